@@ -1,0 +1,55 @@
+"""What goes in and what comes out: user records, results and attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """One record as the application sees it, before aggregation or after deaggregate().
+
+    data: the payload. partition_key: 1–256 characters, or None where kplpy chooses. explicit_hash_key: decimal,
+    0 … 2**128-1. The other fields are set on records that were read from a stream; sub_sequence_number is the
+    position within the aggregated Kinesis record, 0 for one that travelled alone.
+    """
+
+    data: bytes = field(repr=False)
+    partition_key: str | None = None
+    explicit_hash_key: str | None = None
+    sequence_number: str | None = None
+    sub_sequence_number: int | None = None
+    approximate_arrival_timestamp: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to send a record.
+
+    started_at: Unix time in seconds. duration: seconds from sending to the answer. delay: seconds that the record
+    waited before it, from its arrival or from the end of the attempt before. error_code and error_message are None
+    when it succeeded.
+    """
+
+    started_at: float
+    duration: float
+    success: bool
+    error_code: str | None
+    error_message: str | None
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordResult:
+    """Where a delivered record is.
+
+    sequence_number: that of the Kinesis record, shared by the user records of one aggregate.
+    attempts: oldest first; the last one succeeded. Of very many, the first and the latest are kept.
+    possible_duplicate: an earlier attempt may have been written too (see docs/design.md).
+    """
+
+    shard_id: str
+    sequence_number: str
+    attempts: tuple[Attempt, ...]
+    possible_duplicate: bool
