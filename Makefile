@@ -1,0 +1,56 @@
+# `make` lists the targets. Everything runs in one virtual environment, built once from requirements/dev.lock.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+JOBS ?= auto
+ARGS ?=
+INPUT ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format types check lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# Debian keeps venv's other half, ensurepip, in a package of its own. $(error) stops with the one line.
+define need_python
+$(if $(shell command -v $(PYTHON)),,$(error $(PYTHON) is not installed (Debian: apt install python3 python3-venv)))
+$(if $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 10))' | grep True),,$(error kplpy needs Python 3.10 or later; choose one with PYTHON=...))
+$(if $(shell $(PYTHON) -c 'import venv, ensurepip; print("yes")' 2>/dev/null),,$(error $(PYTHON) cannot make virtual environments; install its venv module first (Debian: apt install python3-venv)))
+endef
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	$(need_python)
+	@echo "preparing $(VENV) (once; a minute or so)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+venv: $(STAMP)  ## build the virtual environment (the other targets do it when needed)
+
+demo: $(STAMP)  ## put real lines through the producer into a local Kinesis, read back, compare; INPUT='files'
+	@$(BIN)/kplpy demo $(INPUT)
+
+test: $(STAMP)  ## run all tests in parallel; ARGS='...' goes to pytest
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+
+lint: $(STAMP)  ## ruff: rules and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## let ruff repair and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(STAMP)  ## mypy --strict
+	@$(BIN)/mypy
+
+check: lint types test  ## all of lint, types and test
+
+lock: $(STAMP)  ## remake requirements/*.lock with the newest and the lowest versions allowed
+	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/lock
+
+clean:  ## remove the virtual environment and everything built
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,43 @@
+"""What every test runs under: no AWS settings of the person's own, no way to AWS, no endless hypothesis runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# At import, before any test module can make a botocore session. The worker processes of xdist inherit it.
+for _name in [n for n in os.environ if n.startswith("AWS_") or n.lower().endswith("_proxy")]:
+    del os.environ[_name]
+os.environ.update(
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",
+    AWS_EC2_METADATA_DISABLED="true",
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+)
+
+# No deadline for one example: the machines that run this are shared and slow at times.
+settings.register_profile("kplpy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kplpy")
+
+_getaddrinfo = socket.getaddrinfo
+
+
+def _getaddrinfo_but_not_aws(host: Any, *args: Any, **kwargs: Any) -> Any:
+    name = host.decode() if isinstance(host, bytes) else str(host)
+    if name.rstrip(".").endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
+        raise socket.gaierror(socket.EAI_NONAME, f"a test tried to reach {name}")
+    return _getaddrinfo(host, *args, **kwargs)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_aws() -> Any:
+    """A test that forgets its endpoint fails at once, rather than asking the real service."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket, "getaddrinfo", _getaddrinfo_but_not_aws)
+    yield
+    patch.undo()
