@@ -1,0 +1,115 @@
+"""The wire format for any input: the size known before, protobuf's own bytes, and back again."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kplpy.records import UserRecord
+from kplpy.wire.deaggregate import deaggregate
+from kplpy.wire.encode import encode_aggregate
+from kplpy.wire.schema import aggregated_record_class
+from kplpy.wire.sizes import ENVELOPE, MAGIC, record_size, table_entry_size, varint_size
+from tests.wire_records import Put, hash_keys, partition_keys, puts
+
+# where a varint grows by a byte, and around it
+BOUNDARIES = [n + d for n in (0, 1 << 7, 1 << 14, 1 << 21) for d in (-3, -2, -1, 0, 1, 2)]
+TEN_MIB = 10 << 20
+
+
+def predicted_size(records: list[Put]) -> int:
+    keys: dict[str, int] = {}
+    hash_keys: dict[str, int] = {}
+    size = ENVELOPE
+    for record in records:
+        if record.partition_key not in keys:
+            keys[record.partition_key] = len(keys)
+            size += table_entry_size(len(record.partition_key.encode()))
+        hash_key_index = None
+        if record.explicit_hash_key is not None:
+            if record.explicit_hash_key not in hash_keys:
+                hash_keys[record.explicit_hash_key] = len(hash_keys)
+                size += table_entry_size(len(record.explicit_hash_key))
+            hash_key_index = hash_keys[record.explicit_hash_key]
+        size += record_size(keys[record.partition_key], hash_key_index, len(record.data))
+    return size
+
+
+def by_protobuf(records: list[Put]) -> bytes:
+    message: Any = aggregated_record_class()()
+    keys: dict[str, int] = {}
+    hash_keys: dict[str, int] = {}
+    for record in records:
+        entry = message.records.add(data=record.data)
+        entry.partition_key_index = keys.setdefault(record.partition_key, len(keys))
+        if record.explicit_hash_key is not None:
+            entry.explicit_hash_key_index = hash_keys.setdefault(record.explicit_hash_key, len(hash_keys))
+    message.partition_key_table.extend(key.encode() for key in keys)
+    message.explicit_hash_key_table.extend(key.encode() for key in hash_keys)
+    body: bytes = message.SerializeToString()
+    return MAGIC + body + hashlib.md5(body, usedforsecurity=False).digest()
+
+
+def check(records: list[Put]) -> None:
+    encoded = encode_aggregate(records)
+    assert len(encoded) == predicted_size(records)
+    assert encoded == by_protobuf(records)
+    assert deaggregate(encoded) == [
+        UserRecord(r.data, r.partition_key, r.explicit_hash_key, None, i, None) for i, r in enumerate(records)
+    ]
+
+
+@given(st.lists(puts(), min_size=1, max_size=40))
+def test_any_records(records: list[Put]) -> None:
+    check(records)
+
+
+@given(
+    partition_keys(),
+    st.none() | hash_keys(),
+    st.sampled_from([n for n in BOUNDARIES if n >= 0]) | st.integers(0, TEN_MIB),
+)
+@example("k", None, TEN_MIB)
+@example("é" * 256, str(2**128 - 1), TEN_MIB)
+@settings(max_examples=60)
+def test_any_length(key: str, hash_key: str | None, length: int) -> None:
+    check([Put(bytes(length), key, hash_key), Put(b"", key, None)])
+
+
+@given(st.lists(st.sampled_from([n for n in BOUNDARIES if 0 <= n < 70_000]), min_size=1, max_size=20))
+def test_lengths_around_varint_boundaries(lengths: list[int]) -> None:
+    check([Put(bytes(n), "k", None) for n in lengths])
+
+
+@pytest.mark.parametrize("count", [127, 128, 129, 16_384, 16_385, 16_386])
+def test_indexes_around_varint_boundaries(count: int) -> None:
+    check([Put(b"x", f"key {i}", str(i)) for i in range(count)] + [Put(b"y", f"key {count - 1}", str(count - 1))])
+
+
+@given(st.integers(0, 2**64 - 1))
+@example(127)
+@example(128)
+@example(2**63)
+def test_varint_size(n: int) -> None:
+    # seven bits a byte, and zero takes one
+    assert varint_size(n) == max(1, -(-n.bit_length() // 7))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_at_least_a_plain_record(data: bytes) -> None:
+    assert deaggregate(data) == [UserRecord(data, None, None, None, 0, None)]
+
+
+@given(st.binary(min_size=1, max_size=200))
+@example(b"\x1a\x04\x08\x00\x1a\x00")  # a record, but no key table
+@example(b"\x0a\x01k\x1a\x05\x08\x01\x1a\x01x")  # the second key of one
+@example(b"\x0a\x01k\x1a\x02\x08\x00")  # no data: a required field is missing
+def test_any_message_in_a_right_envelope_gives_a_list(message: bytes) -> None:
+    data = MAGIC + message + hashlib.md5(message, usedforsecurity=False).digest()
+    for record in deaggregate(data):
+        assert isinstance(record.data, bytes)
+        assert isinstance(record.partition_key, str) or record.data == data

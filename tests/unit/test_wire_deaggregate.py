@@ -1,0 +1,217 @@
+"""deaggregate(): the forms that it takes, the KCL's rules, and what it says of anything else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from kplpy.records import UserRecord
+from kplpy.wire.deaggregate import deaggregate
+from kplpy.wire.encode import encode_aggregate
+from kplpy.wire.sizes import MAGIC
+from tests.wire_records import Put
+
+ARRIVAL = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=timezone.utc)
+SEQUENCE = "49590338271490256608559692538361571095921575989136588898"
+AGGREGATE = encode_aggregate([Put(b"one", "k"), Put(b"two", "é", "7"), Put(b"", "k")])
+
+
+def user_records(sequence_number: str | None, arrival: datetime | None) -> list[UserRecord]:
+    return [
+        UserRecord(b"one", "k", None, sequence_number, 0, arrival),
+        UserRecord(b"two", "é", "7", sequence_number, 1, arrival),
+        UserRecord(b"", "k", None, sequence_number, 2, arrival),
+    ]
+
+
+def get_records(data: Any) -> dict[str, Any]:
+    return {
+        "Data": data,
+        "PartitionKey": "outer",
+        "SequenceNumber": SEQUENCE,
+        "ApproximateArrivalTimestamp": ARRIVAL,
+        "EncryptionType": "KMS",
+    }
+
+
+def lambda_record(data: bytes) -> dict[str, Any]:
+    return {
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": "outer",
+            "sequenceNumber": SEQUENCE,
+            "data": base64.b64encode(data).decode(),
+            "approximateArrivalTimestamp": ARRIVAL.timestamp(),
+        },
+        "eventSource": "aws:kinesis",
+        "eventID": f"shardId-000000000006:{SEQUENCE}",
+    }
+
+
+def enveloped(message: bytes) -> bytes:
+    return MAGIC + message + hashlib.md5(message, usedforsecurity=False).digest()
+
+
+@pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
+def test_raw_data(form: Callable[[bytes], bytes]) -> None:
+    assert deaggregate(form(AGGREGATE)) == user_records(None, None)
+    assert deaggregate(form(b"plain")) == [UserRecord(b"plain", None, None, None, 0, None)]
+
+
+@pytest.mark.parametrize("form", [get_records, lambda_record])
+def test_records_of_boto3_and_lambda(form: Callable[[bytes], dict[str, Any]]) -> None:
+    assert deaggregate(form(AGGREGATE)) == user_records(SEQUENCE, ARRIVAL)
+    assert deaggregate(form(b"plain")) == [UserRecord(b"plain", "outer", None, SEQUENCE, 0, ARRIVAL)]
+
+
+def test_fields_that_are_missing_stay_none() -> None:
+    assert deaggregate({"Data": b"x"}) == [UserRecord(b"x", None, None, None, 0, None)]
+    assert deaggregate({"kinesis": {"data": "eA=="}}) == [UserRecord(b"x", None, None, None, 0, None)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        MAGIC,
+        MAGIC[:3],
+        b"\x00" + AGGREGATE[1:],
+        AGGREGATE[:-1],
+        AGGREGATE[:-1] + bytes([AGGREGATE[-1] ^ 1]),
+        enveloped(b""),
+        enveloped(b"\x0a\x05k"),
+        enveloped(b"\x0a\x01k\x1a\x03\x1a\x01x"),
+        enveloped(b"\x0a\x01k\x1a\x02\x08\x00"),
+        enveloped(b"\x0a\x01k\x1a\x09\x08\x00\x1a\x01x\x22\x02\x12\x00"),
+    ],
+    ids=[
+        "empty",
+        "magic alone",
+        "part of the magic",
+        "no magic",
+        "cut off",
+        "wrong MD5",
+        "no message",
+        "does not parse",
+        "no key index",
+        "no data",
+        "a tag without key",
+    ],
+)
+def test_what_is_no_aggregate_is_a_plain_record(data: bytes) -> None:
+    assert deaggregate(data) == [UserRecord(data, None, None, None, 0, None)]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [b"\x08\x01\x1a\x01y", b"\x08\x00\x10\x01\x1a\x01y", b"\x08\x00\x10\x00\x1a\x01y"],
+    ids=["key index", "hash key index", "hash key that is no number"],
+)
+def test_a_broken_inner_record_ends_the_aggregate(second: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """AggregatorUtil catches the exception outside its loop over the inner records, and keeps those before it."""
+    message = b"\x0a\x01k\x12\x01?\x1a\x05\x08\x00\x1a\x01x" + b"\x1a" + bytes([len(second)]) + second
+    with caplog.at_level(logging.ERROR, logger="kplpy"):
+        assert deaggregate(enveloped(message)) == [UserRecord(b"x", "k", None, None, 0, None)]
+    assert "kept the first 1" in caplog.text
+
+
+def test_an_aggregate_without_records_gives_none() -> None:
+    assert deaggregate(enveloped(b"\x0a\x01k")) == []
+
+
+def test_a_key_that_is_not_utf8_gets_replacement_characters() -> None:
+    (record,) = deaggregate(enveloped(b"\x0a\x02\xffk\x1a\x05\x08\x00\x1a\x01x"))
+    assert record.partition_key == "\ufffdk"
+
+
+def test_one_hash_key_outside_drops_the_whole_aggregate() -> None:
+    data = encode_aggregate([Put(b"x", "k", "10"), Put(b"y", "k", "20")])
+    assert len(deaggregate(data, starting_hash_key=10, ending_hash_key=20)) == 2
+    assert deaggregate(data, starting_hash_key=11, ending_hash_key=20) == []
+    assert deaggregate(data, starting_hash_key=10, ending_hash_key=19) == []
+    assert deaggregate(data, ending_hash_key=19) == []
+    assert len(deaggregate(data, starting_hash_key=10)) == 2
+
+
+def test_without_explicit_hash_key_the_partition_key_decides() -> None:
+    data = encode_aggregate([Put(b"x", "é"), Put(b"y", "é")])
+    at = int(hashlib.md5("é".encode()).hexdigest(), 16)
+    assert len(deaggregate(data, starting_hash_key=at, ending_hash_key=at)) == 2
+    assert deaggregate(data, starting_hash_key=at + 1) == []
+    assert deaggregate(data, ending_hash_key=at - 1) == []
+
+
+def test_an_impossible_hash_key_is_outside_of_every_range() -> None:
+    assert deaggregate(encode_aggregate([Put(b"x", "k"), Put(b"y", "k", str(2**128))])) == []
+    assert deaggregate(encode_aggregate([Put(b"x", "k"), Put(b"y", "k", "-1")])) == []
+
+
+def test_plain_records_are_never_dropped() -> None:
+    assert len(deaggregate(get_records(b"plain"), starting_hash_key=0, ending_hash_key=0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "error", "text"),
+    [
+        ("text", TypeError, "not str"),
+        (None, TypeError, "not NoneType"),
+        ([AGGREGATE], TypeError, "not list"),
+        ({}, ValueError, "no fields"),
+        ({"data": "eA=="}, ValueError, "it has 'data'"),
+        ({"kinesis": {}}, ValueError, "it has 'kinesis'"),
+        ({"Records": []}, ValueError, "each of its 'Records'"),
+        ({"Data": "eA=="}, TypeError, "'Data' must be bytes, not str"),
+        ({"Data": b"x", "PartitionKey": 7}, TypeError, "'PartitionKey' must be a str, not int"),
+        ({"Data": b"x", "SequenceNumber": 7}, TypeError, "'SequenceNumber' must be a str, not int"),
+        ({"Data": b"x", "ApproximateArrivalTimestamp": "now"}, TypeError, "datetime or seconds since 1970, not str"),
+        ({"kinesis": {"data": 7}}, TypeError, "'data' must be base64 text, not int"),
+        ({"kinesis": {"data": "é"}}, ValueError, "'data' is not base64"),
+        ({"kinesis": {"data": "eA"}}, ValueError, "'data' is not base64"),
+        ({"kinesis": {"data": "eA==", "partitionKey": b"k"}}, TypeError, "'partitionKey' must be a str, not bytes"),
+    ],
+)
+def test_anything_else_is_refused_and_told_why(record: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error) as raised:
+        deaggregate(record)
+    assert text in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "error", "text"),
+    [
+        ("0", None, TypeError, "starting_hash_key must be an int, not str"),
+        (None, 1.5, TypeError, "ending_hash_key must be an int, not float"),
+        (True, None, TypeError, "starting_hash_key must be an int, not bool"),
+        (-1, None, ValueError, "within 0 … 2**128-1"),
+        (None, 2**128, ValueError, "within 0 … 2**128-1"),
+        (5, 4, ValueError, "5 … 4"),
+    ],
+)
+def test_hash_ranges_are_checked(low: Any, high: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error) as raised:
+        deaggregate(b"x", starting_hash_key=low, ending_hash_key=high)
+    assert text in str(raised.value)
+
+
+def test_protobuf_is_not_imported_before_an_aggregate_is_met() -> None:
+    program = """
+import sys
+from kplpy.wire.deaggregate import deaggregate
+from kplpy.wire.encode import encode_aggregate
+from kplpy.records import UserRecord
+data = encode_aggregate([UserRecord(b"x", "k"), UserRecord(b"y", "k")])
+deaggregate(b"plain")
+assert "google.protobuf" not in sys.modules
+assert len(deaggregate(data)) == 2
+assert "google.protobuf" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
