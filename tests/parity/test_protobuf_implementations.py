@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import google.protobuf
+
 # Prints what became of each of many damaged aggregates: None for plain, else its records.
 PROGRAM = """
 import hashlib, logging, random
@@ -49,6 +51,9 @@ def run(implementation: str) -> list[str]:
 
 
 def test_upb_and_pure_python_agree() -> None:
-    upb = run("upb")
-    assert upb == run("python")
+    upb, python = run("upb"), run("python")
+    differences = {(a, b) for a, b in zip(upb, python, strict=True) if a != b}
+    if google.protobuf.__version__.startswith("4."):
+        differences.discard(("None", "[]"))  # its pure Python takes a group that never ends for complete
+    assert not differences
     assert 300 < sum(line == "None" for line in upb) < 2700  # the damage was of the right measure
