@@ -23,7 +23,7 @@ endef
 $(STAMP): requirements/dev.lock pyproject.toml
 	$(need_python)
 	@echo "preparing $(VENV) (once; a minute or so)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kplpy")
 
 MAX_HASH_KEY = 2**128 - 1
-_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[+-]?\d+")  # of any script, as Java's BigInteger reads it
 
 
 class InnerRecord(NamedTuple):
