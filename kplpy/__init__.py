@@ -1,0 +1,67 @@
+"""A producer library for Amazon Kinesis Data Streams, modelled on the KPL."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kplpy.config import Config as Config
+    from kplpy.errors import BufferFullError as BufferFullError
+    from kplpy.errors import ConfigError as ConfigError
+    from kplpy.errors import FlushTimeoutError as FlushTimeoutError
+    from kplpy.errors import ForkedError as ForkedError
+    from kplpy.errors import InvalidRecordError as InvalidRecordError
+    from kplpy.errors import KplpyError as KplpyError
+    from kplpy.errors import ProducerClosedError as ProducerClosedError
+    from kplpy.errors import RecordExpiredError as RecordExpiredError
+    from kplpy.errors import RecordFailedError as RecordFailedError
+    from kplpy.errors import RejectedError as RejectedError
+    from kplpy.errors import ThrottledError as ThrottledError
+    from kplpy.future import RecordFuture as RecordFuture
+    from kplpy.producer import Producer as Producer
+    from kplpy.records import Attempt as Attempt
+    from kplpy.records import RecordResult as RecordResult
+    from kplpy.records import UserRecord as UserRecord
+    from kplpy.totals import StreamTotals as StreamTotals
+    from kplpy.wire.deaggregate import deaggregate as deaggregate
+
+__version__ = "0.1.0"
+
+# Where each public name lives. It is imported on first use: `import kplpy` alone costs next to nothing.
+_HOMES = {
+    "Attempt": "kplpy.records",
+    "BufferFullError": "kplpy.errors",
+    "Config": "kplpy.config",
+    "ConfigError": "kplpy.errors",
+    "FlushTimeoutError": "kplpy.errors",
+    "ForkedError": "kplpy.errors",
+    "InvalidRecordError": "kplpy.errors",
+    "KplpyError": "kplpy.errors",
+    "Producer": "kplpy.producer",
+    "ProducerClosedError": "kplpy.errors",
+    "RecordExpiredError": "kplpy.errors",
+    "RecordFailedError": "kplpy.errors",
+    "RecordFuture": "kplpy.future",
+    "RecordResult": "kplpy.records",
+    "RejectedError": "kplpy.errors",
+    "StreamTotals": "kplpy.totals",
+    "ThrottledError": "kplpy.errors",
+    "UserRecord": "kplpy.records",
+    "deaggregate": "kplpy.wire.deaggregate",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'kplpy' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""botocore at the edge: clients, PutRecords with a body built by hand, shard listings."""

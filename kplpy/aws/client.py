@@ -1,0 +1,67 @@
+"""Making botocore clients: once, under one lock, with kplpy's own retries and timeouts."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from kplpy.config import Config
+
+if TYPE_CHECKING:
+    import botocore.config
+    from mypy_boto3_kinesis import KinesisClient
+
+# Sessions, and making clients from them, are not thread-safe; clients are.
+_making = threading.Lock()
+
+
+def make_client(config: Config) -> KinesisClient:
+    """A Kinesis client of the user's session, or of a new one over the default credential chain."""
+    import boto3
+
+    with _making:
+        session = config.session if config.session is not None else boto3.Session()
+        make: Any = session.client if hasattr(session, "client") else session.create_client
+        client = make(
+            "kinesis",
+            region_name=config.region_name or _region_of(session, config),
+            endpoint_url=config.endpoint_url,
+            verify=config.verify,
+            config=_client_config(config),
+        )
+    return cast("KinesisClient", client)
+
+
+def _region_of(session: Any, config: Config) -> str | None:
+    """A custom endpoint, usually a local one, needs some region to sign for; it does not matter which."""
+    if config.endpoint_url is None:
+        return None
+    region = session.region_name if hasattr(session, "region_name") else session.get_config_variable("region")
+    return None if region else "us-east-1"
+
+
+def _client_config(config: Config) -> botocore.config.Config:
+    from botocore.config import Config as ClientConfig
+
+    ours = ClientConfig(
+        # Retrying is the core's: hidden retries would make duplicates that no answer tells of.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=config.connect_timeout_ms / 1000,
+        read_timeout=config.request_timeout_ms / 1000,
+        max_pool_connections=config.max_connections,
+        tcp_keepalive=True,
+        # The body is built by hand from records that were checked when they were put.
+        parameter_validation=False,
+        user_agent_extra="kplpy",
+    )
+    if config.proxy_host is not None:
+        ours = ours.merge(ClientConfig(proxies={"http": _proxy(config), "https": _proxy(config)}))
+    return config.botocore_config.merge(ours) if config.botocore_config is not None else ours
+
+
+def _proxy(config: Config) -> str:
+    user = ""
+    if config.proxy_user_name is not None:
+        user = f"{quote(config.proxy_user_name, safe='')}:{quote(config.proxy_password or '', safe='')}@"
+    return f"http://{user}{config.proxy_host}:{config.proxy_port}"

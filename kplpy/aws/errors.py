@@ -1,0 +1,71 @@
+"""What botocore raises, as the core and the engine understand it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore import exceptions as boto
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from kplpy.core.retry import RequestError, Verdict, judge_error
+from kplpy.core.shard_map import ListingError
+
+# Nothing of the body was on the wire yet.
+_BEFORE_SENDING = (
+    boto.ConnectTimeoutError,
+    boto.EndpointConnectionError,
+    boto.ProxyConnectionError,
+    boto.SSLError,
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.NoRegionError,
+    boto.ParamValidationError,
+)
+# Codes of our own where botocore has only classes.
+_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (boto.NoCredentialsError, "NoCredentials"),
+    (boto.PartialCredentialsError, "NoCredentials"),
+    (boto.NoRegionError, "NoRegion"),
+    (boto.ConnectTimeoutError, "ConnectTimeout"),
+    (boto.ReadTimeoutError, "RequestTimeout"),
+)
+
+
+def classify(failure: Exception) -> RequestError:
+    """Code, text and whether the records may have been written: all that ended after the body began to be sent, but
+    for the service's own 4xx."""
+    if isinstance(failure, boto.ClientError):
+        answer: Any = failure.response
+        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = answer.get("Error", {}).get("Code") or f"HTTP{status}"
+        message = answer.get("Error", {}).get("Message") or "the service gave no reason"
+        return RequestError(code, message, not 400 <= status < 500, failure, status)
+    code = next((code for kind, code in _CODES if isinstance(failure, kind)), type(failure).__name__)
+    return RequestError(code, str(failure) or repr(failure), not isinstance(failure, _BEFORE_SENDING), failure)
+
+
+def listing_error(error: RequestError) -> ListingError:
+    return ListingError(f"ListShards: {error.code}: {error.message}")
+
+
+def retrying(call: Callable[[], Any]) -> Any:
+    """Call the control plane, with a few quick tries while the failure looks passing."""
+    for attempt in Retrying(
+        stop=stop_after_attempt(3),
+        wait=wait_random_exponential(multiplier=0.1, max=1.0),
+        retry=retry_if_exception(_passing),
+        reraise=True,
+    ):
+        with attempt:
+            return call()
+    raise AssertionError("tenacity reraises the last failure")
+
+
+def _passing(failure: BaseException) -> bool:
+    return (
+        isinstance(failure, Exception)
+        and not isinstance(failure, _BEFORE_SENDING)
+        and judge_error(classify(failure)) is Verdict.RETRY
+    )

@@ -1,0 +1,119 @@
+"""The service through one botocore client: PutRecords and ListShards."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kplpy.aws import errors
+from kplpy.aws.body import put_records_body
+from kplpy.aws.client import make_client
+from kplpy.config import Config
+from kplpy.core.pipeline import Request
+from kplpy.core.retry import Exchange, RequestError, needs_fresh_credentials
+from kplpy.core.shard_map import ShardRange
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+logger = logging.getLogger(__name__)
+
+# botocore serialises the body before the handler can replace it; the sender's own waits here meanwhile.
+_sending = threading.local()
+# One thread encodes at a time: several would only take the GIL from each other, and from the putting threads.
+_encoding = threading.Lock()
+
+
+def _use_our_body(params: dict[str, Any], **_: Any) -> None:
+    params["body"] = _sending.body
+
+
+class KinesisTransport:
+    """Implements the engine's Transport. The client is made on first use, on the thread that needs it."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._client: KinesisClient | None = None
+        self._lock = threading.Lock()
+
+    def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
+        """Send the batches; whatever goes wrong is in the Exchange."""
+        started, wall = time.monotonic(), time.time()
+        request.wall = wall
+        entries: list[dict[str, str]] | None = None
+        error: RequestError | None = None
+        client: KinesisClient | None = None
+        try:
+            client = self._connected()
+            with _encoding:
+                _sending.body = put_records_body(name, arn, request.batches)
+            place: dict[str, Any] = {"StreamARN": arn} if arn else {"StreamName": name}
+            answer: Any = client.put_records(Records=[], **place)
+            entries = answer.get("Records")
+            if not isinstance(entries, list):
+                entries = None
+        except Exception as failure:
+            error = errors.classify(failure)
+            if needs_fresh_credentials(error.code):
+                self._discard(client)
+        finally:
+            _sending.body = b""
+        return Exchange(started, time.monotonic(), wall, entries, error)
+
+    def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
+        """The open shards, all pages; raises ListingError."""
+        client: KinesisClient | None = None
+        try:
+            client = self._connected()
+            return _open_shards(client, name, arn)
+        except Exception as failure:
+            error = errors.classify(failure)
+            if needs_fresh_credentials(error.code):
+                self._discard(client)
+            raise errors.listing_error(error) from failure
+
+    def close(self) -> None:
+        """Close idle connections."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _connected(self) -> KinesisClient:
+        with self._lock:
+            if self._client is None:
+                client = make_client(self._config)
+                client.meta.events.register("before-call.kinesis.PutRecords", _use_our_body)
+                self._client = client
+            return self._client
+
+    def _discard(self, client: KinesisClient | None) -> None:
+        """The client's credentials have expired; the next request makes a new one."""
+        with self._lock:
+            if self._client is client:
+                self._client = None
+
+
+def _open_shards(client: KinesisClient, name: str, arn: str | None) -> list[ShardRange]:
+    """By hand: boto3's paginator repeats the filter with a NextToken, which the service refuses."""
+    shards: list[ShardRange] = []
+    arguments: dict[str, Any] = {"StreamARN": arn} if arn else {"StreamName": name}
+    arguments |= {"MaxResults": 1000, "ShardFilter": {"Type": "AT_LATEST"}}
+    while True:
+        page = errors.retrying(_bound(client.list_shards, arguments))
+        for shard in page["Shards"]:
+            # Closed ones should not be here; local stand-ins know no filters.
+            if "EndingSequenceNumber" not in shard["SequenceNumberRange"]:
+                keys = shard["HashKeyRange"]
+                shards.append(ShardRange(shard["ShardId"], int(keys["StartingHashKey"]), int(keys["EndingHashKey"])))
+        token = page.get("NextToken")
+        if not token:
+            return shards
+        arguments = {"NextToken": token, "MaxResults": 1000}
+
+
+def _bound(call: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], Any]:
+    return lambda: call(**arguments)

@@ -1,0 +1,176 @@
+"""Config: every knob, with its meaning, unit, default and bounds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from kplpy.errors import ConfigError, RecordFailedError
+
+if TYPE_CHECKING:
+    import os
+
+    import boto3
+    import botocore.config
+    import botocore.session
+
+MIB = 1 << 20
+
+# The service takes at most 500 records and 10 MiB, partition keys counted, in one PutRecords request.
+REQUEST_MAX_RECORDS = 500
+REQUEST_MAX_BYTES = 10 * MIB
+
+
+def _number(default: float, low: float, high: float | None = None, *, optional: bool = False) -> Any:
+    return field(default=default, metadata={"number": (low, high, optional, isinstance(default, int))})
+
+
+def _choice(default: str | None, *values: str | None) -> Any:
+    return field(default=default, metadata={"choice": values})
+
+
+def _flag(default: bool) -> Any:
+    return field(default=default, metadata={"flag": True})
+
+
+def _text(default: str | None = None) -> Any:
+    return field(default=default, metadata={"text": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How a Producer behaves. Times in milliseconds (`_ms`), sizes in bytes; a bad value raises ConfigError.
+
+    The KPL's options have the KPL's names in snake case, its defaults and its bounds, except rate_limit (100 here, 150
+    there: one process alone should not be throttled) and the metrics, which are coarser by default because the KPL's
+    own default bills hundreds of dollars a month on a large stream.
+    """
+
+    # --- where to ---
+    region_name: str | None = _text()
+    """AWS region; None: boto's own chain (session, environment, profile)."""
+    endpoint_url: str | None = _text()
+    """Endpoint of Kinesis, http:// or https://; None: the region's."""
+    verify: bool | str | None = field(default=None, metadata={"verify": True})
+    """TLS verification: a path to a CA bundle, or False to switch it off; None: boto's own."""
+    session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
+    """A boto3 or botocore session, whose credentials are used and never frozen; None: the default chain."""
+    botocore_config: botocore.config.Config | None = field(default=None, repr=False)
+    """Merged into the client's own; its retries, timeouts and pool size are set by kplpy."""
+    proxy_host: str | None = _text()
+    proxy_port: int = _number(443, 1, 65535)
+    proxy_user_name: str | None = _text()
+    proxy_password: str | None = field(default=None, repr=False, metadata={"text": True})
+
+    # --- packing ---
+    aggregation_enabled: bool = _flag(True)
+    """Pack user records into aggregated Kinesis records."""
+    aggregation_max_count: int = _number(4294967295, 1)
+    """User records in one aggregate."""
+    aggregation_max_size: int = _number(51200, 64, REQUEST_MAX_BYTES)
+    """Bytes of one aggregate; a record larger by itself travels alone."""
+    aggregate_partition_key: Literal["a", "first"] = _choice("a", "a", "first")
+    """Partition key of an aggregate: "a" as the KPL, or its first record's own, which lets Lambda spread one shard's
+    records over its parallelization factor."""
+    collection_max_count: int = _number(REQUEST_MAX_RECORDS, 1, REQUEST_MAX_RECORDS)
+    """Kinesis records in one PutRecords request."""
+    collection_max_size: int = _number(5 * MIB, 52224, REQUEST_MAX_BYTES)
+    """Bytes of one PutRecords request, data and partition keys; a single larger record is sent by itself."""
+    max_user_record_size: int = _number(MIB, 64, REQUEST_MAX_BYTES)
+    """Largest record accepted, data + UTF-8 partition key. The stream's own MaxRecordSizeInKiB must allow it."""
+
+    # --- time ---
+    record_max_buffered_time_ms: int = _number(100, 0)
+    """How long a record may wait for company before it is sent."""
+    record_ttl_ms: int | None = _number(30000, 100, optional=True)
+    """A record not delivered after this fails with RecordExpiredError; None: never."""
+    user_record_timeout_ms: int = _number(0, 0)
+    """As record_ttl_ms, but also while a request with the record is under way; 0: off."""
+    connect_timeout_ms: int = _number(6000, 100, 300000)
+    request_timeout_ms: int = _number(6000, 100, 600000)
+    """Whole time of one PutRecords request, from sending to the answer."""
+
+    # --- limits ---
+    rate_limit: int = _number(100, 1)
+    """Percent of a shard's limits (1000 records/s, 1 MiB/s) that this producer uses at the most."""
+    fail_if_throttled: bool = _flag(False)
+    """A throttled record fails at once with ThrottledError."""
+    max_connections: int = _number(24, 1, 256)
+    """Requests under way at once."""
+
+    # --- room ---
+    max_buffered_records: int = _number(100_000, 1)
+    """Records accepted and not yet answered."""
+    max_buffered_bytes: int = _number(64 * MIB, 1024)
+    """The same in bytes: data, partition key and a fixed overhead a record (see RECORD_OVERHEAD)."""
+    max_inflight_bytes: int = _number(32 * MIB, 1)
+    """Bytes of the requests under way; a request that alone is larger is sent by itself."""
+    on_buffer_full: Literal["block", "raise"] | None = _choice(None, None, "block", "raise")
+    """What put_record does without room. None: block, but raise BufferFullError inside a running event loop."""
+    max_block_ms: int = _number(60_000, 0)
+    """How long put_record blocks before it raises BufferFullError."""
+    close_timeout_ms: int = _number(30_000, 0)
+    """How long close() (and the interpreter's exit) goes on delivering; what is left then fails."""
+
+    # --- what is told ---
+    on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
+    """Called with the error of every failed record, on one of kplpy's own threads."""
+    cloudwatch_endpoint_url: str | None = _text()
+    metrics_level: Literal["none", "summary", "detailed"] = _choice("summary", "none", "summary", "detailed")
+    metrics_granularity: Literal["global", "stream", "shard"] = _choice("stream", "global", "stream", "shard")
+    metrics_namespace: str = field(default="KinesisProducerLibrary", metadata={"namespace": True})
+    metrics_upload_delay_ms: int = _number(60000, 1, 60000)
+    """The metrics fields are checked and kept; uploading to CloudWatch is not there yet (see CHANGELOG.md)."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _check(each, getattr(self, each.name))
+        if self.session is not None and not hasattr(self.session, "get_credentials"):
+            raise ConfigError(f"session must be a boto3 or botocore session, got {self.session!r}")
+        if self.botocore_config is not None and not hasattr(self.botocore_config, "merge"):
+            raise ConfigError(f"botocore_config must be a botocore.config.Config, got {self.botocore_config!r}")
+
+    @classmethod
+    def from_properties(cls, path: str | os.PathLike[str], **overrides: Any) -> Config:
+        """Read a KPL properties file as it is; `overrides` are Config fields that win over the file.
+
+        Unknown keys and bad values raise ConfigError; keys that mean nothing here (the native daemon's) are accepted
+        and named once in the log.
+        """
+        from kplpy.properties import read
+
+        return cls(**{**read(path), **overrides})
+
+
+def _check(knob: Field[Any], value: Any) -> None:
+    name, rules = knob.name, knob.metadata
+    if "number" in rules:
+        low, high, optional, whole = rules["number"]
+        if value is None and optional:
+            return
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            raise ConfigError(f"{name} must be a whole number{' or None' if optional else ''}, got {value!r}")
+        if value < low or (high is not None and value > high):
+            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+            raise ConfigError(f"{name} must be {bounds}{' or None' if optional else ''}, got {value!r}")
+    elif "choice" in rules:
+        if value not in rules["choice"] or isinstance(value, bool):
+            raise ConfigError(f"{name} must be one of {', '.join(map(repr, rules['choice']))}, got {value!r}")
+    elif "flag" in rules:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name} must be True or False, got {value!r}")
+    elif "text" in rules:
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            raise ConfigError(f"{name} must be a text that is not empty, or None, got {value!r}")
+        if name.endswith("_url") and value is not None and not re.match(r"https?://[^/\s]", value):
+            raise ConfigError(f"{name} must start with http:// or https:// and name a host, got {value!r}")
+    elif "verify" in rules:
+        if not (value is None or isinstance(value, bool) or (isinstance(value, str) and value)):
+            raise ConfigError(f"{name} must be True, False, the path of a CA bundle or None, got {value!r}")
+    elif "call" in rules:
+        if value is not None and not callable(value):
+            raise ConfigError(f"{name} must be callable or None, got {value!r}")
+    elif "namespace" in rules and not (isinstance(value, str) and re.fullmatch(r"(?!AWS/).{1,255}", value)):
+        raise ConfigError(f"{name} must be 1 to 255 characters that do not start with 'AWS/', got {value!r}")

@@ -1,0 +1,101 @@
+"""Packing user records bound for one shard into Kinesis records, with the exact size known on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kplpy.core.item import Item
+from kplpy.wire.sizes import ENVELOPE, record_size, table_entry_size
+
+if TYPE_CHECKING:
+    from kplpy.core.lane import Lane
+
+AGGREGATE_KEY = "a"
+
+
+def utf8_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+class Batch:
+    """The user records of one Kinesis record. Carries minima: `arrival` is that of its oldest record.
+
+    `packed` is the exact size of the aggregate that the records make, whether or not they travel as one.
+    """
+
+    __slots__ = ("_hash_keys", "_keys", "arrival", "closed", "items", "lane", "packed", "payload", "wire_size")
+    wire_size: int
+
+    def __init__(self, lane: Lane, first: Item) -> None:
+        self.lane = lane
+        self.items = [first]
+        self.arrival = first.arrival
+        self.closed = False
+        self.payload = len(first.data) + len(first.partition_key)
+        self._keys = {first.partition_key: 0}
+        self._hash_keys: dict[str, int] = {}
+        hash_key_index = None
+        self.packed = ENVELOPE + table_entry_size(utf8_size(first.partition_key))
+        if first.explicit_hash_key is not None:
+            self._hash_keys[first.explicit_hash_key] = hash_key_index = 0
+            self.packed += table_entry_size(len(first.explicit_hash_key))
+        self.packed += record_size(0, hash_key_index, len(first.data))
+
+    def try_add(self, item: Item, max_size: int) -> bool:
+        """Add the record unless the aggregate would grow above `max_size` bytes."""
+        key = item.partition_key
+        data_size = len(item.data)
+        grown = self.packed
+        index = self._keys.get(key)
+        if index is None:
+            index = len(self._keys)
+            grown += table_entry_size(utf8_size(key))
+        hash_key = item.explicit_hash_key
+        if hash_key is None:
+            grown += record_size(index, None, data_size)
+        else:
+            hash_key_index = self._hash_keys.get(hash_key)
+            if hash_key_index is None:
+                hash_key_index = len(self._hash_keys)
+                grown += table_entry_size(len(hash_key))
+            grown += record_size(index, hash_key_index, data_size)
+            if grown <= max_size:
+                self._hash_keys[hash_key] = hash_key_index
+        if grown > max_size:
+            return False
+        self._keys[key] = index
+        self.packed = grown
+        self.payload += data_size + len(key)
+        self.items.append(item)
+        if item.arrival < self.arrival:
+            self.arrival = item.arrival
+        return True
+
+    @property
+    def aggregated(self) -> bool:
+        return len(self.items) > 1
+
+    @property
+    def outer_key(self) -> str:
+        """The Kinesis record's partition key: "a" for an aggregate, as the KPL writes it, unless asked otherwise."""
+        if self.aggregated and not self.lane.first_key_outside:
+            return AGGREGATE_KEY
+        return self.items[0].partition_key
+
+    def close(self) -> None:
+        """No more records. The size is final: data plus outer partition key, as the service counts them."""
+        self.closed = True
+        self._keys = self._hash_keys = {}
+        data_size = self.packed if self.aggregated else len(self.items[0].data)
+        self.wire_size = data_size + utf8_size(self.outer_key)
+
+    def without(self, gone: set[Item]) -> Batch | None:
+        """A closed batch of the records that are not in `gone`, in their order; None when none is left."""
+        kept = [item for item in self.items if item not in gone]
+        if not kept:
+            return None
+        batch = Batch(self.lane, kept[0])
+        for item in kept[1:]:
+            batch.try_add(item, self.packed)
+        batch.close()
+        return batch

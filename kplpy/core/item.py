@@ -1,0 +1,94 @@
+"""A user record on its way, and how its way ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+# Of an endless retry the first attempt and the latest ones are kept, so that an outage does not grow the record.
+KEPT_TRIES = 12
+
+
+@dataclass(slots=True)
+class Try:
+    """One attempt, shared by every record that was in it. `wall` is Unix time; the others are the core's clock."""
+
+    wall: float
+    started: float
+    ended: float
+    code: str | None = None
+    message: str | None = None
+
+
+class Item:
+    """One accepted user record. `number` orders the records of a stream; `arrival` is when it was put."""
+
+    __slots__ = (
+        "arrival",
+        "data",
+        "explicit_hash_key",
+        "hash_key",
+        "maybe_written",
+        "number",
+        "partition_key",
+        "tries",
+    )
+
+    data: bytes
+    partition_key: str
+    explicit_hash_key: str | None
+    hash_key: int
+    arrival: float
+    number: int
+    tries: tuple[Try, ...]
+    maybe_written: bool
+
+
+def add_try(item: Item, attempt: Try) -> None:
+    tries = item.tries
+    if len(tries) >= KEPT_TRIES:
+        tries = (tries[0], *tries[2:])
+    item.tries = (*tries, attempt)
+
+
+class Reason(Enum):
+    """Why a record was given up."""
+
+    EXPIRED = "expired"
+    THROTTLED = "throttled"
+    REJECTED = "rejected"
+    CLOSED = "closed"
+    FORKED = "forked"
+    REFUSED = "refused"  # not accepted: the cause is what put_record would have raised
+
+
+@dataclass(slots=True)
+class Delivered:
+    """The records are in the stream."""
+
+    shard_id: str
+    sequence_number: str
+    final: Try
+
+
+@dataclass(slots=True)
+class Failed:
+    """The records were given up; each one's tries say what happened before."""
+
+    reason: Reason
+    message: str
+    cause: BaseException | None = None
+
+
+@dataclass(slots=True)
+class Completion:
+    """Records whose answer is final. `size`: their data and partition keys, as room was charged for them."""
+
+    items: list[Item]
+    outcome: Delivered | Failed
+    size: int
+
+
+def payload_size(items: list[Item]) -> int:
+    """What the records' data and partition keys are charged in room."""
+    return sum(len(item.data) + len(item.partition_key) for item in items)

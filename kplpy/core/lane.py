@@ -1,0 +1,128 @@
+"""All that waits for one shard: the open aggregate, the closed ones, the tokens, the backoff."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+
+from kplpy.core.aggregator import Batch
+from kplpy.core.item import Item
+from kplpy.core.limiter import Limiter
+from kplpy.core.policy import Policy
+from kplpy.core.shard_map import ShardRange
+
+
+class Lane:
+    """One predicted shard; or, with `shard` None, the records that travel alone because no shard is predicted."""
+
+    __slots__ = (
+        "_aggregate",
+        "_max_count",
+        "_max_size",
+        "alive",
+        "blocked",
+        "counted",
+        "counted_bytes",
+        "failures",
+        "first_key_outside",
+        "held",
+        "held_bytes",
+        "limiter",
+        "not_before",
+        "open",
+        "queue",
+        "queue_bytes",
+        "shard",
+        "waiting",
+    )
+
+    def __init__(self, shard: ShardRange | None, policy: Policy, limiter: Limiter) -> None:
+        self.shard = shard
+        self.alive = True  # its shard is in the current map
+        self.limiter = limiter
+        self.first_key_outside = policy.first_key_outside
+        self._aggregate = policy.aggregate and shard is not None and policy.aggregation_max_count > 1
+        self._max_count = policy.aggregation_max_count
+        self._max_size = policy.aggregation_max_size
+        self.open: Batch | None = None
+        self.queue: deque[Batch] = deque()
+        self.queue_bytes = 0
+        # The collector's marks: in one of its lists; in that of the blocked lanes; what of the queue it has counted.
+        self.waiting = self.blocked = False
+        self.counted = self.counted_bytes = 0
+        self.not_before = float("-inf")
+        self.failures = 0  # throttled answers in a row
+        # Records (and their payload) from closing to the answer: what the fairness of room is judged by.
+        self.held = 0
+        self.held_bytes = 0
+
+    def add(self, item: Item) -> Batch | None:
+        """Put the record into the open aggregate. Returns the batch that this opened, if it opened one.
+
+        A batch that this closed is in the queue, which is all that its caller needs to look at.
+        """
+        batch = self.open
+        if batch is not None:
+            if len(batch.items) < self._max_count and batch.try_add(item, self._max_size):
+                return None
+            self.close_open()
+        batch = Batch(self, item)
+        if self._aggregate and batch.packed <= self._max_size:
+            self.open = batch
+        else:
+            self._enqueue(batch)
+        return batch
+
+    def close_open(self) -> None:
+        if self.open is not None:
+            self._enqueue(self.open)
+            self.open = None
+
+    def put_back(self, batch: Batch) -> None:
+        """Queue a batch again after a failed attempt, before everything that was accepted later."""
+        self.queue_bytes += batch.wire_size
+        if not self.queue or batch.items[0].number < self.queue[0].items[0].number:
+            self.queue.appendleft(batch)
+        else:
+            ordered = list(self.queue)
+            insort(ordered, batch, key=lambda each: each.items[0].number)
+            self.queue = deque(ordered)
+
+    def pop(self) -> Batch:
+        batch = self.queue.popleft()
+        self.queue_bytes -= batch.wire_size
+        return batch
+
+    def replace_first(self, batch: Batch | None) -> None:
+        self.pop()
+        if batch is not None:
+            self.queue.appendleft(batch)
+            self.queue_bytes += batch.wire_size
+
+    def take_all(self) -> list[Item]:
+        """Empty the lane, for its records to be routed anew."""
+        self.close_open()
+        items = [item for batch in self.queue for item in batch.items]
+        for batch in self.queue:
+            self.release(len(batch.items), batch.payload)
+        self.queue.clear()
+        self.queue_bytes = 0
+        return items
+
+    def release(self, count: int, payload: int) -> None:
+        """These records are answered, or have left for another lane."""
+        self.held -= count
+        self.held_bytes -= payload
+
+    def ready_at(self, now: float) -> float:
+        """When the first queued batch may be sent: backoff and tokens."""
+        if self.not_before > now:
+            return self.not_before
+        return self.limiter.ready_at(self.queue[0].wire_size, now)
+
+    def _enqueue(self, batch: Batch) -> None:
+        batch.close()
+        self.queue.append(batch)
+        self.queue_bytes += batch.wire_size
+        self.held += len(batch.items)
+        self.held_bytes += batch.payload

@@ -1,0 +1,62 @@
+"""The numbers that the core decides by, in seconds and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# The service's limits of one shard.
+SHARD_RECORDS_PER_SECOND = 1000
+SHARD_BYTES_PER_SECOND = 1 << 20
+
+# How long records wait for the first (or a refreshed) shard map before they travel alone.
+MAP_PATIENCE = 2.0
+# A map that nothing used for this long is refreshed before it is trusted: a stream that was deleted and recreated
+# reuses its shard ids with other ranges.
+MAP_IDLE_TRUST = 10.0
+# The ranges of closed shards stay known this long, so that late answers can be judged (the KPL's figure).
+CLOSED_RANGE_TTL = 60.0
+# ListShards is retried as the KPL does it.
+LISTING_BACKOFF_FIRST, LISTING_BACKOFF_FACTOR, LISTING_BACKOFF_MAX = 1.0, 1.5, 30.0
+# How many fresh listings an answer from an unknown shard waits for before its records are sent again.
+JUDGE_LISTINGS = 5
+
+# Exponential backoff with full jitter for throttled shards and failed requests.
+BACKOFF_BASE, BACKOFF_MAX = 0.1, 2.0
+# Access, KMS and not-found errors may be an eventual-consistency hiccup; after this they are final.
+DENIED_GRACE = 5.0
+# An InvalidArgument is hunted down to single records; after so many of them in a row it is the request's own fault.
+HUNT_FAILURES = 8
+# Lanes that wait for tokens wake on a common grid (the KPL's drain interval), so that their requests travel together.
+TOKEN_GRID = 0.025
+# A lane with this much closed makes a request at once (the KPL's per-shard collector limit), and one lane gives at the
+# most this much in its turn.
+LANE_TURN_BYTES = 256 << 10
+# A request that is this much over its timeouts is taken as lost, whatever the HTTP client still waits for.
+REQUEST_SLACK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A Config as the core reads it."""
+
+    linger: float
+    ttl: float  # infinite when off
+    answer_timeout: float  # infinite when off; also covers records in flight
+    request_timeout: float
+    aggregate: bool
+    aggregation_max_count: int
+    aggregation_max_size: int
+    first_key_outside: bool
+    collection_max_count: int
+    collection_max_size: int
+    rate: float  # 1.0 is the shard's own limit
+    fail_if_throttled: bool
+
+    @property
+    def waiting_ttl(self) -> float:
+        return min(self.ttl, self.answer_timeout)
+
+    @property
+    def collect_wait(self) -> float:
+        """How long due aggregates wait for those of other shards that come due meanwhile (the KPL's rule)."""
+        return min(0.050, 0.2 * self.linger) if self.aggregate else 0.0

@@ -1,0 +1,127 @@
+"""What an answer means. Pure functions: (answer, predicted shard, ranges) → what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from kplpy.core.policy import BACKOFF_BASE, BACKOFF_MAX
+from kplpy.core.shard_map import ShardRange
+
+THROTTLED = "ProvisionedThroughputExceededException"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestError:
+    """A request without a usable answer. `maybe_written`: the service may have taken the records all the same."""
+
+    code: str
+    message: str
+    maybe_written: bool
+    cause: BaseException | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request and what came back: one entry a record as the service answers them, or an error.
+
+    `started` and `ended` are on the core's clock, `wall` is the start in Unix time.
+    """
+
+    started: float
+    ended: float
+    wall: float
+    entries: list[dict[str, str]] | None = None
+    error: RequestError | None = None
+
+
+class Verdict(Enum):
+    """What to do about a request-level error."""
+
+    RETRY = auto()
+    REFRESH_CREDENTIALS = auto()  # then retry; the sender has done so
+    GRACE = auto()  # retry for a short while, then final
+    INVALID = auto()  # one of the records is the cause: find it
+
+
+# https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html and CommonErrors
+_EXPIRED_CREDENTIALS = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidSignatureException", "TokenRefreshRequired"}
+)
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "KMSAccessDeniedException",
+        "KMSDisabledException",
+        "KMSInvalidStateException",
+        "KMSNotFoundException",
+        "KMSOptInRequired",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "OptInRequired",
+        "ResourceNotFoundException",
+        "UnrecognizedClientException",
+        # Of our own making: there are no credentials, or no region, at all.
+        "NoCredentials",
+        "NoRegion",
+    }
+)
+_INVALID = frozenset(
+    {
+        "InvalidArgumentException",
+        "InvalidParameterValue",
+        "SerializationException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+
+
+def needs_fresh_credentials(code: str) -> bool:
+    return code in _EXPIRED_CREDENTIALS
+
+
+def judge_error(error: RequestError) -> Verdict:
+    """Classify a request-level error. Whatever is not known to be final is worth another try until the TTL."""
+    if error.code in _EXPIRED_CREDENTIALS:
+        return Verdict.REFRESH_CREDENTIALS
+    if error.code in _DENIED:
+        return Verdict.GRACE
+    if error.code in _INVALID:
+        return Verdict.INVALID
+    return Verdict.RETRY
+
+
+def backoff(failures: int, random: float) -> float:
+    """Seconds to wait after this many failures in a row: exponential with full jitter, `random` in [0, 1)."""
+    ceiling = min(BACKOFF_MAX, BACKOFF_BASE * 2.0 ** min(failures, 16))
+    return BACKOFF_BASE / 4 + random * (ceiling - BACKOFF_BASE / 4)
+
+
+class Landing(Enum):
+    """Where an accepted Kinesis record ended up."""
+
+    DELIVERED = auto()
+    UNKNOWN_SHARD = auto()  # judge again after a refresh of the map
+    WRONG_SHARD = auto()  # a consumer would drop it: send again
+
+
+def judge_landing(
+    actual: str, predicted: ShardRange | None, aggregated: bool, hash_keys: Iterable[int], known: ShardRange | None
+) -> Landing:
+    """Judge a Kinesis record that the service accepted on shard `actual`, whose range is `known` if it is.
+
+    A single record is where the service put it. A KCL consumer drops a whole aggregate when one inner hash key lies
+    outside its shard's range, so one that landed off its predicted shard counts only if all of them are inside.
+    """
+    if not aggregated or (predicted is not None and predicted.shard_id == actual):
+        return Landing.DELIVERED
+    if known is None:
+        return Landing.UNKNOWN_SHARD
+    return Landing.DELIVERED if all(known.holds(key) for key in hash_keys) else Landing.WRONG_SHARD

@@ -1,0 +1,122 @@
+"""Which shard takes a hash key, and which hash keys a shard took."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kplpy.core import policy
+
+
+class ListingError(Exception):
+    """The shards of a stream could not be listed; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRange:
+    """A shard and the hash keys it takes, both ends included."""
+
+    shard_id: str
+    start: int
+    end: int
+
+    def holds(self, hash_key: int) -> bool:
+        return self.start <= hash_key <= self.end
+
+
+class ShardMap:
+    """The open shards as last listed, and when to list them again. Knows nothing of how listing is done.
+
+    `ready`: the last listing stands. Invalidated, or idle for too long, it is kept but not trusted: see `trusted`.
+    """
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.updated_at = float("-inf")
+        self.open: list[ShardRange] = []
+        self._ends: list[int] = []
+        self._known: dict[str, ShardRange] = {}
+        self._closed_at: dict[str, float] = {}
+        self._used_at = float("-inf")
+        self._listing_since: float | None = None
+        self._retry_at = float("-inf")
+        self._backoff = policy.LISTING_BACKOFF_FIRST
+
+    # --- predicting ---
+
+    def trusted(self, now: float) -> bool:
+        """May predictions be relied upon? Asking counts as use."""
+        if self.ready and now - self._used_at > policy.MAP_IDLE_TRUST and now - self.updated_at > policy.MAP_IDLE_TRUST:
+            self.ready = False
+        self._used_at = now
+        return self.ready
+
+    def index_of(self, hash_key: int) -> int:
+        """Position in `open` of the shard that takes the hash key, or -1 where none does."""
+        index = bisect_left(self._ends, hash_key)
+        if index < len(self.open) and self.open[index].start <= hash_key:
+            return index
+        return -1
+
+    def range_of(self, shard_id: str) -> ShardRange | None:
+        """The range of an open or recently closed shard."""
+        return self._known.get(shard_id)
+
+    # --- listing ---
+
+    def wants_listing(self, now: float) -> bool:
+        return not self.ready and self._listing_since is None and now >= self._retry_at
+
+    def next_listing(self) -> float:
+        """When wants_listing becomes true by itself; infinite while a listing is under way or none is needed."""
+        return float("inf") if self.ready or self._listing_since is not None else self._retry_at
+
+    def listing_started(self, now: float) -> None:
+        self._listing_since = now
+
+    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
+        """Take the open shards in, as they were when the listing started."""
+        started = self._listing_since if self._listing_since is not None else now
+        self._listing_since = None
+        self.open = sorted(shards, key=lambda shard: shard.end)
+        self._ends = [shard.end for shard in self.open]
+        still_open = {shard.shard_id: shard for shard in self.open}
+        for shard_id in self._known:
+            if shard_id not in still_open:
+                self._closed_at.setdefault(shard_id, now)
+        for shard_id in still_open:
+            self._closed_at.pop(shard_id, None)
+        for shard_id, closed_at in list(self._closed_at.items()):
+            if now - closed_at > policy.CLOSED_RANGE_TTL:
+                del self._closed_at[shard_id], self._known[shard_id]
+        self._known.update(still_open)
+        self.ready = bool(self.open)
+        self.updated_at = started
+        self._backoff = policy.LISTING_BACKOFF_FIRST
+        self._retry_at = now if self.ready else now + self._backoff
+
+    def listing_failed(self, now: float) -> None:
+        self._listing_since = None
+        self._retry_at = now + self._backoff
+        self._backoff = min(self._backoff * policy.LISTING_BACKOFF_FACTOR, policy.LISTING_BACKOFF_MAX)
+
+    def invalidate(self, seen_at: float, predicted: str | None) -> bool:
+        """An answer to a request of `seen_at` contradicts the map; True when it is to be listed again.
+
+        Only answers that are newer than the listing count, and only while the predicted shard is one of the open ones:
+        a burst of late answers about a shard that is known to be closed must not cause a listing each.
+        """
+        if not self.ready or seen_at <= self.updated_at:
+            return False
+        if predicted is not None and predicted in self._closed_at:
+            return False
+        self.ready = False
+        return True
+
+    def relist(self, now: float) -> None:
+        """Ask for a fresh listing, spaced by the listing backoff: an answer names a shard that no listing showed."""
+        if self.ready:
+            self.ready = False
+            self._retry_at = now + self._backoff
+            self._backoff = min(self._backoff * policy.LISTING_BACKOFF_FACTOR, policy.LISTING_BACKOFF_MAX)

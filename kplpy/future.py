@@ -1,0 +1,414 @@
+"""RecordFuture: the record and its future in one object, cheap because most are only waited for in bulk.
+
+A standard concurrent.futures.Future makes a Condition (a lock, a deque …) that few ever use: 2–4 µs and 1.6 KB each.
+Here it is made when somebody blocks on this one future or a concurrent.futures function asks for it. Who may write
+what, with or without a GIL:
+
+- `_waits` is set once, under _LOCK; so is the outcome of a future whose `_waits` has no condition.
+- Once there is a condition, the outcome is set while holding it and then _LOCK, because concurrent.futures.wait and
+  as_completed look at the state and install their waiters under it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, TimeoutError
+from typing import Any
+
+from kplpy.core.item import Delivered, Failed, Item, Reason
+from kplpy.errors import (
+    ForkedError,
+    KplpyError,
+    RecordExpiredError,
+    RecordFailedError,
+    RejectedError,
+    ThrottledError,
+)
+from kplpy.records import Attempt, RecordResult, UserRecord
+
+logger = logging.getLogger(__name__)
+
+# Reentrant, because a signal handler or a __del__ may put, and look at a future, in the middle of a holder's section.
+# The sections are a few bytecodes each, or one loop over the records of an aggregate.
+_LOCK = threading.RLock()
+
+_Callback = Callable[["RecordFuture"], object]
+
+
+class _Waits:
+    """What somebody attached to a future."""
+
+    __slots__ = ("callbacks", "condition", "waiters")
+
+    def __init__(self) -> None:
+        self.callbacks: list[_Callback] = []
+        self.condition: threading.Condition | None = None
+        self.waiters: list[Any] = []
+
+
+class Origin:
+    """What the futures of one stream have in common; `forked` is set in a child process, where no answer will come."""
+
+    __slots__ = ("forked", "stream")
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.forked = False
+
+
+_FORKED = Failed(Reason.FORKED, "forked")
+
+
+class RecordFuture(Item, Future[RecordResult]):
+    """The answer to one record: `result()` is a RecordResult or raises a RecordFailedError. It can be awaited.
+
+    Works with concurrent.futures.wait, as_completed and asyncio.wrap_future. `cancel()` always returns False: an
+    accepted record stays accepted. Callbacks run on one of kplpy's threads, or at once when the answer is there.
+    """
+
+    __slots__ = ("_origin", "_outcome", "_waits")
+
+    _outcome: Delivered | Failed | None
+    _waits: _Waits | None
+    _origin: Origin
+
+    def __init__(
+        self,
+        origin: Origin,
+        data: bytes,
+        partition_key: str,
+        explicit_hash_key: str | None,
+        hash_key: int,
+        arrival: float,
+    ) -> None:
+        # Future.__init__ is not called: it would make the Condition.
+        self._origin = origin
+        self.data = data
+        self.partition_key = partition_key
+        self.explicit_hash_key = explicit_hash_key
+        self.hash_key = hash_key
+        self.arrival = arrival
+        self.tries = ()
+        self.maybe_written = False
+        self._outcome = None
+        self._waits = None
+
+    @property
+    def stream(self) -> str:
+        """The stream's name or ARN, as it was given."""
+        return self._origin.stream
+
+    # --- what a Future offers ---
+
+    def result(self, timeout: float | None = None) -> RecordResult:
+        """Wait up to `timeout` seconds (None: for ever) for the answer; raises TimeoutError after that."""
+        outcome = self._outcome
+        if outcome is None:
+            outcome = self._wait(timeout)
+        if isinstance(outcome, Delivered):
+            attempts = self._attempts(outcome)
+            return RecordResult(outcome.shard_id, outcome.sequence_number, attempts, self.maybe_written)
+        try:
+            raise self._error(outcome)
+        finally:
+            self = None  # type: ignore[assignment]  # the traceback must not keep the future, as in the standard one
+
+    def exception(self, timeout: float | None = None) -> KplpyError | None:
+        """Wait as result() does; the RecordFailedError of a failed record, None for a delivered one.
+
+        For a record of put_records that there was no room for it is the BufferFullError.
+        """
+        outcome = self._outcome
+        if outcome is None:
+            outcome = self._wait(timeout)
+        return self._error(outcome) if isinstance(outcome, Failed) else None
+
+    def done(self) -> bool:
+        return self._outcome is not None or self._origin.forked
+
+    def running(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def cancel(self) -> bool:
+        """False: an accepted record cannot be taken back."""
+        return False
+
+    def add_done_callback(self, fn: _Callback) -> None:  # type: ignore[override]
+        """Call `fn(future)` once the answer is there; what it raises is logged."""
+        with _LOCK:
+            if not self.done():
+                self._attached().callbacks.append(fn)
+                return
+        _call(fn, self)
+
+    def set_result(self, result: object) -> None:
+        raise RuntimeError("a RecordFuture is answered by its producer")
+
+    def set_exception(self, exception: object) -> None:
+        raise RuntimeError("a RecordFuture is answered by its producer")
+
+    def set_running_or_notify_cancel(self) -> bool:
+        raise RuntimeError("a RecordFuture is answered by its producer")
+
+    def __await__(self) -> Generator[Any, None, RecordResult]:
+        if not self.done():
+            yield from _answer_in_loop(self).__await__()
+        return self.result()
+
+    def __repr__(self) -> str:
+        outcome = self._outcome
+        if outcome is None:
+            state = f"pending for {time.monotonic() - self.arrival:.3f} s"
+        elif isinstance(outcome, Delivered):
+            state = f"delivered to {outcome.shard_id}, sequence number {outcome.sequence_number}"
+        else:
+            state = f"failed: {outcome.message}"
+        return f"<RecordFuture {self.stream} {self.partition_key!r} {state}>"
+
+    # --- what concurrent.futures.wait and as_completed reach for ---
+
+    # They are plain attributes there; derived here, which type checkers cannot know to be the same to their readers.
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]
+        return "FINISHED" if self.done() else "PENDING"
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        with _LOCK:
+            waits = self._attached()
+            if waits.condition is None:
+                waits.condition = threading.Condition()
+            return waits.condition
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        with _LOCK:
+            return self._attached().waiters
+
+    # --- within ---
+
+    def _attached(self) -> _Waits:
+        waits = self._waits
+        if waits is None:
+            waits = self._waits = _Waits()
+        return waits
+
+    def _wait(self, timeout: float | None) -> Delivered | Failed:
+        if self._origin.forked:
+            return _FORKED
+        condition = self._condition
+        with condition:
+            if condition.wait_for(self.done, timeout):
+                outcome = self._outcome
+                assert outcome is not None
+                return outcome
+        raise TimeoutError(f"no answer within {timeout} s for a record of stream {self.stream!r}")
+
+    def _attempts(self, outcome: Delivered | Failed) -> tuple[Attempt, ...]:
+        tries = (*self.tries, outcome.final) if isinstance(outcome, Delivered) else self.tries
+        attempts = []
+        before = self.arrival
+        for each in tries:
+            attempts.append(
+                Attempt(
+                    started_at=each.wall,
+                    duration=each.ended - each.started,
+                    success=each.code is None,
+                    error_code=each.code,
+                    error_message=each.message,
+                    delay=max(0.0, each.started - before),
+                )
+            )
+            before = each.ended
+        return tuple(attempts)
+
+    def _error(self, outcome: Failed) -> KplpyError:
+        if outcome.reason is Reason.REFUSED and isinstance(outcome.cause, KplpyError):
+            return type(outcome.cause)(*outcome.cause.args)
+        if isinstance(outcome, _Observed):
+            outcome.observed = True
+        attempts = self._attempts(outcome)
+        message = _explain(self, outcome, attempts)
+        record = UserRecord(self.data, self.partition_key, self.explicit_hash_key)
+        cause = outcome.cause
+        if cause is None and attempts:
+            cause = KplpyError(f"{attempts[-1].error_code}: {attempts[-1].error_message}")
+        kind = _ERRORS.get(outcome.reason, RecordFailedError)
+        return kind(message, self.stream, record, attempts, self.maybe_written, cause)
+
+
+_ERRORS: dict[Reason, type[RecordFailedError]] = {
+    Reason.EXPIRED: RecordExpiredError,
+    Reason.THROTTLED: ThrottledError,
+    Reason.REJECTED: RejectedError,
+    Reason.FORKED: ForkedError,
+}
+_WHY = {
+    Reason.EXPIRED: "expired: not delivered within its time to live",
+    Reason.THROTTLED: "was throttled, and fail_if_throttled is set",
+    Reason.REJECTED: "was refused by the service",
+    Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its answer",
+}
+
+
+def _explain(future: RecordFuture, outcome: Failed, attempts: tuple[Attempt, ...]) -> str:
+    why = _WHY.get(outcome.reason) or outcome.message
+    if outcome.reason is Reason.REJECTED:
+        why += f" ({outcome.message})"
+    tried = f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
+    if attempts:
+        tried += f", the last: {attempts[-1].error_code}: {attempts[-1].error_message}"
+    written = "; it may have been written all the same" if future.maybe_written else ""
+    return f"a record of stream {future.stream!r} {why}; {tried}{written}"
+
+
+class _Observed(Failed):
+    """A failure that knows whether anybody looked at it, and tells `unseen` when it is dropped without."""
+
+    __slots__ = ("observed", "unseen")
+
+    def __init__(self, failure: Failed, unseen: Callable[[str], None]) -> None:
+        super().__init__(failure.reason, failure.message, failure.cause)
+        self.observed = False
+        self.unseen = unseen
+
+    def __del__(self) -> None:
+        if not self.observed:
+            self.unseen(f"{self.reason.value}: {self.message}")
+
+
+def answer(
+    futures: Iterable[RecordFuture], outcome: Delivered | Failed, unseen: Callable[[str], None] | None = None
+) -> list[RecordFuture]:
+    """Give the futures their answer and wake who waits. Returns those with callbacks, for run_callbacks.
+
+    `unseen`: told of each failure that is dropped without anybody having looked at it.
+    """
+    guarded: list[RecordFuture] = []
+    with_callbacks: list[RecordFuture] = []
+    delivered = isinstance(outcome, Delivered)
+    with _LOCK:
+        for future in futures:
+            if future._outcome is not None:
+                continue
+            waits = future._waits
+            if waits is not None:
+                if waits.condition is not None:
+                    guarded.append(future)
+                    continue
+                if waits.callbacks:
+                    with_callbacks.append(future)
+            if delivered:
+                future._outcome = outcome
+                future.data = b""  # a delivered payload is not held by a future that somebody keeps
+            else:
+                future._outcome = _individual(outcome, waits, unseen)
+    for future in guarded:
+        waits = future._waits
+        assert waits is not None
+        assert waits.condition is not None
+        with waits.condition:
+            with _LOCK:
+                future._outcome = outcome if delivered else _individual(outcome, waits, unseen)
+                if delivered:
+                    future.data = b""
+            for waiter in waits.waiters:
+                # The waiter's own classes tell a result from an exception; only FIRST_EXCEPTION cares.
+                waiter.add_result(future) if delivered else waiter.add_exception(future)
+            waits.condition.notify_all()
+        if waits.callbacks:
+            with_callbacks.append(future)
+    return with_callbacks
+
+
+def _individual(
+    outcome: Delivered | Failed, waits: _Waits | None, unseen: Callable[[str], None] | None
+) -> Delivered | Failed:
+    """Whether a failure was seen is each future's own matter; a callback or a waiter will see it."""
+    if unseen is None or waits is not None or not isinstance(outcome, Failed):
+        return outcome
+    return _Observed(outcome, unseen)
+
+
+def run_callbacks(futures: list[RecordFuture]) -> None:
+    for future in futures:
+        waits = future._waits
+        assert waits is not None
+        with _LOCK:
+            callbacks, waits.callbacks = waits.callbacks, []
+        for callback in callbacks:
+            _call(callback, future)
+
+
+def _call(callback: _Callback, future: RecordFuture) -> None:
+    try:
+        callback(future)
+    except Exception:
+        logger.exception("a callback of %r raised", future)
+
+
+# --- asyncio: many awaited futures, one wake-up of the loop ---
+
+
+class _Arrivals:
+    """Answers on their way into one event loop: the loop is woken once for all that came meanwhile."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._arrived: deque[asyncio.Future[None]] = deque()
+        self._scheduled = False
+
+    def add(self, waiting: asyncio.Future[None]) -> None:
+        self._arrived.append(waiting)
+        if not self._scheduled:
+            self._scheduled = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:  # the loop is closed: nobody waits there any longer
+                self._arrived.clear()
+
+    def _deliver(self) -> None:
+        # Lowered first: what is added from now on schedules again, what was added before is in the deque.
+        self._scheduled = False
+        while self._arrived:
+            waiting = self._arrived.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+
+
+def _answer_in_loop(future: RecordFuture) -> asyncio.Future[None]:
+    loop = asyncio.get_running_loop()
+    waiting = loop.create_future()
+    arrivals = _arrivals_of(loop)
+    future.add_done_callback(lambda _: arrivals.add(waiting))
+    return waiting
+
+
+def _arrivals_of(loop: asyncio.AbstractEventLoop) -> _Arrivals:
+    arrivals: _Arrivals | None = getattr(loop, "_kplpy_arrivals", None)
+    if arrivals is None:
+        arrivals = _Arrivals(loop)
+        try:
+            loop._kplpy_arrivals = arrivals  # type: ignore[attr-defined]
+        except AttributeError:  # a loop without a __dict__ keeps no helper; one a call costs only speed
+            pass
+    return arrivals
+
+
+def _after_fork_in_child() -> None:
+    global _LOCK
+    _LOCK = threading.RLock()  # another thread may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,61 @@
+"""From a partition key or an explicit hash key to the 128-bit hash key that decides the shard."""
+
+from __future__ import annotations
+
+import hashlib
+
+from kplpy.errors import InvalidRecordError
+
+MAX_HASH_KEY = (1 << 128) - 1
+MAX_KEY_CHARACTERS = 256  # the service's limit, in Unicode characters
+
+_CACHE_LIMIT = 16384
+
+
+class HashKeys:
+    """MD5 of partition keys, remembered for the latest 16,384 different ones (about 4 MB when full)."""
+
+    def __init__(self) -> None:
+        self._cache: dict[str, int] = {}
+        # Bound once: the look-up is on the way of every record.
+        self.cached = self._cache.get
+
+    def compute(self, partition_key: str) -> int:
+        """The hash key of a partition key that `cached` does not know. InvalidRecordError for a bad key."""
+        hash_key = hash_of(partition_key)
+        if len(self._cache) >= _CACHE_LIMIT:
+            self._cache.clear()
+        self._cache[partition_key] = hash_key
+        return hash_key
+
+
+def hash_of(partition_key: str) -> int:
+    """MD5 of the UTF-8 key, big-endian, as the service computes it. InvalidRecordError for a bad key."""
+    if not isinstance(partition_key, str):
+        raise InvalidRecordError(
+            f"partition_key must be a str, got {type(partition_key).__name__}: {partition_key!r:.80}"
+        )
+    if not 1 <= len(partition_key) <= MAX_KEY_CHARACTERS:
+        raise InvalidRecordError(
+            f"partition_key must have 1 to {MAX_KEY_CHARACTERS} characters, got {len(partition_key)}: "
+            f"{partition_key!r:.80}"
+        )
+    try:
+        utf8 = partition_key.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRecordError(f"partition_key must be encodable as UTF-8, got {partition_key!r}: {error}") from None
+    return int.from_bytes(hashlib.md5(utf8, usedforsecurity=False).digest(), "big")
+
+
+def parse_explicit_hash_key(value: str | int) -> int:
+    """An explicit hash key as a number; InvalidRecordError unless it is a decimal integer 0 … 2**128 - 1."""
+    rule = "explicit_hash_key must be a decimal integer from 0 to 2**128 - 1"
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 64:
+        number = int(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    else:
+        raise InvalidRecordError(f"{rule}, got {value!r:.80}")
+    if not 0 <= number <= MAX_HASH_KEY:
+        raise InvalidRecordError(f"{rule}, got {value!r:.80}")
+    return number

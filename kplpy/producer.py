@@ -1,0 +1,460 @@
+"""Producer: the front door. Reads like the beginning of a record's life."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from difflib import get_close_matches
+from types import TracebackType
+from typing import Any
+
+from kplpy.config import Config
+from kplpy.core.policy import Policy
+from kplpy.errors import (
+    BufferFullError,
+    ConfigError,
+    FlushTimeoutError,
+    InvalidRecordError,
+    KplpyError,
+    ProducerClosedError,
+)
+from kplpy.future import RecordFuture
+from kplpy.keys import HashKeys, parse_explicit_hash_key
+from kplpy.records import UserRecord
+from kplpy.runtime import lifecycle
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Waiter
+from kplpy.runtime.bell import Bell
+from kplpy.runtime.engine import Engine, own_threads
+from kplpy.runtime.flushing import Flushing
+from kplpy.runtime.stream import Stream
+from kplpy.totals import StreamTotals
+
+logger = logging.getLogger(__name__)
+
+_BytesLike = bytes | bytearray | memoryview
+_Item = UserRecord | tuple[Any, ...]
+
+# Staged records are drained by the putting thread itself past this many; waiting for the lock is never worth it.
+_STAGED_BATCH = 64
+# Larger records are counted exactly and drained at once.
+_LARGE = 8192
+
+_STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+_STREAM_ARN = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/([a-zA-Z0-9_.-]{1,128})")
+
+
+class Producer:
+    """Puts records on Kinesis streams: packed, limited, retried, and each one answered.
+
+    Takes a Config, or any of its fields as keywords. Thread-safe. Nothing starts before the first put. close() it, or
+    use it in a `with` or `async with`, or leave it to the interpreter's exit.
+    """
+
+    def __init__(self, config: Config | None = None, **knobs: Any) -> None:
+        if config is None:
+            try:
+                config = Config(**knobs)
+            except TypeError as error:
+                raise _unknown_field(error, knobs) from None
+        elif knobs:
+            raise ConfigError(f"give a Config or its fields, not both: {', '.join(sorted(knobs))}")
+        elif not isinstance(config, Config):
+            raise ConfigError(f"config must be a kplpy Config, got {config!r}")
+        self.config = config
+        self._linger = config.record_max_buffered_time_ms / 1000
+        self._max_size = config.max_user_record_size
+        self._hash_keys = HashKeys()
+        self._cached_hash = self._hash_keys.cached
+        self._closed = False
+        self._start_afresh()
+        lifecycle.watch(self)
+
+    def _start_afresh(self) -> None:
+        """A new engine: at the beginning, and in a forked child, where no thread has survived."""
+        from kplpy.aws.transport import KinesisTransport
+
+        config = self.config
+        self._closing = threading.Lock()
+        self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
+        self._engine = Engine(
+            policy_of(config),
+            KinesisTransport(config),
+            self._room,
+            config.max_connections,
+            config.max_inflight_bytes,
+            config.on_failure,
+        )
+        self._streams: dict[str, Stream] = {}
+
+    def _after_fork_in_child(self) -> None:
+        for stream in self._engine.streams.values():
+            stream.origin.forked = True
+        self._start_afresh()
+
+    # --- putting ---
+
+    def put_record(
+        self,
+        stream: str,
+        data: _BytesLike,
+        partition_key: str | None = None,
+        *,
+        explicit_hash_key: str | int | None = None,
+    ) -> RecordFuture:
+        """Accept one record and return its future, without waiting for it to be sent.
+
+        stream: name or ARN. data: any bytes-like object, copied unless it is bytes; data and UTF-8 key together at
+        most max_user_record_size. partition_key: 1–256 characters; None: kplpy chooses. explicit_hash_key: decimal
+        0 … 2**128-1, decides the shard instead of the key's MD5.
+
+        Raises InvalidRecordError for a bad argument, ProducerClosedError after close(), and BufferFullError when there
+        is no room: at once inside a running event loop or with on_buffer_full="raise", else after max_block_ms.
+        """
+        home = self._streams.get(stream) or self._open(stream)
+        record = self._check(home, data, partition_key, explicit_hash_key)
+        size = len(record.data) + len(record.partition_key)
+        staging = home.staging
+        if self._room.tight or size > _LARGE or len(staging) >= 8 * _STAGED_BATCH:
+            self._wait_for_room(home, record, size)
+            return record
+        staging.append(record)
+        if record.arrival + self._linger < home.wake_at and not home.nudged:
+            self._engine.nudge(home)
+        if len(staging) >= _STAGED_BATCH:
+            self._engine.drain(home)
+        if self._closed:
+            self._engine.too_late(home)
+        return record
+
+    def put_records(self, stream: str, items: Iterable[_Item]) -> list[RecordFuture]:
+        """Accept many records of one stream, cheaper than one by one; returns their futures in the same order.
+
+        items: (data, partition_key), (data, partition_key, explicit_hash_key) or UserRecord. All are checked before any
+        is accepted. When room runs out part-way, the futures of the rest fail with BufferFullError as their cause.
+        """
+        home = self._streams.get(stream) or self._open(stream)
+        check = self._check
+        records = []
+        for position, item in enumerate(items):
+            try:
+                if isinstance(item, UserRecord):
+                    records.append(check(home, item.data, item.partition_key, item.explicit_hash_key))
+                elif isinstance(item, (tuple, list)) and 2 <= len(item) <= 3:
+                    records.append(check(home, *item))
+                else:
+                    raise InvalidRecordError(
+                        f"an item must be (data, partition_key), (data, partition_key, explicit_hash_key) or a "
+                        f"UserRecord, got {item!r:.80}"
+                    )
+            except InvalidRecordError as error:
+                raise InvalidRecordError(f"item {position}: {error}") from None
+        staging = home.staging
+        for number, record in enumerate(records):
+            size = len(record.data) + len(record.partition_key)
+            if self._room.tight or size > _LARGE or len(staging) >= 8 * _STAGED_BATCH:
+                try:
+                    self._wait_for_room(home, record, size)
+                except (BufferFullError, ProducerClosedError) as error:
+                    self._engine.refuse(records[number:], error)
+                    break
+            else:
+                staging.append(record)
+                if record.arrival + self._linger < home.wake_at and not home.nudged:
+                    self._engine.nudge(home)
+        if len(staging) >= _STAGED_BATCH:
+            self._engine.drain(home)
+        if self._closed:
+            self._engine.too_late(home)
+        return records
+
+    async def aput_record(
+        self,
+        stream: str,
+        data: _BytesLike,
+        partition_key: str | None = None,
+        *,
+        explicit_hash_key: str | int | None = None,
+    ) -> RecordFuture:
+        """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
+        home = self._streams.get(stream) or self._open(stream)
+        record = self._check(home, data, partition_key, explicit_hash_key)
+        size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
+        self._engine.drain(home)
+        if not self._room.try_take(home, record.hash_key, size):
+            loop = asyncio.get_running_loop()
+            woken = asyncio.Event()
+            waiter = Waiter(home, record.hash_key, size, lambda: loop.call_soon_threadsafe(woken.set))
+            try:
+                if not self._room.wait_for(waiter):
+                    self._engine.make_room(home)
+                    await asyncio.wait_for(woken.wait(), self.config.max_block_ms / 1000)
+            except asyncio.TimeoutError:
+                pass
+            except asyncio.CancelledError:
+                self._room.leave(waiter)
+                self._room.staged(waiter)
+                raise
+            self._take_granted(home, record, waiter)
+            return record
+        self._stage(home, record, size)
+        return record
+
+    def _check(
+        self,
+        home: Stream,
+        data: _BytesLike,
+        partition_key: str | None = None,
+        explicit_hash_key: str | int | None = None,
+    ) -> RecordFuture:
+        """The record as its future; raises before anything is queued."""
+        if self._closed:
+            raise ProducerClosedError("the producer is closed")
+        if type(data) is not bytes:
+            data = _as_bytes(data)
+        if partition_key is None:
+            partition_key = secrets.token_hex(16)
+        hash_key = self._cached_hash(partition_key) if type(partition_key) is str else None
+        if hash_key is None:
+            hash_key = self._hash_keys.compute(partition_key)
+        if len(data) + 4 * len(partition_key) > self._max_size:
+            self._check_size(data, partition_key)
+        text: str | None = None
+        if explicit_hash_key is not None:
+            hash_key = parse_explicit_hash_key(explicit_hash_key)
+            text = str(hash_key)
+        return RecordFuture(home.origin, data, partition_key, text, hash_key, time.monotonic())
+
+    def _check_size(self, data: bytes, partition_key: str) -> None:
+        size = len(data) + len(partition_key.encode())
+        if size > self._max_size:
+            raise InvalidRecordError(
+                f"a record is at most {self._max_size} bytes, data and UTF-8 partition key (max_user_record_size); "
+                f"got {size}: {len(data)} of data and {size - len(data)} of key"
+            )
+
+    def _open(self, stream: str) -> Stream:
+        if self._closed:
+            raise ProducerClosedError("the producer is closed")
+        if not isinstance(stream, str):
+            raise InvalidRecordError(f"stream must be a str, got {type(stream).__name__}: {stream!r:.80}")
+        arn = _STREAM_ARN.fullmatch(stream)
+        if arn is None and _STREAM_NAME.fullmatch(stream) is None:
+            raise InvalidRecordError(
+                f"stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got {stream!r:.200}"
+            )
+        lifecycle.keep(self)
+        home = self._engine.open(arn[1] if arn else stream, stream if arn else None)
+        self._streams[stream] = home
+        return home
+
+    # --- when room is short ---
+
+    def _stage(self, home: Stream, record: RecordFuture, size: int) -> None:
+        home.staged_bytes += size
+        home.staging.append(record)
+        if record.arrival + self._linger < home.wake_at and not home.nudged:
+            self._engine.nudge(home)
+        self._engine.drain(home)
+        if self._closed:
+            self._engine.too_late(home)
+
+    def _wait_for_room(self, home: Stream, record: RecordFuture, size: int) -> None:
+        """Stage the record when there is room, counted exactly; block for it where that is allowed."""
+        size += RECORD_OVERHEAD
+        if home.staging:
+            self._engine.drain(home)
+        if self._room.try_take(home, record.hash_key, size):
+            self._stage(home, record, size)
+            return
+        self._engine.make_room(home)
+        if not self._may_block(home):
+            raise self._full(home)
+        bell = Bell()
+        waiter = Waiter(home, record.hash_key, size, bell.ring)
+        try:
+            if not self._room.wait_for(waiter):
+                bell.wait(self.config.max_block_ms / 1000)
+        except BaseException:  # Ctrl-C while waiting: the record was not accepted
+            self._room.leave(waiter)
+            self._room.staged(waiter)
+            raise
+        self._take_granted(home, record, waiter)
+
+    def _take_granted(self, home: Stream, record: RecordFuture, waiter: Waiter) -> None:
+        granted = self._room.leave(waiter)
+        try:
+            if self._closed or waiter.closed:
+                raise ProducerClosedError("the producer was closed while the record waited for room")
+            if not granted:
+                raise self._full(home)
+            record.arrival = time.monotonic()  # its time counts from its acceptance
+            self._stage(home, record, waiter.size)
+        finally:
+            self._room.staged(waiter)
+
+    def _may_block(self, home: Stream) -> bool:
+        if self.config.on_buffer_full == "raise":
+            return False
+        if getattr(own_threads, "is_one", False) or home.holder == threading.get_ident():
+            return False  # the one that would make room must not wait for it
+        return self.config.on_buffer_full == "block" or asyncio._get_running_loop() is None
+
+    def _full(self, home: Stream) -> BufferFullError:
+        return BufferFullError(
+            f"no room for a record of stream {home.origin.stream!r}: {self.outstanding_records} records and "
+            f"{self.outstanding_bytes} bytes are outstanding in all, {home.held_records} records of this stream "
+            f"(max_buffered_records={self.config.max_buffered_records}, "
+            f"max_buffered_bytes={self.config.max_buffered_bytes})"
+        )
+
+    # --- waiting ---
+
+    def flush(self, stream: str | None = None, timeout: float | None = None) -> None:
+        """Send all that was accepted before this call now, and wait until every one of these records is answered.
+
+        timeout: seconds, None: for ever. FlushTimeoutError says how many are left; the producer goes on with them.
+        """
+        if getattr(own_threads, "is_one", False):
+            raise KplpyError("flush() on one of kplpy's own threads would wait for itself")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        done = threading.Event()
+        flushing = Flushing(self._engine, self._chosen(stream), done.set)
+        if flushing.remaining():
+            self._ensure_progress(flushing, deadline)
+            done.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        flushing.finish(timeout)
+
+    async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:
+        """As flush, without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        flushing = Flushing(self._engine, self._chosen(stream), lambda: loop.call_soon_threadsafe(done.set))
+        if flushing.remaining():
+            try:
+                await asyncio.wait_for(done.wait(), timeout)
+            except asyncio.TimeoutError:
+                pass
+            except asyncio.CancelledError:
+                flushing.forget()
+                raise
+        flushing.finish(timeout)
+
+    def _ensure_progress(self, flushing: Flushing, deadline: float | None) -> None:
+        """At the interpreter's end no thread can be started; then this one does the work."""
+        if not self._engine.alive:
+            until = float("inf") if deadline is None else deadline
+            self._engine.run_inline(until, lambda: not flushing.remaining())
+
+    def _chosen(self, stream: str | None) -> list[Stream]:
+        if stream is None:
+            return list(self._engine.streams.values())
+        home = self._streams.get(stream)
+        return [] if home is None else [home]
+
+    def close(self) -> None:
+        """Deliver what was accepted, for close_timeout_ms at the most, then fail what is left, and stop.
+
+        Afterwards put_record raises ProducerClosedError. Closing again returns when the first close has ended.
+        """
+        self._closed = True
+        if getattr(own_threads, "is_one", False):
+            # A callback must not wait for itself.
+            threading.Thread(target=self.close, name="kplpy-close", daemon=True).start()
+            return
+        with self._closing:
+            self._room.close()
+            timeout = self.config.close_timeout_ms / 1000
+            try:
+                self.flush(timeout=timeout)
+            except FlushTimeoutError:
+                lost = self._engine.give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it")
+                logger.error("closed with %d records undelivered after %g s", lost, timeout)
+            finally:
+                self._engine.stop()
+                lifecycle.forget(self)
+
+    async def aclose(self) -> None:
+        """As close, without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Producer:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # --- looking ---
+
+    @property
+    def outstanding_records(self) -> int:
+        """Records accepted and not answered."""
+        return self._room.records + sum(len(stream.staging) for stream in self._engine.streams.values())
+
+    @property
+    def outstanding_bytes(self) -> int:
+        """What these are charged: data, partition keys and RECORD_OVERHEAD each."""
+        staged = 0
+        for stream in self._engine.streams.values():
+            staged += sum(len(each.data) + len(each.partition_key) + RECORD_OVERHEAD for each in list(stream.staging))
+        return self._room.bytes + staged
+
+    def metrics(self) -> dict[str, StreamTotals]:
+        """What was done so far, by stream."""
+        return {key: StreamTotals(**asdict(stream.pipeline.totals)) for key, stream in self._engine.streams.items()}
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"
+        return f"<Producer {', '.join(sorted(self._engine.streams)) or 'no streams yet'}: {state}>"
+
+
+def policy_of(config: Config) -> Policy:
+    """The Config in the core's units: seconds, and infinite for what is switched off."""
+    ttl = float("inf") if config.record_ttl_ms is None else config.record_ttl_ms / 1000
+    return Policy(
+        # A deadline never lies after the expiration (the KPL's rule).
+        linger=min(config.record_max_buffered_time_ms / 1000, ttl),
+        ttl=ttl,
+        answer_timeout=config.user_record_timeout_ms / 1000 or float("inf"),
+        request_timeout=(config.connect_timeout_ms + config.request_timeout_ms) / 1000,
+        aggregate=config.aggregation_enabled,
+        aggregation_max_count=config.aggregation_max_count,
+        aggregation_max_size=config.aggregation_max_size,
+        first_key_outside=config.aggregate_partition_key == "first",
+        collection_max_count=config.collection_max_count,
+        collection_max_size=config.collection_max_size,
+        rate=config.rate_limit / 100,
+        fail_if_throttled=config.fail_if_throttled,
+    )
+
+
+def _as_bytes(data: Any) -> bytes:
+    if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "__buffer__"):
+        return bytes(data)
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise InvalidRecordError(f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80}") from None
+
+
+def _unknown_field(error: TypeError, given: dict[str, Any]) -> Exception:
+    known = [knob.name for knob in fields(Config)]
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            return ConfigError(f"there is no Config field {name!r}{hint}")
+    return error

@@ -1,0 +1,136 @@
+"""KPL properties files: `AggregationMaxSize = 51200`, as a KPL reads them."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kplpy.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+def _flag(text: str) -> bool:
+    lowered = text.lower()
+    if lowered not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return lowered == "true"
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+# The KPL's key → the Config field and how its text is read.
+_FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "AggregationEnabled": ("aggregation_enabled", _flag),
+    "AggregationMaxCount": ("aggregation_max_count", _whole),
+    "AggregationMaxSize": ("aggregation_max_size", _whole),
+    "CaCertPath": ("verify", str),
+    "CollectionMaxCount": ("collection_max_count", _whole),
+    "CollectionMaxSize": ("collection_max_size", _whole),
+    "ConnectTimeout": ("connect_timeout_ms", _whole),
+    "FailIfThrottled": ("fail_if_throttled", _flag),
+    "MaxConnections": ("max_connections", _whole),
+    "MaxUserRecordSize": ("max_user_record_size", _whole),
+    "MetricsGranularity": ("metrics_granularity", str.lower),
+    "MetricsLevel": ("metrics_level", str.lower),
+    "MetricsNamespace": ("metrics_namespace", str),
+    "MetricsUploadDelay": ("metrics_upload_delay_ms", _whole),
+    "ProxyHost": ("proxy_host", str),
+    "ProxyPort": ("proxy_port", _whole),
+    "ProxyUserName": ("proxy_user_name", str),
+    "ProxyPassword": ("proxy_password", str),
+    "RateLimit": ("rate_limit", _whole),
+    "RecordMaxBufferedTime": ("record_max_buffered_time_ms", _whole),
+    "RecordTtl": ("record_ttl_ms", _whole),
+    "Region": ("region_name", str),
+    "RequestTimeout": ("request_timeout_ms", _whole),
+    "UserRecordTimeout": ("user_record_timeout_ms", _whole),
+    "UserRecordTimeoutInMillis": ("user_record_timeout_ms", _whole),
+    "VerifyCertificate": ("verify", _flag),
+}
+# An endpoint is a host in one key and a port in another; the KPL speaks only https.
+_ENDPOINTS = {
+    "endpoint_url": (("KinesisEndpoint", "CustomEndpoint"), ("KinesisPort", "Port")),
+    "cloudwatch_endpoint_url": (("CloudwatchEndpoint",), ("CloudwatchPort",)),
+}
+_ENDPOINT_KEYS = frozenset(key for hosts, ports in _ENDPOINTS.values() for key in (*hosts, *ports))
+# These speak of the native daemon, its Java front or their helpers; there is nothing here that they could set.
+_WITHOUT_MEANING = frozenset(
+    "EnableCoreDumps EnableOldestFutureTracker LogLevel MinConnections NativeExecutable ReturnUserRecordOnFailure "
+    "StsEndpoint StsPort TempDirectory ThreadPoolSize ThreadingModel".split()
+)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The Config fields that a KPL properties file sets. ConfigError names the file, the line and the rule."""
+    values: dict[str, Any] = {}
+    endpoint_parts: dict[str, str] = {}
+    ignored: list[str] = []
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the properties file {os.fspath(path)!r}: {error}") from error
+    for line, key, value in _entries(text):
+        where = f"{os.fspath(path)}, line {line}"
+        if key in _WITHOUT_MEANING:
+            ignored.append(key)
+        elif key in _ENDPOINT_KEYS:
+            endpoint_parts[key] = value
+        elif key not in _FIELDS:
+            known = [*_FIELDS, *_ENDPOINT_KEYS, *_WITHOUT_MEANING]
+            near = difflib.get_close_matches(key, known, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else f"; known keys: {', '.join(sorted(known))}"
+            raise ConfigError(f"{where}: unknown key {key!r}{hint}")
+        elif value:  # the KPL's own sample file leaves keys empty to mean "not set"
+            name, convert = _FIELDS[key]
+            try:
+                converted = convert(value)
+            except ValueError as error:
+                raise ConfigError(f"{where}: {key} {error}, got {value!r}") from None
+            if not (key == "VerifyCertificate" and converted is True and "verify" in values):
+                values[name] = converted
+    for name, (hosts, ports) in _ENDPOINTS.items():
+        host = next((endpoint_parts[key] for key in hosts if endpoint_parts.get(key)), None)
+        port = next((endpoint_parts[key] for key in ports if endpoint_parts.get(key)), None)
+        if host:
+            values[name] = f"https://{host}:{port}" if port else f"https://{host}"
+    if ignored:
+        logger.warning("%s: without meaning in kplpy and ignored: %s", os.fspath(path), ", ".join(sorted(ignored)))
+    return values
+
+
+def _entries(text: str) -> Iterator[tuple[int, str, str]]:
+    """(line number, key, value) by the rules of java.util.Properties."""
+    lines = iter(enumerate(text.splitlines(), 1))
+    for number, line in lines:
+        logical = line.lstrip()
+        if not logical or logical[0] in "#!":
+            continue
+        while _continues(logical):
+            _, following = next(lines, (number, ""))
+            logical = logical[:-1] + following.lstrip()
+        match = re.match(r"((?:\\.|[^\\\s=:])*)\s*[=:]?\s*(.*)", logical, re.DOTALL)
+        assert match is not None  # every part of the pattern may be empty
+        yield number, _unescape(match[1]), _unescape(match[2]).strip()
+
+
+def _continues(line: str) -> bool:
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
+
+
+def _unescape(text: str) -> str:
+    named = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+
+    def one(match: re.Match[str]) -> str:
+        return chr(int(match[1], 16)) if match[1] else named.get(match[2], match[2])
+
+    return re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", one, text)

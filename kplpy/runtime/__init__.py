@@ -1,0 +1,1 @@
+"""Threads around the core: the scheduler, the senders, room and back-pressure, fork and exit."""

@@ -1,0 +1,162 @@
+"""Room: how much may be accepted and unanswered at once, shared fairly, and waiting for it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from math import ceil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kplpy.runtime.stream import Stream
+
+RECORD_OVERHEAD = 400
+"""Bytes charged for each record beside its data and key: the future, its numbers, its place in the buffers."""
+
+
+class Waiter:
+    """Somebody who waits for room for one record. `granted` once the room is kept for them."""
+
+    __slots__ = ("closed", "granted", "hash_key", "size", "stream", "wake")
+
+    def __init__(self, stream: Stream, hash_key: int, size: int, wake: Callable[[], object]) -> None:
+        self.stream = stream
+        self.hash_key = hash_key
+        self.size = size
+        self.wake = wake
+        self.granted = False
+        self.closed = False
+
+
+class Room:
+    """Counts records and bytes (data + key + RECORD_OVERHEAD) of a producer.
+
+    What is drained into the core is counted exactly, by `add` and `release`; what is still staged is read off the
+    stream, without a lock, so the bounds can be passed by a few records. Only when `tight` does a put come here.
+
+    No stream gets more than three quarters, and no shard of a stream with several more than a half, so that one
+    dead stream or one hot shard leaves room for the others.
+    """
+
+    def __init__(self, max_records: int, max_bytes: int) -> None:
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        # A signal handler or a __del__ may put in the middle of a section of its own thread.
+        self._lock = threading.RLock()
+        self._waiters: deque[Waiter] = deque()
+        self._kept_records = 0  # granted, not staged yet
+        self._kept_bytes = 0
+        self.records = 0
+        self.bytes = 0
+        # A small room is always counted exactly.
+        self._always_tight = max_records < 2000 or max_bytes < 16 << 20
+        self.tight = self._always_tight
+
+    def add(self, stream: Stream, records: int, size: int) -> None:
+        """Records were drained into the core."""
+        with self._lock:
+            self.records += records
+            self.bytes += size
+            stream.held_records += records
+            stream.held_bytes += size
+            self._judge()
+
+    def release(self, stream: Stream, records: int, size: int) -> None:
+        """Records were answered."""
+        with self._lock:
+            self.records -= records
+            self.bytes -= size
+            stream.held_records -= records
+            stream.held_bytes -= size
+            self._grant()
+            self._judge()
+
+    def try_take(self, stream: Stream, hash_key: int, size: int) -> bool:
+        """May the record be staged now? Nobody overtakes those who wait for room as such."""
+        with self._lock:
+            if any(not self._over_its_share(waiter) for waiter in self._waiters):
+                return False
+            return self._fits(Waiter(stream, hash_key, size, _nobody))
+
+    def wait_for(self, waiter: Waiter) -> bool:
+        """Queue up; True when there is room at once after all."""
+        with self._lock:
+            self._waiters.append(waiter)
+            self._grant()
+            self._judge()
+            return waiter.granted
+
+    def staged(self, waiter: Waiter) -> None:
+        """The room that was kept for the waiter is taken, or no longer wanted."""
+        with self._lock:
+            if waiter.granted:
+                waiter.granted = False
+                self._kept_records -= 1
+                self._kept_bytes -= waiter.size
+                self._grant()
+
+    def leave(self, waiter: Waiter) -> bool:
+        """Stop waiting; True when the room was granted meanwhile, and is kept until `staged`."""
+        with self._lock:
+            if not waiter.granted and waiter in self._waiters:
+                self._waiters.remove(waiter)
+                self._grant()  # those behind may have waited only for their turn
+                self._judge()
+            return waiter.granted
+
+    def close(self) -> None:
+        """Nobody gets room any more."""
+        with self._lock:
+            for waiter in self._waiters:
+                waiter.closed = True
+                waiter.wake()
+            self._waiters.clear()
+            self.tight = self._always_tight = True
+
+    def _grant(self) -> None:
+        """Keep room for those who wait, in their order; one over its own share lets the others pass."""
+        if not self._waiters:
+            return
+        still: deque[Waiter] = deque()
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if self._fits(waiter):
+                waiter.granted = True
+                self._kept_records += 1
+                self._kept_bytes += waiter.size
+                waiter.wake()
+                continue
+            still.append(waiter)
+            if not self._over_its_share(waiter):
+                break
+        self._waiters.extendleft(reversed(still))
+
+    def _fits(self, waiter: Waiter) -> bool:
+        stream = waiter.stream
+        records = self.records + self._kept_records + len(stream.staging)
+        size = self.bytes + self._kept_bytes + stream.staged_bytes
+        if records and (records >= self._max_records or size + waiter.size > self._max_bytes):
+            return False
+        return not self._over_its_share(waiter)
+
+    def _over_its_share(self, waiter: Waiter) -> bool:
+        stream = waiter.stream
+        records = stream.held_records + len(stream.staging)
+        size = stream.held_bytes + stream.staged_bytes
+        # An empty stream may always have one record, whatever its size.
+        if records and (records >= ceil(0.75 * self._max_records) or size + waiter.size > ceil(0.75 * self._max_bytes)):
+            return True
+        if 2 * records < self._max_records and 2 * size < self._max_bytes:
+            return False
+        held, held_bytes = stream.held_by_shard_of(waiter.hash_key)
+        return 2 * held >= self._max_records or 2 * held_bytes >= self._max_bytes
+
+    def _judge(self) -> None:
+        self.tight = self._always_tight or bool(
+            self._waiters or 2 * self.records >= self._max_records or 2 * self.bytes >= self._max_bytes
+        )
+
+
+def _nobody() -> None:
+    pass

@@ -1,0 +1,46 @@
+"""Saying a repeated thing once an interval, with its count."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+INTERVAL = 30.0
+
+
+class Repeats:
+    """Logs the first of its kind at once, then at most one line each 30 s that says how many there were.
+
+    `say` may come from anywhere, a __del__ included, so its lock is reentrant.
+    """
+
+    def __init__(self, logger: logging.Logger, what: str) -> None:
+        self._logger = logger
+        self._what = what
+        self._lock = threading.RLock()
+        self._count = 0
+        self._latest = ""
+        self._said_at = float("-inf")
+
+    def say(self, detail: str) -> None:
+        with self._lock:
+            self._count += 1
+            self._latest = detail
+            now = time.monotonic()
+            if now - self._said_at < INTERVAL:
+                return
+            self._said_at = now
+            line = self._line()
+        self._logger.error(line)
+
+    def close(self) -> None:
+        """Say what is left unsaid."""
+        with self._lock:
+            line = self._line() if self._count else ""
+        if line:
+            self._logger.error(line)
+
+    def _line(self) -> str:
+        count, self._count = self._count, 0
+        return f"{count} {self._what}; the latest: {self._latest}"

@@ -1,0 +1,76 @@
+"""One stream of a producer: where its records are staged, and its core behind a lock."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from kplpy.core.item import Item
+from kplpy.core.pipeline import Pipeline
+from kplpy.future import Origin, RecordFuture
+
+NEVER = float("inf")
+
+
+class Stream:
+    """`lock` guards the pipeline and every field below it; the fields above are read and written without it.
+
+    A put appends to `staging` and then looks at `wake_at` and `nudged`; whoever plans writes those and then looks at
+    `staging`. So one of the two sees the other, and no record is left behind.
+    """
+
+    def __init__(self, name: str, arn: str | None, pipeline: Pipeline) -> None:
+        self.name = name
+        self.arn = arn
+        self.origin = Origin(arn or name)
+        self.staging: deque[RecordFuture] = deque()
+        self.staged_bytes = 0  # approximate between two drains
+        self.wake_at = NEVER  # a put that is due earlier nudges the scheduler
+        self.visit_at = NEVER  # when the scheduler visits
+        self.nudged = False  # the scheduler is to visit at once
+        self.ready = False  # a sender is to visit
+        self.senders = 0  # under way for this stream
+        # Room's, guarded by its lock: drained and not answered.
+        self.held_records = 0
+        self.held_bytes = 0
+
+        self.lock = threading.Lock()
+        self.holder = 0  # the thread that drains, for a put from a signal handler in the midst of it
+        self.pipeline = pipeline
+        self.flushes: list[Flush] = []
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """The lock, on a thread of the user's."""
+        with self.lock:
+            self.holder = threading.get_ident()
+            try:
+                yield
+            finally:
+                self.holder = 0
+
+    def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
+        """Records and bytes that one shard holds of a stream with several; nothing for the only shard."""
+        if len(self.pipeline.map.open) < 2:
+            return 0, 0
+        return self.pipeline.held_by_shard_of(hash_key)
+
+    def settled(self, items: list[Item]) -> None:
+        """Under the lock: these are answered; flushes that waited for them end."""
+        self.pipeline.settled(items)
+        if self.flushes:
+            for flush in [each for each in self.flushes if not self.pipeline.unflushed(each.mark)]:
+                self.flushes.remove(flush)
+                flush.notify()
+
+
+class Flush:
+    """Somebody waits until nothing older than `mark` is outstanding; `notify` must not block."""
+
+    __slots__ = ("mark", "notify")
+
+    def __init__(self, mark: int, notify: Callable[[], object]) -> None:
+        self.mark = mark
+        self.notify = notify
