@@ -1,0 +1,222 @@
+"""What a request's members must look like, and the errors for those that do not, in the service's words.
+
+Rules are from the service's API reference; the wording of the errors as the service gives it (ValidationException for
+a value out of its bounds, SerializationException for a value of another type).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kplpy.local.errors import ServiceError, validation
+
+
+@dataclass(frozen=True)
+class Text:
+    low: int = 0
+    high: int = 1 << 62
+    pattern: str | None = None
+    choices: tuple[str, ...] = ()
+
+    def faults(self, value: object) -> list[str]:
+        if not isinstance(value, str):
+            raise _wrong_type(value, "String")
+        found = _length(len(value), self.low, self.high)
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            found.append(f"Member must satisfy regular expression pattern: {self.pattern}")
+        if self.choices and value not in self.choices:
+            found.append(f"Member must satisfy enum value set: [{', '.join(self.choices)}]")
+        return found
+
+
+@dataclass(frozen=True)
+class Whole:
+    low: int
+    high: int = (1 << 31) - 1
+
+    def faults(self, value: object) -> list[str]:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _wrong_type(value, "Integer")
+        if value < self.low:
+            return [f"Member must have value greater than or equal to {self.low}"]
+        if value > self.high:
+            return [f"Member must have value less than or equal to {self.high}"]
+        return []
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A member that needs no more than its type."""
+
+    types: tuple[type, ...]
+    called: str
+
+    def faults(self, value: object) -> list[str]:
+        if not isinstance(value, self.types) or (isinstance(value, bool) and bool not in self.types):
+            raise _wrong_type(value, self.called)
+        return []
+
+
+@dataclass(frozen=True)
+class Structure:
+    members: Mapping[str, Member]
+
+
+@dataclass(frozen=True)
+class Member:
+    rule: Text | Whole | Plain | Structure
+    required: bool = False
+
+
+def _wrong_type(value: object, wanted: str) -> ServiceError:
+    if isinstance(value, list):
+        return ServiceError("SerializationException", "Start of list found where not expected")
+    if isinstance(value, dict):
+        return ServiceError("SerializationException", "Start of structure or map found where not expected.")
+    return ServiceError("SerializationException", f"{type(value).__name__} can not be converted to an {wanted}")
+
+
+def _length(length: int, low: int, high: int) -> list[str]:
+    if length < low:
+        return [f"Member must have length greater than or equal to {low}"]
+    if length > high:
+        return [f"Member must have length less than or equal to {high}"]
+    return []
+
+
+NAME = "[a-zA-Z0-9_.-]+"
+HASH = r"0|([1-9]\d{0,38})"
+SEQUENCE = r"0|([1-9]\d{0,128})"
+
+_name = Text(1, 128, NAME)
+_arn = Text(1, 2048, r"arn:aws.*:kinesis:.*:\d{12}:stream/\S+")
+_token = Text(1, 1 << 20)
+_time = Plain((int, float), "Timestamp")
+_flag = Plain((bool,), "Boolean")
+_page = Whole(1, 10_000)
+_mode = Structure({"StreamMode": Member(Text(choices=("PROVISIONED", "ON_DEMAND")), True)})
+_strategy = Text(choices=("AUTO", "USER_PARTITION_KEY"))
+_max_record = Whole(1024, 10_240)
+_iterator_types = ("AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER", "TRIM_HORIZON", "LATEST", "AT_TIMESTAMP")
+_filter_types = (
+    "AFTER_SHARD_ID",
+    "AT_TRIM_HORIZON",
+    "FROM_TRIM_HORIZON",
+    "AT_LATEST",
+    "AT_TIMESTAMP",
+    "FROM_TIMESTAMP",
+)
+_stream = {"StreamName": Member(_name), "StreamARN": Member(_arn)}
+_dry = {"DryRun": Member(_flag)}
+
+PUT_ENTRY = {
+    "Data": Member(Plain((bytes, bytearray, memoryview), "Blob"), True),
+    "PartitionKey": Member(Text(1, 256)),
+    "ExplicitHashKey": Member(Text(pattern=HASH)),
+}
+
+OPERATIONS: Mapping[str, Mapping[str, Member]] = {
+    "CreateStream": {
+        "StreamName": Member(_name, True),
+        "ShardCount": Member(Whole(1, 100_000)),
+        "StreamModeDetails": Member(_mode),
+        "MaxRecordSizeInKiB": Member(_max_record),
+        "RecordDistributionStrategy": Member(_strategy),
+    },
+    "DeleteStream": {**_stream, "EnforceConsumerDeletion": Member(_flag)},
+    "DescribeStream": {**_stream, "Limit": Member(_page), "ExclusiveStartShardId": Member(_name)},
+    "DescribeStreamSummary": _stream,
+    "ListStreams": {
+        "Limit": Member(_page),
+        "ExclusiveStartStreamName": Member(_name),
+        "NextToken": Member(_token),
+    },
+    "ListShards": {
+        **_stream,
+        "NextToken": Member(_token),
+        "ExclusiveStartShardId": Member(_name),
+        "MaxResults": Member(_page),
+        "StreamCreationTimestamp": Member(_time),
+        "ShardFilter": Member(
+            Structure(
+                {
+                    "Type": Member(Text(choices=_filter_types), True),
+                    "ShardId": Member(_name),
+                    "Timestamp": Member(_time),
+                }
+            )
+        ),
+    },
+    "PutRecord": {
+        **_stream,
+        **PUT_ENTRY,
+        **_dry,
+        "SequenceNumberForOrdering": Member(Text(pattern=SEQUENCE)),
+    },
+    "PutRecords": {**_stream, **_dry, "Records": Member(Plain((list, tuple), "List"), True)},
+    "GetShardIterator": {
+        **_stream,
+        **_dry,
+        "ShardId": Member(_name, True),
+        "ShardIteratorType": Member(Text(choices=_iterator_types), True),
+        "StartingSequenceNumber": Member(Text(pattern=SEQUENCE)),
+        "Timestamp": Member(_time),
+    },
+    "GetRecords": {
+        "ShardIterator": Member(Text(1, 512), True),
+        "Limit": Member(_page),
+        "StreamARN": Member(_arn),
+        **_dry,
+    },
+    "SplitShard": {
+        **_stream,
+        "ShardToSplit": Member(_name, True),
+        "NewStartingHashKey": Member(Text(pattern=HASH), True),
+    },
+    "MergeShards": {
+        **_stream,
+        "ShardToMerge": Member(_name, True),
+        "AdjacentShardToMerge": Member(_name, True),
+    },
+    "UpdateShardCount": {
+        **_stream,
+        "TargetShardCount": Member(Whole(1), True),
+        "ScalingType": Member(Text(choices=("UNIFORM_SCALING",)), True),
+    },
+    "UpdateStreamMode": {"StreamARN": Member(_arn, True), "StreamModeDetails": Member(_mode, True)},
+    "UpdateMaxRecordSize": {"StreamARN": Member(_arn), "MaxRecordSizeInKiB": Member(_max_record, True)},
+    "UpdateStreamRecordDistributionStrategy": {
+        "StreamARN": Member(_arn, True),
+        "RecordDistributionStrategy": Member(_strategy, True),
+    },
+}
+"""Every operation of the model with the members it reads; others are ignored, as the service does."""
+
+
+def check(members: Mapping[str, Member], params: Mapping[str, Any], place: str = "") -> None:
+    """Raise ValidationException or SerializationException for members that break their rules."""
+    faults = _faults(members, params, place)
+    if faults:
+        plural = "s" if len(faults) > 1 else ""
+        raise validation(f"{len(faults)} validation error{plural} detected: {'; '.join(faults)}")
+
+
+def _faults(members: Mapping[str, Member], params: Mapping[str, Any], place: str) -> list[str]:
+    found = []
+    for name, member in members.items():
+        value = params.get(name)
+        at = f"{place}{name[0].lower()}{name[1:]}"
+        if value is None:
+            if member.required:
+                found.append(f"Value null at '{at}' failed to satisfy constraint: Member must not be null")
+        elif isinstance(member.rule, Structure):
+            if not isinstance(value, dict):
+                raise ServiceError("SerializationException", "Expected a structure")
+            found += _faults(member.rule.members, value, at + ".")
+        else:
+            faults = member.rule.faults(value)
+            found += [f"Value '{value}' at '{at}' failed to satisfy constraint: {each}" for each in faults]
+    return found

@@ -1,0 +1,72 @@
+"""The two bodies of the API: JSON with base64, and CBOR, which the Java SDK and the KCL speak.
+
+Inside, Data is bytes and a time is epoch seconds. JSON carries times as such; CBOR as tag 1 with whole milliseconds,
+which is Amazon's own reading of that tag.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cbor2
+import orjson
+from pybase64 import b64decode, b64encode
+
+from kplpy.local.errors import ServiceError
+
+JSON = "application/x-amz-json-1.1"
+CBOR = "application/x-amz-cbor-1.1"
+
+_TIMES = frozenset({"StreamCreationTimestamp", "ApproximateArrivalTimestamp"})
+
+
+def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
+    """The members of a request; SerializationException for what cannot be read."""
+    params: Any = {}
+    try:
+        if content_type == CBOR:
+            params = cbor2.loads(body, semantic_decoders={1: _from_milliseconds})
+        else:
+            params = orjson.loads(body)
+            if operation == "PutRecords":
+                for record in params["Records"]:
+                    record["Data"] = b64decode(record["Data"], validate=True)
+            elif operation == "PutRecord":
+                params["Data"] = b64decode(params["Data"], validate=True)
+    except KeyError:
+        pass  # the model says what is missing
+    except (ValueError, TypeError, cbor2.CBORDecodeError) as error:
+        raise ServiceError("SerializationException", f"The request body cannot be read: {error}") from error
+    if not isinstance(params, dict):
+        raise ServiceError("SerializationException", "The request body is not a structure.")
+    return params
+
+
+def encode(content_type: str, answer: dict[str, Any]) -> bytes:
+    """The body of an answer. Operations without an output answer with an empty body."""
+    if not answer:
+        return b""
+    if content_type == CBOR:
+        return cbor2.dumps(_with_tags(answer))
+    return orjson.dumps(answer, default=_text)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
+    raise TypeError(f"{type(value).__name__} has no place in an answer")
+
+
+def _from_milliseconds(decoder: cbor2.CBORDecoder, *_: object) -> float:
+    return float(decoder.decode()) / 1000
+
+
+def _with_tags(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: cbor2.CBORTag(1, round(each * 1000)) if name in _TIMES else _with_tags(each)
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_with_tags(each) for each in value]
+    return value

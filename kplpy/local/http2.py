@@ -1,0 +1,129 @@
+"""HTTP/2 for one connection, by the h2 library: Java's asynchronous Kinesis client speaks nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamReset, WindowUpdated
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
+
+from kplpy.local.service import MAX_BODY, Reply, Service
+
+_WINDOW = 16 << 20
+
+
+@dataclass
+class _Request:
+    headers: dict[str, str]
+    body: bytearray = field(default_factory=bytearray)
+
+
+class Http2Protocol(asyncio.Protocol):
+    """Answers each request when its stream has ended; answers wait for the client's windows."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._transport: asyncio.Transport | None = None
+        self._http = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+        self._requests: dict[int, _Request] = {}
+        self._unsent: dict[int, bytes] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW})
+        self._http.initiate_connection()
+        self._http.increment_flow_control_window(_WINDOW)
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._requests.clear()
+        self._unsent.clear()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for event in self._http.receive_data(data):
+                self._handle(event)
+        except ProtocolError:
+            self._flush()
+            if self._transport is not None:
+                self._transport.close()
+            return
+        self._flush()
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, RequestReceived):
+            self._requests[event.stream_id] = _Request({str(name): str(value) for name, value in event.headers})
+        elif isinstance(event, DataReceived):
+            self._http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            request = self._requests.get(event.stream_id)
+            if request is not None:
+                request.body += event.data
+                if len(request.body) > MAX_BODY:
+                    del self._requests[event.stream_id]
+                    self._http.reset_stream(event.stream_id)
+        elif isinstance(event, StreamEnded):
+            request = self._requests.pop(event.stream_id, None)
+            if request is not None:
+                self._answer(event.stream_id, request)
+        elif isinstance(event, StreamReset):
+            self._requests.pop(event.stream_id, None)
+            self._unsent.pop(event.stream_id, None)
+        elif isinstance(event, WindowUpdated):
+            for stream in list(self._unsent):
+                self._send(stream)
+
+    def _answer(self, stream: int, request: _Request) -> None:
+        headers = request.headers
+        reply = self._service.reply(
+            headers.get(":method", ""),
+            headers.get("x-amz-target", ""),
+            headers.get("content-type", ""),
+            bytes(request.body),
+        )
+        if reply.transport in ("refused", "cut_before", "cut_after"):
+            self._http.reset_stream(stream)
+        elif reply.transport != "never":
+            if reply.delay:
+                asyncio.get_running_loop().call_later(reply.delay, self._late, stream, reply)
+            else:
+                self._begin(stream, reply)
+
+    def _late(self, stream: int, reply: Reply) -> None:
+        if self._transport is not None:
+            self._begin(stream, reply)
+            self._flush()
+
+    def _begin(self, stream: int, reply: Reply) -> None:
+        headers = [(":status", str(reply.status)), ("content-length", str(len(reply.body)))]
+        headers += [(name.lower(), value) for name, value in reply.headers.items()]
+        try:
+            self._http.send_headers(stream, headers, end_stream=not reply.body)
+            if reply.body:
+                self._unsent[stream] = reply.body
+                self._send(stream, cut=reply.transport == "cut_answer")
+        except ProtocolError:
+            pass  # the client has given the stream up
+
+    def _send(self, stream: int, cut: bool = False) -> None:
+        """Send as much of an answer as the client's windows take."""
+        body = self._unsent.pop(stream)
+        if cut:
+            self._http.reset_stream(stream)
+            return
+        while body:
+            room = min(self._http.local_flow_control_window(stream), self._http.max_outbound_frame_size)
+            if room <= 0:
+                self._unsent[stream] = body
+                return
+            self._http.send_data(stream, body[:room], end_stream=len(body) <= room)
+            body = body[room:]
+
+    def _flush(self) -> None:
+        if self._transport is not None:
+            self._transport.write(self._http.data_to_send())

@@ -1,0 +1,208 @@
+"""LocalKinesis: a local Kinesis in a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kplpy.local.faults import Faults
+from kplpy.local.limits import Limits, Phases
+from kplpy.local.model import LedgerRecord, Model
+from kplpy.local.options import GIB, Options
+from kplpy.local.server import Server
+from kplpy.local.service import Service
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+T = TypeVar("T")
+
+
+class Running:
+    """A model with its streams, served: what the thread and the process have in common."""
+
+    def __init__(self, options: Options) -> None:
+        self.model = options.model()
+        self.server = Server(Service(self.model), options.host, options.port, options.https)
+        self._options = options
+
+    async def start(self) -> None:
+        now = time.time()
+        for name, shards in self._options.wanted_streams().items():
+            if name not in self.model.streams:
+                self.model.handle("CreateStream", {"StreamName": name, "ShardCount": shards}, now)
+        await self.server.start()
+
+    async def stop(self) -> None:
+        await self.server.stop()
+
+
+class LocalKinesis:
+    """A Kinesis for tests, on a port of this machine, with the service's limits:
+
+        with LocalKinesis(shards=4, stream="orders") as kinesis:
+            client = boto3.client("kinesis", endpoint_url=kinesis.endpoint_url, region_name=kinesis.region_name, ...)
+
+    Arguments (a bad one raises ValueError):
+        shards, stream: a stream to begin with, "test" with one shard unless said otherwise; stream=None: none.
+        streams: several instead, {name: number of shards}.
+        limits: Limits(...) to change single limits; False: none per second (Limits.no_rates()).
+        phases: Phases(...), seconds in CREATING, UPDATING, DELETING; none by default.
+        https: serve TLS, with a certificate made on the fly; verify it against `ca_bundle`.
+        host, port: where to listen; port 0 takes a free one.
+        region_name: the region in ARNs, and that of client().
+        store: False keeps counts only and hands out no records: a sink for measurements.
+        retention_bytes: how much is held before the oldest records go; 1 GiB; None: no bound.
+        data_dir: a directory that makes it durable; what was answered survives a kill. None: memory only.
+
+    It starts at `with` or start(), and ends at the end of `with` or stop(). Signatures are not checked: any
+    credentials do.
+    """
+
+    def __init__(
+        self,
+        *,
+        shards: int = 1,
+        stream: str | None = "test",
+        streams: Mapping[str, int] | None = None,
+        limits: Limits | bool | None = None,
+        phases: Phases | None = None,
+        https: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        region_name: str = "us-east-1",
+        store: bool = True,
+        retention_bytes: int | None = GIB,
+        data_dir: str | Path | None = None,
+    ) -> None:
+        self.options = Options(
+            shards=shards,
+            stream=stream,
+            streams=streams,
+            limits=Limits.no_rates() if limits is False else None if limits is True else limits,
+            phases=phases,
+            https=https,
+            host=host,
+            port=port,
+            region_name=region_name,
+            store=store,
+            retention_bytes=retention_bytes,
+            data_dir=None if data_dir is None else Path(data_dir),
+        )
+        self._running = Running(self.options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    # --- life ---
+
+    def start(self) -> LocalKinesis:
+        """Start serving and return when the port answers; OSError when the port is taken."""
+        if self._thread is not None:
+            raise RuntimeError("this LocalKinesis was started already; make another one")
+        loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=_run_loop, args=(loop,), name="kplpy-local", daemon=True)
+        self._thread.start()
+        self._loop = loop
+        try:
+            asyncio.run_coroutine_threadsafe(self._running.start(), loop).result()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop serving. The model and its ledger stay readable. Stopping twice is fine."""
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._running.stop(), self._loop).result()
+            self._end()
+
+    def _end(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None and self._thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join()
+
+    def __enter__(self) -> LocalKinesis:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- where it is ---
+
+    @property
+    def endpoint_url(self) -> str:
+        if not self._running.server.url:
+            raise RuntimeError("this LocalKinesis is not started: use it in a with statement, or call start()")
+        return self._running.server.url
+
+    @property
+    def region_name(self) -> str:
+        return self.options.region_name
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """Path of the certificate authority for verify=, with https; None with http."""
+        return self._running.server.ca_bundle
+
+    def client(self, **arguments: Any) -> KinesisClient:
+        """A boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` go to boto3."""
+        return make_client(self.endpoint_url, self.region_name, self.ca_bundle, **arguments)
+
+    # --- what is inside ---
+
+    @property
+    def model(self) -> Model:
+        """The model itself. While the server runs, its thread owns it: go through call(), handle() or ledger()."""
+        return self._running.model
+
+    @property
+    def faults(self) -> Faults:
+        """What is to go wrong with coming requests (kplpy.local.faults)."""
+        return self._running.model.faults
+
+    def ledger(self, stream: str | None = None) -> list[LedgerRecord]:
+        """Every accepted record that is still held, of one stream or all, in the order of acceptance."""
+        return self.call(lambda model: list(model.ledger(stream)))
+
+    def handle(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """One API call without HTTP, at the time that it is; raises kplpy.local.ServiceError."""
+        return self.call(lambda model: model.handle(operation, params, time.time()))
+
+    def call(self, function: Callable[[Model], T]) -> T:
+        """Run `function(model)` on the server's thread, between two requests, and return its result."""
+        if self._loop is None:
+            return function(self._running.model)
+
+        async def run() -> T:
+            return function(self._running.model)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+
+def make_client(endpoint_url: str, region_name: str, ca_bundle: str | None, **arguments: Any) -> KinesisClient:
+    """A boto3 Kinesis client for a local endpoint, with made-up credentials."""
+    import boto3
+
+    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=region_name)
+    return session.client("kinesis", endpoint_url=endpoint_url, **{"verify": ca_bundle, **arguments})
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()

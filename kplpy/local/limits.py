@@ -1,0 +1,200 @@
+"""What the service refuses: its limits, each of which can be switched off, and the rates that hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Protocol
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The service's limits, by default as documented; None (or False) switches one off.
+
+    A bad value raises ValueError with its name. `Limits.no_rates()` keeps what makes a request valid and drops all
+    limits per second; `Limits.none()` drops everything.
+    """
+
+    request_records: int | None = 500
+    """Records in one PutRecords request."""
+    request_bytes: int | None = 10 * MIB
+    """Bytes of one PutRecords request, data and partition keys."""
+    record_size: bool = True
+    """A record (data + partition key) may be as large as the stream's MaxRecordSizeInKiB, 1024 unless raised."""
+    shard_records_per_second: float | None = 1000
+    shard_bytes_per_second: float | None = MIB
+    """Data and partition keys written to one shard; a record larger than a second's worth waits for a full
+    allowance and leaves a debt."""
+    rate_form: Literal["bucket", "window"] = "bucket"
+    """The service's own way of counting is not published: a token bucket with a second's burst, or fixed windows of
+    one second whose phase is random for each shard."""
+    shard_reads_per_second: float | None = 5
+    shard_read_bytes_per_second: float | None = 2 * MIB
+    """One GetRecords may answer with 10 MiB; the shard then refuses reads until the average is met again."""
+    list_shards_per_second: float | None = 1000
+    """ListShards calls on one stream."""
+    describe_summary_per_second: float | None = 20
+    """DescribeStreamSummary calls of the whole account."""
+    update_shard_count_factor: bool = True
+    """UpdateShardCount at the most doubles or halves the number of shards."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "rate_form":
+                if value not in ("bucket", "window"):
+                    raise ValueError(f"rate_form must be 'bucket' or 'window', got {value!r}")
+            elif "bool" in str(each.type):
+                if not isinstance(value, bool):
+                    raise ValueError(f"{each.name} must be True or False, got {value!r}")
+            elif value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
+                raise ValueError(f"{each.name} must be a number above 0, or None for no limit; got {value!r}")
+
+    @classmethod
+    def no_rates(cls) -> Limits:
+        """No limits per second; requests and records still have their largest sizes."""
+        return cls(
+            shard_records_per_second=None,
+            shard_bytes_per_second=None,
+            shard_reads_per_second=None,
+            shard_read_bytes_per_second=None,
+            list_shards_per_second=None,
+            describe_summary_per_second=None,
+        )
+
+    @classmethod
+    def none(cls) -> Limits:
+        """No limits at all."""
+        return replace(
+            cls.no_rates(), request_records=None, request_bytes=None, record_size=False, update_shard_count_factor=False
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phases:
+    """How long a stream stays CREATING, UPDATING (a whole reshard) and DELETING, in seconds; 0: no time at all.
+
+    The real service takes some ten seconds for each. Below 0 raises ValueError.
+    """
+
+    creating: float = 0.0
+    updating: float = 0.0
+    deleting: float = 0.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+                raise ValueError(f"{each.name} must be a number of seconds, 0 or more; got {value!r}")
+
+
+class WriteRate(Protocol):
+    """What one shard still takes."""
+
+    def take(self, size: int, now: float) -> bool:
+        """Take one record of `size` bytes, or refuse it and take nothing."""
+
+
+class WriteBucket:
+    """A token bucket of one second. A record over a second's bytes needs a full bucket and drives it negative."""
+
+    __slots__ = ("at", "byte_rate", "bytes", "record_rate", "records")
+
+    def __init__(self, records: float, size: float, now: float) -> None:
+        self.record_rate = self.records = records
+        self.byte_rate = self.bytes = size
+        self.at = now
+
+    def take(self, size: int, now: float) -> bool:
+        elapsed = now - self.at
+        if elapsed > 0:
+            self.at = now
+            self.records = min(self.record_rate, self.records + elapsed * self.record_rate)
+            self.bytes = min(self.byte_rate, self.bytes + elapsed * self.byte_rate)
+        if self.records < 1 or self.bytes < min(size, self.byte_rate):
+            return False
+        self.records -= 1
+        self.bytes -= size
+        return True
+
+
+class WriteWindow:
+    """Fixed windows of one second that begin at `phase`; the debt of a large record is paid in the next ones."""
+
+    __slots__ = ("byte_rate", "phase", "record_rate", "used_bytes", "used_records", "window")
+
+    def __init__(self, records: float, size: float, phase: float) -> None:
+        self.record_rate, self.byte_rate, self.phase = records, size, phase
+        self.window = -1
+        self.used_records = 0
+        self.used_bytes = 0.0
+
+    def take(self, size: int, now: float) -> bool:
+        window = int(now - self.phase)
+        if window > self.window:
+            self.used_bytes = max(0.0, self.used_bytes - self.byte_rate * (window - self.window))
+            self.used_records = 0
+            self.window = window
+        over = self.used_bytes + size > self.byte_rate
+        if self.used_records + 1 > self.record_rate or (over and self.used_bytes > 0):
+            return False
+        self.used_records += 1
+        self.used_bytes += size
+        return True
+
+
+class CallRate:
+    """Calls a second, as a bucket of one second."""
+
+    __slots__ = ("at", "level", "rate")
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = self.level = rate
+        self.at = now
+
+    def take(self, now: float) -> bool:
+        self.level = min(self.rate, self.level + max(0.0, now - self.at) * self.rate)
+        self.at = max(self.at, now)
+        if self.level < 1:
+            return False
+        self.level -= 1
+        return True
+
+
+class ReadRate:
+    """Reads of one shard: calls a second, and bytes that are known, and charged, only after the read."""
+
+    __slots__ = ("at", "byte_rate", "bytes", "calls")
+
+    def __init__(self, calls: float, size: float, now: float) -> None:
+        self.calls = CallRate(calls, now)
+        self.byte_rate = self.bytes = size
+        self.at = now
+
+    def take(self, now: float) -> bool:
+        self.bytes = min(self.byte_rate, self.bytes + max(0.0, now - self.at) * self.byte_rate)
+        self.at = max(self.at, now)
+        return self.bytes > 0 and self.calls.take(now)
+
+    def charge(self, size: int) -> None:
+        self.bytes -= size
+
+
+def write_rate(limits: Limits, now: float, phase: float) -> WriteRate | None:
+    """The write limit of a new shard; None when there is none. `phase`: where windows begin, 0 to 1 second."""
+    records, size = limits.shard_records_per_second, limits.shard_bytes_per_second
+    if records is None and size is None:
+        return None
+    boundless = float("inf")
+    records, size = records or boundless, size or boundless
+    return WriteWindow(records, size, phase) if limits.rate_form == "window" else WriteBucket(records, size, now)
+
+
+def read_rate(limits: Limits, now: float) -> ReadRate | None:
+    """The read limit of a new shard; None when there is none."""
+    calls, size = limits.shard_reads_per_second, limits.shard_read_bytes_per_second
+    if calls is None and size is None:
+        return None
+    return ReadRate(calls or float("inf"), size or float("inf"), now)

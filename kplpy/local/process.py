@@ -1,0 +1,182 @@
+"""The local Kinesis as a process of its own: serve() is that process, LocalKinesisProcess starts and ends one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from kplpy.local.inprocess import Running, make_client
+from kplpy.local.limits import Limits
+from kplpy.local.options import GIB, Options
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+READY = "ready: "
+
+
+def serve(
+    *,
+    shards: int = 1,
+    stream: str | None = "test",
+    streams: Mapping[str, int] | None = None,
+    port: int = 4567,
+    host: str = "127.0.0.1",
+    https: bool = False,
+    limits: bool = True,
+    region_name: str = "us-east-1",
+    store: bool = True,
+    retention_bytes: int | None = GIB,
+    data_dir: str | Path | None = None,
+    ready: Callable[[str, str | None], object] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; for the main thread of a process.
+
+    `ready` is called with the URL and the path of the certificate authority (None for http) once the port answers.
+    `limits=False` drops all limits per second. The rest as in LocalKinesis. ValueError for a bad argument, OSError
+    when the port is taken or the data directory cannot be used.
+    """
+    options = Options(
+        shards=shards,
+        stream=stream,
+        streams=streams,
+        limits=None if limits else Limits.no_rates(),
+        https=https,
+        host=host,
+        port=port,
+        region_name=region_name,
+        store=store,
+        retention_bytes=retention_bytes,
+        data_dir=None if data_dir is None else Path(data_dir),
+    )
+    asyncio.run(_serve(options, ready))
+
+
+async def _serve(options: Options, ready: Callable[[str, str | None], object] | None) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(each, ended.set)
+        except NotImplementedError:  # Windows: the handler runs between two steps of the loop
+            signal.signal(each, lambda *_: loop.call_soon_threadsafe(ended.set))
+    running = Running(options)
+    try:
+        await running.start()
+        if ready is not None:
+            ready(running.server.url, running.server.ca_bundle)
+        await ended.wait()
+    finally:
+        await running.stop()
+
+
+class LocalKinesisProcess:
+    """A local Kinesis in a process of its own, so that it shares no interpreter with what it measures or tests.
+
+        with LocalKinesisProcess(shards=4, stream="orders", limits=False) as kinesis: ...
+
+    Arguments as those of serve(), port 0 (any free one) by default. It is ended with SIGTERM at the end of `with`,
+    and ends by itself when this process does, however that comes about.
+    """
+
+    def __init__(self, *, port: int = 0, **options: Any) -> None:
+        self._arguments: dict[str, Any] = {"port": port, **options}
+        for name in ("data_dir",):
+            if self._arguments.get(name) is not None:
+                self._arguments[name] = str(self._arguments[name])
+        self._process: subprocess.Popen[str] | None = None
+        self.endpoint_url = ""
+        self.region_name = str(options.get("region_name", "us-east-1"))
+        self.ca_bundle: str | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process's id; RuntimeError before start()."""
+        if self._process is None:
+            raise RuntimeError("this LocalKinesisProcess is not started")
+        return self._process.pid
+
+    def start(self, timeout: float = 30.0) -> LocalKinesisProcess:
+        """Start the process and wait until its port answers, for `timeout` seconds at the most.
+
+        RuntimeError with what it printed when it ends or is not ready in time.
+        """
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kplpy.local", "--options", json.dumps(self._arguments)],
+            stdin=subprocess.PIPE,  # its end of file tells the process that we are gone
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        line = _first_line(self._process, timeout)
+        if not line.startswith(READY):
+            self._process.kill()
+            _, errors = self._process.communicate()
+            raise RuntimeError(f"the local Kinesis did not start: {(line + errors).strip() or 'not ready in time'}")
+        told = json.loads(line[len(READY) :])
+        self.endpoint_url, self.ca_bundle = told["url"], told["ca_bundle"]
+        threading.Thread(target=_drain, args=(self._process.stderr,), name="kplpy-local-log", daemon=True).start()
+        return self
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """End it with SIGTERM; SIGKILL after `timeout` seconds. Stopping twice is fine."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._reap()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._reap()
+
+    def _reap(self) -> None:
+        assert self._process is not None
+        self._process.wait()
+        for each in (self._process.stdin, self._process.stdout):
+            if each is not None:
+                each.close()
+
+    def client(self, **arguments: Any) -> KinesisClient:
+        """A boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` go to boto3."""
+        return make_client(self.endpoint_url, self.region_name, self.ca_bundle, **arguments)
+
+    def __enter__(self) -> LocalKinesisProcess:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _first_line(process: subprocess.Popen[str], timeout: float) -> str:
+    """The first line the process prints; empty when it ends or `timeout` seconds pass before."""
+    assert process.stdout is not None
+    overdue = threading.Timer(timeout, process.kill)
+    overdue.start()
+    try:
+        return process.stdout.readline()
+    finally:
+        overdue.cancel()
+
+
+def _drain(errors: IO[str] | None) -> None:
+    """Pass on what the process has to say, so that its pipe never fills."""
+    if errors is not None:
+        with errors:
+            for line in errors:
+                sys.stderr.write(line)

@@ -1,0 +1,164 @@
+"""The sockets: HTTP/1.1 by aiohttp, HTTP/2 by h2 (Java's asynchronous client insists on it), one port for both."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import trustme
+from aiohttp import web
+
+from kplpy.local.http2 import Http2Protocol
+from kplpy.local.service import MAX_BODY, Reply, Service
+
+_READ_BUFFER = 1 << 20
+
+
+class Server:
+    """Serves a Service on a port; https with a certificate of its own when `https` is set.
+
+    `port` 0 takes a free one. After start(): `url`, and `ca_bundle`, the path of the authority that signed the
+    certificate (None for http), which lasts until stop().
+    """
+
+    def __init__(self, service: Service, host: str, port: int, https: bool) -> None:
+        self.service = service
+        self.host, self.port, self.https = host, port, https
+        self.url = ""
+        self.ca_bundle: str | None = None
+        self._certificates: tempfile.TemporaryDirectory[str] | None = None
+        self._http1: web.Server | None = None
+        self._listener: asyncio.Server | None = None
+        self._connections: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        self._busy: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()  # a faulty answer is still to come there
+        self._stopped = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen; OSError when the port is taken."""
+        context = self._tls() if self.https else None
+        self._http1 = http1 = web.Server(
+            self._answer, access_log=None, keepalive_timeout=3600, read_bufsize=_READ_BUFFER, auto_decompress=False
+        )
+        self._listener = await asyncio.get_running_loop().create_server(
+            lambda: _FirstBytes(http1, lambda: Http2Protocol(self.service), self._connections),
+            self.host,
+            self.port,
+            ssl=context,
+            backlog=1024,
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
+        shown = f"[{self.host}]" if ":" in self.host else "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        self.url = f"{'https' if self.https else 'http'}://{shown}:{self.port}"
+
+    async def stop(self) -> None:
+        """Close the port and every connection; requests under way get half a second."""
+        self._stopped.set()
+        if self._listener is not None:
+            self._listener.close()
+        await self._abort(self._connections - self._busy)  # aiohttp would wait for those that keep alive, too
+        if self._http1 is not None:
+            await self._http1.shutdown(timeout=0.5)
+        await self._abort(self._connections)
+        if self._certificates is not None:
+            self._certificates.cleanup()
+
+    async def _abort(self, connections: Iterable[asyncio.Transport]) -> None:
+        """Cut connections rudely: over TLS, a polite end would wait for the other side."""
+        for each in list(connections):
+            each.abort()
+        for _ in range(3):  # the loop needs a few turns to carry it out
+            await asyncio.sleep(0)
+
+    def _tls(self) -> ssl.SSLContext:
+        authority = trustme.CA(organization_name="kplpy local Kinesis")
+        names = {"localhost", "127.0.0.1", "::1", self.host, socket.gethostname()} - {"0.0.0.0", "::"}
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(*sorted(names)).configure_cert(context)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        self._certificates = tempfile.TemporaryDirectory(prefix="kplpy-local-")
+        path = Path(self._certificates.name) / "ca.pem"
+        authority.cert_pem.write_to_path(str(path))
+        self.ca_bundle = str(path)
+        return context
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if (request.content_length or 0) > MAX_BODY:
+            return web.Response(status=413)
+        body = await request.content.read()
+        headers = request.headers
+        reply = self.service.reply(
+            request.method, headers.get("X-Amz-Target", ""), headers.get("Content-Type", ""), body
+        )
+        if reply.delay or reply.transport:
+            return await self._troubled(request, reply)
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+
+    async def _troubled(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        """An answer with a fault: late, in part, or not at all."""
+        if request.transport is not None:
+            self._busy.add(request.transport)
+        seconds = reply.delay if reply.transport != "never" else None
+        try:
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+            _cut(request.transport, reset=True)
+        except asyncio.TimeoutError:
+            pass
+        if request.transport is not None:
+            self._busy.discard(request.transport)
+        if reply.transport in ("refused", "cut_before", "cut_after"):
+            _cut(request.transport, reset=True)
+        elif reply.transport == "cut_answer":
+            response = web.StreamResponse(status=reply.status, headers=reply.headers)
+            response.content_length = len(reply.body)
+            await response.prepare(request)
+            await response.write(reply.body[: len(reply.body) // 2])
+            _cut(request.transport, reset=False)
+            return response
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+
+
+def _cut(transport: asyncio.Transport | None, reset: bool) -> None:
+    """Cut a connection so that the other side sees a reset, or else the end of the data."""
+    connection = None if transport is None else transport.get_extra_info("socket")
+    if transport is None or connection is None:
+        return
+    if reset:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    else:
+        connection.shutdown(socket.SHUT_RDWR)
+    transport.abort()
+
+
+class _FirstBytes(asyncio.Protocol):
+    """Looks at a connection's first bytes and hands it to HTTP/1.1 or HTTP/2, over TLS or not."""
+
+    def __init__(
+        self,
+        http1: Callable[[], asyncio.Protocol],
+        http2: Callable[[], asyncio.Protocol],
+        connections: weakref.WeakSet[asyncio.Transport],
+    ) -> None:
+        self._http1, self._http2 = http1, http2
+        self._connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._seen = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._seen += data
+        if len(self._seen) < 3 or self._transport is None:
+            return
+        protocol = self._http2() if self._seen.startswith(b"PRI") else self._http1()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        protocol.data_received(self._seen)

@@ -1,0 +1,68 @@
+"""The API's HTTP face without the connection: headers and body in, status, headers and body out."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+from kplpy.local import codec
+from kplpy.local.errors import ServiceError
+from kplpy.local.faults import Transport
+from kplpy.local.model import Model
+
+VERSION = "Kinesis_20131202"
+MAX_BODY = 64 << 20
+"""Bytes; well above the largest valid request, 10 MiB of data in base64."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """What goes back, when, and how much of it arrives (see model.Exchange)."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    delay: float = 0.0
+    transport: Transport | None = None
+
+
+class Service:
+    """Answers requests from a Model, at the time that `clock` tells. Signatures are not checked."""
+
+    def __init__(self, model: Model, clock: Callable[[], float] = time.time) -> None:
+        self.model = model
+        self.clock = clock
+        self._ids = itertools.count(1)
+        self._id_start = str(uuid4())[:23]
+
+    def reply(self, method: str, target: str, content_type: str, body: bytes) -> Reply:
+        """Answer one request. `target` is the X-Amz-Target header."""
+        kind = codec.CBOR if content_type.startswith(codec.CBOR) else codec.JSON
+        headers = {"Content-Type": kind, "x-amzn-RequestId": f"{self._id_start}-{next(self._ids):012x}"}
+        version, _, operation = target.partition(".")
+        try:
+            if method != "POST" or version != VERSION:
+                raise ServiceError("UnknownOperationException", f"POST with X-Amz-Target: {VERSION}.<operation>")
+            params = codec.decode(kind, operation, body)
+            exchange = self.model.exchange(operation, params, self.clock())
+        except ServiceError as error:
+            return _failed(error, kind, headers)
+        if exchange.error is not None:
+            reply = _failed(exchange.error, kind, headers)
+        else:
+            reply = Reply(200, headers, codec.encode(kind, exchange.answer or {}))
+        reply.delay, reply.transport = exchange.delay, exchange.transport
+        if reply.transport == "empty":
+            reply.body = b""
+        elif reply.transport == "garbage":
+            reply.body = b"\x00\xff<html>not an answer"
+        return reply
+
+
+def _failed(error: ServiceError, kind: str, headers: dict[str, str]) -> Reply:
+    headers["x-amzn-ErrorType"] = error.code
+    body = codec.encode(kind, {"__type": error.code, "message": error.message})
+    return Reply(error.status, headers, body)

@@ -1,0 +1,106 @@
+"""One shard: its range, its life, and the records it holds."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from kplpy.local.limits import CallRate, Limits, ReadRate, WriteRate, read_rate, write_rate
+from kplpy.local.sequence import LAST_COUNT, sequence_base, sequence_floor, sequence_number, shard_id
+
+__all__ = ["CallRate", "Record", "Shard"]
+
+
+@dataclass(slots=True)
+class Record:
+    """A record as the shard keeps it."""
+
+    number: int
+    arrived: float
+    key: str | None
+    """None: put without a key, which only RecordDistributionStrategy AUTO allows."""
+    data: bytes
+    explicit: str | None
+    """The explicit hash key, as given."""
+    request: int
+    """The model's running number of the request that brought it."""
+
+    @property
+    def size(self) -> int:
+        return len(self.data) + (len(self.key.encode()) if self.key else 0)
+
+
+_number = attrgetter("number")
+_arrived = attrgetter("arrived")
+
+
+class Shard:
+    """A range of hash keys, open from `opened` until `closed` (None: still open), both epoch seconds."""
+
+    def __init__(
+        self, index: int, first: int, last: int, parents: tuple[Shard, ...], now: float, limits: Limits, phase: float
+    ) -> None:
+        self.index = index
+        self.id = shard_id(index)
+        self.first, self.last = first, last
+        self.parents = tuple(each.id for each in parents)
+        self.opened = now
+        self.closed: float | None = None
+        # Above every parent's, so that all of a child's sequence numbers are above those of its parents.
+        self.opened_second: int = max([int(now), *(each.opened_second + 1 for each in parents)])
+        self.base = sequence_base(index, self.opened_second)
+        self.children: list[Shard] = []
+        self.records: list[Record] = []
+        self.head = 0  # records before it are trimmed; the list is cut now and then
+        self.accepted_records = 0
+        self.accepted_bytes = 0
+        self.write_rate: WriteRate | None = write_rate(limits, now, phase)
+        self.read_rate: ReadRate | None = read_rate(limits, now)
+
+    def close(self, now: float, children: list[Shard]) -> None:
+        self.closed = now
+        self.children = children
+
+    def position(self, number: int) -> int:
+        """Index in `records` of the first one with this sequence number or a higher one."""
+        return bisect_left(self.records, number, lo=self.head, key=_number)
+
+    def position_at(self, time: float) -> int:
+        """Index in `records` of the first one that arrived at `time` (epoch seconds) or later."""
+        return bisect_left(self.records, time, lo=self.head, key=_arrived)
+
+    def floor(self, count: int) -> int:
+        return sequence_floor(self.base, count)
+
+    def drop(self, position: int) -> int:
+        """Trim the records before `position`; returns their bytes."""
+        freed = sum(self.records[each].size for each in range(self.head, position))
+        for each in range(self.head, position):
+            self.records[each] = _TRIMMED
+        self.head = position
+        if self.head > 1024 and self.head * 2 > len(self.records):
+            del self.records[: self.head]
+            self.head = 0
+        return freed
+
+    def describe(self) -> dict[str, Any]:
+        """The Shard structure of ListShards and DescribeStream."""
+        numbers = {"StartingSequenceNumber": str(sequence_number(self.base, 0, self.opened_second))}
+        if self.closed is not None:
+            numbers["EndingSequenceNumber"] = str(self.ending_number())
+        shard: dict[str, Any] = {"ShardId": self.id, "HashKeyRange": self.range(), "SequenceNumberRange": numbers}
+        for name, parent in zip(("ParentShardId", "AdjacentParentShardId"), self.parents, strict=False):
+            shard[name] = parent
+        return shard
+
+    def range(self) -> dict[str, str]:
+        return {"StartingHashKey": str(self.first), "EndingHashKey": str(self.last)}
+
+    def ending_number(self) -> int:
+        """A closed shard's ending number, above that of any record in it, as the service's are."""
+        return sequence_number(self.base, LAST_COUNT, self.closed or 0.0)
+
+
+_TRIMMED = Record(0, 0.0, None, b"", None, 0)
