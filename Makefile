@@ -15,7 +15,7 @@ help:  ## list the targets
 
 # Debian keeps venv's other half, ensurepip, in a package of its own. $(error) stops with the one line.
 define need_python
-$(if $(shell command -v $(PYTHON)),,$(error $(PYTHON) is not installed (Debian: apt install python3 python3-venv)))
+$(if $(shell $(PYTHON) -c 'print("yes")' 2>/dev/null),,$(error $(PYTHON) does not run here (Debian: apt install python3 python3-venv)))
 $(if $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 10))' | grep True),,$(error kplpy needs Python 3.10 or later; choose one with PYTHON=...))
 $(if $(shell $(PYTHON) -c 'import venv, ensurepip; print("yes")' 2>/dev/null),,$(error $(PYTHON) cannot make virtual environments; install its venv module first (Debian: apt install python3-venv)))
 endef

@@ -1,0 +1,133 @@
+"""kplpy as its users write it. Never run: test_typing.py has mypy --strict read it.
+
+A `type: ignore` here says that the line must be an error: mypy reports one that is not needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from datetime import datetime
+
+import boto3
+from typing_extensions import assert_type
+
+import kplpy
+from kplpy import (
+    Attempt,
+    BufferFullError,
+    Config,
+    ConfigError,
+    FlushTimeoutError,
+    ForkedError,
+    InvalidRecordError,
+    KplpyError,
+    Producer,
+    ProducerClosedError,
+    RecordExpiredError,
+    RecordFailedError,
+    RecordFuture,
+    RecordResult,
+    RejectedError,
+    ThrottledError,
+    UserRecord,
+    deaggregate,
+)
+
+
+def ten_lines() -> None:
+    with Producer(region_name="eu-west-1") as producer:
+        future = producer.put_record("orders", b'{"id": 7}', "customer-42")
+        result = future.result()
+        assert_type(result.shard_id, str)
+        assert_type(result.sequence_number, str)
+
+
+def putting(producer: Producer) -> None:
+    assert_type(producer.put_record("orders", b"x"), RecordFuture)
+    producer.put_record("orders", bytearray(b"x"), "key")
+    producer.put_record("orders", memoryview(b"x"), partition_key="key", explicit_hash_key="0")
+    futures = producer.put_records("orders", [(b"x", "customer-1"), (b"y", "customer-2")])
+    assert_type(futures, list[RecordFuture])
+    producer.put_records("orders", [(b"x", "customer-1", "0"), (b"y", "customer-1", None)])
+    producer.put_records("orders", [UserRecord(b"x", "customer-1"), UserRecord(b"y", explicit_hash_key="7")])
+    producer.put_records("orders", ((b"x", "k") for _ in range(3)))
+    producer.flush()
+    producer.flush(timeout=5)
+    producer.flush("orders", 0.5)
+    assert_type(producer.outstanding_records, int)
+    assert_type(producer.outstanding_bytes, int)
+    producer.close()
+
+    producer.put_record("orders", "text", "key")  # type: ignore[arg-type]
+    producer.put_record("orders", b"x", b"key")  # type: ignore[arg-type]
+    producer.put_record(b"orders", b"x")  # type: ignore[arg-type]
+    producer.put_record("orders", b"x", "key", "0")  # type: ignore[call-arg]
+
+
+def waiting(producer: Producer) -> None:
+    future = producer.put_record("orders", b"x", "key")
+    assert_type(future.result(timeout=3), RecordResult)
+    assert_type(future.done(), bool)
+    assert_type(future.stream, str)
+    future.add_done_callback(lambda f: assert_type(f.result(), RecordResult))
+    concurrent.futures.wait([future], timeout=1)
+    # as_completed works, but typeshed wants _state, _condition and _waiters to be plain attributes
+    done = next(concurrent.futures.as_completed([future]))  # type: ignore[arg-type, var-annotated]
+    done.result()
+
+
+async def in_an_event_loop() -> None:
+    async with Producer(Config(region_name="eu-west-1")) as producer:
+        assert_type(await producer.put_record("orders", b"x", "key"), RecordResult)
+        future = await producer.aput_record("orders", b"x", "key")
+        assert_type(future, RecordFuture)
+        assert_type(await future, RecordResult)
+        assert_type(await asyncio.wrap_future(future), RecordResult)
+        await producer.aflush(timeout=5)
+        await producer.aclose()
+
+
+def settings() -> None:
+    config = Config(record_max_buffered_time_ms=50, record_ttl_ms=None, on_buffer_full="raise")
+    Config(session=boto3.Session(), endpoint_url="http://localhost:4567")
+    Config(on_failure=on_failure)
+    assert_type(Config.from_properties("kpl.properties"), Config)
+    Producer(config)
+    Config(on_buffer_full="drop")  # type: ignore[arg-type]
+    config.record_ttl_ms = 5  # type: ignore[misc]
+
+
+def on_failure(error: RecordFailedError) -> None:
+    assert_type(error.stream, str)
+    assert_type(error.attempts, tuple[Attempt, ...])
+    assert_type(error.possible_duplicate, bool)
+    if error.record is not None:
+        assert_type(error.record.data, bytes)
+
+
+def errors(producer: Producer) -> str:
+    try:
+        result = producer.put_record("orders", b"x").result()
+    except (RecordExpiredError, ThrottledError, RejectedError, ForkedError) as error:
+        return error.attempts[-1].error_code or "no code"
+    except (BufferFullError, ProducerClosedError, FlushTimeoutError, ConfigError, InvalidRecordError, KplpyError):
+        return ""
+    assert_type(result, RecordResult)
+    assert_type(result.possible_duplicate, bool)
+    return ", ".join(f"{a.duration:.3f} s, {a.error_message}" for a in result.attempts)
+
+
+def reading() -> None:
+    kinesis = boto3.client("kinesis")
+    iterator = kinesis.get_shard_iterator(
+        StreamName="orders", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    for record in kinesis.get_records(ShardIterator=iterator)["Records"]:
+        for user_record in deaggregate(record):
+            assert_type(user_record.data, bytes)
+            assert_type(user_record.partition_key, str | None)
+            assert_type(user_record.approximate_arrival_timestamp, datetime | None)
+    deaggregate({"kinesis": {"data": "eA=="}}, starting_hash_key=0, ending_hash_key=2**128 - 1)
+    kplpy.deaggregate(b"x")
+    deaggregate("text")  # type: ignore[arg-type]
