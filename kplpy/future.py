@@ -142,7 +142,7 @@ class RecordFuture(Item, Future[RecordResult]):
         """False: an accepted record cannot be taken back."""
         return False
 
-    def add_done_callback(self, fn: _Callback) -> None:  # type: ignore[override]
+    def add_done_callback(self, fn: _Callback) -> None:
         """Call `fn(future)` once the answer is there; what it raises is logged."""
         with _LOCK:
             if not self.done():

@@ -354,6 +354,8 @@ class Producer:
     def _chosen(self, stream: str | None) -> list[Stream]:
         if stream is None:
             return list(self._engine.streams.values())
+        if not isinstance(stream, str):
+            raise TypeError(f"stream must be a stream's name or ARN, or None for all, got {stream!r}")
         home = self._streams.get(stream)
         return [] if home is None else [home]
 
