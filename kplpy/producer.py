@@ -42,8 +42,10 @@ _Item = UserRecord | tuple[Any, ...]
 
 # Staged records are drained by the putting thread itself past this many; waiting for the lock is never worth it.
 _STAGED_BATCH = 64
-# Larger records are counted exactly and drained at once.
-_LARGE = 8192
+# Larger records are counted exactly and drained at once, and so is every record while this many are staged (the thread
+# that drains may be without the GIL for a while): at most 8 MiB are staged uncounted.
+_LARGE = 4096
+_STAGED_MOST = 2048
 
 _STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _STREAM_ARN = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/([a-zA-Z0-9_.-]{1,128})")
@@ -120,7 +122,7 @@ class Producer:
         record = self._check(home, data, partition_key, explicit_hash_key)
         size = len(record.data) + len(record.partition_key)
         staging = home.staging
-        if self._room.tight or size > _LARGE or len(staging) >= 8 * _STAGED_BATCH:
+        if self._room.tight or size > _LARGE or len(staging) >= _STAGED_MOST:
             self._wait_for_room(home, record, size)
             return record
         staging.append(record)
@@ -157,7 +159,7 @@ class Producer:
         staging = home.staging
         for number, record in enumerate(records):
             size = len(record.data) + len(record.partition_key)
-            if self._room.tight or size > _LARGE or len(staging) >= 8 * _STAGED_BATCH:
+            if self._room.tight or size > _LARGE or len(staging) >= _STAGED_MOST:
                 try:
                     self._wait_for_room(home, record, size)
                 except (BufferFullError, ProducerClosedError) as error:
