@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kplpy.local.faults import Faults
+from kplpy.local.journal import Journal
 from kplpy.local.limits import Limits, Phases
 from kplpy.local.model import LedgerRecord, Model
 from kplpy.local.options import GIB, Options
@@ -30,8 +31,20 @@ class Running:
         self.model = options.model()
         self.server = Server(Service(self.model), options.host, options.port, options.https)
         self._options = options
+        self._journal: Journal | None = None
 
     async def start(self) -> None:
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        if self._options.data_dir is not None:
+            self._journal = Journal(self._options.data_dir)
+            self._journal.restore(self.model)
+            self.model.journal = self._journal.write
         now = time.time()
         for name, shards in self._options.wanted_streams().items():
             if name not in self.model.streams:
@@ -40,6 +53,9 @@ class Running:
 
     async def stop(self) -> None:
         await self.server.stop()
+        if self._journal is not None:
+            self.model.journal = None
+            self._journal.close()
 
 
 class LocalKinesis:

@@ -72,7 +72,7 @@ class Limits:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Phases:
     """How long a stream stays CREATING, UPDATING (a whole reshard) and DELETING, in seconds; 0: no time at all.
 

@@ -111,10 +111,8 @@ def put_all(
         stream.count += 1
         record = Record(sequence_number(shard.base, stream.count, now), now, key, data, explicit, request)
         accepted.append((shard, record))
-        shard.accepted_records += 1
-        shard.accepted_bytes += size
+        shard.add(record, size, store)
         if store:
-            shard.records.append(record)
             stream.held_bytes += size
         answers.append({"SequenceNumber": str(record.number), "ShardId": shard.id})
     return answers, accepted

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from kplpy.local.limits import CallRate, Limits, ReadRate, WriteRate, read_rate, write_rate
-from kplpy.local.sequence import LAST_COUNT, sequence_base, sequence_floor, sequence_number, shard_id
-
-__all__ = ["CallRate", "Record", "Shard"]
+from kplpy.local.limits import Limits, ReadRate, WriteRate, read_rate, write_rate
+from kplpy.local.sequence import LAST_COUNT, sequence_base, sequence_count, sequence_floor, sequence_number, shard_id
 
 
 @dataclass(slots=True)
@@ -73,6 +71,18 @@ class Shard:
 
     def floor(self, count: int) -> int:
         return sequence_floor(self.base, count)
+
+    def holds(self, count: int) -> bool:
+        """Whether the record with this count within the stream is still there."""
+        position = self.position(self.floor(count))
+        return position < len(self.records) and sequence_count(self.records[position].number) == count
+
+    def add(self, record: Record, size: int, store: bool) -> None:
+        """Take a record in; without `store`, only count it."""
+        self.accepted_records += 1
+        self.accepted_bytes += size
+        if store:
+            self.records.append(record)
 
     def drop(self, position: int) -> int:
         """Trim the records before `position`; returns their bytes."""

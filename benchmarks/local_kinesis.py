@@ -1,0 +1,151 @@
+"""How fast the local Kinesis is: PutRecords with bodies made beforehand, over raw sockets, to a server process.
+
+    python benchmarks/local_kinesis.py [--seconds 5] [--repeat 3] [--connections 4]
+
+The server is one thread, so it has one core; the client has another. Rates count accepted records and their data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import random
+import socket
+import ssl
+import statistics
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from kplpy.local import LocalKinesisProcess
+
+SHAPES = {"500 × 100 B": (500, 100), "500 × 1 KB": (500, 1000), "100 × 50 KB": (100, 50_000)}
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Run:
+    records_per_second: float
+    megabytes_per_second: float
+    server_cpu: float
+    """Share of one core."""
+
+
+def body_of(count: int, size: int, seed: int) -> bytes:
+    rng = random.Random(seed)
+    records = [
+        {"Data": base64.b64encode(rng.randbytes(size)).decode(), "PartitionKey": f"customer-{rng.randrange(100_000)}"}
+        for _ in range(count)
+    ]
+    return json.dumps({"StreamName": "bench", "Records": records}, separators=(",", ":")).encode()
+
+
+def request_of(body: bytes) -> bytes:
+    head = (
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\n"
+        "X-Amz-Target: Kinesis_20131202.PutRecords\r\nAuthorization: AWS4-HMAC-SHA256 Credential=none\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def connect(url: str, ca_bundle: str | None) -> socket.socket:
+    place = urlsplit(url)
+    connection = socket.create_connection((place.hostname, place.port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if ca_bundle is None:
+        return connection
+    return ssl.create_default_context(cafile=ca_bundle).wrap_socket(connection, server_hostname=place.hostname)
+
+
+def exchange(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(request)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(1 << 18)
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"{head!r} {rest[:300]!r}")
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    first = rest[:40]
+    left = length - len(rest)
+    while left:
+        left -= len(connection.recv(1 << 18))
+    if b'"FailedRecordCount":0' not in first:
+        raise RuntimeError(f"records were refused: {first!r}")
+
+
+def cpu_seconds(pid: int) -> float:
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def measure(kinesis: LocalKinesisProcess, count: int, size: int, seconds: float, connections: int) -> Run:
+    requests = [request_of(body_of(count, size, seed)) for seed in range(8)]
+    done = [0] * connections
+    end = time.perf_counter() + 0.5 + seconds  # half a second to warm up
+    starting = threading.Barrier(connections + 1)
+
+    def send(which: int) -> None:
+        with connect(kinesis.endpoint_url, kinesis.ca_bundle) as connection:
+            starting.wait()
+            number = which
+            while time.perf_counter() < end:
+                exchange(connection, requests[number % len(requests)])
+                done[which] += 1
+                number += 1
+
+    threads = [threading.Thread(target=send, args=(each,)) for each in range(connections)]
+    for each in threads:
+        each.start()
+    starting.wait()
+    time.sleep(0.5)
+    began, before, cpu = time.perf_counter(), sum(done), cpu_seconds(kinesis.pid)
+    time.sleep(max(0.0, end - time.perf_counter()))
+    took, sent, used = time.perf_counter() - began, sum(done) - before, cpu_seconds(kinesis.pid) - cpu
+    for each in threads:
+        each.join()
+    return Run(sent * count / took, sent * count * size / took / 1e6, used / took)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=4)
+    options = parser.parse_args()
+    print(
+        f"{'server':28} {'request':12} {'records/s':>10} {'MB/s':>8} {'server CPU':>11}   (medians of {options.repeat})"
+    )
+    for name, arguments in {
+        "counting only": {"store": False},
+        "storing": {},
+        "storing, https": {"https": True},
+        "storing, data_dir": {"data_dir": "a new one"},
+    }.items():
+        for shape, (count, size) in SHAPES.items():
+            runs = []
+            for _ in range(options.repeat):
+                with tempfile.TemporaryDirectory() as directory:
+                    if "data_dir" in arguments:
+                        arguments = {"data_dir": directory}
+                    # 256 MiB held at the most: this measures trimming too
+                    with LocalKinesisProcess(
+                        stream="bench", shards=16, limits=False, retention_bytes=256 << 20, **arguments
+                    ) as kinesis:
+                        runs.append(measure(kinesis, count, size, options.seconds, options.connections))
+            print(
+                f"{name:28} {shape:12} {statistics.median(each.records_per_second for each in runs):10,.0f} "
+                f"{statistics.median(each.megabytes_per_second for each in runs):8,.1f} "
+                f"{statistics.median(each.server_cpu for each in runs):10.0%}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

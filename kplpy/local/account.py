@@ -1,0 +1,220 @@
+"""The account's streams: finding, making, ending, describing and reshaping them. No records pass here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from kplpy.local import listing, resharding
+from kplpy.local.errors import in_use, invalid_argument, not_found, over_limit, validation
+from kplpy.local.limits import CallRate, Limits, Phases
+from kplpy.local.stream import AUTO, ON_DEMAND, PROVISIONED, USER_KEY, Stream
+
+Params = Mapping[str, Any]
+Answer = dict[str, Any]
+
+ON_DEMAND_SHARDS = 4
+
+
+class Account:
+    """All streams of one account in one region, and the operations on them as wholes."""
+
+    def __init__(
+        self, number: str, region: str, limits: Limits, phases: Phases, keep_deleted: bool, random: Random
+    ) -> None:
+        self.number, self.region = number, region
+        self.limits, self.phases = limits, phases
+        self.keep_deleted = keep_deleted
+        self.streams: dict[str, Stream] = {}
+        self.deleted: list[Stream] = []
+        self._incarnations = 0
+        self._random = random
+        self._summary_rate: CallRate | None = None
+
+    def call(self, operation: str, params: Params, now: float) -> Answer:
+        """Carry out one of OPERATIONS, its members checked already."""
+        return OPERATIONS[operation](self, params, now)
+
+    # --- finding one ---
+
+    def stream(self, params: Params, now: float) -> Stream:
+        """The stream that a request names, as it is at `now`; ResourceNotFoundException when there is none."""
+        name = named(params)
+        if name is None:
+            raise invalid_argument("Either StreamName or StreamARN must be provided.")
+        return self.find(name, now)
+
+    def find(self, name: str, now: float) -> Stream:
+        stream = self.streams.get(name)
+        if stream is not None:
+            stream.settle(now)
+            stream = self.streams.get(name)  # settling may have ended its deletion
+        if stream is None:
+            raise not_found(f"Stream {name} under account {self.number} not found.")
+        stream.trim(now)
+        return stream
+
+    def usable(self, params: Params, now: float) -> Stream:
+        """A stream that takes and hands out records: while it is created or deleted, the service does not know it."""
+        stream = self.stream(params, now)
+        if stream.status not in ("ACTIVE", "UPDATING"):
+            raise not_found(f"Stream {stream.name} under account {self.number} not found.")
+        return stream
+
+    # --- making and ending ---
+
+    def _create_stream(self, params: Params, now: float) -> Answer:
+        name = params["StreamName"]
+        mode = (params.get("StreamModeDetails") or {}).get("StreamMode", PROVISIONED)
+        count = params.get("ShardCount")
+        strategy = params.get("RecordDistributionStrategy", USER_KEY)
+        if mode == PROVISIONED and count is None:
+            raise validation("ShardCount must be provided for streams in Provisioned mode.")
+        if mode == ON_DEMAND and count is not None:
+            raise validation("ShardCount must not be provided for streams in On-Demand mode.")
+        if mode == PROVISIONED and strategy == AUTO:
+            raise invalid_argument("RecordDistributionStrategy AUTO is supported only for streams in On-Demand mode.")
+        if name in self.streams:
+            self.streams[name].settle(now)
+        if name in self.streams:
+            raise in_use(f"Stream {name} under account {self.number} already exists.")
+        self._incarnations += 1
+        arn = f"arn:aws:kinesis:{self.region}:{self.number}:stream/{name}"
+        stream = Stream(name, arn, now, self._incarnations, self.limits, self._random)
+        stream.mode, stream.strategy = mode, strategy
+        stream.max_record_kib = params.get("MaxRecordSizeInKiB") or 1024
+        self.streams[name] = stream
+
+        def ready(at: float) -> None:
+            stream.open_shards(count or ON_DEMAND_SHARDS, at)
+            stream.set_status("ACTIVE")
+
+        stream.schedule(now + self.phases.creating, ready)
+        stream.settle(now)
+        return {}
+
+    def _delete_stream(self, params: Params, now: float) -> Answer:
+        stream = self.stream(params, now)
+        if stream.status == "DELETING":
+            raise in_use(f"Stream {stream.name} under account {self.number} not ACTIVE, instead in state DELETING")
+        stream.set_status("DELETING")
+        stream.abandon()
+
+        def gone(_: float) -> None:
+            del self.streams[stream.name]
+            if self.keep_deleted:
+                self.deleted.append(stream)
+
+        stream.schedule(now + self.phases.deleting, gone)
+        stream.settle(now)
+        return {}
+
+    # --- describing and setting ---
+
+    def _describe_stream(self, params: Params, now: float) -> Answer:
+        return listing.describe_stream(self.stream(params, now), params)
+
+    def _describe_stream_summary(self, params: Params, now: float) -> Answer:
+        if self.limits.describe_summary_per_second is not None:
+            if self._summary_rate is None:
+                self._summary_rate = CallRate(self.limits.describe_summary_per_second, now)
+            if not self._summary_rate.take(now):
+                raise over_limit(f"Rate exceeded for DescribeStreamSummary under account {self.number}.")
+        return listing.describe_stream_summary(self.stream(params, now))
+
+    def _list_streams(self, params: Params, now: float) -> Answer:
+        for stream in list(self.streams.values()):
+            stream.settle(now)
+        return listing.list_streams(self.streams, params, now)
+
+    def _update_stream_mode(self, params: Params, now: float) -> Answer:
+        stream = self.stream(params, now)
+        resharding.require_active(stream, self.number)
+        stream.mode = params["StreamModeDetails"]["StreamMode"]
+        if stream.mode == PROVISIONED:
+            stream.strategy = USER_KEY
+        return {}
+
+    def _update_max_record_size(self, params: Params, now: float) -> Answer:
+        stream = self.stream(params, now)
+        resharding.require_active(stream, self.number)
+        stream.max_record_kib = params["MaxRecordSizeInKiB"]
+        return {}
+
+    def _update_strategy(self, params: Params, now: float) -> Answer:
+        """It takes effect at once, for records that come after it."""
+        stream = self.stream(params, now)
+        resharding.require_active(stream, self.number)
+        if stream.mode != ON_DEMAND:
+            raise invalid_argument(
+                f"Stream {stream.name} under account {self.number} is in Provisioned mode, which does not support "
+                "RecordDistributionStrategy."
+            )
+        stream.strategy = params["RecordDistributionStrategy"]
+        return {}
+
+    # --- its shards ---
+
+    def _list_shards(self, params: Params, now: float) -> Answer:
+        token = params.get("NextToken")
+        query = None
+        if token is not None:
+            for each in ("StreamName", "StreamARN", "StreamCreationTimestamp", "ExclusiveStartShardId", "ShardFilter"):
+                if params.get(each) is not None:
+                    raise invalid_argument(f"NextToken and {each} cannot be provided together.")
+            query = listing.ShardQuery.from_token(token, now)
+            stream = self.find(query.stream, now)
+            if query.incarnation != stream.incarnation:
+                raise not_found(f"Stream {stream.name} under account {self.number} of this NextToken not found.")
+        else:
+            if named(params) is None:
+                raise invalid_argument("Either NextToken or StreamName should be provided.")
+            stream = self.stream(params, now)
+        if stream.list_rate is not None and not stream.list_rate.take(now):
+            raise over_limit(f"Rate exceeded for stream {stream.name} under account {self.number}.")
+        if stream.status in ("CREATING", "DELETING"):
+            raise in_use(
+                f"Stream {stream.name} under account {self.number} not ACTIVE, instead in state {stream.status}"
+            )
+        created = params.get("StreamCreationTimestamp")
+        if created is not None and int(created) != int(stream.created):
+            raise not_found(f"Stream {stream.name} under account {self.number} created at {created} not found.")
+        return listing.list_shards(stream, query or listing.shard_query(stream, params, now), params, now)
+
+    def _split_shard(self, params: Params, now: float) -> Answer:
+        resharding.split_shard(self.stream(params, now), params, now, self.phases.updating, self.number)
+        return {}
+
+    def _merge_shards(self, params: Params, now: float) -> Answer:
+        resharding.merge_shards(self.stream(params, now), params, now, self.phases.updating, self.number)
+        return {}
+
+    def _update_shard_count(self, params: Params, now: float) -> Answer:
+        stream, seconds = self.stream(params, now), self.phases.updating
+        return resharding.update_shard_count(stream, params, now, seconds, self.number, self.limits)
+
+
+def named(params: Params) -> str | None:
+    """The name of the stream that a request is about; None when it names none."""
+    arn, name = params.get("StreamARN"), params.get("StreamName")
+    return arn.rpartition(":stream/")[2] if isinstance(arn, str) else name
+
+
+OPERATIONS: Mapping[str, Callable[[Account, Params, float], Answer]] = {
+    "CreateStream": Account._create_stream,
+    "DeleteStream": Account._delete_stream,
+    "DescribeStream": Account._describe_stream,
+    "DescribeStreamSummary": Account._describe_stream_summary,
+    "ListStreams": Account._list_streams,
+    "ListShards": Account._list_shards,
+    "SplitShard": Account._split_shard,
+    "MergeShards": Account._merge_shards,
+    "UpdateShardCount": Account._update_shard_count,
+    "UpdateStreamMode": Account._update_stream_mode,
+    "UpdateMaxRecordSize": Account._update_max_record_size,
+    "UpdateStreamRecordDistributionStrategy": Account._update_strategy,
+}
+
+READING = frozenset({"DescribeStream", "DescribeStreamSummary", "ListStreams", "ListShards"})
+"""Those that change nothing, so that a journal need not keep them."""

@@ -1,0 +1,106 @@
+"""With a data directory, what was acknowledged survives SIGKILL, under load, time and again."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from kplpy.local import LocalKinesis, LocalKinesisProcess
+
+ONE_TRY = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=5)
+
+
+class Load:
+    """Threads that put numbered records until the server dies, and remember what was acknowledged."""
+
+    def __init__(self, server: LocalKinesisProcess, start: int) -> None:
+        self.acknowledged: dict[bytes, str] = {}
+        self.enough = threading.Event()
+        self._threads = [threading.Thread(target=self._put, args=(server, f"{start}-{each}")) for each in range(3)]
+        for each in self._threads:
+            each.start()
+
+    def _put(self, server: LocalKinesisProcess, name: str) -> None:
+        client = server.client(config=ONE_TRY)
+        for number in range(1_000_000):
+            records = [b"%s-%d-%d" % (name.encode(), number, each) for each in range(20)]
+            try:
+                answer = client.put_records(
+                    StreamName="durable", Records=[{"Data": each, "PartitionKey": each.decode()} for each in records]
+                )
+            except (BotoCoreError, ClientError):
+                return
+            for data, entry in zip(records, answer.get("Records", []), strict=False):
+                if "SequenceNumber" in entry:
+                    self.acknowledged[data] = entry["SequenceNumber"]
+            if number == 20:
+                self.enough.set()
+
+    def wait(self) -> None:
+        for each in self._threads:
+            each.join()
+
+
+def test_nothing_acknowledged_is_missing_after_kills(tmp_path: Path) -> None:
+    acknowledged: dict[bytes, str] = {}
+    for round_ in range(5):
+        with LocalKinesisProcess(stream="durable", shards=3, limits=False, data_dir=tmp_path) as server:
+            if round_ == 2:
+                first = server.client().list_shards(StreamName="durable")["Shards"][0]
+                middle = int(first["HashKeyRange"]["EndingHashKey"]) // 2
+                server.client().split_shard(
+                    StreamName="durable", ShardToSplit=first["ShardId"], NewStartingHashKey=str(middle)
+                )
+            load = Load(server, round_)
+            assert load.enough.wait(30)
+            server.kill()
+            load.wait()
+            acknowledged |= load.acknowledged
+
+    with LocalKinesis(stream="durable", shards=3, data_dir=tmp_path) as kinesis:
+        shards = kinesis.client().list_shards(StreamName="durable")["Shards"]
+        assert [each.get("ParentShardId") for each in shards] == [None] * 3 + [shards[0]["ShardId"]] * 2
+        held = {each.data: each.sequence_number for each in kinesis.ledger("durable")}
+    assert len(acknowledged) > 1000
+    assert acknowledged.items() <= held.items()
+    assert len(set(held.values())) == len(held)
+
+
+def test_a_torn_end_is_dropped_and_damage_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def put(data: bytes) -> list[bytes]:
+        with LocalKinesis(stream="s", data_dir=tmp_path) as kinesis:
+            kinesis.client().put_record(StreamName="s", Data=data, PartitionKey="k")
+            return [each.data for each in kinesis.ledger("s")]
+
+    assert put(b"one") == [b"one"]
+    assert put(b"two") == [b"one", b"two"]
+    log = tmp_path / "kinesis.log"
+    whole = log.read_bytes()
+    log.write_bytes(whole[:-3])
+    assert put(b"three") == [b"one", b"three"]
+    assert "dropping an unfinished change" in caplog.text
+
+    log.write_bytes(whole[:20] + b"\xff" + whole[21:])
+    with pytest.raises(ValueError, match="damaged at byte 0"):
+        LocalKinesis(data_dir=tmp_path).start()
+
+
+def test_a_directory_serves_one_at_a_time(tmp_path: Path) -> None:
+    with LocalKinesis(data_dir=tmp_path), pytest.raises(OSError, match="in use by another"):
+        LocalKinesis(data_dir=tmp_path).start()
+
+
+def test_a_stream_deleted_and_made_again_keeps_only_the_new_ones(tmp_path: Path) -> None:
+    with LocalKinesis(stream="s", data_dir=tmp_path) as kinesis:
+        client = kinesis.client()
+        client.put_record(StreamName="s", Data=b"old", PartitionKey="k")
+        client.delete_stream(StreamName="s")
+        client.create_stream(StreamName="s", ShardCount=2)
+        client.put_record(StreamName="s", Data=b"new", PartitionKey="k")
+    with LocalKinesis(stream="s", data_dir=tmp_path) as kinesis:
+        assert [each.data for each in kinesis.ledger()] == [b"new"]
+        assert len(kinesis.client().list_shards(StreamName="s")["Shards"]) == 2
