@@ -1,0 +1,147 @@
+"""From keys to hash keys."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+from typing import Any
+
+import pytest
+
+from kplpy import keys
+from kplpy.errors import InvalidRecordError
+from kplpy.keys import HashKeys, hash_of, parse_explicit_hash_key
+
+LARGEST = 340282366920938463463374607431768211455
+
+FOUR_BYTES = "🙂"
+
+
+@pytest.mark.parametrize(
+    ("key", "digest"),
+    [
+        # RFC 1321's own test suite
+        ("a", "0cc175b9c0f1b6a831c399e269772661"),
+        ("abc", "900150983cd24fb0d6963f7d28e17f72"),
+        ("message digest", "f96b697d7cb7938d525a2f31aaf161d0"),
+        ("1234567890" * 8, "57edf4a22be3c955ac49da2e2107b67a"),
+        ("ü", None),
+        (FOUR_BYTES * 256, None),
+        ("\x00", None),
+    ],
+)
+def test_the_hash_key_is_the_md5_of_the_utf8_key(key: str, digest: str | None) -> None:
+    digest = digest or hashlib.md5(key.encode("utf-8")).hexdigest()
+    assert hash_of(key) == int(digest, 16)
+    assert HashKeys().compute(key) == int(digest, 16)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("", "partition_key must have 1 to 256 characters, got 0: ''"),
+        ("x" * 257, "partition_key must have 1 to 256 characters, got 257: 'xxx"),
+        (FOUR_BYTES * 257, "partition_key must have 1 to 256 characters, got 257"),
+        ("lone \ud800", "partition_key must be encodable as UTF-8, got 'lone \\ud800'"),
+        (b"bytes", "partition_key must be a str, got bytes: b'bytes'"),
+        (7, "partition_key must be a str, got int: 7"),
+        (None, "partition_key must be a str, got NoneType"),
+        (["k"], "partition_key must be a str, got list"),
+    ],
+)
+def test_a_bad_partition_key(key: Any, said: str) -> None:
+    hash_keys = HashKeys()
+    for compute in (hash_of, hash_keys.compute):
+        with pytest.raises(InvalidRecordError) as raised:
+            compute(key)
+        assert str(raised.value).startswith(said)
+        assert len(str(raised.value)) < 300  # a long key is not repeated in full
+    if isinstance(key, str):
+        assert hash_keys.cached(key) is None
+
+
+def test_a_computed_key_is_remembered() -> None:
+    hash_keys = HashKeys()
+    assert hash_keys.cached("k") is None
+    assert hash_keys.compute("k") == hash_keys.cached("k") == hash_of("k")
+
+
+def test_the_memory_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_CACHE_LIMIT", 10)
+    hash_keys = HashKeys()
+    names = [f"key-{n}" for n in range(95)]
+    for name in names:
+        assert hash_keys.compute(name) == hash_of(name)
+        assert sum(hash_keys.cached(each) is not None for each in names) <= 10
+    assert hash_keys.cached(names[-1]) == hash_of(names[-1])
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (0, 0),
+        ("0", 0),
+        (LARGEST, LARGEST),
+        (str(LARGEST), LARGEST),
+        ("007", 7),
+        ("0" * 25 + str(LARGEST), LARGEST),
+        (2**64, 2**64),
+    ],
+)
+def test_explicit_hash_key(value: str | int, number: int) -> None:
+    parsed = parse_explicit_hash_key(value)
+    assert parsed == number
+    assert type(parsed) is int
+
+
+class Plan(IntEnum):
+    GOLD = 3
+
+    def __str__(self) -> str:
+        return "gold"
+
+
+@pytest.mark.xfail(strict=True, reason="bug 10: a subclass of int keeps its own text")
+def test_a_number_of_another_class_becomes_a_plain_one() -> None:
+    assert str(parse_explicit_hash_key(Plan.GOLD)) == "3"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**128,
+        str(2**128),
+        -1,
+        "-1",
+        "+1",
+        "1.0",
+        1.0,
+        "1e3",
+        "0x10",
+        "",
+        " 1",
+        "1 ",
+        "1_000",
+        "\u0661\u0662",  # Arabic-Indic digits, which int() would take
+        "\u00b2",  # superscript two, which isdigit() takes
+        "\uff11",  # full-width one
+        True,
+        False,
+        b"1",
+        "9" * 5000,  # int() would refuse it with an error of its own
+        [1],
+        float("nan"),
+    ],
+)
+def test_a_bad_explicit_hash_key(value: Any) -> None:
+    with pytest.raises(InvalidRecordError) as raised:
+        parse_explicit_hash_key(value)
+    said = str(raised.value)
+    assert said.startswith("explicit_hash_key must be a decimal integer from 0 to 2**128 - 1, got ")
+    assert len(said) < 200
+
+
+@pytest.mark.xfail(strict=True, reason="bug 13: its error cannot print it")
+def test_a_number_too_long_to_be_printed() -> None:
+    with pytest.raises(InvalidRecordError, match="must be a decimal integer"):
+        parse_explicit_hash_key(10**5000)
