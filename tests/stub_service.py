@@ -1,0 +1,135 @@
+"""A stand-in for Kinesis behind a Producer's engine: it answers when the test says so, and keeps what it was sent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from kplpy.config import Config
+from kplpy.core.item import Item
+from kplpy.core.pipeline import Request
+from kplpy.core.retry import Exchange, RequestError
+from kplpy.core.shard_map import ShardRange
+
+PATIENCE = 30.0
+"""How long a test waits for what must happen before it calls it a failure."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One user record as it was sent."""
+
+    stream: str
+    shard: str
+    data: bytes
+    partition_key: str
+    explicit_hash_key: str | None
+
+
+class StubService:
+    """Implements the engine's Transport. While `hold`ing, requests stay unanswered; `answer_one` lets single ones go.
+
+    `refuse` maps a stream's name to the error of its requests.
+    """
+
+    def __init__(self, shards: int = 1) -> None:
+        width = (1 << 128) // shards
+        last = (1 << 128) - 1
+        self.shards = [
+            ShardRange(f"shard-{n}", n * width, last if n == shards - 1 else (n + 1) * width - 1) for n in range(shards)
+        ]
+        self.refuse: dict[str, RequestError] = {}
+        self._changed = threading.Condition()
+        self._held: set[str] | None = set()  # streams whose requests wait; None: all
+        self._passes = 0
+        self._waiting = 0
+        self._sent: list[Sent] = []
+        self._requests = 0
+
+    # --- what the test does ---
+
+    def hold(self, *streams: str) -> None:
+        """Leave requests unanswered from now on: of these streams, or all."""
+        with self._changed:
+            self._held = set(streams) or None
+
+    def answer_one(self) -> None:
+        """One request that waits, or the next one, is answered after all."""
+        with self._changed:
+            self._passes += 1
+            self._changed.notify_all()
+
+    def let_go(self) -> None:
+        """Answer all that waits and whatever comes."""
+        with self._changed:
+            self._held = set()
+            self._changed.notify_all()
+
+    def await_waiting(self, requests: int) -> None:
+        """Until this many requests wait for their answer."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._waiting >= requests, PATIENCE), f"{self._waiting} requests wait"
+
+    def await_requests(self, requests: int) -> None:
+        """Until this many requests have come in all."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._requests >= requests, PATIENCE), f"{self._requests} requests"
+
+    def sent(self, stream: str | None = None) -> list[Sent]:
+        with self._changed:
+            return [each for each in self._sent if stream in (None, each.stream)]
+
+    # --- what the engine calls ---
+
+    def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
+        started = time.monotonic()
+        request.wall = time.time()
+        items = [(batch.lane.shard, list(batch.items)) for batch in request.batches]
+        with self._changed:
+            self._requests += 1
+            self._waiting += 1
+            self._changed.notify_all()
+            free = self._changed.wait_for(lambda: self._free(name), PATIENCE)
+            self._waiting -= 1
+            if free and self._is_held(name):
+                self._passes -= 1
+            error = self.refuse.get(name)
+            if error is None:
+                for shard, group in items:
+                    self._sent += [_sent(arn or name, shard, item) for item in group]
+            count = len(self._sent)
+        if error is not None:
+            return Exchange(started, time.monotonic(), request.wall, error=error)
+        entries = [{"SequenceNumber": str(count), "ShardId": (shard or self.shards[0]).shard_id} for shard, _ in items]
+        return Exchange(started, time.monotonic(), request.wall, entries)
+
+    def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
+        return self.shards
+
+    def close(self) -> None:
+        self.let_go()
+
+    def _is_held(self, name: str) -> bool:
+        return self._held is None or name in self._held
+
+    def _free(self, name: str) -> bool:
+        return not self._is_held(name) or self._passes > 0
+
+
+def _sent(stream: str, shard: ShardRange | None, item: Item) -> Sent:
+    return Sent(stream, shard.shard_id if shard else "", bytes(item.data), item.partition_key, item.explicit_hash_key)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> StubService:
+    """Producers made from now on talk to the returned stub."""
+    stub = StubService(shards)
+
+    def transport(_: Config) -> StubService:
+        return stub
+
+    monkeypatch.setattr("kplpy.aws.transport.KinesisTransport", transport)
+    return stub
