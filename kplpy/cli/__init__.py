@@ -1,0 +1,18 @@
+"""The `kplpy` command: put, tail, local, demo. Needs the extra: pip install 'kplpy[cli]'."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The console script. It comes with kplpy itself, what it needs only with the extra."""
+    try:
+        import click  # noqa: F401
+        import rich  # noqa: F401
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"kplpy: the command line needs its extra: pip install 'kplpy[cli]' (missing: {error.name})\n")
+        sys.exit(1)
+    from kplpy.cli.app import cli
+
+    cli(prog_name="kplpy")

@@ -1,0 +1,63 @@
+"""The group of commands, and what becomes of the errors that none of them handles."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+import kplpy
+from kplpy.cli.demo import demo
+from kplpy.cli.put import put
+from kplpy.cli.serve import local
+from kplpy.cli.tail import tail
+
+
+class _Commands(click.Group):
+    """Errors that a user can do something about are one line, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from kplpy.errors import KplpyError
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo(err=True)  # past the ^C that the terminal shows
+            ctx.exit(130)
+        except BrokenPipeError:
+            _leave_quietly()
+            ctx.exit(0)
+        except KplpyError as error:
+            raise click.ClickException(str(error)) from error
+        except Exception as error:
+            if not type(error).__module__.startswith("botocore."):
+                raise
+            from kplpy.cli.connection import explain
+
+            raise click.ClickException(explain(error)) from error
+
+
+def _leave_quietly() -> None:
+    """Whoever read our output is gone; the interpreter's own flush at exit must not complain of it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(kplpy.__version__, prog_name="kplpy", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Put records on Amazon Kinesis streams, read them back, or try it all on this machine."""
+
+
+for _command in (put, tail, local, demo):
+    cli.add_command(_command)

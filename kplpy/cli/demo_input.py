@@ -1,0 +1,109 @@
+"""The demo's input: real lines, of which every machine has some hundred thousand."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+ENOUGH_LINES = 300_000
+_MAX_RECORD = 1 << 20
+_NOT_STDLIB = ("site-packages", "dist-packages", "__pycache__")
+
+
+class Source:
+    """One file, and where its lines begin. Each line is a record that says where it comes from: `name:line:text`."""
+
+    __slots__ = ("_content", "_starts", "key", "name")
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.name = os.fsencode(name).decode("utf-8", "backslashreplace")
+        self.key = self.name[-256:]
+        self._content = content
+        self._starts = array("Q", [0])
+        at = content.find(b"\n")
+        while at >= 0:
+            self._starts.append(at + 1)
+            at = content.find(b"\n", at + 1)
+        if self._starts[-1] != len(content):
+            self._starts.append(len(content) + 1)  # as if its last line ended like the others
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @property
+    def size(self) -> int:
+        return len(self._content)
+
+    def record(self, line: int) -> bytes:
+        """The record of a line, counted from 1."""
+        text = self._content[self._starts[line - 1] : self._starts[line] - 1]
+        return b"%s:%d:%s" % (self.name.encode(), line, text)
+
+    def records(self, first: int, last: int) -> list[tuple[bytes, str]]:
+        """Those of lines first … last as put_records takes them."""
+        return [(self.record(line), self.key) for line in range(first, last + 1)]
+
+
+def given_files(paths: Iterable[str]) -> list[Source]:
+    """The files of the command line, each once."""
+    unique = {os.path.realpath(path): path for path in reversed(list(paths))}
+    sources = [Source(path, Path(path).read_bytes()) for path in reversed(unique.values())]
+    _check(sources)
+    return sources
+
+
+def standard_library() -> tuple[list[Source], str]:
+    """The standard library's Python source, and what to call it.
+
+    Distributions leave parts of it out (its tests, tkinter): where fewer than 300,000 lines are left, installed
+    packages make up for them.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    sources = list(_python_files(root, root, _NOT_STDLIB))
+    what = f"Python's standard library, {root}"
+    lines = _lines(sources)
+    if lines < ENOUGH_LINES:
+        packages = Path(sysconfig.get_path("purelib"))
+        for source in _python_files(packages, packages.parent, ("__pycache__",)):
+            sources.append(source)
+            lines += len(source)
+            if lines >= ENOUGH_LINES:
+                break
+        what += ", and installed packages"
+    _check(sources)
+    return sources, what
+
+
+def _python_files(folder: Path, root: Path, without: tuple[str, ...]) -> Iterator[Source]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(each for each in folders if each not in without)
+        for name in sorted(files):
+            path = Path(place, name)
+            if path.suffix == ".py" and path.is_file():
+                try:
+                    yield Source(str(path.relative_to(root)), path.read_bytes())
+                except OSError:  # not ours to read
+                    continue
+
+
+def _lines(sources: list[Source]) -> int:
+    return sum(map(len, sources))
+
+
+def _check(sources: list[Source]) -> None:
+    if not _lines(sources):
+        raise click.ClickException("there is not one line in the input")
+    for source in sources:
+        if source.size < _MAX_RECORD - 2048 - len(source.name):
+            continue
+        for line in range(1, len(source) + 1):
+            if len(source.record(line)) + len(source.key.encode()) > _MAX_RECORD:
+                raise click.ClickException(
+                    f"{source.name}, line {line}: {len(source.record(line))} bytes with its place; "
+                    f"a record holds {_MAX_RECORD} at the most, its key counted"
+                )

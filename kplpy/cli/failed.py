@@ -1,0 +1,109 @@
+"""The records that could not be put: counted by reason, and written where --failed says."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from types import TracebackType
+from typing import IO, Any
+
+import click
+
+from kplpy.cli.lines import Given, describe_data
+from kplpy.errors import RecordFailedError
+
+_REASONS_TOLD = 5
+
+
+class Failures:
+    """Collects failures, from any thread, in bounded memory. A context manager, for the file."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.count = 0
+        self._reasons: dict[str, tuple[int, str]] = {}  # kind → how many, the first one's text
+        self._lock = threading.Lock()
+        self._file: IO[str] | None = None
+        self._began_at = 0
+        self._write_error = ""
+
+    def __enter__(self) -> Failures:
+        if self.path is not None:
+            try:
+                # Appended to: what an earlier run could not deliver is not to be lost by the next one.
+                self._file = open(self.path, "a", encoding="utf-8", buffering=1)
+            except OSError as error:
+                raise click.ClickException(f"cannot write --failed {self.path!r}: {error.strerror}") from error
+            self._began_at = self._file.tell()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None or self.path is None:
+            return
+        try:
+            self._file.close()
+        except OSError as failure:
+            self._write_error = str(failure)
+        if not self.count and not self._began_at and os.path.isfile(self.path) and not os.path.getsize(self.path):
+            os.unlink(self.path)
+
+    def given_up(self, error: RecordFailedError) -> None:
+        """The producer's on_failure."""
+        record = error.record
+        entry: dict[str, Any] = {"stream": error.stream}
+        if record is not None:
+            entry |= describe_data(record.data)
+            entry |= {"partition_key": record.partition_key, "explicit_hash_key": record.explicit_hash_key}
+        last = error.attempts[-1].error_code if error.attempts else None
+        entry |= {
+            "error": f"{type(error).__name__}: {error}",
+            "attempts": len(error.attempts),
+            "possible_duplicate": error.possible_duplicate,
+        }
+        self._add(f"{type(error).__name__} {last}", str(error), entry)
+
+    def refused(self, stream: str | None, given: Given, problem: str) -> None:
+        """A record that the producer was not even given, or did not take."""
+        entry: dict[str, Any] = {"stream": stream, **describe_data(given.data)}
+        if given.truncated:
+            entry["truncated"] = given.truncated
+        entry |= {
+            "partition_key": given.partition_key,
+            "explicit_hash_key": given.explicit_hash_key,
+            "error": problem,
+            "source": f"{given.source}:{given.line}",
+        }
+        # Sizes and positions differ from record to record; the beginning of the text is its kind.
+        self._add(problem[:24], f"{given.source}, line {given.line}: {problem}", entry)
+
+    def _add(self, kind: str, text: str, entry: dict[str, Any]) -> None:
+        with self._lock:
+            self.count += 1
+            if kind in self._reasons or len(self._reasons) < 100:
+                before, first = self._reasons.get(kind, (0, text))
+                self._reasons[kind] = (before + 1, first)
+            if self._file is None or self._write_error:
+                return
+            try:
+                self._file.write(json.dumps(entry) + "\n")
+            except OSError as error:  # a full disk must not stop the rest
+                self._write_error = error.strerror or str(error)
+
+    def report(self) -> list[str]:
+        """Lines for the summary; none when nothing failed."""
+        if not self.count:
+            return []
+        reasons = sorted(self._reasons.values(), key=lambda each: -each[0])
+        lines = [f"  {count:,} × {text}" for count, text in reasons[:_REASONS_TOLD]]
+        if len(reasons) > _REASONS_TOLD:
+            lines.append(f"  and {len(reasons) - _REASONS_TOLD} more reasons")
+        if self._write_error:
+            lines.append(f"  {self.path} is not complete: {self._write_error}")
+        elif self.path:
+            lines.append(f"  they are in {self.path}; send them again with --from-failed {self.path}")
+        else:
+            lines.append("  they are lost to this command; --failed FILE would have kept them")
+        return lines

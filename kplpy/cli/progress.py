@@ -1,0 +1,106 @@
+"""How far it is: a line that renews itself on a terminal, nothing (or a line now and then) in a pipe."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def say(text: str) -> None:
+    """A line on standard error, whoever still reads it."""
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):  # a closed pipe, a closed file
+        pass
+
+
+class Speed:
+    """Units a second over the last few seconds."""
+
+    def __init__(self, seconds: float = 3.0) -> None:
+        self._seconds = seconds
+        self._seen: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
+
+    def at(self, total: float) -> float:
+        """The speed, now that the total is this."""
+        now = time.monotonic()
+        self._seen.append((now, total))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - self._seconds:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        return (total - before) / max(now - since, 1e-3)
+
+
+@contextmanager
+def shown(line: Callable[[], str], *, quiet: bool = False, plain_every: float | None = None) -> Iterator[None]:
+    """Show what `line` returns while the block runs; in a pipe every `plain_every` seconds, or not at all."""
+    if quiet:
+        yield
+    elif sys.stderr.isatty():
+        with _live(line):
+            yield
+    elif plain_every is not None:
+        with _now_and_then(line, plain_every):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _live(line: Callable[[], str]) -> Iterator[None]:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    def render() -> Text:
+        return Text(line(), no_wrap=True, overflow="ellipsis")
+
+    console = Console(stderr=True)
+    with Live(get_renderable=render, console=console, refresh_per_second=4, transient=True, redirect_stdout=False):
+        yield
+
+
+@contextmanager
+def _now_and_then(line: Callable[[], str], seconds: float) -> Iterator[None]:
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(seconds):
+            say(line())
+
+    thread = threading.Thread(target=tell, name="kplpy-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class _Log(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"kplpy: {record.getMessage()}")  # sys.stderr goes above the live line
+
+
+def show_warnings() -> None:
+    """What kplpy logs as a warning or worse is said on standard error."""
+    logger = logging.getLogger("kplpy")
+    if not any(isinstance(each, _Log) for each in logger.handlers):
+        logger.addHandler(_Log(logging.WARNING))
+    logger.propagate = False
+    # put says itself what an end before everything was delivered means.
+    logging.getLogger("kplpy.producer").setLevel(logging.CRITICAL)
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count:,.0f} B"

@@ -1,0 +1,110 @@
+"""`kplpy put`: lines become records."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from kplpy.cli import lines
+from kplpy.cli.connection import Connection, check_stream, connection_options
+from kplpy.cli.failed import Failures
+from kplpy.cli.keys import KeyOf, json_key, regex_key
+from kplpy.cli.progress import say, show_warnings
+from kplpy.cli.sending import Sending
+from kplpy.cli.settings import build_config
+from kplpy.cli.stop import Stop
+
+# A command has more patience than a service: a shard that is slower than its input only makes it wait, and an outage
+# of some minutes too. But it does not wait for ever.
+_TTL_MS = 300_000
+
+
+@click.command()
+@click.argument("stream", required=False)
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="[FILE]...")
+@click.option("--key", metavar="TEXT", help="Partition key of all records.")
+@click.option("--random-key", is_flag=True, help="A random partition key for each record (the default).")
+@click.option("--json-key", metavar="FIELD", help="Partition key from a field of JSON lines, such as customer.id.")
+@click.option("--regex-key", metavar="PATTERN", help="Partition key from the first group of a regular expression.")
+@click.option(
+    "--missing-key",
+    type=click.Choice(["fail", "random", "skip"]),
+    default="fail",
+    show_default=True,
+    help="A line without such a key: is a failed record, gets a random key, or is left out.",
+)
+@click.option("--keep-newline", is_flag=True, help="Records end with the newline of their line.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N records a second.")
+@click.option("--failed", metavar="FILE", type=click.Path(dir_okay=False), help="Append failed records to FILE.")
+@click.option(
+    "--from-failed",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="Put the records of a file that --failed (or tail --json) wrote; without STREAM, each to its own stream.",
+)
+@click.option("--config", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="A KPL properties file.")
+@click.option("--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Set any field of kplpy.Config.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; what failed is still told.")
+@connection_options
+def put(
+    connection: Connection,
+    stream: str | None,
+    files: tuple[str, ...],
+    key: str | None,
+    random_key: bool,
+    json_key: str | None,
+    regex_key: str | None,
+    missing_key: str,
+    keep_newline: bool,
+    rate: float | None,
+    failed: str | None,
+    from_failed: str | None,
+    config: str | None,
+    settings: tuple[str, ...],
+    quiet: bool,
+) -> None:
+    """Put the lines of FILEs, or of standard input, on STREAM (a name or an ARN) as records.
+
+    Ctrl-C ends it when what it has read is delivered, at the latest after close_timeout_ms; a second one ends it at
+    once. Exits with 1 when any record failed.
+    """
+    if from_failed and (files or key or random_key or json_key or regex_key or keep_newline):
+        raise click.UsageError("--from-failed takes records with their keys: no FILE, key or newline options with it")
+    if stream is None and not from_failed:
+        raise click.UsageError("which STREAM? Give its name or ARN")
+    if from_failed and failed and Path(from_failed).exists() and Path(from_failed).resolve() == Path(failed).resolve():
+        raise click.UsageError("--from-failed and --failed must be two files")
+    key_of = _key_option(key, random_key, json_key, regex_key)
+    given = (
+        lines.read_failed(from_failed)
+        if from_failed
+        else lines.read_lines(files or ("-",), key_of, missing_key, key, keep_newline)
+    )
+    show_warnings()
+    settled = build_config(connection, config, settings, {"record_ttl_ms": _TTL_MS})
+    if stream is not None:
+        check_stream(settled, stream)
+    with Failures(failed) as failures, Stop().handled() as stop:
+        sending = Sending(settled, stream, failures, stop)
+        sending.run(given, rate, quiet)
+    for line in sending.summary(quiet):
+        say(line)
+    sys.exit(sending.exit_code)
+
+
+def _key_option(key: str | None, random_key: bool, field: str | None, pattern: str | None) -> KeyOf | None:
+    if sum((key is not None, random_key, field is not None, pattern is not None)) > 1:
+        raise click.UsageError("choose one of --key, --random-key, --json-key and --regex-key")
+    if key is not None and not 1 <= len(key) <= 256:
+        raise click.BadParameter(f"must have 1 to 256 characters, got {len(key)}", param_hint="--key")
+    if field is not None:
+        return json_key(field)
+    if pattern is None:
+        return None
+    try:
+        return regex_key(re.compile(pattern))
+    except re.error as error:
+        raise click.BadParameter(f"{pattern!r} is no regular expression: {error}", param_hint="--regex-key") from None

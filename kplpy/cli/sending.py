@@ -1,0 +1,153 @@
+"""The work of `kplpy put`: from an iterator of records to the producer, and to an end that leaves nothing untold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kplpy import Config, Producer
+from kplpy.cli.failed import Failures
+from kplpy.cli.lines import Given
+from kplpy.cli.progress import Speed, say, shown, size
+from kplpy.cli.stop import Interrupted, Stop
+from kplpy.errors import BufferFullError, FlushTimeoutError, InvalidRecordError
+
+# Put blocks for room no longer than this at a time, so that a signal is noticed.
+_BLOCK_MS = 500
+
+
+class Sending:
+    """Puts records one by one and keeps none: those that fail go to `failures`, of the others only counts stay."""
+
+    def __init__(self, config: Config, stream: str | None, failures: Failures, stop: Stop) -> None:
+        self._patience = config.close_timeout_ms / 1000
+        self._producer = Producer(
+            # How long the end may take is decided here (run); close() then fails at once what is left.
+            replace(
+                config,
+                on_failure=failures.given_up,
+                on_buffer_full="block",
+                max_block_ms=_BLOCK_MS,
+                close_timeout_ms=0,
+            )
+        )
+        self._stream = stream
+        self._failures = failures
+        self._stop = stop
+        self._accepted_bytes = 0
+        self._skipped = 0
+        self._read_error = ""
+        self._began = time.monotonic()
+        self._seconds = 0.0
+        self._speed = Speed()
+
+    def run(self, records: Iterator[Given], rate: float | None, quiet: bool) -> None:
+        """Put all records and wait for their answers; a signal cuts that short (see Stop)."""
+        stop, producer = self._stop, self._producer
+        try:
+            with shown(self._progress, quiet=quiet):
+                try:
+                    self._put_all(records, rate)
+                    stop.waiting = True
+                    if not stop.signal:
+                        producer.flush()
+                    stop.waiting = False
+                except Interrupted:
+                    self._say_stopping()
+                    producer.flush(timeout=self._patience)
+        except (KeyboardInterrupt, FlushTimeoutError):
+            pass
+        finally:
+            producer.close()
+            self._seconds = time.monotonic() - self._began
+
+    def _put_all(self, records: Iterator[Given], rate: float | None) -> None:
+        stop = self._stop
+        turn = time.monotonic()
+        while True:
+            stop.waiting = True
+            if stop.signal:
+                raise Interrupted
+            if rate is not None:
+                now = time.monotonic()
+                if turn > now:
+                    time.sleep(turn - now)
+                # What a slow input missed is not made up for in a burst of more than a tenth of a second.
+                turn = max(turn, now - 0.1) + 1 / rate
+            try:
+                given = next(records, None)
+            except OSError as error:
+                self._read_error = str(error)
+                given = None
+            stop.waiting = False
+            if given is None:
+                return
+            if given.skip:
+                self._skipped += 1
+            else:
+                self._put(given)
+
+    def _put(self, given: Given) -> None:
+        stream = self._stream or given.stream
+        problem = given.problem or (None if stream else "the record names no stream, and no STREAM was given")
+        while problem is None and stream is not None:
+            try:
+                self._producer.put_record(
+                    stream, given.data, given.partition_key, explicit_hash_key=given.explicit_hash_key
+                )
+                self._accepted_bytes += len(given.data)
+                return
+            except BufferFullError:
+                if self._stop.signal:
+                    problem = "not put: interrupted while it waited for room"
+            except InvalidRecordError as error:
+                problem = str(error)
+        self._failures.refused(stream, given, problem or "")
+
+    def _say_stopping(self) -> None:
+        left = self._producer.outstanding_records
+        if left:
+            say(f"stopping: {left:,} records to deliver, {self._patience:g} s for it; Ctrl-C again ends at once")
+
+    # --- telling ---
+
+    def _progress(self) -> str:
+        totals = self._producer.metrics().values()
+        done = sum(each.user_records_put for each in totals)
+        speed = self._speed.at(sum(each.kinesis_bytes_put for each in totals))
+        throttled = sum(each.entries_throttled for each in totals)
+        text = f"{done:,} records  {size(speed)}/s  {self._producer.outstanding_records:,} outstanding"
+        text += f"  {throttled:,} throttled"
+        return f"{text}  {self._failures.count:,} failed" if self._failures.count else text
+
+    @property
+    def exit_code(self) -> int:
+        if self._stop.signal:
+            return self._stop.exit_code
+        return 1 if self._failures.count or self._read_error else 0
+
+    def summary(self, quiet: bool) -> list[str]:
+        """What to say at the end; of a quiet success nothing."""
+        told = []
+        if not quiet:
+            totals = self._producer.metrics().values()
+            put = _count(sum(each.user_records_put for each in totals), "record")
+            where = self._stream or _count(len(totals), "stream")
+            told.append(
+                f"put {put} ({size(self._accepted_bytes)} read) on {where} in {self._seconds:.1f} s: "
+                f"{_count(sum(each.kinesis_records_put for each in totals), 'Kinesis record')}, "
+                f"{_count(sum(each.put_records_requests for each in totals), 'request')}, "
+                f"{sum(each.entries_throttled for each in totals):,} throttled"
+            )
+            if self._skipped:
+                told.append(f"{_count(self._skipped, 'line')} without a partition key left out")
+        if self._read_error:
+            told.append(f"reading stopped early: {self._read_error}")
+        if self._failures.count:
+            told.append(f"{_count(self._failures.count, 'record')} failed:")
+        return told + self._failures.report()
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
