@@ -57,8 +57,8 @@ def _text(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no place in an answer")
 
 
-def _from_milliseconds(decoder: cbor2.CBORDecoder, *_: object) -> float:
-    return float(decoder.decode()) / 1000
+def _from_milliseconds(value: Any, immutable: bool) -> float:
+    return float(value) / 1000
 
 
 def _with_tags(value: Any) -> Any:

@@ -35,8 +35,8 @@ class Http2Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW})
         self._http.initiate_connection()
+        self._http.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW})
         self._http.increment_flow_control_window(_WINDOW)
         self._flush()
 

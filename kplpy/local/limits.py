@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 KIB = 1024
 MIB = 1024 * KIB
 
+_ONE = 1 - 1e-6  # epoch seconds as floats are coarse: what is due to the microsecond is due
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -113,7 +115,7 @@ class WriteBucket:
             self.at = now
             self.records = min(self.record_rate, self.records + elapsed * self.record_rate)
             self.bytes = min(self.byte_rate, self.bytes + elapsed * self.byte_rate)
-        if self.records < 1 or self.bytes < min(size, self.byte_rate):
+        if self.records < _ONE or self.bytes + 0.5 < min(size, self.byte_rate):
             return False
         self.records -= 1
         self.bytes -= size
@@ -157,7 +159,7 @@ class CallRate:
     def take(self, now: float) -> bool:
         self.level = min(self.rate, self.level + max(0.0, now - self.at) * self.rate)
         self.at = max(self.at, now)
-        if self.level < 1:
+        if self.level < _ONE:
             return False
         self.level -= 1
         return True

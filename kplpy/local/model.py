@@ -147,16 +147,18 @@ class Model:
     # --- records ---
 
     def _put_records(self, params: Params, now: float, fault: Fault | None) -> Answer:
-        answers = self._put(params, params["Records"], now, fault)
+        answers = self._put(params, params["Records"], now, fault, 1)
         failed = sum("ErrorCode" in each for each in answers)
         return {"FailedRecordCount": failed, "Records": answers}
 
     def _put_record(self, params: Params, now: float, fault: Fault | None) -> Answer:
-        return puts.single(self._put(params, [params], now, fault)[0])
+        return puts.single(self._put(params, [params], now, fault, 0)[0])
 
-    def _put(self, params: Params, records: list[Params], now: float, fault: Fault | None) -> list[dict[str, str]]:
+    def _put(
+        self, params: Params, records: list[Params], now: float, fault: Fault | None, first: int
+    ) -> list[dict[str, str]]:
         stream = self.account.usable(params, now)
-        entries = puts.entries_of(stream, records, self.limits)
+        entries = puts.entries_of(stream, records, self.limits, first)
         _refuse_dry_run(params)
         answers, accepted = puts.put_all(stream, entries, now, self.requests, fault, self.store, self.account.number)
         if self.journal is not None and accepted:

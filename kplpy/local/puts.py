@@ -30,8 +30,11 @@ class Entry(NamedTuple):
     explicit: str | None
 
 
-def entries_of(stream: Stream, records: Sequence[Mapping[str, Any]], limits: Limits) -> list[Entry]:
-    """Check the whole request and route its records. One bad record fails the request: nothing is accepted."""
+def entries_of(stream: Stream, records: Sequence[Mapping[str, Any]], limits: Limits, first: int = 1) -> list[Entry]:
+    """Check the whole request and route its records. One bad record fails the request: nothing is accepted.
+
+    `first`: how errors number the first record; 0: it is PutRecord's only one.
+    """
     if limits.request_records is not None and len(records) > limits.request_records:
         raise validation(
             "1 validation error detected: Value at 'records' failed to satisfy constraint: "
@@ -48,7 +51,7 @@ def entries_of(stream: Stream, records: Sequence[Mapping[str, Any]], limits: Lim
     largest = stream.max_record_kib * KIB if limits.record_size else None
     total = 0
     entries = []
-    for position, record in enumerate(records, 1):
+    for position, record in enumerate(records, first):
         try:
             data, key, explicit = record["Data"], record.get("PartitionKey"), record.get("ExplicitHashKey")
         except (KeyError, TypeError, AttributeError):
@@ -89,8 +92,9 @@ def _careful(record: object, position: int, auto: bool) -> bytes:
 
 
 def _too_large(stream: Stream, size: int, position: int) -> ServiceError:
+    which = f"Record {position}" if position else "A record"
     return invalid_argument(
-        f"Record {position} of {size} bytes (data and partition key) is larger than the maximum record size of "
+        f"{which} of {size} bytes (data and partition key) is larger than the maximum record size of "
         f"{stream.max_record_kib} KiB of stream {stream.name}."
     )
 

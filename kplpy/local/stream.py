@@ -130,6 +130,7 @@ class Stream:
         while self.held_bytes - freed > size:
             heads = [each for each in self.shards.values() if each.head < len(each.records)]
             oldest = min(heads, key=lambda each: sequence_count(each.records[each.head].number))
-            freed += oldest.drop(min(oldest.head + 64, len(oldest.records)))
+            some = max(1, min(64, (len(oldest.records) - oldest.head) // 16))
+            freed += oldest.drop(oldest.head + some)
         self.held_bytes -= freed
         return freed

@@ -1,0 +1,61 @@
+"""The bodies of the API: JSON and CBOR, there and back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import cbor2
+import pytest
+
+from kplpy.local.codec import CBOR, JSON, decode, encode
+from kplpy.local.errors import ServiceError
+
+
+def test_json_carries_data_in_base64() -> None:
+    records = [{"Data": base64.b64encode(each).decode(), "PartitionKey": "é"} for each in (b"", b"\x00\xff", b"abc")]
+    params = decode(JSON, "PutRecords", json.dumps({"StreamName": "s", "Records": records}).encode())
+    assert [each["Data"] for each in params["Records"]] == [b"", b"\x00\xff", b"abc"]
+    assert params["Records"][0]["PartitionKey"] == "é"
+    answer = {"Records": [{"Data": b"\x00\xff", "ApproximateArrivalTimestamp": 1.234}]}
+    assert json.loads(encode(JSON, answer)) == {"Records": [{"Data": "AP8=", "ApproximateArrivalTimestamp": 1.234}]}
+
+
+def test_cbor_carries_bytes_and_times_in_milliseconds() -> None:
+    body = cbor2.dumps({"Data": b"\x00", "Timestamp": cbor2.CBORTag(1, 1_700_000_000_123)})
+    assert decode(CBOR, "PutRecord", body) == {"Data": b"\x00", "Timestamp": 1_700_000_000.123}
+    answer = encode(CBOR, {"Records": [{"Data": b"\x00", "ApproximateArrivalTimestamp": 1_700_000_000.123}]})
+    # major type 6, tag 1, then a whole number of eight bytes: what Java's SDK takes
+    assert bytes.fromhex("c1 1b") + (1_700_000_000_123).to_bytes(8, "big") in answer
+
+
+def test_an_operation_without_output_answers_with_nothing() -> None:
+    assert encode(JSON, {}) == encode(CBOR, {}) == b""
+
+
+BROKEN: list[tuple[str, str, bytes]] = [
+    (JSON, "ListStreams", b""),
+    (JSON, "ListStreams", b"{"),
+    (JSON, "ListStreams", b"[]"),
+    (JSON, "PutRecord", b'{"Data": "***="}'),
+    (JSON, "PutRecord", b'{"Data": 7}'),
+    (JSON, "PutRecords", b'{"Records": [{"Data": "YQ"}]}'),
+    (JSON, "PutRecords", b'{"Records": 7}'),
+    (JSON, "PutRecords", b'{"Records": [7]}'),
+    (JSON, "PutRecords", b'{"Records": [{"Data": "\xff"}]}'),
+    (CBOR, "ListStreams", b"\xa1"),
+    (CBOR, "ListStreams", b"\x07"),
+]
+
+
+@pytest.mark.parametrize(("kind", "operation", "body"), BROKEN)
+def test_what_cannot_be_read_is_a_serialization_exception(kind: str, operation: str, body: bytes) -> None:
+    with pytest.raises(ServiceError) as caught:
+        decode(kind, operation, body)
+    assert caught.value.code == "SerializationException"
+
+
+@pytest.mark.parametrize("params", [{"StreamName": "s"}, {"StreamName": "s", "Records": [{"PartitionKey": "k"}]}])
+def test_what_is_missing_is_left_for_the_model_to_tell(params: dict[str, Any]) -> None:
+    assert decode(JSON, "PutRecords", json.dumps(params).encode()) == params
