@@ -1,0 +1,191 @@
+"""The errors of failed records, as callers, loggers and other processes see them."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import copy
+import multiprocessing
+import pickle
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+import kplpy
+from kplpy import (
+    Attempt,
+    BufferFullError,
+    ConfigError,
+    FlushTimeoutError,
+    ForkedError,
+    InvalidRecordError,
+    KplpyError,
+    ProducerClosedError,
+    RecordExpiredError,
+    RecordFailedError,
+    RecordFuture,
+    RejectedError,
+    ThrottledError,
+    UserRecord,
+)
+from kplpy.core.item import Failed, Reason, Try
+from kplpy.future import Origin, answer
+
+REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
+    Reason.EXPIRED: (RecordExpiredError, "expired"),
+    Reason.THROTTLED: (ThrottledError, "throttled"),
+    Reason.REJECTED: (RejectedError, "refused by the service"),
+    Reason.FORKED: (ForkedError, "parent process"),
+    Reason.CLOSED: (RecordFailedError, "the producer was closed"),
+}
+LEAVES = [RecordExpiredError, ThrottledError, RejectedError, ForkedError, RecordFailedError]
+
+
+def failure(reason: Reason, tries: tuple[Try, ...] = (), cause: BaseException | None = None) -> RecordFailedError:
+    future = RecordFuture(Origin("orders"), b"data", "key", "77", 77, time.monotonic())
+    future.tries = tries
+    message = "the producer was closed" if reason is Reason.CLOSED else "Code: why"
+    answer([future], Failed(reason, message, cause))
+    error = future.exception(0)
+    assert isinstance(error, RecordFailedError)
+    return error
+
+
+def test_every_reason_has_its_case() -> None:
+    # REFUSED: the error is that of put_record, see test_future.py
+    assert {*REASONS, Reason.REFUSED} == set(Reason)
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_class_and_text_by_reason(reason: Reason) -> None:
+    kind, words = REASONS[reason]
+    error = failure(reason)
+    assert type(error) is kind
+    assert words in str(error)
+    assert "'orders'" in str(error)
+    assert "0 attempts" in str(error)
+    assert "data" not in str(error)
+    assert error.stream == "orders"
+    assert error.record == UserRecord(b"data", "key", "77")
+    assert error.attempts == ()
+    assert error.possible_duplicate is False
+    assert error.cause is None
+    assert error.__cause__ is None
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_attempts_and_cause(reason: Reason) -> None:
+    cause = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutRecords")
+    tries = (Try(1.0, 1.0, 2.0, "InternalFailure", "oops"), Try(3.0, 3.0, 4.0, "AccessDenied", "you may not"))
+    error = failure(reason, tries, cause)
+    assert [each.error_code for each in error.attempts] == ["InternalFailure", "AccessDenied"]
+    assert "2 attempts, the last: AccessDenied: you may not" in str(error)
+    assert error.cause is cause
+    assert error.__cause__ is cause
+
+
+def test_without_an_exception_the_last_attempt_is_the_cause() -> None:
+    error = failure(Reason.EXPIRED, (Try(1.0, 1.0, 2.0, "InternalFailure", "oops"),))
+    assert isinstance(error.cause, KplpyError)
+    assert str(error.cause) == "InternalFailure: oops"
+    assert error.__cause__ is error.cause
+    assert "1 attempt, " in str(error)
+
+
+def test_a_possible_duplicate_is_said() -> None:
+    future = RecordFuture(Origin("orders"), b"data", "key", None, 0, time.monotonic())
+    future.maybe_written = True
+    answer([future], Failed(Reason.EXPIRED, "expired"))
+    error = future.exception(0)
+    assert isinstance(error, RecordFailedError)
+    assert error.possible_duplicate is True
+    assert "it may have been written all the same" in str(error)
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickling_keeps_everything(kind: type[RecordFailedError], protocol: int) -> None:
+    class CannotBePickled(Exception):
+        pass
+
+    attempts = (Attempt(1.5, 0.25, False, "InternalFailure", "oops", 0.5),)
+    record = UserRecord(b"data \xff", "ключ", "5")
+    error = kind("what happened", "orders", record, attempts, True, CannotBePickled("deep down"))
+    back = pickle.loads(pickle.dumps(error, protocol))
+    assert type(back) is kind
+    assert str(back) == "what happened"
+    assert (back.stream, back.record, back.attempts, back.possible_duplicate) == ("orders", record, attempts, True)
+    assert isinstance(back.cause, KplpyError)
+    assert str(back.cause) == "CannotBePickled: deep down"
+    assert back.__cause__ is back.cause
+    again = pickle.loads(pickle.dumps(back, protocol))
+    assert "CannotBePickled: deep down" in str(again.cause)
+
+
+def test_pickling_without_a_cause() -> None:
+    back = pickle.loads(pickle.dumps(RejectedError("no", "orders")))
+    assert back.cause is None
+    assert back.__cause__ is None
+    assert back.record is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FlushTimeoutError("7 records were not answered within 1 s", 7),
+        ConfigError("bad field"),
+        InvalidRecordError("bad record"),
+        BufferFullError("no room"),
+        ProducerClosedError("closed"),
+        KplpyError("any"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_pickling_of_the_others(error: KplpyError) -> None:
+    for back in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(back) is type(error)
+        assert str(back) == str(error) != ""
+        assert back.__dict__ == error.__dict__
+
+
+def raise_in_a_child() -> None:
+    raise failure(Reason.REJECTED, (Try(1.0, 1.0, 2.0, "Code", "why"),), ValueError("root"))
+
+
+def test_through_a_process_pool() -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool, pytest.raises(RejectedError) as raised:
+        pool.submit(raise_in_a_child).result(60)
+    assert raised.value.record == UserRecord(b"data", "key", "77")
+    assert "refused by the service" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "also"),
+    [
+        (ConfigError, ValueError),
+        (InvalidRecordError, ValueError),
+        (FlushTimeoutError, TimeoutError),
+        (BufferFullError, KplpyError),
+        (ProducerClosedError, KplpyError),
+        (RecordFailedError, KplpyError),
+        *((leaf, RecordFailedError) for leaf in LEAVES[:-1]),
+    ],
+)
+def test_one_base_and_few_leaves(kind: type[Exception], also: type[Exception]) -> None:
+    assert issubclass(kind, KplpyError)
+    assert issubclass(kind, also)
+
+
+def test_every_public_error_is_one_of_ours() -> None:
+    public: list[Any] = [getattr(kplpy, name) for name in kplpy.__all__]
+    errors = [each for each in public if isinstance(each, type) and issubclass(each, BaseException)]
+    assert len(errors) == 11
+    assert all(issubclass(each, KplpyError) for each in errors)
+
+
+def test_flush_timeout_says_how_many_are_left() -> None:
+    error = FlushTimeoutError("7 records were not answered within 1 s", 7)
+    assert error.remaining == 7
+    assert str(error) == "7 records were not answered within 1 s"
