@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from kplpy.errors import ConfigError, RecordFailedError
 
@@ -141,7 +142,13 @@ class Config:
         """
         from kplpy.properties import read
 
-        return cls(**{**read(path), **overrides})
+        settings = read(path)
+        for name, setting in settings.items():
+            try:
+                cls(**{name: setting.value})
+            except ConfigError as error:
+                raise ConfigError(f"{setting.where}: {error}") from None
+        return cls(**{**{name: setting.value for name, setting in settings.items()}, **overrides})
 
 
 def _check(knob: Field[Any], value: Any) -> None:
@@ -154,7 +161,9 @@ def _check(knob: Field[Any], value: Any) -> None:
             raise ConfigError(f"{name} must be a whole number{' or None' if optional else ''}, got {value!r}")
         if value < low or (high is not None and value > high):
             bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise ConfigError(f"{name} must be {bounds}{' or None' if optional else ''}, got {value!r}")
+            bits = value.bit_length() if isinstance(value, int) else 0
+            got = repr(value) if bits < 1000 else f"a number of {bits} bits"  # which Python refuses to write out
+            raise ConfigError(f"{name} must be {bounds}{' or None' if optional else ''}, got {got}")
     elif "choice" in rules:
         if value not in rules["choice"] or isinstance(value, bool):
             raise ConfigError(f"{name} must be one of {', '.join(map(repr, rules['choice']))}, got {value!r}")
@@ -163,9 +172,12 @@ def _check(knob: Field[Any], value: Any) -> None:
             raise ConfigError(f"{name} must be True or False, got {value!r}")
     elif "text" in rules:
         if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise ConfigError(f"{name} must be a text that is not empty, or None, got {value!r}")
-        if name.endswith("_url") and value is not None and not re.match(r"https?://[^/\s]", value):
-            raise ConfigError(f"{name} must start with http:// or https:// and name a host, got {value!r}")
+            got = repr(value) if knob.repr else f"a {type(value).__name__}"  # a password is not for logs
+            raise ConfigError(f"{name} must be a text that is not empty, or None, got {got}")
+        if name.endswith("_url") and value is not None and not _is_endpoint(value):
+            raise ConfigError(
+                f"{name} must be http:// or https:// with a host, and a port from 1 to 65535 where given, got {value!r}"
+            )
     elif "verify" in rules:
         if not (value is None or isinstance(value, bool) or (isinstance(value, str) and value)):
             raise ConfigError(f"{name} must be True, False, the path of a CA bundle or None, got {value!r}")
@@ -174,3 +186,12 @@ def _check(knob: Field[Any], value: Any) -> None:
             raise ConfigError(f"{name} must be callable or None, got {value!r}")
     elif "namespace" in rules and not (isinstance(value, str) and re.fullmatch(r"(?!AWS/).{1,255}", value)):
         raise ConfigError(f"{name} must be 1 to 255 characters that do not start with 'AWS/', got {value!r}")
+
+
+def _is_endpoint(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and not re.search(r"\s", url)

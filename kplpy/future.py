@@ -38,6 +38,12 @@ logger = logging.getLogger(__name__)
 # The sections are a few bytecodes each, or one loop over the records of an aggregate.
 _LOCK = threading.RLock()
 
+
+def future_locks() -> tuple[Any, ...]:
+    """For the engine: a thread that holds one must not wait for room."""
+    return (_LOCK,)
+
+
 _Callback = Callable[["RecordFuture"], object]
 
 
@@ -148,7 +154,10 @@ class RecordFuture(Item, Future[RecordResult]):
             if not self.done():
                 self._attached().callbacks.append(fn)
                 return
-        _call(fn, self)
+        try:
+            fn(self)
+        except Exception:
+            logger.exception("a callback of %r raised", self)
 
     def set_result(self, result: object) -> None:
         raise RuntimeError("a RecordFuture is answered by its producer")
@@ -194,6 +203,13 @@ class RecordFuture(Item, Future[RecordResult]):
     def _waiters(self) -> list[Any]:  # type: ignore[override]
         with _LOCK:
             return self._attached().waiters
+
+    def _get_snapshot(self) -> tuple[bool, bool, RecordResult | None, BaseException | None]:
+        """What asyncio.wrap_future asks for since Python 3.14: done, cancelled, result, exception."""
+        if not self.done():
+            return False, False, None, None
+        error = self.exception()
+        return True, False, None if error is not None else self.result(), error
 
     # --- within ---
 
@@ -347,14 +363,10 @@ def run_callbacks(futures: list[RecordFuture]) -> None:
         with _LOCK:
             callbacks, waits.callbacks = waits.callbacks, []
         for callback in callbacks:
-            _call(callback, future)
-
-
-def _call(callback: _Callback, future: RecordFuture) -> None:
-    try:
-        callback(future)
-    except Exception:
-        logger.exception("a callback of %r raised", future)
+            try:
+                callback(future)
+            except BaseException:  # whatever it is, the sender that it is raised on has other records to answer
+                logger.exception("a callback of %r raised", future)
 
 
 # --- asyncio: many awaited futures, one wake-up of the loop ---

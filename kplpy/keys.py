@@ -53,9 +53,11 @@ def parse_explicit_hash_key(value: str | int) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 64:
         number = int(value)
     elif isinstance(value, int) and not isinstance(value, bool):
-        number = value
+        number = int(value)  # of a subclass: its own text must not go on the wire
     else:
         raise InvalidRecordError(f"{rule}, got {value!r:.80}")
     if not 0 <= number <= MAX_HASH_KEY:
-        raise InvalidRecordError(f"{rule}, got {value!r:.80}")
+        # Python refuses to write very long numbers out.
+        got = repr(value) if number.bit_length() < 1000 else f"a number of {number.bit_length()} bits"
+        raise InvalidRecordError(f"{rule}, got {got:.80}")
     return number

@@ -91,11 +91,13 @@ class Producer:
             config.max_connections,
             config.max_inflight_bytes,
             config.on_failure,
+            on_start=lambda: lifecycle.keep(self),
         )
         self._streams: dict[str, Stream] = {}
+        self._waiting_threads: set[int] = set()
 
     def _after_fork_in_child(self) -> None:
-        for stream in self._engine.streams.values():
+        for stream in list(self._engine.streams.values()):
             stream.origin.forked = True
         self._start_afresh()
 
@@ -118,7 +120,10 @@ class Producer:
         Raises InvalidRecordError for a bad argument, ProducerClosedError after close(), and BufferFullError when there
         is no room: at once inside a running event loop or with on_buffer_full="raise", else after max_block_ms.
         """
-        home = self._streams.get(stream) or self._open(stream)
+        try:
+            home = self._streams[stream]
+        except (KeyError, TypeError):
+            home = self._open(stream)
         record = self._check(home, data, partition_key, explicit_hash_key)
         size = len(record.data) + len(record.partition_key)
         staging = home.staging
@@ -140,7 +145,7 @@ class Producer:
         items: (data, partition_key), (data, partition_key, explicit_hash_key) or UserRecord. All are checked before any
         is accepted. When room runs out part-way, the futures of the rest fail with BufferFullError as their cause.
         """
-        home = self._streams.get(stream) or self._open(stream)
+        home = self._open(stream)
         check = self._check
         records = []
         for position, item in enumerate(items):
@@ -157,11 +162,14 @@ class Producer:
             except InvalidRecordError as error:
                 raise InvalidRecordError(f"item {position}: {error}") from None
         staging = home.staging
+        waited = False
         for number, record in enumerate(records):
             size = len(record.data) + len(record.partition_key)
+            if waited:
+                record.arrival = time.monotonic()  # its time to live counts from its acceptance
             if self._room.tight or size > _LARGE or len(staging) >= _STAGED_MOST:
                 try:
-                    self._wait_for_room(home, record, size)
+                    waited = self._wait_for_room(home, record, size) or waited
                 except (BufferFullError, ProducerClosedError) as error:
                     self._engine.refuse(records[number:], error)
                     break
@@ -184,13 +192,14 @@ class Producer:
         explicit_hash_key: str | int | None = None,
     ) -> RecordFuture:
         """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
-        home = self._streams.get(stream) or self._open(stream)
+        home = self._open(stream)
         record = self._check(home, data, partition_key, explicit_hash_key)
         size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
         self._engine.drain(home)
         if not self._room.try_take(home, record.hash_key, size):
             loop = asyncio.get_running_loop()
             woken = asyncio.Event()
+            # On a loop that was closed meanwhile this raises RuntimeError, and the room goes to the next.
             waiter = Waiter(home, record.hash_key, size, lambda: loop.call_soon_threadsafe(woken.set))
             try:
                 if not self._room.wait_for(waiter):
@@ -198,7 +207,7 @@ class Producer:
                     await asyncio.wait_for(woken.wait(), self.config.max_block_ms / 1000)
             except asyncio.TimeoutError:
                 pass
-            except asyncio.CancelledError:
+            except BaseException:  # cancelled, or the loop was closed: the record was not accepted
                 self._room.leave(waiter)
                 self._room.staged(waiter)
                 raise
@@ -243,6 +252,8 @@ class Producer:
     def _open(self, stream: str) -> Stream:
         if self._closed:
             raise ProducerClosedError("the producer is closed")
+        if isinstance(stream, str) and stream in self._streams:
+            return self._streams[stream]
         if not isinstance(stream, str):
             raise InvalidRecordError(f"stream must be a str, got {type(stream).__name__}: {stream!r:.80}")
         arn = _STREAM_ARN.fullmatch(stream)
@@ -250,7 +261,6 @@ class Producer:
             raise InvalidRecordError(
                 f"stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got {stream!r:.200}"
             )
-        lifecycle.keep(self)
         home = self._engine.open(arn[1] if arn else stream, stream if arn else None)
         self._streams[stream] = home
         return home
@@ -266,19 +276,23 @@ class Producer:
         if self._closed:
             self._engine.too_late(home)
 
-    def _wait_for_room(self, home: Stream, record: RecordFuture, size: int) -> None:
-        """Stage the record when there is room, counted exactly; block for it where that is allowed."""
+    def _wait_for_room(self, home: Stream, record: RecordFuture, size: int) -> bool:
+        """Stage the record when there is room, counted exactly; block for it where that is allowed.
+
+        Returns whether it had to wait.
+        """
         size += RECORD_OVERHEAD
         if home.staging:
             self._engine.drain(home)
         if self._room.try_take(home, record.hash_key, size):
             self._stage(home, record, size)
-            return
+            return False
         self._engine.make_room(home)
         if not self._may_block(home):
             raise self._full(home)
         bell = Bell()
         waiter = Waiter(home, record.hash_key, size, bell.ring)
+        self._waiting_threads.add(threading.get_ident())
         try:
             if not self._room.wait_for(waiter):
                 bell.wait(self.config.max_block_ms / 1000)
@@ -286,7 +300,10 @@ class Producer:
             self._room.leave(waiter)
             self._room.staged(waiter)
             raise
+        finally:
+            self._waiting_threads.discard(threading.get_ident())
         self._take_granted(home, record, waiter)
+        return True
 
     def _take_granted(self, home: Stream, record: RecordFuture, waiter: Waiter) -> None:
         granted = self._room.leave(waiter)
@@ -295,7 +312,7 @@ class Producer:
                 raise ProducerClosedError("the producer was closed while the record waited for room")
             if not granted:
                 raise self._full(home)
-            record.arrival = time.monotonic()  # its time counts from its acceptance
+            record.arrival = time.monotonic()
             self._stage(home, record, waiter.size)
         finally:
             self._room.staged(waiter)
@@ -303,8 +320,11 @@ class Producer:
     def _may_block(self, home: Stream) -> bool:
         if self.config.on_buffer_full == "raise":
             return False
-        if getattr(own_threads, "is_one", False) or home.holder == threading.get_ident():
-            return False  # the one that would make room must not wait for it
+        thread = threading.get_ident()
+        if getattr(own_threads, "is_one", False) or home.holder == thread or self._engine.owns_a_lock():
+            return False  # the one that would make room, or is in its way, must not wait for it
+        if thread in self._waiting_threads:
+            return False  # a signal handler: the put that it interrupted waits already, and would be granted first
         return self.config.on_buffer_full == "block" or asyncio._get_running_loop() is None
 
     def _full(self, home: Stream) -> BufferFullError:
@@ -324,6 +344,7 @@ class Producer:
         """
         if getattr(own_threads, "is_one", False):
             raise KplpyError("flush() on one of kplpy's own threads would wait for itself")
+        _check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         done = threading.Event()
         flushing = Flushing(self._engine, self._chosen(stream), done.set)
@@ -334,15 +355,23 @@ class Producer:
 
     async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:
         """As flush, without blocking the event loop."""
+        _check_timeout(timeout)
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
-        flushing = Flushing(self._engine, self._chosen(stream), lambda: loop.call_soon_threadsafe(done.set))
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(done.set)
+            except RuntimeError:
+                pass  # the loop was closed: nobody waits there any longer
+
+        flushing = Flushing(self._engine, self._chosen(stream), wake)
         if flushing.remaining():
             try:
                 await asyncio.wait_for(done.wait(), timeout)
             except asyncio.TimeoutError:
                 pass
-            except asyncio.CancelledError:
+            except BaseException:
                 flushing.forget()
                 raise
         flushing.finish(timeout)
@@ -406,23 +435,30 @@ class Producer:
     @property
     def outstanding_records(self) -> int:
         """Records accepted and not answered."""
-        return self._room.records + sum(len(stream.staging) for stream in self._engine.streams.values())
+        return self._room.records + sum(len(stream.staging) for stream in list(self._engine.streams.values()))
 
     @property
     def outstanding_bytes(self) -> int:
         """What these are charged: data, partition keys and RECORD_OVERHEAD each."""
         staged = 0
-        for stream in self._engine.streams.values():
+        for stream in list(self._engine.streams.values()):
             staged += sum(len(each.data) + len(each.partition_key) + RECORD_OVERHEAD for each in list(stream.staging))
         return self._room.bytes + staged
 
     def metrics(self) -> dict[str, StreamTotals]:
         """What was done so far, by stream."""
-        return {key: StreamTotals(**asdict(stream.pipeline.totals)) for key, stream in self._engine.streams.items()}
+        return {
+            key: StreamTotals(**asdict(stream.pipeline.totals)) for key, stream in list(self._engine.streams.items())
+        }
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"
         return f"<Producer {', '.join(sorted(self._engine.streams)) or 'no streams yet'}: {state}>"
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0):
+        raise ValueError(f"timeout must be a number of seconds, 0 or more, or None; got {timeout!r}")
 
 
 def policy_of(config: Config) -> Policy:
@@ -446,12 +482,12 @@ def policy_of(config: Config) -> Policy:
 
 
 def _as_bytes(data: Any) -> bytes:
-    if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "__buffer__"):
-        return bytes(data)
     try:
         return bytes(memoryview(data))
-    except TypeError:
-        raise InvalidRecordError(f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80}") from None
+    except (TypeError, ValueError, BufferError) as error:
+        raise InvalidRecordError(
+            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80} ({error})"
+        ) from None
 
 
 def _unknown_field(error: TypeError, given: dict[str, Any]) -> Exception:

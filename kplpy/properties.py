@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from kplpy.errors import ConfigError
@@ -69,13 +70,21 @@ _WITHOUT_MEANING = frozenset(
 )
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value, and the place in the file and the key that it is from."""
+
+    value: Any
+    where: str
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Setting]:
     """The Config fields that a KPL properties file sets. ConfigError names the file, the line and the rule."""
-    values: dict[str, Any] = {}
-    endpoint_parts: dict[str, str] = {}
+    settings: dict[str, Setting] = {}
+    endpoints: dict[str, Setting] = {}
     ignored: list[str] = []
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the properties file {os.fspath(path)!r}: {error}") from error
@@ -83,29 +92,34 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         where = f"{os.fspath(path)}, line {line}"
         if key in _WITHOUT_MEANING:
             ignored.append(key)
-        elif key in _ENDPOINT_KEYS:
-            endpoint_parts[key] = value
-        elif key not in _FIELDS:
+        elif key not in _FIELDS and key not in _ENDPOINT_KEYS:
             known = [*_FIELDS, *_ENDPOINT_KEYS, *_WITHOUT_MEANING]
             near = difflib.get_close_matches(key, known, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else f"; known keys: {', '.join(sorted(known))}"
             raise ConfigError(f"{where}: unknown key {key!r}{hint}")
-        elif value:  # the KPL's own sample file leaves keys empty to mean "not set"
+        elif not value:
+            continue  # the KPL's own sample file leaves keys empty to mean "not set"
+        elif key in _ENDPOINT_KEYS:
+            endpoints[key] = Setting(value, f"{where}: {key}")
+        else:
             name, convert = _FIELDS[key]
             try:
                 converted = convert(value)
             except ValueError as error:
                 raise ConfigError(f"{where}: {key} {error}, got {value!r}") from None
-            if not (key == "VerifyCertificate" and converted is True and "verify" in values):
-                values[name] = converted
+            if name == "verify" and name in settings:
+                # Two keys set it: "false" wins, and a path says more than "true".
+                converted = min((settings[name].value, converted), key=lambda each: (each is not False, each is True))
+            settings[name] = Setting(converted, f"{where}: {key}")
     for name, (hosts, ports) in _ENDPOINTS.items():
-        host = next((endpoint_parts[key] for key in hosts if endpoint_parts.get(key)), None)
-        port = next((endpoint_parts[key] for key in ports if endpoint_parts.get(key)), None)
-        if host:
-            values[name] = f"https://{host}:{port}" if port else f"https://{host}"
+        host = next((endpoints[key] for key in hosts if key in endpoints), None)
+        port = next((endpoints[key] for key in ports if key in endpoints), None)
+        if host is not None:
+            url = f"https://{host.value}:{port.value}" if port is not None else f"https://{host.value}"
+            settings[name] = Setting(url, (port or host).where)
     if ignored:
         logger.warning("%s: without meaning in kplpy and ignored: %s", os.fspath(path), ", ".join(sorted(ignored)))
-    return values
+    return settings
 
 
 def _entries(text: str) -> Iterator[tuple[int, str, str]]:

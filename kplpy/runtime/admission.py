@@ -43,7 +43,7 @@ class Room:
         self._max_records = max_records
         self._max_bytes = max_bytes
         # A signal handler or a __del__ may put in the middle of a section of its own thread.
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._waiters: deque[Waiter] = deque()
         self._kept_records = 0  # granted, not staged yet
         self._kept_bytes = 0
@@ -55,7 +55,7 @@ class Room:
 
     def add(self, stream: Stream, records: int, size: int) -> None:
         """Records were drained into the core."""
-        with self._lock:
+        with self.lock:
             self.records += records
             self.bytes += size
             stream.held_records += records
@@ -64,7 +64,7 @@ class Room:
 
     def release(self, stream: Stream, records: int, size: int) -> None:
         """Records were answered."""
-        with self._lock:
+        with self.lock:
             self.records -= records
             self.bytes -= size
             stream.held_records -= records
@@ -74,14 +74,14 @@ class Room:
 
     def try_take(self, stream: Stream, hash_key: int, size: int) -> bool:
         """May the record be staged now? Nobody overtakes those who wait for room as such."""
-        with self._lock:
+        with self.lock:
             if any(not self._over_its_share(waiter) for waiter in self._waiters):
                 return False
             return self._fits(Waiter(stream, hash_key, size, _nobody))
 
     def wait_for(self, waiter: Waiter) -> bool:
         """Queue up; True when there is room at once after all."""
-        with self._lock:
+        with self.lock:
             self._waiters.append(waiter)
             self._grant()
             self._judge()
@@ -89,7 +89,7 @@ class Room:
 
     def staged(self, waiter: Waiter) -> None:
         """The room that was kept for the waiter is taken, or no longer wanted."""
-        with self._lock:
+        with self.lock:
             if waiter.granted:
                 waiter.granted = False
                 self._kept_records -= 1
@@ -98,7 +98,7 @@ class Room:
 
     def leave(self, waiter: Waiter) -> bool:
         """Stop waiting; True when the room was granted meanwhile, and is kept until `staged`."""
-        with self._lock:
+        with self.lock:
             if not waiter.granted and waiter in self._waiters:
                 self._waiters.remove(waiter)
                 self._grant()  # those behind may have waited only for their turn
@@ -107,10 +107,13 @@ class Room:
 
     def close(self) -> None:
         """Nobody gets room any more."""
-        with self._lock:
+        with self.lock:
             for waiter in self._waiters:
                 waiter.closed = True
-                waiter.wake()
+                try:
+                    waiter.wake()
+                except RuntimeError:
+                    pass  # its event loop is closed
             self._waiters.clear()
             self.tight = self._always_tight = True
 
@@ -122,10 +125,13 @@ class Room:
         while self._waiters:
             waiter = self._waiters.popleft()
             if self._fits(waiter):
+                try:
+                    waiter.wake()
+                except RuntimeError:
+                    continue  # its event loop is closed: nobody waits any longer
                 waiter.granted = True
                 self._kept_records += 1
                 self._kept_bytes += waiter.size
-                waiter.wake()
                 continue
             still.append(waiter)
             if not self._over_its_share(waiter):

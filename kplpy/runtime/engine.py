@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Protocol
+from typing import Any, Protocol
 
 from kplpy.core.item import Completion, Failed, Item, Reason
 from kplpy.core.pipeline import Pipeline, Request
@@ -22,7 +22,7 @@ from kplpy.core.policy import Policy
 from kplpy.core.retry import Exchange, RequestError
 from kplpy.core.shard_map import ListingError, ShardRange
 from kplpy.errors import RecordFailedError
-from kplpy.future import RecordFuture, answer, run_callbacks
+from kplpy.future import RecordFuture, answer, future_locks, run_callbacks
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.bell import Bell
 from kplpy.runtime.repeats import Repeats
@@ -63,6 +63,7 @@ class Engine:
         max_senders: int,
         max_inflight_bytes: int,
         on_failure: Callable[[RecordFailedError], object] | None,
+        on_start: Callable[[], object],
     ) -> None:
         self._policy = policy
         self._transport = transport
@@ -71,14 +72,17 @@ class Engine:
         self._senders_a_stream = max(1, ceil(0.75 * max_senders))
         self._max_inflight_bytes = max_inflight_bytes
         self._on_failure = on_failure
+        self._on_start = on_start
         self._unseen = Repeats(logger, "records failed, and nobody looked at their futures")
         self._callback_errors = Repeats(logger, "on_failure raised")
+        self._quiet_locks: tuple[Any, ...] = (self._unseen.lock, self._callback_errors.lock)
         self._random = random.Random()
         self.streams: dict[str, Stream] = {}
         # Reentrant: the first put to a stream may come from a signal handler within another's.
         self._lock = threading.RLock()
         self._bell = Bell()  # the scheduler's
         self._sleeps_until = NEVER
+        self._started = False
         self._scheduler: threading.Thread | None = None
         self._idle: deque[Bell] = deque()
         self._senders = 0
@@ -89,21 +93,31 @@ class Engine:
     # --- streams and records ---
 
     def open(self, name: str, arn: str | None) -> Stream:
-        """The stream, made known on its first record; the scheduler starts with the first of them."""
+        """The stream, made known on its first record."""
         with self._lock:
-            stream = self.streams.get(arn or name)
-            if stream is None:
-                stream = Stream(name, arn, Pipeline(self._policy, self._random.random))
-                # A new dict: others iterate over the old one without the lock.
-                self.streams = {**self.streams, (arn or name): stream}
-            if self._scheduler is None and not self._stopping:
-                self._scheduler = self._start("kplpy-scheduler", self._schedule)
-        return stream
+            key = arn or name
+            if key not in self.streams:
+                made = Stream(name, arn, Pipeline(self._policy, self._random.random))
+                self.streams.setdefault(key, made)  # a __del__ may have put, and made one, within the line before
+        return self.streams[key]
 
     def nudge(self, stream: Stream) -> None:
-        """A record was staged that is due before the scheduler means to look."""
+        """A record was staged that is due before the scheduler means to look, which starts with the first of them."""
         stream.nudged = True
+        if not self._started:
+            self._begin()
         self._bell.ring()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if not self._started and not self._stopping:
+                self._started = True
+                self._on_start()
+                self._scheduler = self._start("kplpy-scheduler", self._schedule)
+
+    def owns_a_lock(self) -> bool:
+        """Is the calling thread within a section that others wait for? Then it is in a __del__ or a signal handler."""
+        return any(lock._is_owned() for lock in (self._lock, self._room.lock, *future_locks(), *self._quiet_locks))
 
     def drain(self, stream: Stream) -> None:
         """Take staged records into the core, unless another thread is at it (then that one does)."""
@@ -197,7 +211,7 @@ class Engine:
             self._sleeps_until = NEVER  # awake: whoever plans rings, which ends the next sleep at once
             now = time.monotonic()
             earliest = NEVER
-            for stream in self.streams.values():
+            for stream in list(self.streams.values()):
                 if stream.nudged or stream.visit_at <= now:
                     stream.nudged = False  # before the drain, which then sees what was staged before
                     self._visit(stream)
@@ -266,7 +280,7 @@ class Engine:
 
     def _has_work(self) -> bool:
         return self._may_send() and any(
-            stream.ready and stream.senders < self._senders_a_stream for stream in self.streams.values()
+            stream.ready and stream.senders < self._senders_a_stream for stream in list(self.streams.values())
         )
 
     def _may_send(self) -> bool:
@@ -387,7 +401,7 @@ class Engine:
             try:
                 if isinstance(error, RecordFailedError):
                     on_failure(error)
-            except Exception as raised:  # noqa: BLE001 - the user's code; it is logged
+            except BaseException as raised:  # whatever it is, this thread has other records to answer
                 self._callback_errors.say(f"{type(raised).__name__}: {raised}")
 
     # --- the end ---
@@ -395,10 +409,10 @@ class Engine:
     def run_inline(self, until: float, done: Callable[[], bool]) -> None:
         """Do scheduler's and senders' work on this thread: none could be started."""
         while not done() and time.monotonic() < until:
-            for stream in self.streams.values():
+            for stream in list(self.streams.values()):
                 self._visit(stream)
             if not self.send_one():
-                wake_at = min((stream.visit_at for stream in self.streams.values()), default=NEVER)
+                wake_at = min((stream.visit_at for stream in list(self.streams.values())), default=NEVER)
                 time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))
 
     @property
@@ -408,7 +422,7 @@ class Engine:
 
     def give_up(self, message: str) -> int:
         """Fail all that has no answer; returns how many records that were."""
-        return sum(self._give_up(stream, message) for stream in self.streams.values())
+        return sum(self._give_up(stream, message) for stream in list(self.streams.values()))
 
     def _give_up(self, stream: Stream, message: str) -> int:
         with stream.hold():
@@ -433,7 +447,7 @@ class Engine:
         scheduler = self._scheduler
         if scheduler is not None and scheduler is not threading.current_thread():
             scheduler.join(1.0)
-        for stream in self.streams.values():
+        for stream in list(self.streams.values()):
             if stream.staging:
                 self.too_late(stream)
         self._unseen.close()

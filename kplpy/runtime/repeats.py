@@ -18,13 +18,13 @@ class Repeats:
     def __init__(self, logger: logging.Logger, what: str) -> None:
         self._logger = logger
         self._what = what
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._count = 0
         self._latest = ""
         self._said_at = float("-inf")
 
     def say(self, detail: str) -> None:
-        with self._lock:
+        with self.lock:
             self._count += 1
             self._latest = detail
             now = time.monotonic()
@@ -36,7 +36,7 @@ class Repeats:
 
     def close(self) -> None:
         """Say what is left unsaid."""
-        with self._lock:
+        with self.lock:
             line = self._line() if self._count else ""
         if line:
             self._logger.error(line)

@@ -1,0 +1,103 @@
+"""Putting from many threads, from __del__ during garbage collection, and from a signal handler."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from kplpy import Producer, RecordFuture
+from kplpy.local import LocalKinesis
+from tests.integration.reading import read_all
+
+
+@pytest.fixture
+def kinesis() -> Iterator[LocalKinesis]:
+    with LocalKinesis(shards=4, limits=False) as running:
+        yield running
+
+
+def test_eight_threads_lose_nothing(kinesis: LocalKinesis) -> None:
+    each = 3000
+    with Producer(endpoint_url=kinesis.endpoint_url) as producer:
+
+        def put(thread: int) -> None:
+            for number in range(each):
+                producer.put_record("test", b"%d/%d" % (thread, number), f"key {number % 50}")
+
+        threads = [threading.Thread(target=put, args=(thread,)) for thread in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        producer.flush(timeout=30)
+        assert producer.outstanding_records == producer.outstanding_bytes == 0
+    expected = sorted(b"%d/%d" % (thread, number) for thread in range(8) for number in range(each))
+    assert sorted(record.data for record in read_all(kinesis)) == expected
+
+
+@pytest.mark.parametrize("room", [100_000, 50], ids=["roomy", "tight"])
+def test_puts_from_del_during_garbage_collection(kinesis: LocalKinesis, room: int) -> None:
+    """The collector runs finalizers in the midst of any allocation, so also within the producer's own sections."""
+    refused = 0
+    # Not "block" explicitly: the collector runs finalizers on the local server's event loop too.
+    with Producer(endpoint_url=kinesis.endpoint_url, max_buffered_records=room) as producer:
+        futures: list[RecordFuture] = []
+
+        class Garbage:
+            def __init__(self) -> None:
+                self.itself = self  # only the cyclic collector finds it
+
+            def __del__(self) -> None:
+                nonlocal refused
+                try:
+                    futures.append(producer.put_record("test", b"from del", "d"))
+                except Exception:
+                    refused += 1  # on kplpy's own threads, and within a drain, there is no waiting for room
+
+        threshold = gc.get_threshold()
+        gc.set_threshold(20, 2, 2)
+        try:
+            for number in range(3000):
+                Garbage()
+                futures.append(producer.put_record("test", b"from put", f"key {number % 20}"))
+        finally:
+            gc.set_threshold(*threshold)
+        gc.collect()
+        producer.flush(timeout=30)
+        assert len(futures) + refused == 6000
+        assert all(future.exception(10) is None for future in futures)
+    assert len(read_all(kinesis)) == len(futures)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer on this system")
+@pytest.mark.parametrize("room", [100_000, 50], ids=["roomy", "tight"])
+def test_puts_from_a_signal_handler_on_the_putting_thread(kinesis: LocalKinesis, room: int) -> None:
+    handled: list[RecordFuture] = []
+    refused = 0
+    with Producer(endpoint_url=kinesis.endpoint_url, max_buffered_records=room, on_buffer_full="block") as producer:
+
+        def handler(*_: object) -> None:
+            nonlocal refused
+            try:
+                handled.append(producer.put_record("test", b"from the handler", "h"))
+            except Exception:
+                refused += 1
+
+        before = signal.signal(signal.SIGVTALRM, handler)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0005, 0.0005)
+        try:
+            futures = [producer.put_record("test", b"x", f"key {number % 20}") for number in range(20_000)]
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
+        os.kill(os.getpid(), 0)
+        producer.flush(timeout=60)
+        assert len(handled) + refused >= 10
+        assert len(handled) >= 1
+        assert all(future.exception(10) is None for future in futures + handled)
+    assert len(read_all(kinesis)) == len(futures) + len(handled)
