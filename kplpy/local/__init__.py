@@ -5,15 +5,15 @@ The model (`kplpy.local.Model`) needs nothing but Python. The servers need the e
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kplpy.local.errors import ServiceError
-from kplpy.local.faults import Fault, Faults
-from kplpy.local.limits import Limits, Phases
-from kplpy.local.model import Exchange, LedgerRecord, Model
-
 if TYPE_CHECKING:
+    from kplpy.local.errors import ServiceError
+    from kplpy.local.faults import Fault, Faults
     from kplpy.local.inprocess import LocalKinesis
+    from kplpy.local.limits import Limits, Phases
+    from kplpy.local.model import Exchange, LedgerRecord, Model
     from kplpy.local.process import LocalKinesisProcess, serve
 
 __all__ = [
@@ -30,17 +30,27 @@ __all__ = [
     "serve",
 ]
 
-_SERVERS = {"LocalKinesis": "inprocess", "LocalKinesisProcess": "process", "serve": "process"}
+_PLACES = {
+    "Exchange": "model",
+    "Fault": "faults",
+    "Faults": "faults",
+    "LedgerRecord": "model",
+    "Limits": "limits",
+    "LocalKinesis": "inprocess",
+    "LocalKinesisProcess": "process",
+    "Model": "model",
+    "Phases": "limits",
+    "ServiceError": "errors",
+    "serve": "process",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a server when it is asked for, and say which extra is missing."""
-    if name not in _SERVERS:
+    """Import a name when it is asked for (the pytest plugin must cost nothing), and say which extra is missing."""
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     try:
-        return getattr(import_module(f"kplpy.local.{_SERVERS[name]}"), name)
+        return getattr(import_module(f"kplpy.local.{_PLACES[name]}"), name)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("kplpy"):
             raise

@@ -8,18 +8,18 @@ import signal
 import sys
 import threading
 
-from kplpy.local import serve
+from kplpy.local.options import Options
+from kplpy.local.process import run
 
 
 def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] != "--options":
-        sys.stderr.write("usage: python -m kplpy.local --options '{\"shards\": 4, ...}' (see kplpy.local.serve)\n")
+        sys.stderr.write("python -m kplpy.local is for LocalKinesisProcess; use: kplpy local --help\n")
         return 2
-    options = json.loads(arguments[1])
     threading.Thread(target=_follow_parent, name="kplpy-local-parent", daemon=True).start()
     try:
-        serve(ready=_ready, **options)
-    except (ValueError, TypeError, OSError) as error:
+        run(Options.from_json(arguments[1]), _ready)
+    except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -42,7 +42,7 @@ class Running:
 
     async def _start(self) -> None:
         if self._options.data_dir is not None:
-            self._journal = Journal(self._options.data_dir)
+            self._journal = Journal(Path(self._options.data_dir))
             self._journal.restore(self.model)
             self.model.journal = self._journal.write
         now = time.time()
@@ -67,7 +67,7 @@ class LocalKinesis:
     Arguments (a bad one raises ValueError):
         shards, stream: a stream to begin with, "test" with one shard unless said otherwise; stream=None: none.
         streams: several instead, {name: number of shards}.
-        limits: Limits(...) to change single limits; False: none per second (Limits.no_rates()).
+        limits: the service's; Limits(...) to change single ones; False: none per second (Limits.no_rates()).
         phases: Phases(...), seconds in CREATING, UPDATING, DELETING; none by default.
         https: serve TLS, with a certificate made on the fly; verify it against `ca_bundle`.
         host, port: where to listen; port 0 takes a free one.
@@ -86,7 +86,7 @@ class LocalKinesis:
         shards: int = 1,
         stream: str | None = "test",
         streams: Mapping[str, int] | None = None,
-        limits: Limits | bool | None = None,
+        limits: Limits | bool | None = True,
         phases: Phases | None = None,
         https: bool = False,
         host: str = "127.0.0.1",
@@ -100,7 +100,7 @@ class LocalKinesis:
             shards=shards,
             stream=stream,
             streams=streams,
-            limits=Limits.no_rates() if limits is False else None if limits is True else limits,
+            limits=limits,
             phases=phases,
             https=https,
             host=host,
@@ -108,7 +108,7 @@ class LocalKinesis:
             region_name=region_name,
             store=store,
             retention_bytes=retention_bytes,
-            data_dir=None if data_dir is None else Path(data_dir),
+            data_dir=data_dir,
         )
         self._running = Running(self.options)
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from kplpy.local.checks import NAME
 from kplpy.local.limits import Limits, Phases
 from kplpy.local.model import Model
 
 GIB = 1 << 30
+
+
+class Arguments(TypedDict, total=False):
+    """The keywords of LocalKinesis, where explained."""
+
+    shards: int
+    stream: str | None
+    streams: Mapping[str, int] | None
+    limits: Limits | bool | None
+    phases: Phases | None
+    https: bool
+    host: str
+    port: int
+    region_name: str
+    store: bool
+    retention_bytes: int | None
+    data_dir: str | Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +40,7 @@ class Options:
     shards: int = 1
     stream: str | None = "test"
     streams: Mapping[str, int] | None = None
-    limits: Limits | None = None
+    limits: Limits | bool | None = True
     phases: Phases | None = None
     https: bool = False
     host: str = "127.0.0.1"
@@ -29,7 +48,7 @@ class Options:
     region_name: str = "us-east-1"
     store: bool = True
     retention_bytes: int | None = GIB
-    data_dir: Path | None = None
+    data_dir: str | Path | None = None
 
     def __post_init__(self) -> None:
         for name, shards in self.wanted_streams().items():
@@ -47,8 +66,8 @@ class Options:
             raise ValueError(f"retention_bytes must be 1 or more, or None for no bound; got {self.retention_bytes!r}")
         if self.data_dir is not None and not self.store:
             raise ValueError("data_dir keeps every record, store=False none: choose one")
-        if self.limits is not None and not isinstance(self.limits, Limits):
-            raise ValueError(f"limits must be a kplpy.local.Limits or None, got {self.limits!r}")
+        if self.limits is not None and not isinstance(self.limits, (Limits, bool)):
+            raise ValueError(f"limits must be a kplpy.local.Limits, True or False; got {self.limits!r}")
         if self.phases is not None and not isinstance(self.phases, Phases):
             raise ValueError(f"phases must be a kplpy.local.Phases or None, got {self.phases!r}")
 
@@ -59,10 +78,27 @@ class Options:
         return {} if self.stream is None else {self.stream: self.shards}
 
     def model(self) -> Model:
+        """An empty model with these limits."""
+        limits = Limits.no_rates() if self.limits is False else self.limits
         return Model(
-            limits=self.limits,
+            limits=limits if isinstance(limits, Limits) else None,
             phases=self.phases,
             region=self.region_name,
             store=self.store,
             retention_bytes=self.retention_bytes,
         )
+
+    def to_json(self) -> str:
+        """For the command line of a process; from_json() reads it there."""
+        plain = asdict(self)
+        plain["data_dir"] = None if self.data_dir is None else str(self.data_dir)
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> Options:
+        plain = json.loads(text)
+        if isinstance(plain["limits"], dict):
+            plain["limits"] = Limits(**plain["limits"])
+        if plain["phases"] is not None:
+            plain["phases"] = Phases(**plain["phases"])
+        return cls(**plain)

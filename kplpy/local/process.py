@@ -8,59 +8,40 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from kplpy.local.inprocess import Running, make_client
-from kplpy.local.limits import Limits
-from kplpy.local.options import GIB, Options
+from kplpy.local.options import Arguments, Options
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
+    from typing_extensions import Unpack
 
 READY = "ready: "
 
 
-def serve(
-    *,
-    shards: int = 1,
-    stream: str | None = "test",
-    streams: Mapping[str, int] | None = None,
-    port: int = 4567,
-    host: str = "127.0.0.1",
-    https: bool = False,
-    limits: bool = True,
-    region_name: str = "us-east-1",
-    store: bool = True,
-    retention_bytes: int | None = GIB,
-    data_dir: str | Path | None = None,
-    ready: Callable[[str, str | None], object] | None = None,
-) -> None:
+Ready = Callable[[str, "str | None"], object]
+
+
+def serve(*, ready: Ready | None = None, **arguments: Unpack[Arguments]) -> None:
     """Serve until SIGINT or SIGTERM; for the main thread of a process.
 
     `ready` is called with the URL and the path of the certificate authority (None for http) once the port answers.
-    `limits=False` drops all limits per second. The rest as in LocalKinesis. ValueError for a bad argument, OSError
-    when the port is taken or the data directory cannot be used.
+    The other arguments are those of LocalKinesis, but port is 4567 unless given. ValueError for a bad argument,
+    OSError when the port is taken or the data directory cannot be used.
     """
-    options = Options(
-        shards=shards,
-        stream=stream,
-        streams=streams,
-        limits=None if limits else Limits.no_rates(),
-        https=https,
-        host=host,
-        port=port,
-        region_name=region_name,
-        store=store,
-        retention_bytes=retention_bytes,
-        data_dir=None if data_dir is None else Path(data_dir),
-    )
+    arguments.setdefault("port", 4567)
+    run(Options(**arguments), ready)
+
+
+def run(options: Options, ready: Ready | None) -> None:
+    """serve(), with its arguments checked already."""
     asyncio.run(_serve(options, ready))
 
 
-async def _serve(options: Options, ready: Callable[[str, str | None], object] | None) -> None:
+async def _serve(options: Options, ready: Ready | None) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
@@ -83,19 +64,19 @@ class LocalKinesisProcess:
 
         with LocalKinesisProcess(shards=4, stream="orders", limits=False) as kinesis: ...
 
-    Arguments as those of serve(), port 0 (any free one) by default. It is ended with SIGTERM at the end of `with`,
-    and ends by itself when this process does, however that comes about.
+    Arguments as those of LocalKinesis; a bad one raises ValueError. It is ended with SIGTERM at the end of `with`, and
+    ends by itself when this process does, however that comes about.
     """
 
-    def __init__(self, *, port: int = 0, **options: Any) -> None:
-        self._arguments: dict[str, Any] = {"port": port, **options}
-        for name in ("data_dir",):
-            if self._arguments.get(name) is not None:
-                self._arguments[name] = str(self._arguments[name])
+    def __init__(self, **arguments: Unpack[Arguments]) -> None:
+        self.options = Options(**arguments)
         self._process: subprocess.Popen[str] | None = None
         self.endpoint_url = ""
-        self.region_name = str(options.get("region_name", "us-east-1"))
         self.ca_bundle: str | None = None
+
+    @property
+    def region_name(self) -> str:
+        return self.options.region_name
 
     @property
     def pid(self) -> int:
@@ -110,7 +91,7 @@ class LocalKinesisProcess:
         RuntimeError with what it printed when it ends or is not ready in time.
         """
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kplpy.local", "--options", json.dumps(self._arguments)],
+            [sys.executable, "-m", "kplpy.local", "--options", self.options.to_json()],
             stdin=subprocess.PIPE,  # its end of file tells the process that we are gone
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -21,7 +21,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from kplpy.local import Fault, Limits, LocalKinesis, LocalKinesisProcess
+from kplpy.local import Fault, Limits, LocalKinesis, LocalKinesisProcess, Phases
+from kplpy.local.options import Options
 
 ONE_TRY = Config(retries={"total_max_attempts": 1}, read_timeout=1)
 RECORDS: list[Any] = [{"Data": b"%d" % each, "PartitionKey": f"é{each}"} for each in range(3)]
@@ -207,7 +208,7 @@ def test_a_bad_argument_is_named_at_once() -> None:
         ({"streams": {"a b": 1}}, "a stream's name must match"),
         ({"port": 70000}, "port must be 0 .* to 65535, got 70000"),
         ({"region_name": "moon"}, "region_name must look like us-east-1, got 'moon'"),
-        ({"limits": 5}, "limits must be a kplpy.local.Limits or None, got 5"),
+        ({"limits": 5}, "limits must be a kplpy.local.Limits, True or False; got 5"),
         ({"store": False, "data_dir": "x"}, "choose one"),
         ({"retention_bytes": 0}, "retention_bytes must be 1 or more"),
     ]:
@@ -245,17 +246,29 @@ def test_the_process_serves_and_ends_cleanly() -> None:
 
 
 def test_a_process_that_cannot_start_says_why() -> None:
-    with pytest.raises(RuntimeError, match="a stream has 1 to 10000 shards; got 0"):
-        LocalKinesisProcess(shards=0).start()
-    with pytest.raises(RuntimeError, match="unexpected keyword argument 'shard'"):
-        LocalKinesisProcess(shard=2).start()
+    with pytest.raises(ValueError, match="a stream has 1 to 10000 shards; got 0"):
+        LocalKinesisProcess(shards=0)
+    with LocalKinesis() as kinesis:
+        port = int(kinesis.endpoint_url.rpartition(":")[2])
+        with pytest.raises(RuntimeError, match=r"did not start: .*address already in use"):
+            LocalKinesisProcess(port=port).start()
+
+
+def test_limits_and_phases_reach_the_process() -> None:
+    limits = Limits(request_records=2, rate_form="window")
+    with LocalKinesisProcess(stream="s", limits=limits, phases=Phases(updating=60)) as kinesis:
+        client = kinesis.client()
+        with pytest.raises(ClientError, match="less than or equal to 2"):
+            client.put_records(StreamName="s", Records=RECORDS)
+        client.update_shard_count(StreamName="s", TargetShardCount=2, ScalingType="UNIFORM_SCALING")
+        assert client.describe_stream(StreamName="s")["StreamDescription"]["StreamStatus"] == "UPDATING"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_process_with_status_0(how: signal.Signals) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "kplpy.local", "--options", '{"port": 0}'],
+        [sys.executable, "-m", "kplpy.local", "--options", Options().to_json()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -305,7 +318,7 @@ def test_the_fixture(pytester: pytest.Pytester) -> None:
             @pytest.mark.kinesis(streams={"orders": 2})
             def test_closest_wins(self, kinesis):
                 assert len(kinesis.client().list_shards(StreamName="orders")["Shards"]) == 2
-                assert kinesis.options.limits.shard_records_per_second is None
+                assert kinesis.model.limits.shard_records_per_second is None
         """
     )
     pytester.runpytest_subprocess("--strict-markers", "-p", "no:cacheprovider").assert_outcomes(passed=3)
