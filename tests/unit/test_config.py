@@ -64,8 +64,9 @@ def text(*, secret: bool = False) -> Case:
 
 
 def url() -> Case:
-    rule = "must start with http:// or https:// and name a host"
+    rule = "must be http:// or https:// with a host, and a port from 1 to 65535 where given"
     wrong = ["localhost", "localhost:4567", "ftp://host", "http:/host", "http://", "https:///path", "HTTP//host"]
+    wrong += ["http://two words", "http://host:port", "https://host:65536", "http://:80", "http://host:0"]
     return Case(
         None,
         [
@@ -197,23 +198,12 @@ def test_default(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [b"hunter2", "", 7777777, ["hunter2"]])
-@pytest.mark.xfail(strict=True, reason="bug 5: the password is shown")
 def test_a_bad_password_is_not_shown(value: object) -> None:
     with pytest.raises(ConfigError) as raised:
         Config(proxy_password=value)  # type: ignore[arg-type]
     assert "hunter2" not in str(raised.value)
     assert "7777777" not in str(raised.value)
     assert type(value).__name__ in str(raised.value)
-
-
-@pytest.mark.parametrize("value", ["http://two words", "http://host:port", "https://host:65536", "http://:80"])
-@pytest.mark.parametrize("name", ["endpoint_url", "cloudwatch_endpoint_url"])
-@pytest.mark.xfail(strict=True, reason="bug 6: only the beginning of a URL is looked at")
-def test_an_endpoint_is_a_whole_url(name: str, value: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        Config(**{name: value})  # type: ignore[arg-type]
-    assert str(raised.value).startswith(f"{name} ")
-    assert str(raised.value).endswith(f", got {value!r}")
 
 
 def test_secrets_stay_out_of_the_repr() -> None:

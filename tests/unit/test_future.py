@@ -306,7 +306,6 @@ def test_a_callback_that_raises_is_logged_and_harms_no_other(before: bool, caplo
         assert "secret" not in record.getMessage()
 
 
-@pytest.mark.xfail(strict=True, reason="bug 14: it goes through to the sender, and the other callbacks are not run")
 def test_a_callback_that_was_cancelled_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
     one, other = pending(), pending()
     called: list[object] = []

@@ -151,7 +151,6 @@ def test_a_key_sets_its_field_and_no_other(tmp_path: Path, line: str, field: str
     assert type(getattr(config, field)) is type(value)
 
 
-@pytest.mark.xfail(strict=True, reason="bug 8: the order decides")
 def test_a_switched_off_verification_stays_off(tmp_path: Path) -> None:
     assert read(tmp_path, "VerifyCertificate = false\nCaCertPath = /etc/ca.pem").verify is False
 
@@ -209,7 +208,6 @@ def test_values_with_more_in_them(tmp_path: Path, text: str, namespace: str) -> 
     assert read(tmp_path, text) == Config(metrics_namespace=namespace)
 
 
-@pytest.mark.xfail(strict=True, reason="bug 9: the mark is taken for a part of the key")
 def test_a_byte_order_mark(tmp_path: Path) -> None:
     assert read(tmp_path, b"\xef\xbb\xbfRateLimit=7") == Config(rate_limit=7)
 
@@ -286,7 +284,6 @@ def test_a_value_out_of_bounds(tmp_path: Path, entry: str, rule: str) -> None:
 
 
 @pytest.mark.parametrize("entry", ["AggregationMaxSize = 1", "RecordTtl = 99", "MetricsLevel = everything"])
-@pytest.mark.xfail(strict=True, reason="bug 7: the Config finds it, which knows no file")
 def test_a_value_out_of_bounds_is_told_with_its_line_and_key(tmp_path: Path, entry: str) -> None:
     said = refusal(tmp_path, f"# first\nMaxConnections = 24\n{entry}\n")
     assert said.startswith("FILE, line 3: ")
@@ -295,7 +292,6 @@ def test_a_value_out_of_bounds_is_told_with_its_line_and_key(tmp_path: Path, ent
 
 @pytest.mark.parametrize("port", ["abc", "0", "70000"])
 @pytest.mark.parametrize("keys", [("KinesisEndpoint", "KinesisPort"), ("CloudwatchEndpoint", "CloudwatchPort")])
-@pytest.mark.xfail(strict=True, reason="bug 6: an endpoint's port is not looked at")
 def test_a_bad_port(tmp_path: Path, keys: tuple[str, str], port: str) -> None:
     said = refusal(tmp_path, f"{keys[0]} = host\n{keys[1]} = {port}\n")
     assert "FILE" in said
