@@ -231,7 +231,13 @@ class RecordFuture(Item, Future[RecordResult]):
         raise TimeoutError(f"no answer within {timeout} s for a record of stream {self.stream!r}")
 
     def _attempts(self, outcome: Delivered | Failed) -> tuple[Attempt, ...]:
-        tries = (*self.tries, outcome.final) if isinstance(outcome, Delivered) else self.tries
+        tries = self.tries
+        if isinstance(outcome, Delivered):
+            final = outcome.final
+            if not tries:  # nearly always
+                delay = final.started - self.arrival
+                return (Attempt(final.wall, final.ended - final.started, True, None, None, max(0.0, delay)),)
+            tries = (*tries, final)
         attempts = []
         before = self.arrival
         for each in tries:
