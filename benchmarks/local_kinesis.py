@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from kplpy.local import LocalKinesisProcess
+from kplpy.local.options import Arguments
 
 SHAPES = {"500 × 100 B": (500, 100), "500 × 1 KB": (500, 1000), "100 × 50 KB": (100, 50_000)}
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -55,7 +56,7 @@ def request_of(body: bytes) -> bytes:
 
 def connect(url: str, ca_bundle: str | None) -> socket.socket:
     place = urlsplit(url)
-    connection = socket.create_connection((place.hostname, place.port))
+    connection = socket.create_connection((place.hostname or "", place.port or 0))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if ca_bundle is None:
         return connection
@@ -122,12 +123,13 @@ def main() -> None:
     print(
         f"{'server':28} {'request':12} {'records/s':>10} {'MB/s':>8} {'server CPU':>11}   (medians of {options.repeat})"
     )
-    for name, arguments in {
+    servers: dict[str, Arguments] = {
         "counting only": {"store": False},
         "storing": {},
         "storing, https": {"https": True},
         "storing, data_dir": {"data_dir": "a new one"},
-    }.items():
+    }
+    for name, arguments in servers.items():
         for shape, (count, size) in SHAPES.items():
             runs = []
             for _ in range(options.repeat):
@@ -135,9 +137,8 @@ def main() -> None:
                     if "data_dir" in arguments:
                         arguments = {"data_dir": directory}
                     # 256 MiB held at the most: this measures trimming too
-                    with LocalKinesisProcess(
-                        stream="bench", shards=16, limits=False, retention_bytes=256 << 20, **arguments
-                    ) as kinesis:
+                    common: Arguments = {"shards": 16, "limits": False, "retention_bytes": 256 << 20}
+                    with LocalKinesisProcess(stream="bench", **common, **arguments) as kinesis:
                         runs.append(measure(kinesis, count, size, options.seconds, options.connections))
             print(
                 f"{name:28} {shape:12} {statistics.median(each.records_per_second for each in runs):10,.0f} "

@@ -1,0 +1,1 @@
+"""Measurements. They assert nothing: machines differ, so compare within one run."""
