@@ -203,7 +203,7 @@ class Producer:
             waiter = Waiter(home, record.hash_key, size, lambda: loop.call_soon_threadsafe(woken.set))
             try:
                 if not self._room.wait_for(waiter):
-                    self._engine.make_room(home)
+                    self._engine.press()
                     await asyncio.wait_for(woken.wait(), self.config.max_block_ms / 1000)
             except asyncio.TimeoutError:
                 pass
@@ -287,14 +287,15 @@ class Producer:
         if self._room.try_take(home, record.hash_key, size):
             self._stage(home, record, size)
             return False
-        self._engine.make_room(home)
         if not self._may_block(home):
+            self._engine.press()
             raise self._full(home)
         bell = Bell()
         waiter = Waiter(home, record.hash_key, size, bell.ring)
         self._waiting_threads.add(threading.get_ident())
         try:
             if not self._room.wait_for(waiter):
+                self._engine.press()
                 bell.wait(self.config.max_block_ms / 1000)
         except BaseException:  # Ctrl-C while waiting: the record was not accepted
             self._room.leave(waiter)

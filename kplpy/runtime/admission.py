@@ -53,6 +53,11 @@ class Room:
         self._always_tight = max_records < 2000 or max_bytes < 16 << 20
         self.tight = self._always_tight
 
+    @property
+    def short(self) -> bool:
+        """Does somebody wait for room?"""
+        return bool(self._waiters)
+
     def add(self, stream: Stream, records: int, size: int) -> None:
         """Records were drained into the core."""
         with self.lock:

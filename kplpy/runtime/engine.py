@@ -132,19 +132,11 @@ class Engine:
             stream.holder = 0
             stream.lock.release()
 
-    def make_room(self, stream: Stream) -> None:
-        """Room ran out: what waits for company goes now."""
-        if not stream.lock.acquire(blocking=False):
-            return
-        try:
-            stream.holder = threading.get_ident()
-            now = time.monotonic()
-            self._drain(stream, now)
-            stream.pipeline.make_room(now)
-            self._plan(stream, now)
-        finally:
-            stream.holder = 0
-            stream.lock.release()
+    def press(self) -> None:
+        """Room ran out: have the scheduler look at every stream for what waits only for company."""
+        for stream in list(self.streams.values()):
+            stream.pressed = True
+            self.nudge(stream)
 
     def _drain(self, stream: Stream, now: float) -> None:
         staging = stream.staging
@@ -164,6 +156,9 @@ class Engine:
     def _plan(self, stream: Stream, now: float) -> None:
         """Under the stream's lock: say when somebody has to look at it again, and see that somebody does."""
         pipeline = stream.pipeline
+        if stream.pressed or self._room.short:
+            stream.pressed = False
+            pipeline.make_room(now)
         wake_at = pipeline.next_wakeup(now)
         if wake_at <= now:
             stream.wake_at = -NEVER  # puts need not nudge: a sender comes

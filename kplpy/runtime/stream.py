@@ -30,6 +30,7 @@ class Stream:
         self.wake_at = NEVER  # a put that is due earlier nudges the scheduler
         self.visit_at = NEVER  # when the scheduler visits
         self.nudged = False  # the scheduler is to visit at once
+        self.pressed = False  # room ran out: send what waits for company
         self.ready = False  # a sender is to visit
         self.senders = 0  # under way for this stream
         # Room's, guarded by its lock: drained and not answered.
