@@ -6,9 +6,11 @@ STAMP := $(VENV)/.ready
 JOBS ?= auto
 ARGS ?=
 INPUT ?=
+SEEDS ?= 2000
+export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format types check lock clean
+.PHONY: help venv demo test simulate lint format types check lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +37,9 @@ demo: $(STAMP)  ## put real lines through the producer into a local Kinesis, rea
 
 test: $(STAMP)  ## run all tests in parallel; ARGS='...' goes to pytest
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+
+simulate: $(STAMP)  ## many more histories of core and modelled Kinesis: SEEDS=20000, or one again: SEED=17
+	@$(BIN)/python scripts/simulate.py $(SEEDS)
 
 lint: $(STAMP)  ## ruff: rules and formatting
 	@$(BIN)/ruff check .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from kplpy.core.item import Item
@@ -89,13 +91,16 @@ class Batch:
         data_size = self.packed if self.aggregated else len(self.items[0].data)
         self.wire_size = data_size + utf8_size(self.outer_key)
 
-    def without(self, gone: set[Item]) -> Batch | None:
+    def without(self, gone: Collection[Item]) -> Batch | None:
         """A closed batch of the records that are not in `gone`, in their order; None when none is left."""
         kept = [item for item in self.items if item not in gone]
-        if not kept:
-            return None
-        batch = Batch(self.lane, kept[0])
-        for item in kept[1:]:
-            batch.try_add(item, self.packed)
-        batch.close()
-        return batch
+        return batch_of(self.lane, kept) if kept else None
+
+
+def batch_of(lane: Lane, items: list[Item]) -> Batch:
+    """A closed batch of these records, whatever its size."""
+    batch = Batch(lane, items[0])
+    for item in items[1:]:
+        batch.try_add(item, sys.maxsize)
+    batch.close()
+    return batch

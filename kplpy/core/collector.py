@@ -24,6 +24,8 @@ class Collector:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        # A record must not be due only when it expires.
+        self._linger = min(policy.linger, policy.waiting_ttl / 2)
         self._serial = count()  # heaps never compare batches or lanes
         self._deadlines: list[tuple[float, int, Batch]] = []
         self._ready: deque[Lane] = deque()
@@ -36,7 +38,7 @@ class Collector:
 
     def opened(self, batch: Batch, now: float) -> None:
         """A batch was begun (a single record's is closed at once): it is due when its oldest record is."""
-        deadline = batch.arrival + self._policy.linger
+        deadline = batch.arrival + self._linger
         # Whatever is closed goes along with an earlier deadline, so a closed batch needs one of its own only if first.
         if not batch.closed or not self._deadlines or deadline < self._deadlines[0][0]:
             heappush(self._deadlines, (deadline, next(self._serial), batch))
@@ -161,6 +163,10 @@ class Collector:
             self.closed_in(lane, now)
             self._due_at = min(self._due_at, now)
 
+    def pending(self) -> int:
+        """How much of the lanes is marked here."""
+        return self._count + self._bytes + len(self._ready) + len(self._blocked)
+
     def _close(self, batch: Batch, now: float) -> None:
         if not batch.closed and batch.lane.open is batch:
             batch.lane.close_open()
@@ -168,7 +174,9 @@ class Collector:
 
     def _block(self, lane: Lane, until: float) -> None:
         lane.blocked = True
-        heappush(self._blocked, (ceil(until / TOKEN_GRID) * TOKEN_GRID, next(self._serial), lane))
+        # Never before `until`, which rounding could make of it: the lane would be woken for nothing, again and again.
+        wake_at = max(until, ceil(until / TOKEN_GRID) * TOKEN_GRID)
+        heappush(self._blocked, (wake_at, next(self._serial), lane))
 
     def _uncount(self, lane: Lane) -> None:
         self._count -= lane.counted

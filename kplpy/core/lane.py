@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import deque
 
 from kplpy.core.aggregator import Batch
-from kplpy.core.item import Item
+from kplpy.core.item import Item, payload_size
 from kplpy.core.limiter import Limiter
 from kplpy.core.policy import Policy
 from kplpy.core.shard_map import ShardRange
@@ -19,10 +18,12 @@ class Lane:
         "_aggregate",
         "_max_count",
         "_max_size",
+        "_may_aggregate",
         "alive",
         "blocked",
         "counted",
         "counted_bytes",
+        "doubted_at",
         "failures",
         "first_key_outside",
         "held",
@@ -41,7 +42,9 @@ class Lane:
         self.alive = True  # its shard is in the current map
         self.limiter = limiter
         self.first_key_outside = policy.first_key_outside
-        self._aggregate = policy.aggregate and shard is not None and policy.aggregation_max_count > 1
+        self._may_aggregate = policy.aggregate and shard is not None and policy.aggregation_max_count > 1
+        self._aggregate = self._may_aggregate
+        self.doubted_at = float("-inf")
         self._max_count = policy.aggregation_max_count
         self._max_size = policy.aggregation_max_size
         self.open: Batch | None = None
@@ -79,25 +82,23 @@ class Lane:
             self.open = None
 
     def put_back(self, batch: Batch) -> None:
-        """Queue a batch again after a failed attempt, before everything that was accepted later."""
+        """Queue a batch again after a failed attempt, before everything that was accepted later.
+
+        What is before it are other batches that came back, so the way to its place is short.
+        """
+        number = batch.items[0].number
+        place = 0
+        for each in self.queue:
+            if each.items[0].number > number:
+                break
+            place += 1
+        self.queue.insert(place, batch)
         self.queue_bytes += batch.wire_size
-        if not self.queue or batch.items[0].number < self.queue[0].items[0].number:
-            self.queue.appendleft(batch)
-        else:
-            ordered = list(self.queue)
-            insort(ordered, batch, key=lambda each: each.items[0].number)
-            self.queue = deque(ordered)
 
     def pop(self) -> Batch:
         batch = self.queue.popleft()
         self.queue_bytes -= batch.wire_size
         return batch
-
-    def replace_first(self, batch: Batch | None) -> None:
-        self.pop()
-        if batch is not None:
-            self.queue.appendleft(batch)
-            self.queue_bytes += batch.wire_size
 
     def take_all(self) -> list[Item]:
         """Empty the lane, for its records to be routed anew."""
@@ -108,6 +109,48 @@ class Lane:
         self.queue.clear()
         self.queue_bytes = 0
         return items
+
+    def expire(self, limit: float) -> list[Item]:
+        """Take out the records that arrived at `limit` or earlier."""
+        if self.open is not None and self.open.arrival <= limit:
+            self.close_open()
+        expired: list[Item] = []
+        kept: deque[Batch] = deque()
+        self.queue_bytes = 0
+        for batch in self.queue:
+            rest: Batch | None = batch
+            if batch.arrival <= limit:
+                gone = {item for item in batch.items if item.arrival <= limit}
+                expired += [item for item in batch.items if item in gone]
+                rest = batch.without(gone)
+            if rest is not None:
+                kept.append(rest)
+                self.queue_bytes += rest.wire_size
+        self.queue = kept
+        self.release(len(expired), payload_size(expired))
+        return expired
+
+    def oldest(self) -> float:
+        """When the oldest record in here arrived; infinite when there is none."""
+        oldest = min((batch.arrival for batch in self.queue), default=float("inf"))
+        return oldest if self.open is None else min(oldest, self.open.arrival)
+
+    @property
+    def doubted(self) -> bool:
+        return self.doubted_at > float("-inf")
+
+    def doubt(self, now: float) -> None:
+        """Its shard is said to be open, and does not take the records: until it does they travel alone."""
+        self.close_open()
+        self.doubted_at = max(now, self.doubted_at)
+        self._aggregate = False
+
+    def took(self, started: float) -> None:
+        """A request of `started` was taken by this lane's shard."""
+        self.failures = 0
+        if self.doubted and started > self.doubted_at:
+            self.doubted_at = float("-inf")
+            self._aggregate = self._may_aggregate
 
     def release(self, count: int, payload: int) -> None:
         """These records are answered, or have left for another lane."""

@@ -17,13 +17,23 @@ MAP_IDLE_TRUST = 10.0
 CLOSED_RANGE_TTL = 60.0
 # ListShards is retried as the KPL does it.
 LISTING_BACKOFF_FIRST, LISTING_BACKOFF_FACTOR, LISTING_BACKOFF_MAX = 1.0, 1.5, 30.0
-# How many fresh listings an answer from an unknown shard waits for before its records are sent again.
-JUDGE_LISTINGS = 5
+# A listing that is asked for because answers contradict the one before is spaced like this: ListShards may be stale.
+RELISTING_BACKOFF_MAX = 5.0
+# How long an aggregate on a shard that no listing shows waits for one that does, before its records are sent again.
+JUDGE_PATIENCE = 10.0
+# Deleting a stream and creating it anew takes the service at least this long.
+RECREATION_TIME = 10.0
 
 # Exponential backoff with full jitter for throttled shards and failed requests.
 BACKOFF_BASE, BACKOFF_MAX = 0.1, 2.0
-# Access, KMS and not-found errors may be an eventual-consistency hiccup; after this they are final.
+# During an outage a request is sent at least this long after the one before, answered or not.
+PROBE_INTERVAL = 0.5
+# Access, KMS and not-found errors may be an eventual-consistency hiccup; after this they are final. The next one after
+# a pause of DENIED_MEMORY has its own grace.
 DENIED_GRACE = 5.0
+DENIED_MEMORY = 60.0
+# Waiting records are looked through for expired ones this often at the most.
+EXPIRY_INTERVAL = 0.1
 # An InvalidArgument is hunted down to single records; after so many of them in a row it is the request's own fault.
 HUNT_FAILURES = 8
 # Lanes that wait for tokens wake on a common grid (the KPL's drain interval), so that their requests travel together.

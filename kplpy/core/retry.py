@@ -10,6 +10,7 @@ from kplpy.core.policy import BACKOFF_BASE, BACKOFF_MAX
 from kplpy.core.shard_map import ShardRange
 
 THROTTLED = "ProvisionedThroughputExceededException"
+NOT_FOUND = "ResourceNotFoundException"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ _DENIED = frozenset(
         "MissingAuthenticationTokenException",
         "NotAuthorized",
         "OptInRequired",
-        "ResourceNotFoundException",
+        NOT_FOUND,
         "UnrecognizedClientException",
         # Of our own making: there are no credentials, or no region, at all.
         "NoCredentials",

@@ -29,26 +29,29 @@ class ShardMap:
     """The open shards as last listed, and when to list them again. Knows nothing of how listing is done.
 
     `ready`: the last listing stands. Invalidated, or idle for too long, it is kept but not trusted: see `trusted`.
+    `wanted`: a fresh listing is.
     """
 
     def __init__(self) -> None:
         self.ready = False
+        self.wanted = True
         self.updated_at = float("-inf")
         self.open: list[ShardRange] = []
         self._ends: list[int] = []
         self._known: dict[str, ShardRange] = {}
         self._closed_at: dict[str, float] = {}
         self._used_at = float("-inf")
+        self._alive_at = float("-inf")
         self._listing_since: float | None = None
         self._retry_at = float("-inf")
-        self._backoff = policy.LISTING_BACKOFF_FIRST
+        self._backoff = self._relisting_backoff = policy.LISTING_BACKOFF_FIRST
 
     # --- predicting ---
 
     def trusted(self, now: float) -> bool:
         """May predictions be relied upon? Asking counts as use."""
         if self.ready and now - self._used_at > policy.MAP_IDLE_TRUST and now - self.updated_at > policy.MAP_IDLE_TRUST:
-            self.ready = False
+            self._doubt()
         self._used_at = now
         return self.ready
 
@@ -63,14 +66,33 @@ class ShardMap:
         """The range of an open or recently closed shard."""
         return self._known.get(shard_id)
 
+    # --- is it still the same stream? ---
+
+    def vouches_for(self, ended: float) -> bool:
+        """Were shard ids still those of the map at `ended`?
+
+        A stream that was deleted and recreated has the same ids with other ranges. That takes RECREATION_TIME, so
+        it has not happened since the last sign of life before `ended` if that is nearer.
+        """
+        return ended - self._alive_at < policy.RECREATION_TIME
+
+    def seen_alive(self, at: float) -> None:
+        """The stream that the map shows took a record at this time, or later."""
+        self._alive_at = max(self._alive_at, at)
+
+    def seen_missing(self) -> None:
+        """The service says that there is no such stream."""
+        self._alive_at = float("-inf")
+        self._doubt()
+
     # --- listing ---
 
     def wants_listing(self, now: float) -> bool:
-        return not self.ready and self._listing_since is None and now >= self._retry_at
+        return self.next_listing() <= now
 
     def next_listing(self) -> float:
         """When wants_listing becomes true by itself; infinite while a listing is under way or none is needed."""
-        return float("inf") if self.ready or self._listing_since is not None else self._retry_at
+        return self._retry_at if self.wanted and self._listing_since is None else float("inf")
 
     def listing_started(self, now: float) -> None:
         self._listing_since = now
@@ -79,7 +101,7 @@ class ShardMap:
         """Take the open shards in, as they were when the listing started."""
         started = self._listing_since if self._listing_since is not None else now
         self._listing_since = None
-        self.open = sorted(shards, key=lambda shard: shard.end)
+        before, self.open = self.open, sorted(shards, key=lambda shard: shard.end)
         self._ends = [shard.end for shard in self.open]
         still_open = {shard.shard_id: shard for shard in self.open}
         for shard_id in self._known:
@@ -92,14 +114,22 @@ class ShardMap:
                 del self._closed_at[shard_id], self._known[shard_id]
         self._known.update(still_open)
         self.ready = bool(self.open)
+        self.wanted = not self.ready
         self.updated_at = started
+        self.seen_alive(started)
         self._backoff = policy.LISTING_BACKOFF_FIRST
+        if before != self.open:
+            self._relisting_backoff = policy.LISTING_BACKOFF_FIRST
         self._retry_at = now if self.ready else now + self._backoff
 
     def listing_failed(self, now: float) -> None:
         self._listing_since = None
         self._retry_at = now + self._backoff
         self._backoff = min(self._backoff * policy.LISTING_BACKOFF_FACTOR, policy.LISTING_BACKOFF_MAX)
+
+    def hurry(self, now: float) -> None:
+        """An outage is over: list at once, if a listing is due some time."""
+        self._retry_at = min(self._retry_at, now)
 
     def invalidate(self, seen_at: float, predicted: str | None) -> bool:
         """An answer to a request of `seen_at` contradicts the map; True when it is to be listed again.
@@ -111,12 +141,17 @@ class ShardMap:
             return False
         if predicted is not None and predicted in self._closed_at:
             return False
-        self.ready = False
+        self._doubt()
         return True
 
     def relist(self, now: float) -> None:
-        """Ask for a fresh listing, spaced by the listing backoff: an answer names a shard that no listing showed."""
-        if self.ready:
-            self.ready = False
-            self._retry_at = now + self._backoff
-            self._backoff = min(self._backoff * policy.LISTING_BACKOFF_FACTOR, policy.LISTING_BACKOFF_MAX)
+        """Ask for a fresh listing, some time after the last: answers contradict that one, so ListShards is behind."""
+        if not self.wanted:
+            self.wanted = True
+            self._retry_at = now + self._relisting_backoff
+            longer = self._relisting_backoff * policy.LISTING_BACKOFF_FACTOR
+            self._relisting_backoff = min(longer, policy.RELISTING_BACKOFF_MAX)
+
+    def _doubt(self) -> None:
+        self.ready = False
+        self.wanted = True

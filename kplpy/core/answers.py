@@ -1,0 +1,319 @@
+"""What becomes of batches whose request was answered: delivered, judged once the map is fresh, retried, or failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kplpy.core import policy as rules
+from kplpy.core.aggregator import Batch
+from kplpy.core.collector import NEVER, Collector
+from kplpy.core.hunt import Hunt
+from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Try, add_try, payload_size
+from kplpy.core.outage import Outage
+from kplpy.core.policy import Policy
+from kplpy.core.request import Request
+from kplpy.core.retry import (
+    NOT_FOUND,
+    THROTTLED,
+    Exchange,
+    Landing,
+    RequestError,
+    Verdict,
+    backoff,
+    judge_error,
+    judge_landing,
+)
+from kplpy.core.router import Router
+from kplpy.core.totals import Totals
+
+WRONG_SHARD = "WrongShard"
+
+
+@dataclass(slots=True)
+class _Judged:
+    """An aggregate that cannot be judged by the listing at hand; at `until` it is sent again without one that can."""
+
+    batch: Batch
+    entry: dict[str, str]
+    attempt: Try
+    until: float
+
+
+class Answers:
+    """Judges answers; see retry.py for the rules, which are pure functions."""
+
+    def __init__(
+        self, policy: Policy, router: Router, collector: Collector, totals: Totals, random: Callable[[], float]
+    ) -> None:
+        self._policy = policy
+        self._router = router
+        self._collector = collector
+        self._totals = totals
+        self._random = random
+        self.outage = Outage(random)
+        self.hunt = Hunt()
+        self.judging: list[_Judged] = []
+        self.completions: list[Completion] = []
+        # Failed while under way (user_record_timeout): whatever becomes of their batch, they have their answer.
+        self._gone: set[Item] = set()
+        self.first_expiry = NEVER  # of what went back into a lane since the pipeline looked
+
+    # --- answers ---
+
+    def take(self, request: Request, exchange: Exchange, now: float) -> None:
+        entries = exchange.entries or ()
+        error = exchange.error
+        if error is None and len(entries) != len(request.batches):
+            message = f"the answer has {len(entries)} entries for {len(request.batches)} records"
+            error = RequestError("RecordCountMismatch", message, maybe_written=True)
+        if error is not None:
+            self._request_failed(request, error, exchange, now)
+            return
+        if self.outage.lasts:
+            self._router.map.hurry(now)
+        self.outage.over()
+        self.hunt.interrupted()
+        success = Try(exchange.wall, exchange.started, exchange.ended)
+        vouched = self._router.map.vouches_for(exchange.ended)
+        tries: dict[tuple[str, str], Try] = {}
+        refused: list[tuple[Batch, Try]] = []
+        for batch, entry in zip(request.batches, entries, strict=True):
+            if entry.get("SequenceNumber"):
+                self._accepted(batch, entry, success, vouched, now)
+                continue
+            code = entry.get("ErrorCode") or "UnknownError"
+            message = entry.get("ErrorMessage") or "the service gave no reason"
+            attempt = tries.get((code, message))
+            if attempt is None:
+                attempt = tries[code, message] = Try(exchange.wall, exchange.started, exchange.ended, code, message)
+            refused.append((batch, attempt))
+        if vouched and len(refused) < len(entries):
+            self._router.map.seen_alive(exchange.started)
+        for batch, attempt in reversed(refused):  # each goes back before the later ones
+            self._refused(batch, attempt, now)
+
+    def _accepted(self, batch: Batch, entry: dict[str, str], success: Try, vouched: bool, now: float) -> None:
+        lane = batch.lane
+        actual = entry.get("ShardId", "")
+        landing = Landing.UNKNOWN_SHARD
+        if vouched or not batch.aggregated:
+            landing = self._land(batch, actual)
+        if landing is Landing.UNKNOWN_SHARD:
+            oldest = min(item.arrival for item in batch.items)
+            latest = min(now + rules.JUDGE_PATIENCE, oldest + self._policy.waiting_ttl)
+            self.judging.append(_Judged(batch, entry, success, max(latest, now + rules.MAP_PATIENCE)))
+            self._router.distrust(lane, success.started, now)
+            self._router.map.relist(now)
+            return
+        if lane.shard is not None and actual != lane.shard.shard_id:
+            self._router.distrust(lane, success.started, now)
+        elif vouched:
+            lane.took(success.started)
+        if landing is Landing.DELIVERED:
+            self._deliver(batch, entry, success)
+        else:
+            self._landed_wrong(batch, actual, success, now)
+
+    def _land(self, batch: Batch, actual: str) -> Landing:
+        predicted = batch.lane.shard
+        known = self._router.map.range_of(actual)
+        return judge_landing(actual, predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
+
+    def listed(self, now: float) -> None:
+        """There is a fresh listing: judge again what the one before did not explain."""
+        judging, self.judging = self.judging, []
+        for each in judging:
+            batch, actual = each.batch, each.entry.get("ShardId", "")
+            # By ranges alone: an id says nothing where the stream may have been recreated.
+            known = self._router.map.range_of(actual)
+            landing = judge_landing(actual, None, True, (item.hash_key for item in batch.items), known)
+            if landing is Landing.DELIVERED:
+                self._deliver(batch, each.entry, each.attempt)
+            elif landing is Landing.WRONG_SHARD:
+                self._landed_wrong(batch, actual, each.attempt, now)
+            else:
+                self.judging.append(each)
+                self._router.doubt(batch.lane, now)
+
+    def check_patience(self, now: float) -> None:
+        """Send again what no listing has explained for too long."""
+        if not any(each.until <= now for each in self.judging):
+            return
+        judging, self.judging = self.judging, []
+        for each in judging:
+            if each.until <= now:
+                self._landed_wrong(each.batch, each.entry.get("ShardId", ""), each.attempt, now)
+            else:
+                self.judging.append(each)
+
+    def _landed_wrong(self, batch: Batch, actual: str, success: Try, now: float) -> None:
+        self._totals.wrong_shard += 1
+        predicted = batch.lane.shard.shard_id if batch.lane.shard is not None else None
+        message = f"landed on {actual} instead of {predicted}, where consumers would drop it"
+        if actual == predicted:
+            message = f"landed on {actual}, and whether that still has the same range could not be learnt in time"
+        _note_maybe_written(batch)
+        self.retry(batch, Try(success.wall, success.started, success.ended, WRONG_SHARD, message), now)
+
+    def _refused(self, batch: Batch, attempt: Try, now: float) -> None:
+        lane = batch.lane
+        if attempt.code == THROTTLED:
+            self._totals.entries_throttled += 1
+            if self._policy.fail_if_throttled:
+                self._give_up(batch, attempt, Reason.THROTTLED)
+                return
+        else:
+            self._totals.entries_failed += 1
+        if lane.not_before <= now:
+            # One step an answer: the other entries of the same burst say nothing new.
+            lane.not_before = now + backoff(lane.failures, self._random())
+            lane.failures += 1
+        self.retry(batch, attempt, now)
+
+    def _request_failed(self, request: Request, error: RequestError, exchange: Exchange, now: float) -> None:
+        self._totals.requests_failed += 1
+        attempt = Try(exchange.wall, exchange.started, exchange.ended, error.code, error.message)
+        verdict = judge_error(error)
+        if error.maybe_written:
+            for batch in request.batches:
+                _note_maybe_written(batch)
+        if verdict is Verdict.INVALID:
+            self._hunt_among(request.batches, attempt, error.cause)
+            return
+        self.hunt.interrupted()
+        if error.code == NOT_FOUND:
+            self._router.missing(now)
+        self.outage.failed(exchange.started, now)
+        if verdict is Verdict.GRACE and self.outage.denied(now):
+            for batch in request.batches:
+                self._give_up(batch, attempt, Reason.REJECTED, error.cause)
+            return
+        for batch in reversed(request.batches):
+            self.retry(batch, attempt, now)
+
+    def _hunt_among(self, batches: list[Batch], attempt: Try, cause: BaseException | None) -> None:
+        live = [kept for batch in batches if (kept := self._live(batch)) is not None]
+        if not live:
+            return
+        for batch in live:
+            for item in batch.items:
+                add_try(item, attempt)
+        sent = sum(len(batch.items) for batch in batches)
+        conclusive = sent == sum(len(batch.items) for batch in live)
+        for batch in self.hunt.refused(live, conclusive):
+            batch.lane.release(len(batch.items), batch.payload)
+            self.fail(batch.items, Reason.REJECTED, f"{attempt.code}: {attempt.message}", cause)
+
+    # --- what becomes of a batch ---
+
+    def _deliver(self, batch: Batch, entry: dict[str, str], success: Try) -> None:
+        self._totals.kinesis_records_put += 1
+        self._totals.kinesis_bytes_put += batch.wire_size
+        items = self._live_items(batch)
+        if items:
+            self._totals.user_records_put += len(items)
+            size = batch.payload if items is batch.items else payload_size(items)
+            batch.lane.release(len(items), size)
+            outcome = Delivered(entry.get("ShardId", ""), entry["SequenceNumber"], success)
+            self.completions.append(Completion(items, outcome, size))
+
+    def retry(self, batch: Batch, attempt: Try, now: float) -> None:
+        """Queue the batch again: as it is while its lane lives, through prediction otherwise."""
+        kept = self._live(batch)
+        if kept is None:
+            return
+        for item in kept.items:
+            add_try(item, attempt)
+        kept = self.drop_expired(kept, self.expired_before(now))
+        if kept is None:
+            return
+        self.first_expiry = min(self.first_expiry, kept.arrival + self._policy.waiting_ttl)
+        lane = kept.lane
+        if self._router.lives(lane) and attempt.code != WRONG_SHARD and not (lane.doubted and kept.aggregated):
+            lane.put_back(kept)
+            self._collector.returned(lane, now)
+        else:
+            lane.release(len(kept.items), kept.payload)
+            self._router.reroute(kept.items, now)
+
+    def _give_up(self, batch: Batch, attempt: Try, reason: Reason, cause: BaseException | None = None) -> None:
+        items = self._live_items(batch)
+        for item in items:
+            add_try(item, attempt)
+        batch.lane.release(len(items), payload_size(items))
+        self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause)
+
+    def fail(self, items: list[Item], reason: Reason, message: str = "", cause: BaseException | None = None) -> None:
+        if items:
+            self._totals.user_records_failed += len(items)
+            outcome = Failed(reason, message or reason.value, cause)
+            self.completions.append(Completion(items, outcome, payload_size(items)))
+
+    # --- expiry ---
+
+    def expired_before(self, now: float) -> float:
+        """Records that arrived at this time or earlier are expired; the microsecond is for rounding."""
+        return now - self._policy.waiting_ttl + 1e-6
+
+    def drop_expired(self, batch: Batch, limit: float) -> Batch | None:
+        """Fail the batch's expired records; what is left of it, if anything."""
+        if batch.arrival > limit:
+            return batch
+        expired = [item for item in batch.items if item.arrival <= limit]
+        batch.lane.release(len(expired), payload_size(expired))
+        self.fail(expired, Reason.EXPIRED)
+        return batch.without(set(expired))
+
+    def expire_under_way(self, batches: list[Batch], now: float) -> float:
+        """user_record_timeout covers records under way too. Returns the arrival of the oldest that is left."""
+        limit = now - self._policy.answer_timeout + 1e-6
+        oldest = NEVER
+        for batch in [*batches, *(each.batch for each in self.judging)]:
+            expired = [item for item in self._live_items(batch, forget=False) if item.arrival <= limit]
+            if expired:
+                for item in expired:
+                    item.maybe_written = True
+                self._gone.update(expired)
+                batch.lane.release(len(expired), payload_size(expired))
+                self.fail(expired, Reason.EXPIRED)
+            arrivals = [item.arrival for item in batch.items if item.arrival > limit]
+            oldest = min(oldest, min(arrivals, default=NEVER))
+        return oldest
+
+    def _live_items(self, batch: Batch, forget: bool = True) -> list[Item]:
+        """The batch's records that have no answer yet."""
+        if not self._gone:
+            return batch.items
+        live = [item for item in batch.items if item not in self._gone]
+        if forget:
+            self._gone.difference_update(batch.items)
+        return live
+
+    def _live(self, batch: Batch) -> Batch | None:
+        if not self._gone:
+            return batch
+        gone = self._gone.intersection(batch.items)
+        self._gone -= gone
+        return batch.without(gone) if gone else batch
+
+    # --- the end ---
+
+    def take_all(self, batches: list[Batch]) -> list[Item]:
+        """Everything that has no answer yet, of what is under way (`batches`), judged and hunted."""
+        items: list[Item] = []
+        for batch in [*batches, *(each.batch for each in self.judging)]:
+            _note_maybe_written(batch)
+            live = self._live_items(batch)
+            batch.lane.release(len(live), payload_size(live))
+            items += live
+        self.judging.clear()
+        for batch in self.hunt.take_all():
+            batch.lane.release(len(batch.items), batch.payload)
+            items += batch.items
+        return items
+
+
+def _note_maybe_written(batch: Batch) -> None:
+    for item in batch.items:
+        item.maybe_written = True

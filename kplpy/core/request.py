@@ -1,0 +1,22 @@
+"""What goes out: the batches of one PutRecords request."""
+
+from __future__ import annotations
+
+from kplpy.core.aggregator import Batch
+
+
+class Request:
+    """`size`: as the service counts it. `lost_at`: when its answer is no longer waited for. `wall`: the sender's note
+    of the Unix time at which it was sent.
+
+    Its batches are never changed: a sender encodes them without the stream's lock.
+    """
+
+    __slots__ = ("batches", "lost_at", "size", "started", "wall")
+
+    def __init__(self, batches: list[Batch], started: float, lost_at: float) -> None:
+        self.batches = batches
+        self.size = sum(batch.wire_size for batch in batches)
+        self.started = started
+        self.lost_at = lost_at
+        self.wall = 0.0

@@ -1,0 +1,179 @@
+"""Where records go: the shard map, one lane for each of its shards, and what waits or travels alone without a map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from kplpy.core import policy as rules
+from kplpy.core.collector import NEVER, Collector
+from kplpy.core.flushes import Flushes
+from kplpy.core.item import Item
+from kplpy.core.lane import Lane
+from kplpy.core.limiter import Limiter
+from kplpy.core.policy import Policy
+from kplpy.core.shard_map import ShardMap, ShardRange
+
+
+class Router:
+    """Puts each record into the lane of its predicted shard.
+
+    Without a map that can be trusted (`blind_since`) records wait, for MAP_PATIENCE at the most; then they travel
+    alone, which is slower, but nothing can land on a wrong shard.
+    """
+
+    def __init__(self, policy: Policy, collector: Collector, flushes: Flushes) -> None:
+        self._policy = policy
+        self._collector = collector
+        self._flushes = flushes
+        self.map = ShardMap()
+        self.lanes: list[Lane] = []  # aligned with map.open
+        self.alone: Lane | None = None
+        self.waiting: list[Item] = []  # for the shard map
+        self.blind_since: float | None = None
+        self.notices: list[str] = []
+        self._said_blind = False
+
+    def __iter__(self) -> Iterator[Lane]:
+        yield from self.lanes
+        if self.alone is not None:
+            yield self.alone
+
+    # --- routing ---
+
+    def sees(self, now: float) -> bool:
+        """Can records be routed by the map? If not, they are to wait."""
+        if self.map.trusted(now):
+            return True
+        self._go_blind(now)
+        return False
+
+    def route(self, item: Item, now: float) -> None:
+        index = self.map.index_of(item.hash_key)
+        lane = self.lanes[index] if index >= 0 else self._alone_lane(now)
+        batch = lane.add(item)
+        if batch is not None:
+            self._collector.opened(batch, now)
+
+    def wait(self, items: Iterable[Item], now: float) -> None:
+        self.waiting.extend(items)
+        self.check_patience(now)
+
+    def reroute(self, items: list[Item], now: float) -> None:
+        """Send records through prediction again, those of an old batch or of a shard that is no more."""
+        if not items:
+            return
+        if self.blind_since is not None:
+            self.wait(items, now)
+            return
+        for item in sorted(items, key=lambda each: each.number):
+            self.route(item, now)
+        # An old record may have joined a younger open aggregate, whose deadline is then the older one's.
+        for lane in self.lanes:
+            if lane.open is not None:
+                self._collector.opened(lane.open, now)
+        if self._flushes:
+            self._collector.close_all(now)
+
+    def lives(self, lane: Lane) -> bool:
+        """May a batch be queued again in this lane, as it is?"""
+        return lane is self.alone or (self.blind_since is None and lane.alive)
+
+    def empty(self, lane: Lane) -> list[Item]:
+        items = lane.take_all()
+        self._collector.drop(lane)
+        return items
+
+    def _alone_lane(self, now: float) -> Lane:
+        if self.alone is None:
+            scale = self._policy.rate * max(1, len(self.map.open))
+            self.alone = Lane(None, self._policy, Limiter(scale, now))
+        return self.alone
+
+    # --- the map ---
+
+    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
+        self.map.listed(shards, now)
+        if not self.map.ready:
+            return
+        if self._said_blind:
+            self.notices.append("the shards are listed again; records are aggregated from now on")
+            self._said_blind = False
+        self.blind_since = None
+        items, self.waiting = self.waiting, []
+        kept = {lane.shard: lane for lane in self.lanes}
+        lanes: list[Lane] = []
+        for shard in self.map.open:
+            lane = kept.pop(shard, None)
+            lanes.append(lane or Lane(shard, self._policy, Limiter(self._policy.rate, now)))
+        self.lanes = lanes
+        for lane in [*kept.values(), *([self.alone] if self.alone else [])]:
+            lane.alive = False
+            items += self.empty(lane)
+        self.alone = None
+        self.reroute(items, now)
+
+    def distrust(self, lane: Lane, seen_at: float, now: float) -> None:
+        """A request of `seen_at` was taken by another shard than the lane's.
+
+        At first everything waits for a fresh listing. If that shows the shard still open, it is behind the stream:
+        the lane's records travel alone, and fresh ones are asked for now and then.
+        """
+        if lane.shard is None:
+            return
+        if lane.doubted:
+            self.map.relist(now)
+        elif self.map.invalidate(seen_at, lane.shard.shard_id):
+            self._go_blind(now)
+
+    def doubt(self, lane: Lane, now: float) -> None:
+        """A fresh listing does not explain where the lane's records land."""
+        self.map.relist(now)
+        if lane.alive and lane.shard is not None and not lane.doubted:
+            items = self.empty(lane)
+            lane.doubt(now)
+            self.reroute(items, now)
+
+    def missing(self, now: float) -> None:
+        """There is no such stream: what comes in its place may have other shards under the same ids."""
+        self.map.seen_missing()
+        self._go_blind(now)
+
+    def _go_blind(self, now: float) -> None:
+        if self.blind_since is None:
+            self.blind_since = now
+
+    @property
+    def asks(self) -> bool:
+        """Is there a use for a listing?"""
+        return self.blind_since is not None or self.map.ready
+
+    # --- patience ---
+
+    def holds(self, now: float) -> bool:
+        """Is everything held back until the map is there again?"""
+        return self.blind_since is not None and now < self.blind_since + rules.MAP_PATIENCE
+
+    @property
+    def holds_until(self) -> float:
+        return NEVER if self.blind_since is None else self.blind_since + rules.MAP_PATIENCE
+
+    def check_patience(self, now: float, message: str = "") -> None:
+        if self.blind_since is None or now < self.blind_since + rules.MAP_PATIENCE:
+            return
+        if not self._said_blind:
+            self._said_blind = True
+            why = f" ({message})" if message else ""
+            self.notices.append(f"the shards cannot be listed{why}; records travel alone, unaggregated, until they are")
+        items, self.waiting = self.waiting, []
+        for lane in self.lanes:
+            if lane.queue or lane.open is not None:
+                items += self.empty(lane)
+        if not items:
+            return
+        alone = self._alone_lane(now)
+        for item in sorted(items, key=lambda each: each.number):
+            batch = alone.add(item)
+            if batch is not None:
+                self._collector.opened(batch, now)
+        if self._flushes:
+            self._collector.close_all(now)

@@ -1,0 +1,158 @@
+"""What must hold at the end of every history, judged by the model's ledger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from kplpy.core.answers import WRONG_SHARD
+from kplpy.core.item import KEPT_TRIES, Delivered, Failed, Reason
+from kplpy.local.sequence import shard_index
+from kplpy.wire.decode import decode_aggregate
+from tests.simulation.scenario import NEVER
+from tests.simulation.world import POISON, Record, Violation, World
+
+# Errors after which nothing was written, as design.md defines them: before the body was sent, or a 4xx answer.
+DENIED = {"AccessDeniedException", "KMSDisabledException", "ResourceNotFoundException"}
+INVALID = "InvalidArgumentException"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One time that a record is in the stream."""
+
+    shard_id: str
+    sequence_number: str
+    readable: bool  # a KCL consumer gets it
+
+
+def check(world: World) -> None:
+    """Raises Violation with what is wrong."""
+    copies = _copies(world)
+    for record in world.records:
+        _check_record(world, record, copies[record.ident])
+    if any(record.completion is None for record in world.accepted):
+        raise Violation("a record was never answered")
+    _check_accounts(world)
+    _check_effort(world)
+
+
+def _copies(world: World) -> dict[int, list[Copy]]:
+    """All copies of each record in the ledger, deleted streams included."""
+    streams = {each.incarnation: each for each in [*world.model.account.deleted, *world.model.streams.values()]}
+    copies: dict[int, list[Copy]] = defaultdict(list)
+    for entry in world.model.ledger():
+        shard = streams[entry.incarnation].shards[shard_index(entry.shard_id) or 0]
+        inner = decode_aggregate(entry.data)
+        kept = decode_aggregate(entry.data, shard.first, shard.last)
+        for data in [entry.data] if inner is None else [each.data for each in inner]:
+            if POISON in data:
+                raise Violation("the model took what it refuses")
+            copy = Copy(entry.shard_id, entry.sequence_number, kept is None or len(kept) > 0)
+            copies[int.from_bytes(data[:6], "big")].append(copy)
+    return copies
+
+
+def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
+    def wrong(what: str) -> Violation:
+        return Violation(f"record {record.ident}: {what}; {record.completion}; tries {record.tries}; copies {copies}")
+
+    completion = record.completion
+    if completion is None:
+        raise wrong("never answered")
+    outcome = completion.outcome
+    if isinstance(outcome, Delivered):
+        same = [each for each in copies if each.sequence_number == outcome.sequence_number]
+        if not same or same[0].shard_id != outcome.shard_id:
+            raise wrong("acknowledged, and not in the ledger")
+        if not same[0].readable:
+            raise wrong("acknowledged where a consumer drops it")
+        if len(copies) > 1 and not record.maybe_written:
+            raise wrong("written more than once, and not said to be a possible duplicate")
+        if outcome.final.code is not None or not CLOCK_ORDER(outcome.final.started, outcome.final.ended):
+            raise wrong("its last attempt was no success")
+    else:
+        _check_failure(world, record, outcome, copies)
+    resent = any(each.code == WRONG_SHARD for each in record.tries)
+    if record.maybe_written and not (record.ambiguous or resent or record.off_shard or _gone_in_flight(world, record)):
+        raise wrong("said to be a possible duplicate for no reason")
+    ends = [each.ended for each in record.tries]
+    if ends != sorted(ends) or any(each.code is None for each in record.tries):
+        raise wrong("its attempts are not in order, or one of them succeeded")
+
+
+def CLOCK_ORDER(started: float, ended: float) -> bool:
+    return started <= ended
+
+
+def _gone_in_flight(world: World, record: Record) -> bool:
+    """Failed while a request that held it was under way."""
+    completion = record.completion
+    assert completion is not None
+    return isinstance(completion.outcome, Failed) and (
+        completion.outcome.reason is Reason.CLOSED or world.scenario.policy.answer_timeout < NEVER
+    )
+
+
+def _check_failure(world: World, record: Record, outcome: Failed, copies: list[Copy]) -> None:
+    def wrong(what: str) -> Violation:
+        return Violation(f"record {record.ident}: {what}; {outcome}; tries {record.tries}; copies {copies}")
+
+    policy = world.scenario.policy
+    kinds = {trouble.kind for trouble in world.scenario.troubles}
+    if copies and not record.maybe_written:
+        raise wrong("failed, in the ledger, and not said to be possibly written")
+    if not outcome.message:
+        raise wrong("failed without a word")
+    last = record.tries[-1].code if record.tries else None
+    if outcome.reason is Reason.EXPIRED:
+        world.met["expiry"] += 1
+        if record.completed_at < record.arrival + policy.waiting_ttl - 1e-5:
+            raise wrong(f"expired after {record.completed_at - record.arrival} s")
+        late = record.completed_at > record.arrival + policy.waiting_ttl + 1.0
+        if late and not record.tries and not record.maybe_written:
+            raise wrong(f"expired only after {record.completed_at - record.arrival} s")
+        if world.scenario.calm and policy.ttl >= 5 and not world.overloaded():
+            raise wrong("expired although nothing was wrong")
+    elif outcome.reason is Reason.REJECTED:
+        if last == INVALID:
+            if not record.poisoned and "all_invalid" not in kinds:
+                raise wrong("rejected for another record's fault")
+        elif last not in DENIED:
+            raise wrong("rejected for what might have passed")
+        elif record.completed_at - record.arrival < 0:
+            raise wrong("rejected before it was there")
+    elif outcome.reason is Reason.THROTTLED:
+        if not policy.fail_if_throttled or last != "ProvisionedThroughputExceededException":
+            raise wrong("failed as throttled")
+    elif outcome.reason is not Reason.CLOSED or world.scenario.gives_up_at == NEVER:
+        raise wrong("failed for no reason")
+    if len(record.tries) > KEPT_TRIES:
+        raise wrong("keeps too many attempts")
+
+
+def _check_accounts(world: World) -> None:
+    pipeline = world.pipeline
+    if pipeline.outstanding:
+        raise Violation(f"{pipeline.outstanding} records are still outstanding")
+    totals = pipeline.totals
+    delivered = sum(isinstance(each.completion.outcome, Delivered) for each in world.accepted if each.completion)
+    counted = (totals.user_records_accepted, totals.user_records_put, totals.user_records_failed)
+    if counted != (len(world.accepted), delivered, len(world.accepted) - delivered):
+        raise Violation(f"the totals say {counted}; {delivered} of {len(world.accepted)} were delivered")
+    if world.scenario.gives_up_at < NEVER:
+        return
+    left = pipeline.leftovers()
+    if any(left.values()):
+        raise Violation(f"left behind: {left}")
+
+
+def _check_effort(world: World) -> None:
+    """No busy loop, and no storm of requests."""
+    seconds = world.now - 5000.0
+    records = len(world.records)
+    lanes = 16
+    if world.calls > 12 * records + 60 * seconds + 40 * lanes:
+        raise Violation(f"{world.calls} calls of the core for {records} records in {seconds:.0f} s")
+    if world.requests > 4 * records + 20 * seconds:
+        raise Violation(f"{world.requests} requests for {records} records in {seconds:.0f} s")

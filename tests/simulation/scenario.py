@@ -1,0 +1,193 @@
+"""What happens in one history, drawn from its seed: the configuration, the load, the faults, the reshards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Literal
+
+from kplpy.core.policy import Policy
+
+NEVER = float("inf")
+MAX_HASH = (1 << 128) - 1
+
+# What may go wrong with requests of PutRecords, by name; `world.fault_of` says what each one is.
+PUT_FAULTS = (
+    "entry_throttled",
+    "entry_internal",
+    "internal",
+    "unavailable",
+    "request_throttled",
+    "limit_exceeded",
+    "kms_throttled",
+    "kms_disabled",
+    "access_denied",
+    "expired_token",
+    "not_found",
+    "poison",
+    "refused",
+    "cut_before",
+    "cut_after",
+    "cut_answer",
+    "late",
+    "never",
+    "empty",
+    "garbage",
+    "wrong_length",
+    "all_invalid",
+)
+LISTING_FAULTS = ("listing_denied", "listing_fails", "listing_stale")
+FAULTS = PUT_FAULTS + LISTING_FAULTS
+# Faults that last: what they befall is over only with the window.
+WINDOWED = ("listing_denied", "listing_fails", "listing_stale", "access_denied", "kms_disabled", "not_found")
+
+Change = Literal["split", "merge", "count", "recreate"]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A fault befalls each request within the window with this probability."""
+
+    kind: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """Records from time 0 on. `pattern`: steady, bursts (all in a few moments) or pauses (idle for 15 s between)."""
+
+    records: int
+    seconds: float
+    pattern: Literal["steady", "bursts", "pauses"]
+    sizes: tuple[int, int]
+    large_share: float  # of records up to 300 KB
+    keys: Literal["uniform", "skewed", "hot"]
+    explicit_share: float
+    oversize: bool  # one record above what the stream takes
+    batch: int  # accepted at once, at the most
+
+    @property
+    def expected_bytes(self) -> float:
+        return 1 + self.records * (sum(self.sizes) / 2 + self.large_share * 175_000)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    seed: int
+    policy: Policy
+    load: Load
+    troubles: tuple[Trouble, ...]
+    changes: tuple[tuple[float, Change], ...]
+    shards: int
+    senders: int
+    latency: tuple[float, float]
+    capacity: float  # the shards' limits, over those that the producer knows: other producers take the rest
+    windows: bool  # limits in fixed windows instead of token buckets
+    updating: float  # how long a reshard takes
+    flushes: tuple[float, ...]
+    room_calls: tuple[float, ...]
+    inflight_bytes: float
+    gives_up_at: float  # the producer is closed then; infinite: never
+
+    @property
+    def budget(self) -> float:
+        """Bytes that the load is cut down to: at the most twice what one shard takes in its time, and not too many."""
+        return min(6e6, 2 * self.load.seconds * self.capacity * min(1.0, self.policy.rate) * (1 << 20))
+
+    @property
+    def calm(self) -> bool:
+        """Nothing goes wrong, and the service takes all that it promises."""
+        return not self.troubles and not self.changes and self.capacity >= self.policy.rate and not self.windows
+
+    def without_trouble(self, at: int) -> Scenario:
+        return replace(self, troubles=self.troubles[:at] + self.troubles[at + 1 :])
+
+    def without_change(self, at: int) -> Scenario:
+        return replace(self, changes=self.changes[:at] + self.changes[at + 1 :])
+
+
+def draw(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    random = Random(seed)
+    seconds = random.uniform(60, 100)
+    return Scenario(
+        seed=seed,
+        policy=_policy(random),
+        load=_load(random, seconds),
+        troubles=_troubles(random, seconds),
+        changes=_changes(random, seconds),
+        shards=random.choice((1, 1, 2, 2, 3, 4, 4, 8)),
+        senders=random.choice((1, 2, 4, 8)),
+        latency=random.choice(((0.005, 0.05), (0.005, 0.05), (0.02, 0.3), (0.001, 0.005))),
+        capacity=random.choice((1.0, 1.0, 1.0, 0.3, 0.05)),
+        windows=random.random() < 0.2,
+        updating=random.choice((0.0, 0.5, 3.0, 10.0)),
+        flushes=tuple(sorted(random.uniform(0, seconds) for _ in range(random.choice((0, 0, 1, 3))))),
+        room_calls=tuple(random.uniform(0, seconds) for _ in range(random.choice((0, 0, 2)))),
+        inflight_bytes=random.choice((NEVER, NEVER, 200_000.0)),
+        gives_up_at=random.uniform(30, seconds) if random.random() < 0.05 else NEVER,
+    )
+
+
+def _policy(random: Random) -> Policy:
+    ttl = random.choice((0.5, 2.0, 5.0, 30.0, 30.0, 30.0, NEVER))
+    linger = min(random.choice((0.1, 0.1, 0.1, 0.0, 1.0, 5.0)), ttl)
+    aggregate = random.random() < 0.85
+    return Policy(
+        linger=linger,
+        ttl=ttl,
+        answer_timeout=random.choice((NEVER, NEVER, NEVER, NEVER, 3.0, 20.0)),
+        request_timeout=random.choice((1.0, 3.0, 12.0)),
+        aggregate=aggregate,
+        aggregation_max_count=random.choice((1 << 32, 1 << 32, 1 << 32, 10, 2)),
+        aggregation_max_size=random.choice((51_200, 51_200, 51_200, 2_000, 400_000)),
+        first_key_outside=random.random() < 0.2,
+        collection_max_count=random.choice((500, 500, 500, 20, 1)),
+        collection_max_size=random.choice((5 << 20, 5 << 20, 10 << 20, 60_000)),
+        rate=random.choice((1.0, 1.0, 1.0, 1.5, 0.5)),
+        fail_if_throttled=random.random() < 0.07,
+    )
+
+
+def _load(random: Random, seconds: float) -> Load:
+    records = int(random.choice((600, 600, 800, 1200, 2500)) * random.uniform(0.7, 1.3))
+    sizes = random.choice(((0, 200), (0, 200), (500, 1500), (900, 1100), (2_000, 20_000), (0, 60_000)))
+    large = random.choice((0.0, 0.0, 0.02, 0.05))
+    return Load(
+        records=records,
+        seconds=seconds,
+        pattern=random.choice(("steady", "steady", "bursts", "bursts", "pauses")),
+        sizes=sizes,
+        large_share=large,
+        keys=random.choice(("uniform", "uniform", "skewed", "hot")),
+        explicit_share=random.choice((0.0, 0.0, 0.3, 1.0)),
+        oversize=random.random() < 0.08,
+        batch=random.choice((1, 5, 50)),
+    )
+
+
+def _troubles(random: Random, seconds: float) -> tuple[Trouble, ...]:
+    troubles = []
+    for kind in random.sample(FAULTS, random.choice((0, 1, 3, 4, 5, 6))):
+        start = random.uniform(0, seconds * 0.6)
+        if kind in WINDOWED:
+            long = 40.0 if kind.startswith("listing") else 12.0
+            troubles.append(Trouble(kind, max(0.0, start - 3), start + random.uniform(0.5, long), 1.0))
+        elif kind == "all_invalid":
+            troubles.append(Trouble(kind, start, start + random.uniform(0.5, 3), 1.0))
+        elif random.random() < 0.3:  # an outage
+            troubles.append(Trouble(kind, start, start + random.uniform(1, 25), 1.0))
+        else:
+            troubles.append(Trouble(kind, start, seconds, random.choice((0.05, 0.2, 0.5))))
+    return tuple(troubles)
+
+
+def _changes(random: Random, seconds: float) -> tuple[tuple[float, Change], ...]:
+    kinds: list[Change] = []
+    if random.random() < 0.5:
+        kinds = [random.choice(("split", "merge", "split", "merge", "count")) for _ in range(random.choice((1, 2, 5)))]
+    if random.random() < 0.1:
+        kinds.append("recreate")
+    return tuple(sorted((random.uniform(0, seconds), kind) for kind in kinds))

@@ -1,0 +1,19 @@
+"""A thousand seeded histories. One that fails is replayed alone with `make simulate SEED=…`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.run import play_all
+
+HISTORIES = 1000
+CHUNK = 20
+
+
+@pytest.mark.parametrize("first", range(0, HISTORIES, CHUNK))
+def test_histories(first: int) -> None:
+    found = play_all(range(first, first + CHUNK))
+    assert not found.failures, "\n".join(f"SEED={seed}: {what}" for seed, what in found.failures)
+    # The histories must be worth their name.
+    assert sorted(found.records)[CHUNK // 2] >= 500
+    assert sorted(found.seconds)[CHUNK // 2] >= 60

@@ -1,0 +1,546 @@
+"""One history: the core, a modelled Kinesis and what lies between them, on a virtual clock.
+
+What runtime/engine.py does with threads is done here with events: a sender comes when next_wakeup says so and one is
+free, the scheduler ticks at the time that it names, answers are settled a little after they were taken.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import Any
+
+from kplpy.core.item import Completion, Item, Reason
+from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.retry import Exchange, RequestError
+from kplpy.core.shard_map import ShardRange
+from kplpy.keys import HashKeys
+from kplpy.local.errors import ServiceError
+from kplpy.local.faults import Fault
+from kplpy.local.limits import Limits, Phases
+from kplpy.local.model import Model
+from kplpy.local.stream import Stream
+from kplpy.wire.encode import encode_aggregate
+from tests.simulation.scenario import MAX_HASH, NEVER, Change, Scenario
+
+NAME = "orders"
+EPOCH = 1.8e9  # Unix time at the start; the core's clock starts elsewhere
+CORE = 5000.0
+POISON = b"POISON"
+PAD = bytes(2 << 20)
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+
+class Record(Item):
+    """A user record, with what the world knows of it."""
+
+    __slots__ = ("ambiguous", "completed_at", "completion", "ident", "off_shard", "poisoned", "size")
+
+    def __init__(self, ident: int, data: bytes, key: str, explicit: str | None, hash_key: int, arrival: float) -> None:
+        self.ident = ident
+        self.data = data
+        self.partition_key = key
+        self.explicit_hash_key = explicit
+        self.hash_key = hash_key
+        self.arrival = arrival
+        self.tries = ()
+        self.maybe_written = False
+        self.size = len(data) + len(key)
+        self.completion: Completion | None = None
+        self.completed_at = NEVER
+        self.ambiguous = False  # a request that held it ended without saying whether it was written
+        self.off_shard = False  # it was accepted on another shard than predicted, in an aggregate
+        self.poisoned = False
+
+
+class World:
+    """Runs a scenario to its end. `pipeline` is the core under test."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.now = CORE
+        self.random = Random(scenario.seed * 7 + 1)
+        self.faults_random = Random(scenario.seed * 7 + 2)
+        full = Limits()
+        self.model = Model(
+            limits=Limits(
+                shard_records_per_second=(full.shard_records_per_second or 0) * scenario.capacity,
+                shard_bytes_per_second=(full.shard_bytes_per_second or 0) * scenario.capacity,
+                rate_form="window" if scenario.windows else "bucket",
+                update_shard_count_factor=False,
+            ),
+            phases=Phases(updating=scenario.updating, deleting=10.0),
+            keep_deleted=True,
+            random=Random(scenario.seed * 7 + 3),
+        )
+        self.model.handle("CreateStream", {"StreamName": NAME, "ShardCount": scenario.shards}, self.wall)
+        self.model.faults.plan = self._fault
+        self.pipeline = Pipeline(scenario.policy, Random(scenario.seed * 7 + 4).random)
+        self.records: list[Record] = []
+        self.accepted: list[Record] = []  # in the order of their numbers
+        self.settled: set[int] = set()
+        self.met: Counter[str] = Counter()
+        self.requests = 0
+        self.calls = 0
+        self.answered = 0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._serial = count()
+        self._busy = 0
+        self._inflight_bytes = 0.0
+        self._visit_at = NEVER
+        self._idle_visits = 0
+        self._flushes: list[tuple[int, float]] = []
+        self._stale: tuple[int, list[ShardRange]] | None = None
+        self._given_up = False
+
+    @property
+    def wall(self) -> float:
+        return self.now - CORE + EPOCH
+
+    def overloaded(self) -> bool:
+        """Is so much offered at some time that a second's worth of one shard may not be enough for it?"""
+        load = self.scenario.load
+        size = sum(record.size for record in self.records)
+        rate = min(1.0, self.scenario.policy.rate)
+        spread = 2.0 if load.pattern == "bursts" else load.seconds / 4
+        return size / spread > 0.5 * rate * (1 << 20) or len(self.records) / spread > 500 * rate
+
+    # --- running ---
+
+    def run(self) -> World:
+        self._schedule_load()
+        scenario = self.scenario
+        for at, change in scenario.changes:
+            self._at(CORE + at, self._changer(change))
+        for at in scenario.flushes:
+            self._at(CORE + at, self._flush)
+        for at in scenario.room_calls:
+            self._at(CORE + at, self._make_room)
+        for trouble in scenario.troubles:
+            if trouble.kind == "listing_stale":
+                self._at(CORE + trouble.start, self._begin_stale)
+                self._at(CORE + trouble.end, self._end_stale)
+        if scenario.gives_up_at < NEVER:
+            self._at(CORE + scenario.gives_up_at, self._give_up)
+        over = max([scenario.load.seconds, *(trouble.end for trouble in scenario.troubles)])
+        ttl = scenario.policy.waiting_ttl
+        self._at(CORE + over + 1.0, self._flush)
+        deadline = CORE + over + (ttl if ttl < NEVER else 120.0) + 120.0
+        deadline += 2 * scenario.load.seconds  # to work off what more than one shard was offered
+        while self._events:
+            at, _, event = heappop(self._events)
+            if at > deadline and self.pipeline.outstanding == 0:
+                break
+            if at > deadline + 200.0:
+                raise Violation(f"{self.pipeline.outstanding} records are unanswered long after everything was over")
+            self.now = at
+            event()
+        return self
+
+    def _at(self, at: float, event: Callable[[], None]) -> None:
+        heappush(self._events, (max(at, self.now), next(self._serial), event))
+
+    # --- load ---
+
+    def _schedule_load(self) -> None:
+        load, random = self.scenario.load, Random(self.scenario.seed * 7 + 5)
+        keys = [f"key-{number}" for number in range(random.choice((3, 30, 3000)))]
+        keys[0] = random.choice(("key-0", "Ωmega", "k" * 250))
+        hashes = HashKeys()
+        times = sorted(self._times(random))
+        poison = any(trouble.kind == "poison" for trouble in self.scenario.troubles)
+        group: list[Record] = []
+        for ident, at in enumerate(times):
+            if load.keys == "uniform":
+                key = random.choice(keys)
+            elif load.keys == "skewed":
+                key = keys[min(int(random.paretovariate(1.0)) - 1, len(keys) - 1)]
+            else:
+                key = keys[0] if random.random() < 0.9 else random.choice(keys)
+            size = random.randint(*load.sizes)
+            if random.random() < load.large_share:
+                size = random.randint(50_000, 300_000)
+            size = int(size * min(1.0, self.scenario.budget / load.expected_bytes))
+            if load.oversize and ident == load.records // 2:
+                size = (1 << 20) + 50_000
+            poisoned = poison and random.random() < 0.01
+            head = ident.to_bytes(6, "big") + (POISON if poisoned else b"")
+            explicit = str(random.randint(0, MAX_HASH)) if random.random() < load.explicit_share else None
+            hash_key = int(explicit) if explicit is not None else hashes.compute(key)
+            record = Record(ident, head + PAD[: max(0, size - len(head))], key, explicit, hash_key, CORE + at)
+            record.poisoned = poisoned or len(record.data) > 1 << 20
+            self.records.append(record)
+            group.append(record)
+            # Records are staged for a moment before they are accepted, many together.
+            following = times[ident + 1] if ident + 1 < len(times) else NEVER
+            if len(group) >= load.batch or following > group[0].arrival - CORE + 0.003:
+                self._at(CORE + at, self._acceptor(group))
+                group = []
+        if group:
+            self._at(group[-1].arrival, self._acceptor(group))
+
+    def _times(self, random: Random) -> Iterator[float]:
+        load = self.scenario.load
+        moments = [random.uniform(0, load.seconds) for _ in range(8)]
+        for _ in range(load.records):
+            if load.pattern == "bursts":
+                yield min(load.seconds, random.choice(moments) + random.uniform(0, 0.3))
+            else:
+                at = random.uniform(0, load.seconds)
+                # Fifteen seconds of every thirty pass without a record.
+                yield at if load.pattern == "steady" or at % 30 < 15 else at - 15
+
+    def _acceptor(self, group: list[Record]) -> Callable[[], None]:
+        def accept() -> None:
+            if self._given_up:
+                for record in group:
+                    self.records.remove(record)
+                return
+            self.accepted += group
+            self.calls += 1
+            self.pipeline.accept(group, self.now)
+            if [record.number for record in group] != list(range(len(self.accepted) - len(group), len(self.accepted))):
+                raise Violation("acceptance numbers are not consecutive")
+            self._plan()
+
+        return accept
+
+    # --- the engine's part ---
+
+    def _plan(self) -> None:
+        wake_at = self.pipeline.next_wakeup(self.now)
+        if wake_at == NEVER and self.answered < len(self.accepted):
+            raise Violation("records are outstanding, and nothing will ever happen to them")
+        if wake_at <= self.now:
+            if self._busy < self.scenario.senders:
+                self._visit_at = NEVER
+                self._at(self.now, self._send)
+                return
+            wake_at = self.now + 0.25
+        if wake_at < self._visit_at and wake_at < NEVER:
+            self._visit_at = wake_at
+            self._at(wake_at, self._visit)
+
+    def _visit(self) -> None:
+        if self.now < self._visit_at:
+            return
+        self._visit_at = NEVER
+        self.calls += 1
+        self.pipeline.tick(self.now)
+        self._take()
+        self._plan()
+
+    def _send(self) -> None:
+        if self._busy >= self.scenario.senders:
+            return
+        self.calls += 1
+        pipeline = self.pipeline
+        if pipeline.wants_listing(self.now):
+            self._idle_visits = 0
+            pipeline.listing_started(self.now)
+            self._busy += 1
+            self._at(self.now + self._latency(), self._list)
+        else:
+            request = pipeline.next_request(self.now, self.scenario.inflight_bytes - self._inflight_bytes)
+            if request is not None:
+                self._idle_visits = 0
+                self._transmit(request)
+            elif self.pipeline.next_wakeup(self.now) <= self.now:
+                self._idle_visits += 1
+                if self._idle_visits > 20:
+                    raise Violation("senders are called again and again for nothing")
+        self._take()
+        self._plan()
+
+    def _take(self) -> None:
+        completions = self.pipeline.take_completions()
+        self.pipeline.notices.clear()
+        if not completions:
+            return
+        for completion in completions:
+            if not completion.items:
+                raise Violation("a completion without records")
+            if completion.size != sum(item.size for item in completion.items if isinstance(item, Record)):
+                raise Violation("a completion gives back another room than its records were charged")
+            for item in completion.items:
+                assert isinstance(item, Record)
+                if item.completion is not None:
+                    raise Violation(f"record {item.ident} is answered twice: {item.completion} and {completion}")
+                item.completion = completion
+                item.completed_at = self.now
+                self.answered += 1
+        self._at(self.now + self.random.choice((0.0, 0.0, 0.01, 0.3)), self._settler(completions))
+
+    def _settler(self, completions: list[Completion]) -> Callable[[], None]:
+        def settle() -> None:
+            items = [item for completion in completions for item in completion.items]
+            self.pipeline.settled(items)
+            self.settled.update(item.number for item in items)
+            self._check_flushes()
+            self._plan()
+
+        return settle
+
+    def _check_flushes(self) -> None:
+        for mark, _ in self._flushes:
+            left = sum(number not in self.settled for number in range(mark))
+            if self.pipeline.unflushed(mark) != left:
+                raise Violation(f"unflushed({mark}) is {self.pipeline.unflushed(mark)}, and {left} records are left")
+        self._flushes = [each for each in self._flushes if self.pipeline.unflushed(each[0])]
+
+    def _flush(self) -> None:
+        mark = self.pipeline.flush(self.now)
+        if mark != len(self.accepted):
+            raise Violation(f"the flush's mark is {mark} after {len(self.accepted)} records")
+        self._flushes.append((mark, self.now))
+        self._check_flushes()
+        self._plan()
+
+    def _make_room(self) -> None:
+        self.pipeline.make_room(self.now)
+        self._plan()
+
+    def _give_up(self) -> None:
+        self._given_up = True
+        self.met["given up"] += 1
+        self.pipeline.give_up(Reason.CLOSED, "closed", self.now)
+        self._take()
+        self._plan()
+
+    # --- requests and what becomes of them ---
+
+    def _latency(self) -> float:
+        return self.random.uniform(*self.scenario.latency)
+
+    def _transmit(self, request: Request) -> None:
+        self._busy += 1
+        self.requests += 1
+        self._inflight_bytes += request.size
+        started = self.now
+        request.wall = self.wall
+        entries = []
+        policy = self.scenario.policy
+        for batch in request.batches:
+            items = batch.items
+            data = encode_aggregate(items) if len(items) > 1 else items[0].data
+            key = batch.outer_key
+            if batch.wire_size != len(data) + len(key.encode()):
+                raise Violation(f"a Kinesis record of {len(data)} + {len(key)} bytes was counted as {batch.wire_size}")
+            if len(items) > 1 and (
+                len(data) > policy.aggregation_max_size or len(items) > policy.aggregation_max_count
+            ):
+                raise Violation(f"an aggregate of {len(items)} records, {len(data)} bytes")
+            entries.append({"Data": data, "PartitionKey": key, "ExplicitHashKey": str(items[0].hash_key)})
+        if len(entries) > policy.collection_max_count:
+            raise Violation(f"a request of {len(entries)} records")
+        if len(entries) > 1 and request.size > policy.collection_max_size:
+            raise Violation(f"a request of {request.size} bytes")
+        sent = [list(batch.items) for batch in request.batches]
+
+        def arrive() -> None:
+            self._arrived(request, entries, sent, started)
+
+        self._at(self.now + self._latency() / 2, arrive)
+
+    def _arrived(self, request: Request, entries: list[dict[str, Any]], sent: list[list[Item]], started: float) -> None:
+        exchange = self.model.exchange("PutRecords", {"StreamName": NAME, "Records": entries}, self.wall)
+        answer: list[dict[str, str]] | None = None
+        error: RequestError | None = None
+        delay = exchange.delay + self._latency() / 2
+        if exchange.transport == "refused":
+            error = RequestError("EndpointConnectionError", "refused", maybe_written=False)
+        elif exchange.transport in ("cut_before", "cut_after", "cut_answer"):
+            error = RequestError("ConnectionClosedError", "cut", maybe_written=True)
+        elif exchange.transport == "never":
+            delay = NEVER
+        elif exchange.transport == "garbage" and self.random.random() < 0.5:
+            error = RequestError("ResponseParserError", "garbage", maybe_written=True)
+        elif exchange.error is not None:
+            status = exchange.error.status
+            error = RequestError(exchange.error.code, str(exchange.error), not 400 <= status < 500, None, status)
+        elif exchange.transport not in ("empty", "garbage") and exchange.answer is not None:
+            answer = exchange.answer["Records"]
+        timeout = self.scenario.policy.request_timeout
+        if self.now + delay - started > timeout:
+            self.met["timeout"] += 1
+            answer, error = None, RequestError("RequestTimeout", "timed out", maybe_written=True)
+            if delay == NEVER and self.random.random() < 0.3:
+                timeout += 5.0  # an HTTP client that is stuck for longer than it promised
+            delay = max(0.0, started + timeout - self.now)
+
+        def answered() -> None:
+            self._answered(request, Exchange(started, self.now, request.wall, answer, error), sent)
+
+        self._at(self.now + delay, answered)
+
+    def _answered(self, request: Request, exchange: Exchange, sent: list[list[Item]]) -> None:
+        self._busy -= 1
+        self._inflight_bytes -= request.size
+        late = request not in self.pipeline._in_flight
+        entries = exchange.entries
+        unclear = len(entries or ()) != len(sent) if exchange.error is None else exchange.error.maybe_written
+        if late or unclear:
+            for items in sent:
+                _mark(items, "ambiguous")
+        for batch, items, entry in zip(request.batches, sent, entries or (), strict=False):
+            if entry.get("SequenceNumber") and len(items) > 1:
+                predicted = batch.lane.shard
+                if predicted is None or predicted.shard_id != entry["ShardId"]:
+                    self.met["off shard"] += 1
+                    _mark(items, "off_shard")
+        self.calls += 1
+        self.pipeline.answered(request, exchange, self.now)
+        self._take()
+        self._plan()
+
+    def _list(self) -> None:
+        listing: list[ShardRange] = []
+        error = ""
+        exchange = self.model.exchange(
+            "ListShards", {"StreamName": NAME, "ShardFilter": {"Type": "AT_LATEST"}}, self.wall
+        )
+        if exchange.answer is None:
+            error = str(exchange.error or exchange.transport)
+        elif self._stale is not None and self._stale[0] == self._stream().incarnation:
+            listing = self._stale[1]
+            self.met["listing_stale"] += 1
+        else:
+            listing = ranges(exchange.answer["Shards"])
+
+        def listed() -> None:
+            self._busy -= 1
+            self.calls += 1
+            if error:
+                self.pipeline.listing_failed(error, self.now)
+            else:
+                self.pipeline.listed(listing, self.now)
+            self._take()
+            self._plan()
+
+        self._at(self.now + self._latency(), listed)
+
+    def _begin_stale(self) -> None:
+        if NAME in self.model.streams:
+            shards = [each.describe() for each in self._stream().open]
+            self._stale = self._stream().incarnation, ranges(shards)
+
+    def _end_stale(self) -> None:
+        self._stale = None
+
+    # --- what goes wrong ---
+
+    def _fault(self, operation: str, params: Mapping[str, Any], wall: float) -> Fault | None:
+        at = wall - EPOCH
+        if operation == "PutRecords" and any(POISON in entry["Data"] for entry in params["Records"]):
+            self.met["poison"] += 1
+            return Fault(code="InvalidArgumentException", message="one of the records")
+        for trouble in self.scenario.troubles:
+            if trouble.kind.startswith("listing_") != (operation == "ListShards"):
+                continue
+            if trouble.kind == "poison" or not trouble.start <= at < trouble.end:
+                continue
+            if operation not in ("ListShards", "PutRecords") or self.faults_random.random() >= trouble.probability:
+                continue
+            fault = self._fault_of(trouble.kind, params)
+            if fault is not None:
+                self.met[trouble.kind] += 1
+                return fault
+        return None
+
+    def _fault_of(self, kind: str, params: Mapping[str, Any]) -> Fault | None:
+        if kind in _SIMPLE:
+            return _SIMPLE[kind]
+        if kind == "late":
+            return Fault(delay=self.faults_random.choice((0.5, 2.0, 8.0, 30.0)))
+        if kind in ("entry_throttled", "entry_internal"):
+            code = "InternalFailure" if kind == "entry_internal" else "ProvisionedThroughputExceededException"
+            count = len(params["Records"])
+            some = frozenset(place for place in range(count) if self.faults_random.random() < 0.5)
+            return Fault(entry_code=code, entries=some) if some else None
+        return None  # listing_stale: see _list
+
+    def _stream(self) -> Stream:
+        return self.model.streams[NAME]
+
+    def _changer(self, change: Change) -> Callable[[], None]:
+        def carry_out() -> None:
+            try:
+                self._change(change)
+                self.met[change] += 1
+            except ServiceError:  # busy with another change
+                pass
+
+        return carry_out
+
+    def _change(self, change: Change) -> None:
+        model, random = self.model, self.random
+        named = {"StreamName": NAME}
+        if change == "recreate":
+            model.handle("DeleteStream", named, self.wall)
+            self._at(self.now + 10.0 + random.uniform(0.001, 3), self._recreate)
+            return
+        shards = self._stream().open if NAME in model.streams else []
+        if change == "split":
+            shard = random.choice(shards)
+            middle = shard.first + int((shard.last - shard.first) * random.uniform(0.1, 0.9))
+            what = {"ShardToSplit": shard.id, "NewStartingHashKey": str(middle)}
+            model.handle("SplitShard", {**named, **what}, self.wall)
+        elif change == "merge":
+            if len(shards) < 2:
+                raise ServiceError("Nothing", "to merge")
+            at = random.randrange(len(shards) - 1)
+            what = {"ShardToMerge": shards[at].id, "AdjacentShardToMerge": shards[at + 1].id}
+            model.handle("MergeShards", {**named, **what}, self.wall)
+        else:
+            target = random.choice([count for count in (1, 2, 3, 4, 6, 8) if count != len(shards)])
+            what_count = {"TargetShardCount": target, "ScalingType": "UNIFORM_SCALING"}
+            model.handle("UpdateShardCount", {**named, **what_count}, self.wall)
+
+    def _recreate(self) -> None:
+        count = self.random.choice((1, 2, 3, 5))
+        self.model.handle("CreateStream", {"StreamName": NAME, "ShardCount": count}, self.wall)
+
+
+def _mark(items: list[Item], what: str) -> None:
+    for item in items:
+        setattr(item, what, True)
+
+
+def ranges(shards: list[dict[str, Any]]) -> list[ShardRange]:
+    return [
+        ShardRange(
+            each["ShardId"], int(each["HashKeyRange"]["StartingHashKey"]), int(each["HashKeyRange"]["EndingHashKey"])
+        )
+        for each in shards
+        if "EndingSequenceNumber" not in each["SequenceNumberRange"]
+    ]
+
+
+_SIMPLE = {
+    "internal": Fault(code="InternalFailure", status=500),
+    "unavailable": Fault(code="ServiceUnavailable", status=503),
+    "request_throttled": Fault(code="ThrottlingException"),
+    "limit_exceeded": Fault(code="LimitExceededException"),
+    "kms_throttled": Fault(code="KMSThrottlingException"),
+    "kms_disabled": Fault(code="KMSDisabledException"),
+    "access_denied": Fault(code="AccessDeniedException"),
+    "expired_token": Fault(code="ExpiredTokenException"),
+    "not_found": Fault(code="ResourceNotFoundException"),
+    "all_invalid": Fault(code="InvalidArgumentException", message="whatever it is"),
+    "refused": Fault(transport="refused"),
+    "cut_before": Fault(transport="cut_before"),
+    "cut_after": Fault(transport="cut_after"),
+    "cut_answer": Fault(transport="cut_answer"),
+    "never": Fault(transport="never"),
+    "empty": Fault(transport="empty"),
+    "garbage": Fault(transport="garbage"),
+    "wrong_length": Fault(transport="wrong_length"),
+    "listing_denied": Fault(code="AccessDeniedException"),
+    "listing_fails": Fault(code="InternalFailure", status=500),
+}
