@@ -176,7 +176,10 @@ def test_faults_on_the_wire(https: bool) -> None:
         kinesis.faults.add(Fault(transport="empty"))
         assert "Records" not in put()
         kinesis.faults.add(Fault(transport="cut_answer"))
-        assert "Records" not in put()  # botocore takes half an answer for an empty one
+        try:
+            assert "Records" not in put()
+        except ConnectionClosedError:
+            pass  # which of the two is up to the version of urllib3
         kinesis.faults.add(Fault(transport="garbage"))
         with pytest.raises(Exception, match="codec can't decode"):
             put()
