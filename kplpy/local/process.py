@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 READY = "ready: "
 
-
 Ready = Callable[[str, "str | None"], object]
 
 

@@ -347,8 +347,8 @@ def test_a_shard_is_throttled(one: Service) -> None:
 
 
 def test_a_dry_run(one: Service) -> None:
-    members = one.client.meta.service_model.operation_model("PutRecord").input_shape.members
-    if "DryRun" not in members:
+    shape: Any = one.client.meta.service_model.operation_model("PutRecord").input_shape
+    if "DryRun" not in shape.members:
         pytest.skip("this botocore is too old")
     record = {"Data": b"x", "PartitionKey": "k"}
     assert one.refused("put_record", StreamName=one.stream, DryRun=True, **record) == "DryRunOperationException"
