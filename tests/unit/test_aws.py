@@ -1,0 +1,230 @@
+"""The edge to botocore: the body, the client, listings, and what its exceptions mean."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import botocore.config
+import botocore.session
+import pytest
+from botocore import exceptions as boto
+from botocore.stub import Stubber
+
+from kplpy import Config, deaggregate
+from kplpy.aws import errors
+from kplpy.aws.body import PIECE, put_records_body
+from kplpy.aws.client import make_client
+from kplpy.aws.transport import KinesisTransport, _open_shards
+from kplpy.core.aggregator import Batch
+from kplpy.core.item import Item
+from kplpy.core.lane import Lane
+from kplpy.core.limiter import Limiter
+from kplpy.core.shard_map import ListingError, ShardRange
+from kplpy.future import Origin, RecordFuture
+from kplpy.keys import hash_of
+from kplpy.producer import policy_of
+
+WHOLE = ShardRange("shardId-000000000000", 0, (1 << 128) - 1)
+ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
+
+
+def item(data: bytes, key: str, explicit_hash_key: str | None = None) -> Item:
+    hash_key = int(explicit_hash_key) if explicit_hash_key is not None else hash_of(key)
+    return RecordFuture(Origin("orders"), data, key, explicit_hash_key, hash_key, 0.0)
+
+
+def batch(*items: Item, **knobs: Any) -> Batch:
+    policy = policy_of(Config(**knobs))
+    lane = Lane(WHOLE, policy, Limiter(1.0, 0.0))
+    made = Batch(lane, items[0])
+    for each in items[1:]:
+        assert made.try_add(each, 1 << 24)
+    made.close()
+    return made
+
+
+# --- the body ---
+
+
+def test_the_body_is_what_the_service_expects() -> None:
+    one = item(b"\x00\xff\n", 'quo"te \\ ü \u2028 \U0001f600')
+    pair = [item(b"a", "k1"), item(b"b", "k2", "7")]
+    body = json.loads(put_records_body("orders", None, [batch(one), batch(*pair)]))
+    assert body["StreamName"] == "orders"
+    single, aggregate = body["Records"]
+    assert base64.b64decode(single["Data"]) == one.data
+    assert single["PartitionKey"] == one.partition_key
+    assert single["ExplicitHashKey"] == str(one.hash_key)
+    assert aggregate["PartitionKey"] == "a"
+    assert aggregate["ExplicitHashKey"] == str(pair[0].hash_key)
+    inner = deaggregate(base64.b64decode(aggregate["Data"]))
+    assert [(each.data, each.partition_key, each.explicit_hash_key) for each in inner] == [
+        (b"a", "k1", None),
+        (b"b", "k2", "7"),
+    ]
+
+
+def test_the_first_records_key_may_be_the_aggregates() -> None:
+    made = batch(item(b"a", "k1"), item(b"b", "k2"), aggregate_partition_key="first")
+    body = json.loads(put_records_body("orders", ARN, [made]))
+    assert body["StreamARN"] == ARN
+    assert "StreamName" not in body
+    assert body["Records"][0]["PartitionKey"] == "k1"
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 2])
+def test_large_data_is_encoded_in_pieces_that_join(size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    data = data[:size]
+    body = json.loads(put_records_body("orders", None, [batch(item(data, "k"))]))
+    assert base64.b64decode(body["Records"][0]["Data"], validate=True) == data
+
+
+# --- the client ---
+
+
+def test_the_sdks_retries_are_off_and_the_timeouts_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "7")
+    client = make_client(
+        Config(region_name="eu-west-1", connect_timeout_ms=1500, request_timeout_ms=2500, max_connections=3)
+    )
+    config: Any = client.meta.config
+    assert config.retries["total_max_attempts"] == 1
+    assert (config.connect_timeout, config.read_timeout, config.max_pool_connections) == (1.5, 2.5, 3)
+    assert client.meta.endpoint_url == "https://kinesis.eu-west-1.amazonaws.com"
+
+
+def test_the_users_client_config_is_kept_beside_ours() -> None:
+    mine = botocore.config.Config(user_agent="shop", retries={"max_attempts": 9}, use_fips_endpoint=True)
+    client = make_client(Config(region_name="us-east-1", botocore_config=mine))
+    config: Any = client.meta.config
+    assert config.user_agent == "shop"
+    assert config.retries["total_max_attempts"] == 1
+    assert "fips" in client.meta.endpoint_url
+
+
+@pytest.mark.parametrize("kind", ["boto3", "botocore"])
+def test_the_users_session_is_used_and_its_credentials_are_not_frozen(kind: str) -> None:
+    session: Any
+    if kind == "boto3":
+        session = boto3.Session("first", "secret", region_name="eu-central-1")
+        core = session._session
+    else:
+        session = core = botocore.session.Session()
+        session.set_credentials("first", "secret")
+        session.set_config_variable("region", "eu-central-1")
+    client: Any = make_client(Config(session=session))
+    assert client.meta.region_name == "eu-central-1"
+    assert client._request_signer._credentials is core.get_credentials()
+
+
+def test_a_custom_endpoint_needs_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    assert make_client(Config(endpoint_url="http://127.0.0.1:1")).meta.region_name == "us-east-1"
+    with pytest.raises(boto.NoRegionError):
+        make_client(Config())
+
+
+def test_proxy_settings_reach_the_client() -> None:
+    config = Config(
+        region_name="us-east-1", proxy_host="proxy", proxy_port=8080, proxy_user_name="a b", proxy_password="p@ss"
+    )
+    client: Any = make_client(config)
+    assert client.meta.config.proxies == {
+        "http": "http://a%20b:p%40ss@proxy:8080",
+        "https": "http://a%20b:p%40ss@proxy:8080",
+    }
+
+
+# --- listing ---
+
+
+def shard(number: int, start: int, end: int, closed: bool = False) -> dict[str, Any]:
+    sequence = {"StartingSequenceNumber": "1", **({"EndingSequenceNumber": "2"} if closed else {})}
+    return {
+        "ShardId": f"shardId-{number:012}",
+        "HashKeyRange": {"StartingHashKey": str(start), "EndingHashKey": str(end)},
+        "SequenceNumberRange": sequence,
+    }
+
+
+@pytest.fixture
+def client() -> Iterator[Any]:
+    made = boto3.client("kinesis", region_name="us-east-1")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("arn", [None, ARN])
+def test_pages_after_the_first_carry_the_token_and_nothing_else(client: Any, arn: str | None) -> None:
+    place = {"StreamARN": arn} if arn else {"StreamName": "orders"}
+    with Stubber(client) as stub:
+        stub.add_response(
+            "list_shards",
+            {"Shards": [shard(0, 0, 9, closed=True), shard(1, 0, 4)], "NextToken": "more"},
+            {**place, "MaxResults": 1000, "ShardFilter": {"Type": "AT_LATEST"}},
+        )
+        stub.add_response("list_shards", {"Shards": [shard(2, 5, 9)]}, {"NextToken": "more", "MaxResults": 1000})
+        shards = _open_shards(client, "orders", arn)
+        stub.assert_no_pending_responses()
+    assert shards == [ShardRange("shardId-000000000001", 0, 4), ShardRange("shardId-000000000002", 5, 9)]
+
+
+def test_a_passing_failure_of_a_page_is_tried_again(client: Any) -> None:
+    with Stubber(client) as stub:
+        stub.add_client_error("list_shards", "LimitExceededException", http_status_code=400)
+        stub.add_client_error("list_shards", "InternalFailure", http_status_code=500)
+        stub.add_response("list_shards", {"Shards": [shard(0, 0, 9)]})
+        assert len(_open_shards(client, "orders", None)) == 1
+
+
+def test_a_final_failure_is_not_tried_again(client: Any) -> None:
+    with Stubber(client) as stub:
+        stub.add_client_error("list_shards", "ResourceNotFoundException", http_status_code=400)
+        with pytest.raises(boto.ClientError):
+            _open_shards(client, "orders", None)
+        stub.assert_no_pending_responses()
+
+
+def test_what_stops_a_listing_is_said_with_its_code() -> None:
+    transport = KinesisTransport(Config(endpoint_url="http://127.0.0.1:9", region_name="us-east-1"))
+    with pytest.raises(ListingError, match=r"ListShards: EndpointConnectionError: .*127\.0\.0\.1:9"):
+        transport.list_shards("orders", None)
+
+
+# --- errors ---
+
+
+def client_error(code: str, status: int) -> boto.ClientError:
+    answer: Any = {"Error": {"Code": code, "Message": "so"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return boto.ClientError(answer, "PutRecords")
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "maybe_written"),
+    [
+        (client_error("AccessDeniedException", 400), "AccessDeniedException", False),
+        (client_error("KMSThrottlingException", 400), "KMSThrottlingException", False),
+        (client_error("InternalFailure", 500), "InternalFailure", True),
+        (client_error("ServiceUnavailable", 503), "ServiceUnavailable", True),
+        (client_error("", 502), "HTTP502", True),
+        (boto.ReadTimeoutError(endpoint_url="http://x"), "RequestTimeout", True),
+        (boto.ConnectTimeoutError(endpoint_url="http://x"), "ConnectTimeout", False),
+        (boto.EndpointConnectionError(endpoint_url="http://x"), "EndpointConnectionError", False),
+        (boto.ConnectionClosedError(endpoint_url="http://x"), "ConnectionClosedError", True),
+        (boto.SSLError(endpoint_url="https://x", error=OSError("bad")), "SSLError", False),
+        (boto.NoCredentialsError(), "NoCredentials", False),
+        (boto.NoRegionError(), "NoRegion", False),
+        (ValueError(), "ValueError", True),
+    ],
+)
+def test_what_a_failure_means(failure: Exception, code: str, maybe_written: bool) -> None:
+    error = errors.classify(failure)
+    assert (error.code, error.maybe_written) == (code, maybe_written)
+    assert error.message
+    assert error.cause is failure
