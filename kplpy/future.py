@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, TimeoutError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kplpy.core.item import Delivered, Failed, Item, Reason
 from kplpy.errors import (
@@ -185,24 +185,28 @@ class RecordFuture(Item, Future[RecordResult]):
 
     # --- what concurrent.futures.wait and as_completed reach for ---
 
-    # They are plain attributes there; derived here, which type checkers cannot know to be the same to their readers.
+    if TYPE_CHECKING:  # plain attributes there, and for a type checker here
+        _state: str
+        _condition: threading.Condition
+        _waiters: list[Any]
+    else:
 
-    @property
-    def _state(self) -> str:  # type: ignore[override]
-        return "FINISHED" if self.done() else "PENDING"
+        @property
+        def _state(self):
+            return "FINISHED" if self.done() else "PENDING"
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        with _LOCK:
-            waits = self._attached()
-            if waits.condition is None:
-                waits.condition = threading.Condition()
-            return waits.condition
+        @property
+        def _condition(self):
+            with _LOCK:
+                waits = self._attached()
+                if waits.condition is None:
+                    waits.condition = threading.Condition()
+                return waits.condition
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        with _LOCK:
-            return self._attached().waiters
+        @property
+        def _waiters(self):
+            with _LOCK:
+                return self._attached().waiters
 
     def _get_snapshot(self) -> tuple[bool, bool, RecordResult | None, BaseException | None]:
         """What asyncio.wrap_future asks for since Python 3.14: done, cancelled, result, exception."""

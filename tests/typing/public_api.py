@@ -73,7 +73,7 @@ def waiting(producer: Producer) -> None:
     future.add_done_callback(lambda f: assert_type(f.result(), RecordResult))
     concurrent.futures.wait([future], timeout=1)
     # as_completed works, but typeshed wants _state, _condition and _waiters to be plain attributes
-    done = next(concurrent.futures.as_completed([future]))  # type: ignore[arg-type, var-annotated]
+    done = next(concurrent.futures.as_completed([future]))
     done.result()
 
 
