@@ -41,6 +41,8 @@ class Fault:
     """Which entries, by place in the request; None: all."""
     shard: str | None = None
     """Only entries bound for this shard id; None: any."""
+    answer: Mapping[str, Any] | None = None
+    """Answer with this and carry nothing out: an old ListShards answer makes a stale one."""
     delay: float = 0.0
     """Seconds between the model's acceptance and the answer."""
     transport: Transport | None = None

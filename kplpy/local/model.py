@@ -32,6 +32,8 @@ class LedgerRecord:
     incarnation: int
     """Rises each time a stream is created; tells a recreated stream from its predecessor."""
     shard_id: str
+    shard_range: tuple[int, int]
+    """The shard's first and last hash key: what a KCL consumer measures the records of an aggregate by."""
     sequence_number: str
     time: float
     """When it was accepted, epoch seconds."""
@@ -120,6 +122,8 @@ class Model:
         self.requests += 1
         if fault is not None and fault.code is not None:
             raise ServiceError(fault.code, fault.message or "Injected fault.", fault.status)
+        if fault is not None and fault.answer is not None:
+            return dict(fault.answer)
         if operation == "PutRecords":
             return self._put_records(params, now, fault)
         if operation == "PutRecord":
@@ -242,6 +246,7 @@ def _entries(stream: Stream) -> Iterator[LedgerRecord]:
             stream=stream.name,
             incarnation=stream.incarnation,
             shard_id=shard.id,
+            shard_range=(shard.first, shard.last),
             sequence_number=str(record.number),
             time=record.arrived,
             partition_key=record.key,

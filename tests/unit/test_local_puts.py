@@ -53,7 +53,8 @@ def test_an_explicit_hash_key_decides_the_shard() -> None:
         {"Data": b"c", "PartitionKey": "k", "ExplicitHashKey": str((1 << 128) - 1)},
     ]
     assert [each["ShardId"][-1] for each in put(model, records)["Records"]] == ["0", "1", "1"]
-    assert next(model.ledger("s")).explicit_hash_key == "0"
+    first = next(model.ledger("s"))
+    assert (first.explicit_hash_key, first.shard_range) == ("0", (0, (1 << 127) - 1))
 
 
 def test_sequence_numbers_rise_within_a_shard_and_look_like_the_services() -> None:
@@ -252,6 +253,16 @@ def test_an_answer_of_the_wrong_length() -> None:
     exchange = model.exchange("PutRecords", {"StreamName": "s", "Records": entries(3)}, 1.0)
     assert exchange.answer is not None
     assert len(exchange.answer["Records"]) == 2
+
+
+def test_an_answer_can_be_put_in_its_place() -> None:
+    model = model_of(1)
+    stale = model.handle("ListShards", {"StreamName": "s"}, 1.0)
+    split = {"StreamName": "s", "ShardToSplit": "shardId-000000000000", "NewStartingHashKey": str(1 << 127)}
+    model.handle("SplitShard", split, 2.0)
+    model.faults.add(Fault(answer=stale), operation="ListShards")
+    assert model.handle("ListShards", {"StreamName": "s"}, 3.0) == stale
+    assert len(model.handle("ListShards", {"StreamName": "s"}, 3.0)["Shards"]) == 3
 
 
 def test_faults_can_be_kept_to_a_stream_and_forgotten() -> None:
