@@ -288,7 +288,7 @@ _WHY = {
 
 
 def _explain(future: RecordFuture, outcome: Failed, attempts: tuple[Attempt, ...]) -> str:
-    why = _WHY.get(outcome.reason) or outcome.message
+    why = _WHY.get(outcome.reason) or f"was not delivered: {outcome.message}"
     if outcome.reason is Reason.REJECTED:
         why += f" ({outcome.message})"
     tried = f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"

@@ -225,7 +225,7 @@ class Producer:
     ) -> RecordFuture:
         """The record as its future; raises before anything is queued."""
         if self._closed:
-            raise ProducerClosedError("the producer is closed")
+            self._check_open()
         if type(data) is not bytes:
             data = _as_bytes(data)
         if partition_key is None:
@@ -241,6 +241,11 @@ class Producer:
             text = str(hash_key)
         return RecordFuture(home.origin, data, partition_key, text, hash_key, time.monotonic())
 
+    def _check_open(self) -> None:
+        """While it is being closed, callbacks may still put: a dead letter is a record like any other."""
+        if self._engine.stopping or not getattr(own_threads, "is_one", False):
+            raise ProducerClosedError("the producer is closed")
+
     def _check_size(self, data: bytes, partition_key: str) -> None:
         size = len(data) + len(partition_key.encode())
         if size > self._max_size:
@@ -251,7 +256,7 @@ class Producer:
 
     def _open(self, stream: str) -> Stream:
         if self._closed:
-            raise ProducerClosedError("the producer is closed")
+            self._check_open()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
         if not isinstance(stream, str):
@@ -394,7 +399,8 @@ class Producer:
     def close(self) -> None:
         """Deliver what was accepted, for close_timeout_ms at the most, then fail what is left, and stop.
 
-        Afterwards put_record raises ProducerClosedError. Closing again returns when the first close has ended.
+        From now on put_record raises ProducerClosedError, but in callbacks and on_failure only once all is over: what
+        they put meanwhile is delivered too. Closing again returns when the first close has ended.
         """
         self._closed = True
         if getattr(own_threads, "is_one", False):
@@ -404,8 +410,11 @@ class Producer:
         with self._closing:
             self._room.close()
             timeout = self.config.close_timeout_ms / 1000
+            deadline = time.monotonic() + timeout
             try:
                 self.flush(timeout=timeout)
+                while self.outstanding_records:  # put by callbacks meanwhile
+                    self.flush(timeout=max(0.0, deadline - time.monotonic()))
             except FlushTimeoutError:
                 lost = self._engine.give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it")
                 logger.error("closed with %d records undelivered after %g s", lost, timeout)

@@ -89,7 +89,8 @@ class Pipeline:
 
     def listing_failed(self, message: str, now: float) -> None:
         self.map.listing_failed(now)
-        self._router.check_patience(now, message)
+        self._router.listing_failure = message
+        self._router.check_patience(now)
 
     # --- requests go out ---
 

@@ -32,6 +32,7 @@ class Router:
         self.blind_since: float | None = None
         self.notices: list[str] = []
         self._said_blind = False
+        self.listing_failure = ""  # the latest one's reason
 
     def __iter__(self) -> Iterator[Lane]:
         yield from self.lanes
@@ -157,12 +158,12 @@ class Router:
     def holds_until(self) -> float:
         return NEVER if self.blind_since is None else self.blind_since + rules.MAP_PATIENCE
 
-    def check_patience(self, now: float, message: str = "") -> None:
+    def check_patience(self, now: float) -> None:
         if self.blind_since is None or now < self.blind_since + rules.MAP_PATIENCE:
             return
         if not self._said_blind:
             self._said_blind = True
-            why = f" ({message})" if message else ""
+            why = f" ({self.listing_failure})" if self.listing_failure else ""
             self.notices.append(f"the shards cannot be listed{why}; records travel alone, unaggregated, until they are")
         items, self.waiting = self.waiting, []
         for lane in self.lanes:

@@ -88,7 +88,7 @@ class Engine:
         self._senders = 0
         self._inflight_bytes = 0
         self._turn = 0
-        self._stopping = False
+        self.stopping = False
 
     # --- streams and records ---
 
@@ -110,7 +110,7 @@ class Engine:
 
     def _begin(self) -> None:
         with self._lock:
-            if not self._started and not self._stopping:
+            if not self._started and not self.stopping:
                 self._started = True
                 self._on_start()
                 self._scheduler = self._start("kplpy-scheduler", self._schedule)
@@ -195,14 +195,14 @@ class Engine:
 
     def too_late(self, stream: Stream) -> None:
         """A record was staged while the producer was being closed: nobody would look at it any more."""
-        if self._stopping:
+        if self.stopping:
             self._give_up(stream, "the producer was closed while the record was put")
 
     # --- the scheduler ---
 
     def _schedule(self) -> None:
         own_threads.is_one = True
-        while not self._stopping:
+        while not self.stopping:
             self._sleeps_until = NEVER  # awake: whoever plans rings, which ends the next sleep at once
             now = time.monotonic()
             earliest = NEVER
@@ -235,7 +235,7 @@ class Engine:
         except IndexError:
             pass
         with self._lock:
-            if self._senders >= self._max_senders or self._stopping:
+            if self._senders >= self._max_senders or self.stopping:
                 return
             self._senders += 1
         if self._start("kplpy-sender", self._send) is None:
@@ -255,12 +255,12 @@ class Engine:
         own_threads.is_one = True
         bell = Bell()
         try:
-            while not self._stopping:
+            while not self.stopping:
                 if self.send_one():
                     continue
                 self._idle.append(bell)
                 # Something may have become ready just before the bell was there to be found.
-                if not self._has_work() and (bell.wait(IDLE_SENDER) or self._stopping):
+                if not self._has_work() and (bell.wait(IDLE_SENDER) or self.stopping):
                     continue
                 try:
                     self._idle.remove(bell)
@@ -432,7 +432,7 @@ class Engine:
 
     def stop(self) -> None:
         """End the threads. One that is in a request ends with it; all are daemons."""
-        self._stopping = True
+        self.stopping = True
         self._bell.ring()
         while self._idle:
             try:

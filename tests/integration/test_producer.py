@@ -217,3 +217,26 @@ def test_repr_says_what_a_person_wants_to_know(kinesis: LocalKinesis) -> None:
     assert "secret" not in repr(future)
     producer.close()
     assert "closed" in repr(producer)
+
+
+def test_dead_letters_put_while_closing_are_delivered() -> None:
+    """on_failure puts on another stream; the records fail because they expire while close() drains."""
+    with LocalKinesis(streams={"letters": 1}, limits=False) as kinesis:
+
+        def bury(error: RecordFailedError) -> None:
+            assert error.record is not None
+            producer.put_record("letters", error.record.data, "letter")
+
+        producer = Producer(endpoint_url=kinesis.endpoint_url, on_failure=bury, record_ttl_ms=300)
+        producer.put_record("letters", b"first", "k").result(10)
+        lost = [producer.put_record("missing", b"%d" % n, "k") for n in range(5)]
+        producer.close()
+        assert all(isinstance(future.exception(0), RecordFailedError) for future in lost)
+        assert sorted(record.data for record in read_all(kinesis, "letters")) == [
+            b"0",
+            b"1",
+            b"2",
+            b"3",
+            b"4",
+            b"first",
+        ]
