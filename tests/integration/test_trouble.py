@@ -263,7 +263,6 @@ def test_without_a_shard_listing_records_go_alone_until_there_is_one(monkeypatch
 
 
 @pytest.mark.usefixtures("short_grace")
-@pytest.mark.xfail(strict=True, reason="bug 16: the failure came before the patience was over, and is forgotten")
 def test_the_warning_of_a_failing_listing_names_the_reason() -> None:
     notices = Notices("cannot be listed")
     logging.getLogger("kplpy").addHandler(notices)
