@@ -40,12 +40,10 @@ logger = logging.getLogger(__name__)
 _BytesLike = bytes | bytearray | memoryview
 _Item = UserRecord | tuple[Any, ...]
 
-# Staged records are drained by the putting thread itself past this many; waiting for the lock is never worth it.
+# Staged records are drained by the putting thread itself past this many, or at once from this size on; waiting for the
+# stream's lock is never worth it.
 _STAGED_BATCH = 64
-# Larger records are counted exactly and drained at once, and so is every record while this many are staged (the thread
-# that drains may be without the GIL for a while): at most 8 MiB are staged uncounted.
 _LARGE = 4096
-_STAGED_MOST = 2048
 
 _STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _STREAM_ARN = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/([a-zA-Z0-9_.-]{1,128})")
@@ -125,15 +123,17 @@ class Producer:
         except (KeyError, TypeError):
             home = self._open(stream)
         record = self._check(home, data, partition_key, explicit_hash_key)
-        size = len(record.data) + len(record.partition_key)
-        staging = home.staging
-        if self._room.tight or size > _LARGE or len(staging) >= _STAGED_MOST:
+        size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
+        staged = home.staged_bytes + size
+        if self._room.tight or staged > self._room.stage_limit:
             self._wait_for_room(home, record, size)
             return record
+        home.staged_bytes = staged
+        staging = home.staging
         staging.append(record)
         if record.arrival + self._linger < home.wake_at and not home.nudged:
             self._engine.nudge(home)
-        if len(staging) >= _STAGED_BATCH:
+        if (len(staging) >= _STAGED_BATCH and not home.holder) or size > _LARGE:
             self._engine.drain(home)
         if self._closed:
             self._engine.too_late(home)
@@ -164,16 +164,18 @@ class Producer:
         staging = home.staging
         waited = False
         for number, record in enumerate(records):
-            size = len(record.data) + len(record.partition_key)
+            size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
             if waited:
                 record.arrival = time.monotonic()  # its time to live counts from its acceptance
-            if self._room.tight or size > _LARGE or len(staging) >= _STAGED_MOST:
+            staged = home.staged_bytes + size
+            if self._room.tight or staged > self._room.stage_limit:
                 try:
                     waited = self._wait_for_room(home, record, size) or waited
                 except (BufferFullError, ProducerClosedError) as error:
                     self._engine.refuse(records[number:], error)
                     break
             else:
+                home.staged_bytes = staged
                 staging.append(record)
                 if record.arrival + self._linger < home.wake_at and not home.nudged:
                     self._engine.nudge(home)
@@ -286,7 +288,6 @@ class Producer:
 
         Returns whether it had to wait.
         """
-        size += RECORD_OVERHEAD
         if home.staging:
             self._engine.drain(home)
         if self._room.try_take(home, record.hash_key, size):

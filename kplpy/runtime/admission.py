@@ -33,7 +33,8 @@ class Room:
     """Counts records and bytes (data + key + RECORD_OVERHEAD) of a producer.
 
     What is drained into the core is counted exactly, by `add` and `release`; what is still staged is read off the
-    stream, without a lock, so the bounds can be passed by a few records. Only when `tight` does a put come here.
+    stream, without a lock, so the bounds can be passed by a few records. A put comes here only when the room is
+    `tight` (more than half full), or when more than `stage_limit` is staged.
 
     No stream gets more than three quarters, and no shard of a stream with several more than a half, so that one
     dead stream or one hot shard leaves room for the others.
@@ -52,6 +53,7 @@ class Room:
         # A small room is always counted exactly.
         self._always_tight = max_records < 2000 or max_bytes < 16 << 20
         self.tight = self._always_tight
+        self.stage_limit = min(max_bytes, max_records * RECORD_OVERHEAD) // 4
 
     @property
     def short(self) -> bool:
