@@ -154,8 +154,8 @@ def _line(error: Exception) -> str:
 
 
 def _code(error: Exception) -> str:
-    response: Any = getattr(error, "response", {})
-    return str(response.get("Error", {}).get("Code", ""))
+    response: Any = getattr(error, "response", None)  # None for a broken connection
+    return str((response or {}).get("Error", {}).get("Code", ""))
 
 
 def _is_this_machine(url: str) -> bool:

@@ -37,7 +37,7 @@ class Comparison:
         return None
 
     def _add(self, record: UserRecord) -> str | None:
-        name, line = self._locate(record.data)
+        name, line = self._place_of(record.data)
         if not line:
             return f"a record that was never put: {_shown(record.data)}"
         source, seen = self._sources[name], self._seen[name]
@@ -56,18 +56,24 @@ class Comparison:
             self.moved += 1
         return None
 
-    def _locate(self, data: bytes) -> tuple[bytes, int]:
-        """File and line by the record's own words; line 0 when they make no sense. File names may hold colons."""
+    def _place_of(self, data: bytes) -> tuple[bytes, int]:
+        """File and line by the record's own words; line 0 when they make no sense.
+
+        File names may hold colons, so that there are two readings; then the one whose line this is counts.
+        """
+        place = b"", 0
         at = data.find(b":")
         while at > 0:
             name = data[:at]
             end = data.find(b":", at + 1)
             if name in self._sources:
-                number = data[at + 1 : end]
-                if number.isdigit() and 1 <= int(number) <= len(self._sources[name]):
-                    return name, int(number)
+                number, source = data[at + 1 : end], self._sources[name]
+                if number.isdigit() and 1 <= int(number) <= len(source):
+                    place = name, int(number)
+                    if source.record(int(number)) == data and not self._seen[name][int(number)]:
+                        break
             at = end
-        return b"", 0
+        return place
 
     def missing(self) -> str | None:
         """The first line that did not come back, and how many there are; None when all did."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sysconfig
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from sysconfig import get_path
 
 import click
 
@@ -51,8 +51,10 @@ class Source:
 
 def given_files(paths: Iterable[str]) -> list[Source]:
     """The files of the command line, each once."""
-    unique = {os.path.realpath(path): path for path in reversed(list(paths))}
-    sources = [Source(path, Path(path).read_bytes()) for path in reversed(unique.values())]
+    unique: dict[str, str] = {}
+    for path in paths:
+        unique.setdefault(os.path.realpath(path), path)
+    sources = [Source(path, Path(path).read_bytes()) for path in unique.values()]
     _check(sources)
     return sources
 
@@ -63,12 +65,12 @@ def standard_library() -> tuple[list[Source], str]:
     Distributions leave parts of it out (its tests, tkinter): where fewer than 300,000 lines are left, installed
     packages make up for them.
     """
-    root = Path(sysconfig.get_path("stdlib"))
+    root = Path(get_path("stdlib"))
     sources = list(_python_files(root, root, _NOT_STDLIB))
     what = f"Python's standard library, {root}"
     lines = _lines(sources)
     if lines < ENOUGH_LINES:
-        packages = Path(sysconfig.get_path("purelib"))
+        packages = Path(get_path("purelib"))
         for source in _python_files(packages, packages.parent, ("__pycache__",)):
             sources.append(source)
             lines += len(source)

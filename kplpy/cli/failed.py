@@ -46,7 +46,7 @@ class Failures:
         try:
             self._file.close()
         except OSError as failure:
-            self._write_error = str(failure)
+            self._write_error = failure.strerror or str(failure)
         if not self.count and not self._began_at and os.path.isfile(self.path) and not os.path.getsize(self.path):
             os.unlink(self.path)
 

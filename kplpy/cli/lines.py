@@ -72,8 +72,9 @@ def _lines(file: IO[bytes], keep_newline: bool) -> Iterator[tuple[int, bytes, in
         elif len(line) == LONGEST_LINE:
             length = len(line)
             while rest := file.readline(1 << 20):
-                length += len(rest)
-                if rest.endswith(b"\n"):
+                ended = rest.endswith(b"\n")
+                length += len(rest) - (ended and not keep_newline)
+                if ended:
                     break
             if length > len(line):
                 yield number, line[:_SHOWN], length

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 
 
 def say(text: str) -> None:
-    """A line on standard error, whoever still reads it."""
+    """A line on standard error, if anybody still reads it."""
+    if sys.stderr is None:  # closed before we began
+        return
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
@@ -42,7 +44,7 @@ def shown(line: Callable[[], str], *, quiet: bool = False, plain_every: float | 
     """Show what `line` returns while the block runs; in a pipe every `plain_every` seconds, or not at all."""
     if quiet:
         yield
-    elif sys.stderr.isatty():
+    elif sys.stderr is not None and sys.stderr.isatty():
         with _live(line):
             yield
     elif plain_every is not None:

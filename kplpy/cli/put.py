@@ -78,15 +78,18 @@ def put(
     if from_failed and failed and Path(from_failed).exists() and Path(from_failed).resolve() == Path(failed).resolve():
         raise click.UsageError("--from-failed and --failed must be two files")
     key_of = _key_option(key, random_key, json_key, regex_key)
+    names = (from_failed,) if from_failed else files or ("-",)
     given = (
         lines.read_failed(from_failed)
         if from_failed
-        else lines.read_lines(files or ("-",), key_of, missing_key, key, keep_newline)
+        else lines.read_lines(names, key_of, missing_key, key, keep_newline)
     )
     show_warnings()
     settled = build_config(connection, config, settings, {"record_ttl_ms": _TTL_MS})
     if stream is not None:
         check_stream(settled, stream)
+    if not quiet and "-" in names and sys.stdin.isatty():
+        say("reading lines from the terminal; Ctrl-D ends them")
     with Failures(failed) as failures, Stop().handled() as stop:
         sending = Sending(settled, stream, failures, stop)
         sending.run(given, rate, quiet)

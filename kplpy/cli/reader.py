@@ -264,5 +264,5 @@ def _passing(error: Exception) -> bool:
 
 
 def _code(error: Exception) -> str:
-    response: Any = getattr(error, "response", {})
-    return str(response.get("Error", {}).get("Code", ""))
+    response: Any = getattr(error, "response", None)  # None for a broken connection
+    return str((response or {}).get("Error", {}).get("Code", ""))

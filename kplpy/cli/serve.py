@@ -73,8 +73,10 @@ def local(
             data_dir=data_dir,
             ready=ready,
         )
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"cannot serve on {host}, port {port}: {error.strerror or error}") from error
 
 
 def _stream(text: str, shards: int) -> tuple[str, int]:

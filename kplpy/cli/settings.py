@@ -11,6 +11,7 @@ import click
 
 from kplpy.cli.connection import Connection
 from kplpy.config import Config
+from kplpy.errors import ConfigError
 
 # Objects cannot be written on a command line, and how put waits for room is its own matter.
 _NOT_SETTABLE = ("session", "botocore_config", "on_failure", "on_buffer_full", "max_block_ms")
@@ -21,13 +22,25 @@ def build_config(connection: Connection, path: str | None, settings: Sequence[st
 
     ConfigError, or a usage error, names the value and the rule.
     """
-    from kplpy.properties import read
-
-    values = {**defaults, **(read(path) if path else {})}
+    values = {**defaults, **(_properties(path) if path else {})}
     for each in settings:
         name, value = parse(each)
         values[name] = value
     return Config(**{**values, **connection.fields()})
+
+
+def _properties(path: str) -> dict[str, Any]:
+    """As Config.from_properties, but telling what the file sets from what it leaves."""
+    from kplpy.properties import read
+
+    values = {}
+    for name, setting in read(path).items():
+        try:
+            Config(**{name: setting.value})
+        except ConfigError as error:
+            raise ConfigError(f"{setting.where}: {error}") from None
+        values[name] = setting.value
+    return values
 
 
 def parse(setting: str) -> tuple[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import signal
 import sys
 import time
@@ -26,20 +27,24 @@ def _timestamp(context: click.Context, option: click.Parameter, text: str | None
     """ISO 8601 (UTC unless it says otherwise), seconds since 1970, or an age such as 90s, 15m, 2h, 1d."""
     if text is None:
         return None
-    age = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if age:
-        seconds = int(age[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[age[2]]
-        return datetime.now(timezone.utc) - timedelta(seconds=seconds)
+    now = datetime.now(timezone.utc)
+    age = re.fullmatch(r"(\d{1,9})([smhd])", text)
     try:
-        if re.fullmatch(r"\d{1,11}(\.\d+)?", text):
-            return datetime.fromtimestamp(float(text), timezone.utc)
-        # Python 3.10 reads no Z.
-        moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+        if age:
+            moment = now - timedelta(seconds=int(age[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[age[2]])
+        elif re.fullmatch(r"\d{1,11}(\.\d+)?", text):
+            moment = datetime.fromtimestamp(float(text), timezone.utc)
+        else:
+            # Python 3.10 reads no Z.
+            moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
     except (ValueError, OverflowError, OSError):
         raise click.BadParameter(
             f"must be like 2026-11-23T06:00:00Z, seconds since 1970, or an age like 15m (s, m, h, d); got {text!r}"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    if moment > now:
+        raise click.BadParameter(f"{text} lies in the future; what comes from now on needs no option")
+    return moment
 
 
 @click.command()
@@ -134,15 +139,28 @@ def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None, 
             last = time.monotonic()
             records = found.records if limit is None else found.records[: limit - printed]
             printed += len(records)
+            # In one piece: under PYTHONUNBUFFERED every write goes out by itself.
             if as_json:
-                out.writelines(_object(each, stream, found.shard_id) for each in records)
+                out.write(b"".join(_object(each, stream, found.shard_id) for each in records))
             else:
-                out.writelines(part for each in records for part in (each.data, b"\n"))
+                out.write(b"".join(each.data + b"\n" for each in records))
             out.flush()
             if printed == limit:
                 return
+        elif _nobody_reads():
+            raise BrokenPipeError
         if until_idle is not None and reader.caught_up and time.monotonic() - last >= until_idle:
             return
+
+
+def _nobody_reads() -> bool:
+    """Is the other end of our pipe closed? On a quiet stream no write would tell."""
+    try:
+        looking = select.poll()
+    except AttributeError:  # Windows
+        return False
+    looking.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in looking.poll(0))
 
 
 def _object(record: UserRecord, stream: str, shard_id: str) -> bytes:

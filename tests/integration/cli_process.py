@@ -1,0 +1,95 @@
+"""Running the kplpy command as a person does: a process of its own, with an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+COMMAND = [sys.executable, "-m", "kplpy.cli"]
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Nobody's settings: an empty home, and no AWS variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {**kept, "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **more}
+
+
+def run(home: Path, *arguments: str, given: bytes = b"", **more: str) -> subprocess.CompletedProcess[bytes]:
+    """Run it to its end, a minute at the most."""
+    return subprocess.run(
+        [*COMMAND, *arguments], input=given, capture_output=True, timeout=60, env=environment(home, **more), cwd=home
+    )
+
+
+class Running:
+    """A command that is under way. Its output is collected as it comes; wait_for() waits for a part of it."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(home),
+            cwd=home,
+            start_new_session=True,
+        )
+        self._arrived = threading.Condition()
+        self.out = self.err = b""
+        self._open = 2
+        self._readers = [
+            threading.Thread(target=self._read, args=("out", self.process.stdout)),
+            threading.Thread(target=self._read, args=("err", self.process.stderr)),
+        ]
+        for each in self._readers:
+            each.start()
+
+    def _read(self, name: str, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None
+        with pipe:
+            while part := os.read(pipe.fileno(), 1 << 16):
+                with self._arrived:
+                    setattr(self, name, getattr(self, name) + part)
+                    self._arrived.notify_all()
+        with self._arrived:
+            self._open -= 1
+            self._arrived.notify_all()
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def wait_for(self, text: bytes, times: int = 1, seconds: float = 30.0) -> None:
+        """Until `text` was printed this many times, on either stream."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._count(text) >= times or not self._open, seconds)
+            found = self._count(text) >= times
+        assert found, f"{text!r} did not come; out: {self.out[-2000:]!r}, err: {self.err[-2000:]!r}"
+
+    def _count(self, text: bytes) -> int:
+        return (self.out + b"\n" + self.err).count(text)
+
+    def end(self, seconds: float = 60.0) -> int:
+        """Wait for its end; the exit code."""
+        code = self.process.wait(seconds)
+        for each in self._readers:
+            each.join(seconds)
+        if self.process.stdin is not None:
+            try:
+                self.process.stdin.close()
+            except BrokenPipeError:
+                pass
+        return code
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.end()

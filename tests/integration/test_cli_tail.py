@@ -1,0 +1,204 @@
+"""kplpy tail, as a process, against a local Kinesis: all shards, their children, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kplpy import Producer
+from kplpy.local import Fault, LocalKinesis
+from tests.integration.cli_process import COMMAND, Running, environment, run
+from tests.integration.reading import wait_until
+
+MIDDLE = 1 << 127
+
+
+@pytest.fixture
+def kinesis() -> Iterator[LocalKinesis]:
+    with LocalKinesis(shards=1) as running:
+        yield running
+
+
+@pytest.fixture
+def at(kinesis: LocalKinesis) -> list[str]:
+    return ["test", "--endpoint-url", kinesis.endpoint_url, "--interval", "0.2"]
+
+
+def put(kinesis: LocalKinesis, *data: bytes, hash_key: int | None = None) -> None:
+    """Aggregated where there are several."""
+    with Producer(endpoint_url=kinesis.endpoint_url, region_name=kinesis.region_name) as producer:
+        for each in data:
+            producer.put_record("test", each, "key", explicit_hash_key=hash_key)
+
+
+def split(kinesis: LocalKinesis, shard: str, boundary: int) -> None:
+    kinesis.handle("SplitShard", {"StreamName": "test", "ShardToSplit": shard, "NewStartingHashKey": str(boundary)})
+
+
+def merge(kinesis: LocalKinesis, left: str, right: str) -> None:
+    kinesis.handle("MergeShards", {"StreamName": "test", "ShardToMerge": left, "AdjacentShardToMerge": right})
+
+
+def shard(number: int) -> str:
+    return f"shardId-{number:012}"
+
+
+def test_what_comes_from_now_on_through_a_split_and_a_merge(
+    kinesis: LocalKinesis, at: list[str], tmp_path: Path
+) -> None:
+    put(kinesis, b"before")
+    with Running(tmp_path, "tail", *at, "--json", "--limit", "9") as command:
+        command.wait_for(b"reading 1 shard of test from now on")
+        put(kinesis, b"a1", b"a2", b"a3")
+        split(kinesis, shard(0), MIDDLE)
+        # Into both children at once, before and after the reader knows them.
+        put(kinesis, b"b1", b"b2", hash_key=0)
+        command.wait_for(b'"b2"')
+        put(kinesis, b"b3", hash_key=MIDDLE)
+        merge(kinesis, shard(1), shard(2))
+        put(kinesis, b"c1", b"c2", b"c3")
+        assert command.end() == 0
+    found = [json.loads(line) for line in command.out.splitlines()]
+    assert sorted(each["data"] for each in found) == "a1 a2 a3 b1 b2 b3 c1 c2 c3".split()
+    assert {each["data"]: each["shard"] for each in found} == {
+        **dict.fromkeys(("a1", "a2", "a3"), shard(0)),
+        **dict.fromkeys(("b1", "b2"), shard(1)),
+        "b3": shard(2),
+        **dict.fromkeys(("c1", "c2", "c3"), shard(3)),
+    }
+    # Parents first.
+    order = [each["data"] for each in found]
+    assert order[:3] == ["a1", "a2", "a3"]
+    assert order[-3:] == ["c1", "c2", "c3"]
+
+
+def test_from_the_start_children_come_after_their_parents(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    put(kinesis, b"1", b"2", hash_key=5)
+    split(kinesis, shard(0), MIDDLE)
+    put(kinesis, b"3", b"4", hash_key=5)
+    merge(kinesis, shard(1), shard(2))
+    put(kinesis, b"5", b"6", hash_key=5)
+    done = run(tmp_path, "tail", *at, "--from-start", "--no-follow")
+    assert (done.returncode, done.stdout) == (0, b"1\n2\n3\n4\n5\n6\n")
+    assert b"reading 1 shard of test from the oldest record on" in done.stderr
+
+
+def test_json_tells_all_of_a_record(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    before = time.time()
+    put(kinesis, "zwölf".encode(), b"\xff", hash_key=7)
+    done = run(tmp_path, "tail", *at, "--from-start", "--until-idle", "0.1", "--json", "-q")
+    assert (done.returncode, done.stderr) == (0, b"")
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    (entry,) = kinesis.ledger("test")
+    arrival = first.pop("arrival")
+    assert arrival.endswith("+00:00")
+    assert before - 1 <= entry.time <= time.time()
+    assert first == {
+        "stream": "test",
+        "data": "zwölf",
+        "partition_key": "key",
+        "explicit_hash_key": "7",
+        "shard": entry.shard_id,
+        "sequence_number": entry.sequence_number,
+        "sub_sequence_number": 0,
+    }
+    assert (second["data_base64"], second["sub_sequence_number"]) == ("/w==", 1)
+
+
+def test_one_streams_records_put_on_another(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    kinesis.handle("CreateStream", {"StreamName": "copy", "ShardCount": 1})
+    put(kinesis, b"a", b"\xff", hash_key=7)
+    told = run(tmp_path, "tail", *at, "--from-start", "--no-follow", "--json").stdout
+    there = ["--endpoint-url", kinesis.endpoint_url]
+    assert run(tmp_path, "put", "copy", *there, "--from-failed", "-", given=told).returncode == 0
+    copied = run(tmp_path, "tail", "copy", *there, "--from-start", "--no-follow", "--json").stdout
+    parts = ("data", "data_base64", "partition_key", "explicit_hash_key", "sub_sequence_number")
+
+    def essence(output: bytes) -> list[list[Any]]:
+        return [[json.loads(line).get(part) for part in parts] for line in output.splitlines()]
+
+    assert essence(copied) == essence(told)
+
+
+def test_from_a_time_on(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    put(kinesis, b"old")
+    wait_until(lambda: time.time() > kinesis.ledger("test")[-1].time + 0.01)
+    moment = time.time()
+    put(kinesis, b"new")
+    for text, expected in ((f"{moment:.3f}", b"new\n"), ("1h", b"old\nnew\n"), ("2020-01-01T00:00:00Z", b"old\nnew\n")):
+        done = run(tmp_path, "tail", *at, "--at-timestamp", text, "--no-follow")
+        assert (done.returncode, done.stdout) == (0, expected)
+
+
+def test_passing_failures_are_waited_out(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    put(kinesis, b"1")
+    kinesis.faults.fail("ProvisionedThroughputExceededException", times=2, operation="GetRecords")
+    kinesis.faults.fail("ExpiredIteratorException", operation="GetRecords")
+    kinesis.faults.fail("InternalFailure", status=500, operation="GetRecords")
+    kinesis.faults.cut(accepted=True, operation="GetRecords")
+    with Running(tmp_path, "tail", *at, "--from-start", "--limit", "2") as command:
+        command.wait_for(b"1\n", seconds=60)
+        # An iterator that expires later goes on behind what was read.
+        kinesis.faults.fail("ExpiredIteratorException", operation="GetRecords")
+        put(kinesis, b"2")
+        assert command.end() == 0
+    assert command.out == b"1\n2\n"
+
+
+def test_reads_stay_below_the_shards_limit(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    """Nothing to wait for: a reader that is behind, and one that is not, keep the pace by themselves."""
+    reads: list[float] = []
+
+    def count(operation: str, params: object, now: float) -> Fault | None:
+        if operation == "GetRecords":
+            reads.append(now)
+        return None
+
+    kinesis.faults.plan = count
+    with Running(tmp_path, "tail", *at) as command:
+        wait_until(lambda: len(reads) >= 8)
+        command.process.send_signal(signal.SIGINT)
+        assert command.end() == 130
+    assert reads[7] - reads[0] >= 7 * 0.2 * 0.9
+
+
+def test_ctrl_c_ends_it(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130)):
+        with Running(tmp_path, "tail", *at) as command:
+            command.wait_for(b"reading 1 shard")
+            command.process.send_signal(number)
+            assert command.end(15) == code
+        assert b"Traceback" not in command.err
+
+
+def test_it_ends_with_whoever_reads_it(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    put(kinesis, b"1", b"2", b"3")
+    process = subprocess.Popen(
+        [*COMMAND, "tail", *at, "--from-start"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert os.read(process.stdout.fileno(), 2) == b"1\n"
+    process.stdout.close()  # as `| head -1` does; nothing more is written
+    assert process.wait(30) == 0
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
+def test_a_stream_that_goes_away_is_told(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    with Running(tmp_path, "tail", *at) as command:
+        command.wait_for(b"reading 1 shard")
+        kinesis.handle("DeleteStream", {"StreamName": "test"})
+        assert command.end(30) == 1
+    assert b"Error: ResourceNotFoundException: " in command.err
