@@ -5,7 +5,10 @@ from __future__ import annotations
 import array
 import asyncio
 import ctypes
+import gc
 import mmap
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -180,13 +183,18 @@ def test_hash_key_and_later_arguments_go_by_name(producer: Producer) -> None:
     assert producer.outstanding_records == 0
 
 
-@pytest.mark.xfail(strict=True, reason="bug 11: the stream is opened before the record is checked")
 def test_a_refused_record_starts_nothing(producer: Producer) -> None:
+    threads = set(threading.enumerate())
     bads: list[dict[str, Any]] = [{"data": None}, {"data": b"x", "partition_key": ""}]
     for bad in bads:
         with pytest.raises(InvalidRecordError):
             producer.put_record("orders", **bad)
-    assert producer.metrics() == {}
+    assert set(threading.enumerate()) <= threads
+    gone = weakref.ref(Producer())
+    with pytest.raises(InvalidRecordError):
+        gone().put_record("orders", None)  # type: ignore[union-attr, arg-type]
+    gc.collect()
+    assert gone() is None  # nothing keeps it until the interpreter's exit
 
 
 # --- put_records: all or nothing ---

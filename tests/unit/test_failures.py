@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
 
-from kplpy import Producer, RecordFailedError, RejectedError
+from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError
 from kplpy.core.retry import RequestError
 from kplpy.runtime import repeats
 from kplpy.runtime.repeats import INTERVAL, Repeats
@@ -162,7 +163,8 @@ def test_an_on_failure_that_raises_stops_nothing(service: StubService, lines: Li
     assert lines.first(2)[1] == f"ERROR 4 on_failure raised; the latest: {kind.__name__}: the user's own mistake"
 
 
-def test_on_failure_may_put_again(service: StubService) -> None:
+@pytest.mark.parametrize("flushed", [True, False], ids=["before close", "while closing"])
+def test_on_failure_may_put_again(service: StubService, flushed: bool) -> None:
     """Dead letters: the failed record goes to another stream, from kplpy's own thread."""
     letters = []
 
@@ -173,10 +175,43 @@ def test_on_failure_may_put_again(service: StubService) -> None:
     with Producer(on_failure=on_failure, max_buffered_records=100) as producer:
         for number in range(50):
             producer.put_record("bad", b"%d" % number, str(number))
-        producer.flush(timeout=PATIENCE)
+        if flushed:
+            producer.flush(timeout=PATIENCE)
     assert len(letters) == 50
     assert {each.result(0).shard_id for each in letters} == {"shard-0"}
     assert sorted(int(each.data) for each in service.sent("letters")) == list(range(50))
+    assert producer.outstanding_records == 0
+
+
+@pytest.mark.parametrize("close", [lambda producer: producer.close(), lambda producer: asyncio.run(producer.aclose())])
+def test_a_chain_of_callbacks_may_put_while_it_closes(service: StubService, close: Callable[[Producer], None]) -> None:
+    chain: list[RecordFuture] = []
+
+    def next_one(future: RecordFuture) -> None:
+        if len(chain) < 30:
+            chain.append(producer.put_record("good", b"%d" % len(chain), "k"))
+            chain[-1].add_done_callback(next_one)
+
+    producer = Producer(record_max_buffered_time_ms=0)
+    service.hold()
+    producer.put_record("good", b"first", "k").add_done_callback(next_one)
+    closing = threading.Thread(target=close, args=(producer,))
+    closing.start()
+    deadline = time.monotonic() + PATIENCE
+    while True:  # until the close has begun, which shows in that the others' puts are refused
+        try:
+            producer.put_record("good", b"late", "k")
+        except ProducerClosedError:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    service.let_go()
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+    assert len(chain) == 30
+    assert all(each.done() for each in chain)
+    assert producer.outstanding_records == 0
+    assert [each.data for each in service.sent() if each.data.isdigit()] == [b"%d" % n for n in range(30)]
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])
