@@ -10,7 +10,7 @@ SEEDS ?= 2000
 export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate lint format types check lock clean
+.PHONY: help venv demo test simulate mutate lint format types check lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ test: $(STAMP)  ## run all tests in parallel; ARGS='...' goes to pytest
 
 simulate: $(STAMP)  ## many more histories of core and modelled Kinesis: SEEDS=20000, or one again: SEED=17
 	@$(BIN)/python scripts/simulate.py $(SEEDS)
+
+mutate: $(STAMP)  ## does the simulation notice faults put into the core? (some minutes); ARGS='words of names'
+	@$(BIN)/python scripts/mutate.py $(ARGS)
 
 lint: $(STAMP)  ## ruff: rules and formatting
 	@$(BIN)/ruff check .

@@ -100,6 +100,9 @@ class Answers:
         if vouched or not batch.aggregated:
             landing = self._land(batch, actual)
         if landing is Landing.UNKNOWN_SHARD:
+            if self._gone.issuperset(batch.items):
+                self._gone.difference_update(batch.items)
+                return
             oldest = min(item.arrival for item in batch.items)
             latest = min(now + rules.JUDGE_PATIENCE, oldest + self._policy.waiting_ttl)
             self.judging.append(_Judged(batch, entry, success, max(latest, now + rules.MAP_PATIENCE)))
@@ -279,6 +282,7 @@ class Answers:
                 self.fail(expired, Reason.EXPIRED)
             arrivals = [item.arrival for item in batch.items if item.arrival > limit]
             oldest = min(oldest, min(arrivals, default=NEVER))
+        self.judging = [each for each in self.judging if not self._gone.issuperset(each.batch.items)]
         return oldest
 
     def _live_items(self, batch: Batch, forget: bool = True) -> list[Item]:

@@ -159,9 +159,14 @@ class Collector:
 
     def returned(self, lane: Lane, now: float) -> None:
         """A failed batch is back in the lane's queue: it is overdue, and waits only for the lane's backoff."""
-        if not lane.blocked:
-            self.closed_in(lane, now)
-            self._due_at = min(self._due_at, now)
+        if lane.blocked:
+            return
+        if lane.not_before > now:
+            self.drop(lane)
+            self._block(lane, lane.not_before)
+            return
+        self.closed_in(lane, now)
+        self._due_at = min(self._due_at, now)
 
     def pending(self) -> int:
         """How much of the lanes is marked here."""
@@ -173,7 +178,7 @@ class Collector:
             self.closed_in(batch.lane, now)
 
     def _block(self, lane: Lane, until: float) -> None:
-        lane.blocked = True
+        lane.waiting = lane.blocked = True
         # Never before `until`, which rounding could make of it: the lane would be woken for nothing, again and again.
         wake_at = max(until, ceil(until / TOKEN_GRID) * TOKEN_GRID)
         heappush(self._blocked, (wake_at, next(self._serial), lane))

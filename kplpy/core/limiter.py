@@ -6,24 +6,24 @@ from kplpy.core import policy
 
 
 class Bucket:
-    """Grows by `rate` a second up to one second's worth, on being asked; starts full.
+    """Grows by `rate` a second up to nearly a second's worth, on being asked; starts full.
 
     A cost above the whole capacity needs a full bucket and drives it negative, so that the long-run rate holds.
     """
 
-    __slots__ = ("level", "rate", "stamp")
+    __slots__ = ("capacity", "level", "rate", "stamp")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
-        self.level = rate
+        self.level = self.capacity = rate * policy.BURST
         self.stamp = now
 
     def ready_at(self, cost: float, now: float) -> float:
         """The earliest time at which the cost can be taken."""
         if now > self.stamp:
-            self.level = min(self.rate, self.level + (now - self.stamp) * self.rate)
+            self.level = min(self.capacity, self.level + (now - self.stamp) * self.rate)
             self.stamp = now
-        missing = min(cost, self.rate) - self.level
+        missing = min(cost, self.capacity) - self.level
         # Below a millionth of a unit it is rounding, which would have the caller wake again and again.
         return now if missing <= 1e-6 else now + missing / self.rate
 
@@ -32,8 +32,9 @@ class Bucket:
 
     def set_rate(self, rate: float, now: float) -> None:
         self.ready_at(0, now)
-        self.level = min(self.level, rate)
         self.rate = rate
+        self.capacity = rate * policy.BURST
+        self.level = min(self.level, self.capacity)
 
 
 class Limiter:

@@ -96,7 +96,6 @@ class Pipeline:
 
     def tick(self, now: float) -> None:
         """Do what the time asks for: deadlines, expiry, lost requests, patience with the map."""
-        self._collector.tick(now)
         self._next_expiry = min(self._next_expiry, self._answers.first_expiry)
         self._answers.first_expiry = NEVER
         if now >= self._next_expiry:
@@ -109,6 +108,7 @@ class Pipeline:
         self._router.check_patience(now)
         if self._answers.judging:
             self._answers.check_patience(now)
+        self._collector.tick(now)  # last: what came back or went alone may be due
 
     def has_request(self, now: float) -> bool:
         if now < self._outage.not_before:

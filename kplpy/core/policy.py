@@ -7,6 +7,9 @@ from dataclasses import dataclass
 # The service's limits of one shard.
 SHARD_RECORDS_PER_SECOND = 1000
 SHARD_BYTES_PER_SECOND = 1 << 20
+# The part of a second's worth that a full bucket lets go at once. The rest is for requests that overtake each other:
+# what was sent over 100 ms more than a second must not exceed the service's bucket when it arrives within the second.
+BURST = 0.9
 
 # How long records wait for the first (or a refreshed) shard map before they travel alone.
 MAP_PATIENCE = 2.0

@@ -91,6 +91,9 @@ class Scenario:
     inflight_bytes: float
     gives_up_at: float  # the producer is closed then; infinite: never
 
+    def troubled_by(self, *kinds: str) -> bool:
+        return any(trouble.kind.startswith(kinds) for trouble in self.troubles)
+
     @property
     def budget(self) -> float:
         """Bytes that the load is cut down to: at the most twice what one shard takes in its time, and not too many."""
@@ -112,16 +115,23 @@ def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
     random = Random(seed)
     seconds = random.uniform(60, 100)
+    policy, troubles, changes = _policy(random), _troubles(random, seconds), _changes(random, seconds)
+    capacity = random.choice((1.0, 1.0, 1.0, 0.3, 0.05))
+    if capacity < 1 and random.random() < 0.5:
+        policy = replace(policy, rate=capacity)  # the producer knows of its small share
+    for at, change in changes:
+        if change == "recreate" and random.random() < 0.5:  # nobody hears that the stream was gone
+            troubles += (Trouble(random.choice(("refused", "cut_before")), at - 0.5, at + 15.0, 1.0),)
     return Scenario(
         seed=seed,
-        policy=_policy(random),
+        policy=policy,
         load=_load(random, seconds),
-        troubles=_troubles(random, seconds),
-        changes=_changes(random, seconds),
+        troubles=troubles,
+        changes=changes,
         shards=random.choice((1, 1, 2, 2, 3, 4, 4, 8)),
         senders=random.choice((1, 2, 4, 8)),
         latency=random.choice(((0.005, 0.05), (0.005, 0.05), (0.02, 0.3), (0.001, 0.005))),
-        capacity=random.choice((1.0, 1.0, 1.0, 0.3, 0.05)),
+        capacity=capacity,
         windows=random.random() < 0.2,
         updating=random.choice((0.0, 0.5, 3.0, 10.0)),
         flushes=tuple(sorted(random.uniform(0, seconds) for _ in range(random.choice((0, 0, 1, 3))))),

@@ -30,6 +30,7 @@ NAME = "orders"
 EPOCH = 1.8e9  # Unix time at the start; the core's clock starts elsewhere
 CORE = 5000.0
 POISON = b"POISON"
+DENIED = {"AccessDeniedException", "KMSDisabledException", "ResourceNotFoundException"}
 PAD = bytes(2 << 20)
 
 
@@ -89,6 +90,11 @@ class World:
         self.requests = 0
         self.calls = 0
         self.answered = 0
+        self.denied_since = NEVER
+        self.denied_for: dict[int, float] = {}  # how long the service had denied everything when a record was failed
+        self.reshards_seen = 0  # so many shards had been made when one took an aggregate that it was not sent to
+        self.misplaced_at = NEVER
+        self._failing: list[float] = []  # answers that were failures, in a row
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = count()
         self._busy = 0
@@ -274,6 +280,7 @@ class World:
                     raise Violation(f"record {item.ident} is answered twice: {item.completion} and {completion}")
                 item.completion = completion
                 item.completed_at = self.now
+                self.denied_for[item.ident] = self.now - self.denied_since
                 self.answered += 1
         self._at(self.now + self.random.choice((0.0, 0.0, 0.01, 0.3)), self._settler(completions))
 
@@ -299,8 +306,14 @@ class World:
         if mark != len(self.accepted):
             raise Violation(f"the flush's mark is {mark} after {len(self.accepted)} records")
         self._flushes.append((mark, self.now))
+        if self.scenario.calm and not self.overloaded():
+            self._at(self.now + 4.0, lambda: self._must_be_flushed(mark))
         self._check_flushes()
         self._plan()
+
+    def _must_be_flushed(self, mark: int) -> None:
+        if self.pipeline.unflushed(mark):
+            raise Violation(f"{self.pipeline.unflushed(mark)} records are not answered four seconds after a flush")
 
     def _make_room(self) -> None:
         self.pipeline.make_room(self.now)
@@ -388,16 +401,39 @@ class World:
         if late or unclear:
             for items in sent:
                 _mark(items, "ambiguous")
+            entries = None
         for batch, items, entry in zip(request.batches, sent, entries or (), strict=False):
             if entry.get("SequenceNumber") and len(items) > 1:
                 predicted = batch.lane.shard
                 if predicted is None or predicted.shard_id != entry["ShardId"]:
-                    self.met["off shard"] += 1
+                    self._note_misplaced(exchange.started)
                     _mark(items, "off_shard")
+        self._note_failure(exchange.error, bool(entries), exchange.started)
         self.calls += 1
         self.pipeline.answered(request, exchange, self.now)
         self._take()
         self._plan()
+
+    def _note_misplaced(self, started: float) -> None:
+        self.met["off shard"] += 1
+        shards = self._stream().next_index if NAME in self.model.streams else 0
+        if shards != self.reshards_seen:
+            self.reshards_seen, self.misplaced_at = shards, self.now
+        elif started > self.misplaced_at + 1.5 and not self.scenario.troubled_by("listing", "never", "late"):
+            raise Violation(f"an aggregate is sent to a closed shard {started - self.misplaced_at:.1f} s after another")
+
+    def _note_failure(self, error: RequestError | None, answered: bool, started: float) -> None:
+        if answered:
+            self.denied_since = NEVER
+        elif error is not None and error.code in DENIED:
+            self.denied_since = min(self.denied_since, self.now)
+        if answered or (error is not None and error.code == "InvalidArgumentException"):
+            self._failing.clear()
+            return
+        self._failing.append(started)
+        lasted = self.now - self._failing[0]
+        if len(self._failing) > 15 + self.scenario.senders + 2.5 * lasted:
+            raise Violation(f"{len(self._failing)} requests in {lasted:.1f} s of an outage")
 
     def _list(self) -> None:
         listing: list[ShardRange] = []

@@ -1,0 +1,246 @@
+"""Does the simulation notice? Puts one fault after the other into a copy of the core and plays histories against it.
+
+`scripts/mutate.py` checks all of them, `scripts/mutate.py hunt flag` those whose name holds one of these words. Each
+must be caught within SEEDS histories (200), and the unmutated copy must pass them. JOBS: how many at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+SEEDS = int(os.environ.get("SEEDS", "200"))
+
+
+class Mutation(NamedTuple):
+    name: str
+    file: str  # in kplpy/core
+    old: str
+    new: str
+
+
+MUTATIONS = [
+    Mutation("one fitting record is enough for an aggregate", "retry.py", "if all(known.holds", "if any(known.holds"),
+    Mutation("an aggregate is believed wherever it lands", "retry.py", "    if known is None:\n", "    if False:\n"),
+    Mutation("a failed batch is not queued again", "lane.py", "self.queue.insert(place, batch)", "pass"),
+    Mutation(
+        "a closed batch is forgotten by the collector",
+        "lane.py",
+        "        self.queue.append(batch)\n",
+        "        self.queue.append(batch) if len(self.queue) < 3 else None\n",
+    ),
+    Mutation("room is given back twice", "lane.py", "self.held_bytes -= payload", "self.held_bytes -= 2 * payload"),
+    Mutation(
+        "no duplicate flag after a lost answer",
+        "answers.py",
+        "        if error.maybe_written:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "no duplicate flag after a wrong shard",
+        "answers.py",
+        "        _note_maybe_written(batch)\n        self.retry",
+        "        self.retry",
+    ),
+    Mutation(
+        "the duplicate flag after every error", "answers.py", "        if error.maybe_written:\n", "        if True:\n"
+    ),
+    Mutation(
+        "answers of the wrong length are read as far as they go",
+        "answers.py",
+        "error is None and len(entries) != len(request.batches)",
+        "error is None and len(entries) > len(request.batches)",
+    ),
+    Mutation(
+        "a refused entry counts as taken",
+        "answers.py",
+        'if entry.get("SequenceNumber"):',
+        'if "SequenceNumber" in entry or batch.aggregated:',
+    ),
+    Mutation(
+        "records that timed out are answered again",
+        "answers.py",
+        "        live = [item for item in batch.items if item not in self._gone]\n",
+        "        live = batch.items\n",
+    ),
+    Mutation(
+        "unexplained aggregates wait for ever", "answers.py", "each.until <= now for each", "each.until < 0 for each"
+    ),
+    Mutation(
+        "attempts are not noted",
+        "answers.py",
+        "        for item in kept.items:\n            add_try(item, attempt)\n",
+        "",
+    ),
+    Mutation(
+        "everything in an invalid request is failed",
+        "hunt.py",
+        "if len(batches) > 1:",
+        "if len(batches) > 1 and not conclusive:",
+    ),
+    Mutation(
+        "half of an invalid request is lost",
+        "hunt.py",
+        "extendleft([batches[middle:], batches[:middle]])",
+        "extendleft([batches[middle:]])",
+    ),
+    Mutation("an invalid aggregate is failed whole", "hunt.py", "if only.aggregated:", "if False:"),
+    Mutation(
+        "throttled requests are denied ones", "retry.py", "    return Verdict.RETRY\n", "    return Verdict.GRACE\n"
+    ),
+    Mutation("denied once is denied for good", "outage.py", "now >= self._denied_since + rules.DENIED_GRACE", "True"),
+    Mutation(
+        "no backoff after a failed request",
+        "outage.py",
+        "self.not_before = now + backoff(self._failures, self._random())",
+        "self.not_before = now",
+    ),
+    Mutation(
+        "no pause between two probes",
+        "outage.py",
+        "max(rules.PROBE_INTERVAL, backoff(self._failures, self._random()))",
+        "0.001",
+    ),
+    Mutation(
+        "an outage never ends", "outage.py", "self._denied_since = self.not_before = -NEVER", "self.not_before = NEVER"
+    ),
+    Mutation(
+        "records expire early",
+        "answers.py",
+        "return now - self._policy.waiting_ttl + 1e-6",
+        "return now - 0.9 * self._policy.waiting_ttl",
+    ),
+    Mutation(
+        "one record too many in a request",
+        "collector.py",
+        "len(taken) >= self._policy.collection_max_count",
+        "len(taken) > self._policy.collection_max_count",
+    ),
+    Mutation("a request above its size", "collector.py", "(size > room or", "(size > 2 * room or"),
+    Mutation("no tokens are taken", "collector.py", "                lane.limiter.take(size)\n", ""),
+    Mutation(
+        "lanes that wait for tokens are not woken",
+        "collector.py",
+        "self._blocked[0][0] <= now:",
+        "self._blocked[0][0] < 0:",
+    ),
+    Mutation("the envelope is not counted", "aggregator.py", "self.packed = ENVELOPE + table", "self.packed = table"),
+    Mutation(
+        "the last shard's end is left out",
+        "shard_map.py",
+        "self.start <= hash_key <= self.end",
+        "self.start <= hash_key < self.end // 2",
+    ),
+    Mutation(
+        "the neighbour is predicted",
+        "shard_map.py",
+        "index = bisect_left(self._ends, hash_key)",
+        "index = max(0, bisect_left(self._ends, hash_key) - 1)",
+    ),
+    Mutation(
+        "a recreated stream is taken for the old one",
+        "shard_map.py",
+        "return ended - self._alive_at < policy.RECREATION_TIME",
+        "return True",
+    ),
+    Mutation(
+        "no invalidation after a wrong shard",
+        "shard_map.py",
+        "        if not self.ready or seen_at <= self.updated_at:\n",
+        "        if True:\n",
+    ),
+    Mutation(
+        "nobody goes alone without a map",
+        "router.py",
+        "        if self.blind_since is None or now < self.blind_since + rules.MAP_PATIENCE:\n            return\n",
+        "        return\n",
+    ),
+    Mutation(
+        "a flush counts one record too many",
+        "flushes.py",
+        "bisect_right(marks, item.number)",
+        "bisect_right(marks, item.number - 1)",
+    ),
+    Mutation(
+        "a flush closes nothing",
+        "pipeline.py",
+        "        self._flushes.begin(self._next_number, self.outstanding)\n        self._collector.close_all(now)\n",
+        "        self._flushes.begin(self._next_number, self.outstanding)\n",
+    ),
+    Mutation(
+        "giving up forgets what is under way",
+        "pipeline.py",
+        "        items += self._answers.take_all(self._under_way())\n",
+        "",
+    ),
+]
+
+PLAY = """
+import sys
+sys.path.insert(0, ".")
+import kplpy.core.pipeline as core
+assert core.__file__.startswith({root!r}), core.__file__
+from tests.simulation.run import play_all
+for seed in range({seeds}):
+    found = play_all([seed])
+    if found.failures:
+        print(seed, found.failures[0][1][:150])
+        sys.exit(1)
+"""
+
+
+def copy_core(where: Path) -> None:
+    shutil.copytree(ROOT / "kplpy", where / "kplpy", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests/simulation", where / "tests/simulation", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def play(mutation: Mutation | None) -> tuple[bool, str]:
+    """Did a history fail, and which, how."""
+    with tempfile.TemporaryDirectory(prefix="kplpy-mutation-") as name:
+        where = Path(name).resolve()
+        copy_core(where)
+        if mutation is not None:
+            file = where / "kplpy/core" / mutation.file
+            text = file.read_text()
+            if text.count(mutation.old) != 1:
+                return False, f"OUT OF DATE: {text.count(mutation.old)} places for {mutation.old!r}"
+            file.write_text(text.replace(mutation.old, mutation.new))
+        program = PLAY.format(root=str(where), seeds=SEEDS)
+        environment = {**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"}
+        # The histories of a core that never ends are ended.
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", program],
+                cwd=where, env=environment, capture_output=True, text=True, timeout=1200, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return True, "it never ended"
+        text = done.stdout.strip() or done.stderr.strip()[-300:]
+        return done.returncode != 0, " ".join(text.split())
+
+
+def main(words: list[str]) -> int:
+    chosen = [each for each in MUTATIONS if not words or any(word in each.name for word in words)]
+    started = time.monotonic()
+    missed = 0
+    with ThreadPoolExecutor(int(os.environ.get("JOBS", "0")) or os.cpu_count() or 2) as pool:
+        control = pool.submit(play, None)
+        for mutation, (caught, how) in zip(chosen, pool.map(play, chosen), strict=True):
+            missed += not caught
+            print(f"{'caught' if caught else 'MISSED'}  {mutation.name}: seed {how}", flush=True)
+        failed, how = control.result()
+    print(f"control {'FAILS: ' + how if failed else 'passes'}: {SEEDS} histories of the core as it is")
+    print(f"{len(chosen) - missed} of {len(chosen)} caught in {time.monotonic() - started:.0f} s")
+    return 1 if missed or failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

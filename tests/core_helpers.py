@@ -1,0 +1,99 @@
+"""What the tests of the core build their cases from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kplpy.core.aggregator import Batch
+from kplpy.core.item import Item
+from kplpy.core.lane import Lane
+from kplpy.core.limiter import Limiter
+from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.policy import Policy
+from kplpy.core.retry import Exchange, RequestError
+from kplpy.core.shard_map import ShardRange
+
+NEVER = float("inf")
+TOP = (1 << 128) - 1
+HALF = 1 << 127
+LEFT = ShardRange("shardId-000000000000", 0, HALF - 1)
+RIGHT = ShardRange("shardId-000000000001", HALF, TOP)
+WHOLE = ShardRange("shardId-000000000000", 0, TOP)
+
+POLICY = Policy(
+    linger=0.1,
+    ttl=30.0,
+    answer_timeout=NEVER,
+    request_timeout=12.0,
+    aggregate=True,
+    aggregation_max_count=1 << 32,
+    aggregation_max_size=51_200,
+    first_key_outside=False,
+    collection_max_count=500,
+    collection_max_size=5 << 20,
+    rate=1.0,
+    fail_if_throttled=False,
+)
+
+
+def policy(**changes: Any) -> Policy:
+    return replace(POLICY, **changes)
+
+
+def item(
+    data: bytes = b"x", key: str = "k", hash_key: int = 0, arrival: float = 0.0, explicit: str | None = None
+) -> Item:
+    made = Item()
+    made.data = data
+    made.partition_key = key
+    made.explicit_hash_key = explicit
+    made.hash_key = hash_key
+    made.arrival = arrival
+    made.number = 0
+    made.tries = ()
+    made.maybe_written = False
+    return made
+
+
+def lane(shard: ShardRange | None = WHOLE, rules: Policy = POLICY) -> Lane:
+    return Lane(shard, rules, Limiter(rules.rate, 0.0))
+
+
+class Driver:
+    """A pipeline whose shards are listed at time 0, and what a sender would do for it."""
+
+    def __init__(self, rules: Policy = POLICY, shards: tuple[ShardRange, ...] = (LEFT, RIGHT)) -> None:
+        self.pipeline = Pipeline(rules, lambda: 0.5)
+        if shards:
+            self.list(shards, 0.0)
+
+    def list(self, shards: tuple[ShardRange, ...], now: float) -> None:
+        self.pipeline.listing_started(now)
+        self.pipeline.listed(shards, now)
+
+    def accept(self, *items: Item, now: float | None = None) -> None:
+        self.pipeline.accept(items, items[0].arrival if now is None else now)
+
+    def request(self, now: float) -> Request:
+        request = self.pipeline.next_request(now)
+        assert request is not None
+        return request
+
+    def answer(self, request: Request, *entries: str | tuple[str, str], now: float) -> None:
+        """Each entry: the shard that took it, or (error code, message)."""
+        told = [
+            {"ShardId": each, "SequenceNumber": "1"}
+            if isinstance(each, str)
+            else {"ErrorCode": each[0], "ErrorMessage": each[1]}
+            for each in entries
+        ]
+        self.pipeline.answered(request, Exchange(request.started, now, 0.0, told), now)
+
+    def fail(self, request: Request, code: str, now: float, maybe_written: bool = False) -> None:
+        error = RequestError(code, "told so", maybe_written)
+        self.pipeline.answered(request, Exchange(request.started, now, 0.0, error=error), now)
+
+
+def sizes(batches: list[Batch]) -> list[int]:
+    return [len(batch.items) for batch in batches]

@@ -1,0 +1,62 @@
+"""Sizes and rates of the core, for any input."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kplpy.core.aggregator import batch_of
+from kplpy.core.limiter import Limiter
+from kplpy.core.policy import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND
+from kplpy.wire.encode import encode_aggregate
+from tests.core_helpers import item, lane, policy
+from tests.wire_records import Put, puts
+
+
+@given(st.lists(puts(), min_size=1, max_size=30))
+def test_the_size_counted_on_the_way_is_the_encoded_size(records: list[Put]) -> None:
+    items = [item(each.data, each.partition_key, explicit=each.explicit_hash_key) for each in records]
+    batch = batch_of(lane(), items)
+    assert batch.packed == len(encode_aggregate(items))
+    data = encode_aggregate(items) if len(items) > 1 else items[0].data
+    assert batch.wire_size == len(data) + len(batch.outer_key.encode())
+
+
+@given(st.lists(puts(), min_size=1, max_size=40), st.integers(64, 2000))
+def test_no_aggregate_is_above_its_size_and_no_record_is_lost(records: list[Put], limit: int) -> None:
+    items = [item(each.data, each.partition_key, explicit=each.explicit_hash_key) for each in records]
+    home = lane(rules=policy(aggregation_max_size=limit))
+    for number, each in enumerate(items):
+        each.number = number
+        home.add(each)
+    home.close_open()
+    assert [each for batch in home.queue for each in batch.items] == items
+    for batch in home.queue:
+        assert len(batch.items) == 1 or len(encode_aggregate(batch.items)) <= limit
+
+
+SIZES = st.integers(1, 60_000) | st.integers(1, 100) | st.integers(1 << 20, 3 << 20)
+
+
+@given(
+    st.lists(st.tuples(SIZES, st.floats(0, 0.5) | st.just(0.0)), min_size=1, max_size=200),
+    st.sampled_from([0.1, 0.5, 1.0, 1.5]),
+)
+def test_no_interval_sees_more_than_its_rate_and_a_second_of_burst(
+    wanted: list[tuple[int, float]], scale: float
+) -> None:
+    limiter = Limiter(scale, 0.0)
+    sent: list[tuple[float, int]] = []
+    now = 0.0
+    for size, pause in wanted:
+        now = max(now + pause, limiter.ready_at(size, now + pause))
+        limiter.take(size)
+        sent.append((now, size))
+    byte_rate, record_rate = SHARD_BYTES_PER_SECOND * scale, SHARD_RECORDS_PER_SECOND * scale
+    for first, (start, _) in enumerate(sent):
+        total = 0
+        for number, (at, size) in enumerate(sent[first:]):
+            # The last one may be larger than a second's worth: it needs a full bucket, and what it owes comes after.
+            assert total + min(size, byte_rate) <= byte_rate * (at - start + 1) + 1 or total == 0
+            assert number + 1 <= record_rate * (at - start + 1) + 1e-3
+            total += size

@@ -1,0 +1,174 @@
+"""Aggregates and their exact sizes, a lane's order, the hunt for the invalid record."""
+
+from __future__ import annotations
+
+import pytest
+
+from kplpy.core import policy as rules
+from kplpy.core.aggregator import Batch, batch_of
+from kplpy.core.hunt import Hunt
+from kplpy.core.item import KEPT_TRIES, Try, add_try
+from kplpy.wire.encode import encode_aggregate
+from tests.core_helpers import item, lane, policy, sizes
+
+
+def test_an_aggregate_closes_before_it_grows_above_its_size() -> None:
+    home = lane(rules=policy(aggregation_max_size=1000))
+    for number in range(100):
+        each = item(b"x" * 90, f"key-{number}")
+        each.number = number
+        home.add(each)
+    assert home.open is not None
+    for batch in home.queue:
+        encoded = encode_aggregate(batch.items)
+        assert batch.wire_size == len(encoded) + len("a")
+        assert len(encoded) <= 1000 < len(encode_aggregate([*batch.items, item(b"x" * 90, "key-1")]))
+    numbers = [each.number for batch in home.queue for each in batch.items]
+    assert numbers == sorted(numbers)
+
+
+def test_counts_bound_an_aggregate() -> None:
+    home = lane(rules=policy(aggregation_max_count=3))
+    for _ in range(7):
+        home.add(item())
+    assert sizes(list(home.queue)) == [3, 3]
+    assert home.open is not None
+
+
+@pytest.mark.parametrize("alone", ["no shard", "switched off", "count of one", "doubted"])
+def test_records_that_travel_alone(alone: str) -> None:
+    home = lane(
+        None if alone == "no shard" else lane().shard,
+        policy(aggregate=alone != "switched off", aggregation_max_count=1 if alone == "count of one" else 10),
+    )
+    if alone == "doubted":
+        home.doubt(1.0)
+    home.add(item(b"abc", "Ωmega"))
+    home.add(item(b"", "k"))
+    assert sizes(list(home.queue)) == [1, 1]
+    assert [batch.wire_size for batch in home.queue] == [3 + 6, 1]
+
+
+def test_a_record_above_the_aggregation_size_goes_alone() -> None:
+    home = lane(rules=policy(aggregation_max_size=1000))
+    home.add(item(b"x" * 2000))
+    assert home.open is None
+    assert sizes(list(home.queue)) == [1]
+
+
+def test_the_outer_key() -> None:
+    two = [item(key="first"), item(key="second")]
+    assert batch_of(lane(), two).outer_key == "a"
+    assert batch_of(lane(), two[:1]).outer_key == "first"
+    assert batch_of(lane(rules=policy(first_key_outside=True)), two).outer_key == "first"
+
+
+def test_what_comes_back_goes_before_what_came_later() -> None:
+    home = lane(None)
+    for number in range(6):
+        each = item()
+        each.number = number
+        home.add(each)
+    taken = [home.pop() for _ in range(4)]
+    for number in (3, 1, 0, 2):
+        home.put_back(taken[number])
+    assert [batch.items[0].number for batch in home.queue] == list(range(6))
+    assert home.queue_bytes == sum(batch.wire_size for batch in home.queue)
+
+
+def test_what_is_held_is_counted_from_closing_to_the_answer() -> None:
+    home = lane()
+    home.add(item(b"abc", "key"))
+    assert (home.held, home.held_bytes) == (0, 0)
+    home.close_open()
+    assert (home.held, home.held_bytes) == (1, 6)
+    home.add(item(b"abc", "key"))
+    assert len(home.take_all()) == 2
+    assert (home.held, home.held_bytes, home.queue_bytes, home.open) == (0, 0, 0, None)
+
+
+def test_expiry_takes_records_out_of_their_aggregates() -> None:
+    home = lane()
+    for arrival in (1.0, 5.0, 2.0, 6.0):
+        home.add(item(arrival=arrival))
+    assert home.oldest() == 1.0
+    assert [each.arrival for each in home.expire(2.0)] == [1.0, 2.0]
+    assert [each.arrival for batch in home.queue for each in batch.items] == [5.0, 6.0]
+    assert home.oldest() == 5.0
+    assert home.held == 2
+    assert home.queue_bytes == home.queue[0].wire_size
+
+
+def test_doubt_ends_with_an_answer_from_the_shard_itself() -> None:
+    home = lane()
+    home.doubt(10.0)
+    home.took(9.0)  # sent before
+    assert bool(home.doubted) is True
+    home.took(11.0)
+    assert bool(home.doubted) is False
+    home.add(item())
+    assert home.open is not None
+
+
+def test_of_many_tries_the_first_and_the_latest_are_kept() -> None:
+    each = item()
+    for number in range(100):
+        add_try(each, Try(float(number), 0.0, 0.0, "Code"))
+    assert len(each.tries) == KEPT_TRIES
+    assert [kept.wall for kept in each.tries] == [0.0, *map(float, range(101 - KEPT_TRIES, 100))]
+
+
+# --- the hunt ---
+
+
+def hunted(batches: list[Batch], is_bad: set[int]) -> tuple[list[int], int]:
+    """Play the service: requests with a bad record are refused. The numbers given up, and the requests it took."""
+    hunt = Hunt()
+    given_up: list[Batch] = []
+    requests = 1
+    given_up += hunt.refused(batches, conclusive=True)
+    while hunt:
+        part = hunt.next_part()
+        requests += 1
+        if any(each.number in is_bad for batch in part for each in batch.items):
+            given_up += hunt.refused(part, conclusive=True)
+        else:
+            hunt.interrupted()
+    return [each.number for batch in given_up for each in batch.items], requests
+
+
+def some_batches(count: int, size: int) -> list[Batch]:
+    home = lane()
+    batches = []
+    for number in range(count):
+        items = [item(b"%d" % place) for place in range(size)]
+        for place, each in enumerate(items):
+            each.number = number * size + place
+        batches.append(batch_of(home, items))
+    return batches
+
+
+@pytest.mark.parametrize("bad", [0, 1, 250, 498, 499])
+def test_one_invalid_record_is_found(bad: int) -> None:
+    given_up, requests = hunted(some_batches(500, 1), {bad})
+    assert given_up == [bad]
+    assert requests <= 20
+
+
+def test_an_invalid_record_is_found_within_an_aggregate() -> None:
+    given_up, requests = hunted(some_batches(20, 100), {777})
+    assert given_up == [777]
+    assert requests <= 26
+
+
+def test_a_hunt_is_bounded_when_everything_is_refused() -> None:
+    given_up, requests = hunted(some_batches(500, 1), set(range(500)))
+    assert sorted(given_up) == list(range(500))
+    assert requests <= 12 + 2 * rules.HUNT_FAILURES
+
+
+def test_nobody_is_blamed_for_a_record_that_is_gone() -> None:
+    hunt = Hunt()
+    batches = some_batches(1, 1)
+    assert hunt.refused(batches, conclusive=False) == []
+    assert hunt.next_part() == batches

@@ -1,0 +1,361 @@
+"""The pipeline from outside: when requests are due, what answers do, expiry, flushes, the map."""
+
+from __future__ import annotations
+
+import pytest
+
+from kplpy.core import policy as rules
+from kplpy.core.item import Completion, Delivered, Failed, Reason
+from kplpy.core.retry import THROTTLED, Exchange
+from kplpy.core.shard_map import ShardRange
+from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy, sizes
+
+ZERO, ONE = LEFT.shard_id, RIGHT.shard_id
+
+
+def failed(completion: Completion) -> Failed:
+    assert isinstance(completion.outcome, Failed)
+    return completion.outcome
+
+
+# --- when ---
+
+
+def test_nothing_is_due_before_the_deadline() -> None:
+    driver = Driver()
+    driver.accept(item(arrival=1.0))
+    assert driver.pipeline.next_wakeup(1.0) == pytest.approx(1.1)
+    assert driver.pipeline.next_request(1.05) is None
+    assert driver.request(1.1).size == 2
+
+
+def test_due_aggregates_wait_a_little_for_those_of_other_shards() -> None:
+    driver = Driver()
+    driver.accept(item(arrival=1.0))
+    driver.accept(item(arrival=1.01, hash_key=TOP))
+    assert driver.pipeline.next_request(1.1) is None
+    assert driver.pipeline.next_wakeup(1.1) <= 1.12 + 1e-9
+    assert sizes(driver.request(1.12).batches) == [1, 1]
+
+
+def test_without_others_there_is_no_wait() -> None:
+    driver = Driver()
+    driver.accept(item(arrival=1.0), item(arrival=1.0))
+    assert sizes(driver.request(1.1).batches) == [2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "records", "size"),
+    [
+        ({}, 12, 40_000),  # a quarter of a MiB for one shard
+        ({"collection_max_count": 3}, 4, 40_000),
+        ({"collection_max_size": 60_000}, 3, 40_000),
+    ],
+)
+def test_a_full_request_is_due_at_once(changes: dict[str, int], records: int, size: int) -> None:
+    driver = Driver(policy(**changes))
+    for _ in range(records):
+        driver.accept(item(b"x" * size, arrival=1.0))
+    assert driver.pipeline.next_wakeup(1.0) == 1.0
+    request = driver.request(1.0)
+    assert len(request.batches) <= changes.get("collection_max_count", 500)
+    assert len(request.batches) == 1 or request.size <= changes.get("collection_max_size", 5 << 20)
+
+
+def test_a_lane_without_tokens_does_not_stop_the_others() -> None:
+    driver = Driver(policy(aggregate=False))
+    driver.accept(*[item(b"x" * 200_000, arrival=1.0) for _ in range(10)])
+    while driver.pipeline.next_request(1.2) is not None:
+        pass
+    driver.accept(item(arrival=1.2, hash_key=TOP))
+    request = driver.request(1.3)
+    assert any(batch.lane.shard == RIGHT for batch in request.batches)
+
+
+def test_lanes_share_a_request_fairly() -> None:
+    driver = Driver(policy(aggregate=False, collection_max_size=1 << 20))
+    driver.accept(*[item(b"x" * 100_000, arrival=1.0) for _ in range(9)])
+    driver.accept(*[item(b"x" * 100_000, arrival=1.0, hash_key=TOP) for _ in range(9)])
+    taken = driver.request(1.1).batches
+    assert sum(batch.lane.shard == RIGHT for batch in taken) >= 3
+
+
+def test_make_room_closes_what_is_oldest() -> None:
+    driver = Driver(policy(linger=5.0))
+    driver.accept(item(arrival=1.0))
+    driver.accept(item(arrival=2.0, hash_key=TOP))
+    driver.pipeline.make_room(2.0)
+    assert [batch.arrival for batch in driver.request(2.0).batches] == [1.0]
+
+
+# --- answers ---
+
+
+def test_delivered() -> None:
+    driver = Driver()
+    items = [item(b"one", arrival=1.0), item(b"two", arrival=1.0)]
+    driver.accept(*items)
+    driver.answer(driver.request(1.1), ZERO, now=1.2)
+    (completion,) = driver.pipeline.take_completions()
+    assert isinstance(completion.outcome, Delivered)
+    assert completion.outcome.shard_id == ZERO
+    assert (completion.items, completion.size) == (items, 8)
+    driver.pipeline.settled(items)
+    assert driver.pipeline.outstanding == 0
+    assert driver.pipeline.next_wakeup(1.2) == NEVER
+    assert not any(driver.pipeline.leftovers().values())
+
+
+def test_only_the_failed_entries_are_sent_again() -> None:
+    driver = Driver()
+    kept = item(hash_key=TOP, arrival=1.0)
+    driver.accept(item(arrival=1.0), kept)
+    request = driver.request(1.1)
+    assert [batch.lane.shard for batch in request.batches] == [LEFT, RIGHT]
+    driver.answer(request, ZERO, ("InternalFailure", "try again"), now=1.2)
+    assert len(driver.pipeline.take_completions()) == 1
+    again = driver.request(driver.pipeline.next_wakeup(1.2))
+    assert [batch.items for batch in again.batches] == [[kept]]
+    assert [(each.code, each.message) for each in kept.tries] == [("InternalFailure", "try again")]
+    assert not kept.maybe_written
+
+
+def test_fail_if_throttled() -> None:
+    driver = Driver(policy(fail_if_throttled=True))
+    driver.accept(item(arrival=1.0))
+    driver.answer(driver.request(1.1), (THROTTLED, "too fast"), now=1.2)
+    (completion,) = driver.pipeline.take_completions()
+    assert failed(completion).reason is Reason.THROTTLED
+    assert "too fast" in failed(completion).message
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_failed_request_says_whether_it_may_have_been_written(written: bool) -> None:
+    driver = Driver()
+    record = item(arrival=1.0)
+    driver.accept(record)
+    driver.fail(driver.request(1.1), "ConnectionClosedError", 1.2, maybe_written=written)
+    assert record.maybe_written is written
+    assert driver.pipeline.next_wakeup(1.2) > 1.2
+
+
+@pytest.mark.parametrize("entries", [None, [], [{"SequenceNumber": "1", "ShardId": ZERO}] * 2])
+def test_an_answer_of_the_wrong_length_says_nothing(entries: list[dict[str, str]] | None) -> None:
+    driver = Driver()
+    record = item(arrival=1.0)
+    driver.accept(record)
+    request = driver.request(1.1)
+    driver.pipeline.answered(request, Exchange(1.1, 1.2, 0.0, entries), 1.2)
+    assert not driver.pipeline.take_completions()
+    assert record.maybe_written
+    assert record.tries[0].code == "RecordCountMismatch"
+
+
+def test_an_answer_that_never_comes_is_not_waited_for() -> None:
+    driver = Driver(policy(request_timeout=1.0))
+    record = item(arrival=1.0)
+    driver.accept(record)
+    late = driver.request(1.1)
+    lost = driver.pipeline.next_wakeup(1.2)
+    assert lost == pytest.approx(1.1 + 1.0 + rules.REQUEST_SLACK)
+    driver.pipeline.tick(lost)
+    assert record.maybe_written
+    driver.answer(late, ZERO, now=lost + 0.1)  # past caring for
+    assert not driver.pipeline.take_completions()
+    assert driver.request(driver.pipeline.next_wakeup(lost)).batches[0].items == [record]
+
+
+def test_denied_for_longer_than_a_hiccup() -> None:
+    driver = Driver()
+    record = item(arrival=1.0)
+    driver.accept(record)
+    now = 1.1
+    while not driver.pipeline._answers.completions:
+        driver.fail(driver.request(now), "AccessDeniedException", now)
+        assert now < 1.1 + rules.DENIED_GRACE + 5
+        now = max(now, driver.pipeline.next_wakeup(now))
+    assert now >= 1.1 + rules.DENIED_GRACE
+    assert failed(driver.pipeline.take_completions()[0]).reason is Reason.REJECTED
+
+
+# --- where ---
+
+CHILDREN = (ShardRange("shardId-000000000002", 0, HALF - 1), ShardRange("shardId-000000000003", HALF, TOP))
+
+
+def test_after_a_split_misplaced_aggregates_are_judged_by_a_fresh_listing() -> None:
+    driver = Driver(shards=(WHOLE,))
+    both = [item(arrival=1.0), item(arrival=1.0, hash_key=TOP)]
+    driver.accept(*both)
+    driver.answer(driver.request(1.1), CHILDREN[0].shard_id, now=1.2)
+    assert not driver.pipeline.take_completions()
+    assert driver.pipeline.wants_listing(1.2)
+    assert not any(each.maybe_written for each in both)
+    driver.list(CHILDREN, 1.3)
+    assert all(each.maybe_written for each in both)
+    request = driver.request(1.4)
+    assert [batch.lane.shard for batch in request.batches] == list(CHILDREN)
+    assert driver.pipeline.totals.wrong_shard == 1
+
+
+def test_a_merge_writes_nothing_twice() -> None:
+    driver = Driver()
+    record = [item(arrival=1.0), item(arrival=1.0)]
+    driver.accept(*record)
+    merged = ShardRange("shardId-000000000002", 0, TOP)
+    driver.answer(driver.request(1.1), merged.shard_id, now=1.2)
+    driver.list((merged,), 1.3)
+    (completion,) = driver.pipeline.take_completions()
+    assert isinstance(completion.outcome, Delivered)
+    assert not record[0].maybe_written
+
+
+def test_while_listings_are_stale_records_travel_alone() -> None:
+    driver = Driver(shards=(WHOLE,))
+    driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
+    driver.answer(driver.request(1.1), CHILDREN[0].shard_id, now=1.2)
+    driver.list((WHOLE,), 1.3)
+    assert not driver.pipeline.wants_listing(1.4)
+    driver.accept(item(arrival=1.4), item(arrival=1.4, hash_key=TOP))
+    request = driver.request(1.5)
+    assert sizes(request.batches) == [1, 1]
+    driver.answer(request, *(child.shard_id for child in CHILDREN), now=1.6)
+    assert len(driver.pipeline.take_completions()) == 2
+    assert not driver.pipeline.wants_listing(1.6)
+    assert driver.pipeline.next_wakeup(1.6) <= 1.3 + 1.0 + 1e-9  # the next listing
+    assert driver.pipeline.wants_listing(2.4)
+
+
+def test_what_no_listing_explains_is_sent_again_in_the_end() -> None:
+    driver = Driver(shards=(WHOLE,))
+    driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
+    driver.answer(driver.request(1.1), CHILDREN[0].shard_id, now=1.2)
+    now = 1.2
+    while not driver.pipeline.has_request(now):
+        assert now < 1.2 + rules.JUDGE_PATIENCE + 1
+        driver.pipeline.tick(now)
+        if driver.pipeline.wants_listing(now):
+            driver.pipeline.listing_started(now)
+            driver.pipeline.listing_failed("denied", now)
+        elif not driver.pipeline.has_request(now):
+            now = driver.pipeline.next_wakeup(now)
+    assert sizes(driver.request(now).batches) == [1, 1]
+
+
+def test_a_recreated_stream_is_not_taken_for_the_old_one() -> None:
+    driver = Driver(shards=(WHOLE,))
+    driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
+    request = driver.request(1.1)
+    driver.pipeline.map.seen_alive(1.0)
+    driver.answer(request, WHOLE.shard_id, now=11.5)  # the same id, but eleven seconds on
+    assert not driver.pipeline.take_completions()
+    driver.list((ShardRange(WHOLE.shard_id, 0, HALF - 1), RIGHT), 11.6)
+    assert driver.pipeline.totals.wrong_shard == 1
+
+
+def test_without_a_map_records_wait_and_then_go_alone() -> None:
+    driver = Driver(shards=())
+    pipeline = driver.pipeline
+    driver.accept(*[item(arrival=1.0) for _ in range(3)])
+    assert pipeline.wants_listing(1.0)
+    pipeline.listing_started(1.0)
+    pipeline.listing_failed("denied", 1.1)
+    assert pipeline.next_request(1.5) is None
+    patience = 1.0 + rules.MAP_PATIENCE
+    request = driver.request(patience)
+    assert sizes(request.batches) == [1, 1, 1]
+    assert ["cannot be listed" in notice for notice in pipeline.notices] == [True]
+    driver.accept(item(arrival=4.0))
+    driver.list((WHOLE,), 4.05)
+    driver.accept(item(arrival=4.06))
+    assert sizes(driver.request(4.2).batches) == [2]
+    assert len(pipeline.notices) == 2
+
+
+# --- expiry ---
+
+
+def test_records_expire_wherever_they_wait() -> None:
+    driver = Driver(policy(ttl=1.0), shards=())
+    waiting = item(arrival=1.0)
+    driver.accept(waiting)
+    assert driver.pipeline.next_wakeup(1.0) == 1.0  # to list
+    driver.pipeline.listing_started(1.0)
+    assert driver.pipeline.next_wakeup(1.0) == pytest.approx(2.0)
+    driver.pipeline.tick(2.0)
+    (completion,) = driver.pipeline.take_completions()
+    assert failed(completion).reason is Reason.EXPIRED
+    assert completion.items == [waiting]
+
+
+def test_a_batch_under_way_expires_only_with_its_answer() -> None:
+    driver = Driver(policy(ttl=1.0))
+    driver.accept(item(arrival=1.0), item(arrival=1.6))
+    request = driver.request(1.6)
+    driver.pipeline.tick(2.1)
+    assert not driver.pipeline.take_completions()
+    driver.answer(request, ("InternalFailure", ""), now=2.2)
+    (completion,) = driver.pipeline.take_completions()
+    assert [each.arrival for each in completion.items] == [1.0]
+    assert "InternalFailure" in str(completion.items[0].tries)
+
+
+def test_user_record_timeout_covers_records_under_way() -> None:
+    driver = Driver(policy(answer_timeout=1.0))
+    old, young = item(arrival=1.0, hash_key=TOP), item(arrival=1.5, hash_key=TOP)
+    driver.accept(old, young)
+    request = driver.request(1.5)
+    driver.pipeline.tick(2.05)
+    (completion,) = driver.pipeline.take_completions()
+    assert completion.items == [old]
+    assert old.maybe_written
+    driver.answer(request, ONE, now=2.1)
+    (completion,) = driver.pipeline.take_completions()
+    assert completion.items == [young]
+    assert completion.size == 2
+    driver.pipeline.settled([old, young])
+    assert not any(driver.pipeline.leftovers().values())
+
+
+# --- flush and the end ---
+
+
+def test_a_flush_waits_for_what_is_older() -> None:
+    driver = Driver(policy(linger=5.0))
+    older, newer = item(arrival=1.0), item(arrival=1.2, hash_key=TOP)
+    driver.accept(older)
+    mark = driver.pipeline.flush(1.1)
+    driver.accept(newer)
+    assert driver.pipeline.unflushed(mark) == 1
+    second = driver.pipeline.flush(1.2)
+    request = driver.request(1.2)
+    assert driver.pipeline.unflushed(second) == 2
+    driver.pipeline.settled([newer])
+    assert (driver.pipeline.unflushed(mark), driver.pipeline.unflushed(second)) == (1, 1)
+    driver.answer(request, ZERO, ONE, now=1.3)
+    driver.pipeline.settled([older])
+    assert (driver.pipeline.unflushed(mark), driver.pipeline.unflushed(second)) == (0, 0)
+
+
+def test_giving_up_answers_everything() -> None:
+    driver = Driver()
+    under_way, open_one = item(arrival=1.0), item(arrival=1.1)
+    driver.accept(under_way)
+    request = driver.request(1.1)
+    driver.accept(open_one)
+    driver.pipeline.give_up(Reason.CLOSED, "closed", 1.2)
+    (completion,) = driver.pipeline.take_completions()
+    assert set(completion.items) == {under_way, open_one}
+    assert (under_way.maybe_written, open_one.maybe_written) == (True, False)
+    driver.answer(request, ZERO, now=1.3)
+    assert not driver.pipeline.take_completions()
+
+
+def test_what_a_shard_holds() -> None:
+    driver = Driver()
+    driver.accept(item(b"abc", arrival=1.0))
+    driver.pipeline.flush(1.0)
+    assert driver.pipeline.held_by_shard_of(0) == (1, 4)
+    assert driver.pipeline.held_by_shard_of(TOP) == (0, 0)
+    driver.answer(driver.request(1.0), ZERO, now=1.1)
+    assert driver.pipeline.held_by_shard_of(0) == (0, 0)
