@@ -417,7 +417,7 @@ def test_as_completed(pool: ThreadPoolExecutor) -> None:
 def test_as_completed_times_out() -> None:
     futures = [pending() for _ in range(2)]
     give(delivered(), futures[0])
-    completed = concurrent.futures.as_completed(futures, timeout=0)  # type: ignore[arg-type, var-annotated]
+    completed = concurrent.futures.as_completed(futures, timeout=0)
     assert next(completed) is futures[0]
     with pytest.raises(concurrent.futures.TimeoutError):
         next(completed)
