@@ -43,18 +43,22 @@ class Batch:
             self.packed += table_entry_size(len(first.explicit_hash_key))
         self.packed += record_size(0, hash_key_index, len(first.data))
 
-    def try_add(self, item: Item, max_size: int) -> bool:
-        """Add the record unless the aggregate would grow above `max_size` bytes."""
+    def try_add(self, item: Item, max_size: int, max_count: int) -> bool:
+        """Add the record unless the aggregate would grow above `max_size` bytes or `max_count` records."""
         key = item.partition_key
         data_size = len(item.data)
         grown = self.packed
         index = self._keys.get(key)
         if index is None:
             index = len(self._keys)
-            grown += table_entry_size(utf8_size(key))
+            grown += table_entry_size(len(key) if key.isascii() else len(key.encode()))
         hash_key = item.explicit_hash_key
         if hash_key is None:
-            grown += record_size(index, None, data_size)
+            if index < 0x4000 and data_size < 0x3F00:  # record_size() of most records, without the call
+                body = data_size + (4 if index < 0x80 else 5) + (data_size >= 0x80)
+                grown += body + (2 if body < 0x80 else 3)
+            else:
+                grown += record_size(index, None, data_size)
         else:
             hash_key_index = self._hash_keys.get(hash_key)
             if hash_key_index is None:
@@ -63,7 +67,7 @@ class Batch:
             grown += record_size(index, hash_key_index, data_size)
             if grown <= max_size:
                 self._hash_keys[hash_key] = hash_key_index
-        if grown > max_size:
+        if grown > max_size or len(self.items) >= max_count:
             return False
         self._keys[key] = index
         self.packed = grown
@@ -101,6 +105,6 @@ def batch_of(lane: Lane, items: list[Item]) -> Batch:
     """A closed batch of these records, whatever its size."""
     batch = Batch(lane, items[0])
     for item in items[1:]:
-        batch.try_add(item, sys.maxsize)
+        batch.try_add(item, sys.maxsize, sys.maxsize)
     batch.close()
     return batch

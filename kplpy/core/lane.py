@@ -66,7 +66,7 @@ class Lane:
         """
         batch = self.open
         if batch is not None:
-            if len(batch.items) < self._max_count and batch.try_add(item, self._max_size):
+            if batch.try_add(item, self._max_size, self._max_count):
                 return None
             self.close_open()
         batch = Batch(self, item)

@@ -49,10 +49,7 @@ class Pipeline:
         number = self._next_number
         router = self._router
         if router.sees(now):
-            for item in items:
-                item.number = number
-                number += 1
-                router.route(item, now)
+            number = router.accept(items, number, now)
         else:
             items = list(items)
             for item in items:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from kplpy.core import policy
 
+LAST_KEY = (1 << 128) - 1
+
 
 class ListingError(Exception):
     """The shards of a stream could not be listed; the text says why."""
@@ -37,7 +39,8 @@ class ShardMap:
         self.wanted = True
         self.updated_at = float("-inf")
         self.open: list[ShardRange] = []
-        self._ends: list[int] = []
+        self.ends: list[int] = []  # of the open shards, ascending
+        self.whole = False  # the open shards cover every hash key, so `ends` alone decides
         self._known: dict[str, ShardRange] = {}
         self._closed_at: dict[str, float] = {}
         self._used_at = float("-inf")
@@ -57,7 +60,7 @@ class ShardMap:
 
     def index_of(self, hash_key: int) -> int:
         """Position in `open` of the shard that takes the hash key, or -1 where none does."""
-        index = bisect_left(self._ends, hash_key)
+        index = bisect_left(self.ends, hash_key)
         if index < len(self.open) and self.open[index].start <= hash_key:
             return index
         return -1
@@ -102,7 +105,9 @@ class ShardMap:
         started = self._listing_since if self._listing_since is not None else now
         self._listing_since = None
         before, self.open = self.open, sorted(shards, key=lambda shard: shard.end)
-        self._ends = [shard.end for shard in self.open]
+        self.ends = [shard.end for shard in self.open]
+        starts = [shard.start for shard in self.open]
+        self.whole = bool(starts) and starts == [0, *(end + 1 for end in self.ends[:-1])] and self.ends[-1] == LAST_KEY
         still_open = {shard.shard_id: shard for shard in self.open}
         for shard_id in self._known:
             if shard_id not in still_open:

@@ -42,7 +42,7 @@ def batch(*items: Item, **knobs: Any) -> Batch:
     lane = Lane(WHOLE, policy, Limiter(1.0, 0.0))
     made = Batch(lane, items[0])
     for each in items[1:]:
-        assert made.try_add(each, 1 << 24)
+        assert made.try_add(each, 1 << 24, 100)
     made.close()
     return made
 
