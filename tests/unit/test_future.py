@@ -280,6 +280,21 @@ def test_callbacks_run_once_in_their_order(outcome: Delivered | Failed, waited: 
     assert len(called) == 3
 
 
+def test_a_future_that_is_kept_does_not_keep_its_callbacks() -> None:
+    future = pending()
+
+    def callback(_: RecordFuture) -> None:
+        pass
+
+    future.add_done_callback(callback)
+    gone = weakref.ref(callback)
+    del callback
+    assert gone() is not None
+    give(delivered(), future)
+    gc.collect()
+    assert gone() is None
+
+
 def test_a_callback_of_an_answered_future_runs_at_once() -> None:
     future = pending()
     give(delivered(), future)
