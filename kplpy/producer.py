@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from types import TracebackType
 from typing import Any
 
+from kplpy import forks
 from kplpy.config import Config
 from kplpy.core.policy import Policy
 from kplpy.errors import (
@@ -30,7 +31,8 @@ from kplpy.records import UserRecord
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Waiter
 from kplpy.runtime.bell import Bell
-from kplpy.runtime.engine import Engine, own_threads
+from kplpy.runtime.crew import on_own_thread
+from kplpy.runtime.engine import Engine
 from kplpy.runtime.flushing import Flushing
 from kplpy.runtime.stream import Stream
 from kplpy.totals import StreamTotals
@@ -44,6 +46,8 @@ _Item = UserRecord | tuple[Any, ...]
 # stream's lock is never worth it.
 _STAGED_BATCH = 64
 _LARGE = 4096
+
+_NOT_HERE = b"\0"
 
 _STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _STREAM_ARN = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/([a-zA-Z0-9_.-]{1,128})")
@@ -72,32 +76,33 @@ class Producer:
         self._hash_keys = HashKeys()
         self._cached_hash = self._hash_keys.cached
         self._closed = False
+        forks.check()
         self._start_afresh()
         lifecycle.watch(self)
 
     def _start_afresh(self) -> None:
-        """A new engine: at the beginning, and in a forked child, where no thread has survived."""
+        """A new engine: at the beginning, in a forked child, where no thread has survived, and after the exit began."""
         from kplpy.aws.transport import KinesisTransport
 
         config = self.config
         self._closing = threading.Lock()
         self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
+        self._transport = KinesisTransport(config)
         self._engine = Engine(
             policy_of(config),
-            KinesisTransport(config),
+            self._transport,
             self._room,
             config.max_connections,
             config.max_inflight_bytes,
             config.on_failure,
             on_start=lambda: lifecycle.keep(self),
+            deliver_here=self._deliver_here,
         )
         self._streams: dict[str, Stream] = {}
         self._waiting_threads: set[int] = set()
-
-    def _after_fork_in_child(self) -> None:
-        for stream in list(self._engine.streams.values()):
-            stream.origin.forked = True
-        self._start_afresh()
+        self._delivering_here = False
+        # Last, for it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
+        self._here: forks.Page = _NOT_HERE if self._closed else forks.page()
 
     # --- putting ---
 
@@ -118,6 +123,8 @@ class Producer:
         Raises InvalidRecordError for a bad argument, ProducerClosedError after close(), and BufferFullError when there
         is no room: at once inside a running event loop or with on_buffer_full="raise", else after max_block_ms.
         """
+        if not self._here[0]:
+            self._check_open()
         try:
             home = self._streams[stream]
         except (KeyError, TypeError):
@@ -226,8 +233,6 @@ class Producer:
         explicit_hash_key: str | int | None = None,
     ) -> RecordFuture:
         """The record as its future; raises before anything is queued."""
-        if self._closed:
-            self._check_open()
         if type(data) is not bytes:
             data = _as_bytes(data)
         if partition_key is None:
@@ -244,8 +249,11 @@ class Producer:
         return RecordFuture(home.origin, data, partition_key, text, hash_key, time.monotonic())
 
     def _check_open(self) -> None:
-        """While it is being closed, callbacks may still put: a dead letter is a record like any other."""
-        if self._engine.stopping or not getattr(own_threads, "is_one", False):
+        """Not closed? While it is being closed, callbacks may still put: a dead letter is a record like any other."""
+        forks.check()  # in a child of a fork that skipped Python's hooks it is here that all starts afresh
+        if not self._closed:
+            return
+        if self._engine.stopping or not on_own_thread():
             raise ProducerClosedError("the producer is closed")
 
     def _check_size(self, data: bytes, partition_key: str) -> None:
@@ -257,7 +265,7 @@ class Producer:
             )
 
     def _open(self, stream: str) -> Stream:
-        if self._closed:
+        if not self._here[0]:
             self._check_open()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
@@ -328,7 +336,7 @@ class Producer:
         if self.config.on_buffer_full == "raise":
             return False
         thread = threading.get_ident()
-        if getattr(own_threads, "is_one", False) or home.holder == thread or self._engine.owns_a_lock():
+        if on_own_thread() or home.holder == thread or self._engine.owns_a_lock():
             return False  # the one that would make room, or is in its way, must not wait for it
         if thread in self._waiting_threads:
             return False  # a signal handler: the put that it interrupted waits already, and would be granted first
@@ -349,7 +357,7 @@ class Producer:
 
         timeout: seconds, None: for ever. FlushTimeoutError says how many are left; the producer goes on with them.
         """
-        if getattr(own_threads, "is_one", False):
+        if on_own_thread():
             raise KplpyError("flush() on one of kplpy's own threads would wait for itself")
         _check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -385,11 +393,33 @@ class Producer:
 
     def _ensure_progress(self, flushing: Flushing, deadline: float | None) -> None:
         """At the interpreter's end no thread can be started; then this one does the work."""
-        if not self._engine.alive:
+        if not self._engine.ensure_threads():
             until = float("inf") if deadline is None else deadline
+            self._transport.hurry(until - time.monotonic())
             self._engine.run_inline(until, lambda: not flushing.remaining())
 
+    def _deliver_here(self) -> None:
+        """No thread can be started: what is put goes out before the put returns."""
+        me = threading.get_ident()
+        if self._delivering_here or self._engine.owns_a_lock() or any(s.holder == me for s in self._chosen(None)):
+            return  # a put within another, which sees to this one too
+        self._delivering_here = True
+        try:
+            began = lifecycle.exit_began()
+            timeout = self.config.close_timeout_ms / 1000
+            until = (time.monotonic() if began is None else began) + timeout
+            self._transport.hurry(until - time.monotonic())
+            for stream in self._chosen(None):
+                self._engine.begin_flush(stream, _nothing)
+            self._engine.run_inline(until, lambda: not self.outstanding_records)
+            if self.outstanding_records and began is not None:
+                self._give_up(f"the process is ending, and {timeout:g} s were not enough to deliver it")
+        finally:
+            self._delivering_here = False
+
     def _chosen(self, stream: str | None) -> list[Stream]:
+        if not self._here[0]:
+            forks.check()
         if stream is None:
             return list(self._engine.streams.values())
         if not isinstance(stream, str):
@@ -403,25 +433,53 @@ class Producer:
         From now on put_record raises ProducerClosedError, but in callbacks and on_failure only once all is over: what
         they put meanwhile is delivered too. Closing again returns when the first close has ended.
         """
+        forks.check()
         self._closed = True
-        if getattr(own_threads, "is_one", False):
+        self._here = _NOT_HERE
+        if on_own_thread():
             # A callback must not wait for itself.
-            threading.Thread(target=self.close, name="kplpy-close", daemon=True).start()
+            threading.Thread(target=self._end, name="kplpy-close", daemon=True).start()
             return
+        self._end()
+
+    def _end(self, began: float | None = None) -> None:
         with self._closing:
             self._room.close()
             timeout = self.config.close_timeout_ms / 1000
-            deadline = time.monotonic() + timeout
+            deadline = (time.monotonic() if began is None else began) + timeout
             try:
-                self.flush(timeout=timeout)
-                while self.outstanding_records:  # put by callbacks meanwhile
+                self.flush(timeout=max(0.0, deadline - time.monotonic()))
+                while self.outstanding_records and time.monotonic() < deadline:  # put by callbacks meanwhile
                     self.flush(timeout=max(0.0, deadline - time.monotonic()))
             except FlushTimeoutError:
-                lost = self._engine.give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it")
-                logger.error("closed with %d records undelivered after %g s", lost, timeout)
+                self._give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it")
             finally:
                 self._engine.stop()
                 lifecycle.forget(self)
+
+    def _give_up(self, why: str) -> None:
+        lost = self._engine.give_up(why)
+        logger.error("closed with %d records undelivered after %g s", lost, self.config.close_timeout_ms / 1000)
+
+    # --- what lifecycle calls ---
+
+    def _begin_exit(self) -> None:
+        for stream in self._chosen(None):
+            self._engine.begin_flush(stream, _nothing)
+
+    def _exit(self, began: float) -> None:
+        """Deliver as close() does, but stay open for what functions that run even later at the exit may put."""
+        was_closed = self._closed
+        self._closed = True
+        self._here = _NOT_HERE
+        self._end(began)
+        if not was_closed:
+            self._closed = False
+            self._start_afresh()
+
+    def _renew_in_child(self) -> None:
+        self._engine.abandon()
+        self._start_afresh()
 
     async def aclose(self) -> None:
         """As close, without blocking the event loop."""
@@ -465,6 +523,10 @@ class Producer:
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"
         return f"<Producer {', '.join(sorted(self._engine.streams)) or 'no streams yet'}: {state}>"
+
+
+def _nothing() -> None:
+    pass
 
 
 def _check_timeout(timeout: float | None) -> None:

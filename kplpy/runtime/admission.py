@@ -46,7 +46,7 @@ class Room:
         # A signal handler or a __del__ may put in the middle of a section of its own thread.
         self.lock = threading.RLock()
         self._waiters: deque[Waiter] = deque()
-        self._kept_records = 0  # granted, not staged yet
+        self._kept_records = 0  # granted, not staged yet; the streams have their own part
         self._kept_bytes = 0
         self.records = 0
         self.bytes = 0
@@ -79,6 +79,16 @@ class Room:
             self._grant()
             self._judge()
 
+    def recount(self, stream: Stream, records: int, size: int) -> None:
+        """This is what the stream's core holds, whatever was counted before."""
+        with self.lock:
+            self.records += records - stream.held_records
+            self.bytes += size - stream.held_bytes
+            stream.held_records = records
+            stream.held_bytes = size
+            self._grant()
+            self._judge()
+
     def try_take(self, stream: Stream, hash_key: int, size: int) -> bool:
         """May the record be staged now? Nobody overtakes those who wait for room as such."""
         with self.lock:
@@ -99,8 +109,7 @@ class Room:
         with self.lock:
             if waiter.granted:
                 waiter.granted = False
-                self._kept_records -= 1
-                self._kept_bytes -= waiter.size
+                self._keep(waiter, -1)
                 self._grant()
 
     def leave(self, waiter: Waiter) -> bool:
@@ -137,13 +146,19 @@ class Room:
                 except RuntimeError:
                     continue  # its event loop is closed: nobody waits any longer
                 waiter.granted = True
-                self._kept_records += 1
-                self._kept_bytes += waiter.size
+                self._keep(waiter, 1)
                 continue
             still.append(waiter)
             if not self._over_its_share(waiter):
                 break
         self._waiters.extendleft(reversed(still))
+
+    def _keep(self, waiter: Waiter, sign: int) -> None:
+        stream = waiter.stream
+        self._kept_records += sign
+        self._kept_bytes += sign * waiter.size
+        stream.kept_records += sign
+        stream.kept_bytes += sign * waiter.size
 
     def _fits(self, waiter: Waiter) -> bool:
         stream = waiter.stream
@@ -155,14 +170,17 @@ class Room:
 
     def _over_its_share(self, waiter: Waiter) -> bool:
         stream = waiter.stream
-        records = stream.held_records + len(stream.staging)
-        size = stream.held_bytes + stream.staged_bytes
+        records = stream.held_records + stream.kept_records + len(stream.staging)
+        size = stream.held_bytes + stream.kept_bytes + stream.staged_bytes
         # An empty stream may always have one record, whatever its size.
         if records and (records >= ceil(0.75 * self._max_records) or size + waiter.size > ceil(0.75 * self._max_bytes)):
             return True
         if 2 * records < self._max_records and 2 * size < self._max_bytes:
             return False
         held, held_bytes = stream.held_by_shard_of(waiter.hash_key)
+        # For which shard room is kept is not counted: as if all of it were for this one.
+        held += stream.kept_records
+        held_bytes += stream.kept_bytes
         return 2 * held >= self._max_records or 2 * held_bytes >= self._max_bytes
 
     def _judge(self) -> None:

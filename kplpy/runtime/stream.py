@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from kplpy.core.item import Item
+from kplpy.core.item import Completion, Item
 from kplpy.core.pipeline import Pipeline
 from kplpy.future import Origin, RecordFuture
 
@@ -21,7 +21,8 @@ class Stream:
     `staging`. So one of the two sees the other, and no record is left behind.
     """
 
-    def __init__(self, name: str, arn: str | None, pipeline: Pipeline) -> None:
+    def __init__(self, name: str, arn: str | None, pipeline: Pipeline, alarm: Callable[[], object]) -> None:
+        self._alarm = alarm  # has the scheduler visit
         self.name = name
         self.arn = arn
         self.origin = Origin(arn or name)
@@ -36,21 +37,45 @@ class Stream:
         # Room's, guarded by its lock: drained and not answered.
         self.held_records = 0
         self.held_bytes = 0
+        self.kept_records = 0  # granted to those who waited, not staged yet
+        self.kept_bytes = 0
 
         self.lock = threading.Lock()
         self.holder = 0  # the thread that drains, for a put from a signal handler in the midst of it
         self.pipeline = pipeline
         self.flushes: list[Flush] = []
+        self.being_answered: set[Results] = set()
+        self.draining: list[RecordFuture] | None = None  # on their way from `staging` to the pipeline
+        self.broken: BaseException | None = None  # what raised, and may have left the pipeline half changed
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """The lock, on a thread of the user's."""
+    def section(self) -> Iterator[None]:
+        """The lock. Whatever raises within it, Ctrl-C included, has the pipeline made anew (see mending)."""
         with self.lock:
             self.holder = threading.get_ident()
             try:
                 yield
+            except GeneratorExit:  # the caller was interrupted before it came to anything
+                raise
+            except BaseException as error:
+                self.breaks(error)
+                raise
             finally:
                 self.holder = 0
+
+    def breaks(self, error: BaseException) -> None:
+        self.broken = error
+        self.nudged = True
+        self._alarm()
+
+    def take_results(self) -> Results:
+        """Under the lock: the pipeline's decisions, for Answering."""
+        pipeline = self.pipeline
+        notices, pipeline.notices = pipeline.notices, []
+        results = Results(pipeline, pipeline.take_completions(), notices)
+        if results.completions:
+            self.being_answered.add(results)
+        return results
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
         """Records and bytes that one shard holds of a stream with several; nothing for the only shard."""
@@ -65,6 +90,17 @@ class Stream:
             for flush in [each for each in self.flushes if not self.pipeline.unflushed(each.mark)]:
                 self.flushes.remove(flush)
                 flush.notify()
+
+
+class Results:
+    """Answers that a pipeline decided on; the records are in `being_answered` until they have them."""
+
+    __slots__ = ("completions", "notices", "pipeline")
+
+    def __init__(self, pipeline: Pipeline, completions: list[Completion], notices: list[str]) -> None:
+        self.pipeline = pipeline
+        self.completions = completions
+        self.notices = notices
 
 
 class Flush:
