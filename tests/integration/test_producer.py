@@ -227,7 +227,7 @@ def test_dead_letters_put_while_closing_are_delivered() -> None:
             assert error.record is not None
             producer.put_record("letters", error.record.data, "letter")
 
-        producer = Producer(endpoint_url=kinesis.endpoint_url, on_failure=bury, record_ttl_ms=300)
+        producer = Producer(endpoint_url=kinesis.endpoint_url, on_failure=bury, record_ttl_ms=3000)
         producer.put_record("letters", b"first", "k").result(10)
         lost = [producer.put_record("missing", b"%d" % n, "k") for n in range(5)]
         producer.close()

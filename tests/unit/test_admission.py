@@ -26,7 +26,7 @@ class HeldStream(Stream):
 
     def __init__(self) -> None:
         self.staging: deque[RecordFuture] = deque()
-        self.staged_bytes = self.held_records = self.held_bytes = 0
+        self.staged_bytes = self.held_records = self.held_bytes = self.kept_records = self.kept_bytes = 0
         self.held_by_shard: dict[int, tuple[int, int]] = {}
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
