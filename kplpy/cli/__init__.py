@@ -13,6 +13,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         sys.stderr.write(f"kplpy: the command line needs its extra: pip install 'kplpy[cli]' (missing: {error.name})\n")
         sys.exit(1)
-    from kplpy.cli.app import cli
+    try:
+        from kplpy.cli.app import cli
 
-    cli(prog_name="kplpy")
+        cli(prog_name="kplpy")
+    except KeyboardInterrupt:  # before the commands' own handling of it
+        sys.exit(130)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kplpy.cli.progress import Speed, say, show_warnings, shown, size
-from kplpy.cli.serve import start_local
+from kplpy.cli.serve import local_process
 
 if TYPE_CHECKING:
     from kplpy import Config, Producer, StreamTotals
@@ -47,10 +47,14 @@ def demo(files: tuple[str, ...], shards: int) -> None:
         f"stream: a local Kinesis with {shards} shards, each held to the service's limits: 1 MiB and 1000 records a "
         "second in, 2 MiB and 5 reads a second out"
     )
-    with start_local(shards=shards, stream=_STREAM, retention_bytes=None) as kinesis:
-        run = Run(sources, kinesis, shards)
+    kinesis = local_process(shards=shards, stream=_STREAM, retention_bytes=None)
+    try:  # not `with`: Ctrl-C may come while it starts
+        kinesis.start()
+        run = Run(sources, kinesis)
         run.put()
         difference = run.read_back()
+    finally:
+        kinesis.stop()
     run.print_table()
     if difference:
         click.echo(f"different: {difference}")
@@ -65,12 +69,11 @@ def _end(number: int, frame: FrameType | None) -> None:
 class Run:
     """One demo: put everything, read it back, tell."""
 
-    def __init__(self, sources: list[Source], kinesis: LocalKinesisProcess, shards: int) -> None:
+    def __init__(self, sources: list[Source], kinesis: LocalKinesisProcess) -> None:
         from kplpy.cli.demo_check import Comparison, Delays
 
         self._sources = sources
         self._kinesis = kinesis
-        self._shards = shards
         self._lines = sum(map(len, sources))
         self._delays: Delays = Delays()
         self._comparison: Comparison = Comparison(sources)

@@ -100,7 +100,7 @@ def local_part(name: str) -> Callable[..., Any]:
     return part
 
 
-def start_local(**options: Any) -> LocalKinesisProcess:
+def local_process(**options: Any) -> LocalKinesisProcess:
     """A local Kinesis in a process of its own, not started yet."""
     process: LocalKinesisProcess = local_part("LocalKinesisProcess")(**options)
     return process
