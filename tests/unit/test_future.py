@@ -668,6 +668,23 @@ def test_a_cancelled_await_leaves_the_record_alone(
     assert future.result(0).sequence_number == "4711"
 
 
+def test_a_cancelled_await_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """Their answers come to the loop together."""
+    futures = [pending() for _ in range(5)]
+
+    async def main() -> None:
+        waiting = [asyncio.ensure_future(each) for each in futures]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        waiting[2].cancel()
+        await in_thread(lambda: give(delivered(), *futures))
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [isinstance(each, RecordResult) for each in results] == [False, True, False, True, True]
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert not caplog.records
+
+
 def test_one_future_awaited_in_several_loops(pool: ThreadPoolExecutor) -> None:
     future = pending()
     ready = threading.Semaphore(0)
