@@ -178,9 +178,6 @@ class Room:
         if 2 * records < self._max_records and 2 * size < self._max_bytes:
             return False
         held, held_bytes = stream.held_by_shard_of(waiter.hash_key)
-        # For which shard room is kept is not counted: as if all of it were for this one.
-        held += stream.kept_records
-        held_bytes += stream.kept_bytes
         return 2 * held >= self._max_records or 2 * held_bytes >= self._max_bytes
 
     def _judge(self) -> None:

@@ -246,7 +246,6 @@ def test_a_large_record_is_not_overtaken_within_its_stream() -> None:
     assert [large.granted, small.granted] == [True, True]
 
 
-@pytest.mark.xfail(strict=True, reason="bug 20: only what is staged counts")
 def test_what_is_granted_counts_for_its_stream() -> None:
     """Else many threads that wait for one dead stream take all the room at one release."""
     room = Room(8, 1 << 20)
