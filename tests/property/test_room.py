@@ -21,7 +21,7 @@ class HeldStream(Stream):
 
     def __init__(self) -> None:
         self.staging: deque[RecordFuture] = deque()
-        self.staged_bytes = self.held_records = self.held_bytes = 0
+        self.staged_bytes = self.held_records = self.held_bytes = self.kept_records = self.kept_bytes = 0
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
         return 0, 0
@@ -91,6 +91,8 @@ class RoomMachine(RuleBasedStateMachine):
         for stream in self.streams:
             mine = [size for each, size in self.inside if each is stream]
             assert (stream.held_records, stream.held_bytes) == (len(mine), sum(mine))
+            kept = [each.size for each in self.waiting if each.stream is stream and each.granted]
+            assert (stream.kept_records, stream.kept_bytes) == (len(kept), sum(kept))
 
     @invariant()
     def bounds_hold(self) -> None:
@@ -99,6 +101,15 @@ class RoomMachine(RuleBasedStateMachine):
         sizes = [*granted, *(size for _, size in self.inside)]
         # one record is let into an empty room whatever its size, and others wait until it is gone
         assert sum(sizes) <= MAX_BYTES or sum(sizes) - max(sizes) <= MAX_BYTES
+
+    @invariant()
+    def no_stream_has_more_than_its_share(self) -> None:
+        for stream in self.streams:
+            records = stream.held_records + stream.kept_records
+            sizes = [size for each, size in self.inside if each is stream]
+            sizes += [each.size for each in self.waiting if each.stream is stream and each.granted]
+            assert records <= -(-3 * MAX_RECORDS // 4)
+            assert sum(sizes) <= 0.75 * MAX_BYTES or sum(sizes) - max(sizes) <= 0.75 * MAX_BYTES
 
     @invariant()
     def in_order_within_a_stream(self) -> None:
