@@ -41,11 +41,16 @@ def demo(files: tuple[str, ...], shards: int) -> None:
 
     signal.signal(signal.SIGTERM, _end)
     show_warnings()
-    sources, what = (given_files(files), f"{len(files)} files") if files else standard_library()
-    click.echo(f"input: {sum(map(len, sources)):,} lines in {len(sources):,} files ({what})")
+    if files:
+        sources, what = given_files(files), ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
+    else:
+        sources, what = standard_library()
     click.echo(
-        f"stream: a local Kinesis with {shards} shards, each held to the service's limits: 1 MiB and 1000 records a "
-        "second in, 2 MiB and 5 reads a second out"
+        f"input: {sum(map(len, sources)):,} lines in {len(sources):,} file{'' if len(sources) == 1 else 's'} ({what})"
+    )
+    click.echo(
+        f"stream: a local Kinesis of {shards} shard{'' if shards == 1 else 's'}, held to the service's limits: 1 MiB "
+        "and 1000 records a second into each, 2 MiB and 5 reads a second out of it"
     )
     kinesis = local_process(shards=shards, stream=_STREAM, retention_bytes=None)
     try:  # not `with`: Ctrl-C may come while it starts
@@ -192,6 +197,8 @@ class Run:
         by_records = max(0.0, max(count_of.values(), default=0) / _RECORDS_A_SECOND - 1)
         least, limit = max((by_bytes, "1 MiB a second"), (by_records, "1000 records a second"))
         took = self._put_seconds
+        if least == 0:
+            return "none: so little fits into the first second that each shard allows"
         if least >= 0.7 * took:
             waiting = "; the time in the buffer is the wait for them" if self._delays.percentile(50) > 0.5 else ""
             return f"the shards' limit of {limit}: the fullest shard needed {least:.1f} of the {took:.1f} s{waiting}"

@@ -8,7 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from kplpy.cli.app import cli
+from kplpy.cli.demo import Run
 from tests.integration.cli_process import Running, run
 from tests.integration.reading import wait_until
 
@@ -77,6 +80,24 @@ def test_a_demo_that_is_killed_takes_its_kinesis_along(tmp_path: Path) -> None:
         command.process.kill()
         command.end(30)
         wait_until(lambda: not alive(server), seconds=15)
+
+
+def test_a_difference_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lines").write_text("one\ntwo\n")
+    put = Run.put
+
+    def put_and_meddle(run: Run) -> None:
+        put(run)
+        run._kinesis.client().put_record(StreamName="demo", Data=b"intruder", PartitionKey="x")
+
+    monkeypatch.setattr(Run, "put", put_and_meddle)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        result = CliRunner().invoke(cli, ["demo", str(tmp_path / "lines")])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.exit_code == 1
+    assert result.output.endswith("\ndifferent: a record that was never put: b'intruder'\n")
 
 
 @pytest.mark.parametrize(
