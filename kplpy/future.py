@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
+from kplpy import forks
 from kplpy.core.item import Delivered, Failed, Item, Reason
 from kplpy.errors import (
     ForkedError,
@@ -59,13 +59,29 @@ class _Waits:
 
 
 class Origin:
-    """What the futures of one stream have in common; `forked` is set in a child process, where no answer will come."""
+    """What the futures of one stream have in common. In a forked child no answer will come to those without one."""
 
-    __slots__ = ("forked", "stream")
+    __slots__ = ("_page", "_waits", "stream")
 
     def __init__(self, stream: str) -> None:
         self.stream = stream
-        self.forked = False
+        self._page = forks.page()
+        self._waits: _Waits | None = None
+
+    @property
+    def forked(self) -> bool:
+        if self._page[0]:
+            return False
+        forks.check()
+        return True
+
+    def waits_in_child(self) -> _Waits:
+        """Of all the futures: their own conditions may be held by threads that did not survive the fork."""
+        with _LOCK:
+            if self._waits is None:
+                self._waits = _Waits()
+                self._waits.condition = threading.Condition()
+            return self._waits
 
 
 _FORKED = Failed(Reason.FORKED, "forked")
@@ -150,10 +166,11 @@ class RecordFuture(Item, Future[RecordResult]):
 
     def add_done_callback(self, fn: _Callback) -> None:
         """Call `fn(future)` once the answer is there; what it raises is logged."""
-        with _LOCK:
-            if not self.done():
-                self._attached().callbacks.append(fn)
-                return
+        if not self.done():  # first of all, for in a forked child that renews the lock
+            with _LOCK:
+                if not self.done():
+                    self._attached().callbacks.append(fn)
+                    return
         try:
             fn(self)
         except Exception:
@@ -175,7 +192,9 @@ class RecordFuture(Item, Future[RecordResult]):
 
     def __repr__(self) -> str:
         outcome = self._outcome
-        if outcome is None:
+        if outcome is None and self._origin.forked:
+            state = "left to the parent process, which delivers it"
+        elif outcome is None:
             state = f"pending for {time.monotonic() - self.arrival:.3f} s"
         elif isinstance(outcome, Delivered):
             state = f"delivered to {outcome.shard_id}, sequence number {outcome.sequence_number}"
@@ -197,6 +216,8 @@ class RecordFuture(Item, Future[RecordResult]):
 
         @property
         def _condition(self):
+            if self._origin.forked:
+                return self._origin.waits_in_child().condition
             with _LOCK:
                 waits = self._attached()
                 if waits.condition is None:
@@ -205,6 +226,8 @@ class RecordFuture(Item, Future[RecordResult]):
 
         @property
         def _waiters(self):
+            if self._origin.forked:
+                return self._origin.waits_in_child().waiters
             with _LOCK:
                 return self._attached().waiters
 
@@ -427,10 +450,7 @@ def _arrivals_of(loop: asyncio.AbstractEventLoop) -> _Arrivals:
     return arrivals
 
 
-def _after_fork_in_child() -> None:
+@forks.renew
+def _renew_lock() -> None:
     global _LOCK
     _LOCK = threading.RLock()  # another thread may have held it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

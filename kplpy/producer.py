@@ -411,8 +411,8 @@ class Producer:
             self._transport.hurry(until - time.monotonic())
             for stream in self._chosen(None):
                 self._engine.begin_flush(stream, _nothing)
-            self._engine.run_inline(until, lambda: not self.outstanding_records)
-            if self.outstanding_records and began is not None:
+            self._engine.run_inline(until, lambda: not self._engine.unsettled())
+            if began is not None and self._engine.unsettled():
                 self._give_up(f"the process is ending, and {timeout:g} s were not enough to deliver it")
         finally:
             self._delivering_here = False
@@ -449,7 +449,9 @@ class Producer:
             deadline = (time.monotonic() if began is None else began) + timeout
             try:
                 self.flush(timeout=max(0.0, deadline - time.monotonic()))
-                while self.outstanding_records and time.monotonic() < deadline:  # put by callbacks meanwhile
+                while left := self._engine.unsettled():  # put by callbacks meanwhile
+                    if time.monotonic() >= deadline:
+                        raise FlushTimeoutError("callbacks put without end", left)
                     self.flush(timeout=max(0.0, deadline - time.monotonic()))
             except FlushTimeoutError:
                 self._give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it")

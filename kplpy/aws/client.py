@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
+from kplpy import forks
 from kplpy.config import Config
 
 if TYPE_CHECKING:
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 # Sessions, and making clients from them, are not thread-safe; clients are.
-_making = threading.Lock()
+_making = forks.WholeSection()
 
 
 def make_client(config: Config) -> KinesisClient:
     """A Kinesis client of the user's session, or of a new one over the default credential chain."""
-    import boto3
-
     with _making:
+        import boto3
+
         session = config.session if config.session is not None else boto3.Session()
         make: Any = session.client if hasattr(session, "client") else session.create_client
         client = make(

@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kplpy import forks
 from kplpy.aws import errors
 from kplpy.aws.body import put_records_body
 from kplpy.aws.client import make_client
@@ -25,6 +27,12 @@ logger = logging.getLogger(__name__)
 _sending = threading.local()
 # One thread encodes at a time: several would only take the GIL from each other, and from the putting threads.
 _encoding = threading.Lock()
+
+
+@forks.renew
+def _renew_lock() -> None:
+    global _encoding
+    _encoding = threading.Lock()
 
 
 def _use_our_body(params: dict[str, Any], **_: Any) -> None:
@@ -74,6 +82,17 @@ class KinesisTransport:
             if needs_fresh_credentials(error.code):
                 self._discard(client)
             raise errors.listing_error(error) from failure
+
+    def hurry(self, seconds: float) -> None:
+        """From now on a request may take this long at the most, should that be less than its timeouts."""
+        limit = max(100, int(min(seconds, 300) * 1000))
+        if limit < max(self._config.connect_timeout_ms, self._config.request_timeout_ms):
+            self._config = replace(
+                self._config,
+                connect_timeout_ms=min(limit, self._config.connect_timeout_ms),
+                request_timeout_ms=min(limit, self._config.request_timeout_ms),
+            )
+            self.close()
 
     def close(self) -> None:
         """Close idle connections."""

@@ -59,6 +59,7 @@ class Reason(Enum):
     REJECTED = "rejected"
     CLOSED = "closed"
     FORKED = "forked"
+    BROKEN = "broken"  # an error within kplpy itself
     REFUSED = "refused"  # not accepted: the cause is what put_record would have raised
 
 

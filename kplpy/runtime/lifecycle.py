@@ -1,24 +1,35 @@
-"""The process around a producer: its exit, and forks."""
+"""The process around the producers: its exit, in all the ways that processes have of ending, and forks."""
 
 from __future__ import annotations
 
 import atexit
-import os
+
+# boto3 imports this module, which cannot be imported once the interpreter is on its way out.
+import concurrent.futures.thread  # noqa: F401
+import sys
+import time
 import weakref
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kplpy import forks
 
 
 class Living(Protocol):
     """What lifecycle asks of a producer."""
 
-    def close(self) -> None: ...
+    def _begin_exit(self) -> None: ...
 
-    def _after_fork_in_child(self) -> None: ...
+    def _exit(self, began: float) -> None: ...
+
+    def _renew_in_child(self) -> None: ...
 
 
 _all: weakref.WeakSet[Living] = weakref.WeakSet()
 # Producers that were put to and not closed: their records must survive the last reference to the producer.
 _started: set[Living] = set()
+_exit_began: float | None = None
+_watched: set[str] = set()  # the other ways to exit that we have hooked into, in this process
 
 
 def watch(producer: Living) -> None:
@@ -26,9 +37,13 @@ def watch(producer: Living) -> None:
     _all.add(producer)
 
 
-def keep(producer: Living) -> None:
-    """From its first put: the producer is closed at the interpreter's exit."""
+def keep(producer: Living) -> bool:
+    """From its first put: the producer delivers at the interpreter's exit. False: that has begun already."""
+    if _exit_began is not None:
+        return False
     _started.add(producer)
+    _watch_exits_without_atexit()
+    return True
 
 
 def forget(producer: Living) -> None:
@@ -36,17 +51,66 @@ def forget(producer: Living) -> None:
     _started.discard(producer)
 
 
-def _close_all() -> None:
-    for producer in list(_started):
-        producer.close()
+def exit_began() -> float | None:
+    """When the exit began, by time.monotonic(); from then on each put delivers before it returns."""
+    return _exit_began
 
 
-def _after_fork_in_child() -> None:
+def deliver_all(*_: Any, **__: Any) -> None:
+    """The process is about to end: deliver all that was put."""
+    global _exit_began
+    forks.check()
+    if _exit_began is None:
+        _exit_began = time.monotonic()
+    producers = list(_started)
+    for producer in producers:  # all of them at once, so that one that cannot deliver takes no time from the others
+        producer._begin_exit()
+    for producer in producers:
+        producer._exit(_exit_began)
+
+
+def _watch_exits_without_atexit() -> None:
+    """Children of multiprocessing and of process pools, billiard's, and Celery's pool skip atexit."""
+    for module, hook in _EXITS.items():
+        if module in sys.modules and module not in _watched:
+            _watched.add(module)
+            hook(sys.modules[module])
+
+
+def _watch_multiprocessing(process: Any) -> None:
+    if process.parent_process() is not None:
+        from multiprocessing import util
+
+        util.Finalize(None, deliver_all, exitpriority=0)
+
+
+def _watch_billiard(process: Any) -> None:
+    if process.current_process()._parent_pid is not None:
+        from importlib import import_module
+
+        import_module("billiard.util").Finalize(None, deliver_all, exitpriority=0)
+
+
+def _watch_celery(signals: Any) -> None:
+    # The children of its pool end with os._exit, right after this signal.
+    signals.worker_process_shutdown.connect(deliver_all, weak=False)
+
+
+_EXITS: dict[str, Callable[[Any], None]] = {
+    "multiprocessing.process": _watch_multiprocessing,
+    "billiard.process": _watch_billiard,
+    "celery.signals": _watch_celery,
+}
+
+
+@forks.renew
+def _renew_producers() -> None:
+    global _exit_began
+    _exit_began = None
+    _watched.clear()
     _started.clear()
     for producer in list(_all):
-        producer._after_fork_in_child()
+        producer._renew_in_child()
 
 
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(deliver_all)

@@ -6,6 +6,8 @@ import logging
 import threading
 import time
 
+from kplpy import forks
+
 INTERVAL = 30.0
 
 
@@ -19,11 +21,15 @@ class Repeats:
         self._logger = logger
         self._what = what
         self.lock = threading.RLock()
+        self._page = forks.page()
         self._count = 0
         self._latest = ""
         self._said_at = float("-inf")
 
-    def say(self, detail: str) -> None:
+    def say(self, detail: str, error: BaseException | None = None) -> None:
+        """`error`: its traceback goes along when this is the one that is logged."""
+        if not self._page[0]:
+            return  # a forked child: the parent says it, and the lock may be held by a thread that is not here
         with self.lock:
             self._count += 1
             self._latest = detail
@@ -32,7 +38,7 @@ class Repeats:
                 return
             self._said_at = now
             line = self._line()
-        self._logger.error(line)
+        self._logger.error(line, exc_info=error)
 
     def close(self) -> None:
         """Say what is left unsaid."""

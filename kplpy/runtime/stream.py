@@ -68,6 +68,9 @@ class Stream:
         self.nudged = True
         self._alarm()
 
+    def is_broken(self) -> bool:
+        return self.broken is not None
+
     def take_results(self) -> Results:
         """Under the lock: the pipeline's decisions, for Answering."""
         pipeline = self.pipeline

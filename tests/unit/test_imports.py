@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "kplpy"
 
 # Values and vocabulary, which anything may use.
-COMMON = {"errors", "records", "keys", "totals", "config", "properties"}
+COMMON = {"errors", "records", "keys", "totals", "config", "properties", "forks"}
 
 # part → the other parts of kplpy that it may import
 ALLOWED: dict[str, set[str]] = {
@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "records": {"errors"},
     "keys": {"errors"},
     "totals": set(),
+    "forks": set(),
     "config": {"errors", "properties"},
     "properties": {"errors", "config"},
     "wire": {"errors", "records"},

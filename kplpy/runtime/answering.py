@@ -1,0 +1,79 @@
+"""Giving records their answers: futures, room, callbacks, and only then the count that flush waits for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from kplpy.core.item import Completion, Failed, Item
+from kplpy.errors import RecordFailedError
+from kplpy.future import RecordFuture, answer, run_callbacks
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room
+from kplpy.runtime.repeats import Repeats
+from kplpy.runtime.stream import Results, Stream
+
+logger = logging.getLogger(__name__)
+
+
+class Answering:
+    """Runs on the thread that got the answers, without the stream's lock but for two moments."""
+
+    def __init__(self, room: Room, on_failure: Callable[[RecordFailedError], object] | None) -> None:
+        self._room = room
+        self._on_failure = on_failure
+        self._unseen = Repeats(logger, "records failed, and nobody looked at their futures")
+        self._callback_errors = Repeats(logger, "on_failure raised")
+        self.locks = (self._unseen.lock, self._callback_errors.lock)
+
+    def finish(self, stream: Stream, results: Results) -> None:
+        for notice in results.notices:
+            logger.warning("%s: %s", stream.name, notice)
+        if not results.completions:
+            return
+        try:
+            called = self._answer(results.completions)
+            items: list[Item] = []
+            size = 0
+            for completion in results.completions:
+                items += completion.items
+                size += completion.size
+            with stream.lock:
+                if results.pipeline is stream.pipeline:  # else it was mended since, and counted anew
+                    self._room.release(stream, len(items), size + len(items) * RECORD_OVERHEAD)
+            if self._on_failure is not None:
+                for completion in results.completions:
+                    if isinstance(completion.outcome, Failed):
+                        self._report(completion.items, self._on_failure)
+            run_callbacks(called)
+            with stream.lock:
+                stream.being_answered.discard(results)
+                if results.pipeline is stream.pipeline:
+                    stream.settled(items)
+        except BaseException as error:
+            with stream.lock:
+                stream.being_answered.discard(results)
+                stream.broken = error
+            raise
+
+    def _answer(self, completions: list[Completion]) -> list[RecordFuture]:
+        unseen = None if self._on_failure is not None else self._unseen.say
+        called: list[RecordFuture] = []
+        for completion in completions:
+            futures: list[RecordFuture] = completion.items  # type: ignore[assignment]  # all items are made by the producer
+            called += answer(futures, completion.outcome, unseen)
+        return called
+
+    def _report(self, items: Sequence[Item], on_failure: Callable[[RecordFailedError], object]) -> None:
+        for future in items:
+            assert isinstance(future, RecordFuture)
+            error = future.exception()
+            try:
+                if isinstance(error, RecordFailedError):
+                    on_failure(error)
+            except BaseException as raised:  # whatever it is, this thread has other records to answer
+                self._callback_errors.say(f"{type(raised).__name__}: {raised}", raised)
+
+    def close(self) -> None:
+        """Say what is left unsaid."""
+        self._unseen.close()
+        self._callback_errors.close()
