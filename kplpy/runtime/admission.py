@@ -90,10 +90,14 @@ class Room:
             self._judge()
 
     def try_take(self, stream: Stream, hash_key: int, size: int) -> bool:
-        """May the record be staged now? Nobody overtakes those who wait for room as such."""
+        """May the record be staged now? Nobody overtakes those who wait for room as such, or for the same stream's."""
         with self.lock:
-            if any(not self._over_its_share(waiter) for waiter in self._waiters):
-                return False
+            for waiter in self._waiters:
+                if self._over_the_streams_share(waiter):
+                    if waiter.stream is stream:
+                        return False
+                elif not self._over_the_shards_share(waiter):
+                    return False
             return self._fits(Waiter(stream, hash_key, size, _nobody))
 
     def wait_for(self, waiter: Waiter) -> bool:
@@ -134,13 +138,15 @@ class Room:
             self.tight = self._always_tight = True
 
     def _grant(self) -> None:
-        """Keep room for those who wait, in their order; one over its own share lets the others pass."""
+        """Keep room for those who wait, in their order; one over its stream's share lets other streams pass, one over
+        its shard's share everybody."""
         if not self._waiters:
             return
         still: deque[Waiter] = deque()
+        full: set[Stream] = set()
         while self._waiters:
             waiter = self._waiters.popleft()
-            if self._fits(waiter):
+            if waiter.stream not in full and self._fits(waiter):
                 try:
                     waiter.wake()
                 except RuntimeError:
@@ -149,7 +155,9 @@ class Room:
                 self._keep(waiter, 1)
                 continue
             still.append(waiter)
-            if not self._over_its_share(waiter):
+            if waiter.stream in full or self._over_the_streams_share(waiter):
+                full.add(waiter.stream)
+            elif not self._over_the_shards_share(waiter):
                 break
         self._waiters.extendleft(reversed(still))
 
@@ -166,15 +174,22 @@ class Room:
         size = self.bytes + self._kept_bytes + stream.staged_bytes
         if records and (records >= self._max_records or size + waiter.size > self._max_bytes):
             return False
-        return not self._over_its_share(waiter)
+        return not self._over_the_streams_share(waiter) and not self._over_the_shards_share(waiter)
 
-    def _over_its_share(self, waiter: Waiter) -> bool:
-        stream = waiter.stream
-        records = stream.held_records + stream.kept_records + len(stream.staging)
-        size = stream.held_bytes + stream.kept_bytes + stream.staged_bytes
+    def _over_the_streams_share(self, waiter: Waiter) -> bool:
+        records, size = self._held_by(waiter.stream)
         # An empty stream may always have one record, whatever its size.
-        if records and (records >= ceil(0.75 * self._max_records) or size + waiter.size > ceil(0.75 * self._max_bytes)):
-            return True
+        return records > 0 and (
+            records >= ceil(0.75 * self._max_records) or size + waiter.size > ceil(0.75 * self._max_bytes)
+        )
+
+    def _held_by(self, stream: Stream) -> tuple[int, int]:
+        records = stream.held_records + stream.kept_records + len(stream.staging)
+        return records, stream.held_bytes + stream.kept_bytes + stream.staged_bytes
+
+    def _over_the_shards_share(self, waiter: Waiter) -> bool:
+        stream = waiter.stream
+        records, size = self._held_by(stream)
         if 2 * records < self._max_records and 2 * size < self._max_bytes:
             return False
         held, held_bytes = stream.held_by_shard_of(waiter.hash_key)

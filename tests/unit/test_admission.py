@@ -232,7 +232,6 @@ def test_one_over_its_own_share_lets_the_others_pass() -> None:
     assert stuck.granted
 
 
-@pytest.mark.xfail(strict=True, reason="bug 21: one over its share lets everybody pass")
 def test_a_large_record_is_not_overtaken_within_its_stream() -> None:
     """Where only the stream's own share stands in its way: else small ones could keep it out for ever."""
     room = Room(100, 1000)
