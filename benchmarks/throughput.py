@@ -1,97 +1,151 @@
-"""Confirmed records a second and CPU a record: `python -m benchmarks.throughput [--https] [--rounds 5]`.
+"""Confirmed records a second and CPU a record, ours and the peers' in turn within each round.
 
-Puts through the real producer into a local Kinesis of 16 shards in a process of its own, without limits and without
-storing; every future's result is read. Sizes are alternated, medians are told.
+Every future's result is read (async-kinesis, boto3 and aws-kinesis-agg have none: there, confirmed is what was sent). A
+ratio is taken within its round, so that what else the machine does bears on both sides alike.
 """
 
 from __future__ import annotations
 
-import argparse
-import itertools
-import resource
 import statistics
-import time
-import uuid
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from kplpy import Producer, RecordFuture
-from kplpy.local import LocalKinesisProcess
+from benchmarks import environments
+from benchmarks.processes import Driver, Run, Sink
 
-SIZES = {100: 200_000, 1_000: 60_000, 50_000: 4_000}
-WINDOW = 20_000  # futures looked at this far behind the puts
-
-
-def cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+FUTURELESS = {"async_kinesis", "boto3", "kinesis_agg"}
 
 
-def confirm(futures: Iterable[RecordFuture]) -> None:
-    pending: deque[RecordFuture] = deque()
-    for future in futures:
-        pending.append(future)
-        if len(pending) > WINDOW:
-            pending.popleft().result()
-    for future in pending:
-        future.result()
+@dataclass(frozen=True)
+class Job:
+    """What one producer does in a round. `producer` is a driver; one of PRODUCERS."""
+
+    producer: str
+    records: int
+    mode: str = "put_record"
+    window: int = 20_000
 
 
-def one_by_one(producer: Producer, data: bytes, keys: list[str]) -> Iterator[RecordFuture]:
-    for key in keys:
-        yield producer.put_record("test", data, key)
+@dataclass(frozen=True)
+class Case:
+    """Jobs that are compared: all with records of this size and these keys."""
+
+    size: int
+    keys: str
+    jobs: Mapping[str, Job]
 
 
-def in_bulk(producer: Producer, data: bytes, keys: list[str]) -> Iterator[RecordFuture]:
-    for start in range(0, len(keys), 1000):
-        yield from producer.put_records("test", [(data, key) for key in keys[start : start + 1000]])
+# How each driver is started, beside its name.
+PRODUCERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    **{name: (name, {}) for name in environments.NAMES},
+    "kplpy, singles": ("kplpy", {"config": {"aggregation_enabled": False}}),
+    "kpl, singles": ("kpl", {"unaggregated": True}),
+}
+
+CASES: Mapping[str, Case] = {
+    "100 B, 10,000 keys": Case(
+        100,
+        "fixed",
+        {
+            "kpl": Job("kpl", 150_000),
+            "put_record": Job("kplpy", 300_000),
+            "put_records": Job("kplpy", 400_000, "put_records"),
+            "asyncio, lists of 1,000": Job("kplpy", 200_000, "lists"),
+            "asyncio, a Task a record": Job("kplpy", 60_000, "tasks"),
+            "aiokpl": Job("aiokpl", 12_000),
+            "async_kinesis": Job("async_kinesis", 100_000),
+            "boto3": Job("boto3", 60_000),
+            "kinesis_agg": Job("kinesis_agg", 150_000),
+        },
+    ),
+    "100 B, UUID keys": Case(100, "uuid", {"kpl": Job("kpl", 150_000), "put_record": Job("kplpy", 250_000)}),
+    "1 KB, 10,000 keys": Case(
+        1_000,
+        "fixed",
+        {
+            "kpl": Job("kpl", 75_000, window=10_000),
+            "put_record": Job("kplpy", 150_000, window=10_000),
+            "aiokpl": Job("aiokpl", 8_000),
+            "async_kinesis": Job("async_kinesis", 50_000),
+            "boto3": Job("boto3", 30_000),
+            "kinesis_agg": Job("kinesis_agg", 60_000),
+        },
+    ),
+    "50 KB, 10,000 keys": Case(
+        50_000,
+        "fixed",
+        {
+            "kpl": Job("kpl", 4_000, window=1_000),
+            "put_record": Job("kplpy", 6_000, window=1_000),
+            "aiokpl": Job("aiokpl", 1_500, window=1_000),
+            "boto3": Job("boto3", 3_000),
+        },
+    ),
+    "100 B, 500-record requests": Case(
+        100,
+        "fixed",
+        {
+            "kpl": Job("kpl, singles", 80_000),
+            "put_record": Job("kplpy, singles", 100_000),
+        },
+    ),
+}
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--https", action="store_true")
-    options.add_argument("--rounds", type=int, default=5)
-    chosen = options.parse_args()
-    fixed = [str(uuid.UUID(int=n * 7919)) for n in range(10_000)]
-    figures: dict[str, list[tuple[float, float]]] = {}
-    with (
-        LocalKinesisProcess(shards=16, limits=False, store=False, https=chosen.https) as kinesis,
-        Producer(
-            endpoint_url=kinesis.endpoint_url,
-            verify=kinesis.ca_bundle,
-            region_name="us-east-1",
-            session=_session(),
-            rate_limit=1_000_000,
-        ) as producer,
-    ):
-        producer.put_record("test", b"warm", "up").result()
-        for _ in range(chosen.rounds):
-            for size, count in SIZES.items():
-                data = b"x" * size
-                known = list(itertools.islice(itertools.cycle(fixed), count))
-                cases = {"put_record, 10,000 keys": (one_by_one, known)}
-                if size == 100:
-                    cases["put_record, UUID keys"] = (one_by_one, [str(uuid.uuid4()) for _ in range(count)])
-                    cases["put_records, 10,000 keys"] = (in_bulk, known)
-                for name, (put, keys) in cases.items():
-                    cpu, started = cpu_seconds(), time.perf_counter()
-                    confirm(put(producer, data, keys))
-                    seconds = time.perf_counter() - started
-                    row = figures.setdefault(f"{size:>6} B  {name}", [])
-                    row.append((count / seconds, (cpu_seconds() - cpu) / count * 1e6))
-    print(f"{'':36}{'records/s':>12}{'MB/s':>9}{'CPU µs/record':>15}   (medians of {chosen.rounds}; range)")
-    for name, row in figures.items():
-        rate, cpu = (statistics.median(column) for column in zip(*row, strict=True))
-        rates = [each for each, _ in row]
-        megabytes = rate * int(name.split()[0]) / 1e6
-        print(f"{name:36}{rate:12,.0f}{megabytes:9.1f}{cpu:15.2f}   ({min(rates):,.0f} to {max(rates):,.0f})")
+def measure(cases: Sequence[str], rounds: int, scale: float, producers: Iterable[str] = environments.NAMES) -> Any:
+    """{case: {job: [run a round]}}. `scale` shortens the runs; one round more warms up and is not counted."""
+    wanted = set(producers)
+    runs: dict[str, dict[str, list[Any]]] = {
+        name: {title: [] for title, job in CASES[name].jobs.items() if PRODUCERS[job.producer][0] in wanted}
+        for name in cases
+    }
+    with ExitStack() as stack:
+        sink = stack.enter_context(Sink())
+        drivers: dict[str, Driver] = {}
+        for number in range(-1, rounds):
+            for name, row in runs.items():
+                case = CASES[name]
+                jobs = [(title, case.jobs[title]) for title in row]
+                for title, job in jobs if number % 2 else reversed(jobs):
+                    if job.producer not in drivers:
+                        driver, options = PRODUCERS[job.producer]
+                        drivers[job.producer] = stack.enter_context(environments.start(driver, sink, **options))
+                    count = max(1_000, int(job.records * scale * (1 if number >= 0 else 0.3)))
+                    run = drivers[job.producer].run(count, case.size, case.keys, job.window, job.mode)
+                    if number >= 0:
+                        row[title].append(asdict(run))
+    return runs
 
 
-def _session() -> object:
-    import boto3
-
-    return boto3.Session(aws_access_key_id="local", aws_secret_access_key="local")
+def rates(runs: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [Run(**run).rate for run in runs]
 
 
-if __name__ == "__main__":
-    main()
+def cpus(runs: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [Run(**run).cpu_per_record for run in runs]
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Round by round."""
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+def report(runs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> str:
+    """The figures as a table, medians with their range."""
+    head = "| | records/s | range | MB/s | CPU µs/record | × the KPL | range | sink's share of a core |"
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    for name, jobs in runs.items():
+        for title, row in jobs.items():
+            rate = rates(row)
+            against = ratios(rate, rates(jobs["kpl"])) if "kpl" in jobs else []
+            median = statistics.median(rate)
+            times = f"{statistics.median(against):.2f} | {min(against):.2f}–{max(against):.2f}" if against else "|"
+            lines.append(
+                f"| {name}: {title}{' (no futures)' if title in FUTURELESS else ''} | {median:,.0f} "
+                f"| {min(rate):,.0f}–{max(rate):,.0f} | {median * CASES[name].size / 1e6:.1f} "
+                f"| {statistics.median(cpus(row)):.2f} | {times} "
+                f"| {statistics.median(run['sink_share'] for run in row):.2f} |"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,50 @@
+"""`python -m benchmarks WHAT`: the one entry. WHAT is one of the measurements below, or `all`.
+
+Results are added to a JSON file with the environment, and told as tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import environments, processes, throughput
+
+RESULTS = environments.BUILD / "results.json"
+
+
+def _throughput(options: argparse.Namespace) -> Any:
+    cases = [name for name in throughput.CASES if options.case in name]
+    runs = throughput.measure(cases, options.rounds, options.scale, options.producers.split(","))
+    print(throughput.report(runs))
+    return runs
+
+
+MEASUREMENTS: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "throughput": _throughput,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["all", *MEASUREMENTS])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="length of the runs, 1 for some seconds each")
+    parser.add_argument("--case", default="", help="throughput: only cases with this in their names")
+    parser.add_argument("--producers", default=",".join(environments.NAMES), help="throughput: only these")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    results = json.loads(options.output.read_text()) if options.output.exists() else {}
+    for name in MEASUREMENTS if options.what == "all" else [options.what]:
+        began = processes.environment() | {"began": time.strftime("%F %T"), "rounds": options.rounds}
+        results[name] = {"environment": began, "results": MEASUREMENTS[name](options)}
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
