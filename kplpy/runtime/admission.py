@@ -92,13 +92,11 @@ class Room:
     def try_take(self, stream: Stream, hash_key: int, size: int) -> bool:
         """May the record be staged now? Nobody overtakes those who wait for room as such, or for the same stream's."""
         with self.lock:
+            full: set[Stream] = set()
             for waiter in self._waiters:
-                if self._over_the_streams_share(waiter):
-                    if waiter.stream is stream:
-                        return False
-                elif not self._over_the_shards_share(waiter):
+                if not self._lets_pass(waiter, full):
                     return False
-            return self._fits(Waiter(stream, hash_key, size, _nobody))
+            return stream not in full and self._fits(Waiter(stream, hash_key, size, _nobody))
 
     def wait_for(self, waiter: Waiter) -> bool:
         """Queue up; True when there is room at once after all."""
@@ -155,11 +153,16 @@ class Room:
                 self._keep(waiter, 1)
                 continue
             still.append(waiter)
-            if waiter.stream in full or self._over_the_streams_share(waiter):
-                full.add(waiter.stream)
-            elif not self._over_the_shards_share(waiter):
+            if not self._lets_pass(waiter, full):
                 break
         self._waiters.extendleft(reversed(still))
+
+    def _lets_pass(self, waiter: Waiter, full: set[Stream]) -> bool:
+        """Do others get room before this waiter? Not those of the `full` streams, to which its own may be added."""
+        if waiter.stream in full or self._over_the_streams_share(waiter):
+            full.add(waiter.stream)
+            return True
+        return self._over_the_shards_share(waiter)
 
     def _keep(self, waiter: Waiter, sign: int) -> None:
         stream = waiter.stream
