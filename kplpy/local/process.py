@@ -96,7 +96,11 @@ class LocalKinesisProcess:
             stderr=subprocess.PIPE,
             text=True,
         )
-        line = _first_line(self._process, timeout)
+        try:
+            line = _first_line(self._process, timeout)
+        except BaseException:  # Ctrl-C meanwhile
+            self.kill()
+            raise
         if not line.startswith(READY):
             self._process.kill()
             _, errors = self._process.communicate()
