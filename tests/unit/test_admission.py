@@ -313,6 +313,19 @@ def test_those_behind_one_who_leaves_get_their_turn() -> None:
     assert small.wakes == 1
 
 
+def test_a_recount_sets_the_counts_right_and_lets_those_in_who_wait() -> None:
+    room = Room(4, 1 << 20)
+    one, other = HeldStream(), HeldStream()
+    room.add(one, 3, 300)
+    room.add(other, 1, 50)
+    waiter = Woken(other)
+    assert not room.wait_for(waiter)
+    room.recount(one, 2, 120)
+    assert (one.held_records, one.held_bytes) == (2, 120)
+    assert (room.records, room.bytes) == (3, 170)
+    assert waiter.granted
+
+
 def test_close_wakes_all_who_wait() -> None:
     room = Room(1, 1 << 20)
     full, other = HeldStream(), HeldStream()
@@ -537,6 +550,8 @@ def test_a_put_from_a_callback_never_blocks(service: StubService, mode: Any) -> 
 
 
 def test_a_callback_s_put_finds_the_room_of_its_own_record(service: StubService) -> None:
+    """A record's room is free before its callbacks run."""
+    service.hold()  # no answer before its callback is there
     with Producer(max_buffered_records=1, record_max_buffered_time_ms=0) as producer:
         chain: list[RecordFuture] = []
         done = threading.Event()
@@ -548,6 +563,7 @@ def test_a_callback_s_put_finds_the_room_of_its_own_record(service: StubService)
             future = producer.put_record("orders", b"%d" % len(chain), "key")
             chain.append(future)
             future.add_done_callback(next_one)
+            service.answer_one()
 
         next_one(None)  # type: ignore[arg-type]
         assert done.wait(PATIENCE)
