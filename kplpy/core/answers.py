@@ -163,6 +163,7 @@ class Answers:
         lane = batch.lane
         if attempt.code == THROTTLED:
             self._totals.entries_throttled += 1
+            lane.limiter.refused(attempt.started, now)
             if self._policy.fail_if_throttled:
                 self._give_up(batch, attempt, Reason.THROTTLED)
                 return

@@ -124,6 +124,7 @@ class Collector:
         while self._ready and not full:
             lane = self._ready.popleft()
             self._uncount(lane)
+            lane.limiter.grow(now)
             turn = 0
             while lane.queue and turn < LANE_TURN_BYTES:
                 ready_at = lane.ready_at(now)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from kplpy.core import policy
 
 
+def cbrt(x: float) -> float:
+    return float(x ** (1 / 3))  # math.cbrt is newer than Python 3.10
+
+
 class Bucket:
     """Grows by `rate` a second up to nearly a second's worth, on being asked; starts full.
 
@@ -38,13 +42,35 @@ class Bucket:
 
 
 class Limiter:
-    """A shard's two limits: Kinesis records and bytes (data + partition key) a second, times `scale`."""
+    """A shard's two limits: Kinesis records and bytes (data + partition key) a second, times `scale`.
 
-    __slots__ = ("_bytes", "_records")
+    `scale` starts at its ceiling. When the shard throttles although that holds, others write to it too, and it adapts.
+    It decreases by the share that was refused, so that a few refusals cost little (as DCTCP does it, RFC 8257), and
+    comes back as CUBIC does (RFC 9438): quickly to where it was, slowly past that, and then ever faster, so that a
+    shard that is free again is used within seconds. Multiplicative decrease is what lets all who do so converge to
+    equal shares (Chiu & Jain, 1989).
+    """
 
-    def __init__(self, scale: float, now: float) -> None:
-        self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * scale, now)
-        self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * scale, now)
+    __slots__ = (
+        "_bytes",
+        "_ceiling",
+        "_decreased_at",
+        "_plateau",
+        "_reached",
+        "_records",
+        "_refused",
+        "_sent",
+        "_unit",
+        "scale",
+    )
+
+    def __init__(self, scale: float, now: float, shards: int = 1) -> None:
+        self.scale = self._ceiling = self._plateau = scale * shards
+        self._unit = shards
+        self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * self.scale, now)
+        self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * self.scale, now)
+        self._decreased_at = self._reached = float("-inf")
+        self._sent = self._refused = 0  # records since the last decrease
 
     def ready_at(self, size: int, now: float) -> float:
         """The earliest time at which one Kinesis record of `size` bytes may be sent."""
@@ -53,7 +79,35 @@ class Limiter:
     def take(self, size: int) -> None:
         self._records.take(1)
         self._bytes.take(size)
+        self._sent += 1
 
-    def set_scale(self, scale: float, now: float) -> None:
+    def refused(self, started: float, now: float) -> None:
+        """A record of a request of `started` was throttled. Those of requests before the last decrease say nothing."""
+        if started < self._decreased_at:
+            return
+        self._refused += 1
+        if now <= self._decreased_at:
+            return
+        share = self._refused / max(1.0, policy.DECREASE_SAMPLE * self.scale, self._sent)
+        share = min(max(share, policy.DECREASE_LEAST), policy.DECREASE_MOST)
+        floor = min(policy.LEAST_SCALE * self._unit, self._ceiling)
+        before, self._plateau = self._plateau, self.scale
+        if self.scale < before:  # others have come: leave them room sooner
+            self._plateau *= 1 - share / 2
+        self._set_scale(max(self.scale * (1 - share), floor), now)
+        self._reached = now + cbrt(max(0.0, self._plateau - self.scale) / (policy.INCREASE * self._unit))
+        # What is saved up would only be refused as well.
+        self._records.level, self._bytes.level = min(self._records.level, 0.0), min(self._bytes.level, 0.0)
+        self._decreased_at = now
+        self._sent = self._refused = 0
+
+    def grow(self, now: float) -> None:
+        """Time has passed."""
+        if self.scale < self._ceiling:
+            grown = self._plateau + policy.INCREASE * self._unit * (now - self._reached) ** 3
+            self._set_scale(min(self._ceiling, grown), now)
+
+    def _set_scale(self, scale: float, now: float) -> None:
+        self.scale = scale
         self._records.set_rate(policy.SHARD_RECORDS_PER_SECOND * scale, now)
         self._bytes.set_rate(policy.SHARD_BYTES_PER_SECOND * scale, now)

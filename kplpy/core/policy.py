@@ -11,6 +11,13 @@ SHARD_BYTES_PER_SECOND = 1 << 20
 # what was sent over 100 ms more than a second must not exceed the service's bucket when it arrives within the second.
 BURST = 0.9
 
+# How the rate adapts to a shard that throttles; see limiter.py, and tests/simulation/rates.py for what these figures do.
+# A decrease is the refused part of what was sent since the one before, but of no fewer records than DECREASE_SAMPLE
+# (times the scale), of which it would say little. The increase is in shards a second cubed.
+DECREASE_LEAST, DECREASE_MOST, DECREASE_SAMPLE = 0.03, 0.5, 20
+INCREASE = 0.004
+LEAST_SCALE = 0.01
+
 # How long records wait for the first (or a refreshed) shard map before they travel alone.
 MAP_PATIENCE = 2.0
 # A map that nothing used for this long is refreshed before it is trusted: a stream that was deleted and recreated

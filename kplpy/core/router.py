@@ -111,8 +111,8 @@ class Router:
 
     def _alone_lane(self, now: float) -> Lane:
         if self.alone is None:
-            scale = self._policy.rate * max(1, len(self.map.open))
-            self.alone = Lane(None, self._policy, Limiter(scale, now))
+            limiter = Limiter(self._policy.rate, now, max(1, len(self.map.open)))
+            self.alone = Lane(None, self._policy, limiter)
         return self.alone
 
     # --- the map ---

@@ -1,0 +1,207 @@
+"""Producers that offer more than the shards take, on a virtual clock: how much gets through, how much is thrown back.
+
+Nothing is encoded: a Kinesis record is as many zero bytes as it would have, on the shard that its batch was made for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+
+from kplpy.core.item import Item
+from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.policy import SHARD_BYTES_PER_SECOND, Policy
+from kplpy.core.retry import THROTTLED, Exchange
+from kplpy.core.shard_map import ShardRange
+from kplpy.local.limits import Limits, WriteBucket, WriteRate, WriteWindow
+from tests.simulation.scenario import MAX_HASH
+
+NEVER = float("inf")
+
+
+@dataclass
+class Measured:
+    """Between second 5 and `seconds` - 5."""
+
+    sent_bytes: int = 0
+    taken_bytes: int = 0
+    throttled_bytes: int = 0
+    sent: int = 0
+    throttled: int = 0
+    records: int = 0
+    latencies: dict[int, list[float]] = field(default_factory=dict)
+
+    @property
+    def throttled_share(self) -> float:
+        return self.throttled / max(1, self.sent)
+
+
+class Rates:
+    """`offered`: bytes a second that each producer is given, over the limit of all shards; None: as `load` says."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        producers: int = 1,
+        shards: int = 4,
+        offered: float = 2.0,
+        record_size: int = 5000,
+        windows: bool = False,
+        foreign: float = 0.0,
+        shares: tuple[float, ...] = (),
+        seconds: float = 60.0,
+        seed: int = 1,
+        joins: tuple[float, ...] = (),
+        backlog: float = 16e6,
+    ) -> None:
+        self.random = Random(seed)
+        self.policy, self.seconds, self.shards = policy, seconds, shards
+        self.offered, self.record_size, self.foreign = offered, record_size, foreign
+        self.shares = shares or (1.0,) * shards
+        self.backlog = backlog
+        self.joins = joins or (0.0,) * producers
+        limits = Limits()
+        rate, size = limits.shard_records_per_second or 0, limits.shard_bytes_per_second or 0
+        self.service: list[WriteRate] = [
+            WriteWindow(rate, size, self.random.random()) if windows else WriteBucket(rate, size, 0.0)
+            for _ in range(shards)
+        ]
+        width = (MAX_HASH + 1) // shards
+        self.ranges = [ShardRange(f"shardId-{n:012d}", n * width, (n + 1) * width - 1) for n in range(shards)]
+        self.pipelines = [Pipeline(policy, Random(seed * 10 + n).random) for n in range(producers)]
+        self.measured = [Measured() for _ in range(producers + 1)]  # the last is the foreign loop's
+        self._busy = [0] * producers
+        self._backlog = [0.0] * producers
+        self._visit_at = [NEVER] * producers
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._serial = count()
+        self.now = 0.0
+
+    def run(self) -> Rates:
+        for number, pipeline in enumerate(self.pipelines):
+            pipeline.listing_started(0.0)
+            pipeline.listed(self.ranges, 0.0)
+            self._at(self.joins[number] + 0.001 * number, self._offer(number))
+        if self.foreign:
+            self._at(0.0, self._foreign)
+        while self._events:
+            self.now, _, event = heappop(self._events)
+            if self.now > self.seconds:
+                break
+            event()
+        return self
+
+    @property
+    def goodput(self) -> float:
+        taken = sum(each.taken_bytes for each in self.measured)
+        return taken / ((self.seconds - 10) * self.shards * SHARD_BYTES_PER_SECOND)
+
+    def _at(self, at: float, event: Callable[[], None]) -> None:
+        heappush(self._events, (max(at, self.now), next(self._serial), event))
+
+    def _offer(self, number: int) -> Callable[[], None]:
+        data = bytes(self.record_size)
+        step = 0.02
+        owed = 0.0
+
+        def offer() -> None:
+            nonlocal owed
+            owed += self.offered * self.shards * SHARD_BYTES_PER_SECOND * step / len(data)
+            items = []
+            while owed >= 1 and self._backlog[number] < self.backlog:
+                owed -= 1
+                item = Item()
+                item.data, item.partition_key, item.explicit_hash_key = data, "key", None
+                shard = self.random.choices(range(self.shards), self.shares)[0]
+                item.hash_key = self.ranges[shard].start + self.random.getrandbits(32)
+                item.arrival, item.tries, item.maybe_written = self.now, (), False
+                items.append(item)
+                self._backlog[number] += len(data)
+            owed = min(owed, 1e5 / len(data))  # what is blocked is not offered twice
+            if items:
+                self.pipelines[number].accept(items, self.now)
+            self._plan(number)
+            self._at(self.now + step, offer)
+
+        return offer
+
+    def _plan(self, number: int) -> None:
+        wake_at = self.pipelines[number].next_wakeup(self.now)
+        if wake_at <= self.now:
+            if self._busy[number] < 24:
+                self._at(self.now, lambda: self._send(number))
+                return
+            wake_at = self.now + 0.25
+        if wake_at < self._visit_at[number]:
+            self._visit_at[number] = wake_at
+            self._at(wake_at, lambda: self._visit(number))
+
+    def _visit(self, number: int) -> None:
+        if self.now < self._visit_at[number]:
+            return
+        self._visit_at[number] = NEVER
+        self.pipelines[number].tick(self.now)
+        self._settle(number)
+        self._plan(number)
+
+    def _send(self, number: int) -> None:
+        if self._busy[number] >= 24:
+            return
+        if self.pipelines[number].wants_listing(self.now):
+            self.pipelines[number].listing_started(self.now)
+            self.pipelines[number].listed(self.ranges, self.now)
+        request = self.pipelines[number].next_request(self.now)
+        self._settle(number)
+        if request is not None:
+            self._busy[number] += 1
+            taken = request
+            self._at(self.now + self.random.uniform(0.0025, 0.025), lambda: self._arrive(number, taken))
+        self._plan(number)
+
+    def _arrive(self, number: int, request: Request) -> None:
+        entries: list[dict[str, str]] = []
+        for batch in request.batches:
+            shard = self.ranges.index(batch.lane.shard) if batch.lane.shard else 0
+            taken = self.service[shard].take(batch.wire_size, self.now)
+            self._count(self.measured[number], batch.wire_size, taken)
+            if taken:
+                entries.append({"ShardId": self.ranges[shard].shard_id, "SequenceNumber": "1"})
+            else:
+                entries.append({"ErrorCode": THROTTLED, "ErrorMessage": "Rate exceeded"})
+
+        def answered() -> None:
+            self._busy[number] -= 1
+            self.pipelines[number].answered(request, Exchange(request.started, self.now, 0.0, entries), self.now)
+            self._settle(number)
+            self._plan(number)
+
+        self._at(self.now + self.random.uniform(0.0025, 0.025), answered)
+
+    def _count(self, measured: Measured, size: int, taken: bool) -> None:
+        if not 5 <= self.now < self.seconds - 5:
+            return
+        measured.sent += 1
+        measured.sent_bytes += size
+        if taken:
+            measured.taken_bytes += size
+        else:
+            measured.throttled += 1
+            measured.throttled_bytes += size
+
+    def _settle(self, number: int) -> None:
+        for completion in self.pipelines[number].take_completions():
+            self._backlog[number] -= sum(len(item.data) for item in completion.items)
+            self.pipelines[number].settled(completion.items)
+            for item in completion.items:
+                shard = next(n for n, each in enumerate(self.ranges) if each.holds(item.hash_key))
+                self.measured[number].latencies.setdefault(shard, []).append(self.now - item.arrival)
+
+    def _foreign(self) -> None:
+        """Somebody else's loop: a fixed part of each shard's limit, in records of 10 KB, thrown away when refused."""
+        step = 10_000 / (self.foreign * SHARD_BYTES_PER_SECOND)
+        for shard in self.service:
+            self._count(self.measured[-1], 10_000, shard.take(10_000, self.now))
+        self._at(self.now + step, self._foreign)

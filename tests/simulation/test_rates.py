@@ -1,0 +1,46 @@
+"""Goodput and refusals under more load than the shards take, on a virtual clock; figures of issue 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.core_helpers import policy
+from tests.simulation.rates import Rates
+
+
+@pytest.mark.parametrize(
+    ("load", "goodput", "throttled"),
+    [
+        ({}, 0.99, 0.01),
+        ({"windows": True}, 0.95, 0.05),
+        ({"producers": 2, "offered": 1.0}, 0.98, 0.05),
+        ({"producers": 3, "offered": 1.0, "foreign": 0.25}, 0.97, 0.10),
+    ],
+    ids=["one", "one, fixed windows", "two", "three and a foreign loop"],
+)
+def test_overload(load: dict[str, Any], goodput: float, throttled: float) -> None:
+    rates = Rates(policy(), **load).run()
+    assert rates.goodput >= goodput
+    *ours, foreign = rates.measured
+    assert sum(each.throttled for each in ours) <= throttled * sum(each.sent for each in ours)
+    fair = (sum(each.taken_bytes for each in rates.measured) - foreign.taken_bytes) / len(ours)
+    for each in ours:
+        assert each.taken_bytes == pytest.approx(fair, rel=0.25)
+
+
+def test_small_records_that_are_not_aggregated() -> None:
+    rates = Rates(policy(aggregate=False), shards=1, offered=0.2, record_size=100, seconds=20.0).run()
+    (ours, _) = rates.measured
+    assert ours.sent - ours.throttled >= 0.99 * 10 * 1000
+    assert ours.throttled <= 0.01 * ours.sent
+
+
+def test_a_hot_shard_does_not_delay_the_others() -> None:
+    rates = Rates(policy(), offered=1.5, shares=(10.0, 1.0, 1.0, 1.0), seconds=40.0, backlog=1e12).run()
+    (ours, _) = rates.measured
+    for shard in (1, 2, 3):
+        latencies = sorted(ours.latencies[shard])
+        assert latencies[len(latencies) * 99 // 100] < 0.25
+    assert len(ours.latencies[0]) > 0.95 * 35 * 1048576 / 5000
