@@ -217,7 +217,7 @@ def test_flush_of_one_stream_leaves_the_others() -> None:
 
 
 def test_flush_returns_while_another_thread_keeps_writing() -> None:
-    with local() as kinesis, producing(kinesis) as producer:
+    with local() as kinesis, producing(kinesis, rate_limit=10_000, max_buffered_records=2000) as producer:
         stop, wrote = threading.Event(), threading.Semaphore(0)
 
         def write() -> None:
