@@ -1,4 +1,5 @@
-"""`python -m benchmarks WHAT`: the one entry. WHAT is one of the measurements below, or `all`.
+"""`python -m benchmarks WHAT`: the one entry. WHAT is one of the measurements, or `all`; `targets` tells again
+how the results stand to the targets, `search` looks for the KPL's best settings.
 
 Results are added to a JSON file with the environment, and told as tables.
 """
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import environments, processes, throughput
+from benchmarks import environments, latency, memory, processes, scaling, search, targets, throughput
 
 RESULTS = environments.BUILD / "results.json"
 
@@ -24,14 +25,42 @@ def _throughput(options: argparse.Namespace) -> Any:
     return runs
 
 
+def _latency(options: argparse.Namespace) -> Any:
+    found = latency.measure(options.rounds, 4 * options.scale)
+    print(latency.report(found))
+    return found
+
+
+def _memory(options: argparse.Namespace) -> Any:
+    found = memory.measure(options.rounds)
+    print(memory.report(found))
+    return found
+
+
+def _scaling(options: argparse.Namespace) -> Any:
+    found = scaling.measure(options.rounds, options.scale)
+    print(scaling.report(found))
+    return found
+
+
+def _search(options: argparse.Namespace) -> Any:
+    found = search.measure(options.rounds, options.scale)
+    print(search.report(found))
+    return found
+
+
 MEASUREMENTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "throughput": _throughput,
+    "latency": _latency,
+    "memory": _memory,
+    "scaling": _scaling,
 }
+EXTRAS = {"search": _search}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["all", *MEASUREMENTS])
+    parser.add_argument("what", choices=["all", *MEASUREMENTS, *EXTRAS, "targets"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="length of the runs, 1 for some seconds each")
     parser.add_argument("--case", default="", help="throughput: only cases with this in their names")
@@ -39,11 +68,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     results = json.loads(options.output.read_text()) if options.output.exists() else {}
-    for name in MEASUREMENTS if options.what == "all" else [options.what]:
+    names = {"all": list(MEASUREMENTS), "targets": []}.get(options.what, [options.what])
+    for name in names:
         began = processes.environment() | {"began": time.strftime("%F %T"), "rounds": options.rounds}
-        results[name] = {"environment": began, "results": MEASUREMENTS[name](options)}
+        results[name] = {"environment": began, "results": {**MEASUREMENTS, **EXTRAS}[name](options)}
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(results, indent=1))
+    print(targets.report(results))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ PACKAGES: Mapping[str, list[str]] = {
 }
 
 KPL_BEST: Mapping[str, str] = {}
-"""System properties of peers/kpl/Kpl.java, found by `python -m benchmarks search`."""
+"""System properties of peers/kpl/Kpl.java. `python -m benchmarks search` found none better than its defaults: the KPL's
+own, but for the oldest-future tracker and metrics, which are off, and a rate limit out of the way."""
 
 NAMES = ["kplpy", "kpl", "aiokpl", "async_kinesis", "boto3", "kinesis_agg"]
 
@@ -51,6 +52,23 @@ def _python(name: str) -> Path:
         subprocess.run([*uv, "venv", "-q", "--no-project", "--python", sys.executable, str(home)], check=True)
         subprocess.run([*uv, "pip", "install", "-q", "--python", str(home / "bin/python"), *PACKAGES[name]], check=True)
         ready.write_text(wanted)
+    return home / "bin" / "python"
+
+
+def python_with_kplpy(version: str) -> Path | None:
+    """Another Python's environment with kplpy and what it needs at run time; None when there is no such Python."""
+    home = BUILD / f"python-{version}"
+    if not (home / "ready").exists():
+        uv = [sys.executable, "-m", "uv"]
+        # pyenv's are looked for first: its shims on PATH may be there, dead
+        there = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+        wanted = str(there[-1]) if there else version
+        options = ["-q", "--clear", "--no-project", "--no-python-downloads", "--python", wanted]
+        if subprocess.run([*uv, "venv", *options, str(home)], check=False).returncode:
+            return None
+        python = str(home / "bin" / "python")
+        subprocess.run([*uv, "pip", "install", "-q", "--python", python, "-e", str(ROOT)], check=True)
+        (home / "ready").touch()
     return home / "bin" / "python"
 
 

@@ -5,7 +5,8 @@
 A process of its own, so that it shares no interpreter with what is measured. One thread, a selector and non-blocking
 sockets: asyncio's TLS copies every byte twice more. It also answers what producers ask beside PutRecords: ListShards,
 stream descriptions, and STS, which the KPL's daemon calls at its start. The number of shards is in the stream's name
-(`bench-16`). A line on stdin asks for something: `stats`, or `arrivals` of the latest requests.
+(`bench-16`). A line on stdin asks for something: `stats`, `arrivals` of the latest requests, or to `hold` all
+answers until `release`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Counts:
     def __init__(self) -> None:
         self.requests = self.entries = self.body_bytes = 0
         self.arrivals: deque[tuple[float, int]] = deque(maxlen=20_000)
+        self.held: list[tuple[Connection, bytes]] | None = None  # answers not yet given
 
     def stats(self) -> dict[str, float]:
         return {
@@ -64,7 +66,7 @@ class Connection:
     def ready(self) -> None:
         """Something can be read or written; OSError or EOFError when that was all."""
         if self._unsent:
-            self._send(b"")
+            self.send(b"")
         while True:
             if self._have == len(self._buffer):
                 self._grow(2 * len(self._buffer))
@@ -98,18 +100,18 @@ class Connection:
             self._grow(whole)
         if self._have < whole:
             if b"\r\nexpect:" in head and self._have == end_of_head + 4:
-                self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             return False
         body = bytes(self._buffer[end_of_head + 4 : whole])
         rest = self._have - whole
         self._buffer[:rest] = self._buffer[whole : self._have]
         self._have = rest
         kind, answer = self._answer(head.partition(b"\r\nx-amz-target:")[2].split(b"\r\n", 1)[0].strip(), body)
-        self._send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nx-amzn-RequestId: 1\r\nContent-Length: %d\r\n\r\n"
-            % (kind, len(answer))
-            + answer
-        )
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nx-amzn-RequestId: 1\r\nContent-Length: %d\r\n\r\n"
+        if self._counts.held is None:
+            self.send(head % (kind, len(answer)) + answer)
+        else:
+            self._counts.held.append((self, head % (kind, len(answer)) + answer))
         return True
 
     def _answer(self, target: bytes, body: bytes) -> tuple[bytes, bytes]:
@@ -126,7 +128,7 @@ class Connection:
             return b"text/xml", _IDENTITY
         return b"application/x-amz-json-1.1", json.dumps(_described(operation, json.loads(body or b"{}"))).encode()
 
-    def _send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self._unsent += data
         try:
             while self._unsent:
@@ -210,10 +212,16 @@ def _serve(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None
 
 def _asked(counts: Counts) -> bool:
     line = sys.stdin.readline().strip()
+    told: object = counts.stats()
     if line == "arrivals":
-        print(json.dumps(list(counts.arrivals)), flush=True)
-    elif line:
-        print(json.dumps(counts.stats()), flush=True)
+        told = list(counts.arrivals)
+    elif line == "hold":
+        counts.held = []
+    elif line == "release":
+        held, counts.held = counts.held or [], None
+        for connection, answer in held:
+            connection.send(answer)
+    print(json.dumps(told), flush=True)
     return bool(line)
 
 

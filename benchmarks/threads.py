@@ -7,6 +7,7 @@ once, so that only the producer is measured (encoding included, HTTP not).
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import threading
@@ -67,11 +68,16 @@ def rate(threads: int, keys: list[str]) -> float:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=7)
-    rounds = options.parse_args().rounds
+    options.add_argument("--json", action="store_true", help="the rates of each round, and nothing else")
+    chosen = options.parse_args()
+    rounds = chosen.rounds
     keys = [f"key-{n % 10_000}" for n in range(RECORDS)]
     with patch("kplpy.aws.transport.KinesisTransport", Answering):
         rate(1, keys[:10_000])
         pairs = [(rate(1, keys), rate(8, keys)) for _ in range(rounds)]
+    if chosen.json:
+        print(json.dumps({"one": [alone for alone, _ in pairs], "eight": [many for _, many in pairs]}))
+        return
     one, eight = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratios = sorted(many / alone for alone, many in pairs)
     print(

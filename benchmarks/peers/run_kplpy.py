@@ -1,4 +1,5 @@
-"""kplpy, driven as the peers are. `mode` says how: put_record, put_records, lists, tasks, or threads:N."""
+"""kplpy, driven as the peers are. `mode` says how: put_record, put_records, lists, tasks, threads:N, streams or
+flushed."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ class Ours:
             "tasks": lambda workload: asyncio.run(self.tasks(workload)),
             "threads": lambda workload: self.threads(workload, int(number)),
             "streams": self.over_streams,
+            "flushed": self.flushed,
         }
         started = time.perf_counter()
         ways[name](workload)
@@ -59,6 +61,13 @@ class Ours:
             if len(pending) > window:
                 pending.popleft().result()
         confirm(pending)
+
+    def flushed(self, workload: Workload) -> None:
+        """All put, then flushed: for a linger longer than the run."""
+        streams, put, data = self.streams, self.producer.put_record, workload.data
+        futures = deque(put(streams[number % len(streams)], data, key) for number, key in enumerate(workload.keys))
+        self.producer.flush()
+        confirm(futures)
 
     def threads(self, workload: Workload, count: int) -> None:
         def part(keys: list[str]) -> Workload:

@@ -1,0 +1,128 @@
+"""What does not stay the same: putting threads, streams, shards, and what importing kplpy costs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks import environments
+from benchmarks.processes import ROOT, Sink
+
+SHARDS = (16, 256, 4096)
+STREAMS = 64
+PATIENT = {"record_max_buffered_time_ms": 5000, "max_buffered_records": 4_000_000, "max_buffered_bytes": 4 << 30}
+_IMPORTS = {
+    # what kplpy adds to a program that has botocore anyway, and what the core of botocore costs by itself
+    "kplpy, after botocore": (
+        "import boto3, botocore.session",
+        "import kplpy\nfor each in kplpy.__all__: getattr(kplpy, each)",
+    ),
+    "botocore": ("", "import botocore.session"),
+    "kplpy alone": ("", "import kplpy; kplpy.Producer"),
+}
+
+
+def threads(rounds: int) -> dict[str, dict[str, list[float]]]:
+    """{Python: {"one": rates, "eight": rates}}, over a stand-in for the service (see threads.py)."""
+    found = {}
+    for version in ("3.11", "3.13"):
+        python = environments.python_with_kplpy(version)
+        if python is None:
+            print(f"no Python {version} here", file=sys.stderr)
+            continue
+        command = [str(python), "-m", "benchmarks.threads", "--json", "--rounds", str(rounds)]
+        found[version] = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    return found
+
+
+def streams(rounds: int, scale: float) -> dict[str, list[dict[str, float]]]:
+    """One stream of 16 shards against 64 of them, the records dealt out in turn, over HTTPS into the sink."""
+    many = ",".join(f"s{number}-16" for number in range(STREAMS))
+    found: dict[str, list[dict[str, float]]] = {}
+    with Sink() as sink:
+        drivers = {
+            f"{name}, linger {config.get('record_max_buffered_time_ms', 100)} ms": environments.start(
+                "kplpy", sink, stream, config=config
+            )
+            for config in ({}, PATIENT)
+            for name, stream in (("1 stream", "bench-16"), (f"{STREAMS} streams", many))
+        }
+        for number in range(-1, rounds):
+            for name, driver in drivers.items():
+                patient = "5000" in name
+                count = int((300_000 if patient else 150_000) * scale)
+                run = driver.run(count, 100, window=20_000, mode="flushed" if patient else "streams")
+                if number >= 0:
+                    row = {"rate": run.rate, "cpu": run.cpu_per_record, "requests": run.requests}
+                    found.setdefault(name, []).append(row)
+        for driver in drivers.values():
+            driver.close()
+    return found
+
+
+def shards(rounds: int, scale: float) -> dict[str, list[dict[str, float]]]:
+    """16, 256 and 4,096 shards, a linger of 5 s and room for all of it: put, flushed, confirmed."""
+    found: dict[str, list[dict[str, float]]] = {}
+    with Sink() as sink:
+        drivers = {
+            f"{count} shards": environments.start("kplpy", sink, f"bench-{count}", config=PATIENT) for count in SHARDS
+        }
+        for number in range(-1, rounds):
+            for name, driver in drivers.items():
+                run = driver.run(int(500_000 * scale * (1 if number >= 0 else 0.3)), 100, mode="flushed")
+                if number >= 0:
+                    found.setdefault(name, []).append({"rate": run.rate, "cpu": run.cpu_per_record})
+        for driver in drivers.values():
+            driver.close()
+    return found
+
+
+def imports(rounds: int) -> dict[str, list[float]]:
+    """Milliseconds, each in a fresh interpreter."""
+    found: dict[str, list[float]] = {}
+    for _ in range(max(rounds, 5)):
+        for name, (before, what) in _IMPORTS.items():
+            code = f"{before}\nimport time\nstarted = time.perf_counter()\n{what}\nprint(time.perf_counter() - started)"
+            told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+            found.setdefault(name, []).append(float(told.stdout) * 1e3)
+    return found
+
+
+def measure(rounds: int, scale: float) -> dict[str, Any]:
+    return {
+        "threads": threads(rounds),
+        "streams": streams(rounds, scale),
+        "shards": shards(rounds, scale),
+        "imports": imports(rounds),
+    }
+
+
+def ratio(found: Mapping[str, list[dict[str, float]]], one: str, other: str, what: str) -> list[float]:
+    """One to the other, round by round."""
+    return [mine[what] / theirs[what] for mine, theirs in zip(found[one], found[other], strict=True)]
+
+
+def report(found: Mapping[str, Any]) -> str:
+    lines = ["| scaling | records/s | CPU µs/record | to the first |", "|---|---|---|---|"]
+    for version, rates in found["threads"].items():
+        pairs = [many / alone for alone, many in zip(rates["one"], rates["eight"], strict=True)]
+        lines.append(
+            f"| 8 threads, Python {version} | {statistics.median(rates['eight']):,.0f} | "
+            f"| {statistics.median(pairs):.2f} of one thread's {statistics.median(rates['one']):,.0f} |"
+        )
+    for kind, what in (("streams", "rate"), ("shards", "cpu")):
+        names = list(found[kind])
+        for number, name in enumerate(names):
+            first = names[number - number % 2] if kind == "streams" else names[0]
+            lines.append(
+                f"| {name} | {statistics.median(row['rate'] for row in found[kind][name]):,.0f} "
+                f"| {statistics.median(row['cpu'] for row in found[kind][name]):.2f} "
+                f"| {statistics.median(ratio(found[kind], name, first, what)):.2f} ({what}) |"
+            )
+    for name, times in found["imports"].items():
+        lines.append(f"| import: {name} | | | {statistics.median(times):.0f} ms |")
+    return "\n".join(lines)

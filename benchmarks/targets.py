@@ -1,0 +1,133 @@
+"""Issue 7's targets against what was measured: must, aim, measured, met."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import latency, scaling, throughput
+
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    what: str
+    section: str
+    must: float
+    aim: float | None
+    measure: Callable[[Any], Sequence[float]]
+    """From the section's results: the figure, round by round."""
+    at_least: bool = True
+    unit: str = ""
+
+    def row(self, found: Any) -> str:
+        figures = list(self.measure(found))
+        median = statistics.median(figures)
+        sign = "≥" if self.at_least else "≤"
+        aim = "" if self.aim is None else f"{sign} {self.aim:g}{self.unit}"
+        spread = f"{min(figures):.3g}–{max(figures):.3g}"
+        met = "yes" if self._met(median, self.must) else "NO"
+        if self.aim is not None and self._met(median, self.aim):
+            met = "yes, and the aim"
+        return f"| {self.what} | {sign} {self.must:g}{self.unit} | {aim} | {median:.3g}{self.unit} | {spread} | {met} |"
+
+    def _met(self, figure: float, bound: float) -> bool:
+        return figure >= bound if self.at_least else figure <= bound
+
+
+def _rate(case: str, job: str) -> Callable[[Any], Sequence[float]]:
+    return lambda found: throughput.ratios(throughput.rates(found[case][job]), throughput.rates(found[case]["kpl"]))
+
+
+def _cpu(found: Any) -> Sequence[float]:
+    case = found["100 B, 10,000 keys"]
+    return throughput.ratios(throughput.cpus(case["put_record"]), throughput.cpus(case["kpl"]))
+
+
+def _singles(found: Any) -> Sequence[float]:
+    return [rate / 35_000 for rate in throughput.rates(found["100 B, 500-record requests"]["put_record"])]
+
+
+def _memory(way: str) -> Callable[[Any], Sequence[float]]:
+    return lambda found: throughput.ratios(found[f"kplpy: {way}"], found[f"kpl: {way}"])
+
+
+def _threads(version: str) -> Callable[[Any], Sequence[float]]:
+    return lambda found: throughput.ratios(found["threads"][version]["eight"], found["threads"][version]["one"])
+
+
+def _streams(linger: int) -> Callable[[Any], Sequence[float]]:
+    names = f"{scaling.STREAMS} streams, linger {linger} ms", f"1 stream, linger {linger} ms"
+    return lambda found: scaling.ratio(found["streams"], *names, "rate")
+
+
+def _shards(count: int) -> Callable[[Any], Sequence[float]]:
+    return lambda found: scaling.ratio(found["shards"], f"{count} shards", "16 shards", "cpu")
+
+
+def _p99(found: Any) -> Sequence[float]:
+    place = list(found["percentiles"]).index(99)
+    return [row[place] - latency.LINGER_MS for row in found["buffering"]]
+
+
+_FIXED = "100 B, 10,000 keys"
+TARGETS = [
+    Target("put_record 100 B, 10,000 keys, to the KPL", "throughput", 4, 6, _rate(_FIXED, "put_record")),
+    Target("put_record 100 B, UUID keys, to the KPL", "throughput", 2.5, 4, _rate("100 B, UUID keys", "put_record")),
+    Target("put_records 100 B, to the KPL", "throughput", 6, 10, _rate(_FIXED, "put_records")),
+    Target("1 KB, to the KPL", "throughput", 3, 5, _rate("1 KB, 10,000 keys", "put_record")),
+    Target("50 KB, to the KPL", "throughput", 1.7, 2.5, _rate("50 KB, 10,000 keys", "put_record")),
+    Target("CPU a record, 100 B, to the KPL's", "throughput", 0.2, 0.1, _cpu, at_least=False),
+    Target("peak memory, 50,000 held, to the KPL's", "memory", 0.125, None, _memory("held"), at_least=False),
+    Target("peak memory, 50,000 sustained, likewise", "memory", 0.125, None, _memory("sustained"), at_least=False),
+    Target("asyncio, lists of 1,000, to the KPL", "throughput", 2.5, 4, _rate(_FIXED, "asyncio, lists of 1,000")),
+    Target("(asyncio, a Task a record, to the KPL)", "throughput", 0, None, _rate(_FIXED, "asyncio, a Task a record")),
+    Target("500-record requests, to 35,000 records/s", "throughput", 2, None, _singles),
+    Target(
+        "500-record requests, to the KPL's own in this run",
+        "throughput",
+        2,
+        None,
+        _rate("100 B, 500-record requests", "put_record"),
+    ),
+    Target("buffering p99 beyond the linger, half load", "latency", 50, None, _p99, at_least=False, unit=" ms"),
+    Target(
+        "idle put on the wire, beyond the linger",
+        "latency",
+        5,
+        None,
+        lambda found: [each - found["linger_ms"] for each in found["idle"]],
+        at_least=False,
+        unit=" ms",
+    ),
+    Target("8 threads to one, Python 3.11", "scaling", 0.8, None, _threads("3.11")),
+    Target("8 threads to one, Python 3.13", "scaling", 0.8, None, _threads("3.13")),
+    Target("64 streams × 16 shards to one stream, linger 5 s", "scaling", 0.8, None, _streams(5000)),
+    Target("(the same with a linger of 100 ms)", "scaling", 0.8, None, _streams(100)),
+    Target("CPU a record, 256 shards to 16", "scaling", 1.5, None, _shards(256), at_least=False),
+    Target("CPU a record, 4,096 shards to 16", "scaling", 1.5, None, _shards(4096), at_least=False),
+    Target(
+        "import of kplpy after botocore's",
+        "scaling",
+        60,
+        None,
+        lambda found: found["imports"]["kplpy, after botocore"],
+        at_least=False,
+        unit=" ms",
+    ),
+]
+
+
+def report(results: Results) -> str:
+    """Those whose section has been measured. Medians of the rounds; the spread is the whole range."""
+    lines = ["| target | must | aim | measured | range | met |", "|---|---|---|---|---|---|"]
+    for target in TARGETS:
+        if target.section in results:
+            try:
+                lines.append(target.row(results[target.section]["results"]))
+            except (KeyError, ValueError):
+                lines.append(f"| {target.what} | | | not measured | | |")
+    return "\n".join(lines)
