@@ -111,6 +111,10 @@ class Answers:
             return
         if lane.shard is not None and actual != lane.shard.shard_id:
             self._router.distrust(lane, success.started, now)
+            lane.missed()
+            if landing is Landing.WRONG_SHARD and success.started > self._router.map.updated_at:
+                # The map shows that shard, and shows it elsewhere: should a fresh listing agree, placement is not ours.
+                self._router.doubt(lane, now)
         elif vouched:
             lane.took(success.started)
         if landing is Landing.DELIVERED:

@@ -7,7 +7,7 @@ from collections import deque
 from kplpy.core.aggregator import Batch
 from kplpy.core.item import Item, payload_size
 from kplpy.core.limiter import Limiter
-from kplpy.core.policy import Policy
+from kplpy.core.policy import DOUBT_PROOF, Policy
 from kplpy.core.shard_map import ShardRange
 
 
@@ -16,6 +16,8 @@ class Lane:
 
     __slots__ = (
         "_aggregate",
+        "_doubts",
+        "_hits",
         "_max_count",
         "_max_size",
         "_may_aggregate",
@@ -45,6 +47,7 @@ class Lane:
         self._may_aggregate = policy.aggregate and shard is not None and policy.aggregation_max_count > 1
         self._aggregate = self._may_aggregate
         self.doubted_at = float("-inf")
+        self._doubts = self._hits = 0
         self._max_count = policy.aggregation_max_count
         self._max_size = policy.aggregation_max_size
         self.open: Batch | None = None
@@ -142,15 +145,24 @@ class Lane:
     def doubt(self, now: float) -> None:
         """Its shard is said to be open, and does not take the records: until it does they travel alone."""
         self.close_open()
+        if not self.doubted:
+            self._doubts += 1
         self.doubted_at = max(now, self.doubted_at)
+        self._hits = 0
         self._aggregate = False
 
     def took(self, started: float) -> None:
         """A request of `started` was taken by this lane's shard."""
         self.failures = 0
         if self.doubted and started > self.doubted_at:
-            self.doubted_at = float("-inf")
-            self._aggregate = self._may_aggregate
+            self._hits += 1
+            if self._hits >= DOUBT_PROOF * 4 ** (self._doubts - 1):
+                self.doubted_at = float("-inf")
+                self._aggregate = self._may_aggregate
+
+    def missed(self) -> None:
+        """Another shard took a record of this lane."""
+        self._hits = 0
 
     def release(self, count: int, payload: int) -> None:
         """These records are answered, or have left for another lane."""

@@ -76,6 +76,11 @@ class Limiter:
         """The earliest time at which one Kinesis record of `size` bytes may be sent."""
         return max(self._records.ready_at(1, now), self._bytes.ready_at(size, now))
 
+    def backlog(self, queued: int, now: float) -> float:
+        """Seconds until `queued` bytes are sent, below 0 by the seconds' worth that is saved up."""
+        self._bytes.ready_at(0, now)
+        return (queued - self._bytes.level) / self._bytes.rate
+
     def take(self, size: int) -> None:
         self._records.take(1)
         self._bytes.take(size)

@@ -35,7 +35,7 @@ class Pipeline:
         self._next_number = 0
         self._flushes = Flushes()
         self._collector = Collector(policy)
-        self._router = Router(policy, self._collector, self._flushes)
+        self._router = Router(policy, self._collector, self._flushes, random)
         self._answers = Answers(policy, self._router, self._collector, self.totals, random)
         self._outage = self._answers.outage
         self._hunt = self._answers.hunt
@@ -78,9 +78,9 @@ class Pipeline:
         self.totals.listings += 1
         self.map.listing_started(now)
 
-    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
-        """The open shards, as listed."""
-        self._router.listed(shards, now)
+    def listed(self, shards: Iterable[ShardRange], now: float, strategy: str | None = None) -> None:
+        """The open shards, as listed, and the stream's RecordDistributionStrategy where it could be learnt."""
+        self._router.listed(shards, now, strategy)
         if self.map.ready:
             self._answers.listed(now)
 

@@ -11,7 +11,7 @@ SHARD_BYTES_PER_SECOND = 1 << 20
 # what was sent over 100 ms more than a second must not exceed the service's bucket when it arrives within the second.
 BURST = 0.9
 
-# How the rate adapts to a shard that throttles; see limiter.py, and tests/simulation/rates.py for what these figures do.
+# How the rate adapts to a shard that throttles: see limiter.py, and tests/simulation/rates.py for what these do.
 # A decrease is the refused part of what was sent since the one before, but of no fewer records than DECREASE_SAMPLE
 # (times the scale), of which it would say little. The increase is in shards a second cubed.
 DECREASE_LEAST, DECREASE_MOST, DECREASE_SAMPLE = 0.03, 0.5, 20
@@ -31,6 +31,13 @@ LISTING_BACKOFF_FIRST, LISTING_BACKOFF_FACTOR, LISTING_BACKOFF_MAX = 1.0, 1.5, 3
 RELISTING_BACKOFF_MAX = 5.0
 # How long an aggregate on a shard that no listing shows waits for one that does, before its records are sent again.
 JUDGE_PATIENCE = 10.0
+# A lane whose records landed elsewhere aggregates again after so many requests in a row that its own shard took; after
+# the second time, four times as many, and so on: on a service-managed stream that is but chance.
+DOUBT_PROOF = 8
+# A service-managed stream is asked this often (and up to half as long again) whether it still is one.
+STRATEGY_POLL = 60.0
+# Records without a key that go to one shard before another is chosen, where nothing is aggregated.
+STICKY_RECORDS = 20
 # Deleting a stream and creating it anew takes the service at least this long.
 RECREATION_TIME = 10.0
 
@@ -71,6 +78,7 @@ class Policy:
     collection_max_size: int
     rate: float  # 1.0 is the shard's own limit
     fail_if_throttled: bool
+    assume_managed: bool = False  # placement by the service (AUTO), where the stream's strategy cannot be learnt
 
     @property
     def waiting_ttl(self) -> float:

@@ -149,14 +149,20 @@ class ShardMap:
         self._doubt()
         return True
 
-    def relist(self, now: float) -> None:
-        """Ask for a fresh listing, some time after the last: answers contradict that one, so ListShards is behind."""
-        if not self.wanted:
+    def relist(self, now: float, after: float | None = None) -> None:
+        """Ask for a fresh listing, some time after the last: answers contradict that one, so ListShards is behind.
+
+        `after`: instead, in so many seconds, for no such reason.
+        """
+        if after is None and not (self.wanted and self._retry_at <= now + self._relisting_backoff):
+            after = self._relisting_backoff
+            self._relisting_backoff = min(after * policy.LISTING_BACKOFF_FACTOR, policy.RELISTING_BACKOFF_MAX)
+        if after is not None:
             self.wanted = True
-            self._retry_at = now + self._relisting_backoff
-            longer = self._relisting_backoff * policy.LISTING_BACKOFF_FACTOR
-            self._relisting_backoff = min(longer, policy.RELISTING_BACKOFF_MAX)
+            self._retry_at = now + after
 
     def _doubt(self) -> None:
+        if self.ready and self.wanted:
+            self._retry_at = self.updated_at  # a listing that was wanted some time is now
         self.ready = False
         self.wanted = True

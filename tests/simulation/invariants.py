@@ -76,7 +76,7 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
         raise wrong("said to be a possible duplicate for no reason")
     resends = sum(each.code == WRONG_SHARD for each in record.tries)
     # UpdateShardCount makes shards that are gone before a listing can show them.
-    unsure = world.scenario.troubled_by("listing") or world.met["count"] or world.met["recreate"]
+    unsure = world.scenario.troubled_by("listing") or world.met["count"] or world.met["recreate"] or world.met["auto"]
     if resends > sum(not each.readable for each in copies) and not unsure:
         raise wrong("sent again although consumers could read it")
     ends = [each.ended for each in record.tries]

@@ -11,7 +11,7 @@ from tests.simulation.scenario import FAULTS, Scenario, draw
 from tests.simulation.world import World
 
 # What must be met by at least one history in twenty.
-EVENTS = (*FAULTS, "expiry", "split", "merge", "timeout")
+EVENTS = (*FAULTS, "expiry", "split", "merge", "timeout", "auto")
 SHARE = 0.05
 
 

@@ -41,7 +41,7 @@ FAULTS = PUT_FAULTS + LISTING_FAULTS
 # Faults that last: what they befall is over only with the window.
 WINDOWED = ("listing_denied", "listing_fails", "listing_stale", "access_denied", "kms_disabled", "not_found")
 
-Change = Literal["split", "merge", "count", "recreate"]
+Change = Literal["split", "merge", "count", "recreate", "auto", "user"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Load:
     large_share: float  # of records up to 300 KB
     keys: Literal["uniform", "skewed", "hot"]
     explicit_share: float
+    keyless_share: float
     oversize: bool  # one record above what the stream takes
     batch: int  # accepted at once, at the most
 
@@ -81,6 +82,8 @@ class Scenario:
     troubles: tuple[Trouble, ...]
     changes: tuple[tuple[float, Change], ...]
     shards: int
+    on_demand: bool  # a stream of four shards, which may be switched to AUTO and back
+    strategy_known: bool  # whether the producer can learn which it is
     senders: int
     latency: tuple[float, float]
     capacity: float  # the shards' limits, over those that the producer knows: other producers take the rest
@@ -115,7 +118,8 @@ def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
     random = Random(seed)
     seconds = random.uniform(60, 100)
-    policy, troubles, changes = _policy(random), _troubles(random, seconds), _changes(random, seconds)
+    on_demand = random.random() < 0.2
+    policy, troubles, changes = _policy(random), _troubles(random, seconds), _changes(random, seconds, on_demand)
     capacity = random.choice((1.0, 1.0, 1.0, 0.3, 0.05))
     if capacity < 1 and random.random() < 0.5:
         policy = replace(policy, rate=capacity)  # the producer knows of its small share
@@ -129,6 +133,8 @@ def draw(seed: int) -> Scenario:
         troubles=troubles,
         changes=changes,
         shards=random.choice((1, 1, 2, 2, 3, 4, 4, 8)),
+        on_demand=on_demand,
+        strategy_known=random.random() < 0.75,
         senders=random.choice((1, 2, 4, 8)),
         latency=random.choice(((0.005, 0.05), (0.005, 0.05), (0.02, 0.3), (0.001, 0.005))),
         capacity=capacity,
@@ -173,6 +179,7 @@ def _load(random: Random, seconds: float) -> Load:
         large_share=large,
         keys=random.choice(("uniform", "uniform", "skewed", "hot")),
         explicit_share=random.choice((0.0, 0.0, 0.3, 1.0)),
+        keyless_share=random.choice((0.0, 0.0, 0.0, 0.3, 1.0)),
         oversize=random.random() < 0.08,
         batch=random.choice((1, 5, 50)),
     )
@@ -194,10 +201,12 @@ def _troubles(random: Random, seconds: float) -> tuple[Trouble, ...]:
     return tuple(troubles)
 
 
-def _changes(random: Random, seconds: float) -> tuple[tuple[float, Change], ...]:
+def _changes(random: Random, seconds: float, on_demand: bool) -> tuple[tuple[float, Change], ...]:
     kinds: list[Change] = []
     if random.random() < 0.5:
         kinds = [random.choice(("split", "merge", "split", "merge", "count")) for _ in range(random.choice((1, 2, 5)))]
+    if on_demand:
+        kinds += [random.choice(("auto", "auto", "user")) for _ in range(random.choice((0, 1, 2, 3)))]
     if random.random() < 0.1:
         kinds.append("recreate")
     return tuple(sorted((random.uniform(0, seconds), kind) for kind in kinds))

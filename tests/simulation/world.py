@@ -80,7 +80,10 @@ class World:
             keep_deleted=True,
             random=Random(scenario.seed * 7 + 3),
         )
-        self.model.handle("CreateStream", {"StreamName": NAME, "ShardCount": scenario.shards}, self.wall)
+        kind: dict[str, Any] = {"ShardCount": scenario.shards}
+        if scenario.on_demand:
+            kind = {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}
+        self.model.handle("CreateStream", {"StreamName": NAME, **kind}, self.wall)
         self.model.faults.plan = self._fault
         self.pipeline = Pipeline(scenario.policy, Random(scenario.seed * 7 + 4).random)
         self.records: list[Record] = []
@@ -179,6 +182,8 @@ class World:
             head = ident.to_bytes(6, "big") + (POISON if poisoned else b"")
             explicit = str(random.randint(0, MAX_HASH)) if random.random() < load.explicit_share else None
             hash_key = int(explicit) if explicit is not None else hashes.compute(key)
+            if random.random() < load.keyless_share:
+                key, explicit, hash_key = "0" * 32, None, -1
             record = Record(ident, head + PAD[: max(0, size - len(head))], key, explicit, hash_key, CORE + at)
             record.poisoned = poisoned or len(record.data) > 1 << 20
             self.records.append(record)
@@ -419,8 +424,14 @@ class World:
         shards = self._stream().next_index if NAME in self.model.streams else 0
         if shards != self.reshards_seen:
             self.reshards_seen, self.misplaced_at = shards, self.now
-        elif started > self.misplaced_at + 1.5 and not self.scenario.troubled_by("listing", "never", "late"):
+        elif started > self.misplaced_at + 1.5 and not self._may_not_know():
             raise Violation(f"an aggregate is sent to a closed shard {started - self.misplaced_at:.1f} s after another")
+
+    def _may_not_know(self) -> bool:
+        """Is there a reason for which the producer does not learn in time where records land?"""
+        scenario = self.scenario
+        guesses = scenario.on_demand and not scenario.strategy_known
+        return guesses or scenario.troubled_by("listing", "never", "late")
 
     def _note_failure(self, error: RequestError | None, answered: bool, started: float) -> None:
         if answered:
@@ -449,13 +460,17 @@ class World:
         else:
             listing = ranges(exchange.answer["Shards"])
 
+        strategy = None
+        if self.scenario.strategy_known and NAME in self.model.streams:
+            strategy = self._stream().strategy
+
         def listed() -> None:
             self._busy -= 1
             self.calls += 1
             if error:
                 self.pipeline.listing_failed(error, self.now)
             else:
-                self.pipeline.listed(listing, self.now)
+                self.pipeline.listed(listing, self.now, strategy)
             self._take()
             self._plan()
 
@@ -509,7 +524,7 @@ class World:
             try:
                 self._change(change)
                 self.met[change] += 1
-            except ServiceError:  # busy with another change
+            except (ServiceError, KeyError):  # busy with another change, or there is no stream
                 pass
 
         return carry_out
@@ -520,6 +535,14 @@ class World:
         if change == "recreate":
             model.handle("DeleteStream", named, self.wall)
             self._at(self.now + 10.0 + random.uniform(0.001, 3), self._recreate)
+            return
+        if change in ("auto", "user"):
+            strategy = "AUTO" if change == "auto" else "USER_PARTITION_KEY"
+            if self._stream().strategy == strategy:
+                raise ServiceError("Nothing", "to change")
+            what_strategy = {"StreamARN": self._stream().arn, "RecordDistributionStrategy": strategy}
+            model.handle("UpdateStreamRecordDistributionStrategy", what_strategy, self.wall)
+            self.reshards_seen = -1
             return
         shards = self._stream().open if NAME in model.streams else []
         if change == "split":

@@ -1,0 +1,94 @@
+"""Records without a key, and streams where the service places the records."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from kplpy.core import policy as rules
+from kplpy.core.item import Item
+from kplpy.core.shard_map import ShardRange
+from kplpy.keys import HashKeys
+from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, policy, sizes
+
+PLACEHOLDER = "0" * 32
+SHARDS = tuple(ShardRange(f"shardId-{n:012d}", n << 122, ((n + 1) << 122) - 1) for n in range(64))
+
+
+def keyless(arrival: float = 1.0, data: bytes = b"x") -> Item:
+    return item(data, PLACEHOLDER, -1, arrival)
+
+
+def test_they_fill_one_aggregate_and_have_keys_of_its_shard() -> None:
+    driver = Driver(shards=SHARDS)
+    items = [keyless() for _ in range(100)]
+    driver.accept(*items)
+    (batch,) = driver.request(1.1).batches
+    assert batch.items == items
+    assert batch.lane.shard is not None
+    for each in items:
+        assert batch.lane.shard.holds(each.hash_key)
+        assert each.explicit_hash_key == str(each.hash_key)
+        assert len(each.partition_key) == len(PLACEHOLDER)  # room was charged for this
+    assert len({each.partition_key for each in items}) == 1  # one entry in the tables
+
+
+def test_the_next_aggregate_goes_where_most_room_is() -> None:
+    driver = Driver(policy(aggregation_max_size=1000))
+    driver.accept(*[item(b"x" * 500, arrival=1.0) for _ in range(2000)])  # all for the left one
+    items = [keyless(data=b"x" * 100) for _ in range(200)]
+    driver.accept(*items)
+    assert all(RIGHT.holds(each.hash_key) for each in items)
+
+
+def test_unaggregated_ones_change_their_shard_now_and_then() -> None:
+    driver = Driver(policy(aggregate=False), shards=(*SHARDS[:4], ShardRange("shardId-9", 4 << 122, TOP)))
+    driver.pipeline._router._keyless._random = Random(1).random
+    items = [keyless(data=b"x" * 1000) for _ in range(10 * rules.STICKY_RECORDS)]
+    driver.accept(*items)
+    assert len({each.hash_key >> 122 for each in items}) >= 4
+
+
+def test_without_a_map_they_get_keys_all_the_same() -> None:
+    driver = Driver(shards=())
+    first = keyless()
+    driver.accept(first)
+    assert first.hash_key == -1
+    driver.pipeline.tick(1.0 + rules.MAP_PATIENCE)
+    assert first.hash_key >= 0
+    # Aggregated later, it must be where its explicit hash key says, not where its key's hash would be.
+    driver.list((LEFT, RIGHT), 3.1)
+    assert first.explicit_hash_key == str(first.hash_key) != str(HashKeys().compute(first.partition_key))
+
+
+def test_a_managed_stream_gets_singles_in_full_requests() -> None:
+    driver = Driver()
+    driver.pipeline.listing_started(1.0)
+    driver.pipeline.listed((LEFT, RIGHT), 1.0, "AUTO")
+    driver.accept(*[item(arrival=1.0, hash_key=key) for key in (0, TOP) * 200], keyless())
+    request = driver.request(1.1)
+    assert sizes(request.batches) == [1] * 401
+    driver.answer(request, *["shardId-000000000007"] * 401, now=1.2)
+    assert sum(len(each.items) for each in driver.pipeline.take_completions()) == 401
+    assert driver.pipeline.map.ready  # where they landed says nothing
+    driver.accept(item(arrival=1.3))
+    assert not driver.pipeline.wants_listing(1.3)
+    assert driver.pipeline.wants_listing(1.0 + 1.5 * rules.STRATEGY_POLL)  # it may be switched back
+
+
+def test_switched_back() -> None:
+    driver = Driver()
+    driver.pipeline.listed((LEFT, RIGHT), 1.0, "AUTO")
+    waiting = [item(arrival=1.0), item(arrival=1.0)]
+    driver.accept(*waiting)
+    driver.pipeline.listed((LEFT, RIGHT), 1.05, "USER_PARTITION_KEY")
+    assert sizes(driver.request(1.2).batches) == [2]
+    assert len(driver.pipeline.notices) == 2
+
+
+@pytest.mark.parametrize("assumed", [True, False])
+def test_what_is_assumed_without_the_permission(assumed: bool) -> None:
+    driver = Driver(policy(assume_managed=assumed))
+    driver.accept(item(arrival=1.0), item(arrival=1.0))
+    assert sizes(driver.request(1.1).batches) == ([1, 1] if assumed else [2])
