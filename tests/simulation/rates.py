@@ -31,7 +31,7 @@ class Measured:
     throttled_bytes: int = 0
     sent: int = 0
     throttled: int = 0
-    records: int = 0
+    records: int = 0  # answered, from the beginning
     latencies: dict[int, list[float]] = field(default_factory=dict)
 
     @property
@@ -56,12 +56,16 @@ class Rates:
         seed: int = 1,
         joins: tuple[float, ...] = (),
         backlog: float = 16e6,
+        keyless: bool = False,
+        busy: tuple[float, ...] = (),
     ) -> None:
         self.random = Random(seed)
         self.policy, self.seconds, self.shards = policy, seconds, shards
-        self.offered, self.record_size, self.foreign = offered, record_size, foreign
+        self.offered, self.record_size = offered, record_size
         self.shares = shares or (1.0,) * shards
         self.backlog = backlog
+        self.keyless = keyless
+        self.busy = busy or (foreign,) * shards  # what others write to each shard, over its limit
         self.joins = joins or (0.0,) * producers
         limits = Limits()
         rate, size = limits.shard_records_per_second or 0, limits.shard_bytes_per_second or 0
@@ -85,8 +89,9 @@ class Rates:
             pipeline.listing_started(0.0)
             pipeline.listed(self.ranges, 0.0)
             self._at(self.joins[number] + 0.001 * number, self._offer(number))
-        if self.foreign:
-            self._at(0.0, self._foreign)
+        for service, share in zip(self.service, self.busy, strict=True):
+            if share:
+                self._at(0.0, self._foreign_loop(service, 10_000 / (share * SHARD_BYTES_PER_SECOND)))
         while self._events:
             self.now, _, event = heappop(self._events)
             if self.now > self.seconds:
@@ -117,6 +122,8 @@ class Rates:
                 item.data, item.partition_key, item.explicit_hash_key = data, "key", None
                 shard = self.random.choices(range(self.shards), self.shares)[0]
                 item.hash_key = self.ranges[shard].start + self.random.getrandbits(32)
+                if self.keyless:
+                    item.hash_key, item.partition_key = -1, "0" * 32
                 item.arrival, item.tries, item.maybe_written = self.now, (), False
                 items.append(item)
                 self._backlog[number] += len(data)
@@ -195,13 +202,16 @@ class Rates:
         for completion in self.pipelines[number].take_completions():
             self._backlog[number] -= sum(len(item.data) for item in completion.items)
             self.pipelines[number].settled(completion.items)
+            self.measured[number].records += len(completion.items)
             for item in completion.items:
                 shard = next(n for n, each in enumerate(self.ranges) if each.holds(item.hash_key))
                 self.measured[number].latencies.setdefault(shard, []).append(self.now - item.arrival)
 
-    def _foreign(self) -> None:
-        """Somebody else's loop: a fixed part of each shard's limit, in records of 10 KB, thrown away when refused."""
-        step = 10_000 / (self.foreign * SHARD_BYTES_PER_SECOND)
-        for shard in self.service:
+    def _foreign_loop(self, shard: WriteRate, step: float) -> Callable[[], None]:
+        """Somebody else: a fixed part of the shard's limit, in records of 10 KB, thrown away when refused."""
+
+        def write() -> None:
             self._count(self.measured[-1], 10_000, shard.take(10_000, self.now))
-        self._at(self.now + step, self._foreign)
+            self._at(self.now + step, write)
+
+        return write

@@ -44,3 +44,25 @@ def test_a_hot_shard_does_not_delay_the_others() -> None:
         latencies = sorted(ours.latencies[shard])
         assert latencies[len(latencies) * 99 // 100] < 0.25
     assert len(ours.latencies[0]) > 0.95 * 35 * 1048576 / 5000
+
+
+def test_what_choosing_the_shard_gains_at_a_low_rate() -> None:
+    """200 records a second on 64 shards: random keys leave nearly each of them alone."""
+    packed = []
+    for keyless in (False, True):
+        load = 200 * 100 / (64 * 1048576)
+        rates = Rates(policy(), shards=64, offered=load, record_size=100, seconds=20.0, keyless=keyless).run()
+        packed.append(rates.measured[0].records / rates.pipelines[0].totals.kinesis_records_put)
+    assert packed[0] < 2
+    assert packed[1] > 15
+
+
+def test_what_choosing_the_shard_gains_beside_a_busy_one() -> None:
+    """Four shards, nine tenths of one of them taken by others, and as much offered as the rest can take."""
+    goodput = []
+    for keyless in (False, True):
+        busy = (0.9, 0.0, 0.0, 0.0)
+        rates = Rates(policy(), offered=0.75, busy=busy, keyless=keyless, backlog=4e6).run()
+        goodput.append(rates.measured[0].taken_bytes / (50 * 3 * 1048576))
+    assert goodput[1] > 0.97
+    assert goodput[1] > goodput[0] + 0.2
