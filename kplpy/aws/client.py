@@ -19,6 +19,7 @@ _making = forks.WholeSection()
 def make_client(config: Config) -> KinesisClient:
     """A Kinesis client of the user's session, or of a new one over the default credential chain."""
     with _making:
+        load()
         import boto3
 
         session = config.session if config.session is not None else boto3.Session()
@@ -31,6 +32,17 @@ def make_client(config: Config) -> KinesisClient:
             config=_client_config(config),
         )
     return cast("KinesisClient", client)
+
+
+def load() -> None:
+    """Import all that a request will need, for a fork must not fall into an import on another thread.
+
+    A fork with Python's hooks waits for it (see WholeSection); before one without, do it on the thread that forks.
+    """
+    import encodings.idna  # noqa: F401  # by the first connection
+
+    import boto3  # noqa: F401
+    import botocore.config  # noqa: F401
 
 
 def _region_of(session: Any, config: Config) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kplpy import forks
 from kplpy.aws import errors
 from kplpy.aws.body import put_records_body
-from kplpy.aws.client import make_client
+from kplpy.aws.client import load, make_client
 from kplpy.config import Config
 from kplpy.core.pipeline import Request
 from kplpy.core.retry import Exchange, RequestError, needs_fresh_credentials
@@ -46,6 +47,8 @@ class KinesisTransport:
         self._config = config
         self._client: KinesisClient | None = None
         self._lock = threading.Lock()
+        if "uwsgi" in sys.modules:  # whose fork skips Python's hooks, and comes right after this
+            load()
 
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
         """Send the batches; whatever goes wrong is in the Exchange."""

@@ -1,0 +1,362 @@
+"""A producer made, and used, before the fork works after it, in parent and child."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kplpy import ForkedError, Producer, forks
+from kplpy.local import LocalKinesisProcess
+from kplpy.local.process import LocalKinesisProcess as Process
+from tests.integration.reading import wait_until
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
+    # Python 3.12 warns of what is tried here: threads at a fork.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def kinesis() -> Iterator[Process]:
+    with LocalKinesisProcess(shards=4, limits=False) as running:
+        yield running
+
+
+@pytest.fixture
+def stream(kinesis: Process, request: pytest.FixtureRequest) -> str:
+    name = f"s{abs(hash(request.node.nodeid))}"
+    kinesis.client().create_stream(StreamName=name, ShardCount=2)
+    return name
+
+
+def read_all(kinesis: Process, stream: str) -> list[bytes]:
+    """Through the API: the local Kinesis is a process of its own, for its threads would not survive the forks."""
+    from kplpy import deaggregate
+
+    client = kinesis.client()
+    found: list[bytes] = []
+    for shard in client.list_shards(StreamName=stream)["Shards"]:
+        iterator = client.get_shard_iterator(
+            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while True:
+            page = client.get_records(ShardIterator=iterator, Limit=10_000)
+            found += [user.data for record in page["Records"] for user in deaggregate(record)]
+            if not page["Records"] and not page["MillisBehindLatest"]:
+                break
+            iterator = page["NextShardIterator"]
+    return found
+
+
+def in_child(do: Callable[[], object], fork: Callable[[], int] = os.fork) -> int:
+    """The child's process id; it ends with 0 if `do` did not raise, and is killed when it hangs."""
+    child = fork()
+    if child:
+        return child
+    code = 1
+    try:
+        signal.alarm(int(PATIENCE))
+        do()
+        code = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def c_fork() -> int:
+    """A fork without Python's hooks, as uWSGI does it."""
+    return int(ctypes.PyDLL(None).fork())
+
+
+FORKS = [os.fork, pytest.param(c_fork, marks=pytest.mark.skipif(sys.platform != "linux", reason="needs a wiped page"))]
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_what_the_parent_buffered_arrives_once_and_what_the_child_puts_too(
+    kinesis: Process, stream: str, fork: Callable[[], int]
+) -> None:
+    producer = Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000)
+    if fork is c_fork:  # which cannot wait until no thread imports anything
+        producer.put_record(stream, b"child", "k")
+        producer.flush(timeout=PATIENCE)
+    mine = [producer.put_record(stream, b"parent %d" % n, f"key {n}") for n in range(100)]
+
+    def child() -> None:
+        producer.put_record(stream, b"child", "k")
+        producer.flush(timeout=PATIENCE)
+        assert producer.outstanding_records == 0
+        producer.close()
+
+    children = [in_child(child, fork) for _ in range(3)]
+    assert [ended(each) for each in children] == [0, 0, 0]
+    producer.close()
+    assert all(future.result(0) for future in mine)
+    assert Counter(read_all(kinesis, stream)) == Counter(
+        [b"parent %d" % n for n in range(100)] + (3 + (fork is c_fork)) * [b"child"]
+    )
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_inherited_futures_fail_at_once(kinesis: Process, stream: str, fork: Callable[[], int]) -> None:
+    with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:
+        done = producer.put_record(stream, b"done", "k")
+        producer.flush(timeout=PATIENCE)
+        future = producer.put_record(stream, b"x", "k")
+        with_condition = producer.put_record(stream, b"y", "k")
+        assert not concurrent.futures.wait([with_condition], timeout=0).done
+
+        def child() -> None:
+            assert done.result().shard_id
+            for each in (future, with_condition):
+                for look in (each.result, each.exception):
+                    try:
+                        raised: BaseException | None = look()  # type: ignore[assignment]
+                    except ForkedError as error:
+                        raised = error
+                    assert isinstance(raised, ForkedError)
+                    assert "parent process" in str(raised)
+                assert each.done()
+                assert "parent" in repr(each)
+            called: list[object] = []
+            future.add_done_callback(called.append)
+            assert called == [future]
+            new = producer.put_record(stream, b"new", "k")
+            some = concurrent.futures.wait([done, future, with_condition, new], return_when="FIRST_COMPLETED")
+            assert some.not_done == {new}
+            assert set(concurrent.futures.as_completed([done, future], timeout=0)) == {done, future}
+            os._exit(0)
+
+        assert ended(in_child(child, fork)) == 0
+
+
+def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stream: str) -> None:
+    """Every lock of kplpy's that another thread may hold, held."""
+    import kplpy.aws.transport
+    import kplpy.future
+
+    with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:
+        future = producer.put_record(stream, b"x", "k")
+        condition = future._condition
+        engine = producer._engine
+        home = engine.streams[stream]
+        locks = [
+            kplpy.aws.transport._encoding,
+            *kplpy.future.future_locks(),
+            producer._closing,
+            producer._room.lock,
+            home.lock,
+            condition,
+            engine._crew.lock,
+            engine._crew.errors.lock,
+            *engine._answering.locks,
+            forks._renewing,
+        ]
+        held, let_go = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            for lock in locks:
+                lock.acquire()
+            held.set()
+            let_go.wait()
+            for lock in locks:
+                lock.release()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait()
+
+        def child() -> None:
+            assert isinstance(future.exception(), ForkedError)
+            concurrent.futures.wait([future])
+            producer.put_record(stream, b"child", "k").add_done_callback(lambda _: None)
+            producer.flush(timeout=PATIENCE)
+            producer.close()
+
+        try:
+            assert ended(in_child(child)) == 0
+        finally:
+            let_go.set()
+            holder.join()
+
+
+def test_a_fork_waits_until_the_client_is_made(kinesis: Process, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making it imports boto3; a child would find the modules' own locks held, and wait for them for ever."""
+    import boto3
+
+    making, made = threading.Event(), threading.Event()
+    original = boto3.Session.client
+
+    def slow(self: boto3.Session, *args: object, **kwargs: object) -> object:
+        making.set()
+        forking.wait(PATIENCE)
+        client = original(self, *args, **kwargs)  # type: ignore[call-overload]
+        made.set()
+        return client
+
+    forking = threading.Event()
+    os.register_at_fork(before=forking.set)  # runs first: the last registered
+    monkeypatch.setattr(boto3.Session, "client", slow)
+    with Producer(endpoint_url=kinesis.endpoint_url) as producer:
+        producer.put_record(stream, b"x", "k")
+        assert making.wait(PATIENCE)
+        child = in_child(lambda: made.is_set() or os._exit(9))
+        assert ended(child) == 0
+
+
+def test_sending_imports_nothing_more_once_the_client_is_made(kinesis: Process, stream: str) -> None:
+    script = """
+import sys
+from kplpy.aws.client import make_client
+import kplpy.producer
+made = set()
+def make(config):
+    client = make_client(config)
+    made.update(sys.modules)
+    return client
+import kplpy.aws.transport
+kplpy.aws.transport.make_client = make
+with kplpy.Producer(endpoint_url=sys.argv[1], region_name="us-east-1") as producer:
+    producer.put_record(sys.argv[2], b"x", "k").result(30)
+    print(sorted(set(sys.modules) - made))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, kinesis.endpoint_url, stream], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_child_of_a_child(kinesis: Process, stream: str) -> None:
+    producer = Producer(endpoint_url=kinesis.endpoint_url)
+    producer.put_record(stream, b"0", "k")
+
+    def grandchild() -> None:
+        producer.put_record(stream, b"2", "k")
+        producer.close()
+
+    def child() -> None:
+        producer.put_record(stream, b"1", "k")
+        assert ended(in_child(grandchild)) == 0
+        producer.close()
+
+    assert ended(in_child(child)) == 0
+    producer.close()
+    assert sorted(read_all(kinesis, stream)) == [b"0", b"1", b"2"]
+
+
+def test_a_callback_may_fork(kinesis: Process, stream: str) -> None:
+    """In the child the callback's thread is the only one, and belongs to the user."""
+    children: list[int] = []
+    forked = threading.Event()
+    with Producer(endpoint_url=kinesis.endpoint_url) as producer:
+
+        def child() -> None:
+            producer.put_record(stream, b"child", "k")
+            producer.flush(timeout=PATIENCE)
+
+        def callback(_: object) -> None:
+            children.append(in_child(child))
+            forked.set()
+
+        producer.put_record(stream, b"parent", "k").add_done_callback(callback)
+        assert forked.wait(PATIENCE)
+        assert ended(children[0]) == 0
+    assert sorted(read_all(kinesis, stream)) == [b"child", b"parent"]
+
+
+def test_forks_while_other_threads_put(kinesis: Process, stream: str) -> None:
+    """Hundreds of forks at any moment of three putting threads: no child hangs, nothing is lost or comes twice."""
+    number_of_forks = 500
+    stop = threading.Event()
+    put: list[list[bytes]] = [[], [], []]
+    with Producer(endpoint_url=kinesis.endpoint_url, max_buffered_records=5000, on_buffer_full="block") as producer:
+
+        def go_on(thread: int) -> None:
+            while not stop.is_set():
+                data = b"%d/%d" % (thread, len(put[thread]))
+                future = producer.put_record(stream, data, data.decode())
+                put[thread].append(data)
+                if len(put[thread]) % 500 == 0:
+                    future.add_done_callback(lambda _: None)
+                    concurrent.futures.wait([future])
+
+        threads = [threading.Thread(target=go_on, args=(thread,)) for thread in range(3)]
+        for thread in threads:
+            thread.start()
+        expected: list[bytes] = []
+        running: list[int] = []
+        try:
+            for number in range(number_of_forks):
+                delivers = number % 20 == 0  # a child that delivers makes a client: half a second
+
+                def child(data: bytes = b"child %d" % number, delivers: bool = delivers) -> None:
+                    future = producer.put_record(stream, data, "k")
+                    if delivers:
+                        future.result(PATIENCE)
+
+                running.append(in_child(child))
+                if delivers:
+                    expected.append(b"child %d" % number)
+                if len(running) >= 4:
+                    assert ended(running.pop(0)) == 0
+            while running:
+                assert ended(running.pop()) == 0
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        producer.flush(timeout=PATIENCE)
+    got = Counter(read_all(kinesis, stream))
+    records = Counter(data for each in put for data in each)
+    records.update(expected)
+    assert records - got == Counter()
+    assert {data for data, times in got.items() if times > 1} == set()
+
+
+def test_a_new_producer_in_a_child_of_a_fork_without_hooks(kinesis: Process, stream: str) -> None:
+    old = Producer(endpoint_url=kinesis.endpoint_url)
+    old.put_record(stream, b"parent", "k").result(PATIENCE)
+
+    def child() -> None:
+        with Producer(endpoint_url=kinesis.endpoint_url) as producer:
+            producer.put_record(stream, b"child", "k").result(PATIENCE)
+
+    assert ended(in_child(child, c_fork)) == 0
+    old.close()
+    wait_until(lambda: sorted(read_all(kinesis, stream)) == [b"child", b"parent"])
+
+
+def test_the_page_of_a_system_without_wiping(kinesis: Process, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel does not wipe, Python's hook does."""
+    monkeypatch.setattr(forks, "_page", bytearray(b"\1"))
+    monkeypatch.setattr(forks, "_new_page", lambda: bytearray(b"\1"))
+    with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:
+        future = producer.put_record(stream, b"parent", "k")
+
+        def child() -> None:
+            assert isinstance(future.exception(), ForkedError)
+            producer.put_record(stream, b"child", "k")
+            producer.flush(timeout=PATIENCE)
+
+        began = time.monotonic()
+        assert ended(in_child(child)) == 0
+        assert time.monotonic() - began < PATIENCE
+    assert sorted(read_all(kinesis, stream)) == [b"child", b"parent"]
