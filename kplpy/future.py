@@ -15,21 +15,15 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
 from kplpy import forks
+from kplpy.awaiting import arrivals_of
 from kplpy.core.item import Delivered, Failed, Item, Reason
-from kplpy.errors import (
-    ForkedError,
-    KplpyError,
-    RecordExpiredError,
-    RecordFailedError,
-    RejectedError,
-    ThrottledError,
-)
+from kplpy.errors import KplpyError
+from kplpy.failures import Observed, error_of
 from kplpy.records import Attempt, RecordResult, UserRecord
 
 logger = logging.getLogger(__name__)
@@ -187,7 +181,7 @@ class RecordFuture(Item, Future[RecordResult]):
 
     def __await__(self) -> Generator[Any, None, RecordResult]:
         if not self.done():
-            yield from _answer_in_loop(self).__await__()
+            yield from _arrival(self).__await__()
         return self.result()
 
     def __repr__(self) -> str:
@@ -282,58 +276,16 @@ class RecordFuture(Item, Future[RecordResult]):
         return tuple(attempts)
 
     def _error(self, outcome: Failed) -> KplpyError:
-        if outcome.reason is Reason.REFUSED and isinstance(outcome.cause, KplpyError):
-            return type(outcome.cause)(*outcome.cause.args)
-        if isinstance(outcome, _Observed):
-            outcome.observed = True
-        attempts = self._attempts(outcome)
-        message = _explain(self, outcome, attempts)
         record = UserRecord(self.data, self.partition_key, self.explicit_hash_key)
-        cause = outcome.cause
-        if cause is None and attempts:
-            cause = KplpyError(f"{attempts[-1].error_code}: {attempts[-1].error_message}")
-        kind = _ERRORS.get(outcome.reason, RecordFailedError)
-        return kind(message, self.stream, record, attempts, self.maybe_written, cause)
+        return error_of(outcome, self.stream, record, self._attempts(outcome), self.maybe_written)
 
 
-_ERRORS: dict[Reason, type[RecordFailedError]] = {
-    Reason.EXPIRED: RecordExpiredError,
-    Reason.THROTTLED: ThrottledError,
-    Reason.REJECTED: RejectedError,
-    Reason.FORKED: ForkedError,
-}
-_WHY = {
-    Reason.EXPIRED: "expired: not delivered within its time to live",
-    Reason.THROTTLED: "was throttled, and fail_if_throttled is set",
-    Reason.REJECTED: "was refused by the service",
-    Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its answer",
-}
-
-
-def _explain(future: RecordFuture, outcome: Failed, attempts: tuple[Attempt, ...]) -> str:
-    why = _WHY.get(outcome.reason) or f"was not delivered: {outcome.message}"
-    if outcome.reason is Reason.REJECTED:
-        why += f" ({outcome.message})"
-    tried = f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
-    if attempts:
-        tried += f", the last: {attempts[-1].error_code}: {attempts[-1].error_message}"
-    written = "; it may have been written all the same" if future.maybe_written else ""
-    return f"a record of stream {future.stream!r} {why}; {tried}{written}"
-
-
-class _Observed(Failed):
-    """A failure that knows whether anybody looked at it, and tells `unseen` when it is dropped without."""
-
-    __slots__ = ("observed", "unseen")
-
-    def __init__(self, failure: Failed, unseen: Callable[[str], None]) -> None:
-        super().__init__(failure.reason, failure.message, failure.cause)
-        self.observed = False
-        self.unseen = unseen
-
-    def __del__(self) -> None:
-        if not self.observed:
-            self.unseen(f"{self.reason.value}: {self.message}")
+def _arrival(future: RecordFuture) -> asyncio.Future[None]:
+    loop = asyncio.get_running_loop()
+    waiting = loop.create_future()
+    arrivals = arrivals_of(loop)
+    future.add_done_callback(lambda _: arrivals.add(waiting))
+    return waiting
 
 
 def answer(
@@ -386,7 +338,7 @@ def _individual(
     """Whether a failure was seen is each future's own matter; a callback or a waiter will see it."""
     if unseen is None or waits is not None or not isinstance(outcome, Failed):
         return outcome
-    return _Observed(outcome, unseen)
+    return Observed(outcome, unseen)
 
 
 def run_callbacks(futures: list[RecordFuture]) -> None:
@@ -400,54 +352,6 @@ def run_callbacks(futures: list[RecordFuture]) -> None:
                 callback(future)
             except BaseException:  # whatever it is, the sender that it is raised on has other records to answer
                 logger.exception("a callback of %r raised", future)
-
-
-# --- asyncio: many awaited futures, one wake-up of the loop ---
-
-
-class _Arrivals:
-    """Answers on their way into one event loop: the loop is woken once for all that came meanwhile."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._arrived: deque[asyncio.Future[None]] = deque()
-        self._scheduled = False
-
-    def add(self, waiting: asyncio.Future[None]) -> None:
-        self._arrived.append(waiting)
-        if not self._scheduled:
-            self._scheduled = True
-            try:
-                self._loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:  # the loop is closed: nobody waits there any longer
-                self._arrived.clear()
-
-    def _deliver(self) -> None:
-        # Lowered first: what is added from now on schedules again, what was added before is in the deque.
-        self._scheduled = False
-        while self._arrived:
-            waiting = self._arrived.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
-
-
-def _answer_in_loop(future: RecordFuture) -> asyncio.Future[None]:
-    loop = asyncio.get_running_loop()
-    waiting = loop.create_future()
-    arrivals = _arrivals_of(loop)
-    future.add_done_callback(lambda _: arrivals.add(waiting))
-    return waiting
-
-
-def _arrivals_of(loop: asyncio.AbstractEventLoop) -> _Arrivals:
-    arrivals: _Arrivals | None = getattr(loop, "_kplpy_arrivals", None)
-    if arrivals is None:
-        arrivals = _Arrivals(loop)
-        try:
-            loop._kplpy_arrivals = arrivals  # type: ignore[attr-defined]
-        except AttributeError:  # a loop without a __dict__ keeps no helper; one a call costs only speed
-            pass
-    return arrivals
 
 
 @forks.renew

@@ -26,7 +26,9 @@ ALLOWED: dict[str, set[str]] = {
     "properties": {"errors", "config"},
     "wire": {"errors", "records"},
     "core": {"wire", *COMMON},
-    "future": {"core", *COMMON},
+    "failures": {"core", *COMMON},
+    "awaiting": set(),
+    "future": {"core", "failures", "awaiting", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; it knows neither
     "metrics": {"core", *COMMON},
     "local": {"wire", "keys", "errors", "records"},  # the model judges the producer, so it shares only the wire format

@@ -1,0 +1,45 @@
+"""Answers on their way into event loops: a loop is woken once for all that came meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class Arrivals:
+    """Those of one event loop. `add` may be called from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._arrived: deque[asyncio.Future[None]] = deque()
+        self._scheduled = False
+
+    def add(self, waiting: asyncio.Future[None]) -> None:
+        """Have the loop set the result of `waiting`, soon."""
+        self._arrived.append(waiting)
+        if not self._scheduled:
+            self._scheduled = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:  # the loop is closed: nobody waits there any longer
+                self._arrived.clear()
+
+    def _deliver(self) -> None:
+        # Lowered first: what is added from now on schedules again, what was added before is in the deque.
+        self._scheduled = False
+        for _ in range(len(self._arrived)):
+            waiting = self._arrived.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+
+
+def arrivals_of(loop: asyncio.AbstractEventLoop) -> Arrivals:
+    """The loop's, made on first use and kept with the loop."""
+    arrivals: Arrivals | None = getattr(loop, "_kplpy_arrivals", None)
+    if arrivals is None:
+        arrivals = Arrivals(loop)
+        try:
+            loop._kplpy_arrivals = arrivals  # type: ignore[attr-defined]
+        except AttributeError:  # a loop without a __dict__ keeps no helper; one a call costs only speed
+            pass
+    return arrivals
