@@ -141,9 +141,9 @@ MUTATIONS = [
     ),
     Mutation(
         "the neighbour is predicted",
-        "shard_map.py",
-        "index = bisect_left(self._ends, hash_key)",
-        "index = max(0, bisect_left(self._ends, hash_key) - 1)",
+        "router.py",
+        "lane = lanes[bisect_left(ends, hash_key)]",
+        "lane = lanes[bisect_left(ends, hash_key) - 1]",
     ),
     Mutation(
         "a recreated stream is taken for the old one",

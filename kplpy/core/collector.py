@@ -9,7 +9,7 @@ from math import ceil
 
 from kplpy.core.aggregator import Batch
 from kplpy.core.lane import Lane
-from kplpy.core.policy import LANE_TURN_BYTES, TOKEN_GRID, Policy
+from kplpy.core.policy import LANE_TURN_BYTES, TOKEN_GRID, WORTH_SENDING, Policy
 
 NEVER = float("inf")
 
@@ -104,6 +104,11 @@ class Collector:
 
     def due(self, now: float) -> bool:
         return bool(self._ready) and self._due_at <= now
+
+    @property
+    def worth_sending(self) -> bool:
+        """Is enough closed for a request to pay, though nothing is due?"""
+        return self._bytes >= WORTH_SENDING
 
     def next_time(self) -> float:
         """When tick has something to do, or a request is due."""

@@ -10,24 +10,27 @@ def cbrt(x: float) -> float:
 
 
 class Bucket:
-    """Grows by `rate` a second up to nearly a second's worth, on being asked; starts full.
+    """Grows by `rate` a second, on being asked; starts full. Of a second's worth a little is kept in `reserve`.
 
-    A cost above the whole capacity needs a full bucket and drives it negative, so that the long-run rate holds.
+    A cost above the rest needs a full bucket, as at the service, and may drive it negative, so that the long-run rate
+    holds. Full here is so much above a second's worth that the service's bucket, which learns of what was sent before
+    somewhat later, is full too.
     """
 
-    __slots__ = ("capacity", "level", "rate", "stamp")
+    __slots__ = ("full", "level", "rate", "reserve", "stamp")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
-        self.level = self.capacity = rate * policy.BURST
+        self.level = self.full = rate * (1 + policy.RESERVE)
+        self.reserve = rate * 2 * policy.RESERVE
         self.stamp = now
 
     def ready_at(self, cost: float, now: float) -> float:
         """The earliest time at which the cost can be taken."""
         if now > self.stamp:
-            self.level = min(self.capacity, self.level + (now - self.stamp) * self.rate)
+            self.level = min(self.full, self.level + (now - self.stamp) * self.rate)
             self.stamp = now
-        missing = min(cost, self.capacity) - self.level
+        missing = min(cost + self.reserve, self.full) - self.level
         # Below a millionth of a unit it is rounding, which would have the caller wake again and again.
         return now if missing <= 1e-6 else now + missing / self.rate
 
@@ -37,8 +40,12 @@ class Bucket:
     def set_rate(self, rate: float, now: float) -> None:
         self.ready_at(0, now)
         self.rate = rate
-        self.capacity = rate * policy.BURST
-        self.level = min(self.level, self.capacity)
+        self.full, self.reserve = rate * (1 + policy.RESERVE), rate * 2 * policy.RESERVE
+        self.level = min(self.level, self.full)
+
+    def spend(self) -> None:
+        """Nothing is saved up."""
+        self.level = min(self.level, self.reserve)
 
 
 class Limiter:
@@ -59,6 +66,7 @@ class Limiter:
         "_reached",
         "_records",
         "_refused",
+        "_refused_at",
         "_sent",
         "_unit",
         "scale",
@@ -69,7 +77,7 @@ class Limiter:
         self._unit = shards
         self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * self.scale, now)
         self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * self.scale, now)
-        self._decreased_at = self._reached = float("-inf")
+        self._decreased_at = self._reached = self._refused_at = float("-inf")
         self._sent = self._refused = 0  # records since the last decrease
 
     def ready_at(self, size: int, now: float) -> float:
@@ -91,18 +99,20 @@ class Limiter:
         if started < self._decreased_at:
             return
         self._refused += 1
-        if now <= self._decreased_at:
+        before, self._refused_at = self._refused_at, now
+        if now <= self._decreased_at or (self.scale >= self._ceiling and now > before + policy.TOLERANCE):
             return
         share = self._refused / max(1.0, policy.DECREASE_SAMPLE * self.scale, self._sent)
         share = min(max(share, policy.DECREASE_LEAST), policy.DECREASE_MOST)
         floor = min(policy.LEAST_SCALE * self._unit, self._ceiling)
-        before, self._plateau = self._plateau, self.scale
-        if self.scale < before:  # others have come: leave them room sooner
+        plateau, self._plateau = self._plateau, self.scale
+        if self.scale < plateau:  # others have come: leave them room sooner
             self._plateau *= 1 - share / 2
         self._set_scale(max(self.scale * (1 - share), floor), now)
         self._reached = now + cbrt(max(0.0, self._plateau - self.scale) / (policy.INCREASE * self._unit))
         # What is saved up would only be refused as well.
-        self._records.level, self._bytes.level = min(self._records.level, 0.0), min(self._bytes.level, 0.0)
+        self._records.spend()
+        self._bytes.spend()
         self._decreased_at = now
         self._sent = self._refused = 0
 

@@ -110,13 +110,20 @@ class Pipeline:
     def has_request(self, now: float) -> bool:
         if now < self._outage.not_before:
             return False
-        return bool(self._hunt) or (not self._router.holds(now) and self._collector.due(now))
+        if self._hunt:
+            return True
+        if self._router.holds(now):
+            return False
+        # With nothing under way, there is nothing to be gained by letting a good part of a request wait for the rest.
+        return self._collector.due(now) or (not self._in_flight and self._collector.worth_sending)
 
     def next_request(self, now: float, max_bytes: float = NEVER) -> Request | None:
         """Form a request from what is due, or None. Its answer must come back through `answered`."""
         self.tick(now)
         if not self.has_request(now):
             return None
+        if self._outage.lasts and self._in_flight:
+            max_bytes = 1  # one batch asks as well, should this request hang like the others
         batches = self._hunt.next_part() if self._hunt else self._collector.take(now, max_bytes)
         if not batches:
             return None

@@ -123,6 +123,10 @@ def draw(seed: int) -> Scenario:
     capacity = random.choice((1.0, 1.0, 1.0, 0.3, 0.05))
     if capacity < 1 and random.random() < 0.5:
         policy = replace(policy, rate=capacity)  # the producer knows of its small share
+    calm = random.random() < 0.1
+    if calm:  # nothing goes wrong, so everything must go well
+        troubles, changes, capacity = (), (), random.choice((0.05, 1.0))
+        policy = replace(policy, rate=capacity, linger=random.choice((policy.linger, min(5.0, policy.ttl))))
     for at, change in changes:
         if change == "recreate" and random.random() < 0.5:  # nobody hears that the stream was gone
             troubles += (Trouble(random.choice(("refused", "cut_before")), at - 0.5, at + 15.0, 1.0),)
@@ -138,12 +142,12 @@ def draw(seed: int) -> Scenario:
         senders=random.choice((1, 2, 4, 8)),
         latency=random.choice(((0.005, 0.05), (0.005, 0.05), (0.02, 0.3), (0.001, 0.005))),
         capacity=capacity,
-        windows=random.random() < 0.2,
+        windows=random.random() < 0.2 and not calm,
         updating=random.choice((0.0, 0.5, 3.0, 10.0)),
         flushes=tuple(sorted(random.uniform(0, seconds) for _ in range(random.choice((0, 0, 1, 3))))),
         room_calls=tuple(random.uniform(0, seconds) for _ in range(random.choice((0, 0, 2)))),
         inflight_bytes=random.choice((NEVER, NEVER, 200_000.0)),
-        gives_up_at=random.uniform(30, seconds) if random.random() < 0.05 else NEVER,
+        gives_up_at=random.uniform(10, 30) if random.random() < 0.06 else NEVER,
     )
 
 

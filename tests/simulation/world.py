@@ -114,7 +114,9 @@ class World:
 
     def overloaded(self) -> bool:
         """Is so much offered at some time that a second's worth of one shard may not be enough for it?"""
-        load = self.scenario.load
+        load, policy = self.scenario.load, self.scenario.policy
+        if policy.collection_max_count < 20 or policy.collection_max_size < 1e6 or self.scenario.inflight_bytes < NEVER:
+            return True  # perhaps: by what the senders can carry
         size = sum(record.size for record in self.records)
         rate = min(1.0, self.scenario.policy.rate)
         spread = 2.0 if load.pattern == "bursts" else load.seconds / 4

@@ -11,22 +11,24 @@ from kplpy.core.policy import SHARD_BYTES_PER_SECOND
 def test_it_starts_full_and_grows_with_time() -> None:
     bucket = Bucket(100.0, 0.0)
     full = bucket.level
-    bucket.take(full)
+    assert full - bucket.reserve == pytest.approx(90)  # what goes at once
+    bucket.take(full - bucket.reserve)
     assert bucket.ready_at(50, 0.0) == pytest.approx(0.5)
     assert bucket.ready_at(50, 0.5) == 0.5
     bucket.ready_at(0, 100.0)
     assert bucket.level == full
 
 
-def test_a_cost_above_the_capacity_needs_a_full_bucket_and_drives_it_negative() -> None:
+def test_a_large_cost_needs_a_full_bucket_and_drives_it_negative() -> None:
     bucket = Bucket(100.0, 0.0)
     full = bucket.level
     bucket.take(10)
-    assert bucket.ready_at(500, 0.0) == pytest.approx(0.1)
-    bucket.ready_at(500, 0.1)
+    for cost in (500, 95):
+        assert bucket.ready_at(cost, 0.0) == pytest.approx(0.1)
+    assert bucket.ready_at(500, 0.1) == 0.1
     bucket.take(500)
     assert bucket.level == pytest.approx(full - 500)
-    assert bucket.ready_at(1, 0.1) == pytest.approx(0.1 + (500 - full + 1) / 100)
+    assert bucket.ready_at(1, 0.1) == pytest.approx(0.1 + (500 - full + 1 + bucket.reserve) / 100)
 
 
 def test_it_never_says_later_for_what_is_only_rounding() -> None:
@@ -45,4 +47,4 @@ def test_both_limits_hold() -> None:
     assert limiter.ready_at(10, 0.0) == pytest.approx(0.001, abs=1e-6)
     limiter = Limiter(0.5, 0.0)
     limiter.take(SHARD_BYTES_PER_SECOND)
-    assert limiter.ready_at(1, 0.0) > 0.9
+    assert limiter.ready_at(1, 0.0) > 1.0
