@@ -12,38 +12,12 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from unittest.mock import patch
 
+from benchmarks.stand_in import TRANSPORT, Answering
 from kplpy import Config, Producer
-from kplpy.aws.body import put_records_body
-from kplpy.core.request import Request
-from kplpy.core.retry import Exchange
-from kplpy.core.shard_map import ShardRange
 
-SHARDS = 16
 RECORDS = 200_000
-
-
-class Answering:
-    """In the transport's place: encodes as it does, and says that all was taken."""
-
-    def __init__(self, config: Config) -> None:
-        del config
-
-    def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
-        step = (1 << 128) // SHARDS
-        return [ShardRange(f"shardId-{n:012}", n * step, (n + 1) * step - 1) for n in range(SHARDS)]
-
-    def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
-        started = time.monotonic()
-        put_records_body(name, arn, request.batches)
-        landed = [batch.lane.shard.shard_id if batch.lane.shard else "none" for batch in request.batches]
-        entries = [{"SequenceNumber": "1", "ShardId": shard_id} for shard_id in landed]
-        return Exchange(started, time.monotonic(), time.time(), entries)
-
-    def close(self) -> None:
-        pass
 
 
 def rate(threads: int, keys: list[str]) -> float:
@@ -72,7 +46,7 @@ def main() -> None:
     chosen = options.parse_args()
     rounds = chosen.rounds
     keys = [f"key-{n % 10_000}" for n in range(RECORDS)]
-    with patch("kplpy.aws.transport.KinesisTransport", Answering):
+    with patch(TRANSPORT, Answering):
         rate(1, keys[:10_000])
         pairs = [(rate(1, keys), rate(8, keys)) for _ in range(rounds)]
     if chosen.json:
