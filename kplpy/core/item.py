@@ -21,7 +21,10 @@ class Try:
 
 
 class Item:
-    """One accepted user record. `number` orders the records of a stream; `arrival` is when it was put."""
+    """One accepted user record. `number` orders the records of a stream; `arrival` is when it was put.
+
+    One without a partition key comes with the hash key -1 and 32 characters in the key's place: see keyless.py.
+    """
 
     __slots__ = (
         "arrival",
