@@ -10,7 +10,7 @@ SEEDS ?= 2000
 export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate mutate lint format types check lock clean
+.PHONY: help venv demo test simulate mutate bench lint format types check lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ simulate: $(STAMP)  ## many more histories of core and modelled Kinesis: SEEDS=2
 
 mutate: $(STAMP)  ## does the simulation notice faults put into the core? (some minutes); ARGS='words of names'
 	@$(BIN)/python scripts/mutate.py $(ARGS)
+
+bench: $(STAMP)  ## measure against the KPL and others (needs Java 17 and mvn); ARGS='throughput --rounds 3' (docs/benchmarks.md)
+	@$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
 lint: $(STAMP)  ## ruff: rules and formatting
 	@$(BIN)/ruff check .

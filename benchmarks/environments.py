@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -37,39 +36,37 @@ def start(name: str, sink: Sink, stream: str = "bench-16", **options: Any) -> Dr
         return Driver(_kpl_command(sink, stream, {**KPL_BEST, **options}), sink)
     if name == "kinesis_agg":
         name, options = "boto3", {"aggregated": True, **options}
-    script = PEERS / f"run_{name}.py"
-    return Driver([str(_python(name)), str(script), json.dumps(place | options)], sink)
+    script, python = PEERS / f"run_{name}.py", _environment(name, sys.executable, PACKAGES[name])
+    return Driver([str(python), str(script), json.dumps(place | options)], sink)
 
 
-def _python(name: str) -> Path:
-    home = BUILD / name
-    wanted = " ".join(PACKAGES[name])
-    ready = home / "ready"
-    if not ready.exists() or ready.read_text() != wanted:
-        print(f"preparing {home.relative_to(ROOT)} (once)", file=sys.stderr)
-        shutil.rmtree(home, ignore_errors=True)
-        uv = [sys.executable, "-m", "uv"]
-        subprocess.run([*uv, "venv", "-q", "--no-project", "--python", sys.executable, str(home)], check=True)
-        subprocess.run([*uv, "pip", "install", "-q", "--python", str(home / "bin/python"), *PACKAGES[name]], check=True)
-        ready.write_text(wanted)
-    return home / "bin" / "python"
+def python_with_matplotlib() -> Path:
+    """pyproject.toml's group `bench`."""
+    found = _environment("plots", sys.executable, ["--group", "bench"])
+    assert found is not None
+    return found
 
 
 def python_with_kplpy(version: str) -> Path | None:
     """Another Python's environment with kplpy and what it needs at run time; None when there is no such Python."""
-    home = BUILD / f"python-{version}"
-    if not (home / "ready").exists():
+    # pyenv's are looked for first: its shims on PATH may be there, dead
+    there = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    return _environment(f"python-{version}", str(there[-1]) if there else version, ["-e", str(ROOT)])
+
+
+def _environment(name: str, python: str, packages: list[str]) -> Path | None:
+    """build/bench/<name> with these packages, made anew when they change; None when there is no such Python."""
+    home = BUILD / name
+    made, ready, wanted = home / "bin" / "python", home / "ready", " ".join(packages)
+    if not ready.exists() or ready.read_text() != wanted:
+        print(f"preparing {home.relative_to(ROOT)} (once)", file=sys.stderr)
         uv = [sys.executable, "-m", "uv"]
-        # pyenv's are looked for first: its shims on PATH may be there, dead
-        there = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-        wanted = str(there[-1]) if there else version
-        options = ["-q", "--clear", "--no-project", "--no-python-downloads", "--python", wanted]
+        options = ["-q", "--clear", "--no-project", "--no-python-downloads", "--python", python]
         if subprocess.run([*uv, "venv", *options, str(home)], check=False).returncode:
             return None
-        python = str(home / "bin" / "python")
-        subprocess.run([*uv, "pip", "install", "-q", "--python", python, "-e", str(ROOT)], check=True)
-        (home / "ready").touch()
-    return home / "bin" / "python"
+        subprocess.run([*uv, "pip", "install", "-q", "--python", str(made), *packages], cwd=ROOT, check=True)
+        ready.write_text(wanted)
+    return made
 
 
 def _kpl_command(sink: Sink, stream: str, options: Mapping[str, Any]) -> list[str]:
