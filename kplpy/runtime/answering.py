@@ -52,7 +52,7 @@ class Answering:
         except BaseException as error:
             with stream.lock:
                 stream.being_answered.discard(results)
-                stream.broken = error
+                stream.breaks(error)
             raise
 
     def _answer(self, completions: list[Completion]) -> list[RecordFuture]:

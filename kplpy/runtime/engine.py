@@ -143,7 +143,7 @@ class Engine:
     def _drain(self, stream: Stream, now: float) -> None:
         staging = stream.staging
         count = len(staging)
-        if not count:
+        if not count or stream.broken is not None:  # to be mended first, with what is in `draining` already
             return
         items: list[RecordFuture] = []
         stream.draining = items
@@ -249,7 +249,8 @@ class Engine:
             if not stream.is_broken():  # another thread was faster
                 return
             results = mend(stream, self._new_pipeline(), self._room, time.monotonic())
-            stream.being_answered.add(results)
+            if results.completions:
+                stream.being_answered.add(results)
             stream.ready = False
         self._answering.finish(stream, results)
 

@@ -33,13 +33,14 @@ def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
     completions = [each for results in stream.being_answered for each in results.completions] + decided
     known = {id(item) for completion in completions for item in completion.items}
     known.update(map(id, list(stream.staging)))
+    drained = set(map(id, stream.draining or ()))
     again: list[RecordFuture] = []
     failed: list[Item] = []
     for future in unanswered(stream):
         if id(future) in known:
             continue
         numbered = hasattr(future, "number")
-        if not numbered and future not in (stream.draining or ()):
+        if not numbered and id(future) not in drained:
             continue  # a thread is about to stage it
         future.maybe_written = future.maybe_written or numbered
         struck = any(each.code == INTERNAL for each in future.tries)
@@ -57,8 +58,12 @@ def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
     stream.draining = again
     room.recount(stream, len(again), payload_size(list(again)) + len(again) * RECORD_OVERHEAD)
     stream.broken = None
-    fresh.accept(again, now)
-    stream.draining = None
+    try:
+        if again:
+            fresh.accept(again, now)
+        stream.draining = None
+    except Exception as another:  # those that failed are to be told so all the same
+        stream.breaks(another)
     for flush in list(stream.flushes):
         flush.mark = fresh.flush(now)
         if not fresh.unflushed(flush.mark):
