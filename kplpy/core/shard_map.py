@@ -104,6 +104,9 @@ class ShardMap:
         """Take the open shards in, as they were when the listing started."""
         started = self._listing_since if self._listing_since is not None else now
         self._listing_since = None
+        if not self.vouches_for(started):  # it may be another stream, to whose ids the closed ranges say nothing
+            self._known.clear()
+            self._closed_at.clear()
         before, self.open = self.open, sorted(shards, key=lambda shard: shard.end)
         self.ends = [shard.end for shard in self.open]
         starts = [shard.start for shard in self.open]
