@@ -71,7 +71,7 @@ class Producer:
         elif not isinstance(config, Config):
             raise ConfigError(f"config must be a kplpy Config, got {config!r}")
         self.config = config
-        self._linger = config.record_max_buffered_time_ms / 1000
+        self._linger = policy_of(config).linger
         self._max_size = config.max_user_record_size
         self._hash_keys = HashKeys()
         self._cached_hash = self._hash_keys.cached
@@ -543,11 +543,12 @@ def _check_timeout(timeout: float | None) -> None:
 def policy_of(config: Config) -> Policy:
     """The Config in the core's units: seconds, and infinite for what is switched off."""
     ttl = float("inf") if config.record_ttl_ms is None else config.record_ttl_ms / 1000
+    answer_timeout = config.user_record_timeout_ms / 1000 or float("inf")
     return Policy(
-        # A deadline never lies after the expiration (the KPL's rule).
-        linger=min(config.record_max_buffered_time_ms / 1000, ttl),
+        # The KPL lets a deadline lie at the expiration at the latest, which leaves no time to send the record.
+        linger=min(config.record_max_buffered_time_ms / 1000, ttl / 2, answer_timeout / 2),
         ttl=ttl,
-        answer_timeout=config.user_record_timeout_ms / 1000 or float("inf"),
+        answer_timeout=answer_timeout,
         request_timeout=(config.connect_timeout_ms + config.request_timeout_ms) / 1000,
         aggregate=config.aggregation_enabled,
         aggregation_max_count=config.aggregation_max_count,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,6 +34,18 @@ def _getaddrinfo_but_not_aws(host: Any, *args: Any, **kwargs: Any) -> Any:
     if name.rstrip(".").endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
         raise socket.gaierror(socket.EAI_NONAME, f"a test tried to reach {name}")
     return _getaddrinfo(host, *args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_as_it_is() -> Iterator[None]:
+    """A command that is tried within the test process sets up its logging for the whole of it."""
+    library, producer = logging.getLogger("kplpy"), logging.getLogger("kplpy.producer")
+    handlers, levels, propagate = list(library.handlers), (library.level, producer.level), library.propagate
+    yield
+    library.handlers[:] = handlers
+    library.setLevel(levels[0])
+    producer.setLevel(levels[1])
+    library.propagate = propagate
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -182,8 +182,8 @@ def test_ctrl_c_in_the_midst_of_putting(kinesis: LocalKinesis, stream: str) -> N
         process = start(HEAD + textwrap.dedent(script), kinesis.endpoint_url, stream)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        records = len(read_all(kinesis, stream))
-        wait_until(lambda before=records: len(read_all(kinesis, stream)) > before)  # type: ignore[misc]
+        records = len(kinesis.ledger(stream))
+        wait_until(lambda before=records: len(kinesis.ledger(stream)) > before)  # type: ignore[misc]
         process.send_signal(signal.SIGINT)
         code, out, stderr = ends(process)
         assert (code, stderr) == (0, "")
