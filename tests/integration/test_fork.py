@@ -87,7 +87,13 @@ def c_fork() -> int:
     return int(ctypes.PyDLL(None).fork())
 
 
-FORKS = [os.fork, pytest.param(c_fork, marks=pytest.mark.skipif(sys.platform != "linux", reason="needs a wiped page"))]
+# Such a fork may catch another thread in the midst of taking the GIL, and the child hangs, whatever a library does: seen
+# on Python 3.10, in one of some hundred. So it is tried on demand, not in every run.
+without_hooks = pytest.mark.skipif(
+    sys.platform != "linux" or "KPLPY_TEST_FORKS_WITHOUT_HOOKS" not in os.environ,
+    reason="a fork without Python's hooks may hang by itself; set KPLPY_TEST_FORKS_WITHOUT_HOOKS=1 to try",
+)
+FORKS = [os.fork, pytest.param(c_fork, marks=without_hooks)]
 
 
 @pytest.mark.parametrize("fork", FORKS)
@@ -331,6 +337,7 @@ def test_forks_while_other_threads_put(kinesis: Process, stream: str) -> None:
     assert {data for data, times in got.items() if times > 1} == set()
 
 
+@without_hooks
 def test_a_new_producer_in_a_child_of_a_fork_without_hooks(kinesis: Process, stream: str) -> None:
     old = Producer(endpoint_url=kinesis.endpoint_url)
     old.put_record(stream, b"parent", "k").result(PATIENCE)
