@@ -87,8 +87,8 @@ def c_fork() -> int:
     return int(ctypes.PyDLL(None).fork())
 
 
-# Such a fork may catch another thread in the midst of taking the GIL, and the child hangs, whatever a library does: seen
-# on Python 3.10, in one of some hundred. So it is tried on demand, not in every run.
+# Such a fork may catch another thread in the midst of taking the GIL, and the child hangs, whatever a library does:
+# seen on Python 3.10, twice in one run of CI. So it is tried on demand, not in every run.
 without_hooks = pytest.mark.skipif(
     sys.platform != "linux" or "KPLPY_TEST_FORKS_WITHOUT_HOOKS" not in os.environ,
     reason="a fork without Python's hooks may hang by itself; set KPLPY_TEST_FORKS_WITHOUT_HOOKS=1 to try",
