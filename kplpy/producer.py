@@ -150,7 +150,7 @@ class Producer:
         """Accept many records of one stream, cheaper than one by one; returns their futures in the same order.
 
         items: (data, partition_key), (data, partition_key, explicit_hash_key) or UserRecord. All are checked before any
-        is accepted. When room runs out part-way, the futures of the rest fail with BufferFullError as their cause.
+        is accepted. When room runs out part-way, the futures of the rest fail with BufferFullError.
         """
         home = self._open(stream)
         check = self._check
