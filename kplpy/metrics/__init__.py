@@ -1,0 +1,1 @@
+"""What is happening, in numbers: the registry, and the sinks that carry it away."""
