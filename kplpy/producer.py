@@ -16,7 +16,7 @@ from typing import Any
 
 from kplpy import forks
 from kplpy.config import Config
-from kplpy.core.policy import Policy
+from kplpy.core.policy import policy_of
 from kplpy.errors import (
     BufferFullError,
     ConfigError,
@@ -29,12 +29,12 @@ from kplpy.future import RecordFuture
 from kplpy.keys import HashKeys, parse_explicit_hash_key
 from kplpy.records import UserRecord
 from kplpy.runtime import lifecycle
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Waiter
-from kplpy.runtime.bell import Bell
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.crew import on_own_thread
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.flushing import Flushing
 from kplpy.runtime.stream import Stream
+from kplpy.runtime.waiting import WaitingRoom
 from kplpy.totals import StreamTotals
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Producer:
             deliver_here=self._deliver_here,
         )
         self._streams: dict[str, Stream] = {}
-        self._waiting_threads: set[int] = set()
+        self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
         self._delivering_here = False
         # Last, for it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
         self._here: forks.Page = _NOT_HERE if self._closed else forks.page()
@@ -133,7 +133,9 @@ class Producer:
         size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
         staged = home.staged_bytes + size
         if self._room.tight or staged > self._room.stage_limit:
-            self._wait_for_room(home, record, size)
+            self._waiting_room.enter(home, record)
+            if self._closed:
+                self._engine.too_late(home)
             return record
         home.staged_bytes = staged
         staging = home.staging
@@ -177,7 +179,7 @@ class Producer:
             staged = home.staged_bytes + size
             if self._room.tight or staged > self._room.stage_limit:
                 try:
-                    waited = self._wait_for_room(home, record, size) or waited
+                    waited = self._waiting_room.enter(home, record) or waited
                 except (BufferFullError, ProducerClosedError) as error:
                     self._engine.refuse(records[number:], error)
                     break
@@ -203,26 +205,9 @@ class Producer:
         """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
         home = self._open(stream)
         record = self._check(home, data, partition_key, explicit_hash_key)
-        size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
-        self._engine.drain(home)
-        if not self._room.try_take(home, record.hash_key, size):
-            loop = asyncio.get_running_loop()
-            woken = asyncio.Event()
-            # On a loop that was closed meanwhile this raises RuntimeError, and the room goes to the next.
-            waiter = Waiter(home, record.hash_key, size, lambda: loop.call_soon_threadsafe(woken.set))
-            try:
-                if not self._room.wait_for(waiter):
-                    self._engine.press()
-                    await asyncio.wait_for(woken.wait(), self.config.max_block_ms / 1000)
-            except asyncio.TimeoutError:
-                pass
-            except BaseException:  # cancelled, or the loop was closed: the record was not accepted
-                self._room.leave(waiter)
-                self._room.staged(waiter)
-                raise
-            self._take_granted(home, record, waiter)
-            return record
-        self._stage(home, record, size)
+        await self._waiting_room.aenter(home, record)
+        if self._closed:
+            self._engine.too_late(home)
         return record
 
     def _check(
@@ -279,76 +264,6 @@ class Producer:
         home = self._engine.open(arn[1] if arn else stream, stream if arn else None)
         self._streams[stream] = home
         return home
-
-    # --- when room is short ---
-
-    def _stage(self, home: Stream, record: RecordFuture, size: int) -> None:
-        home.staged_bytes += size
-        home.staging.append(record)
-        if record.arrival + self._linger < home.wake_at and not home.nudged:
-            self._engine.nudge(home)
-        self._engine.drain(home)
-        if self._closed:
-            self._engine.too_late(home)
-
-    def _wait_for_room(self, home: Stream, record: RecordFuture, size: int) -> bool:
-        """Stage the record when there is room, counted exactly; block for it where that is allowed.
-
-        Returns whether it had to wait.
-        """
-        if home.staging:
-            self._engine.drain(home)
-        if self._room.try_take(home, record.hash_key, size):
-            self._stage(home, record, size)
-            return False
-        if not self._may_block(home):
-            self._engine.press()
-            raise self._full(home)
-        bell = Bell()
-        waiter = Waiter(home, record.hash_key, size, bell.ring)
-        self._waiting_threads.add(threading.get_ident())
-        try:
-            if not self._room.wait_for(waiter):
-                self._engine.press()
-                bell.wait(self.config.max_block_ms / 1000)
-        except BaseException:  # Ctrl-C while waiting: the record was not accepted
-            self._room.leave(waiter)
-            self._room.staged(waiter)
-            raise
-        finally:
-            self._waiting_threads.discard(threading.get_ident())
-        self._take_granted(home, record, waiter)
-        return True
-
-    def _take_granted(self, home: Stream, record: RecordFuture, waiter: Waiter) -> None:
-        granted = self._room.leave(waiter)
-        try:
-            if self._closed or waiter.closed:
-                raise ProducerClosedError("the producer was closed while the record waited for room")
-            if not granted:
-                raise self._full(home)
-            record.arrival = time.monotonic()
-            self._stage(home, record, waiter.size)
-        finally:
-            self._room.staged(waiter)
-
-    def _may_block(self, home: Stream) -> bool:
-        if self.config.on_buffer_full == "raise":
-            return False
-        thread = threading.get_ident()
-        if on_own_thread() or home.holder == thread or self._engine.owns_a_lock():
-            return False  # the one that would make room, or is in its way, must not wait for it
-        if thread in self._waiting_threads:
-            return False  # a signal handler: the put that it interrupted waits already, and would be granted first
-        return self.config.on_buffer_full == "block" or asyncio._get_running_loop() is None
-
-    def _full(self, home: Stream) -> BufferFullError:
-        return BufferFullError(
-            f"no room for a record of stream {home.origin.stream!r}: {self.outstanding_records} records and "
-            f"{self.outstanding_bytes} bytes are outstanding in all, {home.held_records} records of this stream "
-            f"(max_buffered_records={self.config.max_buffered_records}, "
-            f"max_buffered_bytes={self.config.max_buffered_bytes})"
-        )
 
     # --- waiting ---
 
@@ -506,15 +421,12 @@ class Producer:
     @property
     def outstanding_records(self) -> int:
         """Records accepted and not answered."""
-        return self._room.records + sum(len(stream.staging) for stream in list(self._engine.streams.values()))
+        return self._engine.outstanding_records
 
     @property
     def outstanding_bytes(self) -> int:
         """What these are charged: data, partition keys and RECORD_OVERHEAD each."""
-        staged = 0
-        for stream in list(self._engine.streams.values()):
-            staged += sum(len(each.data) + len(each.partition_key) + RECORD_OVERHEAD for each in list(stream.staging))
-        return self._room.bytes + staged
+        return self._engine.outstanding_bytes
 
     def metrics(self) -> dict[str, StreamTotals]:
         """What was done so far, by stream."""
@@ -538,27 +450,6 @@ def _check_timeout(timeout: float | None) -> None:
         raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r}")
     if not timeout >= 0:
         raise ValueError(f"timeout must be 0 seconds or more, or None; got {timeout!r}")
-
-
-def policy_of(config: Config) -> Policy:
-    """The Config in the core's units: seconds, and infinite for what is switched off."""
-    ttl = float("inf") if config.record_ttl_ms is None else config.record_ttl_ms / 1000
-    answer_timeout = config.user_record_timeout_ms / 1000 or float("inf")
-    return Policy(
-        # The KPL lets a deadline lie at the expiration at the latest, which leaves no time to send the record.
-        linger=min(config.record_max_buffered_time_ms / 1000, ttl / 2, answer_timeout / 2),
-        ttl=ttl,
-        answer_timeout=answer_timeout,
-        request_timeout=(config.connect_timeout_ms + config.request_timeout_ms) / 1000,
-        aggregate=config.aggregation_enabled,
-        aggregation_max_count=config.aggregation_max_count,
-        aggregation_max_size=config.aggregation_max_size,
-        first_key_outside=config.aggregate_partition_key == "first",
-        collection_max_count=config.collection_max_count,
-        collection_max_size=config.collection_max_size,
-        rate=config.rate_limit / 100,
-        fail_if_throttled=config.fail_if_throttled,
-    )
 
 
 def _as_bytes(data: Any) -> bytes:

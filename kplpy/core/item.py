@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -93,6 +94,6 @@ class Completion:
     size: int
 
 
-def payload_size(items: list[Item]) -> int:
+def payload_size(items: Iterable[Item]) -> int:
     """What the records' data and partition keys are charged in room."""
     return sum(len(item.data) + len(item.partition_key) for item in items)

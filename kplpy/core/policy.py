@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kplpy.config import Config
+
 # The service's limits of one shard.
 SHARD_RECORDS_PER_SECOND = 1000
 SHARD_BYTES_PER_SECOND = 1 << 20
@@ -93,3 +95,24 @@ class Policy:
     def collect_wait(self) -> float:
         """How long due aggregates wait for those of other shards that come due meanwhile (the KPL's rule)."""
         return min(0.050, 0.2 * self.linger) if self.aggregate else 0.0
+
+
+def policy_of(config: Config) -> Policy:
+    """The Config in the core's units: seconds, and infinite for what is switched off."""
+    ttl = float("inf") if config.record_ttl_ms is None else config.record_ttl_ms / 1000
+    answer_timeout = config.user_record_timeout_ms / 1000 or float("inf")
+    return Policy(
+        # The KPL lets a deadline lie at the expiration at the latest, which leaves no time to send the record.
+        linger=min(config.record_max_buffered_time_ms / 1000, ttl / 2, answer_timeout / 2),
+        ttl=ttl,
+        answer_timeout=answer_timeout,
+        request_timeout=(config.connect_timeout_ms + config.request_timeout_ms) / 1000,
+        aggregate=config.aggregation_enabled,
+        aggregation_max_count=config.aggregation_max_count,
+        aggregation_max_size=config.aggregation_max_size,
+        first_key_outside=config.aggregate_partition_key == "first",
+        collection_max_count=config.collection_max_count,
+        collection_max_size=config.collection_max_size,
+        rate=config.rate_limit / 100,
+        fail_if_throttled=config.fail_if_throttled,
+    )

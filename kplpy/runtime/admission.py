@@ -123,6 +123,11 @@ class Room:
                 self._judge()
             return waiter.granted
 
+    def withdraw(self, waiter: Waiter) -> None:
+        """Stop waiting, and give back what was granted meanwhile."""
+        self.leave(waiter)
+        self.staged(waiter)
+
     def close(self) -> None:
         """Nobody gets room any more."""
         with self.lock:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Protocol
 
-from kplpy.core.item import Failed, Reason
+from kplpy.core.item import Failed, Reason, payload_size
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import Policy
 from kplpy.core.retry import Exchange, RequestError
@@ -93,6 +93,11 @@ class Engine:
 
     def _new_pipeline(self) -> Pipeline:
         return Pipeline(self._policy, self._random.random)
+
+    def staged(self, stream: Stream, arrival: float) -> None:
+        """A record of this arrival was staged: see that somebody looks before it is due."""
+        if arrival + self._policy.linger < stream.wake_at and not stream.nudged:
+            self.nudge(stream)
 
     def nudge(self, stream: Stream) -> None:
         """A record was staged that is due before the scheduler means to look, which starts with the first of them."""
@@ -364,6 +369,17 @@ class Engine:
             return failure
         self._crew.errors.say(f"{doing}: {type(failure).__name__}: {failure}", failure)
         return None
+
+    # --- looking ---
+
+    @property
+    def outstanding_records(self) -> int:
+        return self._room.records + sum(len(stream.staging) for stream in list(self.streams.values()))
+
+    @property
+    def outstanding_bytes(self) -> int:
+        staged = [record for stream in list(self.streams.values()) for record in list(stream.staging)]
+        return self._room.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD
 
     # --- the end ---
 

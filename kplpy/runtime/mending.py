@@ -56,7 +56,7 @@ def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
     fresh.totals.user_records_accepted -= sum(hasattr(future, "number") for future in again)
     stream.pipeline = fresh
     stream.draining = again
-    room.recount(stream, len(again), payload_size(list(again)) + len(again) * RECORD_OVERHEAD)
+    room.recount(stream, len(again), payload_size(again) + len(again) * RECORD_OVERHEAD)
     stream.broken = None
     try:
         if again:

@@ -23,10 +23,10 @@ from kplpy.core.aggregator import Batch
 from kplpy.core.item import Item
 from kplpy.core.lane import Lane
 from kplpy.core.limiter import Limiter
+from kplpy.core.policy import policy_of
 from kplpy.core.shard_map import ListingError, ShardRange
 from kplpy.future import Origin, RecordFuture
 from kplpy.keys import hash_of
-from kplpy.producer import policy_of
 
 WHOLE = ShardRange("shardId-000000000000", 0, (1 << 128) - 1)
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"

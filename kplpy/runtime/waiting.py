@@ -1,0 +1,121 @@
+"""Where a put goes when room is short: it is counted exactly, and waits where it may until there is some."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+from kplpy.config import Config
+from kplpy.errors import BufferFullError, ProducerClosedError
+from kplpy.future import RecordFuture
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Waiter
+from kplpy.runtime.bell import Bell
+from kplpy.runtime.crew import on_own_thread
+from kplpy.runtime.engine import Engine
+from kplpy.runtime.stream import Stream
+
+
+class WaitingRoom:
+    """Stages records for which there may be no room. `closed`: is the producer?"""
+
+    def __init__(self, config: Config, engine: Engine, room: Room, closed: Callable[[], bool]) -> None:
+        self._config = config
+        self._max_block = config.max_block_ms / 1000
+        self._engine = engine
+        self._room = room
+        self._closed = closed
+        self._threads: set[int] = set()  # that wait
+
+    def enter(self, stream: Stream, record: RecordFuture) -> bool:
+        """Stage the record when there is room; block for it where that is allowed. Returns whether it had to wait.
+
+        Raises BufferFullError when there is no room, ProducerClosedError when the producer is closed meanwhile.
+        """
+        if stream.staging:
+            self._engine.drain(stream)
+        size = charged(record)
+        if self._room.try_take(stream, record.hash_key, size):
+            self._stage(stream, record, size)
+            return False
+        if not self._may_block(stream):
+            self._engine.press()
+            raise self._full(stream)
+        bell = Bell()
+        waiter = Waiter(stream, record.hash_key, size, bell.ring)
+        self._threads.add(threading.get_ident())
+        try:
+            if not self._room.wait_for(waiter):
+                self._engine.press()
+                bell.wait(self._max_block)
+        except BaseException:  # Ctrl-C while waiting: the record was not accepted
+            self._room.withdraw(waiter)
+            raise
+        finally:
+            self._threads.discard(threading.get_ident())
+        self._take_granted(stream, record, waiter)
+        return True
+
+    async def aenter(self, stream: Stream, record: RecordFuture) -> None:
+        """As enter, but it always may wait, and does not block the event loop."""
+        self._engine.drain(stream)
+        size = charged(record)
+        if self._room.try_take(stream, record.hash_key, size):
+            self._stage(stream, record, size)
+            return
+        loop = asyncio.get_running_loop()
+        woken = asyncio.Event()
+        # On a loop that was closed meanwhile this raises RuntimeError, and the room goes to the next.
+        waiter = Waiter(stream, record.hash_key, size, lambda: loop.call_soon_threadsafe(woken.set))
+        try:
+            if not self._room.wait_for(waiter):
+                self._engine.press()
+                await asyncio.wait_for(woken.wait(), self._max_block)
+        except asyncio.TimeoutError:
+            pass
+        except BaseException:  # cancelled, or the loop was closed: the record was not accepted
+            self._room.withdraw(waiter)
+            raise
+        self._take_granted(stream, record, waiter)
+
+    def _stage(self, stream: Stream, record: RecordFuture, size: int) -> None:
+        stream.staged_bytes += size
+        stream.staging.append(record)
+        self._engine.staged(stream, record.arrival)
+        self._engine.drain(stream)
+
+    def _take_granted(self, stream: Stream, record: RecordFuture, waiter: Waiter) -> None:
+        granted = self._room.leave(waiter)
+        try:
+            if self._closed() or waiter.closed:
+                raise ProducerClosedError("the producer was closed while the record waited for room")
+            if not granted:
+                raise self._full(stream)
+            record.arrival = time.monotonic()
+            self._stage(stream, record, waiter.size)
+        finally:
+            self._room.staged(waiter)
+
+    def _may_block(self, stream: Stream) -> bool:
+        if self._config.on_buffer_full == "raise":
+            return False
+        thread = threading.get_ident()
+        if on_own_thread() or stream.holder == thread or self._engine.owns_a_lock():
+            return False  # the one that would make room, or is in its way, must not wait for it
+        if thread in self._threads:
+            return False  # a signal handler: the put that it interrupted waits already, and would be granted first
+        return self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
+
+    def _full(self, stream: Stream) -> BufferFullError:
+        return BufferFullError(
+            f"no room for a record of stream {stream.origin.stream!r}: {self._engine.outstanding_records} records and "
+            f"{self._engine.outstanding_bytes} bytes are outstanding in all, {stream.held_records} records of this "
+            f"stream (max_buffered_records={self._config.max_buffered_records}, "
+            f"max_buffered_bytes={self._config.max_buffered_bytes})"
+        )
+
+
+def charged(record: RecordFuture) -> int:
+    """What the record is charged in room."""
+    return len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
