@@ -47,7 +47,7 @@ class RecordFailedError(KplpyError):
 
     `stream`: its stream. `record`: the UserRecord as it was put. `attempts`: what was tried, oldest first.
     `possible_duplicate`: an earlier attempt may have been written all the same.
-    `cause`: the exception behind the last attempt, if there was one (also `__cause__`).
+    `cause`: the exception behind the last attempt, or behind what kept the record from one (also `__cause__`).
     """
 
     def __init__(

@@ -46,6 +46,9 @@ def error_of(
         last = f"{attempts[-1].error_code}: {attempts[-1].error_message}"
         tried += f", the last: {last}"
         cause = cause or KplpyError(last)
+    elif outcome.reason is Reason.EXPIRED and outcome.message != Reason.EXPIRED.value:
+        tried += f"; {outcome.message}"
+        cause = cause or KplpyError(outcome.message)
     written = "; it may have been written all the same" if maybe_written else ""
     message = f"a record of stream {stream!r} {why}; {tried}{written}"
     kind = _ERRORS.get(outcome.reason, RecordFailedError)

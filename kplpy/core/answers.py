@@ -10,6 +10,7 @@ from kplpy.core.aggregator import Batch
 from kplpy.core.collector import NEVER, Collector
 from kplpy.core.hunt import Hunt
 from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Try, add_try, payload_size
+from kplpy.core.lane import Lane
 from kplpy.core.outage import Outage
 from kplpy.core.policy import Policy
 from kplpy.core.request import Request
@@ -192,7 +193,7 @@ class Answers:
         self.hunt.interrupted()
         if error.code == NOT_FOUND:
             self._router.missing(now)
-        self.outage.failed(exchange.started, now)
+        self.outage.failed(exchange.started, now, error)
         if verdict is Verdict.GRACE and self.outage.denied(now):
             for batch in request.batches:
                 self._give_up(batch, attempt, Reason.REJECTED, error.cause)
@@ -260,6 +261,19 @@ class Answers:
 
     # --- expiry ---
 
+    def expire(self, items: list[Item], lane: Lane | None = None) -> None:
+        """Give up what waited too long, and say for what: a record that was never sent has no attempt that tells."""
+        error = self.outage.error
+        if error is not None:
+            why, cause = f"the stream's requests fail, the last with {error.code}: {error.message}", error.cause
+        elif lane is not None and lane.failures:
+            why, cause = f"its shard{f' {lane.shard.shard_id}' if lane.shard else ''} is throttled", None
+        elif lane is None and self._router.listing_failure:
+            why, cause = f"the shards cannot be listed ({self._router.listing_failure})", None
+        else:
+            why, cause = "", None
+        self.fail(items, Reason.EXPIRED, why, cause)
+
     def expired_before(self, now: float) -> float:
         """Records that arrived at this time or earlier are expired; the microsecond is for rounding."""
         return now - self._policy.waiting_ttl + 1e-6
@@ -270,7 +284,7 @@ class Answers:
             return batch
         expired = [item for item in batch.items if item.arrival <= limit]
         batch.lane.release(len(expired), payload_size(expired))
-        self.fail(expired, Reason.EXPIRED)
+        self.expire(expired, batch.lane)
         return batch.without(set(expired))
 
     def expire_under_way(self, batches: list[Batch], now: float) -> float:
@@ -284,7 +298,7 @@ class Answers:
                     item.maybe_written = True
                 self._gone.update(expired)
                 batch.lane.release(len(expired), payload_size(expired))
-                self.fail(expired, Reason.EXPIRED)
+                self.expire(expired, batch.lane)
             arrivals = [item.arrival for item in batch.items if item.arrival > limit]
             oldest = min(oldest, min(arrivals, default=NEVER))
         self.judging = [each for each in self.judging if not self._gone.issuperset(each.batch.items)]

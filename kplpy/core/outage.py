@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kplpy.core import policy as rules
-from kplpy.core.retry import backoff
+from kplpy.core.retry import RequestError, backoff
 
 NEVER = float("inf")
 
@@ -16,7 +16,7 @@ class Outage:
     The next one does not wait for the answer of the one before: that may be a timeout away.
     """
 
-    __slots__ = ("_denied_at", "_denied_since", "_failed_at", "_failures", "_random", "not_before")
+    __slots__ = ("_denied_at", "_denied_since", "_failed_at", "_failures", "_random", "error", "not_before")
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
@@ -24,13 +24,15 @@ class Outage:
         self._failed_at = -NEVER
         self._denied_since = self._denied_at = -NEVER
         self.not_before = -NEVER
+        self.error: RequestError | None = None  # the latest, while it lasts
 
     @property
     def lasts(self) -> bool:
         return self._failures > 0
 
-    def failed(self, started: float, now: float) -> None:
+    def failed(self, started: float, now: float, error: RequestError) -> None:
         """A request sent at `started` failed. Several sent before the first failure are one step."""
+        self.error = error
         if self._failures and started < self._failed_at:
             return
         self.not_before = now + backoff(self._failures, self._random())
@@ -45,6 +47,7 @@ class Outage:
     def over(self) -> None:
         """A request was answered."""
         self._failures = 0
+        self.error = None
         self._denied_since = self.not_before = -NEVER
 
     def denied(self, now: float) -> bool:

@@ -80,6 +80,7 @@ class Pipeline:
 
     def listed(self, shards: Iterable[ShardRange], now: float, strategy: str | None = None) -> None:
         """The open shards, as listed, and the stream's RecordDistributionStrategy where it could be learnt."""
+        self._router.listing_failure = ""
         self._router.listed(shards, now, strategy)
         if self.map.ready:
             self._answers.listed(now)
@@ -168,12 +169,12 @@ class Pipeline:
         expired = [item for item in router.waiting if item.arrival <= limit]
         if expired:
             router.waiting = [item for item in router.waiting if item.arrival > limit]
-            answers.fail(expired, Reason.EXPIRED)
+            answers.expire(expired)
         oldest = min((item.arrival for item in router.waiting), default=NEVER)
         for lane in router:
             if lane.oldest() <= limit:
                 collector.drop(lane)
-                answers.fail(lane.expire(limit), Reason.EXPIRED)
+                answers.expire(lane.expire(limit), lane)
                 if lane.queue:
                     collector.returned(lane, now)
             oldest = min(oldest, lane.oldest())

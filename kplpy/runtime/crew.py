@@ -175,8 +175,8 @@ class Crew:
     def _rest(self, bell: Bell) -> bool:
         """Wait for work; False when there was none for long, and there are other senders."""
         self._idle.append(bell)
-        # Something may have become ready just before the bell was there to be found.
-        if not self._work.has_work() and (bell.wait(IDLE_SENDER) or self.stopping):
+        # Something may have become ready, or all may have ended, just before the bell was there to be found.
+        if not self.stopping and not self._work.has_work() and (bell.wait(IDLE_SENDER) or self.stopping):
             return True
         try:
             self._idle.remove(bell)

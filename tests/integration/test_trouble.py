@@ -163,8 +163,9 @@ def test_a_dead_endpoint() -> None:
         with pytest.raises(RecordExpiredError, match="expired: not delivered within its time to live") as raised:
             future.result(PATIENCE)
         error = raised.value
-        assert {each.error_code for each in error.attempts} == {"EndpointConnectionError"}
-        assert (error.attempts[-1].error_message or "no message") in str(error)
+        # It may have waited for the outage's next request in vain, and tells of the outage then.
+        assert {each.error_code for each in error.attempts} <= {"EndpointConnectionError"}
+        assert f'EndpointConnectionError: Could not connect to the endpoint URL: "{endpoint}/"' in str(error)
         assert error.record == UserRecord(b"x", "k")
         assert error.stream == "orders"
         assert error.cause is error.__cause__
@@ -265,8 +266,8 @@ def test_without_a_shard_listing_records_go_alone_until_there_is_one(monkeypatch
         logging.getLogger("kplpy").removeHandler(notices)
 
 
-@pytest.mark.usefixtures("short_grace")
-def test_the_warning_of_a_failing_listing_names_the_reason() -> None:
+def test_the_warning_of_a_failing_listing_names_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "MAP_PATIENCE", 1.5)  # the first listing's answer is there by then
     notices = Notices("cannot be listed")
     logging.getLogger("kplpy").addHandler(notices)
     try:
@@ -309,6 +310,7 @@ def test_a_certificate_of_nobody_s() -> None:
         producer.put_record("orders", b"warm", "k").exception(PATIENCE)  # making the client takes some of its time
         with pytest.raises(RecordExpiredError) as raised:
             producer.put_record("orders", b"x", "k").result(PATIENCE)
-        assert {each.error_code for each in raised.value.attempts} == {"SSLError"}
+        assert {each.error_code for each in raised.value.attempts} <= {"SSLError"}
+        assert "SSLError: " in str(raised.value)
         assert not raised.value.possible_duplicate
         assert contents(kinesis) == Counter()

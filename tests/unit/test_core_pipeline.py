@@ -288,6 +288,34 @@ def test_records_expire_wherever_they_wait() -> None:
     assert completion.items == [waiting]
 
 
+def test_a_record_that_expires_unsent_says_what_it_waited_for() -> None:
+    unlisted = Driver(policy(ttl=1.0), shards=())
+    unlisted.accept(item(arrival=1.0))
+    unlisted.pipeline.listing_started(1.0)
+    unlisted.pipeline.listing_failed("AccessDenied", 1.1)
+    unlisted.pipeline.tick(2.0)
+    (completion,) = unlisted.pipeline.take_completions()
+    assert failed(completion).message == "the shards cannot be listed (AccessDenied)"
+
+    throttled = Driver(policy(ttl=1.0, rate=100.0, aggregate=False))
+    throttled.accept(item(arrival=1.0))
+    throttled.answer(throttled.request(1.1), (THROTTLED, "slow down"), now=1.2)
+    unsent = item(arrival=1.2)
+    throttled.accept(unsent)
+    throttled.pipeline.tick(2.3)
+    (completion,) = [each for each in throttled.pipeline.take_completions() if unsent in each.items]
+    assert failed(completion).message == f"its shard {ZERO} is throttled"
+
+    out = Driver(policy(ttl=1.0))
+    out.accept(item(arrival=1.0))
+    out.fail(out.request(1.1), "InternalFailure", now=1.2)
+    unsent = item(arrival=1.2)
+    out.accept(unsent)
+    out.pipeline.tick(2.3)
+    (completion,) = [each for each in out.pipeline.take_completions() if unsent in each.items]
+    assert failed(completion).message == "the stream's requests fail, the last with InternalFailure: told so"
+
+
 def test_a_batch_under_way_expires_only_with_its_answer() -> None:
     driver = Driver(policy(ttl=1.0))
     driver.accept(item(arrival=1.0), item(arrival=1.6))

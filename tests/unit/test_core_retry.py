@@ -10,6 +10,7 @@ from kplpy.core.retry import Landing, RequestError, Verdict, backoff, judge_erro
 from kplpy.core.shard_map import ShardRange
 from tests.core_helpers import HALF, LEFT, RIGHT, TOP, WHOLE
 
+ERROR = RequestError("InternalFailure", "a bad day", maybe_written=True)
 RETRIED = [
     "InternalFailure",
     "ServiceUnavailable",
@@ -89,7 +90,7 @@ def test_an_outage_spaces_requests_until_a_good_answer() -> None:
     outage.asked(0.0)
     assert bool(outage.lasts) is False
     assert outage.not_before < 0
-    outage.failed(started=0.0, now=1.0)
+    outage.failed(started=0.0, now=1.0, error=ERROR)
     assert bool(outage.lasts) is True
     assert 1.0 < outage.not_before < 1.2
     outage.asked(2.0)  # the next does not wait for the answer of this one, only for its own time
@@ -101,13 +102,16 @@ def test_an_outage_spaces_requests_until_a_good_answer() -> None:
 
 def test_requests_under_way_together_fail_as_one_step() -> None:
     outage = Outage(lambda: 0.999)
-    outage.failed(started=0.0, now=1.0)
+    outage.failed(started=0.0, now=1.0, error=ERROR)
     first = outage.not_before
     for _ in range(7):
-        outage.failed(started=0.5, now=1.01)
+        outage.failed(started=0.5, now=1.01, error=ERROR)
     assert outage.not_before == first
-    outage.failed(started=2.0, now=2.0)
+    outage.failed(started=2.0, now=2.0, error=ERROR)
     assert outage.not_before - 2.0 > first - 1.0
+    assert outage.error is ERROR
+    outage.over()
+    assert outage.error is None
 
 
 def test_denial_has_a_grace_and_a_late_one_its_own() -> None:

@@ -46,7 +46,7 @@ LEAVES = [RecordExpiredError, ThrottledError, RejectedError, ForkedError, Record
 def failure(reason: Reason, tries: tuple[Try, ...] = (), cause: BaseException | None = None) -> RecordFailedError:
     future = RecordFuture(Origin("orders"), b"data", "key", "77", 77, time.monotonic())
     future.tries = tries
-    message = "the producer was closed" if reason is Reason.CLOSED else "Code: why"
+    message = {Reason.CLOSED: "the producer was closed", Reason.EXPIRED: "expired"}.get(reason, "Code: why")
     answer([future], Failed(reason, message, cause))
     error = future.exception(0)
     assert isinstance(error, RecordFailedError)
@@ -73,6 +73,15 @@ def test_class_and_text_by_reason(reason: Reason) -> None:
     assert error.possible_duplicate is False
     assert error.cause is None
     assert error.__cause__ is None
+
+
+def test_a_record_that_expired_untried_tells_what_it_waited_for() -> None:
+    future = RecordFuture(Origin("orders"), b"data", "key", None, 77, time.monotonic())
+    answer([future], Failed(Reason.EXPIRED, "its shard shardId-000000000000 is throttled"))
+    error = future.exception(0)
+    assert isinstance(error, RecordExpiredError)
+    assert str(error).endswith("0 attempts; its shard shardId-000000000000 is throttled")
+    assert str(error.cause) == "its shard shardId-000000000000 is throttled"
 
 
 @pytest.mark.parametrize("reason", REASONS)
