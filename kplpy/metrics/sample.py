@@ -6,8 +6,10 @@ read from. Every sink gets the same windows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from kplpy.metrics.histogram import Histogram
 
 Unit = Literal["Count", "Bytes", "Milliseconds", "Seconds", "Percent", "Bytes/Second", "Count/Second"]
 Dimensions = tuple[tuple[str, str], ...]
@@ -27,15 +29,38 @@ class Sample:
     """Their sum."""
     minimum: float
     maximum: float
+    histogram: Histogram | None = field(default=None, repr=False)
+    """Of the same values, where percentiles are kept: TimeToAnswer, but not by shard."""
+
+    @property
+    def average(self) -> float:
+        return self.total / self.count
+
+    def percentile(self, percent: float) -> float | None:
+        """The value that `percent` (0 to 100) of all are not above, within 1 % of it; None without a histogram."""
+        if self.histogram is None:
+            return None
+        return min(max(self.histogram.percentile(percent), self.minimum), self.maximum)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was measured from one moment to another, in seconds since the epoch. Windows do not overlap."""
+    """What was measured from one moment to another, in seconds since the epoch. Windows do not overlap.
+
+    A sample is there for every level that it adds up to: a stream's is also in the one over everything.
+    """
 
     started_at: float
     ended_at: float
     samples: tuple[Sample, ...]
+
+    def find(
+        self, name: str, stream: str | None = None, shard: str | None = None, error_code: str | None = None
+    ) -> Sample | None:
+        """The sample of exactly these dimensions; None: nothing was counted there."""
+        given = (("ErrorCode", error_code), ("StreamName", stream), ("ShardId", shard))
+        dimensions = tuple((key, value) for key, value in given if value is not None)
+        return next((each for each in self.samples if each.name == name and each.dimensions == dimensions), None)
 
 
 class Sink(Protocol):
