@@ -24,7 +24,7 @@ from kplpy.awaiting import arrivals_of
 from kplpy.core.item import Delivered, Failed, Item, Reason
 from kplpy.errors import KplpyError
 from kplpy.failures import Observed, error_of
-from kplpy.records import Attempt, RecordResult, UserRecord
+from kplpy.records import Attempt, RecordResult, UserRecord, result_of
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +128,7 @@ class RecordFuture(Item, Future[RecordResult]):
         if outcome is None:
             outcome = self._wait(timeout)
         if isinstance(outcome, Delivered):
-            attempts = self._attempts(outcome)
-            return RecordResult(outcome.shard_id, outcome.sequence_number, attempts, self.maybe_written)
+            return result_of(self)
         try:
             raise self._error(outcome)
         finally:
@@ -232,6 +231,14 @@ class RecordFuture(Item, Future[RecordResult]):
         error = self.exception()
         return True, False, None if error is not None else self.result(), error
 
+    def _read(self, field: str) -> object:
+        """A field of the RecordResult."""
+        outcome = self._outcome
+        assert isinstance(outcome, Delivered)
+        if field == "attempts":
+            return self._attempts(outcome)
+        return self.maybe_written if field == "possible_duplicate" else getattr(outcome, field)
+
     # --- within ---
 
     def _attached(self) -> _Waits:
@@ -254,11 +261,7 @@ class RecordFuture(Item, Future[RecordResult]):
     def _attempts(self, outcome: Delivered | Failed) -> tuple[Attempt, ...]:
         tries = self.tries
         if isinstance(outcome, Delivered):
-            final = outcome.final
-            if not tries:  # nearly always
-                delay = final.started - self.arrival
-                return (Attempt(final.wall, final.ended - final.started, True, None, None, max(0.0, delay)),)
-            tries = (*tries, final)
+            tries = (*tries, outcome.final)
         attempts = []
         before = self.arrival
         for each in tries:

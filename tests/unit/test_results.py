@@ -1,0 +1,59 @@
+"""RecordResult: a value like any other, though its fields are read from the future only when they are asked for."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+
+from kplpy.core.item import Delivered, Try, add_try
+from kplpy.future import Origin, RecordFuture, answer
+from kplpy.records import Attempt, RecordResult
+
+ATTEMPTS = (
+    Attempt(1000.0, 0.5, False, "InternalFailure", "sorry", 1.0),
+    Attempt(1002.0, 0.25, True, None, None, 1.5),
+)
+EXPECTED = RecordResult("shardId-000000000003", "4711", ATTEMPTS, True)
+
+
+def fresh() -> RecordResult:
+    """Delivered at the second attempt, and nothing of the result looked at yet."""
+    future = RecordFuture(Origin("orders"), b"data", "key", None, 7, 49.0)
+    add_try(future, Try(1000.0, 50.0, 50.5, "InternalFailure", "sorry"))
+    future.maybe_written = True
+    answer([future], Delivered("shardId-000000000003", "4711", Try(1002.0, 52.0, 52.25)))
+    return future.result()
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(RecordResult)])
+def test_each_field_alone(field: str) -> None:
+    result = fresh()
+    assert getattr(result, field) == getattr(EXPECTED, field)
+    assert getattr(result, field) is getattr(result, field)
+
+
+def test_it_compares_hashes_and_reads_as_one_that_was_made_at_once() -> None:
+    assert fresh() == EXPECTED
+    assert EXPECTED == fresh()
+    assert len({fresh(), EXPECTED, fresh()}) == 1
+    assert repr(fresh()) == repr(EXPECTED)
+    assert type(fresh()) is RecordResult
+
+
+def test_it_can_be_taken_apart_and_copied() -> None:
+    assert dataclasses.asdict(fresh()) == dataclasses.asdict(EXPECTED)
+    assert dataclasses.replace(fresh(), shard_id="other") == dataclasses.replace(EXPECTED, shard_id="other")
+    assert copy.copy(fresh()) == copy.deepcopy(fresh()) == EXPECTED
+    assert pickle.loads(pickle.dumps(fresh())) == EXPECTED
+
+
+def test_it_is_frozen_and_has_no_other_attributes() -> None:
+    result = fresh()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.shard_id = "other"  # type: ignore[misc]  # that is what is tried
+    for each in (result, RecordResult("shard", "1", (), False), RecordResult.__new__(RecordResult)):
+        with pytest.raises(AttributeError, match="'RecordResult' object has no attribute 'shard'"):
+            _ = each.shard  # type: ignore[attr-defined]
