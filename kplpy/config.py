@@ -117,7 +117,8 @@ class Config:
 
     # --- what is told ---
     on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
-    """Called with the error of every failed record, on one of kplpy's own threads."""
+    """Called with the error of every failed record, on one of kplpy's own threads, or on the one that closes.
+    Ready-made ones: DeadLetterFile and DeadLetterStream of kplpy.dead_letters."""
     cloudwatch_endpoint_url: str | None = _text()
     metrics_level: Literal["none", "summary", "detailed"] = _choice("summary", "none", "summary", "detailed")
     metrics_granularity: Literal["global", "stream", "shard"] = _choice("stream", "global", "stream", "shard")

@@ -344,7 +344,8 @@ def _individual(
     return Observed(outcome, unseen)
 
 
-def run_callbacks(futures: list[RecordFuture]) -> None:
+def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseException], None]) -> None:
+    """`raised` is told of each callback that raises."""
     for future in futures:
         waits = future._waits
         assert waits is not None
@@ -353,8 +354,8 @@ def run_callbacks(futures: list[RecordFuture]) -> None:
         for callback in callbacks:
             try:
                 callback(future)
-            except BaseException:  # whatever it is, the sender that it is raised on has other records to answer
-                logger.exception("a callback of %r raised", future)
+            except BaseException as error:  # whatever it is, the sender that it is raised on has others to answer
+                raised(f"{type(error).__name__}: {error} (of {future!r})", error)
 
 
 @forks.renew

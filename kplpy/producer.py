@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import Any
 from kplpy import forks
 from kplpy.config import Config
 from kplpy.core.policy import policy_of
+from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
     BufferFullError,
     ConfigError,
@@ -27,6 +28,7 @@ from kplpy.errors import (
 )
 from kplpy.future import RecordFuture
 from kplpy.keys import HashKeys, parse_explicit_hash_key
+from kplpy.names import parse_stream
 from kplpy.records import UserRecord
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
@@ -48,9 +50,6 @@ _STAGED_BATCH = 64
 _LARGE = 4096
 
 _NOT_HERE = b"\0"
-
-_STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
-_STREAM_ARN = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/([a-zA-Z0-9_.-]{1,128})")
 
 
 class Producer:
@@ -85,6 +84,9 @@ class Producer:
         from kplpy.aws.transport import KinesisTransport
 
         config = self.config
+        on_failure = config.on_failure
+        if isinstance(on_failure, DeadLetterStream):
+            on_failure = on_failure.of_producer(self)
         self._closing = threading.Lock()
         self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
         self._transport = KinesisTransport(config)
@@ -94,7 +96,7 @@ class Producer:
             self._room,
             config.max_connections,
             config.max_inflight_bytes,
-            config.on_failure,
+            on_failure,
             on_start=lambda: lifecycle.keep(self),
             deliver_here=self._deliver_here,
         )
@@ -254,16 +256,14 @@ class Producer:
             self._check_open()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
-        if not isinstance(stream, str):
-            raise InvalidRecordError(f"stream must be a str, got {type(stream).__name__}: {stream!r:.80}")
-        arn = _STREAM_ARN.fullmatch(stream)
-        if arn is None and _STREAM_NAME.fullmatch(stream) is None:
-            raise InvalidRecordError(
-                f"stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got {stream!r:.200}"
-            )
-        home = self._engine.open(arn[1] if arn else stream, stream if arn else None)
+        name, arn = parse_stream(stream)
+        home = self._engine.open(name, arn)
         self._streams[stream] = home
         return home
+
+    def _never_waiting(self) -> AbstractContextManager[None]:
+        """Meanwhile this thread's puts raise BufferFullError where there is no room, whatever on_buffer_full says."""
+        return self._waiting_room.closed_to_me()
 
     # --- waiting ---
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import click
 
-from kplpy.cli.lines import Given, describe_data
+from kplpy.cli.lines import Given
+from kplpy.dead_letters.entry import describe_data, entry_of
+from kplpy.dead_letters.file import append
 from kplpy.errors import RecordFailedError
 
 _REASONS_TOLD = 5
@@ -24,7 +25,6 @@ class Failures:
         self.count = 0
         self._reasons: dict[str, tuple[int, str]] = {}  # kind → how many, the first one's text
         self._lock = threading.Lock()
-        self._file: IO[str] | None = None
         self._began_at = 0
         self._write_error = ""
 
@@ -32,38 +32,24 @@ class Failures:
         if self.path is not None:
             try:
                 # Appended to: what an earlier run could not deliver is not to be lost by the next one.
-                self._file = open(self.path, "a", encoding="utf-8", buffering=1)
+                with open(self.path, "a") as file:
+                    self._began_at = file.tell()
             except OSError as error:
                 raise click.ClickException(f"cannot write --failed {self.path!r}: {error.strerror}") from error
-            self._began_at = self._file.tell()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is None or self.path is None:
+        if self.path is None:
             return
-        try:
-            self._file.close()
-        except OSError as failure:
-            self._write_error = failure.strerror or str(failure)
         if not self.count and not self._began_at and os.path.isfile(self.path) and not os.path.getsize(self.path):
             os.unlink(self.path)
 
     def given_up(self, error: RecordFailedError) -> None:
         """The producer's on_failure."""
-        record = error.record
-        entry: dict[str, Any] = {"stream": error.stream}
-        if record is not None:
-            entry |= describe_data(record.data)
-            entry |= {"partition_key": record.partition_key, "explicit_hash_key": record.explicit_hash_key}
         last = error.attempts[-1].error_code if error.attempts else None
-        entry |= {
-            "error": f"{type(error).__name__}: {error}",
-            "attempts": len(error.attempts),
-            "possible_duplicate": error.possible_duplicate,
-        }
-        self._add(f"{type(error).__name__} {last}", str(error), entry)
+        self._add(f"{type(error).__name__} {last}", str(error), entry_of(error))
 
     def refused(self, stream: str | None, given: Given, problem: str) -> None:
         """A record that the producer was not even given, or did not take."""
@@ -85,10 +71,10 @@ class Failures:
             if kind in self._reasons or len(self._reasons) < 100:
                 before, first = self._reasons.get(kind, (0, text))
                 self._reasons[kind] = (before + 1, first)
-            if self._file is None or self._write_error:
+            if self.path is None or self._write_error:
                 return
             try:
-                self._file.write(json.dumps(entry) + "\n")
+                append(self.path, entry)
             except OSError as error:  # a full disk must not stop the rest
                 self._write_error = error.strerror or str(error)
 

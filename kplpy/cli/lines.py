@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 from kplpy.cli.keys import KeyOf
+from kplpy.dead_letters.entry import parse_entry
 
 # No service takes a record of more than 10 MiB. A line far beyond is not held, let alone an endless one.
 LONGEST_LINE = 16 << 20
@@ -91,37 +90,13 @@ def read_failed(name: str) -> Iterator[Given]:
 
 
 def _parse(line: bytes, name: str, number: int) -> Given:
-    given = Given(line.rstrip(b"\n"), name, number)
     try:
-        entry: Any = json.loads(line)
-        if not isinstance(entry, dict):
-            raise ValueError("it is not an object")
-        given.data = _data(entry)
-        for field in ("partition_key", "explicit_hash_key", "stream"):
-            value = entry.get(field)
-            if not isinstance(value, (str, type(None))):
-                raise ValueError(f"{field!r} must be a text or null, got {value!r:.80}")
-            setattr(given, field, value)
-        if entry.get("truncated"):
-            given.truncated = int(entry["truncated"])
-            given.problem = f"only the beginning of its {given.truncated} bytes is here"
-    except (ValueError, TypeError, RecursionError) as error:
-        given.problem = f"not a record as --failed writes it: {error}"
+        entry = parse_entry(line)
+    except (ValueError, TypeError) as error:
+        problem = f"not a record as --failed writes it: {error}"
+        return Given(line.rstrip(b"\n"), name, number, problem=problem)
+    given = Given(entry.data, name, number, entry.partition_key, entry.explicit_hash_key, entry.stream)
+    if entry.truncated:
+        given.truncated = entry.truncated
+        given.problem = f"only the beginning of its {entry.truncated} bytes is here"
     return given
-
-
-def _data(entry: dict[str, Any]) -> bytes:
-    text, encoded = entry.get("data"), entry.get("data_base64")
-    if isinstance(text, str) and encoded is None:
-        return text.encode()
-    if isinstance(encoded, str) and text is None:
-        return base64.b64decode(encoded, validate=True)
-    raise ValueError("it needs either 'data', a text, or 'data_base64'")
-
-
-def describe_data(data: bytes) -> dict[str, str]:
-    """The data as a JSON member: `data` when it is UTF-8, `data_base64` otherwise."""
-    try:
-        return {"data": data.decode()}
-    except UnicodeDecodeError:
-        return {"data_base64": base64.b64encode(data).decode()}

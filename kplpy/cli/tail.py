@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kplpy.cli.connection import Connection, connection_options, explain, make_client, place
-from kplpy.cli.lines import describe_data
 from kplpy.cli.progress import say
+from kplpy.dead_letters.entry import describe_data
 
 if TYPE_CHECKING:
     from kplpy import UserRecord

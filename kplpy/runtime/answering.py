@@ -22,8 +22,9 @@ class Answering:
         self._room = room
         self._on_failure = on_failure
         self._unseen = Repeats(logger, "records failed, and nobody looked at their futures")
-        self._callback_errors = Repeats(logger, "on_failure raised")
-        self.locks = (self._unseen.lock, self._callback_errors.lock)
+        self._report_errors = Repeats(logger, "on_failure raised")
+        self._callback_errors = Repeats(logger, "callbacks of futures raised")
+        self.locks = tuple(each.lock for each in self._repeats)
 
     def finish(self, stream: Stream, results: Results) -> None:
         for notice in results.notices:
@@ -44,7 +45,7 @@ class Answering:
                 for completion in results.completions:
                     if isinstance(completion.outcome, Failed):
                         self._report(completion.items, self._on_failure)
-            run_callbacks(called)
+            self.run_callbacks(called)
             with stream.lock:
                 stream.being_answered.discard(results)
                 if results.pipeline is stream.pipeline:
@@ -54,6 +55,14 @@ class Answering:
                 stream.being_answered.discard(results)
                 stream.breaks(error)
             raise
+
+    def run_callbacks(self, futures: list[RecordFuture]) -> None:
+        """Those of futures that `answer` returned."""
+        run_callbacks(futures, self._callback_errors.say)
+
+    @property
+    def _repeats(self) -> tuple[Repeats, ...]:
+        return self._unseen, self._report_errors, self._callback_errors
 
     def _answer(self, completions: list[Completion]) -> list[RecordFuture]:
         unseen = None if self._on_failure is not None else self._unseen.say
@@ -71,9 +80,9 @@ class Answering:
                 if isinstance(error, RecordFailedError):
                     on_failure(error)
             except BaseException as raised:  # whatever it is, this thread has other records to answer
-                self._callback_errors.say(f"{type(raised).__name__}: {raised}", raised)
+                self._report_errors.say(f"{type(raised).__name__}: {raised}", raised)
 
     def close(self) -> None:
         """Say what is left unsaid."""
-        self._unseen.close()
-        self._callback_errors.close()
+        for each in self._repeats:
+            each.close()

@@ -21,7 +21,7 @@ from kplpy.core.policy import Policy
 from kplpy.core.retry import Exchange, RequestError
 from kplpy.core.shard_map import ListingError, ShardRange
 from kplpy.errors import RecordFailedError
-from kplpy.future import RecordFuture, answer, future_locks, run_callbacks
+from kplpy.future import RecordFuture, answer, future_locks
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.crew import NEVER, REST, Crew
@@ -212,7 +212,7 @@ class Engine:
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
         """These were not accepted after all: their futures raise the error."""
-        run_callbacks(answer(futures, Failed(Reason.REFUSED, str(error), error)))
+        self._answering.run_callbacks(answer(futures, Failed(Reason.REFUSED, str(error), error)))
 
     def too_late(self, stream: Stream) -> None:
         """A record was staged while the producer was being closed: nobody would look at it any more."""

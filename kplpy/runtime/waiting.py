@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from kplpy.config import Config
 from kplpy.errors import BufferFullError, ProducerClosedError
@@ -26,7 +27,7 @@ class WaitingRoom:
         self._engine = engine
         self._room = room
         self._closed = closed
-        self._threads: set[int] = set()  # that wait
+        self._threads: set[int] = set()  # that wait, or must not
 
     def enter(self, stream: Stream, record: RecordFuture) -> bool:
         """Stage the record when there is room; block for it where that is allowed. Returns whether it had to wait.
@@ -79,6 +80,19 @@ class WaitingRoom:
             raise
         self._take_granted(stream, record, waiter)
 
+    @contextmanager
+    def closed_to_me(self) -> Iterator[None]:
+        """Meanwhile a put of this thread that finds no room raises BufferFullError at once."""
+        thread = threading.get_ident()
+        if thread in self._threads:
+            yield
+            return
+        self._threads.add(thread)
+        try:
+            yield
+        finally:
+            self._threads.discard(thread)
+
     def _stage(self, stream: Stream, record: RecordFuture, size: int) -> None:
         stream.staged_bytes += size
         stream.staging.append(record)
@@ -104,7 +118,7 @@ class WaitingRoom:
         if on_own_thread() or stream.holder == thread or self._engine.owns_a_lock():
             return False  # the one that would make room, or is in its way, must not wait for it
         if thread in self._threads:
-            return False  # a signal handler: the put that it interrupted waits already, and would be granted first
+            return False  # it said so, or a signal handler interrupted its waiting, which comes first
         return self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
 
     def _full(self, stream: Stream) -> BufferFullError:

@@ -39,9 +39,13 @@ def failed(reason: Reason = Reason.REJECTED) -> Failed:
     return Failed(reason, "ValidationException: no")
 
 
+def log_error(text: str, error: BaseException) -> None:
+    logging.getLogger("kplpy").error(text, exc_info=error)
+
+
 def give(outcome: Delivered | Failed, *futures: RecordFuture) -> None:
     """As a sender does it."""
-    run_callbacks(answer(futures, outcome))
+    run_callbacks(answer(futures, outcome), log_error)
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -553,7 +557,7 @@ def test_every_way_to_wait_while_answers_arrive(seed: int) -> None:
             for future in part:
                 number = int(future.partition_key)
                 give(failed() if number % 3 == 0 else delivered(future.partition_key), future)
-            run_callbacks(answer(part, delivered("again")))  # those are answered: nothing may change
+            run_callbacks(answer(part, delivered("again")), log_error)  # those are answered: nothing may change
 
     order = list(futures)
     chance.shuffle(order)
@@ -817,7 +821,7 @@ def test_what_is_waited_for_or_has_a_callback_is_not_told() -> None:
     futures = [pending(), pending()]
     futures[0].add_done_callback(lambda _: None)
     _ = futures[1]._condition
-    run_callbacks(answer(futures, failed(), told.append))
+    run_callbacks(answer(futures, failed(), told.append), log_error)
     futures.clear()
     gc.collect()
     assert told == []

@@ -13,13 +13,14 @@ import pytest
 ROOT = Path(__file__).parents[2] / "kplpy"
 
 # Values and vocabulary, which anything may use.
-COMMON = {"errors", "records", "keys", "totals", "config", "properties", "forks"}
+COMMON = {"errors", "records", "keys", "names", "totals", "config", "properties", "forks"}
 
 # part → the other parts of kplpy that it may import
 ALLOWED: dict[str, set[str]] = {
     "errors": {"records"},
     "records": {"errors"},
     "keys": {"errors"},
+    "names": {"errors"},
     "totals": set(),
     "forks": set(),
     "config": {"errors", "properties"},
@@ -29,12 +30,14 @@ ALLOWED: dict[str, set[str]] = {
     "failures": {"core", *COMMON},
     "awaiting": set(),
     "future": {"core", "failures", "awaiting", *COMMON},
+    "dead_letters": {"future", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; it knows neither
     "metrics": {"core", *COMMON},
     "local": {"wire", "keys", "errors", "records"},  # the model judges the producer, so it shares only the wire format
     "runtime": {"future", "core", "wire", *COMMON},
     "producer": {
         "runtime",
+        "dead_letters",
         "future",
         "core",
         "wire",
@@ -42,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
         "metrics",
         *COMMON,
     },  # which hands aws and metrics to the runtime
-    "cli": {"", "producer", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
+    "cli": {"", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
     "": {"producer", "future", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
 

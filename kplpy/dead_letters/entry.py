@@ -1,0 +1,75 @@
+"""A failed record as a JSON object on a line: the format of `kplpy put --failed` and --from-failed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from kplpy.errors import RecordFailedError
+
+
+def entry_of(error: RecordFailedError) -> dict[str, Any]:
+    """The record with its stream, and why it failed."""
+    entry: dict[str, Any] = {"stream": error.stream}
+    record = error.record
+    if record is not None:
+        entry |= describe_data(record.data)
+        entry |= {"partition_key": record.partition_key, "explicit_hash_key": record.explicit_hash_key}
+    return entry | {
+        "error": f"{type(error).__name__}: {error}",
+        "attempts": len(error.attempts),
+        "possible_duplicate": error.possible_duplicate,
+    }
+
+
+def line_of(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry).encode() + b"\n"
+
+
+def describe_data(data: bytes) -> dict[str, str]:
+    """The data as a JSON member: `data` when it is UTF-8, `data_base64` otherwise."""
+    try:
+        return {"data": data.decode()}
+    except UnicodeDecodeError:
+        return {"data_base64": base64.b64encode(data).decode()}
+
+
+@dataclass(slots=True)
+class Entry:
+    """A line read back. `truncated`: the length of a record of which `data` is only the beginning; 0: it is whole."""
+
+    data: bytes
+    partition_key: str | None = None
+    explicit_hash_key: str | None = None
+    stream: str | None = None
+    truncated: int = 0
+
+
+def parse_entry(line: bytes) -> Entry:
+    """Also of what `kplpy tail --json` prints. ValueError or TypeError: it is none."""
+    try:
+        entry: Any = json.loads(line)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(entry, dict):
+        raise ValueError("it is not an object")
+    parsed = Entry(_data(entry))
+    for field in ("partition_key", "explicit_hash_key", "stream"):
+        value = entry.get(field)
+        if not isinstance(value, (str, type(None))):
+            raise ValueError(f"{field!r} must be a text or null, got {value!r:.80}")
+        setattr(parsed, field, value)
+    if entry.get("truncated"):
+        parsed.truncated = int(entry["truncated"])
+    return parsed
+
+
+def _data(entry: dict[str, Any]) -> bytes:
+    text, encoded = entry.get("data"), entry.get("data_base64")
+    if isinstance(text, str) and encoded is None:
+        return text.encode()
+    if isinstance(encoded, str) and text is None:
+        return base64.b64decode(encoded, validate=True)
+    raise ValueError("it needs either 'data', a text, or 'data_base64'")

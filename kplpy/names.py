@@ -1,0 +1,24 @@
+"""Names of streams, as the service allows them."""
+
+from __future__ import annotations
+
+import re
+
+from kplpy.errors import InvalidRecordError
+
+_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+_ARN = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/([a-zA-Z0-9_.-]{1,128})")
+
+
+def parse_stream(stream: str) -> tuple[str, str | None]:
+    """(name, ARN or None) of a stream's name or ARN; InvalidRecordError when it is neither."""
+    if not isinstance(stream, str):
+        raise InvalidRecordError(f"stream must be a str, got {type(stream).__name__}: {stream!r:.80}")
+    arn = _ARN.fullmatch(stream)
+    if arn is not None:
+        return arn[1], stream
+    if _NAME.fullmatch(stream) is None:
+        raise InvalidRecordError(
+            f"stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got {stream!r:.200}"
+        )
+    return stream, None

@@ -1,0 +1,118 @@
+"""The file of dead letters: whole lines, whoever writes them and however full the disk is; read back as they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from kplpy import Attempt, RecordExpiredError, RecordFailedError, UserRecord
+from kplpy.dead_letters import DeadLetterFile
+from kplpy.dead_letters.entry import parse_entry
+
+
+def failed(data: bytes, key: str = "k", explicit_hash_key: str | None = None) -> RecordFailedError:
+    record = UserRecord(data, key, explicit_hash_key)
+    attempts = (Attempt(1.0, 0.1, False, "InternalFailure", "so", 0.0),)
+    return RecordExpiredError("a record of stream 'orders' expired", "orders", record, attempts, True)
+
+
+@pytest.mark.parametrize("data", [b"", b"text", "zwölf\n\u2028".encode(), b"\xff\x00", bytes(range(256)) * 4096])
+def test_a_record_comes_back_as_it_was(tmp_path: Path, data: bytes) -> None:
+    keep = DeadLetterFile(tmp_path / "failed")
+    keep(failed(data, "kéy", "7"))
+    (line,) = (tmp_path / "failed").read_bytes().splitlines()
+    entry = parse_entry(line)
+    assert (entry.data, entry.partition_key, entry.explicit_hash_key, entry.stream) == (data, "kéy", "7", "orders")
+    told = json.loads(line)
+    assert told["error"] == "RecordExpiredError: a record of stream 'orders' expired"
+    assert (told["attempts"], told["possible_duplicate"]) == (1, True)
+
+
+def test_threads_and_forked_children_write_whole_lines(tmp_path: Path) -> None:
+    """Lines of some KiB, which a file written in pieces would mix."""
+    keep = DeadLetterFile(tmp_path / "failed")
+    names = [*"abcdefgh"]
+
+    def write(name: str) -> None:
+        for number in range(25):
+            keep(failed(name.encode() * 5000, f"{name} {number}"))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in names[:4]]
+    for thread in threads:
+        thread.start()
+    children = []
+    if hasattr(os, "fork") and sys.version_info < (3, 12):  # which warns of a fork beside threads
+        for name in names[4:]:
+            child = os.fork()
+            if not child:
+                try:
+                    write(name)
+                finally:
+                    os._exit(0)
+            children.append(child)
+    else:
+        write(names[4])
+    for thread in threads:
+        thread.join()
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    keys = []
+    for line in filter(None, (tmp_path / "failed").read_bytes().splitlines()):
+        entry = parse_entry(line)
+        assert entry.partition_key is not None
+        assert entry.data == entry.partition_key[0].encode() * 5000
+        keys.append(entry.partition_key)
+    writers = names[: 4 + len(children)] if children else names[:5]
+    assert sorted(keys) == sorted(f"{name} {number}" for name in writers for number in range(25))
+
+
+def test_a_line_after_a_broken_one_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "failed"
+    file.write_bytes(b'{"stream": "orders", "da')  # the disk was full here
+    DeadLetterFile(file)(failed(b"next"))
+    broken, whole = file.read_bytes().splitlines()
+    with pytest.raises(ValueError, match="Unterminated string"):
+        parse_entry(broken)
+    assert parse_entry(whole).data == b"next"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
+def test_a_full_disk_is_told_with_the_stream_and_the_file() -> None:
+    with pytest.raises(OSError, match=r"a failed record of stream 'orders' is lost: No space left on device: '/dev/f"):
+        DeadLetterFile("/dev/full")(failed(b"x"))
+
+
+def test_the_file_may_be_moved_away_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    keep = DeadLetterFile("failed")
+    keep(failed(b"1"))
+    monkeypatch.chdir("/")
+    (tmp_path / "failed").rename(tmp_path / "sent")
+    keep(failed(b"2"))
+    assert [parse_entry(line).data for line in (tmp_path / "sent").read_bytes().splitlines()] == [b"1"]
+    assert [parse_entry(line).data for line in (tmp_path / "failed").read_bytes().splitlines()] == [b"2"]
+
+
+def test_no_file_without_failures_and_no_descriptor_kept(tmp_path: Path) -> None:
+    keep = DeadLetterFile(tmp_path / "failed")
+    assert not (tmp_path / "failed").exists()
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for _ in range(10):
+        keep(failed(b"x"))
+    assert (len(os.listdir("/proc/self/fd")) if before else 0) == before
+    assert repr(keep) == f"DeadLetterFile({str(tmp_path / 'failed')!r})"
+
+
+def test_a_path_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="directory of the dead letters' file is not there"):
+        DeadLetterFile(tmp_path / "none" / "failed")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="must be in a directory"):
+        DeadLetterFile(tmp_path / "file" / "failed")
+    with pytest.raises(IsADirectoryError, match="must not be a directory"):
+        DeadLetterFile(tmp_path)
