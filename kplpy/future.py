@@ -193,7 +193,8 @@ class RecordFuture(Item, Future[RecordResult]):
             state = f"delivered to {outcome.shard_id}, sequence number {outcome.sequence_number}"
         else:
             state = f"failed: {outcome.message}"
-        return f"<RecordFuture {self.stream} {self.partition_key!r} {state}>"
+        key = None if self.keyless else self.partition_key
+        return f"<RecordFuture {self.stream} {key!r} {state}>"
 
     # --- what concurrent.futures.wait and as_completed reach for ---
 
@@ -279,8 +280,17 @@ class RecordFuture(Item, Future[RecordResult]):
         return tuple(attempts)
 
     def _error(self, outcome: Failed) -> KplpyError:
-        record = UserRecord(self.data, self.partition_key, self.explicit_hash_key)
+        key, explicit = (None, None) if self.keyless else (self.partition_key, self.explicit_hash_key)
+        record = UserRecord(self.data, key, explicit)
         return error_of(outcome, self.stream, record, self._attempts(outcome), self.maybe_written)
+
+
+class KeylessFuture(RecordFuture):
+    """Of a record without a partition key, for which the core makes up one. What users see of it has none."""
+
+    __slots__ = ()
+
+    keyless = True
 
 
 def _arrival(future: RecordFuture) -> asyncio.Future[None]:

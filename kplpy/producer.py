@@ -16,6 +16,7 @@ from typing import Any
 
 from kplpy import forks
 from kplpy.config import Config
+from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER
 from kplpy.core.policy import policy_of
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
@@ -26,7 +27,7 @@ from kplpy.errors import (
     KplpyError,
     ProducerClosedError,
 )
-from kplpy.future import RecordFuture
+from kplpy.future import KeylessFuture, RecordFuture
 from kplpy.keys import HashKeys, parse_explicit_hash_key
 from kplpy.names import parse_stream
 from kplpy.records import UserRecord
@@ -119,8 +120,8 @@ class Producer:
         """Accept one record and return its future, without waiting for it to be sent.
 
         stream: name or ARN. data: any bytes-like object, copied unless it is bytes; data and UTF-8 key together at
-        most max_user_record_size. partition_key: 1–256 characters; None: kplpy chooses. explicit_hash_key: decimal
-        0 … 2**128-1, decides the shard instead of the key's MD5.
+        most max_user_record_size. partition_key: 1–256 characters; None: kplpy chooses a shard with room, and a
+        key of 32 characters. explicit_hash_key: decimal 0 … 2**128-1, decides the shard instead of the key's MD5.
 
         Raises InvalidRecordError for a bad argument, ProducerClosedError after close(), and BufferFullError when there
         is no room: at once inside a running event loop or with on_buffer_full="raise", else after max_block_ms.
@@ -223,6 +224,8 @@ class Producer:
         if type(data) is not bytes:
             data = _as_bytes(data)
         if partition_key is None:
+            if explicit_hash_key is None:
+                return self._check_keyless(home, data)
             partition_key = secrets.token_hex(16)
         hash_key = self._cached_hash(partition_key) if type(partition_key) is str else None
         if hash_key is None:
@@ -234,6 +237,12 @@ class Producer:
             hash_key = parse_explicit_hash_key(explicit_hash_key)
             text = str(hash_key)
         return RecordFuture(home.origin, data, partition_key, text, hash_key, time.monotonic())
+
+    def _check_keyless(self, home: Stream, data: bytes) -> RecordFuture:
+        """Room is charged, and the size checked, for the key that the core will choose."""
+        if len(data) + len(PLACEHOLDER) > self._max_size:
+            self._check_size(data, PLACEHOLDER)
+        return KeylessFuture(home.origin, data, PLACEHOLDER, None, NO_HASH_KEY, time.monotonic())
 
     def _check_open(self) -> None:
         """Not closed? While it is being closed, callbacks may still put: a dead letter is a record like any other."""

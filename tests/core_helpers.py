@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from kplpy.core.aggregator import Batch
-from kplpy.core.item import Item
+from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Item
 from kplpy.core.lane import Lane
 from kplpy.core.limiter import Limiter
 from kplpy.core.pipeline import Pipeline, Request
@@ -41,10 +41,23 @@ def policy(**changes: Any) -> Policy:
     return replace(POLICY, **changes)
 
 
+class KeylessItem(Item):
+    __slots__ = ()
+
+    keyless = True
+
+
+def keyless(arrival: float = 1.0, data: bytes = b"x") -> Item:
+    return filled(KeylessItem(), data, PLACEHOLDER, NO_HASH_KEY, arrival, None)
+
+
 def item(
     data: bytes = b"x", key: str = "k", hash_key: int = 0, arrival: float = 0.0, explicit: str | None = None
 ) -> Item:
-    made = Item()
+    return filled(Item(), data, key, hash_key, arrival, explicit)
+
+
+def filled(made: Item, data: bytes, key: str, hash_key: int, arrival: float, explicit: str | None) -> Item:
     made.data = data
     made.partition_key = key
     made.explicit_hash_key = explicit

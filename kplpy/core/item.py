@@ -9,6 +9,9 @@ from enum import Enum
 # Of an endless retry the first attempt and the latest ones are kept, so that an outage does not grow the record.
 KEPT_TRIES = 12
 
+NO_HASH_KEY = -1
+PLACEHOLDER = "0" * 32
+
 
 @dataclass(slots=True)
 class Try:
@@ -24,8 +27,11 @@ class Try:
 class Item:
     """One accepted user record. `number` orders the records of a stream; `arrival` is when it was put.
 
-    One without a partition key comes with the hash key -1 and 32 characters in the key's place: see keyless.py.
+    A keyless one was put without a partition key. It comes with NO_HASH_KEY and PLACEHOLDER for a key; the core
+    chooses its shard, and with it the hash key, the partition key and an explicit hash key (see keyless.py).
     """
+
+    keyless = False  # of the class, as it costs nothing there
 
     __slots__ = (
         "arrival",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from kplpy.core.aggregator import Batch
 from kplpy.core.item import Item
 from kplpy.core.lane import Lane
-from kplpy.core.policy import STICKY_RECORDS
+from kplpy.core.policy import STICKY_CANDIDATES, STICKY_RECORDS
 from kplpy.core.shard_map import ShardRange
 
 EVERYWHERE = ShardRange("", 0, (1 << 128) - 1)
@@ -16,9 +16,9 @@ EVERYWHERE = ShardRange("", 0, (1 << 128) - 1)
 class Keyless:
     """Kafka's sticky partitioner (KIP-480), made aware of the shards' limits.
 
-    A record without a key has the hash key -1 until it is routed. Then it gets a random hash key of the shard's, the
+    Each time that a keyless record is routed, after a reshard too, it gets a random hash key of the chosen shard's, the
     same for all records of an aggregate, and that number's 32 hex digits for a partition key: as long as the
-    placeholder it came with, so that nothing that was counted changes.
+    placeholder that it came with, so that nothing that was counted changes.
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
@@ -26,7 +26,7 @@ class Keyless:
         self._lane: Lane | None = None
         self._batch: Batch | None = None
         self._left = 0
-        self._hash_key = -1
+        self._new_key(EVERYWHERE)
 
     def choose(self, lanes: Sequence[Lane], now: float) -> Lane | None:
         """The lane for the next record; None when there are none."""
@@ -37,20 +37,30 @@ class Keyless:
             if self._batch is lane.open and (self._batch is not None or self._left > 0):
                 self._left -= 1
                 return lane
-        self._batch, self._left, self._hash_key = None, STICKY_RECORDS - 1, -1
-        self._lane = min(
-            lanes, key=lambda each: (each.limiter.backlog(each.queue_bytes, now), self._random()), default=None
-        )
+        self._batch, self._left = None, STICKY_RECORDS - 1
+        self._lane = min(self._candidates(lanes), key=lambda each: (each.backlog(now), self._random()), default=None)
+        if self._lane is not None and self._lane.shard is not None:
+            self._new_key(self._lane.shard)
         return self._lane
 
+    def _candidates(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
+        """Of very many lanes some neighbours, since looking at all of them costs more than the best one gains."""
+        if len(lanes) <= STICKY_CANDIDATES:
+            return lanes
+        first = int(self._random() * len(lanes))
+        some = lanes[first : first + STICKY_CANDIDATES]
+        return [*some, *lanes[: STICKY_CANDIDATES - len(some)]]
+
     def give_key(self, item: Item, shard: ShardRange | None) -> None:
-        within = shard or EVERYWHERE
-        if not within.holds(self._hash_key):
-            # Twice, for 106 random bits.
-            width = within.end - within.start + 1
-            self._hash_key = within.start + int((self._random() + self._random() / (1 << 53)) * width) % width
+        """Make it a record of this shard; None: it travels alone, so any will do."""
+        if shard is None or not shard.holds(self._hash_key):
+            self._new_key(shard or EVERYWHERE)
         item.hash_key = self._hash_key
-        item.partition_key = f"{self._hash_key:032x}"
-        item.explicit_hash_key = str(self._hash_key)  # or the key's own hash would count
-        if shard is None:
-            self._hash_key = -1  # they travel alone: each goes elsewhere
+        item.partition_key = self._key
+        item.explicit_hash_key = self._explicit_hash_key
+
+    def _new_key(self, shard: ShardRange) -> None:
+        bits = int(self._random() * (1 << 53)) << 53 | int(self._random() * (1 << 53))
+        self._hash_key = shard.start + ((shard.end - shard.start + 1) * bits >> 106)
+        self._key = f"{self._hash_key:032x}"
+        self._explicit_hash_key = str(self._hash_key)  # or the key's own hash would count

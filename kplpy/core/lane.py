@@ -169,6 +169,10 @@ class Lane:
         self.held -= count
         self.held_bytes -= payload
 
+    def backlog(self, now: float) -> float:
+        """Seconds until what is queued may be sent; below 0: room for so many seconds of a whole shard's traffic."""
+        return max(self.not_before - now, self.limiter.backlog(len(self.queue), self.queue_bytes, now))
+
     def ready_at(self, now: float) -> float:
         """When the first queued batch may be sent: backoff and tokens."""
         if self.not_before > now:

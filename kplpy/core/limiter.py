@@ -34,6 +34,12 @@ class Bucket:
         # Below a millionth of a unit it is rounding, which would have the caller wake again and again.
         return now if missing <= 1e-6 else now + missing / self.rate
 
+    def backlog(self, cost: float, now: float, full_rate: float) -> float:
+        """Seconds until the cost can be paid; below 0: what is saved up beside it, over `full_rate`."""
+        self.ready_at(0, now)
+        missing = cost - self.level
+        return missing / (self.rate if missing > 0 else full_rate)
+
     def take(self, cost: float) -> None:
         self.level -= cost
 
@@ -84,10 +90,16 @@ class Limiter:
         """The earliest time at which one Kinesis record of `size` bytes may be sent."""
         return max(self._records.ready_at(1, now), self._bytes.ready_at(size, now))
 
-    def backlog(self, queued: int, now: float) -> float:
-        """Seconds until `queued` bytes are sent, below 0 by the seconds' worth that is saved up."""
-        self._bytes.ready_at(0, now)
-        return (queued - self._bytes.level) / self._bytes.rate
+    def backlog(self, count: int, size: int, now: float) -> float:
+        """Seconds until so many records, of so many bytes in all, can be taken.
+
+        Below 0: what could be taken beside them at once, as seconds of a shard's whole limits.
+        """
+        self.grow(now)
+        return max(
+            self._records.backlog(count, now, policy.SHARD_RECORDS_PER_SECOND),
+            self._bytes.backlog(size, now, policy.SHARD_BYTES_PER_SECOND),
+        )
 
     def take(self, size: int) -> None:
         self._records.take(1)

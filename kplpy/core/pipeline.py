@@ -14,7 +14,7 @@ from kplpy.core.aggregator import Batch
 from kplpy.core.answers import Answers
 from kplpy.core.collector import NEVER, Collector
 from kplpy.core.flushes import Flushes
-from kplpy.core.item import Completion, Item, Reason
+from kplpy.core.item import NO_HASH_KEY, Completion, Item, Reason
 from kplpy.core.policy import Policy
 from kplpy.core.request import Request
 from kplpy.core.retry import Exchange, RequestError
@@ -237,9 +237,9 @@ class Pipeline:
             self._collector.close_oldest(now)
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
-        """Records and payload bytes that wait for, or are under way to, the shard of this hash key."""
+        """Records and payload bytes that wait for, or are under way to, the one shard of this hash key, if any."""
         router = self._router
-        if router.blind_since is not None:
+        if router.blind_since is not None or router.managed or hash_key == NO_HASH_KEY:
             return 0, 0
         index = self.map.index_of(hash_key)
         lane = router.lanes[index] if 0 <= index < len(router.lanes) else router.alone

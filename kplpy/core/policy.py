@@ -42,6 +42,8 @@ DOUBT_PROOF = 8
 STRATEGY_POLL = 60.0
 # Records without a key that go to one shard before another is chosen, where nothing is aggregated.
 STICKY_RECORDS = 20
+# Of so many shards the one with most room is chosen.
+STICKY_CANDIDATES = 64
 # Deleting a stream and creating it anew takes the service at least this long.
 RECREATION_TIME = 10.0
 

@@ -87,7 +87,7 @@ class Router:
     def route(self, item: Item, now: float) -> None:
         if self.managed:
             lane = self._alone_lane(now)
-        elif item.hash_key < 0:
+        elif item.keyless:
             lane = self._keyless.choose(self.lanes, now) or self._alone_lane(now)
         else:
             index = self.map.index_of(item.hash_key)
@@ -95,7 +95,7 @@ class Router:
         self._put(item, lane, now)
 
     def _put(self, item: Item, lane: Lane, now: float) -> None:
-        if item.hash_key < 0:
+        if item.keyless:
             self._keyless.give_key(item, lane.shard)
         batch = lane.add(item)
         if batch is not None:

@@ -13,7 +13,7 @@ from dataclasses import fields
 
 from kplpy.core.item import Completion, Failed, Item, Reason, Try, add_try, payload_size
 from kplpy.core.pipeline import Pipeline
-from kplpy.future import RecordFuture
+from kplpy.future import KeylessFuture, RecordFuture
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.stream import Results, Stream
 
@@ -89,5 +89,7 @@ def unanswered(stream: Stream) -> list[RecordFuture]:
     return [
         each
         for each in gc.get_objects()
-        if type(each) is RecordFuture and getattr(each, "_origin", None) is stream.origin and each._outcome is None
+        if type(each) in (RecordFuture, KeylessFuture)
+        and getattr(each, "_origin", None) is stream.origin
+        and each._outcome is None
     ]

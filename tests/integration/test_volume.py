@@ -136,8 +136,10 @@ def test_what_was_put_is_what_is_read(https: bool) -> None:
             put = record(number)
             assert data == put.data, number
             assert key == (put.partition_key or futures[number].partition_key), number
-            assert got.record.explicit_hash_key == (None if got.alone else put.explicit_hash_key), number
-            assert got.low <= hash_key(key or "", put.explicit_hash_key) <= got.high, number
+            explicit = put.explicit_hash_key if put.partition_key else futures[number].explicit_hash_key
+            assert explicit == (put.explicit_hash_key or explicit), number
+            assert got.record.explicit_hash_key == (None if got.alone else explicit), number
+            assert got.low <= hash_key(key or "", explicit) <= got.high, number
             assert got.shard == shards[number], number
             seen[number] += 1
             total += len(data)

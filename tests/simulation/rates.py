@@ -11,12 +11,13 @@ from heapq import heappop, heappush
 from itertools import count
 from random import Random
 
-from kplpy.core.item import Item
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, Policy
 from kplpy.core.retry import THROTTLED, Exchange
 from kplpy.core.shard_map import ShardRange
 from kplpy.local.limits import Limits, WriteBucket, WriteRate, WriteWindow
+from tests.core_helpers import item as keyed
+from tests.core_helpers import keyless
 from tests.simulation.scenario import MAX_HASH
 
 NEVER = float("inf")
@@ -118,14 +119,9 @@ class Rates:
             items = []
             while owed >= 1 and self._backlog[number] < self.backlog:
                 owed -= 1
-                item = Item()
-                item.data, item.partition_key, item.explicit_hash_key = data, "key", None
                 shard = self.random.choices(range(self.shards), self.shares)[0]
-                item.hash_key = self.ranges[shard].start + self.random.getrandbits(32)
-                if self.keyless:
-                    item.hash_key, item.partition_key = -1, "0" * 32
-                item.arrival, item.tries, item.maybe_written = self.now, (), False
-                items.append(item)
+                hash_key = self.ranges[shard].start + self.random.getrandbits(32)
+                items.append(keyless(self.now, data) if self.keyless else keyed(data, "key", hash_key, self.now))
                 self._backlog[number] += len(data)
             owed = min(owed, 1e5 / len(data))  # what is blocked is not offered twice
             if items:

@@ -13,7 +13,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from kplpy.core.item import Completion, Item, Reason
+from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Completion, Item, Reason
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.retry import Exchange, RequestError
 from kplpy.core.shard_map import ShardRange
@@ -41,7 +41,7 @@ class Violation(AssertionError):
 class Record(Item):
     """A user record, with what the world knows of it."""
 
-    __slots__ = ("ambiguous", "completed_at", "completion", "ident", "off_shard", "poisoned", "size")
+    __slots__ = ("ambiguous", "completed_at", "completion", "ident", "keyless", "off_shard", "poisoned", "size")
 
     def __init__(self, ident: int, data: bytes, key: str, explicit: str | None, hash_key: int, arrival: float) -> None:
         self.ident = ident
@@ -53,6 +53,7 @@ class Record(Item):
         self.tries = ()
         self.maybe_written = False
         self.size = len(data) + len(key)
+        self.keyless = hash_key == NO_HASH_KEY
         self.completion: Completion | None = None
         self.completed_at = NEVER
         self.ambiguous = False  # a request that held it ended without saying whether it was written
@@ -185,7 +186,7 @@ class World:
             explicit = str(random.randint(0, MAX_HASH)) if random.random() < load.explicit_share else None
             hash_key = int(explicit) if explicit is not None else hashes.compute(key)
             if random.random() < load.keyless_share:
-                key, explicit, hash_key = "0" * 32, None, -1
+                key, explicit, hash_key = PLACEHOLDER, None, NO_HASH_KEY
             record = Record(ident, head + PAD[: max(0, size - len(head))], key, explicit, hash_key, CORE + at)
             record.poisoned = poisoned or len(record.data) > 1 << 20
             self.records.append(record)

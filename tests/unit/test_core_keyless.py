@@ -7,17 +7,12 @@ from random import Random
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.item import Item
+from kplpy.core.item import PLACEHOLDER
 from kplpy.core.shard_map import ShardRange
 from kplpy.keys import HashKeys
-from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, policy, sizes
+from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, keyless, policy, sizes
 
-PLACEHOLDER = "0" * 32
 SHARDS = tuple(ShardRange(f"shardId-{n:012d}", n << 122, ((n + 1) << 122) - 1) for n in range(64))
-
-
-def keyless(arrival: float = 1.0, data: bytes = b"x") -> Item:
-    return item(data, PLACEHOLDER, -1, arrival)
 
 
 def test_they_fill_one_aggregate_and_have_keys_of_its_shard() -> None:
@@ -48,6 +43,45 @@ def test_unaggregated_ones_change_their_shard_now_and_then() -> None:
     items = [keyless(data=b"x" * 1000) for _ in range(10 * rules.STICKY_RECORDS)]
     driver.accept(*items)
     assert len({each.hash_key >> 122 for each in items}) >= 4
+
+
+def test_a_reshard_has_them_chosen_anew() -> None:
+    driver = Driver()
+    unsent, again = keyless(), keyless(1.2)
+    driver.accept(unsent)
+    sent = driver.request(1.1)
+    assert sent.batches[0].items == [unsent]
+    driver.accept(again)
+    keys = {id(each): each.partition_key for each in (unsent, again)}
+    shards = tuple(ShardRange(f"shardId-{n + 2:012d}", n << 126, ((n + 1) << 126) - 1) for n in range(4))
+    driver.pipeline.map.invalidate(1.15, None)
+    driver.list(shards, 1.25)
+    driver.answer(sent, ("InternalFailure", "once"), now=1.3)
+    (batch,) = driver.request(4.0).batches  # both in one
+    assert {id(each) for each in batch.items} == set(keys)
+    assert batch.lane.shard in shards
+    for each in batch.items:
+        assert batch.lane.shard.holds(each.hash_key)
+        assert each.partition_key != keys[id(each)]
+
+
+def test_of_very_many_shards_some_are_looked_at() -> None:
+    shards = tuple(ShardRange(f"shardId-{n:012d}", n << 118, ((n + 1) << 118) - 1) for n in range(1024))
+    driver = Driver(policy(aggregate=False), shards=shards)
+    driver.pipeline._router._keyless._random = Random(1).random
+    for turn in range(200):
+        driver.accept(*[keyless(1.0 + turn / 1000) for _ in range(rules.STICKY_RECORDS)])
+    used = {lane.shard for lane in driver.pipeline._router.lanes if lane.queue}
+    assert len(used) > 150
+
+
+def test_one_that_is_held_back_is_left_out() -> None:
+    driver = Driver()
+    left = driver.pipeline._router.lanes[0]
+    left.not_before = 100.0
+    items = [keyless(data=b"x" * 10_000) for _ in range(50)]
+    driver.accept(*items)
+    assert all(RIGHT.holds(each.hash_key) for each in items)
 
 
 def test_without_a_map_they_get_keys_all_the_same() -> None:
