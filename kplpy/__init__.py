@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kplpy.records import Attempt as Attempt
     from kplpy.records import RecordResult as RecordResult
     from kplpy.records import UserRecord as UserRecord
+    from kplpy.reports import HotKey as HotKey
+    from kplpy.reports import HotKeys as HotKeys
     from kplpy.totals import StreamTotals as StreamTotals
     from kplpy.wire.deaggregate import deaggregate as deaggregate
 
@@ -36,6 +38,8 @@ _HOMES = {
     "ConfigError": "kplpy.errors",
     "FlushTimeoutError": "kplpy.errors",
     "ForkedError": "kplpy.errors",
+    "HotKey": "kplpy.reports",
+    "HotKeys": "kplpy.reports",
     "InvalidRecordError": "kplpy.errors",
     "KplpyError": "kplpy.errors",
     "Producer": "kplpy.producer",

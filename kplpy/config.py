@@ -119,6 +119,9 @@ class Config:
     on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
     """Called with the error of every failed record, on one of kplpy's own threads, or on the one that closes.
     Ready-made ones: DeadLetterFile and DeadLetterStream of kplpy.dead_letters."""
+    hot_partition_keys: int = _number(0, 0, 100_000)
+    """Counters for Producer.hot_keys(), a stream, for records and for bytes; 0: off. A key with more than one part in
+    hot_partition_keys of a stream's records, or bytes, is surely reported, and no count is off by more than that."""
     cloudwatch_endpoint_url: str | None = _text()
     metrics_level: Literal["none", "summary", "detailed"] = _choice("summary", "none", "summary", "detailed")
     metrics_granularity: Literal["global", "stream", "shard"] = _choice("stream", "global", "stream", "shard")

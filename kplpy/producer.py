@@ -31,6 +31,7 @@ from kplpy.future import KeylessFuture, RecordFuture
 from kplpy.keys import HashKeys, parse_explicit_hash_key
 from kplpy.names import parse_stream
 from kplpy.records import UserRecord
+from kplpy.reports import HotKeys
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.crew import on_own_thread
@@ -100,6 +101,7 @@ class Producer:
             on_failure,
             on_start=lambda: lifecycle.keep(self),
             deliver_here=self._deliver_here,
+            hot_partition_keys=config.hot_partition_keys,
         )
         self._streams: dict[str, Stream] = {}
         self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
@@ -442,6 +444,19 @@ class Producer:
         return {
             key: StreamTotals(**asdict(stream.pipeline.totals)) for key, stream in list(self._engine.streams.items())
         }
+
+    def hot_keys(self, limit: int | None = 10) -> dict[str, HotKeys]:
+        """The partition keys with most records and bytes, by stream; needs hot_partition_keys, else ConfigError.
+
+        limit: how many keys of each kind, 1 or more; None: all that are counted, up to twice hot_partition_keys.
+        """
+        if not self.config.hot_partition_keys:
+            raise ConfigError("hot_keys() needs the Config field hot_partition_keys, which is 0: keys are not counted")
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}")
+        if not self._here[0]:
+            forks.check()
+        return self._engine.hot_keys(limit)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"

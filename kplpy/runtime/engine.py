@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Protocol
 
+from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.item import Failed, Reason, payload_size
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import Policy
@@ -22,6 +23,7 @@ from kplpy.core.retry import Exchange, RequestError
 from kplpy.core.shard_map import ListingError, ShardRange
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer, future_locks
+from kplpy.reports import HotKeys
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.crew import NEVER, REST, Crew
@@ -64,6 +66,7 @@ class Engine:
         on_failure: Callable[[RecordFailedError], object] | None,
         on_start: Callable[[], bool],
         deliver_here: Callable[[], object],
+        hot_partition_keys: int = 0,
     ) -> None:
         self._policy = policy
         self._transport = transport
@@ -72,6 +75,7 @@ class Engine:
         self._max_inflight_bytes = max_inflight_bytes
         self._on_start = on_start
         self._deliver_here = deliver_here
+        self._hot_partition_keys = hot_partition_keys
         self._random = random.Random()
         self._answering = Answering(room, on_failure)
         self._crew = Crew(self, max_senders)
@@ -87,7 +91,9 @@ class Engine:
         with self._crew.lock:
             key = arn or name
             if key not in self.streams:
-                made = Stream(name, arn, self._new_pipeline(), self._crew.ring)
+                counters = self._hot_partition_keys
+                key_counts = KeyCounts(counters, time.monotonic()) if counters else None
+                made = Stream(name, arn, self._new_pipeline(), self._crew.ring, key_counts)
                 self.streams.setdefault(key, made)  # a __del__ may have put, and made one, within the line before
         return self.streams[key]
 
@@ -159,7 +165,9 @@ class Engine:
             size += len(item.data) + len(item.partition_key)
         stream.staged_bytes = 0
         self._room.add(stream, count, size + count * RECORD_OVERHEAD)
-        stream.pipeline.accept(items, now)
+        if stream.key_counts is not None:
+            stream.key_counts.add(items, now)
+        stream.pipeline.accept(items, now)  # which gives keys to those without
         stream.draining = None
 
     def _plan(self, stream: Stream, now: float) -> None:
@@ -380,6 +388,15 @@ class Engine:
     def outstanding_bytes(self) -> int:
         staged = [record for stream in list(self.streams.values()) for record in list(stream.staging)]
         return self._room.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD
+
+    def hot_keys(self, limit: int | None) -> dict[str, HotKeys]:
+        """By stream's name or ARN; empty unless keys are counted."""
+        reports = {}
+        for key, stream in list(self.streams.items()):
+            if stream.key_counts is not None:
+                with stream.lock:
+                    reports[key] = stream.key_counts.report(limit, time.monotonic())
+        return reports
 
     # --- the end ---
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.item import Completion, Item
 from kplpy.core.pipeline import Pipeline
 from kplpy.future import Origin, RecordFuture
@@ -21,7 +22,14 @@ class Stream:
     `staging`. So one of the two sees the other, and no record is left behind.
     """
 
-    def __init__(self, name: str, arn: str | None, pipeline: Pipeline, alarm: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        arn: str | None,
+        pipeline: Pipeline,
+        alarm: Callable[[], object],
+        key_counts: KeyCounts | None = None,
+    ) -> None:
         self._alarm = alarm  # has the scheduler visit
         self.name = name
         self.arn = arn
@@ -43,6 +51,7 @@ class Stream:
         self.lock = threading.Lock()
         self.holder = 0  # the thread that drains, for a put from a signal handler in the midst of it
         self.pipeline = pipeline
+        self.key_counts = key_counts  # fed when records are drained; None: nobody asked for it
         self.flushes: list[Flush] = []
         self.being_answered: set[Results] = set()
         self.draining: list[RecordFuture] | None = None  # on their way from `staging` to the pipeline

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "kplpy"
 
 # Values and vocabulary, which anything may use.
-COMMON = {"errors", "records", "keys", "names", "totals", "config", "properties", "forks"}
+COMMON = {"errors", "records", "keys", "names", "totals", "reports", "config", "properties", "forks"}
 
 # part → the other parts of kplpy that it may import
 ALLOWED: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "keys": {"errors"},
     "names": {"errors"},
     "totals": set(),
+    "reports": set(),
     "forks": set(),
     "config": {"errors", "properties"},
     "properties": {"errors", "config"},

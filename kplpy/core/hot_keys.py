@@ -1,0 +1,80 @@
+"""Which partition keys a stream's records have most of late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kplpy.core.item import Item
+from kplpy.core.space_saving import SpaceSaving, together
+from kplpy.reports import HotKey, HotKeys
+
+# Counting begins anew this often, and the report is of two such spans: a key that was hot yesterday does not hide one
+# that is hot now.
+SPAN = 300.0
+AT_ONCE = 512
+
+
+class _Span:
+    def __init__(self, counters: int, began: float) -> None:
+        self.records = SpaceSaving(counters)
+        self.bytes = SpaceSaving(counters)
+        self.began = began
+
+
+class KeyCounts:
+    """Counts records and bytes a key, in `counters` counters each. Records without a key are not counted."""
+
+    def __init__(self, counters: int, now: float) -> None:
+        self._counters = counters
+        # Not counted yet: counting many at once costs less.
+        self._keys: list[str] = []
+        self._sizes: list[int] = []
+        self._before = _Span(counters, now)
+        self._latest = _Span(counters, now)
+
+    def add(self, items: Sequence[Item], now: float) -> None:
+        if now >= self._latest.began + SPAN:
+            self._turn(now)
+        keys, sizes = self._keys, self._sizes
+        for item in items:
+            if item.hash_key >= 0:
+                key = item.partition_key
+                keys.append(key)
+                sizes.append(len(item.data) + (len(key) if key.isascii() else len(key.encode())))
+        if len(keys) >= AT_ONCE:
+            self._count()
+
+    def _count(self) -> None:
+        self._latest.records.add(self._keys)
+        self._latest.bytes.add(self._keys, self._sizes)
+        self._keys.clear()
+        self._sizes.clear()
+
+    def _turn(self, now: float) -> None:
+        self._count()
+        ends = self._latest.began + SPAN
+        if now >= ends + SPAN:
+            self._before, self._latest = _Span(self._counters, now), _Span(self._counters, now)
+        elif now >= ends:
+            self._before, self._latest = self._latest, _Span(self._counters, ends)
+
+    def report(self, limit: int | None, now: float) -> HotKeys:
+        """The `limit` heaviest keys of each kind; None: all that have a counter."""
+        self._turn(now)
+        before, latest = self._before, self._latest
+        by_records, records_bound = together(before.records, latest.records)
+        by_bytes, bytes_bound = together(before.bytes, latest.bytes)
+        return HotKeys(
+            seconds=now - before.began,
+            records=before.records.total + latest.records.total,
+            bytes=before.bytes.total + latest.bytes.total,
+            records_bound=records_bound,
+            bytes_bound=bytes_bound,
+            by_records=_heaviest(by_records, limit),
+            by_bytes=_heaviest(by_bytes, limit),
+        )
+
+
+def _heaviest(counters: dict[str, tuple[int, int]], limit: int | None) -> tuple[HotKey, ...]:
+    ranked = sorted(counters.items(), key=lambda each: (-each[1][0], each[0]))
+    return tuple(HotKey(key, weight, doubt) for key, (weight, doubt) in ranked[:limit])

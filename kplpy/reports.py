@@ -1,0 +1,35 @@
+"""What a producer tells of its records when it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HotKey:
+    """A partition key with its weight: records, or bytes (data and UTF-8 key).
+
+    It weighs at most `weight`, and at least `weight - error`.
+    """
+
+    partition_key: str
+    weight: int
+    error: int
+
+
+@dataclass(frozen=True, slots=True)
+class HotKeys:
+    """The heaviest partition keys of the records that a stream accepted in the last five to ten minutes.
+
+    `records` and `bytes` are those of all keys in that time, `seconds` how long it was. A key that had more than
+    `records_bound` records is in the full report, and likewise for bytes; the bounds are at most the
+    hot_partition_keys-th part of the whole. `by_records` and `by_bytes` begin with the heaviest.
+    """
+
+    seconds: float
+    records: int
+    bytes: int
+    records_bound: int
+    bytes_bound: int
+    by_records: tuple[HotKey, ...]
+    by_bytes: tuple[HotKey, ...]
