@@ -10,6 +10,8 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from kplpy.runtime.bell import Bell
@@ -29,6 +31,22 @@ own_threads = threading.local()
 
 def on_own_thread() -> bool:
     return getattr(own_threads, "is_one", False)
+
+
+def does_our_work() -> bool:
+    """Also on a thread of the user's that sends for want of ours."""
+    return on_own_thread() or getattr(own_threads, "lent", False)
+
+
+@contextmanager
+def lend_thread() -> Iterator[None]:
+    """This thread does our work meanwhile."""
+    before = getattr(own_threads, "lent", False)
+    own_threads.lent = True
+    try:
+        yield
+    finally:
+        own_threads.lent = before
 
 
 class Work(Protocol):
@@ -128,7 +146,7 @@ class Crew:
         """In a forked child: none of the threads is here, but perhaps the one that forked, in a callback."""
         self.stopping = True
         self.lock = threading.RLock()
-        own_threads.is_one = False
+        own_threads.is_one = own_threads.lent = False
 
     def _start(self, name: str, target: object) -> threading.Thread | None:
         """None when threads cannot be started: the interpreter is on its way out, or the system has no more."""

@@ -26,7 +26,7 @@ from kplpy.future import RecordFuture, answer, future_locks
 from kplpy.reports import HotKeys
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.answering import Answering
-from kplpy.runtime.crew import NEVER, REST, Crew
+from kplpy.runtime.crew import NEVER, REST, Crew, lend_thread
 from kplpy.runtime.mending import mend, unanswered
 from kplpy.runtime.stream import Flush, Stream
 
@@ -418,12 +418,13 @@ class Engine:
 
     def run_inline(self, until: float, done: Callable[[], bool]) -> None:
         """Do scheduler's and senders' work on this thread: none could be started."""
-        while not done() and time.monotonic() < until:
-            for stream in list(self.streams.values()):
-                self._visit(stream)
-            if not self.send_one():
-                wake_at = min((stream.visit_at for stream in list(self.streams.values())), default=NEVER)
-                time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))
+        with lend_thread():
+            while not done() and time.monotonic() < until:
+                for stream in list(self.streams.values()):
+                    self._visit(stream)
+                if not self.send_one():
+                    wake_at = min((stream.visit_at for stream in list(self.streams.values())), default=NEVER)
+                    time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))
 
     def give_up(self, message: str) -> int:
         """Fail all that has no answer; returns how many records that were."""

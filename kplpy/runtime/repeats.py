@@ -26,10 +26,15 @@ class Repeats:
         self._latest = ""
         self._said_at = float("-inf")
 
+    @property
+    def forked(self) -> bool:
+        """Was it made in a parent process? Then the parent says it: here it is silent."""
+        return not self._page[0]
+
     def say(self, detail: str, error: BaseException | None = None) -> None:
         """`error`: its traceback goes along when this is the one that is logged."""
-        if not self._page[0]:
-            return  # a forked child: the parent says it, and the lock may be held by a thread that is not here
+        if self.forked:
+            return  # and the lock may be held by a thread that is not here
         with self.lock:
             self._count += 1
             self._latest = detail
@@ -42,6 +47,8 @@ class Repeats:
 
     def close(self) -> None:
         """Say what is left unsaid."""
+        if self.forked:
+            return
         with self.lock:
             line = self._line() if self._count else ""
         if line:

@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"core", *COMMON},
     "local": {"wire", "keys", "errors", "records"},  # the model judges the producer, so it shares only the wire format
     "runtime": {"future", "core", "wire", *COMMON},
+    "logging": {"producer", "runtime", *COMMON},
     "producer": {
         "runtime",
         "dead_letters",
