@@ -22,10 +22,23 @@ def utf8_size(text: str) -> int:
 class Batch:
     """The user records of one Kinesis record. Carries minima: `arrival` is that of its oldest record.
 
-    `packed` is the exact size of the aggregate that the records make, whether or not they travel as one.
+    `packed` is the exact size of the aggregate that the records make, whether or not they travel as one. Once it is
+    closed, `data_size` is that of the Kinesis record's data, and `wire_size` what the service counts: its key as well.
     """
 
-    __slots__ = ("_hash_keys", "_keys", "arrival", "closed", "items", "lane", "packed", "payload", "wire_size")
+    __slots__ = (
+        "_hash_keys",
+        "_keys",
+        "arrival",
+        "closed",
+        "data_size",
+        "items",
+        "lane",
+        "packed",
+        "payload",
+        "wire_size",
+    )
+    data_size: int
     wire_size: int
 
     def __init__(self, lane: Lane, first: Item) -> None:
@@ -89,11 +102,11 @@ class Batch:
         return self.items[0].partition_key
 
     def close(self) -> None:
-        """No more records. The size is final: data plus outer partition key, as the service counts them."""
+        """No more records. The sizes are final."""
         self.closed = True
         self._keys = self._hash_keys = {}
-        data_size = self.packed if self.aggregated else len(self.items[0].data)
-        self.wire_size = data_size + utf8_size(self.outer_key)
+        self.data_size = self.packed if self.aggregated else len(self.items[0].data)
+        self.wire_size = self.data_size + utf8_size(self.outer_key)
 
     def without(self, gone: Collection[Item]) -> Batch | None:
         """A closed batch of the records that are not in `gone`, in their order; None when none is left."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch
 from kplpy.core.collector import NEVER, Collector
+from kplpy.core.events import Events
 from kplpy.core.hunt import Hunt
 from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Try, add_try, payload_size
 from kplpy.core.lane import Lane
@@ -56,6 +57,7 @@ class Answers:
         self.hunt = Hunt()
         self.judging: list[_Judged] = []
         self.completions: list[Completion] = []
+        self.events = Events()
         # Failed while under way (user_record_timeout): whatever becomes of their batch, they have their answer.
         self._gone: set[Item] = set()
         self.first_expiry = NEVER  # of what went back into a lane since the pipeline looked
@@ -68,6 +70,8 @@ class Answers:
         if error is None and len(entries) != len(request.batches):
             message = f"the answer has {len(entries)} entries for {len(request.batches)} records"
             error = RequestError("RecordCountMismatch", message, maybe_written=True)
+            exchange = replace(exchange, entries=None, error=error)
+        self.events.exchanges.append((request, exchange))
         if error is not None:
             self._request_failed(request, error, exchange, now)
             return
@@ -157,6 +161,7 @@ class Answers:
 
     def _landed_wrong(self, batch: Batch, actual: str, success: Try, now: float) -> None:
         self._totals.wrong_shard += 1
+        self.events.misplaced.append(batch)
         predicted = batch.lane.shard.shard_id if batch.lane.shard is not None else None
         message = f"landed on {actual} instead of {predicted}, where consumers would drop it"
         if actual == predicted:
@@ -212,7 +217,7 @@ class Answers:
         conclusive = sent == sum(len(batch.items) for batch in live)
         for batch in self.hunt.refused(live, conclusive):
             batch.lane.release(len(batch.items), batch.payload)
-            self.fail(batch.items, Reason.REJECTED, f"{attempt.code}: {attempt.message}", cause)
+            self.fail(batch.items, Reason.REJECTED, f"{attempt.code}: {attempt.message}", cause, batch.lane)
 
     # --- what becomes of a batch ---
 
@@ -251,13 +256,21 @@ class Answers:
         for item in items:
             add_try(item, attempt)
         batch.lane.release(len(items), payload_size(items))
-        self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause)
+        self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause, batch.lane)
 
-    def fail(self, items: list[Item], reason: Reason, message: str = "", cause: BaseException | None = None) -> None:
+    def fail(
+        self,
+        items: list[Item],
+        reason: Reason,
+        message: str = "",
+        cause: BaseException | None = None,
+        lane: Lane | None = None,
+    ) -> None:
         if items:
             self._totals.user_records_failed += len(items)
             outcome = Failed(reason, message or reason.value, cause)
-            self.completions.append(Completion(items, outcome, payload_size(items)))
+            predicted = lane.shard.shard_id if lane is not None and lane.shard is not None else None
+            self.completions.append(Completion(items, outcome, payload_size(items), predicted))
 
     # --- expiry ---
 
@@ -272,7 +285,7 @@ class Answers:
             why, cause = f"the shards cannot be listed ({self._router.listing_failure})", None
         else:
             why, cause = "", None
-        self.fail(items, Reason.EXPIRED, why, cause)
+        self.fail(items, Reason.EXPIRED, why, cause, lane)
 
     def expired_before(self, now: float) -> float:
         """Records that arrived at this time or earlier are expired; the microsecond is for rounding."""
@@ -322,19 +335,25 @@ class Answers:
 
     # --- the end ---
 
-    def take_all(self, batches: list[Batch]) -> list[Item]:
-        """Everything that has no answer yet, of what is under way (`batches`), judged and hunted."""
-        items: list[Item] = []
+    def oldest(self, batches: list[Batch]) -> float:
+        """When the oldest record without an answer arrived, of what is under way (`batches`), judged and hunted."""
+        held = [*batches, *(each.batch for each in self.judging), *self.hunt]
+        if self._gone:
+            live = (item for batch in held for item in self._live_items(batch, forget=False))
+            return min((item.arrival for item in live), default=NEVER)
+        return min((batch.arrival for batch in held), default=NEVER)
+
+    def give_up(self, batches: list[Batch], reason: Reason, message: str) -> None:
+        """Fail everything that has no answer yet, of what is under way (`batches`), judged and hunted."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
             live = self._live_items(batch)
             batch.lane.release(len(live), payload_size(live))
-            items += live
+            self.fail(live, reason, message, lane=batch.lane)
         self.judging.clear()
         for batch in self.hunt.take_all():
             batch.lane.release(len(batch.items), batch.payload)
-            items += batch.items
-        return items
+            self.fail(batch.items, reason, message, lane=batch.lane)
 
 
 def _note_maybe_written(batch: Batch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch, batch_of
@@ -22,6 +22,9 @@ class Hunt:
 
     def __bool__(self) -> bool:
         return bool(self._parts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (batch for part in self._parts for batch in part)
 
     def next_part(self) -> list[Batch]:
         return self._parts.popleft()
@@ -52,7 +55,7 @@ class Hunt:
         return [only, *self.take_all()] if self._refused >= rules.HUNT_FAILURES else [only]
 
     def take_all(self) -> list[Batch]:
-        batches = [batch for part in self._parts for batch in part]
+        batches = list(self)
         self._parts.clear()
         return batches
 

@@ -54,11 +54,26 @@ class Item:
     maybe_written: bool
 
 
+class Trimmed(tuple[Try, ...]):
+    """Tries of which those after the first were left out. `waits`: how long the record waited before each of these:
+    count, sum, minimum and maximum in seconds. `ended`: the last one's end."""
+
+    waits: tuple[int, float, float, float]
+    ended: float
+
+
 def add_try(item: Item, attempt: Try) -> None:
     tries = item.tries
-    if len(tries) >= KEPT_TRIES:
-        tries = (tries[0], *tries[2:])
-    item.tries = (*tries, attempt)
+    if len(tries) < KEPT_TRIES:
+        item.tries = (*tries, attempt)
+        return
+    gone = tries[1]
+    count, total, low, high = tries.waits if isinstance(tries, Trimmed) else (0, 0.0, float("inf"), 0.0)
+    wait = max(0.0, gone.started - (tries.ended if isinstance(tries, Trimmed) else tries[0].ended))
+    trimmed = Trimmed((tries[0], *tries[2:], attempt))
+    trimmed.waits = (count + 1, total + wait, min(low, wait), max(high, wait))
+    trimmed.ended = gone.ended
+    item.tries = trimmed
 
 
 class Reason(Enum):
@@ -93,11 +108,13 @@ class Failed:
 
 @dataclass(slots=True)
 class Completion:
-    """Records whose answer is final. `size`: their data and partition keys, as room was charged for them."""
+    """Records whose answer is final. `size`: their data and partition keys, as room was charged for them. `predicted`:
+    the shard that those that failed were bound for, if one was predicted."""
 
     items: list[Item]
     outcome: Delivered | Failed
     size: int
+    predicted: str | None = None
 
 
 def payload_size(items: Iterable[Item]) -> int:

@@ -131,8 +131,14 @@ class Limiter:
     def grow(self, now: float) -> None:
         """Time has passed."""
         if self.scale < self._ceiling:
-            grown = self._plateau + policy.INCREASE * self._unit * (now - self._reached) ** 3
-            self._set_scale(min(self._ceiling, grown), now)
+            self._set_scale(self.scale_at(now), now)
+
+    def scale_at(self, now: float) -> float:
+        """What `grow` would make of the scale."""
+        if self.scale >= self._ceiling:
+            return self.scale
+        grown = self._plateau + policy.INCREASE * self._unit * (now - self._reached) ** 3
+        return min(self._ceiling, grown)
 
     def _set_scale(self, scale: float, now: float) -> None:
         self.scale = scale

@@ -13,6 +13,7 @@ from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch
 from kplpy.core.answers import Answers
 from kplpy.core.collector import NEVER, Collector
+from kplpy.core.events import Events, Standing
 from kplpy.core.flushes import Flushes
 from kplpy.core.item import NO_HASH_KEY, Completion, Item, Reason
 from kplpy.core.policy import Policy
@@ -207,6 +208,22 @@ class Pipeline:
         completions, self._answers.completions = self._answers.completions, []
         return completions
 
+    def take_events(self) -> Events:
+        events, self._answers.events = self._answers.events, Events()
+        return events
+
+    def standing(self, now: float) -> Standing:
+        router = self._router
+        arrivals = [self._answers.oldest(self._under_way())]
+        arrivals += [item.arrival for item in router.waiting]
+        for lane in router:
+            if lane.queue:
+                arrivals.append(lane.queue[0].arrival)  # they are in the order of acceptance
+            if lane.open is not None:
+                arrivals.append(lane.open.arrival)
+        scales = {lane.shard.shard_id: lane.limiter.scale_at(now) for lane in router.lanes if lane.shard is not None}
+        return Standing(self.outstanding, min(arrivals), scales)
+
     @property
     def notices(self) -> list[str]:
         """What a person should know, for the caller to log and clear."""
@@ -249,11 +266,11 @@ class Pipeline:
         """Fail everything that has no answer yet; records under way may have been written."""
         router = self._router
         items, router.waiting = router.waiting, []
-        for lane in router:
-            items += router.empty(lane)
-        items += self._answers.take_all(self._under_way())
-        self._in_flight.clear()
         self._answers.fail(items, reason, message)
+        for lane in router:
+            self._answers.fail(router.empty(lane), reason, message, lane=lane)
+        self._answers.give_up(self._under_way(), reason, message)
+        self._in_flight.clear()
 
     def leftovers(self) -> dict[str, float]:
         """What is held of records, by kind; all zero when nothing is outstanding. For tests and for telling."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from kplpy.core.item import Completion, Failed, Item
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer, run_callbacks
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
+from kplpy.runtime.metering import Meter
 from kplpy.runtime.repeats import Repeats
 from kplpy.runtime.stream import Results, Stream
 
@@ -18,8 +20,9 @@ logger = logging.getLogger(__name__)
 class Answering:
     """Runs on the thread that got the answers, without the stream's lock but for two moments."""
 
-    def __init__(self, room: Room, on_failure: Callable[[RecordFailedError], object] | None) -> None:
+    def __init__(self, room: Room, on_failure: Callable[[RecordFailedError], object] | None, meter: Meter) -> None:
         self._room = room
+        self._meter = meter
         self._on_failure = on_failure
         self._unseen = Repeats(logger, "records failed, and nobody looked at their futures")
         self._report_errors = Repeats(logger, "on_failure raised")
@@ -29,9 +32,14 @@ class Answering:
     def finish(self, stream: Stream, results: Results) -> None:
         for notice in results.notices:
             logger.warning("%s: %s", stream.name, notice)
-        if not results.completions:
+        if not results.completions and not results.events:
             return
         try:
+            # First of all: a delivered record's data is let go.
+            accepted = stream.pipeline.totals.user_records_accepted
+            self._meter.record(stream.name, results.events, results.completions, accepted, time.monotonic())
+            if not results.completions:
+                return
             called = self._answer(results.completions)
             items: list[Item] = []
             size = 0

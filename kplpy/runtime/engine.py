@@ -28,6 +28,7 @@ from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.crew import NEVER, REST, Crew, lend_thread
 from kplpy.runtime.mending import mend, unanswered
+from kplpy.runtime.metering import Meter, NoMeter
 from kplpy.runtime.stream import Flush, Stream
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Engine:
         on_start: Callable[[], bool],
         deliver_here: Callable[[], object],
         hot_partition_keys: int = 0,
+        meter: Meter | None = None,
     ) -> None:
         self._policy = policy
         self._transport = transport
@@ -77,7 +79,8 @@ class Engine:
         self._deliver_here = deliver_here
         self._hot_partition_keys = hot_partition_keys
         self._random = random.Random()
-        self._answering = Answering(room, on_failure)
+        self._meter = meter or NoMeter()
+        self._answering = Answering(room, on_failure, self._meter)
         self._crew = Crew(self, max_senders)
         self._started = False
         self.streams: dict[str, Stream] = {}
@@ -123,8 +126,8 @@ class Engine:
 
     def owns_a_lock(self) -> bool:
         """Is the calling thread within a section that others wait for? Then it is in a __del__ or a signal handler."""
-        locks = (self._crew.lock, self._crew.errors.lock, self._room.lock, *future_locks(), *self._answering.locks)
-        return any(lock._is_owned() for lock in locks)
+        locks = (self._crew.lock, self._crew.errors.lock, self._room.lock, *self._meter.locks)
+        return any(lock._is_owned() for lock in (*locks, *future_locks(), *self._answering.locks))
 
     def drain(self, stream: Stream) -> None:
         """Take staged records into the core, unless another thread is at it (then that one does)."""
@@ -464,5 +467,6 @@ class Engine:
         """In a forked child: the parent goes on with this; nothing of it is to move here, or to stand in the way."""
         self._crew.abandon()
         self._room.lock = threading.RLock()
+        self._meter.abandon()
         for stream in list(self.streams.values()):
             stream.lock = threading.Lock()  # for the rest of a callback that forked

@@ -11,6 +11,7 @@ import gc
 import time
 from dataclasses import fields
 
+from kplpy.core.events import Events
 from kplpy.core.item import Completion, Failed, Item, Reason, Try, add_try, payload_size
 from kplpy.core.pipeline import Pipeline
 from kplpy.future import KeylessFuture, RecordFuture
@@ -74,7 +75,7 @@ def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
         decided.append(Completion(failed, Failed(Reason.BROKEN, why, error), payload_size(failed)))
         fresh.totals.user_records_failed += len(failed)
     # Of the old pipeline: the room and the count of these records are no longer kept.
-    return Results(old, decided, [])
+    return Results(old, decided, [], Events())
 
 
 def _decided(old: Pipeline) -> list[Completion]:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from kplpy.core.events import Events
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.item import Completion, Item
 from kplpy.core.pipeline import Pipeline
@@ -84,7 +85,7 @@ class Stream:
         """Under the lock: the pipeline's decisions, for Answering."""
         pipeline = self.pipeline
         notices, pipeline.notices = pipeline.notices, []
-        results = Results(pipeline, pipeline.take_completions(), notices)
+        results = Results(pipeline, pipeline.take_completions(), notices, pipeline.take_events())
         if results.completions:
             self.being_answered.add(results)
         return results
@@ -107,10 +108,11 @@ class Stream:
 class Results:
     """Answers that a pipeline decided on; the records are in `being_answered` until they have them."""
 
-    __slots__ = ("completions", "notices", "pipeline")
+    __slots__ = ("completions", "events", "notices", "pipeline")
 
-    def __init__(self, pipeline: Pipeline, completions: list[Completion], notices: list[str]) -> None:
+    def __init__(self, pipeline: Pipeline, completions: list[Completion], notices: list[str], events: Events) -> None:
         self.pipeline = pipeline
+        self.events = events
         self.completions = completions
         self.notices = notices
 

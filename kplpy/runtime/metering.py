@@ -1,0 +1,37 @@
+"""Who counts what happens: handed to the engine, which knows nothing of metrics."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from kplpy.core.events import Events
+from kplpy.core.item import Completion
+
+
+class Meter(Protocol):
+    """Told of each stream's answers on the thread that got them, before they are given. It must not raise."""
+
+    @property
+    def locks(self) -> tuple[Any, ...]:
+        """Reentrant; a thread that holds one does not wait for room."""
+        ...
+
+    def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
+        """`accepted`: the stream's records so far. `now`: by time.monotonic()."""
+        ...
+
+    def abandon(self) -> None:
+        """In a forked child: another thread may have held the locks."""
+        ...
+
+
+class NoMeter:
+    """Counts nothing."""
+
+    locks = ()
+
+    def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass

@@ -1,0 +1,136 @@
+"""What the core hands out for counting: answered requests, batches in vain, who failed where, how a stream stands."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from kplpy.core.item import KEPT_TRIES, Item, Reason, Trimmed, Try, add_try
+from kplpy.core.limiter import Limiter
+from kplpy.core.retry import THROTTLED
+from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, Driver, item, policy
+
+ZERO, ONE = LEFT.shard_id, RIGHT.shard_id
+
+
+def test_every_answered_request_is_told_once() -> None:
+    driver = Driver()
+    driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
+    request = driver.request(2.0)
+    driver.answer(request, ZERO, (THROTTLED, "slow down"), now=2.1)
+    ((told, exchange),) = driver.pipeline.take_events().exchanges
+    assert told is request
+    assert [entry.get("ErrorCode") for entry in exchange.entries or ()] == [None, THROTTLED]
+    assert not driver.pipeline.take_events()
+
+
+def test_an_answer_that_makes_no_sense_is_told_as_an_error() -> None:
+    driver = Driver()
+    driver.accept(item(arrival=1.0))
+    driver.answer(driver.request(2.0), ZERO, ZERO, now=2.1)
+    ((_, exchange),) = driver.pipeline.take_events().exchanges
+    assert exchange.entries is None
+    assert exchange.error is not None
+    assert exchange.error.code == "RecordCountMismatch"
+
+
+def test_a_lost_request_is_told_when_it_is_given_up_and_not_again_when_its_answer_comes() -> None:
+    driver = Driver()
+    driver.accept(item(arrival=1.0))
+    request = driver.request(2.0)
+    driver.pipeline.tick(request.lost_at)
+    driver.answer(request, ZERO, now=request.lost_at + 1)
+    ((told, exchange),) = driver.pipeline.take_events().exchanges
+    assert told is request
+    assert exchange.error is not None
+    assert (exchange.error.code, exchange.ended) == ("RequestTimeout", request.lost_at)
+
+
+def test_a_batch_that_landed_where_consumers_drop_it_is_told() -> None:
+    driver = Driver()
+    driver.accept(item(arrival=1.0), item(arrival=1.0))
+    request = driver.request(2.0)
+    driver.answer(request, ONE, now=2.1)
+    assert driver.pipeline.take_events().misplaced == request.batches
+
+
+def test_failed_records_tell_the_shard_that_they_were_bound_for() -> None:
+    driver = Driver(policy(fail_if_throttled=True))
+    driver.accept(item(arrival=1.0, hash_key=HALF))
+    driver.answer(driver.request(2.0), (THROTTLED, "slow down"), now=2.1)
+    driver.accept(item(arrival=3.0))
+    driver.pipeline.tick(40.0)
+    assert [each.predicted for each in driver.pipeline.take_completions()] == [ONE, ZERO]
+
+
+def test_given_up_records_tell_it_too() -> None:
+    driver = Driver()
+    driver.accept(item(arrival=1.0))
+    driver.request(1.1)
+    driver.accept(item(arrival=1.2, hash_key=TOP))
+    driver.pipeline.give_up(Reason.CLOSED, "closed", 1.3)
+    assert {each.predicted for each in driver.pipeline.take_completions()} == {ZERO, ONE}
+
+
+def test_a_record_without_a_prediction_has_none_to_tell() -> None:
+    driver = Driver(shards=())
+    driver.accept(item(arrival=1.0))
+    driver.pipeline.tick(40.0)
+    (completion,) = driver.pipeline.take_completions()
+    assert completion.predicted is None
+
+
+def test_how_a_stream_stands() -> None:
+    driver = Driver()
+    assert driver.pipeline.standing(0.5).oldest == NEVER
+    driver.accept(item(arrival=1.0))
+    request = driver.request(1.1)
+    driver.accept(item(arrival=1.2), item(arrival=1.3, hash_key=TOP))
+    standing = driver.pipeline.standing(1.5)
+    assert (standing.outstanding, standing.oldest) == (3, 1.0)
+    assert standing.scales == {ZERO: 1.0, ONE: 1.0}
+    driver.answer(request, ZERO, now=1.6)
+    assert driver.pipeline.standing(1.7).oldest == 1.2
+
+
+def test_a_refused_record_is_still_the_oldest() -> None:
+    driver = Driver()
+    driver.accept(item(arrival=1.0))
+    driver.answer(driver.request(1.1), (THROTTLED, "slow down"), now=1.2)
+    assert driver.pipeline.standing(1.3).oldest == 1.0
+
+
+def test_one_that_ran_out_of_time_under_way_is_not() -> None:
+    driver = Driver(policy(answer_timeout=3.0))
+    driver.accept(item(arrival=1.0), item(arrival=2.0))
+    driver.request(3.0)
+    driver.pipeline.tick(4.5)
+    assert driver.pipeline.standing(4.6).oldest == 2.0
+
+
+def test_a_reduced_rate_is_told_as_it_has_grown_since() -> None:
+    limiter = Limiter(1.0, 0.0)
+    for _ in range(100):
+        limiter.take(1000)
+    limiter.refused(0.0, 0.1)
+    limiter.refused(0.0, 0.2)
+    assert limiter.scale < 1.0
+    assert limiter.scale_at(0.2) == pytest.approx(limiter.scale)
+    assert limiter.scale_at(1000.0) == 1.0
+
+
+@pytest.mark.parametrize("tries", [1, KEPT_TRIES, KEPT_TRIES + 1, 100])
+def test_left_out_tries_are_counted_with_what_the_record_waited(tries: int) -> None:
+    record: Item = item(arrival=0.0)
+    for number in range(tries):  # a wait of number + 1 seconds before each, which takes half a second
+        started = sum(each + 1.5 for each in range(number)) + number + 1
+        add_try(record, Try(0.0, started, started + 0.5, "X"))
+    assert len(record.tries) == min(tries, KEPT_TRIES)
+    left_out = max(0, tries - KEPT_TRIES)
+    assert isinstance(record.tries, Trimmed) == (left_out > 0)
+    if left_out:
+        kept = cast("Trimmed", record.tries)
+        waits = range(2, 2 + left_out)  # the first is kept
+        assert list(kept.waits) == [left_out, sum(waits), min(waits), max(waits)]
+        assert kept.ended == kept[1].started - (left_out + 2)
