@@ -48,7 +48,7 @@ _Item = UserRecord | tuple[Any, ...]
 
 # Staged records are drained by the putting thread itself past this many, or at once from this size on; waiting for the
 # stream's lock is never worth it.
-_STAGED_BATCH = 64
+_STAGED_BATCH = 256
 _LARGE = 4096
 
 _NOT_HERE = b"\0"
