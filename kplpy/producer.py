@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Iterable
@@ -15,22 +14,18 @@ from types import TracebackType
 from typing import Any
 
 from kplpy import forks
+from kplpy.checks import BytesLike, Checks, PutItem
 from kplpy.config import Config
-from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER
 from kplpy.core.policy import policy_of
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
-    BufferFullError,
     ConfigError,
     FlushTimeoutError,
-    InvalidRecordError,
     KplpyError,
     ProducerClosedError,
 )
-from kplpy.future import KeylessFuture, RecordFuture
-from kplpy.keys import HashKeys, parse_explicit_hash_key
+from kplpy.future import RecordFuture
 from kplpy.names import parse_stream
-from kplpy.records import UserRecord
 from kplpy.reports import HotKeys
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
@@ -42,9 +37,6 @@ from kplpy.runtime.waiting import WaitingRoom
 from kplpy.totals import StreamTotals
 
 logger = logging.getLogger(__name__)
-
-_BytesLike = bytes | bytearray | memoryview
-_Item = UserRecord | tuple[Any, ...]
 
 # Staged records are drained by the putting thread itself past this many, or at once from this size on; waiting for the
 # stream's lock is never worth it.
@@ -73,9 +65,8 @@ class Producer:
             raise ConfigError(f"config must be a kplpy Config, got {config!r}")
         self.config = config
         self._linger = policy_of(config).linger
-        self._max_size = config.max_user_record_size
-        self._hash_keys = HashKeys()
-        self._cached_hash = self._hash_keys.cached
+        self._checks = Checks(config.max_user_record_size)
+        self._check = self._checks.record
         self._closed = False
         forks.check()
         self._start_afresh()
@@ -114,7 +105,7 @@ class Producer:
     def put_record(
         self,
         stream: str,
-        data: _BytesLike,
+        data: BytesLike,
         partition_key: str | None = None,
         *,
         explicit_hash_key: str | int | None = None,
@@ -134,10 +125,10 @@ class Producer:
             home = self._streams[stream]
         except (KeyError, TypeError):
             home = self._open(stream)
-        record = self._check(home, data, partition_key, explicit_hash_key)
+        record = self._check(home.origin, data, partition_key, explicit_hash_key)
         size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
         staged = home.staged_bytes + size
-        if self._room.tight or staged > self._room.stage_limit:
+        if staged > self._room.stage_limit:
             self._waiting_room.enter(home, record)
             if self._closed:
                 self._engine.too_late(home)
@@ -153,47 +144,24 @@ class Producer:
             self._engine.too_late(home)
         return record
 
-    def put_records(self, stream: str, items: Iterable[_Item]) -> list[RecordFuture]:
+    def put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         """Accept many records of one stream, cheaper than one by one; returns their futures in the same order.
 
         items: (data, partition_key), (data, partition_key, explicit_hash_key) or UserRecord. All are checked before any
         is accepted. When room runs out part-way, the futures of the rest fail with BufferFullError.
         """
         home = self._open(stream)
-        check = self._check
-        records = []
-        for position, item in enumerate(items):
-            try:
-                if isinstance(item, UserRecord):
-                    records.append(check(home, item.data, item.partition_key, item.explicit_hash_key))
-                elif isinstance(item, (tuple, list)) and 2 <= len(item) <= 3:
-                    records.append(check(home, *item))
-                else:
-                    raise InvalidRecordError(
-                        f"an item must be (data, partition_key), (data, partition_key, explicit_hash_key) or a "
-                        f"UserRecord, got {item!r:.80}"
-                    )
-            except InvalidRecordError as error:
-                raise InvalidRecordError(f"item {position}: {error}") from None
-        staging = home.staging
-        waited = False
-        for number, record in enumerate(records):
-            size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
-            if waited:
-                record.arrival = time.monotonic()  # its time to live counts from its acceptance
-            staged = home.staged_bytes + size
-            if self._room.tight or staged > self._room.stage_limit:
-                try:
-                    waited = self._waiting_room.enter(home, record) or waited
-                except (BufferFullError, ProducerClosedError) as error:
-                    self._engine.refuse(records[number:], error)
-                    break
-            else:
-                home.staged_bytes = staged
-                staging.append(record)
-                if record.arrival + self._linger < home.wake_at and not home.nudged:
-                    self._engine.nudge(home)
-        if len(staging) >= _STAGED_BATCH:
+        records, size = self._checks.records(home.origin, items)
+        if not records:
+            return records
+        staged = home.staged_bytes + size + len(records) * RECORD_OVERHEAD
+        if staged > self._room.stage_limit:
+            self._waiting_room.enter_all(home, records)
+        else:
+            home.staged_bytes = staged
+            home.staging.extend(records)
+            self._engine.staged(home, records[0].arrival)
+        if len(home.staging) >= _STAGED_BATCH:
             self._engine.drain(home)
         if self._closed:
             self._engine.too_late(home)
@@ -202,49 +170,18 @@ class Producer:
     async def aput_record(
         self,
         stream: str,
-        data: _BytesLike,
+        data: BytesLike,
         partition_key: str | None = None,
         *,
         explicit_hash_key: str | int | None = None,
     ) -> RecordFuture:
         """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
         home = self._open(stream)
-        record = self._check(home, data, partition_key, explicit_hash_key)
+        record = self._check(home.origin, data, partition_key, explicit_hash_key)
         await self._waiting_room.aenter(home, record)
         if self._closed:
             self._engine.too_late(home)
         return record
-
-    def _check(
-        self,
-        home: Stream,
-        data: _BytesLike,
-        partition_key: str | None = None,
-        explicit_hash_key: str | int | None = None,
-    ) -> RecordFuture:
-        """The record as its future; raises before anything is queued."""
-        if type(data) is not bytes:
-            data = _as_bytes(data)
-        if partition_key is None:
-            if explicit_hash_key is None:
-                return self._check_keyless(home, data)
-            partition_key = secrets.token_hex(16)
-        hash_key = self._cached_hash(partition_key) if type(partition_key) is str else None
-        if hash_key is None:
-            hash_key = self._hash_keys.compute(partition_key)
-        if len(data) + 4 * len(partition_key) > self._max_size:
-            self._check_size(data, partition_key)
-        text: str | None = None
-        if explicit_hash_key is not None:
-            hash_key = parse_explicit_hash_key(explicit_hash_key)
-            text = str(hash_key)
-        return RecordFuture(home.origin, data, partition_key, text, hash_key, time.monotonic())
-
-    def _check_keyless(self, home: Stream, data: bytes) -> RecordFuture:
-        """Room is charged, and the size checked, for the key that the core will choose."""
-        if len(data) + len(PLACEHOLDER) > self._max_size:
-            self._check_size(data, PLACEHOLDER)
-        return KeylessFuture(home.origin, data, PLACEHOLDER, None, NO_HASH_KEY, time.monotonic())
 
     def _check_open(self) -> None:
         """Not closed? While it is being closed, callbacks may still put: a dead letter is a record like any other."""
@@ -253,14 +190,6 @@ class Producer:
             return
         if self._engine.stopping or not on_own_thread():
             raise ProducerClosedError("the producer is closed")
-
-    def _check_size(self, data: bytes, partition_key: str) -> None:
-        size = len(data) + len(partition_key.encode())
-        if size > self._max_size:
-            raise InvalidRecordError(
-                f"a record is at most {self._max_size} bytes, data and UTF-8 partition key (max_user_record_size); "
-                f"got {size}: {len(data)} of data and {size - len(data)} of key"
-            )
 
     def _open(self, stream: str) -> Stream:
         if not self._here[0]:
@@ -474,15 +403,6 @@ def _check_timeout(timeout: float | None) -> None:
         raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r}")
     if not timeout >= 0:
         raise ValueError(f"timeout must be 0 seconds or more, or None; got {timeout!r}")
-
-
-def _as_bytes(data: Any) -> bytes:
-    try:
-        return bytes(memoryview(data))
-    except (TypeError, ValueError, BufferError) as error:
-        raise InvalidRecordError(
-            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80} ({error})"
-        ) from None
 
 
 def _unknown_field(error: TypeError, given: dict[str, Any]) -> Exception:

@@ -33,8 +33,8 @@ class Room:
     """Counts records and bytes (data + key + RECORD_OVERHEAD) of a producer.
 
     What is drained into the core is counted exactly, by `add` and `release`; what is still staged is read off the
-    stream, without a lock, so the bounds can be passed by a few records. A put comes here only when the room is
-    `tight` (more than half full), or when more than `stage_limit` is staged.
+    stream, without a lock, so the bounds can be passed by a few records. A put comes here only when more than
+    `stage_limit` is staged, which is 0 while the room is tight: more than half full.
 
     No stream gets more than three quarters, and no shard of a stream with several more than a half, so that one
     dead stream or one hot shard leaves room for the others.
@@ -52,13 +52,18 @@ class Room:
         self.bytes = 0
         # A small room is always counted exactly.
         self._always_tight = max_records < 2000 or max_bytes < 16 << 20
-        self.tight = self._always_tight
-        self.stage_limit = min(max_bytes, max_records * RECORD_OVERHEAD) // 4
+        self._stage_limit = min(max_bytes, max_records * RECORD_OVERHEAD) // 4
+        self._judge()
 
     @property
     def short(self) -> bool:
         """Does somebody wait for room?"""
         return bool(self._waiters)
+
+    @property
+    def tight(self) -> bool:
+        """Is every record counted before it is staged?"""
+        return self.stage_limit == 0
 
     def add(self, stream: Stream, records: int, size: int) -> None:
         """Records were drained into the core."""
@@ -138,7 +143,8 @@ class Room:
                 except RuntimeError:
                     pass  # its event loop is closed
             self._waiters.clear()
-            self.tight = self._always_tight = True
+            self._always_tight = True
+            self._judge()
 
     def _grant(self) -> None:
         """Keep room for those who wait, in their order; one over its stream's share lets other streams pass, one over
@@ -204,9 +210,13 @@ class Room:
         return 2 * held >= self._max_records or 2 * held_bytes >= self._max_bytes
 
     def _judge(self) -> None:
-        self.tight = self._always_tight or bool(
-            self._waiters or 2 * self.records >= self._max_records or 2 * self.bytes >= self._max_bytes
+        tight = (
+            self._always_tight
+            or self._waiters
+            or 2 * self.records >= self._max_records
+            or 2 * self.bytes >= self._max_bytes
         )
+        self.stage_limit = 0 if tight else self._stage_limit
 
 
 def _nobody() -> None:

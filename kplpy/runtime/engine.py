@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import repeat, starmap
 from math import ceil
 from typing import Protocol
 
@@ -161,11 +162,9 @@ class Engine:
             return
         items: list[RecordFuture] = []
         stream.draining = items
-        size = 0
-        for _ in range(count):
-            item = staging.popleft()
-            items.append(item)
-            size += len(item.data) + len(item.partition_key)
+        # In one go, so that a record is always to be found in one of the two; Ctrl-C does not strike in between.
+        items.extend(starmap(staging.popleft, repeat((), count)))
+        size = payload_size(items)
         stream.staged_bytes = 0
         self._room.add(stream, count, size + count * RECORD_OVERHEAD)
         if stream.key_counts is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from kplpy.config import Config
@@ -57,6 +57,25 @@ class WaitingRoom:
             self._threads.discard(threading.get_ident())
         self._take_granted(stream, record, waiter)
         return True
+
+    def enter_all(self, stream: Stream, records: Sequence[RecordFuture]) -> None:
+        """Stage these in turn. When room runs out, or the producer is closed, the futures of the rest fail."""
+        waited = False
+        for number, record in enumerate(records):
+            if waited:
+                record.arrival = time.monotonic()  # its time to live counts from its acceptance
+            size = charged(record)
+            staged = stream.staged_bytes + size
+            if staged <= self._room.stage_limit:
+                stream.staged_bytes = staged
+                stream.staging.append(record)
+                self._engine.staged(stream, record.arrival)
+                continue
+            try:
+                waited = self.enter(stream, record) or waited
+            except (BufferFullError, ProducerClosedError) as error:
+                self._engine.refuse(records[number:], error)
+                break
 
     async def aenter(self, stream: Stream, record: RecordFuture) -> None:
         """As enter, but it always may wait, and does not block the event loop."""

@@ -35,9 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; it knows neither
     "metrics": {"core", *COMMON},
     "local": {"wire", "keys", "errors", "records"},  # the model judges the producer, so it shares only the wire format
+    "checks": {"future", "core", *COMMON},
     "runtime": {"future", "core", "wire", *COMMON},
     "logging": {"producer", "runtime", *COMMON},
     "producer": {
+        "checks",
         "runtime",
         "dead_letters",
         "future",
