@@ -122,6 +122,7 @@ class Answers:
                 self._router.doubt(lane, now)
         elif vouched:
             lane.took(success.started)
+            lane.limiter.accepted(batch.wire_size, now)
         if landing is Landing.DELIVERED:
             self._deliver(batch, entry, success)
         else:
@@ -183,6 +184,7 @@ class Answers:
             # One step an answer: the other entries of the same burst say nothing new.
             lane.not_before = now + backoff(lane.failures, self._random())
             lane.failures += 1
+            lane.limiter.rest(lane.not_before)
         self.retry(batch, attempt, now)
 
     def _request_failed(self, request: Request, error: RequestError, exchange: Exchange, now: float) -> None:

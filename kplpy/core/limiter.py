@@ -32,7 +32,7 @@ class Bucket:
             self.stamp = now
         missing = min(cost + self.reserve, self.full) - self.level
         # Below a millionth of a unit it is rounding, which would have the caller wake again and again.
-        return now if missing <= 1e-6 else now + missing / self.rate
+        return now if missing <= 1e-6 else max(now, self.stamp) + missing / self.rate
 
     def backlog(self, cost: float, now: float, full_rate: float) -> float:
         """Seconds until the cost can be paid; below 0: what is saved up beside it, over `full_rate`."""
@@ -53,26 +53,56 @@ class Bucket:
         """Nothing is saved up."""
         self.level = min(self.level, self.reserve)
 
+    def rest(self, until: float) -> None:
+        """It grows again only shortly before `until`."""
+        self.stamp = max(self.stamp, until - policy.RESTED)
+
+
+class Recent:
+    """About how much there was within a second: the second before counts while the present one fills."""
+
+    __slots__ = ("_before", "_now", "_since")
+
+    def __init__(self) -> None:
+        self._before = self._now = 0
+        self._since = float("-inf")
+
+    def add(self, amount: int, now: float) -> None:
+        if now >= self._since + 1:
+            follows = now < self._since + 2
+            self._before = self._now if follows else 0
+            self._since = self._since + 1 if follows else now
+            self._now = 0
+        self._now += amount
+
+    def at(self, now: float) -> float:
+        self.add(0, now)
+        return max(self._before, self._now + self._before * (self._since + 1 - now))
+
 
 class Limiter:
     """A shard's two limits: Kinesis records and bytes (data + partition key) a second, times `scale`.
 
     `scale` starts at its ceiling. When the shard throttles although that holds, others write to it too, and it adapts.
-    It decreases by the share that was refused, so that a few refusals cost little (as DCTCP does it, RFC 8257), and
-    comes back as CUBIC does (RFC 9438): quickly to where it was, slowly past that, and then ever faster, so that a
+    It decreases by the share that was refused (as DCTCP does it, RFC 8257), but never by so little that refusals go on,
+    and comes back as CUBIC does (RFC 9438): quickly to where it was, slowly past that, and then ever faster, so that a
     shard that is free again is used within seconds. Multiplicative decrease is what lets all who do so converge to
     equal shares (Chiu & Jain, 1989).
+
+    What the shard took within the last second bounds the decrease, as delivery does in BBR (Cardwell et al., 2016): if
+    that was nearly all of its limit, there is nobody to make room for, and a refusal is the service's way of counting.
     """
 
     __slots__ = (
         "_bytes",
+        "_bytes_taken",
         "_ceiling",
         "_decreased_at",
         "_plateau",
         "_reached",
         "_records",
+        "_records_taken",
         "_refused",
-        "_refused_at",
         "_sent",
         "_unit",
         "scale",
@@ -83,7 +113,8 @@ class Limiter:
         self._unit = shards
         self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * self.scale, now)
         self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * self.scale, now)
-        self._decreased_at = self._reached = self._refused_at = float("-inf")
+        self._records_taken, self._bytes_taken = Recent(), Recent()
+        self._decreased_at = self._reached = float("-inf")
         self._sent = self._refused = 0  # records since the last decrease
 
     def ready_at(self, size: int, now: float) -> float:
@@ -106,27 +137,46 @@ class Limiter:
         self._bytes.take(size)
         self._sent += 1
 
+    def rest(self, until: float) -> None:
+        """Nothing is sent before `until`, and little saved up meanwhile: as a burst it would be refused again."""
+        self._records.rest(until)
+        self._bytes.rest(until)
+
+    def accepted(self, size: int, now: float) -> None:
+        """The shard took a record of `size` bytes."""
+        self._records_taken.add(1, now)
+        self._bytes_taken.add(size, now)
+
     def refused(self, started: float, now: float) -> None:
         """A record of a request of `started` was throttled. Those of requests before the last decrease say nothing."""
         if started < self._decreased_at:
             return
         self._refused += 1
-        before, self._refused_at = self._refused_at, now
-        if now <= self._decreased_at or (self.scale >= self._ceiling and now > before + policy.TOLERANCE):
+        if now <= self._decreased_at:
             return
         share = self._refused / max(1.0, policy.DECREASE_SAMPLE * self.scale, self._sent)
         share = min(max(share, policy.DECREASE_LEAST), policy.DECREASE_MOST)
-        floor = min(policy.LEAST_SCALE * self._unit, self._ceiling)
-        plateau, self._plateau = self._plateau, self.scale
-        if self.scale < plateau:  # others have come: leave them room sooner
-            self._plateau *= 1 - share / 2
-        self._set_scale(max(self.scale * (1 - share), floor), now)
+        before = self.scale
+        self._set_scale(max(before * (1 - share), min(before, self._floor(now))), now)
+        # Lower than the last time: others have come, and are left room sooner.
+        self._plateau = before if before >= self._plateau else (before + self.scale) / 2
         self._reached = now + cbrt(max(0.0, self._plateau - self.scale) / (policy.INCREASE * self._unit))
         # What is saved up would only be refused as well.
         self._records.spend()
         self._bytes.spend()
         self._decreased_at = now
         self._sent = self._refused = 0
+
+    def _floor(self, now: float) -> float:
+        taken = max(
+            self._records_taken.at(now) / policy.SHARD_RECORDS_PER_SECOND,
+            self._bytes_taken.at(now) / policy.SHARD_BYTES_PER_SECOND,
+        )
+        return (
+            (policy.NEARLY_ALL_KEPT * taken)
+            if taken > policy.NEARLY_ALL * self._unit
+            else policy.LEAST_SCALE * self._unit
+        )
 
     def grow(self, now: float) -> None:
         """Time has passed."""

@@ -16,10 +16,12 @@ RESERVE = 0.1
 # How the rate adapts to a shard that throttles: see limiter.py, and tests/simulation/rates.py for what these do.
 # A decrease is the refused part of what was sent since the one before, but of no fewer records than DECREASE_SAMPLE
 # (times the scale), of which it would say little. The increase is in shards a second cubed.
-# A refusal now and then, at the full rate, is the service's way of counting and no sign of others: TOLERANCE seconds.
-TOLERANCE = 0.2
-DECREASE_LEAST, DECREASE_MOST, DECREASE_SAMPLE = 0.04, 0.5, 15
-INCREASE = 0.003
+DECREASE_LEAST, DECREASE_MOST, DECREASE_SAMPLE = 0.12, 0.5, 15
+INCREASE = 0.0007
+# A shard that took this part of its limit within a second is not shared with many: that times NEARLY_ALL_KEPT stays.
+NEARLY_ALL, NEARLY_ALL_KEPT = 0.85, 1.02
+# What may be saved up while a lane backs off, in seconds' worth.
+RESTED = 0.1
 LEAST_SCALE = 0.01
 
 # How long records wait for the first (or a refreshed) shard map before they travel alone.
