@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from kplpy import forks
+from kplpy.aws.credentials import remember
 from kplpy.config import Config
 
 if TYPE_CHECKING:
@@ -16,13 +18,17 @@ if TYPE_CHECKING:
 _making = forks.WholeSection()
 
 
-def make_client(config: Config) -> KinesisClient:
-    """A Kinesis client of the user's session, or of a new one over the default credential chain."""
+def make_client(config: Config, credentials: Mapping[str, str] | None = None) -> KinesisClient:
+    """A Kinesis client of the user's session, or of a new one over the default credential chain.
+
+    credentials: arguments of the client that take the place of the session's.
+    """
     with _making:
         load()
         import boto3
 
         session = config.session if config.session is not None else boto3.Session()
+        remember(session)
         make: Any = session.client if hasattr(session, "client") else session.create_client
         client = make(
             "kinesis",
@@ -30,6 +36,7 @@ def make_client(config: Config) -> KinesisClient:
             endpoint_url=config.endpoint_url,
             verify=config.verify,
             config=_client_config(config),
+            **(credentials or {}),
         )
     return cast("KinesisClient", client)
 

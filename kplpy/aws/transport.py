@@ -14,6 +14,7 @@ from kplpy import forks
 from kplpy.aws import errors
 from kplpy.aws.body import put_records_body
 from kplpy.aws.client import load, make_client
+from kplpy.aws.credentials import renewed
 from kplpy.config import Config
 from kplpy.core.pipeline import Request
 from kplpy.core.retry import Exchange, RequestError, needs_fresh_credentials
@@ -28,6 +29,13 @@ logger = logging.getLogger(__name__)
 _sending = threading.local()
 # One thread encodes at a time: several would only take the GIL from each other, and from the putting threads.
 _encoding = threading.Lock()
+
+# After a rest this long the connections are not trusted: the service, or what lies between, may have dropped them
+# without a word, above all where the process was frozen meanwhile. Sent on one of those, a request is lost, and
+# whether it was written is not known.
+STALE = 30.0
+# Credentials that the service refuses are fetched again no more often than this.
+RENEWAL_INTERVAL = 5.0
 
 
 @forks.renew
@@ -47,6 +55,9 @@ class KinesisTransport:
         self._config = config
         self._client: KinesisClient | None = None
         self._lock = threading.Lock()
+        self._used = (time.monotonic(), time.time())  # a freeze shows in one clock, or in both
+        self._refused_at = float("-inf")
+        self._refused = False  # are the credentials to be fetched again?
         if "uwsgi" in sys.modules:  # whose fork skips Python's hooks, and comes right after this
             load()
 
@@ -72,6 +83,7 @@ class KinesisTransport:
                 self._discard(client)
         finally:
             _sending.body = b""
+            self._used = (time.monotonic(), time.time())
         return Exchange(started, time.monotonic(), wall, entries, error)
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
@@ -106,17 +118,27 @@ class KinesisTransport:
 
     def _connected(self) -> KinesisClient:
         with self._lock:
+            now, before = (time.monotonic(), time.time()), self._used
+            self._used = now
             if self._client is None:
-                client = make_client(self._config)
+                session = self._config.session
+                credentials = renewed(session) if self._refused and session is not None else {}
+                self._refused = False
+                client = make_client(self._config, credentials)
                 client.meta.events.register("before-call.kinesis.PutRecords", _use_our_body)
                 self._client = client
+            elif max(now[0] - before[0], now[1] - before[1]) > STALE:
+                self._client.close()  # its connections; it opens new ones
             return self._client
 
     def _discard(self, client: KinesisClient | None) -> None:
-        """The client's credentials have expired; the next request makes a new one."""
+        """The service refuses the client's credentials; the next request makes a new one."""
         with self._lock:
-            if self._client is client:
-                self._client = None
+            now = time.monotonic()
+            if self._client is not client or client is None or now - self._refused_at < RENEWAL_INTERVAL:
+                return
+            self._client, self._refused, self._refused_at = None, True, now
+        client.close()
 
 
 def _open_shards(client: KinesisClient, name: str, arn: str | None) -> list[ShardRange]:

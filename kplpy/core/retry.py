@@ -85,7 +85,8 @@ _INVALID = frozenset(
 
 
 def needs_fresh_credentials(code: str) -> bool:
-    return code in _EXPIRED_CREDENTIALS
+    """Also where it is no reason to retry for long: a key that was replaced is unknown by now."""
+    return code in _EXPIRED_CREDENTIALS or code in ("InvalidClientTokenId", "UnrecognizedClientException")
 
 
 def judge_error(error: RequestError) -> Verdict:

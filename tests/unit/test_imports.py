@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "checks": {"future", "core", *COMMON},
     "runtime": {"future", "core", "wire", *COMMON},
     "logging": {"producer", "runtime", *COMMON},
+    "aws_lambda": {"producer", *COMMON},
     "producer": {
         "checks",
         "runtime",
