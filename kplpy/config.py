@@ -93,6 +93,11 @@ class Config:
     request_timeout_ms: int = _number(6000, 100, 600000)
     """Whole time of one PutRecords request, from sending to the answer."""
 
+    # --- order ---
+    ordered: bool = _flag(False)
+    """Per partition key the order in the shard is that of the put_record calls, whatever is throttled, retried or
+    resharded, at one Kinesis record under way a shard. See docs/order.md for what that means and costs."""
+
     # --- limits ---
     rate_limit: int = _number(100, 1)
     """Percent of a shard's limits (1000 records/s, 1 MiB/s) that this producer uses at the most."""

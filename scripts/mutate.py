@@ -181,6 +181,35 @@ MUTATIONS = [
         "        items += self._answers.take_all(self._under_way())\n",
         "",
     ),
+    Mutation("ordered: two under way for one shard", "lane.py", "self.hold_behind(batch.items[0].hash_key)", "pass"),
+    Mutation("ordered: what came back is overtaken", "order.py", "batch.lane.behind = True", "pass"),
+    Mutation(
+        "ordered: the next shard does not wait for the one before",
+        "order.py",
+        "heir.hold_behind(item.hash_key)",
+        "pass",
+    ),
+    Mutation(
+        "ordered: resent records go behind later ones", "router.py", "if self._policy.ordered and items:", "if False:"
+    ),
+    Mutation(
+        "ordered: a hunt goes on past what failed",
+        "answers.py",
+        "        if kept.lane.ordered:  #",
+        "        if False:  #",
+    ),
+    Mutation(
+        "ordered: a hunt sends several parts at once",
+        "pipeline.py",
+        "        return not any(batch.lane in ahead for batch in self._hunt.peek())\n",
+        "        return True\n",
+    ),
+    Mutation(
+        "ordered: what is judged is not waited for",
+        "pipeline.py",
+        "hold_back(self._router, self._collector, [*self._under_way(), *judged, *self._hunt], now)",
+        "hold_back(self._router, self._collector, [*self._under_way(), *self._hunt], now)",
+    ),
 ]
 
 PLAY = """

@@ -244,14 +244,20 @@ class Answers:
         kept = self.drop_expired(kept, self.expired_before(now))
         if kept is None:
             return
-        self.first_expiry = min(self.first_expiry, kept.arrival + self._policy.waiting_ttl)
-        lane = kept.lane
-        if self._router.lives(lane) and attempt.code != WRONG_SHARD and not (lane.doubted and kept.aggregated):
-            lane.put_back(kept)
+        self._send_again(kept, now, anew=attempt.code == WRONG_SHARD)
+        if kept.lane.ordered:  # what the hunt holds of the lane must not overtake it
+            for later in self.hunt.take_of(kept.lane):
+                self._send_again(later, now)
+
+    def _send_again(self, batch: Batch, now: float, anew: bool = False) -> None:
+        self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
+        lane = batch.lane
+        as_it_is = not anew and self._router.lives(lane) and not (lane.doubted and batch.aggregated)
+        if as_it_is and lane.put_back(batch):
             self._collector.returned(lane, now)
         else:
-            lane.release(len(kept.items), kept.payload)
-            self._router.reroute(kept.items, now)
+            lane.release(len(batch.items), batch.payload)
+            self._router.reroute(batch.items, now)
 
     def _give_up(self, batch: Batch, attempt: Try, reason: Reason, cause: BaseException | None = None) -> None:
         items = self._live_items(batch)
@@ -283,6 +289,8 @@ class Answers:
             why, cause = f"the stream's requests fail, the last with {error.code}: {error.message}", error.cause
         elif lane is not None and lane.failures:
             why, cause = f"its shard{f' {lane.shard.shard_id}' if lane.shard else ''} is throttled", None
+        elif lane is not None and lane.behind and lane.shard is not None:
+            why, cause = f"an earlier record for shard {lane.shard.shard_id} has no answer yet", None
         elif lane is None and self._router.listing_failure:
             why, cause = f"the shards cannot be listed ({self._router.listing_failure})", None
         else:

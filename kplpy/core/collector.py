@@ -46,7 +46,7 @@ class Collector:
 
     def closed_in(self, lane: Lane, now: float) -> None:
         """The lane may have closed batches now."""
-        if not lane.queue:
+        if not lane.queue or not lane.may_send:
             return
         if not lane.waiting:
             lane.waiting = True
@@ -92,7 +92,8 @@ class Collector:
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, _, batch = heappop(self._deadlines)
             first_due = min(first_due, deadline)
-            self._close(batch, now)
+            if not batch.lane.fills_on:
+                self._close(batch, now)
         if first_due < NEVER and self._ready:
             self._due_at = min(self._due_at, max(now, first_due + self._policy.collect_wait))
         if now < self._due_at < NEVER:
@@ -131,7 +132,7 @@ class Collector:
             self._uncount(lane)
             lane.limiter.grow(now)
             turn = 0
-            while lane.queue and turn < LANE_TURN_BYTES:
+            while lane.queue and turn < LANE_TURN_BYTES and lane.may_send:
                 ready_at = lane.ready_at(now)
                 if ready_at > now:
                     self._block(lane, ready_at)
@@ -147,7 +148,7 @@ class Collector:
                 turn += size
             if not lane.blocked:
                 lane.waiting = False
-                if lane.queue:
+                if lane.queue and lane.may_send:
                     self._recount(lane, first=full)
         if not self._ready:
             self._due_at = NEVER
@@ -173,6 +174,16 @@ class Collector:
             return
         self.closed_in(lane, now)
         self._due_at = min(self._due_at, now)
+
+    def let_go(self, lane: Lane, now: float) -> None:
+        """Ordered mode: nothing holds the lane back (any more). What has waited for that is overdue."""
+        if lane.waiting or not lane.may_send:
+            return
+        if not lane.queue and lane.open is not None and lane.open.arrival + self._linger <= now:
+            lane.close_open()
+        if lane.queue:
+            self.closed_in(lane, now)
+            self._due_at = min(self._due_at, now)
 
     def pending(self) -> int:
         """How much of the lanes is marked here."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch, batch_of
+from kplpy.core.lane import Lane
 
 
 class Hunt:
@@ -54,10 +55,21 @@ class Hunt:
         self._refused += 1
         return [only, *self.take_all()] if self._refused >= rules.HUNT_FAILURES else [only]
 
+    def peek(self) -> list[Batch]:
+        """What next_part() would return."""
+        return self._parts[0]
+
     def take_all(self) -> list[Batch]:
         batches = list(self)
         self._parts.clear()
         return batches
+
+    def take_of(self, lane: Lane) -> list[Batch]:
+        """Leave out what is of this lane, and return it."""
+        taken = [batch for batch in self if batch.lane is lane]
+        if taken:
+            self.sift(lambda batch: None if batch.lane is lane else batch)
+        return taken
 
     def sift(self, keep: Callable[[Batch], Batch | None]) -> None:
         """Replace each waiting batch by what `keep` leaves of it."""

@@ -22,6 +22,8 @@ class Lane:
         "_max_size",
         "_may_aggregate",
         "alive",
+        "behind",
+        "behind_keys",
         "blocked",
         "counted",
         "counted_bytes",
@@ -33,6 +35,7 @@ class Lane:
         "limiter",
         "not_before",
         "open",
+        "ordered",
         "queue",
         "queue_bytes",
         "shard",
@@ -58,6 +61,10 @@ class Lane:
         self.counted = self.counted_bytes = 0
         self.not_before = float("-inf")
         self.failures = 0  # throttled answers in a row
+        # Ordered mode: something is under way that all of the lane would overtake, or the records with these hash keys.
+        self.ordered = policy.ordered
+        self.behind = False
+        self.behind_keys: set[int] = set()
         # Records (and their payload) from closing to the answer: what the fairness of room is judged by.
         self.held = 0
         self.held_bytes = 0
@@ -84,10 +91,11 @@ class Lane:
             self._enqueue(self.open)
             self.open = None
 
-    def put_back(self, batch: Batch) -> None:
+    def put_back(self, batch: Batch) -> bool:
         """Queue a batch again after a failed attempt, before everything that was accepted later.
 
-        What is before it are other batches that came back, so the way to its place is short.
+        What is before it are other batches that came back, so the way to its place is short. False, in ordered mode:
+        as a whole it has no place, because the numbers of its records and of those that wait are mixed.
         """
         number = batch.items[0].number
         place = 0
@@ -95,13 +103,29 @@ class Lane:
             if each.items[0].number > number:
                 break
             place += 1
+        if self.ordered and not self._in_order(batch, place):
+            return False
         self.queue.insert(place, batch)
         self.queue_bytes += batch.wire_size
+        return True
+
+    def _in_order(self, batch: Batch, place: int) -> bool:
+        if place > 0 and self.queue[place - 1].items[-1].number > batch.items[0].number:
+            return False
+        later = self.queue[place] if place < len(self.queue) else self.open
+        return later is None or batch.items[-1].number < later.items[0].number
 
     def pop(self) -> Batch:
         batch = self.queue.popleft()
         self.queue_bytes -= batch.wire_size
+        if self.ordered:
+            self.hold_behind(batch.items[0].hash_key)
         return batch
+
+    def newest(self) -> int:
+        """The number of the last record in here; -1 when there is none."""
+        last = self.open if self.open is not None or not self.queue else self.queue[-1]
+        return -1 if last is None else last.items[-1].number
 
     def take_all(self) -> list[Item]:
         """Empty the lane, for its records to be routed anew."""
@@ -137,6 +161,32 @@ class Lane:
         """When the oldest record in here arrived; infinite when there is none."""
         oldest = min((batch.arrival for batch in self.queue), default=float("inf"))
         return oldest if self.open is None else min(oldest, self.open.arrival)
+
+    @property
+    def may_send(self) -> bool:
+        """Does the first batch overtake nothing that is under way? Without order nobody minds."""
+        if not self.ordered:
+            return True
+        return not self.behind and not (self.queue and self.queue[0].items[0].hash_key in self.behind_keys)
+
+    @property
+    def fills_on(self) -> bool:
+        """Is there no point in closing the open aggregate, because others of the lane have to be answered first?"""
+        return self.ordered and (self.behind or bool(self.queue))
+
+    def hold_behind(self, hash_key: int) -> None:
+        """A record with this hash key is under way: what would go to the same shard stays behind it.
+
+        Where no shard is predicted, that is what has the same hash key.
+        """
+        if self.shard is None:
+            self.behind_keys.add(hash_key)
+        else:
+            self.behind = True
+
+    def let_go(self) -> None:
+        self.behind = False
+        self.behind_keys.clear()
 
     @property
     def doubted(self) -> bool:

@@ -16,6 +16,7 @@ from kplpy.core.collector import NEVER, Collector
 from kplpy.core.events import Events, Standing
 from kplpy.core.flushes import Flushes
 from kplpy.core.item import NO_HASH_KEY, Completion, Item, Reason
+from kplpy.core.order import hold_back
 from kplpy.core.policy import Policy
 from kplpy.core.request import Request
 from kplpy.core.retry import Exchange, RequestError
@@ -85,6 +86,7 @@ class Pipeline:
         self._router.listed(shards, now, strategy)
         if self.map.ready:
             self._answers.listed(now)
+        self._hold_back(now)
 
     def listing_failed(self, message: str, now: float) -> None:
         self.map.listing_failed(now)
@@ -108,11 +110,27 @@ class Pipeline:
         if self._answers.judging:
             self._answers.check_patience(now)
         self._collector.tick(now)  # last: what came back or went alone may be due
+        self._hold_back(now)
+
+    def _hold_back(self, now: float) -> None:
+        """In ordered mode, whenever what is under way or the lanes may have changed."""
+        if self._policy.ordered:
+            answers = self._answers
+            judged = [each.batch for each in answers.judging]
+            hold_back(self._router, self._collector, [*self._under_way(), *judged, *self._hunt], now)
+
+    def _hunts(self) -> bool:
+        """May a part of a hunt be sent? In ordered mode not before an earlier part of the same shard's is done with."""
+        if not self._hunt or not self._policy.ordered:
+            return bool(self._hunt)
+        judged = [each.batch for each in self._answers.judging]
+        ahead = {batch.lane for batch in [*self._under_way(), *judged] if batch.lane.shard is not None}
+        return not any(batch.lane in ahead for batch in self._hunt.peek())
 
     def has_request(self, now: float) -> bool:
         if now < self._outage.not_before:
             return False
-        if self._hunt:
+        if self._hunts():
             return True
         if self._router.holds(now):
             return False
@@ -126,7 +144,7 @@ class Pipeline:
             return None
         if self._outage.lasts and self._in_flight:
             max_bytes = 1  # one batch asks as well, should this request hang like the others
-        batches = self._hunt.next_part() if self._hunt else self._collector.take(now, max_bytes)
+        batches = self._hunt.next_part() if self._hunts() else self._collector.take(now, max_bytes)
         if not batches:
             return None
         request = Request(batches, now, now + self._policy.request_timeout + rules.REQUEST_SLACK)
@@ -142,7 +160,7 @@ class Pipeline:
             return NEVER
         if self.has_request(now) or self.wants_listing(now):
             return now
-        if self._hunt:
+        if self._hunts():
             send = now
         elif self._router.holds(now):
             send = self._router.holds_until
@@ -195,6 +213,7 @@ class Pipeline:
         if request in self._in_flight:
             del self._in_flight[request]
             self._answers.take(request, exchange, now)
+            self._hold_back(now)
 
     def _forget(self, request: Request, now: float) -> None:
         """No answer within every timeout: take it as lost, whatever the HTTP client still waits for."""

@@ -89,6 +89,7 @@ class Policy:
     collection_max_size: int
     rate: float  # 1.0 is the shard's own limit
     fail_if_throttled: bool
+    ordered: bool = False
     assume_managed: bool = False  # placement by the service (AUTO), where the stream's strategy cannot be learnt
 
     @property
@@ -119,4 +120,5 @@ def policy_of(config: Config) -> Policy:
         collection_max_size=config.collection_max_size,
         rate=config.rate_limit / 100,
         fail_if_throttled=config.fail_if_throttled,
+        ordered=config.ordered,
     )

@@ -85,14 +85,18 @@ class Router:
         return number
 
     def route(self, item: Item, now: float) -> None:
-        if self.managed:
-            lane = self._alone_lane(now)
-        elif item.keyless:
-            lane = self._keyless.choose(self.lanes, now) or self._alone_lane(now)
+        if item.keyless and not self.managed:
+            lane = self._keyless.choose(self.lanes, now)
         else:
-            index = self.map.index_of(item.hash_key)
-            lane = self.lanes[index] if index >= 0 else self._alone_lane(now)
-        self._put(item, lane, now)
+            lane = self.lane_of(item.hash_key)
+        self._put(item, lane or self._alone_lane(now), now)
+
+    def lane_of(self, hash_key: int) -> Lane | None:
+        """Where a record with this hash key would go now; None: alone, and there is no lane for that yet."""
+        if self.managed or self.blind_since is not None:
+            return self.alone
+        index = self.map.index_of(hash_key)
+        return self.lanes[index] if index >= 0 else self.alone
 
     def _put(self, item: Item, lane: Lane, now: float) -> None:
         if item.keyless:
@@ -112,7 +116,7 @@ class Router:
         if self.blind_since is not None:
             self.wait(items, now)
             return
-        for item in sorted(items, key=lambda each: each.number):
+        for item in self._by_number(items):
             self.route(item, now)
         # An old record may have joined a younger open aggregate, whose deadline is then the older one's.
         for lane in self.lanes:
@@ -120,6 +124,16 @@ class Router:
                 self._collector.opened(lane.open, now)
         if self._flushes:
             self._collector.close_all(now)
+
+    def _by_number(self, items: list[Item]) -> list[Item]:
+        """The records sorted; in ordered mode together with those that wait where one of them belongs before them."""
+        if self._policy.ordered and items:
+            first = min(item.number for item in items)
+            anywhere = any(item.keyless for item in items)
+            for lane in list(self) if anywhere else {self.lane_of(item.hash_key): None for item in items}:
+                if lane is not None and lane.newest() > first:
+                    items = items + self.empty(lane)
+        return sorted(items, key=lambda each: each.number)
 
     def lives(self, lane: Lane) -> bool:
         """May a batch be queued again in this lane, as it is?"""
@@ -235,7 +249,7 @@ class Router:
         if not items:
             return
         alone = self._alone_lane(now)
-        for item in sorted(items, key=lambda each: each.number):
+        for item in self._by_number(items):
             self._put(item, alone, now)
         if self._flushes:
             self._collector.close_all(now)

@@ -15,6 +15,10 @@ from tests.simulation.world import DENIED, POISON, Record, Violation, World
 INVALID = "InvalidArgumentException"
 
 
+# By which a consumer reads: the stream, the shard (parents before children), the sequence number, that within it.
+Place = tuple[int, int, int, int]
+
+
 @dataclass(frozen=True)
 class Copy:
     """One time that a record is in the stream."""
@@ -22,6 +26,7 @@ class Copy:
     shard_id: str
     sequence_number: str
     readable: bool  # a KCL consumer gets it
+    place: Place
 
 
 def check(world: World) -> None:
@@ -31,6 +36,8 @@ def check(world: World) -> None:
         _check_record(world, record, copies[record.ident])
     if any(record.completion is None for record in world.accepted):
         raise Violation("a record was never answered")
+    if world.scenario.policy.ordered and not world.met["auto"]:
+        _check_order(world, copies)
     _check_accounts(world)
     _check_effort(world)
 
@@ -38,15 +45,18 @@ def check(world: World) -> None:
 def _copies(world: World) -> dict[int, list[Copy]]:
     """All copies of each record in the ledger, deleted streams included."""
     streams = {each.incarnation: each for each in [*world.model.account.deleted, *world.model.streams.values()]}
+    era = {incarnation: number for number, incarnation in enumerate(streams)}
     copies: dict[int, list[Copy]] = defaultdict(list)
     for entry in world.model.ledger():
-        shard = streams[entry.incarnation].shards[shard_index(entry.shard_id) or 0]
+        index = shard_index(entry.shard_id) or 0
+        shard = streams[entry.incarnation].shards[index]
         inner = decode_aggregate(entry.data)
         kept = decode_aggregate(entry.data, shard.first, shard.last)
-        for data in [entry.data] if inner is None else [each.data for each in inner]:
+        for within, data in enumerate([entry.data] if inner is None else [each.data for each in inner]):
             if POISON in data:
                 raise Violation("the model took what it refuses")
-            copy = Copy(entry.shard_id, entry.sequence_number, kept is None or len(kept) > 0)
+            place = era[entry.incarnation], index, int(entry.sequence_number), within
+            copy = Copy(entry.shard_id, entry.sequence_number, kept is None or len(kept) > 0, place)
             copies[int.from_bytes(data[:6], "big")].append(copy)
     return copies
 
@@ -132,6 +142,23 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
         raise wrong("failed for no reason")
     if len(record.tries) > KEPT_TRIES:
         raise wrong("keeps too many attempts")
+
+
+def _check_order(world: World, copies: dict[int, list[Copy]]) -> None:
+    """Of each key, delivered records appear for the first time in the order in which they were put."""
+    latest: dict[tuple[str, str | None], tuple[Place, Record]] = {}
+    for record in world.accepted:
+        if record.keyless or record.completion is None or not isinstance(record.completion.outcome, Delivered):
+            continue
+        key = record.partition_key, record.explicit_hash_key
+        first = min(each.place for each in copies[record.ident] if each.readable)
+        before = latest.get(key)
+        if before is not None and first < before[0]:
+            raise Violation(
+                f"record {record.ident} of {key} overtook {before[1].ident}: {copies[record.ident]} before "
+                f"{copies[before[1].ident]}; tries {record.tries} and {before[1].tries}"
+            )
+        latest[key] = first, record
 
 
 def _check_accounts(world: World) -> None:

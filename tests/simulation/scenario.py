@@ -127,13 +127,16 @@ def draw(seed: int) -> Scenario:
     if calm:  # nothing goes wrong, so everything must go well
         troubles, changes, capacity = (), (), random.choice((0.05, 1.0))
         policy = replace(policy, rate=capacity, linger=random.choice((policy.linger, min(5.0, policy.ttl))))
+    load = _load(random, seconds)
+    if policy.ordered and not calm:
+        policy, load, troubles, changes = _disorderly(random, policy, load, troubles, changes)
     for at, change in changes:
         if change == "recreate" and random.random() < 0.5:  # nobody hears that the stream was gone
             troubles += (Trouble(random.choice(("refused", "cut_before")), at - 0.5, at + 15.0, 1.0),)
     return Scenario(
         seed=seed,
         policy=policy,
-        load=_load(random, seconds),
+        load=load,
         troubles=troubles,
         changes=changes,
         shards=random.choice((1, 1, 2, 2, 3, 4, 4, 8)),
@@ -168,7 +171,27 @@ def _policy(random: Random) -> Policy:
         collection_max_size=random.choice((5 << 20, 5 << 20, 10 << 20, 60_000)),
         rate=random.choice((1.0, 1.0, 1.0, 1.5, 0.5)),
         fail_if_throttled=random.random() < 0.07,
+        ordered=random.random() < 0.25,
     )
+
+
+def _disorderly(
+    random: Random,
+    policy: Policy,
+    load: Load,
+    troubles: tuple[Trouble, ...],
+    changes: tuple[tuple[float, Change], ...],
+) -> tuple[Policy, Load, tuple[Trouble, ...], tuple[tuple[float, Change], ...]]:
+    """What is apt to upset the order of a few keys' records: backlogs, entries that fail, shards that come and go."""
+    policy = replace(policy, aggregation_max_size=random.choice((2_000, 10_000, 51_200)))
+    load = replace(
+        load, keys=random.choice(("skewed", "hot")), pattern="bursts", keyless_share=random.choice((0.0, 0.0, 0.3))
+    )
+    kind = random.choice(("entry_internal", "entry_throttled", "cut_before", "poison", "cut_after"))
+    troubles += (Trouble(kind, 0.0, load.seconds, random.choice((0.1, 0.3))),)
+    kinds: list[Change] = [random.choice(("split", "merge")) for _ in range(random.choice((0, 3, 10)))]
+    reshards = [(random.uniform(0, load.seconds), each) for each in kinds]
+    return policy, load, troubles, tuple(sorted([*changes, *reshards]))
 
 
 def _load(random: Random, seconds: float) -> Load:

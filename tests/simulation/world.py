@@ -118,6 +118,8 @@ class World:
         load, policy = self.scenario.load, self.scenario.policy
         if policy.collection_max_count < 20 or policy.collection_max_size < 1e6 or self.scenario.inflight_bytes < NEVER:
             return True  # perhaps: by what the senders can carry
+        if policy.ordered and (not policy.aggregate or policy.aggregation_max_count < 100):
+            return True  # a few records at a time for each shard
         size = sum(record.size for record in self.records)
         rate = min(1.0, self.scenario.policy.rate)
         spread = 2.0 if load.pattern == "bursts" else load.seconds / 4
@@ -164,6 +166,7 @@ class World:
         load, random = self.scenario.load, Random(self.scenario.seed * 7 + 5)
         keys = [f"key-{number}" for number in range(random.choice((3, 30, 3000)))]
         keys[0] = random.choice(("key-0", "Ωmega", "k" * 250))
+        explicit_keys = [str(random.randint(0, MAX_HASH)) for _ in range(random.choice((3, 30, 3000)))]
         hashes = HashKeys()
         times = sorted(self._times(random))
         poison = any(trouble.kind == "poison" for trouble in self.scenario.troubles)
@@ -183,7 +186,7 @@ class World:
                 size = (1 << 20) + 50_000
             poisoned = poison and random.random() < 0.01
             head = ident.to_bytes(6, "big") + (POISON if poisoned else b"")
-            explicit = str(random.randint(0, MAX_HASH)) if random.random() < load.explicit_share else None
+            explicit = random.choice(explicit_keys) if random.random() < load.explicit_share else None
             hash_key = int(explicit) if explicit is not None else hashes.compute(key)
             if random.random() < load.keyless_share:
                 key, explicit, hash_key = PLACEHOLDER, None, NO_HASH_KEY

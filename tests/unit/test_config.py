@@ -116,6 +116,7 @@ CASES: dict[str, Case] = {
     "connect_timeout_ms": whole(6000, 100, 300000),
     "request_timeout_ms": whole(6000, 100, 600000),
     "rate_limit": whole(100, 1),
+    "ordered": flag(False),
     "fail_if_throttled": flag(False),
     "max_connections": whole(24, 1, 256),
     "max_buffered_records": whole(100_000, 1),
