@@ -46,7 +46,7 @@ def _scaling(options: argparse.Namespace) -> Any:
 
 
 def _throttled(options: argparse.Namespace) -> Any:
-    found = throttled.measure(options.rounds, 6 * options.scale)
+    found = throttled.measure(60 * options.scale)
     print(throttled.report(found))
     return found
 

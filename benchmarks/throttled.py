@@ -1,105 +1,162 @@
-"""Goodput where the service limits: twice what the shards take is put on a local Kinesis with limits.
+"""Goodput and waste where the service limits: issue 4's table, a minute a row, over HTTP to a process of its own.
 
-What counts is how much of the shards' limit is confirmed, and how much is sent in vain. `alone`: one producer. `two`:
-two that know nothing of each other, each at the default rate_limit, which is the shards' whole limit.
+The local Kinesis holds the limits of four shards and answers 5 to 50 ms late. Goodput is the bytes it accepted (data
+and outer key) between second 5 and 55, over what the shards' limit allows; what it refused counts in Kinesis records
+and in bytes. The boto3 loop's own refusals are left out.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.processes import Piped
-from kplpy import Producer
-from kplpy.local import LocalKinesisProcess
-from kplpy.totals import StreamTotals
 
 SHARDS = 4
-SIZE = 1_000
-PUSH = 2.0  # times the limit of 1 MiB/s a shard
-WARM = 2.0  # seconds that are not counted: the allowance of a first second, and finding the rate
+LIMIT = SHARDS << 20
+MARGIN = 5.0  # seconds at the beginning and the end that are not counted
+RESHARD = 5.0  # seconds between a split and a merge
+KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
+
+Counts = dict[str, float]
 
 
-def measure(rounds: int, seconds: float) -> dict[str, list[dict[str, float]]]:
-    """{"alone", "two": [{goodput, throttled, failed}]}: shares of the limit, of what was sent, and records."""
-    found: dict[str, list[dict[str, float]]] = {"alone": [], "two": []}
-    for _ in range(rounds):
-        for name, count in (("alone", 1), ("two", 2)):
-            found[name].append(_one_run(count, seconds))
+@dataclass(frozen=True)
+class Row:
+    """A load and its bounds: goodput at least, refused at most."""
+
+    name: str
+    goodput: float
+    throttled: float
+    producers: int = 1
+    offered: float = 2.0  # by each producer, over the limit of all shards
+    size: int = 1_000
+    boto3: float = 0.0  # offered by a loop around boto3
+    reshards: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def counts_records(self) -> bool:
+        """Small ones meet the limit of records first."""
+        return self.size < 1_000
+
+    @property
+    def full(self) -> float:
+        """What the shards take a second, in what the goodput of this row counts."""
+        return SHARDS * 1_000 if self.counts_records else LIMIT
+
+
+ROWS = [
+    Row("one producer offering 2 ×", 0.99, 0.01),
+    Row("two producers offering 2 × together", 0.98, 0.05, producers=2, offered=1.0),
+    Row("three producers and a boto3 loop at a quarter", 0.97, 0.10, producers=3, offered=1.0, boto3=0.25),
+    Row("100 B records, aggregation off", 0.99, 0.01, size=100, config={"aggregation_enabled": False}),
+    Row("split and merge in turn, half the limit", 0.0, 1.0, offered=0.5, reshards=True),
+]
+
+
+def measure(seconds: float) -> dict[str, dict[str, Any]]:
+    """Each row's figures, by its name; told as they come."""
+    found = {}
+    for row in ROWS:
+        found[row.name] = _one_row(row, max(2 * MARGIN + 2, seconds))
+        print(f"{row.name}: {json.dumps(found[row.name])}", file=sys.stderr, flush=True)
     return found
 
 
-def _one_run(count: int, seconds: float) -> dict[str, float]:
+def _one_row(row: Row, seconds: float) -> dict[str, Any]:
     with ExitStack() as stack:
-        kinesis = stack.enter_context(LocalKinesisProcess(stream="bench", shards=SHARDS, https=True, store=False))
-        given = {"url": kinesis.endpoint_url, "rate": PUSH * (SHARDS << 20) / SIZE / count, "seconds": seconds}
-        command = [sys.executable, "-m", "benchmarks.throttled", json.dumps(given)]
-        keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-        drivers = [
-            stack.enter_context(Piped(command, AWS_CA_BUNDLE=kinesis.ca_bundle or "", **keys)) for _ in range(count)
-        ]
-        with ThreadPoolExecutor(count) as threads:
-            told: list[dict[str, float]] = list(threads.map(lambda driver: driver.ask("go"), drivers))
+        given = {"streams": {"bench": SHARDS}, "latency": [0.005, 0.05], "store": row.reshards, "updating": 1.0}
+        kinesis = stack.enter_context(Piped([sys.executable, "-m", "benchmarks.limited", json.dumps(given)]))
+        drivers = [stack.enter_context(_driver(row, kinesis.first["url"])) for _ in range(row.producers)]
+        if row.boto3:
+            drivers.append(stack.enter_context(_driver(row, kinesis.first["url"], "boto3")))
+        start = time.time() + 1
+        line = f"{start} {MARGIN} {seconds - MARGIN} {seconds}"
+        with ThreadPoolExecutor(len(drivers)) as threads:
+            asked = [threads.submit(driver.ask, line) for driver in drivers]
+            before, after = _watch(kinesis, row, start, seconds)
+            told: list[Counts] = [each.result() for each in asked]
+        counted = {name: after[name] - before[name] for name in after}
+        figures = _figures(row, counted, told, seconds - 2 * MARGIN)
+        return figures | (kinesis.ask("judge") if row.reshards else {})
+
+
+def _driver(row: Row, url: str, kind: str = "kplpy") -> Piped:
+    rate = (row.offered if kind == "kplpy" else row.boto3) * row.full / (1 if row.counts_records else row.size)
+    # Room for two seconds of what is put: a backlog for the whole run would only expire.
+    config = {"max_buffered_bytes": 16 << 20, "close_timeout_ms": 0, **row.config}
+    given = {"kind": kind, "url": url, "rate": rate, "size": row.size, "config": config, "flush": row.reshards}
+    return Piped([sys.executable, "-m", "benchmarks.offering", json.dumps(given)], **KEYS)
+
+
+def _watch(kinesis: Piped, row: Row, start: float, seconds: float) -> tuple[Counts, Counts]:
+    """What the shards had taken and refused, MARGIN after the start and before the end; reshards meanwhile."""
+    changes = [(RESHARD * (n + 1), ("split", "merge")[n % 2]) for n in range(int(seconds / RESHARD) - 1)]
+    moments = [(MARGIN, "counts"), (seconds - MARGIN, "counts"), *(changes if row.reshards else [])]
+    seen: list[Counts] = []
+    for at, what in sorted(moments):
+        time.sleep(max(0.0, start + at - time.time()))
+        told = kinesis.ask(what)
+        if what == "counts":
+            seen.append(told)
+    return seen[0], seen[1]
+
+
+def _figures(row: Row, counted: Counts, told: list[Counts], seconds: float) -> dict[str, Any]:
+    other = told.pop() if row.boto3 else {}
+    accepted = counted["accepted"] if row.counts_records else counted["accepted_bytes"]
+    refused = counted["refused"] - other.get("throttled", 0)
+    refused_bytes = counted["refused_bytes"] - other.get("throttled_bytes", 0)
+    taken = counted["accepted"] - other.get("sent", 0) + other.get("throttled", 0)
+    taken_bytes = counted["accepted_bytes"] - other.get("taken_bytes", 0)
+    fair = (row.full * seconds - other.get("taken_bytes", 0)) / len(told)
     return {
-        "goodput": sum(each["bytes"] / each["seconds"] for each in told) / (SHARDS << 20),
-        "throttled": sum(each["throttled"] for each in told) / max(1, sum(each["sent"] for each in told)),
-        "failed": sum(each["failed"] for each in told),
+        "goodput": accepted / (row.full * seconds),
+        "throttled": refused / max(1, refused + taken),
+        "throttled_bytes": refused_bytes / max(1, refused_bytes + taken_bytes),
+        "shares": [each["taken_bytes"] / fair for each in told] if row.boto3 else [],
+        "put": sum(each["put"] for each in told),
+        "delivered": sum(each.get("delivered", 0) for each in told),
+        "failed": sum(each.get("failed", 0) for each in told),
     }
 
 
-def report(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    lines = ["| at twice the limit | goodput, of the limit | range | Kinesis records throttled |", "|---|---|---|---|"]
-    for name, runs in found.items():
-        goodput = [run["goodput"] for run in runs]
+def met(row: Row, found: Mapping[str, Any]) -> bool:
+    if row.reshards:
+        whole = found["read"] == found["put"] == found["delivered"] and found["read_twice"] == 0
+        return bool(whole and found["rewritten_a_split"] <= 2 and found["rewritten_a_merge"] == 0)
+    shares = all(abs(each - 1) <= 0.25 for each in found["shares"])
+    return bool(shares and found["goodput"] >= row.goodput and found["throttled"] <= row.throttled)
+
+
+def report(found: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [
+        f"| {SHARDS} shards, 1 KB records | goodput | must | entries throttled | must | bytes throttled | also | met |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        if row.name not in found:
+            continue
+        figures = found[row.name]
+        also = ", ".join(f"{each:.0%}" for each in figures["shares"])
+        also = f"each one's share of the fair one: {also}" if also else ""
+        goodput, throttled = f"≥ {row.goodput:.0%}", f"≤ {row.throttled:.0%}"
+        if row.reshards:
+            goodput = throttled = ""
+            also = (
+                f"{figures['splits']} splits, {figures['merges']} merges; {figures['put'] - figures['read']:.0f} lost, "
+                f"{figures['read_twice']} read twice; rewritten: {figures['rewritten_a_split']} aggregates a split "
+                f"at the most, {figures['rewritten_a_merge']} a merge"
+            )
         lines.append(
-            f"| {name} | {statistics.median(goodput):.0%} | {min(goodput):.0%}–{max(goodput):.0%} "
-            f"| {statistics.median(run['throttled'] for run in runs):.1%} |"
+            f"| {row.name} | {figures['goodput']:.1%} | {goodput} | {figures['throttled']:.2%} | {throttled} "
+            f"| {figures['throttled_bytes']:.2%} | {also} | {'yes' if met(row, figures) else 'NO'} |"
         )
     return "\n".join(lines)
-
-
-# --- a producer's process ---
-
-
-def push(producer: Producer, rate: float, seconds: float) -> dict[str, float]:
-    started, done = time.monotonic(), 0
-    before: StreamTotals | None = None
-    since = started
-    while (now := time.monotonic()) < started + WARM + seconds:
-        if before is None and now >= started + WARM:
-            before, since = producer.metrics()["bench"], now
-        for _ in range(int((now - started) * rate) - done):
-            producer.put_record("bench", b"x" * SIZE, f"key-{done}")  # blocks when there is no room
-            done += 1
-        time.sleep(0.005)
-    after = producer.metrics()["bench"]
-    assert before is not None
-    return {
-        "seconds": time.monotonic() - since,
-        "bytes": after.kinesis_bytes_put - before.kinesis_bytes_put,
-        "sent": after.kinesis_records_sent - before.kinesis_records_sent,
-        "throttled": after.entries_throttled - before.entries_throttled,
-        "failed": after.user_records_failed,
-    }
-
-
-def main() -> None:
-    given: dict[str, Any] = json.loads(sys.argv[1])
-    # Room for two seconds of what is put: a backlog for the whole run would only expire.
-    with Producer(
-        endpoint_url=given["url"], region_name="us-east-1", max_buffered_bytes=8 << 20, close_timeout_ms=0
-    ) as producer:
-        producer.put_record("bench", b"warm", "up").result()
-        print(json.dumps({"ready": True}), flush=True)
-        for _ in sys.stdin:
-            print(json.dumps(push(producer, given["rate"], given["seconds"])), flush=True)
-
-
-if __name__ == "__main__":
-    main()
