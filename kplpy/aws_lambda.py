@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from kplpy.errors import FlushTimeoutError
+from kplpy.log_events import log
 from kplpy.producer import Producer
 
 logger = logging.getLogger(__name__)
@@ -85,4 +86,4 @@ def _seconds_left(producers: tuple[Producer, ...], context: Any, margin: float) 
 
 def _log_what_is_left(late: FlushTimeoutError | None) -> None:
     if late is not None:
-        logger.error("%s; they stay buffered", late)
+        log(logger, "invocation_ended_early", {"records": late.remaining})

@@ -24,6 +24,7 @@ from kplpy.awaiting import arrivals_of
 from kplpy.core.item import Delivered, Failed, Item, Reason
 from kplpy.errors import KplpyError
 from kplpy.failures import Observed, error_of
+from kplpy.log_events import log
 from kplpy.records import Attempt, RecordResult, UserRecord, result_of
 
 logger = logging.getLogger(__name__)
@@ -166,8 +167,8 @@ class RecordFuture(Item, Future[RecordResult]):
                     return
         try:
             fn(self)
-        except Exception:
-            logger.exception("a callback of %r raised", self)
+        except Exception as error:
+            log(logger, "callback_raised", {"future": repr(self), "raised": repr(error)}, error)
 
     def set_result(self, result: object) -> None:
         raise RuntimeError("a RecordFuture is answered by its producer")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kplpy.errors import FlushTimeoutError, KplpyError
+from kplpy.log_events import log
 from kplpy.names import parse_stream
 from kplpy.producer import Producer
 from kplpy.runtime.crew import does_our_work
@@ -102,7 +103,7 @@ class KinesisHandler(logging.Handler):
         try:
             self._producer.flush(self.stream, timeout=self.flush_timeout)
         except FlushTimeoutError as error:
-            logger.warning("flushing the log: %s", error)
+            log(logger, "log_not_flushed", {"stream": self.stream, "reason": str(error)})
 
     def close(self) -> None:
         """Deliver what was logged: of a producer of its own within its close_timeout_ms, else as flush() does.
@@ -155,4 +156,4 @@ def _configuring() -> bool:
 
 
 def _drops() -> Repeats:
-    return Repeats(logger, "log records dropped")
+    return Repeats(logger, "log_records_dropped")

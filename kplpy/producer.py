@@ -25,6 +25,7 @@ from kplpy.errors import (
     ProducerClosedError,
 )
 from kplpy.future import RecordFuture
+from kplpy.log_events import log
 from kplpy.names import parse_stream
 from kplpy.reports import HotKeys
 from kplpy.runtime import lifecycle
@@ -316,7 +317,8 @@ class Producer:
 
     def _give_up(self, why: str) -> None:
         lost = self._engine.give_up(why)
-        logger.error("closed with %d records undelivered after %g s", lost, self.config.close_timeout_ms / 1000)
+        seconds = self.config.close_timeout_ms / 1000
+        log(logger, "closed_with_undelivered", {"records": lost, "seconds": seconds})
 
     # --- what lifecycle calls ---
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kplpy.errors import ConfigError
+from kplpy.log_events import log
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Setting]:
             url = f"https://{host.value}:{port.value}" if port is not None else f"https://{host.value}"
             settings[name] = Setting(url, (port or host).where)
     if ignored:
-        logger.warning("%s: without meaning in kplpy and ignored: %s", os.fspath(path), ", ".join(sorted(ignored)))
+        log(logger, "properties_ignored", {"path": os.fspath(path), "keys": ", ".join(sorted(ignored))})
     return settings
 
 

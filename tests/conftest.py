@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.log_events import breach
+
 # At import, before any test module can make a botocore session. The worker processes of xdist inherit it.
 for _name in [n for n in os.environ if n.startswith("AWS_") or n.lower().endswith("_proxy")]:
     del os.environ[_name]
@@ -46,6 +48,23 @@ def _logging_stays_as_it_is() -> Iterator[None]:
     library.setLevel(levels[0])
     producer.setLevel(levels[1])
     library.propagate = propagate
+
+
+@pytest.fixture(autouse=True)
+def _what_is_logged_follows_the_schema() -> Iterator[None]:
+    """Not by a handler, which would change what other handlers get to see."""
+    breaches: list[str] = []
+    call_handlers = logging.Logger.callHandlers
+
+    def watch(logger: logging.Logger, record: logging.LogRecord) -> None:
+        if f"{record.name}.".startswith("kplpy.") and not record.name.startswith("kplpy.test"):
+            breaches.extend(filter(None, [breach(record)]))
+        call_handlers(logger, record)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.Logger, "callHandlers", watch)
+        yield
+    assert breaches == []
 
 
 @pytest.fixture(autouse=True, scope="session")

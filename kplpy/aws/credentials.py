@@ -12,6 +12,7 @@ import weakref
 from typing import Any
 
 from kplpy import forks
+from kplpy.log_events import log
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def renewed(session: Any) -> dict[str, str]:
             with lock:
                 refresh(is_mandatory=False)
         except Exception as error:  # the next request tells what is wrong
-            logger.warning("fetching credentials again: %s: %s", type(error).__name__, error)
+            log(logger, "credentials_not_fetched", {"reason": f"{type(error).__name__}: {error}"})
         return {}
     if credentials.method not in _READ_ONCE:
         return {}

@@ -16,6 +16,7 @@ from kplpy.core.collector import NEVER, Collector
 from kplpy.core.events import Events, Standing
 from kplpy.core.flushes import Flushes
 from kplpy.core.item import NO_HASH_KEY, Completion, Item, Reason
+from kplpy.core.notice import Notice
 from kplpy.core.order import hold_back
 from kplpy.core.policy import Policy
 from kplpy.core.request import Request
@@ -244,12 +245,12 @@ class Pipeline:
         return Standing(self.outstanding, min(arrivals), scales)
 
     @property
-    def notices(self) -> list[str]:
+    def notices(self) -> list[Notice]:
         """What a person should know, for the caller to log and clear."""
         return self._router.notices
 
     @notices.setter
-    def notices(self, notices: list[str]) -> None:
+    def notices(self, notices: list[Notice]) -> None:
         self._router.notices = notices
 
     def settled(self, items: list[Item]) -> None:

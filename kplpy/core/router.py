@@ -12,6 +12,7 @@ from kplpy.core.item import Item
 from kplpy.core.keyless import Keyless
 from kplpy.core.lane import Lane
 from kplpy.core.limiter import Limiter
+from kplpy.core.notice import Notice
 from kplpy.core.policy import Policy
 from kplpy.core.shard_map import ShardMap, ShardRange
 
@@ -35,7 +36,7 @@ class Router:
         self.alone: Lane | None = None
         self.waiting: list[Item] = []  # for the shard map
         self.blind_since: float | None = None
-        self.notices: list[str] = []
+        self.notices: list[Notice] = []
         self._said_blind = False
         self.listing_failure = ""  # the latest one's reason
         # The service chooses the shards (RecordDistributionStrategy AUTO): all records travel alone, in one lane.
@@ -158,7 +159,7 @@ class Router:
         if not self.map.ready:
             return
         if self._said_blind:
-            self.notices.append("the shards are listed again; records are aggregated from now on")
+            self.notices.append(Notice("shards_listed_again"))
             self._said_blind = False
         self.blind_since = None
         self._learn_strategy(strategy, now)
@@ -182,11 +183,7 @@ class Router:
         managed = self._policy.assume_managed if strategy is None else strategy == AUTO
         if managed != self.managed:
             self.managed = managed
-            self.notices.append(
-                "the service distributes the records (AUTO): they are not aggregated, and keys do not matter"
-                if managed
-                else "partition keys decide the shards again: records are aggregated from now on"
-            )
+            self.notices.append(Notice("service_places_records" if managed else "keys_place_records"))
         if managed and strategy is not None:
             self.map.relist(now, rules.STRATEGY_POLL * (1 + self._random() / 2))
 
@@ -240,8 +237,8 @@ class Router:
             return
         if not self._said_blind:
             self._said_blind = True
-            why = f" ({self.listing_failure})" if self.listing_failure else ""
-            self.notices.append(f"the shards cannot be listed{why}; records travel alone, unaggregated, until they are")
+            reason = self.listing_failure or "no answer yet"
+            self.notices.append(Notice("shards_not_listed", {"reason": reason}))
         items, self.waiting = self.waiting, []
         for lane in self.lanes:
             if lane.queue or lane.open is not None:

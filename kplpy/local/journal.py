@@ -21,13 +21,14 @@ import cbor2
 from kplpy.local.errors import ServiceError
 from kplpy.local.events import CallEvent, Event, PutEvent
 from kplpy.local.model import Model
+from kplpy.log_events import log
 
 try:
     import fcntl
 except ImportError:  # Windows: nothing keeps two servers apart there
     fcntl = None  # type: ignore[assignment]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _HEAD = struct.Struct(">II")
 _COMPACT_FROM = 64 << 20
@@ -94,7 +95,7 @@ class Journal:
                 if following > size or zlib.crc32(body) != crc:
                     if following < size:
                         raise ValueError(f"{self._path} is damaged at byte {self._end}")
-                    log.warning("%s: dropping an unfinished change at byte %d", self._path, self._end)
+                    log(logger, "journal_torn", {"path": str(self._path), "offset": self._end})
                     self._file.truncate(self._end)
                     return
                 yield _event(cbor2.loads(body))

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from kplpy.core.item import Completion, Failed, Item
+from kplpy.core.retry import RequestError
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer, run_callbacks
+from kplpy.log_events import log
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.metering import Meter
 from kplpy.runtime.repeats import Repeats
@@ -24,14 +26,23 @@ class Answering:
         self._room = room
         self._meter = meter
         self._on_failure = on_failure
-        self._unseen = Repeats(logger, "records failed, and nobody looked at their futures")
-        self._report_errors = Repeats(logger, "on_failure raised")
-        self._callback_errors = Repeats(logger, "callbacks of futures raised")
+        self._unseen = Repeats(logger, "records_failed_unseen")
+        self._report_errors = Repeats(logger, "on_failure_raised")
+        self._callback_errors = Repeats(logger, "callbacks_raised")
+        self._throttled = Repeats(logger, "records_throttled")
+        self._failed_requests = Repeats(logger, "requests_failed")
         self.locks = tuple(each.lock for each in self._repeats)
+
+    def tell(self, stream: Stream, error: RequestError | None, throttled: int) -> None:
+        """Log what a request met with, but for the fate of its records."""
+        if error is not None:
+            self._failed_requests.say(error.message, stream=stream.name, code=error.code)
+        if throttled:
+            self._throttled.say(str(throttled), times=throttled, stream=stream.name)
 
     def finish(self, stream: Stream, results: Results) -> None:
         for notice in results.notices:
-            logger.warning("%s: %s", stream.name, notice)
+            log(logger, notice.event, {"stream": stream.name, **notice.fields})
         if not results.completions and not results.events:
             return
         try:
@@ -70,7 +81,13 @@ class Answering:
 
     @property
     def _repeats(self) -> tuple[Repeats, ...]:
-        return self._unseen, self._report_errors, self._callback_errors
+        return (
+            self._unseen,
+            self._report_errors,
+            self._callback_errors,
+            self._throttled,
+            self._failed_requests,
+        )
 
     def _answer(self, completions: list[Completion]) -> list[RecordFuture]:
         unseen = None if self._on_failure is not None else self._unseen.say

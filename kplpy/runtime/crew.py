@@ -71,7 +71,7 @@ class Crew:
         self._max_senders = max_senders
         # Reentrant: the first put to a stream may come from a signal handler within another's.
         self.lock = threading.RLock()
-        self.errors = Repeats(logger, "errors within kplpy, which goes on")
+        self.errors = Repeats(logger, "internal_errors")
         self._bell = Bell()  # the scheduler's
         self._sleeps_until = NEVER
         self._scheduler: threading.Thread | None = None

@@ -365,10 +365,13 @@ class Engine:
             stream.senders -= 1
             now = time.monotonic()
             self._drain(stream, now)
+            throttled = pipeline.totals.entries_throttled
             if pipeline is stream.pipeline:
                 pipeline.answered(request, exchange, now)
+            throttled = pipeline.totals.entries_throttled - throttled
             self._plan(stream, now)
             results = stream.take_results()
+        self._answering.tell(stream, exchange.error, throttled)
         self._answering.finish(stream, results)
         if end is not None:
             raise end

@@ -7,23 +7,24 @@ import threading
 import time
 
 from kplpy import forks
+from kplpy.log_events import log
 
 INTERVAL = 30.0
 
 
 class Repeats:
-    """Logs the first of its kind at once, then at most one line each 30 s that says how many there were.
+    """Logs an event with a count: the first at once, then at most one line each 30 s that says how many there were.
 
     `say` may come from anywhere, a __del__ included, so its lock is reentrant.
     """
 
-    def __init__(self, logger: logging.Logger, what: str) -> None:
+    def __init__(self, logger: logging.Logger, event: str) -> None:
         self._logger = logger
-        self._what = what
+        self._event = event
         self.lock = threading.RLock()
         self._page = forks.page()
         self._count = 0
-        self._latest = ""
+        self._latest: dict[str, object] = {}
         self._said_at = float("-inf")
 
     @property
@@ -31,29 +32,29 @@ class Repeats:
         """Was it made in a parent process? Then the parent says it: here it is silent."""
         return not self._page[0]
 
-    def say(self, detail: str, error: BaseException | None = None) -> None:
-        """`error`: its traceback goes along when this is the one that is logged."""
+    def say(self, detail: str, error: BaseException | None = None, times: int = 1, **fields: object) -> None:
+        """`error`: its traceback goes along when this is the one that is logged, as the event's `fields` do."""
         if self.forked:
             return  # and the lock may be held by a thread that is not here
         with self.lock:
-            self._count += 1
-            self._latest = detail
+            self._count += times
+            self._latest = {"latest": detail, **fields}
             now = time.monotonic()
             if now - self._said_at < INTERVAL:
                 return
             self._said_at = now
-            line = self._line()
-        self._logger.error(line, exc_info=error)
+            fields = self._take()
+        log(self._logger, self._event, fields, error)
 
     def close(self) -> None:
         """Say what is left unsaid."""
         if self.forked:
             return
         with self.lock:
-            line = self._line() if self._count else ""
-        if line:
-            self._logger.error(line)
+            fields = self._take()
+        if fields["count"]:
+            log(self._logger, self._event, fields)
 
-    def _line(self) -> str:
+    def _take(self) -> dict[str, object]:
         count, self._count = self._count, 0
-        return f"{count} {self._what}; the latest: {self._latest}"
+        return {"count": count, **self._latest}

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from kplpy.core.events import Events
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.item import Completion, Item
+from kplpy.core.notice import Notice
 from kplpy.core.pipeline import Pipeline
 from kplpy.future import Origin, RecordFuture
 
@@ -110,7 +111,9 @@ class Results:
 
     __slots__ = ("completions", "events", "notices", "pipeline")
 
-    def __init__(self, pipeline: Pipeline, completions: list[Completion], notices: list[str], events: Events) -> None:
+    def __init__(
+        self, pipeline: Pipeline, completions: list[Completion], notices: list[Notice], events: Events
+    ) -> None:
         self.pipeline = pipeline
         self.events = events
         self.completions = completions

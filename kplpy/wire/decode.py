@@ -17,6 +17,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kplpy.log_events import log
 from kplpy.wire.schema import aggregated_record_class
 from kplpy.wire.sizes import DIGEST_SIZE, ENVELOPE, MAGIC
 
@@ -73,12 +74,8 @@ def decode_aggregate(
                 return []
             found.append(record)
     except (IndexError, ValueError) as error:
-        logger.error(
-            "An aggregated record of %d user records is broken: kept the first %d, as the KCL does (%s)",
-            len(message.records),
-            len(found),
-            error,
-        )
+        fields = {"user_records": len(message.records), "kept": len(found), "reason": str(error)}
+        log(logger, "aggregate_broken", fields)
     return found
 
 

@@ -135,7 +135,7 @@ def test_what_kplpy_warns_of_is_shown_where_nobody_else_would(
     second = KinesisHandler("logs", producer=handler._producer)
     try:
         root.handlers[:] = [handler, second]
-        logging.getLogger("kplpy.runtime").warning("two lines")
+        logging.getLogger("kplpy.test").warning("two lines")
         logging.getLogger("kplpy.runtime").info("not worth it")
         logging.getLogger("botocore").warning("not ours")
     finally:

@@ -6,6 +6,7 @@ import pytest
 
 from kplpy.core import policy as rules
 from kplpy.core.item import Completion, Delivered, Failed, Reason
+from kplpy.core.notice import Notice
 from kplpy.core.retry import THROTTLED, Exchange
 from kplpy.core.shard_map import ShardRange
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy, sizes
@@ -264,12 +265,12 @@ def test_without_a_map_records_wait_and_then_go_alone() -> None:
     patience = 1.0 + rules.MAP_PATIENCE
     request = driver.request(patience)
     assert sizes(request.batches) == [1, 1, 1]
-    assert ["cannot be listed" in notice for notice in pipeline.notices] == [True]
+    assert pipeline.notices == [Notice("shards_not_listed", {"reason": "denied"})]
     driver.accept(item(arrival=4.0))
     driver.list((WHOLE,), 4.05)
     driver.accept(item(arrival=4.06))
     assert sizes(driver.request(4.2).batches) == [2]
-    assert len(pipeline.notices) == 2
+    assert [notice.event for notice in pipeline.notices] == ["shards_not_listed", "shards_listed_again"]
 
 
 # --- expiry ---

@@ -233,7 +233,7 @@ def test_a_done_callback_that_raises_stops_nothing(service: StubService, kind: t
 
 
 def test_repeats_says_the_first_at_once_and_counts_the_rest(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    repeated = Repeats(logging.getLogger("kplpy.test"), "things")
+    repeated = Repeats(logging.getLogger("kplpy.test"), "on_failure_raised")
     for number in range(3):
         repeated.say(f"n{number}")
     clock.now += INTERVAL
@@ -242,4 +242,8 @@ def test_repeats_says_the_first_at_once_and_counts_the_rest(clock: Clock, caplog
     repeated.say("n4")
     repeated.close()
     repeated.close()
-    assert caplog.messages == ["1 things; the latest: n0", "3 things; the latest: n3", "1 things; the latest: n4"]
+    assert caplog.messages == [
+        "1 on_failure raised; the latest: n0",
+        "3 on_failure raised; the latest: n3",
+        "1 on_failure raised; the latest: n4",
+    ]

@@ -40,7 +40,7 @@ def failed(reason: Reason = Reason.REJECTED) -> Failed:
 
 
 def log_error(text: str, error: BaseException) -> None:
-    logging.getLogger("kplpy").error(text, exc_info=error)
+    logging.getLogger("kplpy.test").error(text, exc_info=error)
 
 
 def give(outcome: Delivered | Failed, *futures: RecordFuture) -> None:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "kplpy"
 
 # Values and vocabulary, which anything may use.
-COMMON = {"errors", "records", "keys", "names", "totals", "reports", "config", "properties", "forks"}
+COMMON = {"errors", "records", "keys", "names", "totals", "reports", "log_events", "config", "properties", "forks"}
 
 # part → the other parts of kplpy that it may import
 ALLOWED: dict[str, set[str]] = {
@@ -23,10 +23,11 @@ ALLOWED: dict[str, set[str]] = {
     "names": {"errors"},
     "totals": set(),
     "reports": set(),
+    "log_events": set(),
     "forks": set(),
     "config": {"errors", "properties"},
-    "properties": {"errors", "config"},
-    "wire": {"errors", "records"},
+    "properties": {"errors", "config", "log_events"},
+    "wire": {"errors", "records", "log_events"},
     "core": {"wire", *COMMON},
     "failures": {"core", *COMMON},
     "awaiting": set(),
@@ -34,7 +35,8 @@ ALLOWED: dict[str, set[str]] = {
     "dead_letters": {"future", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; it knows neither
     "metrics": {"core", *COMMON},
-    "local": {"wire", "keys", "errors", "records"},  # the model judges the producer, so it shares only the wire format
+    # the model judges the producer, so it shares only the wire format
+    "local": {"wire", "keys", "errors", "records", "log_events"},
     "checks": {"future", "core", *COMMON},
     "runtime": {"future", "core", "wire", *COMMON},
     "logging": {"producer", "runtime", *COMMON},

@@ -1,0 +1,73 @@
+"""All that kplpy logs, for people and for programs.
+
+A record of the loggers below `kplpy` carries a dict, `record.kplpy`: its "event", from this table, and the fields that
+stand in its message. An event with a `count` is logged at once, and then every 30 s at most: with how many there were
+since, and with the fields of the latest.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    level: int
+    message: str
+
+    @property
+    def fields(self) -> list[str]:
+        return re.findall(r"%\((\w+)\)", self.message)
+
+
+EVENTS = {
+    "shards_not_listed": Event(
+        logging.WARNING,
+        "%(stream)s: the shards cannot be listed (%(reason)s); records travel alone, unaggregated, until they are",
+    ),
+    "shards_listed_again": Event(
+        logging.WARNING, "%(stream)s: the shards are listed again; records are aggregated from now on"
+    ),
+    "service_places_records": Event(
+        logging.WARNING,
+        "%(stream)s: the service distributes the records (AUTO): they are not aggregated, and keys do not matter",
+    ),
+    "keys_place_records": Event(
+        logging.WARNING, "%(stream)s: partition keys decide the shards again: records are aggregated from now on"
+    ),
+    "records_throttled": Event(
+        logging.INFO, "%(count)d Kinesis records throttled, to be sent again; the latest: %(latest)s of %(stream)s"
+    ),
+    "requests_failed": Event(
+        logging.INFO, "%(count)d PutRecords requests failed; the latest: %(stream)s: %(code)s: %(latest)s"
+    ),
+    "records_failed_unseen": Event(
+        logging.ERROR, "%(count)d records failed, and nobody looked at their futures; the latest: %(latest)s"
+    ),
+    "on_failure_raised": Event(logging.ERROR, "%(count)d on_failure raised; the latest: %(latest)s"),
+    "callbacks_raised": Event(logging.ERROR, "%(count)d callbacks of futures raised; the latest: %(latest)s"),
+    "callback_raised": Event(logging.ERROR, "a callback of %(future)s, which was answered already, raised %(raised)s"),
+    "internal_errors": Event(logging.ERROR, "%(count)d errors within kplpy, which goes on; the latest: %(latest)s"),
+    "closed_with_undelivered": Event(logging.ERROR, "closed with %(records)d records undelivered after %(seconds)g s"),
+    "invocation_ended_early": Event(
+        logging.ERROR, "%(records)d records were not answered by the end of the invocation; they stay buffered"
+    ),
+    "credentials_not_fetched": Event(logging.WARNING, "fetching credentials again: %(reason)s"),
+    "properties_ignored": Event(logging.WARNING, "%(path)s: without meaning in kplpy and ignored: %(keys)s"),
+    "aggregate_broken": Event(
+        logging.ERROR,
+        "An aggregated record of %(user_records)d user records is broken: kept the first %(kept)d, as the KCL does "
+        "(%(reason)s)",
+    ),
+    "log_records_dropped": Event(logging.ERROR, "%(count)d log records dropped; the latest: %(latest)s"),
+    "log_not_flushed": Event(logging.WARNING, "flushing the log to %(stream)s: %(reason)s"),
+    "journal_torn": Event(logging.WARNING, "%(path)s: dropping an unfinished change at byte %(offset)d"),
+}
+
+
+def log(logger: logging.Logger, event: str, fields: dict[str, object], error: BaseException | None = None) -> None:
+    """Log one of EVENTS with all its fields; `error` brings its traceback along."""
+    kind = EVENTS[event]
+    logger.log(kind.level, kind.message, fields, exc_info=error, extra={"kplpy": {"event": event, **fields}})
