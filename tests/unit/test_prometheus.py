@@ -1,0 +1,142 @@
+"""The Prometheus sink, read back by prometheus_client's own parser."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from kplpy.metrics.catalogue import METRICS
+from kplpy.metrics.histogram import Histogram
+from kplpy.metrics.prometheus import EXPORTED, FAILED, PrometheusSink
+from kplpy.metrics.sample import Dimensions, Sample, Window
+
+STREAM: Dimensions = (("StreamName", "orders"),)
+SHARD: Dimensions = (*STREAM, ("ShardId", "shardId-000000000000"))
+OTHER: Dimensions = (*STREAM, ("ShardId", "shardId-000000000001"))
+
+
+def sample(name: str, dimensions: Dimensions, *values: float, histogram: Histogram | None = None) -> Sample:
+    return Sample(name, METRICS[name].unit, dimensions, len(values), sum(values), min(values), max(values), histogram)
+
+
+def window(*samples: Sample) -> Window:
+    return Window(0.0, 60.0, samples)
+
+
+def scrape(registry: CollectorRegistry) -> dict[str, float]:
+    """`name{labels in order of name}` → value."""
+    found = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for each in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(each.labels.items()) if value)
+            found[each.name + (f"{{{labels}}}" if labels else "")] = each.value
+    return found
+
+
+def rolled_up(name: str, *places: tuple[Dimensions, list[float]]) -> list[Sample]:
+    """The samples of these places, of the stream and over all, as the registry makes them."""
+    values = [value for _, some in places for value in some]
+    return [sample(name, (), *values), sample(name, STREAM, *values)] + [
+        sample(name, dimensions, *some) for dimensions, some in places if dimensions != STREAM
+    ]
+
+
+def test_each_value_is_counted_once_with_the_units_and_names_of_prometheus() -> None:
+    registry = CollectorRegistry()
+    sink = PrometheusSink(registry)
+    for _ in range(2):
+        sink.emit(
+            window(
+                *rolled_up("UserRecordsPut", (SHARD, [1, 1, 0]), (OTHER, [1])),
+                *rolled_up("UserRecordsDataPut", (SHARD, [100, 50])),
+                *rolled_up("BufferingTime", (SHARD, [80, 120])),
+                *rolled_up("RequestTime", (STREAM, [12.5])),
+                *rolled_up("BufferedRecords", ((), [10, 20]))[:1],
+                *rolled_up("ShardHeadroom", (SHARD, [25])),
+            )
+        )
+    assert {name: value for name, value in scrape(registry).items() if "_created" not in name} == {
+        "kplpy_user_records_put_total{shard=shardId-000000000000,stream=orders}": 4,
+        "kplpy_user_records_put_total{shard=shardId-000000000001,stream=orders}": 2,
+        "kplpy_user_records_failed_total{shard=shardId-000000000000,stream=orders}": 2,
+        "kplpy_user_records_failed_total{shard=shardId-000000000001,stream=orders}": 0,
+        "kplpy_user_records_data_put_bytes_total{shard=shardId-000000000000,stream=orders}": 300,
+        "kplpy_buffering_time_seconds_count{shard=shardId-000000000000,stream=orders}": 4,
+        "kplpy_buffering_time_seconds_sum{shard=shardId-000000000000,stream=orders}": pytest.approx(0.4),
+        "kplpy_request_time_seconds_count{stream=orders}": 2,
+        "kplpy_request_time_seconds_sum{stream=orders}": pytest.approx(0.025),
+        "kplpy_buffered_records": 15,
+        "kplpy_buffered_bytes": 0,
+        "kplpy_buffer_use_ratio": 0,
+        "kplpy_shard_headroom_ratio{shard=shardId-000000000000,stream=orders}": 0.25,
+    }
+
+
+def test_a_request_that_failed_has_a_code_and_no_shard() -> None:
+    registry = CollectorRegistry()
+    throttled: Dimensions = (("ErrorCode", "Throttled"),)
+    PrometheusSink(registry).emit(
+        window(
+            sample("ErrorsByCode", (), 1, 1, 1),
+            sample("ErrorsByCode", throttled, 1, 1, 1),
+            sample("ErrorsByCode", (*throttled, *STREAM), 1, 1, 1),
+            sample("ErrorsByCode", (*throttled, *SHARD), 1, 1),
+        )
+    )
+    errors = {name: value for name, value in scrape(registry).items() if name.startswith("kplpy_errors_total")}
+    assert errors == {
+        "kplpy_errors_total{error_code=Throttled,shard=shardId-000000000000,stream=orders}": 2,
+        "kplpy_errors_total{error_code=Throttled,stream=orders}": 1,
+    }
+
+
+def test_times_to_answer_are_a_histogram() -> None:
+    registry = CollectorRegistry()
+    histogram = Histogram()
+    histogram.add_sorted([5.0, 80.0, 80.0, 3000.0, 90_000.0])
+    values = [5.0, 80.0, 80.0, 3000.0, 90_000.0]
+    PrometheusSink(registry).emit(
+        window(
+            sample("TimeToAnswer", (), *values, histogram=histogram),
+            sample("TimeToAnswer", STREAM, *values, histogram=histogram),
+            sample("TimeToAnswer", SHARD, *values),
+        )
+    )
+    found = scrape(registry)
+    buckets = {
+        le: found[f"kplpy_time_to_answer_seconds_bucket{{le={le},stream=orders}}"] for le in ("0.01", "0.1", "5.0")
+    }
+    assert buckets == {"0.01": 1, "0.1": 3, "5.0": 4}
+    assert found["kplpy_time_to_answer_seconds_bucket{le=+Inf,stream=orders}"] == 5
+    assert found["kplpy_time_to_answer_seconds_count{stream=orders}"] == 5
+    assert found["kplpy_time_to_answer_seconds_sum{stream=orders}"] == pytest.approx(93.165)
+
+
+def test_several_producers_in_one_process_add_up() -> None:
+    registry = CollectorRegistry()
+    one, other = PrometheusSink(registry), PrometheusSink(registry)
+    for sink, pending, age in ((one, 5, 100), (other, 7, 300), (one, 2, 200)):
+        sink.emit(
+            window(
+                *rolled_up("UserRecordsPut", (SHARD, [1])),
+                *rolled_up("UserRecordsPending", (STREAM, [pending])),
+                *rolled_up("OldestRecordAge", (STREAM, [age])),
+            )
+        )
+    found = scrape(registry)
+    assert found["kplpy_user_records_put_total{shard=shardId-000000000000,stream=orders}"] == 3
+    assert found["kplpy_user_records_pending{stream=orders}"] == 9
+    assert found["kplpy_oldest_record_age_seconds{stream=orders}"] == pytest.approx(0.3)
+
+
+def test_every_metric_has_a_name_by_the_conventions() -> None:
+    assert set(EXPORTED) == set(METRICS) - {"AllErrors"}
+    names = [each.name for each in EXPORTED.values()] + [FAILED]
+    assert len(set(names)) == len(names)
+    units = {"Milliseconds": "_seconds", "Bytes": "_bytes", "Percent": "_ratio", "Count": ""}
+    for metric, exported in EXPORTED.items():
+        assert re.fullmatch(r"kplpy(_[a-z]+)+", exported.name)
+        assert exported.name.endswith(units[METRICS[metric].unit])
