@@ -391,7 +391,9 @@ class Producer:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"
-        return f"<Producer {', '.join(sorted(self._engine.streams)) or 'no streams yet'}: {state}>"
+        names = sorted(self._engine.streams)
+        more = f" and {len(names) - 5} more streams" if len(names) > 5 else ""
+        return f"<Producer {', '.join(names[:5]) or 'no streams yet'}{more}: {state}>"
 
 
 def _nothing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +22,12 @@ class UserRecord:
     sequence_number: str | None = None
     sub_sequence_number: int | None = None
     approximate_arrival_timestamp: datetime | None = None
+
+    def __repr__(self) -> str:
+        """The data's size, never the data."""
+        told = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self)[1:]]
+        known = [each for each in told if not each.endswith("=None")]
+        return f"UserRecord(<{len(self.data)} bytes>{''.join(', ' + each for each in known)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,15 @@ class RecordResult(_OfAFuture):
     sequence_number: str
     attempts: tuple[Attempt, ...]
     possible_duplicate: bool
+
+    def __repr__(self) -> str:
+        """The attempts as their number, and why those failed that did."""
+        codes = [each.error_code for each in self.attempts if each.error_code]
+        attempts = f"{len(self.attempts)} (failed: {', '.join(codes)})" if codes else str(len(self.attempts))
+        return (
+            f"RecordResult(shard_id={self.shard_id!r}, sequence_number={self.sequence_number!r}, "
+            f"attempts={attempts}, possible_duplicate={self.possible_duplicate})"
+        )
 
     if not TYPE_CHECKING:  # which would take any name for an attribute
 

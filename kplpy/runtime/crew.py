@@ -193,8 +193,9 @@ class Crew:
     def _rest(self, bell: Bell) -> bool:
         """Wait for work; False when there was none for long, and there are other senders."""
         self._idle.append(bell)
+        patience = IDLE_SENDER if self._senders > 1 else NEVER  # the last one stays, and does not wake for nothing
         # Something may have become ready, or all may have ended, just before the bell was there to be found.
-        if not self.stopping and not self._work.has_work() and (bell.wait(IDLE_SENDER) or self.stopping):
+        if not self.stopping and not self._work.has_work() and (bell.wait(patience) or self.stopping):
             return True
         try:
             self._idle.remove(bell)
