@@ -14,7 +14,8 @@ from tests.stub_service import PATIENCE, install
 
 
 def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After 50 streams were used each thread that is left waits for its bell, without end."""
+    """After 50 streams were used each thread that is left waits for its bell, without end. (With a time to live the
+    scheduler looks once more when that of the last records would have passed.)"""
     install(monkeypatch, shards=2)
     monkeypatch.setattr(crew, "IDLE_SENDER", 0.01)
     sleeping: dict[int, float] = {}  # thread → how long it means to sleep
@@ -29,7 +30,7 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Bell, "wait", noted)
     before = set(threading.enumerate())
-    with Producer(record_max_buffered_time_ms=1) as producer:
+    with Producer(record_max_buffered_time_ms=1, record_ttl_ms=None) as producer:
         futures = [producer.put_record(f"stream-{n % 50}", b"x", str(n)) for n in range(500)]
         assert all(future.exception(PATIENCE) is None for future in futures)
 
