@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -147,7 +147,7 @@ def verify(client: Any, stream: str, places: list[tuple[str, str, bytes]], count
     return missing
 
 
-def tell(load: Load, totals_by_stream: dict[str, StreamTotals], shards: int, options: argparse.Namespace) -> None:
+def tell(load: Load, totals_by_stream: Mapping[str, StreamTotals], shards: int, options: argparse.Namespace) -> None:
     rate, volume = load.confirmed / load.seconds, load.confirmed_bytes / load.seconds
     print(f"confirmed      {load.confirmed:,} records in {load.seconds:.1f} s: {rate:,.0f}/s, {volume / 1e6:.2f} MB/s")
     print(f"of the limit   {volume / (shards << 20):.0%} of {shards} shards' 1 MiB/s")

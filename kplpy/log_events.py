@@ -50,6 +50,13 @@ EVENTS = {
     "callbacks_raised": Event(logging.ERROR, "%(count)d callbacks of futures raised; the latest: %(latest)s"),
     "callback_raised": Event(logging.ERROR, "a callback of %(future)s, which was answered already, raised %(raised)s"),
     "internal_errors": Event(logging.ERROR, "%(count)d errors within kplpy, which goes on; the latest: %(latest)s"),
+    "metrics_not_counted": Event(
+        logging.ERROR,
+        "%(count)d answers were not counted, which leaves a gap in the metrics; the latest: %(latest)s",
+    ),
+    "metrics_not_taken": Event(
+        logging.ERROR, "%(count)d times metrics were not taken, and records go on; the latest: %(latest)s"
+    ),
     "closed_with_undelivered": Event(logging.ERROR, "closed with %(records)d records undelivered after %(seconds)g s"),
     "invocation_ended_early": Event(
         logging.ERROR, "%(records)d records were not answered by the end of the invocation; they stay buffered"

@@ -11,8 +11,8 @@ from kplpy.errors import FlushTimeoutError, KplpyError
 from kplpy.log_events import log
 from kplpy.names import parse_stream
 from kplpy.producer import Producer
+from kplpy.repeats import Repeats
 from kplpy.runtime.crew import does_our_work
-from kplpy.runtime.repeats import Repeats
 
 logger = logging.getLogger(__name__)
 

@@ -26,6 +26,11 @@ from kplpy.errors import (
 )
 from kplpy.future import RecordFuture
 from kplpy.log_events import log
+from kplpy.metrics.reading import Metrics
+from kplpy.metrics.recorder import Recorder
+from kplpy.metrics.registry import KEPT_SECONDS, Registry
+from kplpy.metrics.reporter import Reporter
+from kplpy.metrics.sample import Window
 from kplpy.names import parse_stream
 from kplpy.reports import HotKeys
 from kplpy.runtime import lifecycle
@@ -81,6 +86,11 @@ class Producer:
         on_failure = config.on_failure
         if isinstance(on_failure, DeadLetterStream):
             on_failure = on_failure.of_producer(self)
+        recorder = None
+        interval = config.metrics_upload_delay_ms / 1000
+        if config.metrics_level != "none":
+            registry = Registry(config.metrics_granularity)
+            recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
         self._closing = threading.Lock()
         self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
         self._transport = KinesisTransport(config)
@@ -91,15 +101,28 @@ class Producer:
             config.max_connections,
             config.max_inflight_bytes,
             on_failure,
-            on_start=lambda: lifecycle.keep(self),
+            on_start=self._start,
             deliver_here=self._deliver_here,
             hot_partition_keys=config.hot_partition_keys,
+            meter=recorder,
+        )
+        self._recorder = recorder
+        self._reporter = (
+            Reporter(recorder, self._engine.gauges, None, config.metrics_level, interval) if recorder else None
         )
         self._streams: dict[str, Stream] = {}
         self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
         self._delivering_here = False
         # Last, for it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
         self._here: forks.Page = _NOT_HERE if self._closed else forks.page()
+
+    def _start(self) -> bool:
+        """With the first record; False: the interpreter's exit has begun, and no thread can be started."""
+        if not lifecycle.keep(self):
+            return False
+        if self._reporter is not None:
+            self._reporter.start()
+        return True
 
     # --- putting ---
 
@@ -313,6 +336,8 @@ class Producer:
                 self._give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it")
             finally:
                 self._engine.stop()
+                if self._reporter is not None:
+                    self._reporter.close(deadline - time.monotonic())
                 lifecycle.forget(self)
 
     def _give_up(self, why: str) -> None:
@@ -370,11 +395,26 @@ class Producer:
         """What these are charged: data, partition keys and RECORD_OVERHEAD each."""
         return self._engine.outstanding_bytes
 
-    def metrics(self) -> dict[str, StreamTotals]:
-        """What was done so far, by stream."""
-        return {
+    def metrics(self, window: int | None = None) -> Metrics:
+        """What was done so far, by stream; and the metrics' samples of the last `window` seconds, 1 to 60, or of all.
+
+        Windows are of whole seconds, the one that is passing not counted. With metrics_level="none" there are no
+        samples. See docs/metrics.md for what there is.
+        """
+        if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
+            raise TypeError(f"window must be a whole number of seconds or None, got {window!r}")
+        if window is not None and not 1 <= window <= KEPT_SECONDS:
+            raise ValueError(f"window must be from 1 to {KEPT_SECONDS} seconds or None, got {window!r}")
+        totals = {
             key: StreamTotals(**asdict(stream.pipeline.totals)) for key, stream in list(self._engine.streams.items())
         }
+        wall = time.time()
+        if self._recorder is None:
+            return Metrics(totals, Window(wall, wall, ()))
+        registry = self._recorder.registry
+        return Metrics(
+            totals, registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
+        )
 
     def hot_keys(self, limit: int | None = 10) -> dict[str, HotKeys]:
         """The partition keys with most records and bytes, by stream; needs hot_partition_keys, else ConfigError.

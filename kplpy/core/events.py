@@ -25,10 +25,29 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a stream stands at a moment. `oldest`: when its oldest unanswered record arrived, infinite without any;
-    `scales`: the rate of each open shard by its id, 1.0 being the shard's own limit."""
+class ShardUse:
+    """Of an open shard's own limit, which is 1.0: the rate that it is sent at the most, and what it took within a
+    second, in records or bytes, whichever is more."""
 
+    scale: float
+    taken: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a stream stands. `accepted`: its records so far; `outstanding`: those without an answer; `oldest`: when the
+    oldest of them arrived, infinite without any; `shards` by their ids."""
+
+    accepted: int
     outstanding: int
     oldest: float
-    scales: dict[str, float]
+    shards: dict[str, ShardUse]
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """How a producer stands: its streams by name, and the room that is taken."""
+
+    streams: dict[str, Standing]
+    records: int
+    bytes: int

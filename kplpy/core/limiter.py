@@ -137,6 +137,11 @@ class Limiter:
         self._bytes.take(size)
         self._sent += 1
 
+    def taken(self, now: float) -> float:
+        """What the shard took within a second, of its own limits, whichever is nearer."""
+        records = self._records_taken.at(now) / policy.SHARD_RECORDS_PER_SECOND
+        return max(records, self._bytes_taken.at(now) / policy.SHARD_BYTES_PER_SECOND)
+
     def rest(self, until: float) -> None:
         """Nothing is sent before `until`, and little saved up meanwhile: as a burst it would be refused again."""
         self._records.rest(until)

@@ -13,7 +13,7 @@ from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch
 from kplpy.core.answers import Answers
 from kplpy.core.collector import NEVER, Collector
-from kplpy.core.events import Events, Standing
+from kplpy.core.events import Events, ShardUse, Standing
 from kplpy.core.flushes import Flushes
 from kplpy.core.item import NO_HASH_KEY, Completion, Item, Reason
 from kplpy.core.notice import Notice
@@ -241,8 +241,12 @@ class Pipeline:
                 arrivals.append(lane.queue[0].arrival)  # they are in the order of acceptance
             if lane.open is not None:
                 arrivals.append(lane.open.arrival)
-        scales = {lane.shard.shard_id: lane.limiter.scale_at(now) for lane in router.lanes if lane.shard is not None}
-        return Standing(self.outstanding, min(arrivals), scales)
+        shards = {
+            lane.shard.shard_id: ShardUse(lane.limiter.scale_at(now), lane.limiter.taken(now))
+            for lane in router.lanes
+            if lane.shard is not None
+        }
+        return Standing(self.totals.user_records_accepted, self.outstanding, min(arrivals), shards)
 
     @property
     def notices(self) -> list[Notice]:

@@ -146,7 +146,7 @@ _ALL = (
         "Percent",
         "detailed",
         "shard",
-        "sampled: what of that rate was not used since the sample before, in records or bytes, whichever is nearer",
+        "sampled: what of that rate the shard did not take within a second, in records or bytes, whichever is less",
         kpl=False,
     ),
 )

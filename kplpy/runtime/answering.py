@@ -11,9 +11,9 @@ from kplpy.core.retry import RequestError
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer, run_callbacks
 from kplpy.log_events import log
+from kplpy.repeats import Repeats
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.metering import Meter
-from kplpy.runtime.repeats import Repeats
 from kplpy.runtime.stream import Results, Stream
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from kplpy.repeats import Repeats
 from kplpy.runtime.bell import Bell
-from kplpy.runtime.repeats import Repeats
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import repeat, starmap
 from math import ceil
 from typing import Protocol
 
+from kplpy.core.events import Gauges, Standing
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.item import Failed, Reason, payload_size
 from kplpy.core.pipeline import Pipeline, Request
@@ -402,6 +404,21 @@ class Engine:
                 with stream.lock:
                     reports[key] = stream.key_counts.report(limit, time.monotonic())
         return reports
+
+    # --- looking ---
+
+    def gauges(self) -> Gauges:
+        """How things stand, for whoever samples them."""
+        standings: dict[str, Standing] = {}
+        for stream in list(self.streams.values()):
+            if stream.broken is None:
+                with stream.lock:
+                    standing = stream.pipeline.standing(time.monotonic())
+                    staged = [each.arrival for each in list(stream.staging)]
+                outstanding = standing.outstanding + len(staged)
+                oldest = min([standing.oldest, *staged[:1]])
+                standings[stream.name] = replace(standing, outstanding=outstanding, oldest=oldest)
+        return Gauges(standings, self.outstanding_records, self.outstanding_bytes)
 
     # --- the end ---
 

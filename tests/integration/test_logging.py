@@ -16,7 +16,7 @@ import pytest
 from kplpy import ConfigError, InvalidRecordError, Producer, RecordFuture
 from kplpy.local import LocalKinesis
 from kplpy.logging import KinesisHandler
-from kplpy.runtime.repeats import Repeats
+from kplpy.repeats import Repeats
 from tests.integration.reading import read_all, wait_until
 from tests.integration.test_exit import ends, start
 from tests.local_stream import PATIENCE, local, producing

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from kplpy.core.events import ShardUse
 from kplpy.core.item import KEPT_TRIES, Item, Reason, Trimmed, Try, add_try
 from kplpy.core.limiter import Limiter
 from kplpy.core.retry import THROTTLED
@@ -89,9 +90,10 @@ def test_how_a_stream_stands() -> None:
     driver.accept(item(arrival=1.2), item(arrival=1.3, hash_key=TOP))
     standing = driver.pipeline.standing(1.5)
     assert (standing.outstanding, standing.oldest) == (3, 1.0)
-    assert standing.scales == {ZERO: 1.0, ONE: 1.0}
+    assert standing.shards == {ZERO: ShardUse(1.0, 0.0), ONE: ShardUse(1.0, 0.0)}
     driver.answer(request, ZERO, now=1.6)
     assert driver.pipeline.standing(1.7).oldest == 1.2
+    assert driver.pipeline.standing(1.7).shards[ZERO].taken == pytest.approx(1 / 1000)
 
 
 def test_a_refused_record_is_still_the_oldest() -> None:

@@ -12,10 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError
+from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError, repeats
 from kplpy.core.retry import RequestError
-from kplpy.runtime import repeats
-from kplpy.runtime.repeats import INTERVAL, Repeats
+from kplpy.repeats import INTERVAL, Repeats
 from tests.stub_service import PATIENCE, StubService, install
 
 REFUSAL = RequestError("InvalidArgumentException", "I do not like it", maybe_written=False)

@@ -13,7 +13,19 @@ import pytest
 ROOT = Path(__file__).parents[2] / "kplpy"
 
 # Values and vocabulary, which anything may use.
-COMMON = {"errors", "records", "keys", "names", "totals", "reports", "log_events", "config", "properties", "forks"}
+COMMON = {
+    "errors",
+    "records",
+    "keys",
+    "names",
+    "totals",
+    "reports",
+    "log_events",
+    "config",
+    "properties",
+    "forks",
+    "repeats",
+}
 
 # part → the other parts of kplpy that it may import
 ALLOWED: dict[str, set[str]] = {
@@ -25,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "reports": set(),
     "log_events": set(),
     "forks": set(),
+    "repeats": {"forks", "log_events"},
     "config": {"errors", "properties"},
     "properties": {"errors", "config", "log_events"},
     "wire": {"errors", "records", "log_events"},

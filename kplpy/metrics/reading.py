@@ -1,0 +1,42 @@
+"""What Producer.metrics() returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from kplpy.metrics.sample import Sample, Window
+from kplpy.totals import StreamTotals
+
+
+class Metrics(Mapping[str, StreamTotals]):
+    """By stream the counts since the producer was made; and `window`, the samples of the time that was asked for.
+
+    `metrics["orders"].user_records_put`; `metrics.find("TimeToAnswer", stream="orders").percentile(99)`.
+    """
+
+    def __init__(self, totals: Mapping[str, StreamTotals], window: Window) -> None:
+        self._totals = dict(totals)
+        self.window = window
+
+    def __getitem__(self, stream: str) -> StreamTotals:
+        return self._totals[stream]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._totals)
+
+    def __len__(self) -> int:
+        return len(self._totals)
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All metrics that were counted, by their dimensions; none with metrics_level="none"."""
+        return self.window.samples
+
+    def find(
+        self, name: str, stream: str | None = None, shard: str | None = None, error_code: str | None = None
+    ) -> Sample | None:
+        """The sample of exactly these dimensions, one over all streams without any; None: nothing was counted."""
+        return self.window.find(name, stream, shard, error_code)
+
+    def __repr__(self) -> str:
+        return f"<Metrics of {', '.join(sorted(self)) or 'no streams yet'}: {len(self.samples)} samples>"

@@ -1,0 +1,152 @@
+"""The threads that look and tell: one samples every second and cuts windows, one hands them to the sink."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from kplpy.core.events import Gauges
+from kplpy.metrics.recorder import Recorder
+from kplpy.metrics.sample import Sink, Window
+from kplpy.repeats import Repeats
+
+logger = logging.getLogger(__name__)
+
+SAMPLING = 1.0
+"""Seconds between two samples."""
+
+
+class Reporter:
+    """`make_sink` is called when there is a first window to hand over, on the thread that does so; None: nothing is.
+
+    While a sink is at a window, the next one goes on growing. So nothing is lost and nothing piles up behind a sink
+    that hangs, and that costs nothing but what it was to carry.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        gauges: Callable[[], Gauges],
+        make_sink: Callable[[], Sink] | None,
+        level: str,
+        interval: float,
+    ) -> None:
+        self._recorder = recorder
+        self._gauges = gauges
+        self._make_sink = make_sink
+        self._level = level
+        self._interval = interval
+        self.errors = Repeats(logger, "metrics_not_taken")
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._outlet: _Outlet | None = None
+
+    def start(self) -> None:
+        """With the first put. Where no thread can be started nothing is sampled or told."""
+        self._recorder.registry.begin(time.time())
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="kplpy-metrics", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is on its way out, or the system has no more threads
+                return
+            self._thread = thread
+
+    def close(self, timeout: float) -> None:
+        """Hand over the last window, and wait for that `timeout` seconds at the most."""
+        self._ended.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(max(0.0, timeout))
+        self.errors.close()
+
+    def _run(self) -> None:
+        next_cut = time.monotonic() + self._interval
+        while not self._ended.wait(SAMPLING - time.monotonic() % SAMPLING):
+            self._sample()
+            if time.monotonic() >= next_cut and self._tell(last=False):
+                next_cut = time.monotonic() + self._interval
+        self._sample()
+        self._tell(last=True)
+
+    def _sample(self) -> None:
+        try:
+            self._recorder.sample(self._gauges(), time.monotonic())
+        except Exception as error:
+            self.errors.say(f"sampling: {type(error).__name__}: {error}", error)
+
+    def _tell(self, last: bool) -> bool:
+        """Hand over what there is; False: the sink is busy."""
+        if self._make_sink is None:
+            return True
+        if self._outlet is None:
+            self._outlet = _Outlet(self._make_sink, self.errors)
+        if not self._outlet.wait_until_free(None if last else 0.0):
+            self.errors.say(f"the sink has been busy with one window for {self._outlet.busy_for():.0f} s")
+            return False
+        window = self._recorder.registry.cut(self._level, time.monotonic(), time.time(), all_of_it=last)
+        if window.samples:
+            self._outlet.take(window, here=last)
+        return True
+
+
+class _Outlet:
+    """The thread of the sink."""
+
+    def __init__(self, make_sink: Callable[[], Sink], errors: Repeats) -> None:
+        self._make_sink = make_sink
+        self._errors = errors
+        self._sink: Sink | None = None
+        self._changed = threading.Condition()
+        self._window: Window | None = None
+        self._since = 0.0
+        self._thread: threading.Thread | None = None
+
+    def busy_for(self) -> float:
+        return time.monotonic() - self._since
+
+    def wait_until_free(self, timeout: float | None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._window is None, timeout)
+
+    def take(self, window: Window, here: bool) -> None:
+        """`here`: no thread is to be started for it, as at the interpreter's end."""
+        if here and self._thread is None:
+            self._emit(window)
+            return
+        with self._changed:
+            self._window, self._since = window, time.monotonic()
+            self._changed.notify_all()
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="kplpy-metrics-sink", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                self._finish(window)
+                return
+            self._thread = thread
+        if here:
+            self.wait_until_free(None)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._window is not None)
+                window = self._window
+            if window is not None:
+                self._finish(window)
+
+    def _finish(self, window: Window) -> None:
+        self._emit(window)
+        with self._changed:
+            self._window = None
+            self._changed.notify_all()
+
+    def _emit(self, window: Window) -> None:
+        try:
+            if self._sink is None:
+                self._sink = self._make_sink()
+            self._sink.emit(window)
+        except Exception as error:
+            self._errors.say(f"{type(error).__name__}: {error}", error)
