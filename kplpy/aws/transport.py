@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -46,6 +47,19 @@ def _renew_lock() -> None:
 
 def _use_our_body(params: dict[str, Any], **_: Any) -> None:
     params["body"] = _sending.body
+
+
+def _parse_ours(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Spare botocore's parser the entries: of a request with 500 that is 0.7 of 2.1 ms of CPU."""
+    if response_dict["status_code"] != 200:
+        return
+    try:
+        entries = json.loads(response_dict["body"])["Records"]
+    except (ValueError, LookupError, TypeError):
+        return  # botocore's own error tells more
+    if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+        customized_response_dict["Records"] = entries
+        response_dict["body"] = b"{}"
 
 
 class KinesisTransport:
@@ -126,6 +140,7 @@ class KinesisTransport:
                 self._refused = False
                 client = make_client(self._config, credentials)
                 client.meta.events.register("before-call.kinesis.PutRecords", _use_our_body)
+                client.meta.events.register("before-parse.kinesis.PutRecords", _parse_ours)
                 self._client = client
             elif max(now[0] - before[0], now[1] - before[1]) > STALE:
                 self._client.close()  # its connections; it opens new ones

@@ -18,7 +18,7 @@ from kplpy import Config, deaggregate
 from kplpy.aws import errors
 from kplpy.aws.body import PIECE, put_records_body
 from kplpy.aws.client import make_client
-from kplpy.aws.transport import KinesisTransport, _open_shards
+from kplpy.aws.transport import KinesisTransport, _open_shards, _parse_ours
 from kplpy.core.aggregator import Batch
 from kplpy.core.item import Item
 from kplpy.core.lane import Lane
@@ -45,6 +45,38 @@ def batch(*items: Item, **knobs: Any) -> Batch:
         assert made.try_add(each, 1 << 24, 100)
     made.close()
     return made
+
+
+# --- the answer ---
+
+
+def test_the_entries_are_parsed_as_botocore_would() -> None:
+    entries = [{"SequenceNumber": "1", "ShardId": "s"}, {"ErrorCode": "InternalFailure", "ErrorMessage": "ü"}]
+    response = {"status_code": 200, "body": json.dumps({"FailedRecordCount": 1, "Records": entries}).encode()}
+    parsed: dict[str, Any] = {}
+    _parse_ours(response, parsed)
+    assert parsed == {"Records": entries}
+    assert response["body"] == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b'{"Records": []}'),
+        (200, b""),
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b"{}"),
+        (200, b'{"Records": 1}'),
+        (200, b'{"Records": ["x"]}'),
+    ],
+)
+def test_what_is_no_answer_is_left_to_botocore(status: int, body: bytes) -> None:
+    response = {"status_code": status, "body": body}
+    parsed: dict[str, Any] = {}
+    _parse_ours(response, parsed)
+    assert not parsed
+    assert response["body"] == body
 
 
 # --- the body ---
