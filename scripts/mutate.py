@@ -178,8 +178,8 @@ MUTATIONS = [
     Mutation(
         "giving up forgets what is under way",
         "pipeline.py",
-        "        items += self._answers.take_all(self._under_way())\n",
-        "",
+        "self._answers.give_up(self._under_way(), reason, message)",
+        "self._answers.give_up([], reason, message)",
     ),
     Mutation("ordered: two under way for one shard", "lane.py", "self.hold_behind(batch.items[0].hash_key)", "pass"),
     Mutation("ordered: what came back is overtaken", "order.py", "batch.lane.behind = True", "pass"),
