@@ -15,7 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import environments, latency, memory, processes, scaling, search, targets, throttled, throughput
+from benchmarks import (
+    environments,
+    latency,
+    memory,
+    ordered,
+    processes,
+    scaling,
+    search,
+    targets,
+    throttled,
+    throughput,
+)
 
 RESULTS = environments.BUILD / "results.json"
 
@@ -51,6 +62,12 @@ def _throttled(options: argparse.Namespace) -> Any:
     return found
 
 
+def _ordered(options: argparse.Namespace) -> Any:
+    found = ordered.measure(options.rounds, 2.0 * options.scale)
+    print(ordered.report(found))
+    return found
+
+
 def _search(options: argparse.Namespace) -> Any:
     found = search.measure(options.rounds, options.scale)
     print(search.report(found))
@@ -63,6 +80,7 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "throttled": _throttled,
     "memory": _memory,
     "scaling": _scaling,
+    "ordered": _ordered,
 }
 EXTRAS = {"search": _search}
 

@@ -20,12 +20,14 @@ TRANSPORT = "kplpy.aws.transport.KinesisTransport"
 class Answering:
     """In the transport's place: encodes as it does, and says that all was taken."""
 
+    shards = SHARDS
+
     def __init__(self, config: Config) -> None:
         del config
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
-        start = [scan.first_hash_key(shard, SHARDS) for shard in range(SHARDS + 1)]
-        return [ShardRange(scan.shard_id(shard), start[shard], start[shard + 1] - 1) for shard in range(SHARDS)]
+        start = [scan.first_hash_key(shard, self.shards) for shard in range(self.shards + 1)]
+        return [ShardRange(scan.shard_id(shard), start[shard], start[shard + 1] - 1) for shard in range(self.shards)]
 
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
         started = time.monotonic()

@@ -204,12 +204,6 @@ MUTATIONS = [
         "        return not any(batch.lane in ahead for batch in self._hunt.peek())\n",
         "        return True\n",
     ),
-    Mutation(
-        "ordered: what is judged is not waited for",
-        "pipeline.py",
-        "hold_back(self._router, self._collector, [*self._under_way(), *judged, *self._hunt], now)",
-        "hold_back(self._router, self._collector, [*self._under_way(), *self._hunt], now)",
-    ),
 ]
 
 PLAY = """

@@ -34,7 +34,7 @@ def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
     completions = [each for results in stream.being_answered for each in results.completions] + decided
     known = {id(item) for completion in completions for item in completion.items}
     known.update(map(id, list(stream.staging)))
-    drained = set(map(id, stream.draining or ()))
+    drained = {id(item): place for place, item in enumerate(stream.draining or ())}
     again: list[RecordFuture] = []
     failed: list[Item] = []
     for future in unanswered(stream):
@@ -51,7 +51,8 @@ def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
             failed.append(future)
         else:
             again.append(future)
-    again.sort(key=lambda future: (getattr(future, "number", float("inf")), future.arrival))
+    # What has no number yet comes in the order of its staging; arrivals may be equal.
+    again.sort(key=lambda future: (getattr(future, "number", float("inf")), drained.get(id(future), 0)))
     for each in fields(old.totals):
         setattr(fresh.totals, each.name, getattr(old.totals, each.name))
     fresh.totals.user_records_accepted -= sum(hasattr(future, "number") for future in again)

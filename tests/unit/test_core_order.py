@@ -141,6 +141,18 @@ def test_records_of_a_closed_shard_go_before_later_ones_of_the_next() -> None:
     assert sent == [[0, 2], [1, 4], [3]] or sent == [[1, 4], [0, 2], [3]]
 
 
+def test_what_waits_to_be_judged_is_waited_for() -> None:
+    driver = Driver(ORDERED, shards=(WHOLE,))
+    driver.accept(*left(), *right())
+    request = driver.request(1.0)
+    driver.accept(*left())
+    driver.answer(request, CHILDREN[0].shard_id, now=1.1)
+    driver.list((WHOLE,), 1.2)  # it does not show that shard yet
+    assert nothing_to_send(driver, 1.2)
+    driver.list(CHILDREN, 3.0)
+    assert numbers(driver.request(3.0)) == [[0, 2], [1]]
+
+
 def test_without_a_map_one_record_a_key_is_under_way() -> None:
     driver = Driver(ORDERED, shards=())
     pipeline = driver.pipeline
