@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from kplpy import Producer
 from kplpy.aws import transport
 from kplpy.aws_lambda import flush_after
 transport.STALE = float(sys.argv[2])
-producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", record_ttl_ms=5000, request_timeout_ms=30_000)
+producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", record_ttl_ms=20_000, request_timeout_ms=30_000)
 
 class Context:
     def get_remaining_time_in_millis(self):
@@ -56,14 +57,11 @@ for event in (b"before", b"after"):
 def test_connections_that_went_bad_while_the_process_was_stopped(
     happens: Callable[[WayThere], None], stale: float
 ) -> None:
-    with local() as kinesis, WayThere(port_of(kinesis)) as way:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", SCRIPT, f"http://127.0.0.1:{way.port}", str(stale)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    with (
+        local() as kinesis,
+        WayThere(port_of(kinesis)) as way,
+        running(SCRIPT, f"http://127.0.0.1:{way.port}", str(stale)) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "before\n"
@@ -102,8 +100,9 @@ LEFT = """
 import sys
 from kplpy import FlushTimeoutError, Producer
 from kplpy.aws_lambda import flush_after
-producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", record_ttl_ms=1500, request_timeout_ms=500)
-producer.put_record("orders", b"warm", "k").result(30)
+producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", record_ttl_ms=3000, request_timeout_ms=500)
+while producer.put_record("orders", b"warm", "k").exception(30):
+    pass  # making the client takes some of its time
 print("warm", flush=True)
 sys.stdin.readline()
 
@@ -129,14 +128,7 @@ print(len(result.attempts), result.possible_duplicate)
 def test_what_was_left_at_the_freeze_is_told() -> None:
     """The flush ran out of time, and in the freeze the record's time to live passes: it fails for all to see, and
     what is put after the thaw is delivered."""
-    with local() as kinesis:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", LEFT, kinesis.endpoint_url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    with local() as kinesis, running(LEFT, kinesis.endpoint_url) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "warm\n"
@@ -144,7 +136,7 @@ def test_what_was_left_at_the_freeze_is_told() -> None:
         process.stdin.write("\n")
         process.stdin.flush()
         assert process.stdout.readline() == "1\n"
-        freeze(process, 2.0)
+        freeze(process, 3.5)
         kinesis.call(lambda model: model.faults.clear())
         process.stdin.write("\n")
         process.stdin.flush()
@@ -156,6 +148,21 @@ def test_what_was_left_at_the_freeze_is_told() -> None:
 
 def port_of(kinesis: LocalKinesis) -> int:
     return urlsplit(kinesis.endpoint_url).port or 0
+
+
+@contextmanager
+def running(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def freeze(process: subprocess.Popen[str], seconds: float, meanwhile: Callable[[], object] = lambda: None) -> None:
