@@ -47,8 +47,8 @@ MUTATIONS = [
     Mutation(
         "no duplicate flag after a wrong shard",
         "answers.py",
-        "        _note_maybe_written(batch)\n        self.retry",
-        "        self.retry",
+        "        _note_maybe_written(batch)\n        self.endings.retry",
+        "        self.endings.retry",
     ),
     Mutation(
         "the duplicate flag after every error", "answers.py", "        if error.maybe_written:\n", "        if True:\n"
@@ -67,7 +67,7 @@ MUTATIONS = [
     ),
     Mutation(
         "records that timed out are answered again",
-        "answers.py",
+        "endings.py",
         "        live = [item for item in batch.items if item not in self._gone]\n",
         "        live = batch.items\n",
     ),
@@ -76,7 +76,7 @@ MUTATIONS = [
     ),
     Mutation(
         "attempts are not noted",
-        "answers.py",
+        "endings.py",
         "        for item in kept.items:\n            add_try(item, attempt)\n",
         "",
     ),
@@ -114,7 +114,7 @@ MUTATIONS = [
     ),
     Mutation(
         "records expire early",
-        "answers.py",
+        "endings.py",
         "return now - self._policy.waiting_ttl + 1e-6",
         "return now - 0.9 * self._policy.waiting_ttl",
     ),
@@ -194,7 +194,7 @@ MUTATIONS = [
     ),
     Mutation(
         "ordered: a hunt goes on past what failed",
-        "answers.py",
+        "endings.py",
         "        if kept.lane.ordered:  #",
         "        if False:  #",
     ),

@@ -1,4 +1,4 @@
-"""What becomes of batches whose request was answered: delivered, judged once the map is fresh, retried, or failed."""
+"""What an answer means for each batch of its request: delivered, judged once the map is fresh, retried, or failed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch
 from kplpy.core.collector import NEVER, Collector
+from kplpy.core.endings import WRONG_SHARD, Endings
 from kplpy.core.events import Events
 from kplpy.core.hunt import Hunt
-from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Try, add_try, payload_size
-from kplpy.core.lane import Lane
+from kplpy.core.item import Reason, Try, add_try, payload_size
 from kplpy.core.outage import Outage
 from kplpy.core.policy import Policy
 from kplpy.core.request import Request
@@ -28,8 +28,6 @@ from kplpy.core.retry import (
 )
 from kplpy.core.router import Router
 from kplpy.core.totals import Totals
-
-WRONG_SHARD = "WrongShard"
 
 
 @dataclass(slots=True)
@@ -50,17 +48,13 @@ class Answers:
     ) -> None:
         self._policy = policy
         self._router = router
-        self._collector = collector
         self._totals = totals
         self._random = random
         self.outage = Outage(random)
         self.hunt = Hunt()
         self.judging: list[_Judged] = []
-        self.completions: list[Completion] = []
         self.events = Events()
-        # Failed while under way (user_record_timeout): whatever becomes of their batch, they have their answer.
-        self._gone: set[Item] = set()
-        self.first_expiry = NEVER  # of what went back into a lane since the pipeline looked
+        self.endings = Endings(policy, router, collector, totals, self.hunt, self.outage)
 
     # --- answers ---
 
@@ -105,8 +99,8 @@ class Answers:
         if vouched or not batch.aggregated:
             landing = self._land(batch, actual)
         if landing is Landing.UNKNOWN_SHARD:
-            if self._gone.issuperset(batch.items):
-                self._gone.difference_update(batch.items)
+            if self.endings.all_gone(batch):
+                self.endings.live(batch)
                 return
             oldest = min(item.arrival for item in batch.items)
             latest = min(now + rules.JUDGE_PATIENCE, oldest + self._policy.waiting_ttl)
@@ -124,7 +118,7 @@ class Answers:
             lane.took(success.started)
             lane.limiter.accepted(batch.wire_size, now)
         if landing is Landing.DELIVERED:
-            self._deliver(batch, entry, success)
+            self.endings.deliver(batch, entry, success)
         else:
             self._landed_wrong(batch, actual, success, now)
 
@@ -142,7 +136,7 @@ class Answers:
             known = self._router.map.range_of(actual)
             landing = judge_landing(actual, None, True, (item.hash_key for item in batch.items), known)
             if landing is Landing.DELIVERED:
-                self._deliver(batch, each.entry, each.attempt)
+                self.endings.deliver(batch, each.entry, each.attempt)
             elif landing is Landing.WRONG_SHARD:
                 self._landed_wrong(batch, actual, each.attempt, now)
             else:
@@ -168,7 +162,7 @@ class Answers:
         if actual == predicted:
             message = f"landed on {actual}, and whether that still has the same range could not be learnt in time"
         _note_maybe_written(batch)
-        self.retry(batch, Try(success.wall, success.started, success.ended, WRONG_SHARD, message), now)
+        self.endings.retry(batch, Try(success.wall, success.started, success.ended, WRONG_SHARD, message), now)
 
     def _refused(self, batch: Batch, attempt: Try, now: float) -> None:
         lane = batch.lane
@@ -176,7 +170,7 @@ class Answers:
             self._totals.entries_throttled += 1
             lane.limiter.refused(attempt.started, now)
             if self._policy.fail_if_throttled:
-                self._give_up(batch, attempt, Reason.THROTTLED)
+                self.endings.give_up(batch, attempt, Reason.THROTTLED)
                 return
         else:
             self._totals.entries_failed += 1
@@ -185,7 +179,7 @@ class Answers:
             lane.not_before = now + backoff(lane.failures, self._random())
             lane.failures += 1
             lane.limiter.rest(lane.not_before)
-        self.retry(batch, attempt, now)
+        self.endings.retry(batch, attempt, now)
 
     def _request_failed(self, request: Request, error: RequestError, exchange: Exchange, now: float) -> None:
         self._totals.requests_failed += 1
@@ -203,13 +197,13 @@ class Answers:
         self.outage.failed(exchange.started, now, error)
         if verdict is Verdict.GRACE and self.outage.denied(now):
             for batch in request.batches:
-                self._give_up(batch, attempt, Reason.REJECTED, error.cause)
+                self.endings.give_up(batch, attempt, Reason.REJECTED, error.cause)
             return
         for batch in reversed(request.batches):
-            self.retry(batch, attempt, now)
+            self.endings.retry(batch, attempt, now)
 
     def _hunt_among(self, batches: list[Batch], attempt: Try, cause: BaseException | None) -> None:
-        live = [kept for batch in batches if (kept := self._live(batch)) is not None]
+        live = [kept for batch in batches if (kept := self.endings.live(batch)) is not None]
         if not live:
             return
         for batch in live:
@@ -219,151 +213,32 @@ class Answers:
         conclusive = sent == sum(len(batch.items) for batch in live)
         for batch in self.hunt.refused(live, conclusive):
             batch.lane.release(len(batch.items), batch.payload)
-            self.fail(batch.items, Reason.REJECTED, f"{attempt.code}: {attempt.message}", cause, batch.lane)
+            self.endings.fail(batch.items, Reason.REJECTED, f"{attempt.code}: {attempt.message}", cause, batch.lane)
 
-    # --- what becomes of a batch ---
-
-    def _deliver(self, batch: Batch, entry: dict[str, str], success: Try) -> None:
-        self._totals.kinesis_records_put += 1
-        self._totals.kinesis_bytes_put += batch.wire_size
-        items = self._live_items(batch)
-        if items:
-            self._totals.user_records_put += len(items)
-            size = batch.payload if items is batch.items else payload_size(items)
-            batch.lane.release(len(items), size)
-            outcome = Delivered(entry.get("ShardId", ""), entry["SequenceNumber"], success)
-            self.completions.append(Completion(items, outcome, size))
-
-    def retry(self, batch: Batch, attempt: Try, now: float) -> None:
-        """Queue the batch again: as it is while its lane lives, through prediction otherwise."""
-        kept = self._live(batch)
-        if kept is None:
-            return
-        for item in kept.items:
-            add_try(item, attempt)
-        kept = self.drop_expired(kept, self.expired_before(now))
-        if kept is None:
-            return
-        self._send_again(kept, now, anew=attempt.code == WRONG_SHARD)
-        if kept.lane.ordered:  # what the hunt holds of the lane must not overtake it
-            for later in self.hunt.take_of(kept.lane):
-                self._send_again(later, now)
-
-    def _send_again(self, batch: Batch, now: float, anew: bool = False) -> None:
-        self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
-        lane = batch.lane
-        as_it_is = not anew and self._router.lives(lane) and not (lane.doubted and batch.aggregated)
-        if as_it_is and lane.put_back(batch):
-            self._collector.returned(lane, now)
-        else:
-            lane.release(len(batch.items), batch.payload)
-            self._router.reroute(batch.items, now)
-
-    def _give_up(self, batch: Batch, attempt: Try, reason: Reason, cause: BaseException | None = None) -> None:
-        items = self._live_items(batch)
-        for item in items:
-            add_try(item, attempt)
-        batch.lane.release(len(items), payload_size(items))
-        self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause, batch.lane)
-
-    def fail(
-        self,
-        items: list[Item],
-        reason: Reason,
-        message: str = "",
-        cause: BaseException | None = None,
-        lane: Lane | None = None,
-    ) -> None:
-        if items:
-            self._totals.user_records_failed += len(items)
-            outcome = Failed(reason, message or reason.value, cause)
-            predicted = lane.shard.shard_id if lane is not None and lane.shard is not None else None
-            self.completions.append(Completion(items, outcome, payload_size(items), predicted))
-
-    # --- expiry ---
-
-    def expire(self, items: list[Item], lane: Lane | None = None) -> None:
-        """Give up what waited too long, and say for what: a record that was never sent has no attempt that tells."""
-        error = self.outage.error
-        if error is not None:
-            why, cause = f"the stream's requests fail, the last with {error.code}: {error.message}", error.cause
-        elif lane is not None and lane.failures:
-            why, cause = f"its shard{f' {lane.shard.shard_id}' if lane.shard else ''} is throttled", None
-        elif lane is not None and lane.behind and lane.shard is not None:
-            why, cause = f"an earlier record for shard {lane.shard.shard_id} has no answer yet", None
-        elif lane is None and self._router.listing_failure:
-            why, cause = f"the shards cannot be listed ({self._router.listing_failure})", None
-        else:
-            why, cause = "", None
-        self.fail(items, Reason.EXPIRED, why, cause, lane)
-
-    def expired_before(self, now: float) -> float:
-        """Records that arrived at this time or earlier are expired; the microsecond is for rounding."""
-        return now - self._policy.waiting_ttl + 1e-6
-
-    def drop_expired(self, batch: Batch, limit: float) -> Batch | None:
-        """Fail the batch's expired records; what is left of it, if anything."""
-        if batch.arrival > limit:
-            return batch
-        expired = [item for item in batch.items if item.arrival <= limit]
-        batch.lane.release(len(expired), payload_size(expired))
-        self.expire(expired, batch.lane)
-        return batch.without(set(expired))
+    # --- what is under way ---
 
     def expire_under_way(self, batches: list[Batch], now: float) -> float:
         """user_record_timeout covers records under way too. Returns the arrival of the oldest that is left."""
-        limit = now - self._policy.answer_timeout + 1e-6
-        oldest = NEVER
-        for batch in [*batches, *(each.batch for each in self.judging)]:
-            expired = [item for item in self._live_items(batch, forget=False) if item.arrival <= limit]
-            if expired:
-                for item in expired:
-                    item.maybe_written = True
-                self._gone.update(expired)
-                batch.lane.release(len(expired), payload_size(expired))
-                self.expire(expired, batch.lane)
-            arrivals = [item.arrival for item in batch.items if item.arrival > limit]
-            oldest = min(oldest, min(arrivals, default=NEVER))
-        self.judging = [each for each in self.judging if not self._gone.issuperset(each.batch.items)]
+        oldest = self.endings.expire_under_way([*batches, *(each.batch for each in self.judging)], now)
+        self.judging = [each for each in self.judging if not self.endings.all_gone(each.batch)]
         return oldest
-
-    def _live_items(self, batch: Batch, forget: bool = True) -> list[Item]:
-        """The batch's records that have no answer yet."""
-        if not self._gone:
-            return batch.items
-        live = [item for item in batch.items if item not in self._gone]
-        if forget:
-            self._gone.difference_update(batch.items)
-        return live
-
-    def _live(self, batch: Batch) -> Batch | None:
-        if not self._gone:
-            return batch
-        gone = self._gone.intersection(batch.items)
-        self._gone -= gone
-        return batch.without(gone) if gone else batch
-
-    # --- the end ---
 
     def oldest(self, batches: list[Batch]) -> float:
         """When the oldest record without an answer arrived, of what is under way (`batches`), judged and hunted."""
         held = [*batches, *(each.batch for each in self.judging), *self.hunt]
-        if self._gone:
-            live = (item for batch in held for item in self._live_items(batch, forget=False))
-            return min((item.arrival for item in live), default=NEVER)
-        return min((batch.arrival for batch in held), default=NEVER)
+        return min((self.endings.oldest(batch) for batch in held), default=NEVER)
 
     def give_up(self, batches: list[Batch], reason: Reason, message: str) -> None:
         """Fail everything that has no answer yet, of what is under way (`batches`), judged and hunted."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
-            live = self._live_items(batch)
+            live = self.endings.live_items(batch)
             batch.lane.release(len(live), payload_size(live))
-            self.fail(live, reason, message, lane=batch.lane)
+            self.endings.fail(live, reason, message, lane=batch.lane)
         self.judging.clear()
         for batch in self.hunt.take_all():
             batch.lane.release(len(batch.items), batch.payload)
-            self.fail(batch.items, reason, message, lane=batch.lane)
+            self.endings.fail(batch.items, reason, message, lane=batch.lane)
 
 
 def _note_maybe_written(batch: Batch) -> None:

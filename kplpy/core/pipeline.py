@@ -40,6 +40,7 @@ class Pipeline:
         self._collector = Collector(policy)
         self._router = Router(policy, self._collector, self._flushes, random)
         self._answers = Answers(policy, self._router, self._collector, self.totals, random)
+        self._endings = self._answers.endings
         self._outage = self._answers.outage
         self._hunt = self._answers.hunt
         self._in_flight: dict[Request, None] = {}
@@ -98,8 +99,8 @@ class Pipeline:
 
     def tick(self, now: float) -> None:
         """Do what the time asks for: deadlines, expiry, lost requests, patience with the map."""
-        self._next_expiry = min(self._next_expiry, self._answers.first_expiry)
-        self._answers.first_expiry = NEVER
+        self._next_expiry = min(self._next_expiry, self._endings.first_expiry)
+        self._endings.first_expiry = NEVER
         if now >= self._next_expiry:
             self._expire(now)
         while self._in_flight:
@@ -169,7 +170,7 @@ class Pipeline:
             send = self._collector.next_time()
         times = [
             self._next_expiry,
-            self._answers.first_expiry,
+            self._endings.first_expiry,
             self._next_listing(),
             max(send, self._outage.not_before),
             min((each.until for each in self._answers.judging), default=NEVER),
@@ -184,24 +185,24 @@ class Pipeline:
 
     def _expire(self, now: float) -> None:
         """Fail what waited longer than its TTL; say when the next record can expire."""
-        answers, router, collector = self._answers, self._router, self._collector
-        limit = answers.expired_before(now)
+        endings, router, collector = self._endings, self._router, self._collector
+        limit = endings.expired_before(now)
         expired = [item for item in router.waiting if item.arrival <= limit]
         if expired:
             router.waiting = [item for item in router.waiting if item.arrival > limit]
-            answers.expire(expired)
+            endings.expire(expired)
         oldest = min((item.arrival for item in router.waiting), default=NEVER)
         for lane in router:
             if lane.oldest() <= limit:
                 collector.drop(lane)
-                answers.expire(lane.expire(limit), lane)
+                endings.expire(lane.expire(limit), lane)
                 if lane.queue:
                     collector.returned(lane, now)
             oldest = min(oldest, lane.oldest())
         if self._hunt:
-            self._hunt.sift(lambda batch: answers.drop_expired(batch, limit))
+            self._hunt.sift(lambda batch: endings.drop_expired(batch, limit))
         if self._policy.answer_timeout < NEVER:
-            oldest = min(oldest, answers.expire_under_way(self._under_way(), now))
+            oldest = min(oldest, self._answers.expire_under_way(self._under_way(), now))
         self._next_expiry = max(min(oldest, now) + self._policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)
 
     def _under_way(self) -> list[Batch]:
@@ -225,7 +226,7 @@ class Pipeline:
 
     def take_completions(self) -> list[Completion]:
         """Records whose answer is final; once it was given to them, the caller says `settled`."""
-        completions, self._answers.completions = self._answers.completions, []
+        completions, self._endings.completions = self._endings.completions, []
         return completions
 
     def take_events(self) -> Events:
@@ -290,9 +291,9 @@ class Pipeline:
         """Fail everything that has no answer yet; records under way may have been written."""
         router = self._router
         items, router.waiting = router.waiting, []
-        self._answers.fail(items, reason, message)
+        self._endings.fail(items, reason, message)
         for lane in router:
-            self._answers.fail(router.empty(lane), reason, message, lane=lane)
+            self._endings.fail(router.empty(lane), reason, message, lane=lane)
         self._answers.give_up(self._under_way(), reason, message)
         self._in_flight.clear()
 

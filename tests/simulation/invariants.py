@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from kplpy.core.answers import WRONG_SHARD
+from kplpy.core.endings import WRONG_SHARD
 from kplpy.core.item import KEPT_TRIES, Delivered, Failed, Reason
 from kplpy.local.sequence import shard_index
 from kplpy.wire.decode import decode_aggregate

@@ -171,7 +171,7 @@ def test_denied_for_longer_than_a_hiccup() -> None:
     record = item(arrival=1.0)
     driver.accept(record)
     now = 1.1
-    while not driver.pipeline._answers.completions:
+    while not driver.pipeline._endings.completions:
         driver.fail(driver.request(now), "AccessDeniedException", now)
         assert now < 1.1 + rules.DENIED_GRACE + 5
         now = max(now, driver.pipeline.next_wakeup(now))

@@ -1,0 +1,165 @@
+"""How a record's way ends, and how it goes on: delivered, sent again, expired, given up."""
+
+from __future__ import annotations
+
+from kplpy.core.aggregator import Batch
+from kplpy.core.collector import NEVER, Collector
+from kplpy.core.hunt import Hunt
+from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Try, add_try, payload_size
+from kplpy.core.lane import Lane
+from kplpy.core.outage import Outage
+from kplpy.core.policy import Policy
+from kplpy.core.router import Router
+from kplpy.core.totals import Totals
+
+WRONG_SHARD = "WrongShard"
+
+
+class Endings:
+    """Carries out what `Answers` and the time decide on. `completions`: the records whose answer is final."""
+
+    def __init__(
+        self, policy: Policy, router: Router, collector: Collector, totals: Totals, hunt: Hunt, outage: Outage
+    ) -> None:
+        self._policy = policy
+        self._router = router
+        self._collector = collector
+        self._totals = totals
+        self._hunt = hunt
+        self._outage = outage
+        self.completions: list[Completion] = []
+        # Failed while under way (user_record_timeout): whatever becomes of their batch, they have their answer.
+        self._gone: set[Item] = set()
+        self.first_expiry = NEVER  # of what went back into a lane since the pipeline looked
+
+    def deliver(self, batch: Batch, entry: dict[str, str], success: Try) -> None:
+        """The service took the batch, where consumers can read it."""
+        self._totals.kinesis_records_put += 1
+        self._totals.kinesis_bytes_put += batch.wire_size
+        items = self.live_items(batch)
+        if items:
+            self._totals.user_records_put += len(items)
+            size = batch.payload if items is batch.items else payload_size(items)
+            batch.lane.release(len(items), size)
+            outcome = Delivered(entry.get("ShardId", ""), entry["SequenceNumber"], success)
+            self.completions.append(Completion(items, outcome, size))
+
+    def retry(self, batch: Batch, attempt: Try, now: float) -> None:
+        """Queue the batch again: as it is while its lane lives, through prediction otherwise."""
+        kept = self.live(batch)
+        if kept is None:
+            return
+        for item in kept.items:
+            add_try(item, attempt)
+        kept = self.drop_expired(kept, self.expired_before(now))
+        if kept is None:
+            return
+        self._send_again(kept, now, anew=attempt.code == WRONG_SHARD)
+        if kept.lane.ordered:  # what the hunt holds of the lane must not overtake it
+            for later in self._hunt.take_of(kept.lane):
+                self._send_again(later, now)
+
+    def _send_again(self, batch: Batch, now: float, anew: bool = False) -> None:
+        self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
+        lane = batch.lane
+        as_it_is = not anew and self._router.lives(lane) and not (lane.doubted and batch.aggregated)
+        if as_it_is and lane.put_back(batch):
+            self._collector.returned(lane, now)
+        else:
+            lane.release(len(batch.items), batch.payload)
+            self._router.reroute(batch.items, now)
+
+    def give_up(self, batch: Batch, attempt: Try, reason: Reason, cause: BaseException | None = None) -> None:
+        """The attempt was the batch's last."""
+        items = self.live_items(batch)
+        for item in items:
+            add_try(item, attempt)
+        batch.lane.release(len(items), payload_size(items))
+        self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause, batch.lane)
+
+    def fail(
+        self,
+        items: list[Item],
+        reason: Reason,
+        message: str = "",
+        cause: BaseException | None = None,
+        lane: Lane | None = None,
+    ) -> None:
+        if items:
+            self._totals.user_records_failed += len(items)
+            outcome = Failed(reason, message or reason.value, cause)
+            predicted = lane.shard.shard_id if lane is not None and lane.shard is not None else None
+            self.completions.append(Completion(items, outcome, payload_size(items), predicted))
+
+    # --- expiry ---
+
+    def expire(self, items: list[Item], lane: Lane | None = None) -> None:
+        """Give up what waited too long, and say for what: a record that was never sent has no attempt that tells."""
+        error = self._outage.error
+        if error is not None:
+            why, cause = f"the stream's requests fail, the last with {error.code}: {error.message}", error.cause
+        elif lane is not None and lane.failures:
+            why, cause = f"its shard{f' {lane.shard.shard_id}' if lane.shard else ''} is throttled", None
+        elif lane is not None and lane.behind and lane.shard is not None:
+            why, cause = f"an earlier record for shard {lane.shard.shard_id} has no answer yet", None
+        elif lane is None and self._router.listing_failure:
+            why, cause = f"the shards cannot be listed ({self._router.listing_failure})", None
+        else:
+            why, cause = "", None
+        self.fail(items, Reason.EXPIRED, why, cause, lane)
+
+    def expired_before(self, now: float) -> float:
+        """Records that arrived at this time or earlier are expired; the microsecond is for rounding."""
+        return now - self._policy.waiting_ttl + 1e-6
+
+    def drop_expired(self, batch: Batch, limit: float) -> Batch | None:
+        """Fail the batch's expired records; what is left of it, if anything."""
+        if batch.arrival > limit:
+            return batch
+        expired = [item for item in batch.items if item.arrival <= limit]
+        batch.lane.release(len(expired), payload_size(expired))
+        self.expire(expired, batch.lane)
+        return batch.without(set(expired))
+
+    def expire_under_way(self, batches: list[Batch], now: float) -> float:
+        """user_record_timeout covers records under way too. Returns the arrival of the oldest that is left."""
+        limit = now - self._policy.answer_timeout + 1e-6
+        oldest = NEVER
+        for batch in batches:
+            expired = [item for item in self.live_items(batch, forget=False) if item.arrival <= limit]
+            if expired:
+                for item in expired:
+                    item.maybe_written = True
+                self._gone.update(expired)
+                batch.lane.release(len(expired), payload_size(expired))
+                self.expire(expired, batch.lane)
+            arrivals = [item.arrival for item in batch.items if item.arrival > limit]
+            oldest = min(oldest, min(arrivals, default=NEVER))
+        return oldest
+
+    def live_items(self, batch: Batch, forget: bool = True) -> list[Item]:
+        """The batch's records that have no answer yet."""
+        if not self._gone:
+            return batch.items
+        live = [item for item in batch.items if item not in self._gone]
+        if forget:
+            self._gone.difference_update(batch.items)
+        return live
+
+    def live(self, batch: Batch) -> Batch | None:
+        """The batch without those that have an answer; None when none is left."""
+        if not self._gone:
+            return batch
+        gone = self._gone.intersection(batch.items)
+        self._gone -= gone
+        return batch.without(gone) if gone else batch
+
+    def oldest(self, batch: Batch) -> float:
+        """When the oldest of its records without an answer arrived."""
+        if not self._gone:
+            return batch.arrival
+        return min((item.arrival for item in self.live_items(batch, forget=False)), default=NEVER)
+
+    def all_gone(self, batch: Batch) -> bool:
+        """Have all of its records an answer?"""
+        return self._gone.issuperset(batch.items)
