@@ -103,6 +103,7 @@ def ratios(slower: float = 0.0, cases: Sequence[str] = tuple(CASES)) -> dict[str
     found = {}
     # A linger that never ends: what is packed together must not depend on how busy the machine is.
     config = Config(
+        endpoint_url="http://stand-in",
         rate_limit=1_000_000,
         record_max_buffered_time_ms=600_000,
         record_ttl_ms=None,

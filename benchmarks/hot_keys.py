@@ -34,6 +34,7 @@ def producer(counters: int) -> Producer:
     return Producer(
         Config(
             hot_partition_keys=counters,
+            endpoint_url="http://stand-in",
             rate_limit=1_000_000,
             record_max_buffered_time_ms=600_000,
             record_ttl_ms=None,

@@ -22,7 +22,12 @@ RECORDS = 200_000
 
 def rate(threads: int, keys: list[str]) -> float:
     data = b"x" * 100
-    config = Config(rate_limit=1_000_000, max_buffered_records=10 * RECORDS, max_buffered_bytes=1 << 32)
+    config = Config(
+        endpoint_url="http://stand-in",
+        rate_limit=1_000_000,
+        max_buffered_records=10 * RECORDS,
+        max_buffered_bytes=1 << 32,
+    )
     with Producer(config) as producer:
 
         def work(mine: list[str]) -> None:

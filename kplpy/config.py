@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     import botocore.config
     import botocore.session
 
+    from kplpy.metrics.sample import Sink
+
 MIB = 1 << 20
 
 # The service takes at most 500 records and 10 MiB, partition keys counted, in one PutRecords request.
 REQUEST_MAX_RECORDS = 500
 REQUEST_MAX_BYTES = 10 * MIB
+
+SINKS = ("cloudwatch", "emf", "prometheus", "opentelemetry")
 
 
 def _number(default: float, low: float, high: float | None = None, *, optional: bool = False) -> Any:
@@ -127,18 +131,31 @@ class Config:
     hot_partition_keys: int = _number(0, 0, 100_000)
     """Counters for Producer.hot_keys(), a stream, for records and for bytes; 0: off. A key with more than one part in
     hot_partition_keys of a stream's records, or bytes, is surely reported, and no count is off by more than that."""
+    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | Sink | None = field(
+        default=None, repr=False, metadata={"sink": True}
+    )
+    """Where metrics go: PutMetricData, log events in the embedded metric format, Prometheus, OpenTelemetry, or an
+    object with a method `emit(window)`. None: "emf" on Lambda, "cloudwatch" elsewhere, and nowhere when endpoint_url
+    is set and cloudwatch_endpoint_url is not."""
     cloudwatch_endpoint_url: str | None = _text()
+    """Endpoint of CloudWatch, http:// or https://; None: the region's."""
+    metrics_session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
+    """A boto3 or botocore session for CloudWatch; None: that of Kinesis."""
     metrics_level: Literal["none", "summary", "detailed"] = _choice("summary", "none", "summary", "detailed")
+    """Which metrics the sink gets; with "none" nothing is even counted."""
     metrics_granularity: Literal["global", "stream", "shard"] = _choice("stream", "global", "stream", "shard")
+    """Down to where metrics are told apart; each costs its own price at CloudWatch."""
     metrics_namespace: str = field(default="KinesisProducerLibrary", metadata={"namespace": True})
     metrics_upload_delay_ms: int = _number(60000, 1, 60000)
-    """The metrics fields are checked and kept; uploading to CloudWatch is not there yet (see CHANGELOG.md)."""
+    """How often the sink gets what was counted since: whole seconds, so below 1000 it is each second."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
             _check(each, getattr(self, each.name))
         if self.session is not None and not hasattr(self.session, "get_credentials"):
             raise ConfigError(f"session must be a boto3 or botocore session, got {self.session!r}")
+        if self.metrics_session is not None and not hasattr(self.metrics_session, "get_credentials"):
+            raise ConfigError(f"metrics_session must be a boto3 or botocore session, got {self.metrics_session!r}")
         if self.botocore_config is not None and not hasattr(self.botocore_config, "merge"):
             raise ConfigError(f"botocore_config must be a botocore.config.Config, got {self.botocore_config!r}")
 
@@ -190,6 +207,15 @@ def _check(knob: Field[Any], value: Any) -> None:
     elif "verify" in rules:
         if not (value is None or isinstance(value, bool) or (isinstance(value, str) and value)):
             raise ConfigError(f"{name} must be True, False, the path of a CA bundle or None, got {value!r}")
+    elif "sink" in rules:
+        named = isinstance(value, str) and value in SINKS
+        if not (
+            value is None or named or (not isinstance(value, (str, type)) and callable(getattr(value, "emit", None)))
+        ):
+            raise ConfigError(
+                f"{name} must be one of {', '.join(map(repr, SINKS))}, an object with a method emit(window) or None, "
+                f"got {value!r}"
+            )
     elif "call" in rules:
         if value is not None and not callable(value):
             raise ConfigError(f"{name} must be callable or None, got {value!r}")

@@ -26,6 +26,7 @@ from kplpy.errors import (
 )
 from kplpy.future import RecordFuture
 from kplpy.log_events import log
+from kplpy.metrics.choosing import sink_maker
 from kplpy.metrics.reading import Metrics
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import KEPT_SECONDS, Registry
@@ -80,13 +81,15 @@ class Producer:
 
     def _start_afresh(self) -> None:
         """A new engine: at the beginning, in a forked child, where no thread has survived, and after the exit began."""
+        from kplpy.aws.cloudwatch import CloudWatch
         from kplpy.aws.transport import KinesisTransport
 
         config = self.config
         on_failure = config.on_failure
         if isinstance(on_failure, DeadLetterStream):
             on_failure = on_failure.of_producer(self)
-        recorder = None
+        recorder: Recorder | None = None
+        self._reporter: Reporter | None = None
         interval = config.metrics_upload_delay_ms / 1000
         if config.metrics_level != "none":
             registry = Registry(config.metrics_granularity)
@@ -107,9 +110,9 @@ class Producer:
             meter=recorder,
         )
         self._recorder = recorder
-        self._reporter = (
-            Reporter(recorder, self._engine.gauges, None, config.metrics_level, interval) if recorder else None
-        )
+        if recorder is not None:
+            make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data)
+            self._reporter = Reporter(recorder, self._engine.gauges, make_sink, config.metrics_level, interval)
         self._streams: dict[str, Stream] = {}
         self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
         self._delivering_here = False

@@ -6,11 +6,13 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kplpy.config import Config
 from tests.log_events import breach
 
 # At import, before any test module can make a botocore session. The worker processes of xdist inherit it.
@@ -74,3 +76,14 @@ def _no_aws() -> Any:
     patch.setattr(socket, "getaddrinfo", _getaddrinfo_but_not_aws)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _no_cloudwatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A producer whose test names no endpoint of CloudWatch uploads its metrics to nowhere."""
+    from kplpy.aws.client import make_cloudwatch_client as real
+
+    def make(config: Config) -> Any:
+        return real(config) if config.cloudwatch_endpoint_url else SimpleNamespace(put_metric_data=lambda **_: None)
+
+    monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", make)

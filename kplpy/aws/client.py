@@ -12,6 +12,7 @@ from kplpy.config import Config
 
 if TYPE_CHECKING:
     import botocore.config
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_kinesis import KinesisClient
 
 # Sessions, and making clients from them, are not thread-safe; clients are.
@@ -23,22 +24,38 @@ def make_client(config: Config, credentials: Mapping[str, str] | None = None) ->
 
     credentials: arguments of the client that take the place of the session's.
     """
+    return cast("KinesisClient", _make("kinesis", config, config.session, config.endpoint_url, credentials))
+
+
+def make_cloudwatch_client(config: Config) -> CloudWatchClient:
+    """A CloudWatch client of metrics_session, or of the session that Kinesis has."""
+    session = config.session if config.metrics_session is None else config.metrics_session
+    return cast("CloudWatchClient", _make("cloudwatch", config, session, config.cloudwatch_endpoint_url))
+
+
+def _make(
+    service: str,
+    config: Config,
+    session: Any,
+    endpoint_url: str | None,
+    credentials: Mapping[str, str] | None = None,
+) -> Any:
     with _making:
         load()
         import boto3
 
-        session = config.session if config.session is not None else boto3.Session()
+        if session is None:
+            session = boto3.Session()
         remember(session)
         make: Any = session.client if hasattr(session, "client") else session.create_client
-        client = make(
-            "kinesis",
-            region_name=config.region_name or _region_of(session, config),
-            endpoint_url=config.endpoint_url,
+        return make(
+            service,
+            region_name=config.region_name or _region_of(session, endpoint_url),
+            endpoint_url=endpoint_url,
             verify=config.verify,
             config=_client_config(config),
             **(credentials or {}),
         )
-    return cast("KinesisClient", client)
 
 
 def load() -> None:
@@ -52,9 +69,9 @@ def load() -> None:
     import botocore.config  # noqa: F401
 
 
-def _region_of(session: Any, config: Config) -> str | None:
+def _region_of(session: Any, endpoint_url: str | None) -> str | None:
     """A custom endpoint, usually a local one, needs some region to sign for; it does not matter which."""
-    if config.endpoint_url is None:
+    if endpoint_url is None:
         return None
     region = session.region_name if hasattr(session, "region_name") else session.get_config_variable("region")
     return None if region else "us-east-1"

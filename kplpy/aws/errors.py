@@ -55,7 +55,7 @@ def retrying(call: Callable[[], Any]) -> Any:
     for attempt in Retrying(
         stop=stop_after_attempt(3),
         wait=wait_random_exponential(multiplier=0.1, max=1.0),
-        retry=retry_if_exception(_passing),
+        retry=retry_if_exception(passing),
         reraise=True,
     ):
         with attempt:
@@ -63,7 +63,8 @@ def retrying(call: Callable[[], Any]) -> Any:
     raise AssertionError("tenacity reraises the last failure")
 
 
-def _passing(failure: BaseException) -> bool:
+def passing(failure: BaseException) -> bool:
+    """Is another try worth it?"""
     return (
         isinstance(failure, Exception)
         and not isinstance(failure, _BEFORE_SENDING)

@@ -16,7 +16,8 @@ DEPTHS: dict[str, int] = {"global": 0, "stream": 1, "shard": 2}
 @dataclass(frozen=True, slots=True)
 class Metric:
     """`level`: from which metrics_level on sinks get it. `finest`: how finely it can be told apart. `kpl`: the KPL has
-    it, and counts the same. `coded`: it is also told apart by ErrorCode. `percentiles`: with a histogram, by stream."""
+    it, and counts the same. `coded`: it is also told apart by ErrorCode. `flag`: every value is 0 or 1. `percentiles`:
+    with a histogram, by stream."""
 
     name: str
     unit: Unit
@@ -25,11 +26,12 @@ class Metric:
     meaning: str
     kpl: bool = True
     coded: bool = False
+    flag: bool = False
     percentiles: bool = False
 
 
 _ALL = (
-    Metric("UserRecordsReceived", "Count", "detailed", "stream", "1 for each user record that was accepted"),
+    Metric("UserRecordsReceived", "Count", "detailed", "stream", "1 for each user record that was accepted", flag=True),
     Metric("UserRecordsPending", "Count", "detailed", "stream", "sampled: user records accepted and not answered"),
     Metric(
         "UserRecordsPut",
@@ -37,15 +39,17 @@ _ALL = (
         "summary",
         "shard",
         "1 for each user record that was delivered, 0 for each that failed; the average is the rate of success",
+        flag=True,
     ),
     Metric("UserRecordsDataPut", "Bytes", "detailed", "shard", "data of each user record that was delivered"),
-    Metric("UserRecordExpired", "Count", "summary", "shard", "1 for each user record that ran out of time"),
+    Metric("UserRecordExpired", "Count", "summary", "shard", "1 for each user record that ran out of time", flag=True),
     Metric(
         "KinesisRecordsPut",
         "Count",
         "summary",
         "shard",
         "1 for each entry of a PutRecords answer that was taken, 0 for each that was refused",
+        flag=True,
     ),
     Metric("KinesisRecordsDataPut", "Bytes", "detailed", "shard", "data of each Kinesis record that was taken"),
     Metric(
@@ -55,6 +59,7 @@ _ALL = (
         "shard",
         "1 for each entry that was refused, and for each request that failed as a whole (which no shard is known of)",
         coded=True,
+        flag=True,
     ),
     Metric(
         "AllErrors",
@@ -62,6 +67,7 @@ _ALL = (
         "summary",
         "shard",
         "1 for each refused entry and each failed request, 0 for each entry that was taken",
+        flag=True,
     ),
     Metric(
         "RetriesPerRecord",
@@ -132,6 +138,7 @@ _ALL = (
         "shard",
         "1 for each delivered user record that an earlier attempt may have written too",
         kpl=False,
+        flag=True,
     ),
     Metric(
         "ShardRateLimit",

@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 
+from kplpy import forks
 from kplpy.core.events import Gauges
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.sample import Sink, Window
 from kplpy.repeats import Repeats
 
 logger = logging.getLogger(__name__)
+
+_making = forks.WholeSection()  # a sink's package is imported then
 
 SAMPLING = 1.0
 """Seconds between two samples."""
@@ -146,7 +149,8 @@ class _Outlet:
     def _emit(self, window: Window) -> None:
         try:
             if self._sink is None:
-                self._sink = self._make_sink()
+                with _making:
+                    self._sink = self._make_sink()
             self._sink.emit(window)
         except Exception as error:
             self._errors.say(f"{type(error).__name__}: {error}", error)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -130,6 +131,19 @@ CASES: dict[str, Case] = {
         None, [None, print, lambda _: None], refusing("must be callable or None", "print", 1, 0, [], {})
     ),
     "cloudwatch_endpoint_url": url(),
+    "metrics_sink": Case(
+        None,
+        [None, "cloudwatch", "emf", "prometheus", "opentelemetry", SimpleNamespace(emit=print)],
+        refusing(
+            "must be one of 'cloudwatch', 'emf', 'prometheus', 'opentelemetry', an object with a method emit(window)",
+            *("CloudWatch", "", 1, True, print, object(), ["emf"]),
+        ),
+    ),
+    "metrics_session": Case(
+        None,
+        [None, boto3.Session(region_name="us-east-1"), botocore.session.Session()],
+        refusing("must be a boto3 or botocore session", "default", 1, {}, object()),
+    ),
     "metrics_level": choice("summary", "none", "summary", "detailed"),
     "metrics_granularity": choice("stream", "global", "stream", "shard"),
     "metrics_namespace": Case(

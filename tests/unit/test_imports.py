@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "log_events": set(),
     "forks": set(),
     "repeats": {"forks", "log_events"},
-    "config": {"errors", "properties"},
+    "config": {"errors", "properties", "metrics"},  # metrics for its types
     "properties": {"errors", "config", "log_events"},
     "wire": {"errors", "records", "log_events"},
     "core": {"wire", *COMMON},

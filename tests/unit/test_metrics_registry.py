@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from kplpy.metrics.catalogue import METRICS
@@ -109,3 +112,10 @@ def test_the_kpls_metrics_are_all_there() -> None:
     summary = {"UserRecordsPut", "UserRecordExpired", "KinesisRecordsPut", "ErrorsByCode", "AllErrors", "BufferingTime"}
     assert {each.name for each in METRICS.values() if each.kpl and each.level == "summary"} == summary
     assert sum(each.kpl for each in METRICS.values()) == 15
+
+
+def test_the_page_tells_of_all_metrics() -> None:
+    page = (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\w+) \| (\w+) \| (.*) \|$", page, re.MULTILINE)
+    expected = [(each.name, each.unit, each.level, each.finest, each.meaning) for each in METRICS.values()]
+    assert rows == expected

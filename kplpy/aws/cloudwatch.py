@@ -1,0 +1,46 @@
+"""PutMetricData through a botocore client of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from kplpy.aws.client import make_cloudwatch_client
+from kplpy.aws.errors import classify, passing
+from kplpy.config import Config
+from kplpy.core.retry import needs_fresh_credentials
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+
+ATTEMPTS = 5
+LONGEST_WAIT = 10.0
+
+
+class CloudWatch:
+    """Calls it on the sink's thread, which may wait. What does not pass with time is raised at once."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._client: CloudWatchClient | None = None
+
+    def put_metric_data(self, data: list[dict[str, Any]]) -> None:
+        for attempt in Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT),
+            retry=retry_if_exception(passing),
+            reraise=True,
+        ):
+            with attempt:
+                self._put(data)
+
+    def _put(self, data: list[Any]) -> None:
+        if self._client is None:
+            self._client = make_cloudwatch_client(self._config)
+        try:
+            self._client.put_metric_data(Namespace=self._config.metrics_namespace, MetricData=data)
+        except Exception as error:
+            if needs_fresh_credentials(classify(error).code):
+                self._client = None
+            raise

@@ -1,0 +1,256 @@
+"""Metrics from a real producer: read back from moto's CloudWatch, as log events, and what sinks that fail cost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.request import Request, urlopen
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from kplpy import Producer
+from kplpy.local import LocalKinesis
+from kplpy.metrics.sample import Window
+from tests.integration.reading import wait_until
+
+NAMESPACE = "KinesisProducerLibrary"
+
+
+class Keeping:
+    """A sink that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.windows: list[Window] = []
+        self.threads: set[str] = set()
+
+    def emit(self, window: Window) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.windows.append(window)
+
+
+@pytest.fixture(scope="module")
+def kinesis() -> Iterator[LocalKinesis]:
+    with LocalKinesis(shards=2) as kinesis:
+        yield kinesis
+
+
+@pytest.fixture
+def cloudwatch() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    urlopen(Request(f"{url}/moto-api/reset", method="POST")).close()
+    yield url
+    server.stop()
+
+
+def put(producer: Producer, count: int) -> None:
+    for future in [producer.put_record("test", b"x" * 100, f"key-{n}") for n in range(count)]:
+        future.result(30)
+
+
+def ours() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("kplpy-metrics")}
+
+
+def test_what_was_sent_can_be_read_with_get_metric_statistics(kinesis: LocalKinesis, cloudwatch: str) -> None:
+    with Producer(
+        endpoint_url=kinesis.endpoint_url,
+        cloudwatch_endpoint_url=cloudwatch,
+        region_name="us-east-1",
+        metrics_level="detailed",
+        metrics_granularity="shard",
+    ) as producer:
+        put(producer, 300)
+        producer.close()
+        counted = producer.metrics().samples
+    client = boto3.client("cloudwatch", endpoint_url=cloudwatch, region_name="us-east-1")
+    now = datetime.now(timezone.utc)
+    assert {each.name for each in counted} > {"UserRecordsPut", "BufferingTime", "ShardHeadroom"}
+    for sample in counted:
+        told = client.get_metric_statistics(
+            Namespace=NAMESPACE,
+            MetricName=sample.name,
+            Dimensions=[{"Name": name, "Value": value} for name, value in sample.dimensions],
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(hours=1),
+            Period=7200,
+            Statistics=["SampleCount", "Sum", "Minimum", "Maximum"],
+            Unit=sample.unit,
+        )["Datapoints"]
+        (point,) = [each for each in told if each["SampleCount"]]
+        # moto adds up whatever has these dimensions among others; the service tells those that have no others.
+        same = [each for each in counted if each.name == sample.name and {*sample.dimensions} <= {*each.dimensions}]
+        assert point["SampleCount"] == sum(each.count for each in same)
+        assert point["Sum"] == pytest.approx(sum(each.total for each in same))
+        assert (point["Minimum"], point["Maximum"]) == pytest.approx((sample.minimum, sample.maximum))
+
+
+def test_the_expressions_of_a_kpl_dashboard_work(kinesis: LocalKinesis, cloudwatch: str) -> None:
+    """A KPL's usual graph: rate of success of a stream, as the average of UserRecordsPut."""
+    with Producer(
+        endpoint_url=kinesis.endpoint_url,
+        cloudwatch_endpoint_url=cloudwatch,
+        region_name="us-east-1",
+        metrics_namespace="Mine",
+    ) as producer:
+        put(producer, 50)
+    client = boto3.client("cloudwatch", endpoint_url=cloudwatch, region_name="us-east-1")
+    metric = {
+        "Namespace": "Mine",
+        "MetricName": "UserRecordsPut",
+        "Dimensions": [{"Name": "StreamName", "Value": "test"}],
+    }
+    now = datetime.now(timezone.utc)
+    queries: Any = [
+        {"Id": f"m{number}", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": stat}}
+        for number, stat in enumerate(("Average", "SampleCount", "Sum"))
+    ]
+    answer = client.get_metric_data(
+        MetricDataQueries=queries, StartTime=now - timedelta(hours=1), EndTime=now + timedelta(hours=1)
+    )
+    values = {each["Id"]: [value for value in each["Values"] if value] for each in answer["MetricDataResults"]}
+    assert values == {"m0": [1.0], "m1": [50.0], "m2": [50.0]}
+    listed = client.list_metrics(Namespace="Mine")["Metrics"]
+    assert {each["MetricName"] for each in listed} == {
+        *("UserRecordsPut", "KinesisRecordsPut", "AllErrors", "BufferingTime"),
+    }
+
+
+def test_nothing_is_uploaded_only_because_kinesis_is_local(
+    kinesis: LocalKinesis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a client of CloudWatch was made")
+
+    monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", fail)
+    with Producer(endpoint_url=kinesis.endpoint_url, region_name="us-east-1") as producer:
+        put(producer, 5)
+        assert producer.metrics().find("UserRecordsPut", stream="test") is not None
+
+
+def test_no_level_is_no_thread_and_no_count(kinesis: LocalKinesis) -> None:
+    sink = Keeping()
+    with Producer(
+        endpoint_url=kinesis.endpoint_url, region_name="us-east-1", metrics_level="none", metrics_sink=sink
+    ) as producer:
+        put(producer, 5)
+        assert not ours()
+        assert producer.metrics().samples == ()
+        assert producer.metrics()["test"].user_records_put == 5
+    assert not sink.windows
+
+
+def test_windows_come_each_second_on_one_thread_and_end_with_close(kinesis: LocalKinesis) -> None:
+    sink = Keeping()
+    with Producer(
+        endpoint_url=kinesis.endpoint_url,
+        region_name="us-east-1",
+        metrics_sink=sink,
+        metrics_upload_delay_ms=1,
+        metrics_level="detailed",
+    ) as producer:
+        assert not ours()
+        put(producer, 20)
+        wait_until(lambda: len(sink.windows) >= 2)
+        put(producer, 10)
+    wait_until(lambda: "kplpy-metrics" not in ours())
+    assert sink.threads == {"kplpy-metrics-sink"}
+    found = [window.find("UserRecordsPut", stream="test") for window in sink.windows]
+    assert sum(each.count for each in found if each is not None) == 30
+    for one, following in zip(sink.windows, sink.windows[1:], strict=False):
+        assert one.started_at <= one.ended_at == following.started_at
+
+
+def test_a_sink_that_hangs_costs_no_data_and_close_does_not_wait_for_ever(
+    kinesis: LocalKinesis, caplog: pytest.LogCaptureFixture
+) -> None:
+    let_go = threading.Event()
+
+    class Hanging:
+        def emit(self, window: Window) -> None:
+            let_go.wait(60)
+
+    try:
+        producer = Producer(
+            endpoint_url=kinesis.endpoint_url,
+            region_name="us-east-1",
+            metrics_sink=Hanging(),
+            metrics_upload_delay_ms=1,
+            close_timeout_ms=1500,
+        )
+        put(producer, 20)
+        wait_until(lambda: "metrics_not_taken" in [getattr(each, "kplpy", {}).get("event") for each in caplog.records])
+        put(producer, 20)
+        producer.close()
+        assert producer.metrics()["test"].user_records_put == 40
+    finally:
+        let_go.set()
+
+
+def test_a_sink_that_fails_says_so_once_and_gets_the_next_window(
+    kinesis: LocalKinesis, caplog: pytest.LogCaptureFixture
+) -> None:
+    windows: list[Window] = []
+
+    class Failing:
+        def emit(self, window: Window) -> None:
+            windows.append(window)
+            raise RuntimeError("no room on the disk")
+
+    with Producer(
+        endpoint_url=kinesis.endpoint_url,
+        region_name="us-east-1",
+        metrics_sink=Failing(),
+        metrics_upload_delay_ms=1,
+        metrics_level="detailed",
+    ) as producer:
+        put(producer, 20)
+        wait_until(lambda: len(windows) >= 3)
+        said = [each for each in caplog.records if getattr(each, "kplpy", {}).get("event") == "metrics_not_taken"]
+        assert len(said) == 1
+        assert "no room on the disk" in said[0].getMessage()
+
+
+def test_a_forked_child_counts_afresh(kinesis: LocalKinesis) -> None:
+    program = f"""
+import os, sys
+from kplpy import Producer
+class Sink:
+    def emit(self, window):
+        found = window.find("UserRecordsPut", stream="test")
+        if found: os.write(1, f"{{os.getpid() == parent}} {{found.count}}\\n".encode())
+parent = os.getpid()
+producer = Producer(endpoint_url={kinesis.endpoint_url!r}, region_name="us-east-1", metrics_sink=Sink())
+[future.result() for future in [producer.put_record("test", b"x", "k") for _ in range(7)]]
+child = os.fork()
+if not child:
+    [future.result() for future in [producer.put_record("test", b"x", "k") for _ in range(3)]]
+    producer.close()
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert sorted(done.stdout.split("\n")) == ["", "False 3", "True 7"], done.stderr
+
+
+def test_log_events_of_the_embedded_metric_format(kinesis: LocalKinesis, capsys: pytest.CaptureFixture[str]) -> None:
+    with Producer(endpoint_url=kinesis.endpoint_url, region_name="us-east-1", metrics_sink="emf") as producer:
+        put(producer, 30)
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    directives = [event["_aws"]["CloudWatchMetrics"][0] for event in events]
+    assert {each["Namespace"] for each in directives} == {NAMESPACE}
+    (event,) = [event for event in events if event.get("StreamName") == "test"]
+    assert event["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["StreamName"]]
+    names = {each["Name"] for each in event["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert names == {"UserRecordsPut", "KinesisRecordsPut", "AllErrors", "BufferingTime", "BufferingTimeMax"}
+    assert (event["UserRecordsPut"], event["AllErrors"]) == (30, 0)
+    assert 0 < event["BufferingTimeMax"] <= event["BufferingTime"]
