@@ -17,8 +17,9 @@ Page = memoryview | bytearray | bytes
 """page[0] is 1 in the process that made it, and 0 in its children."""
 
 _MADV_WIPEONFORK = 18  # the mmap module does not name it
-# How long a fork waits for a section that must not be cut in two.
-PATIENCE = 5.0
+# How long a fork waits for a section that must not be cut in two: far longer than any takes on a busy machine, for a
+# child that was forked in the midst of one hangs. Its thread may wait for something that the forking one holds, though.
+PATIENCE = 30.0
 
 _renewals: list[Callable[[], object]] = []
 _whole_sections: list[WholeSection] = []

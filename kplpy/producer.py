@@ -294,8 +294,9 @@ class Producer:
             for stream in self._chosen(None):
                 self._engine.begin_flush(stream, _nothing)
             self._engine.run_inline(until, lambda: not self._engine.unsettled())
-            if began is not None and self._engine.unsettled():
-                self._give_up(f"the process is ending, and {timeout:g} s were not enough to deliver it")
+            if not lifecycle.threads_may_run() and self._engine.unsettled():  # nobody would come back to it
+                why = "uWSGI lets no thread run here" if began is None else "the process is ending"
+                self._give_up(f"{why}, and {timeout:g} s were not enough to deliver it")
         finally:
             self._delivering_here = False
 

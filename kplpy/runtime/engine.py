@@ -447,6 +447,9 @@ class Engine:
                 if not self.send_one():
                     wake_at = min((stream.visit_at for stream in list(self.streams.values())), default=NEVER)
                     time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))
+        for stream in list(self.streams.values()):  # nobody looks after them from now on: the next put is to nudge
+            stream.wake_at = NEVER
+            stream.nudged = False
 
     def give_up(self, message: str) -> int:
         """Fail all that has no answer; returns how many records that were."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from kplpy import forks
+from kplpy.runtime import uwsgi
 
 
 class Living(Protocol):
@@ -38,12 +39,16 @@ def watch(producer: Living) -> None:
 
 
 def keep(producer: Living) -> bool:
-    """From its first put: the producer delivers at the interpreter's exit. False: that has begun already."""
+    """From its first put: the producer delivers at the interpreter's exit. False: it must do without threads."""
     if _exit_began is not None:
         return False
     _started.add(producer)
     _watch_exits_without_atexit()
-    return True
+    return uwsgi.lets_threads_run()
+
+
+def threads_may_run() -> bool:
+    return _exit_began is None and uwsgi.lets_threads_run()
 
 
 def forget(producer: Living) -> None:
@@ -89,10 +94,31 @@ def _watch_billiard(process: Any) -> None:
         from importlib import import_module
 
         import_module("billiard.util").Finalize(None, deliver_all, exitpriority=0)
+        _watch_billiards_pool(import_module("billiard.pool").Worker)
+
+
+def _watch_billiards_pool(worker: Any) -> None:
+    """Its children end with os._exit, past every finalizer."""
+    do_exit = getattr(worker, "_do_exit", None)
+    if do_exit is None:
+        return
+
+    def deliver_first(self: Any, *args: Any) -> None:
+        on_exit = self.on_exit
+
+        def on_exit_and_deliver(*args: Any) -> None:
+            if on_exit is not None:
+                on_exit(*args)
+            deliver_all()
+
+        self.on_exit = on_exit_and_deliver
+        do_exit(self, *args)
+
+    worker._do_exit = deliver_first
 
 
 def _watch_celery(signals: Any) -> None:
-    # The children of its pool end with os._exit, right after this signal.
+    # The children of its pool end with os._exit, right after this signal, which is public; billiard's way there is not.
     signals.worker_process_shutdown.connect(deliver_all, weak=False)
 
 

@@ -1,85 +1,131 @@
-"""The real servers, each with a master and two workers, around a producer that was made and put to before the fork.
+"""The real servers and frameworks: a parent that buffers before it makes its workers, and at least two of these.
 
-Needs the dependency group `frameworks`: uv pip install --group frameworks
+Needs the dependency group `frameworks` (requirements/frameworks.lock).
 """
 
 from __future__ import annotations
 
-import os
-import signal
+import json
+import shlex
 import socket
-import subprocess
 import sys
-import sysconfig
-import time
 import urllib.request
 from collections import Counter
-from importlib.util import find_spec
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from kplpy.local import LocalKinesis
-from tests.integration.reading import read_all
+from tests.integration.celery_queues import queues
+from tests.integration.frameworks import APP, DELIVERED, FORKED, PATIENCE, ROOT, Told, check, collect, needed, running
+from tests.integration.reading import read_all, wait_until
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.skipif(sys.platform == "win32", reason="these servers fork")]
-ROOT = Path(__file__).parents[2]
-APP = "tests.integration.frameworks_app"
-BIN = Path(sysconfig.get_path("scripts"))
-PATIENCE = 60.0
+pytestmark = [pytest.mark.frameworks, pytest.mark.skipif(sys.platform == "win32", reason="these fork")]
 
-SERVERS: dict[str, tuple[str, str]] = {  # name → (module, command)
-    "gunicorn sync": ("gunicorn", f"gunicorn --preload --workers 2 --bind 127.0.0.1:PORT {APP}:application"),
-    "gunicorn gthread": (
-        "gunicorn",
-        f"gunicorn --preload --workers 2 --worker-class gthread --threads 4 --bind 127.0.0.1:PORT {APP}:application",
+GUNICORN = "gunicorn --preload --workers 2 --bind 127.0.0.1:PORT"
+UWSGI = f"pyuwsgi --http-socket 127.0.0.1:PORT --master --processes 2 --need-app --die-on-term --disable-logging \
+--reload-mercy 20 --worker-reload-mercy 20 --virtualenv {sys.prefix} --pythonpath {ROOT} --module {APP}"
+CELERY = f"celery --app {APP}:celery_app --quiet worker --pool prefork --concurrency 2"
+
+
+@dataclass
+class Server:
+    module: str
+    command: str
+    inherited: str = FORKED
+    workers: int = 2
+    at_import: int = 20
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+SERVERS = {
+    "gunicorn sync": Server("gunicorn", f"{GUNICORN} {APP}:application"),
+    "gunicorn gthread": Server("gunicorn", f"{GUNICORN} --worker-class gthread --threads 4 {APP}:application"),
+    "gunicorn, workers that are replaced": Server(
+        "gunicorn", f"{GUNICORN} --max-requests 8 {APP}:application", workers=5
     ),
-    "uvicorn fastapi": ("fastapi", f"uvicorn --factory --workers 2 --port PORT {APP}:fast_api"),
-    "uwsgi": (
-        "pyuwsgi",
-        f"pyuwsgi --http-socket 127.0.0.1:PORT --master --processes 2 --enable-threads --need-app --die-on-term \
---virtualenv {sys.prefix} --pythonpath {ROOT} --module {APP}",
+    "gunicorn with uvicorn's workers": Server(
+        "uvicorn_worker", f"{GUNICORN} --worker-class uvicorn_worker.UvicornWorker {APP}:fast_api()"
     ),
+    # Its workers are spawned: the parent's futures are not there.
+    "uvicorn": Server("fastapi", f"python -m {APP}", "", settings={"BUFFER_AT_IMPORT": ""}),
+    # Its first process forks without Python's hooks, and so has delivered before.
+    "uwsgi": Server("pyuwsgi", UWSGI, DELIVERED),
+    "uwsgi, workers that are replaced": Server(
+        "pyuwsgi", f"{UWSGI} --max-requests 8 --min-worker-lifetime 1", DELIVERED, workers=4
+    ),
+    "uwsgi without threads": Server("pyuwsgi", f"{UWSGI} --ini TMP/no-threads.ini", DELIVERED),
+    "uwsgi with hooks": Server("pyuwsgi", f"{UWSGI} --py-call-uwsgi-fork-hooks", settings={"LINGER_MS": "5000"}),
+    # Each worker imports the application; the first process does not.
+    "uwsgi, lazy": Server("pyuwsgi", f"{UWSGI} --lazy-apps", "", at_import=0, settings={"BUFFER_AT_IMPORT": ""}),
 }
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_every_request_s_record_arrives_once(name: str) -> None:
-    module, command = SERVERS[name]
-    if find_spec(module) is None:
-        pytest.skip("the dependency group `frameworks` is not installed")
+def test_servers(name: str, tmp_path: Path) -> None:
+    server = SERVERS[name]
+    needed(server.module)
+    (tmp_path / "no-threads.ini").write_text("[uwsgi]\nenable-threads = false\n")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+
+    def ask() -> list[Told]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as answer:
+            return [json.loads(answer.read())]
+
+    command = shlex.split(server.command.replace("PORT", port).replace("TMP", str(tmp_path)))
     with LocalKinesis(limits=False) as kinesis:
-        program, *arguments = command.replace("PORT", port).split()
-        server = subprocess.Popen(
-            [str(BIN / program), *arguments],
-            cwd=ROOT,
-            env={**os.environ, "KINESIS_URL": kinesis.endpoint_url, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        answers: Counter[bytes] = Counter()
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while (len(answers) < 2 or sum(answers.values()) < 100) and time.monotonic() < deadline:
-                try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-                        answers[answer.read()] += 1
-                except OSError:  # not listening yet
-                    time.sleep(0.05)
-        finally:
-            server.send_signal(signal.SIGTERM)
-            try:
-                output, _ = server.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                output, _ = server.communicate()
-        got = Counter(record.data for record in read_all(kinesis))
-    assert len(answers) == 2, output  # both workers answered
-    # Before the fork it was put once; uvicorn's workers are spawned, and each imports the application for itself.
-    assert got.pop(b"at import", 0) == {"uvicorn fastapi": 2, "uwsgi": 0}.get(name, 1), output
-    assert got == answers, output
-    assert "Traceback" not in output
+        with running(command, kinesis, **server.settings, PORT=port) as run:
+            answers = collect(ask, server.workers)
+            if name == "uwsgi with hooks":  # its first process runs no exit functions
+                wait_until(lambda: any(b"at import" in record.data for record in read_all(kinesis)), PATIENCE)
+        check(kinesis, answers, run, server.workers, server.inherited, server.at_import)
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["", "children that are replaced"])
+def test_celery(replaced: bool, tmp_path: Path) -> None:
+    needed("celery")
+    client = queues(tmp_path)
+
+    def ask() -> list[Told]:
+        results = [client.send_task("put") for _ in range(20)]
+        return [each.get(timeout=PATIENCE, interval=0.02) for each in results]
+
+    command = [*shlex.split(CELERY), *(["--max-tasks-per-child", "8"] if replaced else [])]
+    with LocalKinesis(limits=False) as kinesis:
+        with running(command, kinesis, CELERY_FOLDER=str(tmp_path)) as run:
+            workers = 5 if replaced else 2
+            answers = collect(ask, workers)
+        check(kinesis, answers, run, workers)
+
+
+BILLIARD = """
+import billiard, json, sys
+from tests.integration import frameworks_app as app
+def task(_): return app.told(app.put())
+if __name__ == "__main__":
+    context = billiard.get_context(sys.argv[1])
+    pool = context.Pool(2, maxtasksperchild=8)
+    print(json.dumps(pool.map(task, range(60), chunksize=1)))
+    pool.close()
+    pool.join()
+    child = context.Process(target=task, args=(0,))
+    child.start()
+    child.join()
+    sys.exit(child.exitcode)
+"""
+
+
+def test_billiard(tmp_path: Path) -> None:
+    needed("billiard")
+    (tmp_path / "main.py").write_text(BILLIARD)
+    with LocalKinesis(limits=False) as kinesis:
+        with running(["python", str(tmp_path / "main.py"), "fork"], kinesis) as run:
+            run.process.wait(PATIENCE)
+        answers = json.loads(next(line for line in run.output.splitlines() if line.startswith("[{")))
+        check(kinesis, answers, run)
+        got = Counter(record.data.decode() for record in read_all(kinesis))
+        assert len(got) == 20 + 60 + 1
+        assert run.process.returncode == 0
