@@ -234,8 +234,8 @@ import sys
 from kplpy.aws.client import make_client
 import kplpy.producer
 made = set()
-def make(config):
-    client = make_client(config)
+def make(*given):
+    client = make_client(*given)
     made.update(sys.modules)
     return client
 import kplpy.aws.transport
