@@ -8,8 +8,11 @@ put sends for itself, and nothing is left to be inherited.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
+
+from kplpy.log_events import log
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ def lets_threads_run() -> bool:
     if not hasattr(uwsgi, "worker_id"):  # not uWSGI, or somebody's stand-in for it
         return True
     if not getattr(uwsgi, "has_threads", True):
-        _warn("uWSGI runs without --enable-threads: each put is sent before it returns, which takes long")
+        _warn_once()
         return False
     if uwsgi.worker_id() or uwsgi.mule_id() or uwsgi.i_am_the_spooler():
         return True
@@ -33,8 +36,8 @@ def lets_threads_run() -> bool:
     return (hooks is True or hooks.lower() not in _FALSE) and not {"mule", "mules", "farm", "spooler"} & options.keys()
 
 
-def _warn(message: str) -> None:
+def _warn_once() -> None:
     global _warned
     if not _warned:
         _warned = True
-        logger.warning(message)
+        log(logger, "uwsgi_without_threads", {"process": os.getpid()})
