@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import kplpy
+from kplpy.cli.dashboard import dashboard
 from kplpy.cli.demo import demo
 from kplpy.cli.put import put
 from kplpy.cli.serve import local
@@ -59,5 +60,5 @@ def cli() -> None:
     """Put records on Amazon Kinesis streams, read them back, or try it all on this machine."""
 
 
-for _command in (put, tail, local, demo):
+for _command in (put, tail, local, demo, dashboard):
     cli.add_command(_command)

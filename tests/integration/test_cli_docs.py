@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from kplpy import Producer
@@ -69,7 +70,10 @@ def test_a_lambda_function_takes_them_apart(capsys: pytest.CaptureFixture[str]) 
 
 def test_every_option_named_in_the_page_exists() -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", (DOCS / "cli.md").read_text(encoding="utf-8")))
-    there = {name for command in cli.commands.values() for each in command.params for name in each.opts} | {"--help"}
+    commands = [*cli.commands.values()]
+    for each in cli.commands.values():
+        commands += each.commands.values() if isinstance(each, click.Group) else ()
+    there = {name for command in commands for each in command.params for name in each.opts} | {"--help"}
     assert named <= there, named - there
 
 
