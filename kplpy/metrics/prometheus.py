@@ -127,8 +127,7 @@ _making = threading.Lock()
 class PrometheusSink:
     """Counts windows into `registry`, prometheus_client's own by default.
 
-    Several producers may share a sink, or have one each on the same registry: their counts add up. Works in
-    prometheus_client's multiprocess mode too.
+    Several producers may share a sink, or have one each on the same registry: their counts add up.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
