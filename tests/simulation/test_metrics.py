@@ -1,0 +1,198 @@
+"""What PutMetricData is sent equals what the ledger, the answers and the requests on the wire say, value by value.
+
+Nothing here is the registry's: each expected value is written down where the world sees it, and added up here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kplpy.core.events import Gauges
+from kplpy.core.item import Completion, Delivered, Item, Reason
+from kplpy.core.pipeline import Request
+from kplpy.core.retry import Exchange
+from kplpy.metrics.put_metric_data import PutMetricDataSink
+from kplpy.metrics.recorder import Recorder
+from kplpy.metrics.registry import Registry
+from tests.simulation.scenario import Scenario, Trouble, draw
+from tests.simulation.world import CORE, NAME, Record, World
+
+Place = tuple[str, tuple[tuple[str, str], ...]]
+SAMPLED = {"BufferedRecords", "BufferedBytes", "BufferUse", "ShardRateLimit", "ShardHeadroom"}
+
+
+class Expected:
+    """Values by metric and dimensions, every ancestor included."""
+
+    def __init__(self) -> None:
+        self.values: defaultdict[Place, list[float]] = defaultdict(list)
+
+    def add(self, name: str, value: float, shard: str | None = None, code: str | None = None) -> None:
+        base = [("ErrorCode", code)] if code else []
+        chains: list[list[tuple[str, str]]] = [[], [*base, ("StreamName", NAME)]]
+        if code:
+            chains.append([("ErrorCode", code)])
+        if shard:
+            chains.append([*base, ("StreamName", NAME), ("ShardId", shard)])
+        for chain in chains:
+            self.values[name, tuple(chain)].append(value)
+
+
+class Counted(World):
+    """A world whose answers a Recorder counts, cut into windows and sent each minute."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self.registry = Registry("shard")
+        self.recorder = Recorder(self.registry, 1000, 1 << 20)
+        self.told: list[dict[str, Any]] = []
+        self.sink = PutMetricDataSink(self.told.extend)
+        self.expected = Expected()
+        self.attempts: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
+        self.taken: list[tuple[float, str | None, int, list[Item]]] = []
+        self.sizes: dict[Request, list[int]] = {}
+        take = self.pipeline.take_completions
+
+        def take_and_record() -> list[Completion]:
+            completions = take()
+            accepted = self.pipeline.totals.user_records_accepted
+            self.recorder.record(NAME, self.pipeline.take_events(), completions, accepted, self.now)
+            return completions
+
+        self.pipeline.take_completions = take_and_record  # type: ignore[method-assign]
+        self._at(CORE + 0.5, self._sample)
+        self._at(CORE + 60.2, self._upload)
+
+    def _sample(self) -> None:
+        gauges = Gauges({NAME: self.pipeline.standing(self.now)}, 10, 1000)
+        self.recorder.sample(gauges, self.now)
+        self.expected.add("UserRecordsPending", len(self.accepted) - len(self.settled))
+        waiting = [each.arrival for each in self.accepted if each.completion is None]
+        self.expected.add("OldestRecordAge", (self.now - min(waiting)) * 1000 if waiting else 0.0)
+        self._at(self.now + 1.0, self._sample)
+
+    def _upload(self) -> None:
+        self.sink.emit(self.registry.cut("detailed", self.now, self.wall))
+        self._at(self.now + 60.0, self._upload)
+
+    # --- what goes over the wire ---
+
+    def _arrived(self, request: Request, entries: list[dict[str, Any]], sent: list[list[Item]], started: float) -> None:
+        self.sizes[request] = [len(entry["Data"]) for entry in entries]
+        super()._arrived(request, entries, sent, started)
+
+    def _answered(self, request: Request, exchange: Exchange, sent: list[list[Item]]) -> None:
+        add, sizes = self.expected.add, self.sizes[request]
+        shards = [batch.lane.shard.shard_id if batch.lane.shard else None for batch in request.batches]
+        add("RequestTime", (self.now - exchange.started) * 1000)
+        add("KinesisRecordsPerPutRecordsRequest", len(sent))
+        add("UserRecordsPerPutRecordsRequest", sum(map(len, sent)))
+        for items, shard in zip(sent, shards, strict=True):
+            add("UserRecordsPerKinesisRecord", len(items), shard)
+            for item in items:
+                assert isinstance(item, Record)
+                self.attempts[item.ident].append((exchange.started, self.now))
+        entries = exchange.entries or []
+        if exchange.error is not None or len(entries) != len(sent):
+            add("AllErrors", 1)
+            add("ErrorsByCode", 1, code="RecordCountMismatch" if exchange.error is None else exchange.error.code)
+            for size, shard in zip(sizes, shards, strict=True):
+                add("DataSentInVain", size, shard)
+            entries = []
+        for entry, items, size, shard in zip(entries, sent, sizes, shards, strict=False):
+            if "SequenceNumber" in entry:
+                add("KinesisRecordsPut", 1, shard)
+                add("KinesisRecordsDataPut", size, shard)
+                add("AllErrors", 0, shard)
+                self.taken.append((exchange.started, shard, size, items))
+            else:
+                add("KinesisRecordsPut", 0, shard)
+                add("DataSentInVain", size, shard)
+                add("AllErrors", 1, shard)
+                add("ErrorsByCode", 1, shard, entry["ErrorCode"])
+        super()._answered(request, exchange, sent)
+
+    # --- what the futures say ---
+
+    def conclude(self) -> None:
+        add = self.expected.add
+        for record in self.accepted:
+            assert record.completion is not None
+            outcome, shard = record.completion.outcome, record.completion.predicted
+            add("UserRecordsReceived", 1)
+            if isinstance(outcome, Delivered):
+                shard = outcome.shard_id
+                add("UserRecordsPut", 1, shard)
+                add("UserRecordsDataPut", len(record.data), shard)
+                if record.maybe_written:
+                    add("PossibleDuplicates", 1, shard)
+            else:
+                add("UserRecordsPut", 0, shard)
+                if outcome.reason is Reason.EXPIRED:
+                    add("UserRecordExpired", 1, shard)
+            add("TimeToAnswer", (record.completed_at - record.arrival) * 1000, shard)
+            before, attempts = record.arrival, self.attempts[record.ident]
+            for started, ended in attempts:
+                add("BufferingTime", (started - before) * 1000, shard)
+                before = ended
+            add("RetriesPerRecord", max(0, len(attempts) - 1), shard)
+        for started, shard, size, items in self.taken:
+            if any(each.started == started and each.code == "WrongShard" for each in items[0].tries):
+                add("DataSentInVain", size, shard)
+
+
+TROUBLES = {
+    "calm": (),
+    "throttled": (Trouble("entry_throttled", 0, 20, 0.7), Trouble("entry_internal", 5, 25, 0.3)),
+    "failing": (Trouble("internal", 2, 12, 0.8), Trouble("cut_after", 15, 30, 0.5), Trouble("garbage", 15, 40, 0.2)),
+    "denied": (Trouble("access_denied", 10, 18, 1.0), Trouble("wrong_length", 20, 40, 0.3)),
+    "invalid": (Trouble("poison", 0, 100, 1.0),),
+    "resharded": (Trouble("limit_exceeded", 10, 40, 0.1),),
+    "outage": (Trouble("refused", 5, 45, 1.0),),
+}
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_metric_equals_what_the_world_saw(seed: int, kind: str) -> None:
+    scenario = draw(1000 + seed)
+    policy = replace(scenario.policy, request_timeout=60.0, answer_timeout=float("inf"), ttl=30.0, rate=1.0)
+    load = replace(scenario.load, records=min(scenario.load.records, 800))
+    world = Counted(
+        replace(
+            scenario,
+            policy=policy,
+            load=load,
+            troubles=TROUBLES[kind],
+            changes=((15.0, "split"), (22.0, "split"), (40.0, "merge")) if kind == "resharded" else (),
+            capacity=1.0,
+            on_demand=False,
+            latency=(0.005, 0.05),
+            gives_up_at=float("inf"),
+        )
+    )
+    world.run()
+    world.conclude()
+    world.sink.emit(world.registry.cut("detailed", world.now, world.wall, all_of_it=True))
+    told: defaultdict[Place, list[dict[str, float]]] = defaultdict(list)
+    for datum in world.told:
+        place = datum["MetricName"], tuple((each["Name"], each["Value"]) for each in datum["Dimensions"])
+        told[place].append(datum["StatisticValues"])
+    assert {name for name, _ in told} >= SAMPLED
+    expected = world.expected.values
+    assert {place for place in told if place[0] not in SAMPLED} == set(expected)
+    for place, values in expected.items():
+        sets = told[place]
+        assert sum(each["SampleCount"] for each in sets) == len(values), place
+        assert sum(each["Sum"] for each in sets) == pytest.approx(sum(values), rel=1e-9, abs=1e-6), place
+        assert min(each["Minimum"] for each in sets) == pytest.approx(min(values), abs=1e-6), place
+        assert max(each["Maximum"] for each in sets) == pytest.approx(max(values), abs=1e-6), place
+    stream = ("KinesisRecordsDataPut", (("StreamName", NAME),))
+    ledger = list(world.model.ledger())
+    if kind not in ("failing", "denied"):  # whose answers do not tell of all that was written
+        assert len(expected[stream]) == len(ledger)
+        assert sum(expected[stream]) == sum(len(entry.data) for entry in ledger)
