@@ -221,9 +221,14 @@ def test_os_exit_loses_only_what_was_not_acknowledged(kinesis: LocalKinesis, str
 
 CHILDREN = """
 from concurrent.futures import ProcessPoolExecutor
-def task(n): put(b"%d" % n)
+producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", record_max_buffered_time_ms=60_000)
+buffered = []
+def task(n):
+    put(b"%d" % n)
+    assert [type(each.exception(0)).__name__ for each in buffered] == len(buffered) * ["ForkedError"]
 def main():
     how, kind = sys.argv[3:]
+    buffered.append(put(b"from the parent"))
     context = multiprocessing.get_context(how)
     if kind == "process":
         children = [context.Process(target=task, args=(n,)) for n in range(3)]
@@ -256,4 +261,4 @@ def test_children_that_skip_atexit(
         text=True,
     )
     assert ends(process) == (0, "", "")
-    assert sorted(record.data for record in read_all(kinesis, stream)) == [b"0", b"1", b"2"]
+    assert sorted(record.data for record in read_all(kinesis, stream)) == [b"0", b"1", b"2", b"from the parent"]
