@@ -28,13 +28,13 @@ class Histogram:
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
         self._counts = dict(counts or {})
 
-    def add_sorted(self, values: Sequence[float]) -> None:
-        """Count values that are in ascending order; cheap where many of them fall into few buckets."""
+    def add_sorted(self, values: Sequence[float], scale: float = 1.0) -> None:
+        """Count `scale` times the values, which ascend; cheap where many of them fall into few buckets."""
         counts = self._counts
         at, size = 0, len(values)
         while at < size:
-            index = bucket_of(values[at])
-            end = bisect_right(values, GAMMA**index, at)
+            index = bucket_of(values[at] * scale)
+            end = bisect_right(values, GAMMA**index / scale, at)
             end = max(end, at + 1)  # rounding
             counts[index] = counts.get(index, 0) + end - at
             at = end

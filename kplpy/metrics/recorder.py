@@ -103,28 +103,36 @@ class Recorder:
     # --- user records ---
 
     def _completed(self, stream: str, completions: list[Completion], now: float) -> Iterator[Update]:
-        # Those of one shard and one request together: they were sent at the same moment.
-        groups: dict[tuple[str | None, int], tuple[Completion, list[Item]]] = {}
+        histogram = Histogram()
+        least, most = float("inf"), 0.0
+        for shard, completion, items in self._groups(completions):
+            ages = [now - item.arrival for item in items]
+            ages.sort()
+            least, most = min(least, ages[0]), max(most, ages[-1])
+            histogram.add_sorted(ages, 1000)
+            yield from _records(stream, shard, completion, items, ages, now)
+        yield ("TimeToAnswer", stream, None, None), 0, 0.0, least * 1000, most * 1000, histogram
+
+    def _groups(self, completions: list[Completion]) -> Iterator[tuple[str | None, Completion, list[Item]]]:
+        """Those of one shard and one request together: they were sent at the same moment. They mostly come in a row."""
+        first: Completion | None = None
+        shard: str | None = None
+        final: object = None
+        items: list[Item] = []
         for completion in completions:
             outcome = completion.outcome
             if isinstance(outcome, Delivered):
-                place = (outcome.shard_id if self._by_shard else None, id(outcome.final))
+                its_shard, its_final = outcome.shard_id if self._by_shard else None, outcome.final
+                if first is not None and its_final is final and its_shard == shard:
+                    items += completion.items
+                    continue
             else:
-                place = (completion.predicted if self._by_shard else None, id(outcome))
-            group = groups.get(place)
-            if group is None:
-                groups[place] = completion, list(completion.items)
-            else:
-                group[1].extend(completion.items)
-        all_ages: list[float] = []
-        for (shard, _), (completion, items) in groups.items():
-            ages = [(now - item.arrival) * 1000 for item in items]
-            all_ages += ages
-            yield from _records(stream, shard, completion, items, ages, now)
-        all_ages.sort()
-        histogram = Histogram()
-        histogram.add_sorted(all_ages)
-        yield ("TimeToAnswer", stream, None, None), 0, 0.0, all_ages[0], all_ages[-1], histogram
+                its_shard, its_final = completion.predicted if self._by_shard else None, None
+            if first is not None:
+                yield shard, first, items
+            first, shard, final, items = completion, its_shard, its_final, list(completion.items)
+        if first is not None:
+            yield shard, first, items
 
     # --- samples ---
 
@@ -169,32 +177,29 @@ def _entries(stream: str, shard: str | None, batches: list[Batch], entries: list
 def _records(
     stream: str, shard: str | None, completion: Completion, items: list[Item], ages: list[float], now: float
 ) -> Iterator[Update]:
-    """User records with the same outcome. `ages`: how long each took, in milliseconds."""
+    """User records with the same outcome. `ages`: how many seconds each took, in ascending order."""
     outcome = completion.outcome
-    yield _values("TimeToAnswer", stream, shard, ages)
-    retried = [item for item in items if item.tries or item.maybe_written]
-    first_tries = len(items) - sum(1 for item in retried if item.tries)
+    count = len(items)
+    yield _span("TimeToAnswer", stream, shard, ages, 0.0)
+    retried = [item for item in items if item.tries]
     if isinstance(outcome, Delivered):
-        yield _same("UserRecordsPut", stream, shard, len(items), 1)
+        yield _same("UserRecordsPut", stream, shard, count, 1)
         yield _values("UserRecordsDataPut", stream, shard, [len(item.data) for item in items])
-        duplicates = sum(item.maybe_written for item in retried)
-        if duplicates:
-            yield _same("PossibleDuplicates", stream, shard, duplicates, 1)
-        if first_tries:
-            if retried:
-                ages = [(now - item.arrival) * 1000 for item in items if not item.tries]
-            since = (now - outcome.final.started) * 1000
-            total, least, most = sum(ages) - since * len(ages), min(ages) - since, max(ages) - since
-            yield ("BufferingTime", stream, shard, None), len(ages), total, least, most, None
+        if retried:
+            ages = sorted(now - item.arrival for item in items if not item.tries)
+            duplicates = sum(item.maybe_written for item in retried)
+            if duplicates:
+                yield _same("PossibleDuplicates", stream, shard, duplicates, 1)
+        if ages:
+            yield _span("BufferingTime", stream, shard, ages, now - outcome.final.started)
     else:
-        yield _same("UserRecordsPut", stream, shard, len(items), 0)
+        yield _same("UserRecordsPut", stream, shard, count, 0)
         if outcome.reason is Reason.EXPIRED:
-            yield _same("UserRecordExpired", stream, shard, len(items), 1)
-    if first_tries:
-        yield _same("RetriesPerRecord", stream, shard, first_tries, 0)
+            yield _same("UserRecordExpired", stream, shard, count, 1)
+    if count > len(retried):
+        yield _same("RetriesPerRecord", stream, shard, count - len(retried), 0)
     for item in retried:
-        if item.tries:
-            yield from _retried(stream, shard, item, outcome.final.started if isinstance(outcome, Delivered) else None)
+        yield from _retried(stream, shard, item, outcome.final.started if isinstance(outcome, Delivered) else None)
 
 
 def _retried(stream: str, shard: str | None, item: Item, final: float | None) -> Iterator[Update]:
@@ -215,6 +220,13 @@ def _retried(stream: str, shard: str | None, item: Item, final: float | None) ->
         waits.append(max(0.0, final - before) * 1000)
     yield _values("BufferingTime", stream, shard, waits)
     yield _values("RetriesPerRecord", stream, shard, [attempts - 1])
+
+
+def _span(name: str, stream: str, shard: str | None, ages: list[float], since: float) -> Update:
+    """Milliseconds from each record's arrival until `since` seconds ago; `ages` in ascending order."""
+    count = len(ages)
+    total = (sum(ages) - count * since) * 1000
+    return (name, stream, shard, None), count, total, (ages[0] - since) * 1000, (ages[-1] - since) * 1000, None
 
 
 def _values(name: str, stream: str | None, shard: str | None, values: Sequence[float]) -> Update:
