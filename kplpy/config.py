@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
@@ -11,8 +12,6 @@ from urllib.parse import urlsplit
 from kplpy.errors import ConfigError, RecordFailedError
 
 if TYPE_CHECKING:
-    import os
-
     import boto3
     import botocore.config
     import botocore.session
@@ -137,6 +136,9 @@ class Config:
     """Where metrics go: PutMetricData, log events in the embedded metric format, Prometheus, OpenTelemetry, or an
     object with a method `emit(window)`. None: "emf" on Lambda, "cloudwatch" elsewhere, and nowhere when endpoint_url
     is set and cloudwatch_endpoint_url is not."""
+    stats_path: str | None = field(default=None, metadata={"text": True, "longest": 80})
+    """Where `kplpy top` may look: a local socket `<stats_path>.<process id>`, for this user only, from the first record
+    to close(); at most 80 bytes, and a path for each producer of a process. None: none. See docs/cli.md."""
     cloudwatch_endpoint_url: str | None = _text()
     """Endpoint of CloudWatch, http:// or https://; None: the region's."""
     metrics_session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
@@ -200,6 +202,8 @@ def _check(knob: Field[Any], value: Any) -> None:
         if value is not None and (not isinstance(value, str) or not value.strip()):
             got = repr(value) if knob.repr else f"a {type(value).__name__}"  # a password is not for logs
             raise ConfigError(f"{name} must be a text that is not empty, or None, got {got}")
+        if value is not None and len(os.fsencode(value)) > rules.get("longest", len(value) * 4):
+            raise ConfigError(f"{name} must have at most {rules['longest']} bytes, got {value!r}")
         if name.endswith("_url") and value is not None and not _is_endpoint(value):
             raise ConfigError(
                 f"{name} must be http:// or https:// with a host, and a port from 1 to 65535 where given, got {value!r}"

@@ -57,6 +57,7 @@ EVENTS = {
     "metrics_not_taken": Event(
         logging.ERROR, "%(count)d times metrics were not taken, and records go on; the latest: %(latest)s"
     ),
+    "stats_not_offered": Event(logging.WARNING, "kplpy top cannot look at %(path)s: %(reason)s"),
     "closed_with_undelivered": Event(logging.ERROR, "closed with %(records)d records undelivered after %(seconds)g s"),
     "invocation_ended_early": Event(
         logging.ERROR, "%(records)d records were not answered by the end of the invocation; they stay buffered"

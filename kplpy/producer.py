@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -32,6 +33,7 @@ from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import KEPT_SECONDS, Registry
 from kplpy.metrics.reporter import Reporter
 from kplpy.metrics.sample import Window
+from kplpy.metrics.snapshot import SECONDS, snapshot
 from kplpy.names import parse_stream
 from kplpy.reports import HotKeys
 from kplpy.runtime import lifecycle
@@ -39,6 +41,7 @@ from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.crew import on_own_thread
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.flushing import Flushing
+from kplpy.runtime.stats_socket import StatsSocket
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.waiting import WaitingRoom
 from kplpy.totals import StreamTotals
@@ -113,6 +116,7 @@ class Producer:
         if recorder is not None:
             make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data)
             self._reporter = Reporter(recorder, self._engine.gauges, make_sink, config.metrics_level, interval)
+        self._stats = StatsSocket(config.stats_path, self._told) if config.stats_path else None
         self._streams: dict[str, Stream] = {}
         self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
         self._delivering_here = False
@@ -125,6 +129,8 @@ class Producer:
             return False
         if self._reporter is not None:
             self._reporter.start()
+        if self._stats is not None:
+            self._stats.start()
         return True
 
     # --- putting ---
@@ -342,6 +348,8 @@ class Producer:
                 self._engine.stop()
                 if self._reporter is not None:
                     self._reporter.close(deadline - time.monotonic())
+                if self._stats is not None:
+                    self._stats.close()
                 lifecycle.forget(self)
 
     def _give_up(self, why: str) -> None:
@@ -367,6 +375,8 @@ class Producer:
 
     def _renew_in_child(self) -> None:
         self._engine.abandon()
+        if self._stats is not None:
+            self._stats.abandon()
         self._start_afresh()
 
     async def aclose(self) -> None:
@@ -419,6 +429,14 @@ class Producer:
         return Metrics(
             totals, registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
         )
+
+    def _told(self) -> bytes:
+        """What `kplpy top` gets to see."""
+        config = self.config
+        granularity = None if config.metrics_level == "none" else config.metrics_granularity
+        told = snapshot(self._engine.gauges(), self.metrics(SECONDS).window, granularity, time.monotonic())
+        bounds = {"max_buffered_records": config.max_buffered_records, "max_buffered_bytes": config.max_buffered_bytes}
+        return json.dumps({**told, **bounds}).encode()
 
     def hot_keys(self, limit: int | None = 10) -> dict[str, HotKeys]:
         """The partition keys with most records and bytes, by stream; needs hot_partition_keys, else ConfigError.

@@ -14,6 +14,7 @@ from kplpy.cli.demo import demo
 from kplpy.cli.put import put
 from kplpy.cli.serve import local
 from kplpy.cli.tail import tail
+from kplpy.cli.top import top
 
 
 class _Commands(click.Group):
@@ -60,5 +61,5 @@ def cli() -> None:
     """Put records on Amazon Kinesis streams, read them back, or try it all on this machine."""
 
 
-for _command in (put, tail, local, demo, dashboard):
+for _command in (put, tail, top, local, demo, dashboard):
     cli.add_command(_command)

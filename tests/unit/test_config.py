@@ -130,6 +130,7 @@ CASES: dict[str, Case] = {
     "on_failure": Case(
         None, [None, print, lambda _: None], refusing("must be callable or None", "print", 1, 0, [], {})
     ),
+    "stats_path": Case(None, [None, "stats", "ü" * 40], [*text().bad, *refusing("at most 80 bytes", "ü" * 41)]),
     "cloudwatch_endpoint_url": url(),
     "metrics_sink": Case(
         None,

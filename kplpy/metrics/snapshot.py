@@ -1,0 +1,60 @@
+"""How a producer stands at one moment, for `kplpy top`: plain values that JSON can carry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kplpy.core.events import Gauges
+from kplpy.metrics.catalogue import DEPTHS
+from kplpy.metrics.sample import Sample, Window
+
+SECONDS = 10
+"""What rates and counts are taken over."""
+THROTTLED = "ProvisionedThroughputExceededException"
+
+_Found = dict[tuple[str, tuple[tuple[str, str], ...]], Sample]
+
+
+def snapshot(gauges: Gauges, window: Window, counted_to: str | None, now: float) -> dict[str, Any]:
+    """`window`: of the last SECONDS. `counted_to`: the metrics' granularity, None when they are off; what is not
+    counted is None. `now`: by time.monotonic()."""
+    depth = -1 if counted_to is None else DEPTHS[counted_to]
+    found: _Found = {(each.name, each.dimensions): each for each in window.samples}
+    streams: dict[str, Any] = {}
+    for name, standing in sorted(gauges.streams.items()):
+        place: tuple[tuple[str, str], ...] = (("StreamName", name),)
+        shards = {
+            shard: {
+                "limit_percent": use.scale * 100,
+                "used_percent": use.taken * 100,
+                "counts": _counts(found, (*place, ("ShardId", shard))) if depth >= 2 else None,
+            }
+            for shard, use in sorted(standing.shards.items())
+        }
+        streams[name] = {
+            "outstanding_records": standing.outstanding,
+            "oldest_ms": max(0.0, now - standing.oldest) * 1000 if standing.outstanding else 0.0,
+            "counts": _counts(found, place) if depth >= 1 else None,
+            "shards": shards,
+        }
+    return {"seconds": SECONDS, "buffered_records": gauges.records, "buffered_bytes": gauges.bytes, "streams": streams}
+
+
+def _counts(found: _Found, place: tuple[tuple[str, str], ...]) -> dict[str, float | None]:
+    """Percentiles are kept for streams only; None too when nothing was answered."""
+
+    def total(name: str, *code: tuple[str, str]) -> float:
+        sample = found.get((name, (*code, *place)))
+        return sample.total if sample else 0.0
+
+    latency = found.get(("TimeToAnswer", place))
+    return {
+        "records_per_second": total("UserRecordsPut") / SECONDS,
+        "bytes_per_second": total("UserRecordsDataPut") / SECONDS,
+        "throttled": total("ErrorsByCode", ("ErrorCode", THROTTLED)),
+        "retries": total("RetriesPerRecord"),
+        "average_ms": latency.average if latency else None,
+        "p50_ms": latency.percentile(50) if latency else None,
+        "p99_ms": latency.percentile(99) if latency else None,
+        "max_ms": latency.maximum if latency else None,
+    }

@@ -1,0 +1,167 @@
+"""kplpy top looks at producers of other processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kplpy import Producer
+from kplpy.local import LocalKinesis
+from tests.integration.cli_process import COMMAND, environment, run
+from tests.integration.reading import wait_until
+
+
+@pytest.fixture(scope="module")
+def kinesis() -> Iterator[LocalKinesis]:
+    with LocalKinesis(stream="orders", shards=2) as running:
+        yield running
+
+
+def made(kinesis: LocalKinesis, path: Path) -> Producer:
+    return Producer(
+        endpoint_url=kinesis.endpoint_url,
+        stats_path=str(path),
+        metrics_granularity="shard",
+    )
+
+
+def offered(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}")
+
+
+def test_each_shard_is_told_of(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    path = tmp_path / "stats"
+    with made(kinesis, path) as producer:
+        assert not offered(path).exists()
+        for number in range(1000):
+            producer.put_record("orders", b"x" * 100, f"key-{number}")
+        producer.flush()
+        assert stat.S_IMODE(offered(path).stat().st_mode) == 0o600
+
+        def told() -> dict[str, Any]:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(30)
+                connection.connect(str(offered(path)))
+                with connection.makefile("rb") as answer:
+                    answered: dict[str, Any] = json.load(answer)
+            return answered
+
+        def stream() -> dict[str, Any]:
+            found: dict[str, Any] = told()["streams"]["orders"]
+            return found
+
+        wait_until(lambda: stream()["counts"]["records_per_second"] == 100.0)
+        found = stream()
+        assert found["counts"]["bytes_per_second"] == 10_000.0
+        assert 0 < found["counts"]["p50_ms"] <= found["counts"]["p99_ms"] <= found["counts"]["max_ms"]
+        shards = found["shards"]
+        assert sorted(shards) == ["shardId-000000000000", "shardId-000000000001"]
+        assert sum(each["counts"]["records_per_second"] for each in shards.values()) == pytest.approx(100.0)
+        assert [each["limit_percent"] for each in shards.values()] == [100, 100]
+
+        printed = run(tmp_path, "top", str(path), "--once", COLUMNS="120").stdout.decode()
+        assert re.search(rf"process {os.getpid()}: 0 of 100,000 records", printed)
+        assert re.search(r"^  1 +[█░]{20} +\d+ % +[\d.,]+ +[\d.,]+ k?B +0 +0", printed, re.MULTILINE), printed
+    assert not offered(path).exists()
+
+
+def test_the_file_of_a_process_that_died_is_removed(tmp_path: Path) -> None:
+    dead = tmp_path / "stats.1"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(dead))
+    done = run(tmp_path, "top", str(tmp_path / "stats"), "--once")
+    assert done.returncode == 1
+    assert b"no producer is to be found" in done.stderr
+    assert not dead.exists()
+
+
+FORKS = """
+import os, sys
+from kplpy import Producer
+producer = Producer(endpoint_url=sys.argv[1], stats_path="stats")
+producer.put_record("orders", b"x", "k").result(30)
+child = os.fork()
+producer.put_record("orders", b"x", "k").result(30)
+print("ready", flush=True)
+sys.stdin.readline()
+producer.close()
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_each_worker_has_its_own(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    variables = environment(
+        tmp_path, AWS_ACCESS_KEY_ID="local", AWS_SECRET_ACCESS_KEY="local", AWS_DEFAULT_REGION="us-east-1"
+    )
+    program = [sys.executable, "-W", "ignore", "-c", FORKS, kinesis.endpoint_url]
+    workers = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path, env=variables)
+    with workers:
+        assert workers.stdin is not None
+        assert workers.stdout is not None
+        assert [workers.stdout.readline(), workers.stdout.readline()] == [b"ready\n"] * 2
+        shown = run(tmp_path, "top", "stats", "--once").stdout
+        assert len(set(re.findall(rb"process (\d+):", shown))) == 2
+        workers.stdin.write(b"\n\n")
+        workers.stdin.close()
+        assert workers.wait(60) == 0
+    assert not list(tmp_path.glob("stats.*"))
+
+
+def press_q(process: subprocess.Popen[bytes], keyboard: int) -> None:
+    os.write(keyboard, b"q")
+
+
+def press_ctrl_c(process: subprocess.Popen[bytes], keyboard: int) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("end", [press_q, press_ctrl_c])
+def test_the_live_view_ends_when_asked(
+    kinesis: LocalKinesis, tmp_path: Path, end: Callable[[subprocess.Popen[bytes], int], None]
+) -> None:
+    path = tmp_path / "stats"
+    ours, theirs = pty.openpty()
+    with made(kinesis, path) as producer:
+        producer.put_record("orders", b"x", "k").result(30)
+        process = subprocess.Popen(
+            [*COMMAND, "top", str(path), "--interval", "0.1"],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment(tmp_path, TERM="xterm", COLUMNS="120", LINES="30"),
+        )
+        os.close(theirs)
+        seen, asked, deadline = b"", False, time.monotonic() + 60
+        try:
+            while time.monotonic() < deadline:
+                if select.select([ours], [], [], 0.1)[0]:
+                    try:
+                        seen += os.read(ours, 1 << 16)
+                    except OSError:  # Linux's way to say that it was closed
+                        break
+                if not asked and seen.count(b"used limit") >= 2:  # it was drawn anew
+                    end(process, ours)
+                    asked = True
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
+    assert asked
+    assert f"process {os.getpid()}".encode() in seen
+    assert seen.rstrip().endswith(b"\x1b[?25h") or b"\x1b[?1049l" in seen  # the screen as it was before
