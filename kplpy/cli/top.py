@@ -6,11 +6,12 @@ import glob
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -46,6 +47,8 @@ def top(path: str, once: bool, interval: float) -> None:
             )
         console.print(drawn(path, found))
         return
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with _keys() as pressed, Live(drawn(path, producers(path)), console=console, screen=True) as live:
             while pressed(interval) not in ("q", "Q"):
@@ -64,7 +67,8 @@ def producers(path: str) -> dict[int, dict[str, Any]]:
         try:
             found[int(process)] = json.loads(_read(name))
         except ConnectionRefusedError:
-            os.unlink(name)
+            with suppress(OSError):  # another one that looks was faster
+                os.unlink(name)
         except (OSError, ValueError):  # it ended just now, or is not ours, or no socket
             continue
     return found
