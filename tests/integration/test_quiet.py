@@ -1,4 +1,4 @@
-"""With nothing to do, nothing is done: no thread of kplpy's wakes up."""
+"""With nothing to do, nothing is done: no thread that sends wakes up. (The one of the metrics samples each second.)"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Bell, "wait", noted)
     before = set(threading.enumerate())
-    with Producer(record_max_buffered_time_ms=1, record_ttl_ms=None) as producer:
+    with Producer(record_max_buffered_time_ms=1, record_ttl_ms=None, metrics_level="none") as producer:
         futures = [producer.put_record(f"stream-{n % 50}", b"x", str(n)) for n in range(500)]
         assert all(future.exception(PATIENCE) is None for future in futures)
 
