@@ -220,6 +220,9 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        # A connection that was accepted just now, or has unsent data, is not closed by then; the loop knows it.
+        for transport in list(getattr(loop, "_transports", {}).values()):
+            transport.abort()
         for _ in range(3):  # the loop closes their sockets in its next turns
             loop.run_until_complete(asyncio.sleep(0))
     finally:
