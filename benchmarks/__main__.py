@@ -1,6 +1,5 @@
-"""`python -m benchmarks WHAT`: the one entry. WHAT is one of the measurements, or `all`; `targets` tells again
-how the results stand to the targets, `plots` draws again,
-`search` looks for the KPL's best settings.
+"""`python -m benchmarks WHAT`: the one entry. WHAT is one of the measurements, or `all`; `targets` tells again how the
+results stand to the targets, `plots` draws again, `search` looks for the KPL's best settings.
 
 Results are added to a JSON file with the environment, and told as tables.
 """
@@ -12,6 +11,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,58 +31,26 @@ from benchmarks import (
 RESULTS = environments.BUILD / "results.json"
 
 
+@dataclass(frozen=True)
+class Measurement:
+    measure: Callable[[argparse.Namespace], Any]
+    report: Callable[[Any], str]
+
+
 def _throughput(options: argparse.Namespace) -> Any:
     cases = [name for name in throughput.CASES if options.case in name]
-    runs = throughput.measure(cases, options.rounds, options.scale, options.producers.split(","))
-    print(throughput.report(runs))
-    return runs
+    return throughput.measure(cases, options.rounds, options.scale, options.producers.split(","))
 
 
-def _latency(options: argparse.Namespace) -> Any:
-    found = latency.measure(options.rounds, 4 * options.scale)
-    print(latency.report(found))
-    return found
-
-
-def _memory(options: argparse.Namespace) -> Any:
-    found = memory.measure(options.rounds)
-    print(memory.report(found))
-    return found
-
-
-def _scaling(options: argparse.Namespace) -> Any:
-    found = scaling.measure(options.rounds, options.scale)
-    print(scaling.report(found))
-    return found
-
-
-def _throttled(options: argparse.Namespace) -> Any:
-    found = throttled.measure(60 * options.scale)
-    print(throttled.report(found))
-    return found
-
-
-def _ordered(options: argparse.Namespace) -> Any:
-    found = ordered.measure(options.rounds, 2.0 * options.scale)
-    print(ordered.report(found))
-    return found
-
-
-def _search(options: argparse.Namespace) -> Any:
-    found = search.measure(options.rounds, options.scale)
-    print(search.report(found))
-    return found
-
-
-MEASUREMENTS: dict[str, Callable[[argparse.Namespace], Any]] = {
-    "throughput": _throughput,
-    "latency": _latency,
-    "throttled": _throttled,
-    "memory": _memory,
-    "scaling": _scaling,
-    "ordered": _ordered,
+MEASUREMENTS = {
+    "throughput": Measurement(_throughput, throughput.report),
+    "latency": Measurement(lambda asked: latency.measure(asked.rounds, 4 * asked.scale), latency.report),
+    "throttled": Measurement(lambda asked: throttled.measure(60 * asked.scale), throttled.report),
+    "memory": Measurement(lambda asked: memory.measure(asked.rounds), memory.report),
+    "scaling": Measurement(lambda asked: scaling.measure(asked.rounds, asked.scale), scaling.report),
+    "ordered": Measurement(lambda asked: ordered.measure(asked.rounds, 2 * asked.scale), ordered.report),
 }
-EXTRAS = {"search": _search}
+EXTRAS = {"search": Measurement(lambda asked: search.measure(asked.rounds, asked.scale), search.report)}
 
 
 def main() -> None:
@@ -99,7 +67,10 @@ def main() -> None:
     names = {"all": list(MEASUREMENTS), "targets": [], "plots": []}.get(options.what, [options.what])
     for name in names:
         began = processes.environment() | {"began": time.strftime("%F %T"), "rounds": options.rounds}
-        results[name] = {"environment": began, "results": {**MEASUREMENTS, **EXTRAS}[name](options)}
+        measurement = {**MEASUREMENTS, **EXTRAS}[name]
+        found = measurement.measure(options)
+        print(measurement.report(found))
+        results[name] = {"environment": began, "results": found}
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(results, indent=1))
     print(targets.report(results))

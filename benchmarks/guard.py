@@ -23,8 +23,8 @@ from unittest.mock import patch
 from benchmarks import scan
 from benchmarks.peers.driver import make_keys
 from benchmarks.reference import ReferenceProducer
-from benchmarks.stand_in import SHARDS, TRANSPORT, Answering
-from kplpy import Config, Producer
+from benchmarks.stand_in import SHARDS, TRANSPORT, Answering, unlimited
+from kplpy import Producer
 
 RECORDED = Path(__file__).with_name("guard.json")
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -102,14 +102,7 @@ def ratios(slower: float = 0.0, cases: Sequence[str] = tuple(CASES)) -> dict[str
     """{case: the reference's CPU over ours}, medians of runs in turn. `slower`: by what share our rate is to fall."""
     found = {}
     # A linger that never ends: what is packed together must not depend on how busy the machine is.
-    config = Config(
-        endpoint_url="http://stand-in",
-        rate_limit=1_000_000,
-        record_max_buffered_time_ms=600_000,
-        record_ttl_ms=None,
-        max_buffered_records=10 * RECORDS,
-        max_buffered_bytes=1 << 32,
-    )
+    config = unlimited(record_max_buffered_time_ms=600_000)
     with patch(TRANSPORT, Answering), Producer(config) as producer:
         producer.put_record("guard", b"warm", "up")
         producer.flush()

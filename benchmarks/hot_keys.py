@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 from benchmarks.guard import cpu_of, put_record
 from benchmarks.peers.driver import make_keys
-from benchmarks.stand_in import TRANSPORT, Answering
-from kplpy import Config, Producer
+from benchmarks.stand_in import TRANSPORT, Answering, unlimited
+from kplpy import Producer
 from kplpy.core.hot_keys import SPAN, KeyCounts
 from kplpy.core.item import Item
 
@@ -31,17 +31,7 @@ def zipf(count: int) -> list[str]:
 
 
 def producer(counters: int) -> Producer:
-    return Producer(
-        Config(
-            hot_partition_keys=counters,
-            endpoint_url="http://stand-in",
-            rate_limit=1_000_000,
-            record_max_buffered_time_ms=600_000,
-            record_ttl_ms=None,
-            max_buffered_records=10 * RECORDS,
-            max_buffered_bytes=1 << 32,
-        )
-    )
+    return Producer(unlimited(hot_partition_keys=counters, record_max_buffered_time_ms=600_000))
 
 
 def measure() -> None:

@@ -14,23 +14,14 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 from benchmarks.peers.driver import make_keys
-from benchmarks.stand_in import TRANSPORT, Answering
+from benchmarks.stand_in import TRANSPORT, Answering, unlimited
 from kplpy import Config, Producer
 
 CASES = {"100 B": (100, True, 40_000), "1 KB": (1_000, True, 40_000), "100 B, singles": (100, False, 20_000)}
 
 
 def config(level: str, aggregated: bool) -> Config:
-    return Config(
-        endpoint_url="http://stand-in",
-        rate_limit=1_000_000,
-        aggregation_enabled=aggregated,
-        record_ttl_ms=None,
-        max_buffered_records=1_000_000,
-        max_buffered_bytes=1 << 32,
-        metrics_level="none" if level == "none" else "detailed",
-        metrics_granularity="shard",
-    )
+    return unlimited(aggregation_enabled=aggregated, metrics_level=level, metrics_granularity="shard")
 
 
 def run(producer: Producer, keys: list[str], data: bytes) -> tuple[float, float]:

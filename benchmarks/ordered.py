@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.stand_in import TRANSPORT, Answering
-from kplpy import Config, Producer
+from benchmarks.stand_in import TRANSPORT, Answering, unlimited
+from kplpy import Producer
 from kplpy.core.request import Request
 from kplpy.core.retry import Exchange
 
@@ -52,10 +52,13 @@ def rate(ordered: bool, limited: bool, shards: int, size: int, latency: float, s
         while not ended.is_set():
             producer.put_records("bench", items)
 
-    config = Config(
-        ordered=ordered, rate_limit=100 if limited else 1_000_000, record_ttl_ms=None, close_timeout_ms=0,
-        max_buffered_records=20_000, on_failure=lambda _: None,
-    )  # fmt: skip
+    config = unlimited(
+        ordered=ordered,
+        rate_limit=100 if limited else 1_000_000,
+        close_timeout_ms=0,
+        max_buffered_records=20_000,
+        on_failure=lambda _: None,
+    )
     with patch(TRANSPORT, Late), Producer(config) as producer:
         putting = threading.Thread(target=put)
         putting.start()

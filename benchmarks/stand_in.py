@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks import scan
 from kplpy import Config
@@ -15,6 +16,18 @@ from kplpy.core.shard_map import ShardRange
 SHARDS = 16
 TRANSPORT = "kplpy.aws.transport.KinesisTransport"
 """What it is patched over."""
+
+
+def unlimited(**options: Any) -> Config:
+    """No limit, bound or time to live slows the producer, other than those of Config's `options`."""
+    defaults: dict[str, Any] = {
+        "endpoint_url": "http://stand-in",
+        "rate_limit": 1_000_000,
+        "record_ttl_ms": None,
+        "max_buffered_records": 2_000_000,
+        "max_buffered_bytes": 1 << 32,
+    }
+    return Config(**defaults | options)
 
 
 class Answering:

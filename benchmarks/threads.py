@@ -14,21 +14,15 @@ import threading
 import time
 from unittest.mock import patch
 
-from benchmarks.stand_in import TRANSPORT, Answering
-from kplpy import Config, Producer
+from benchmarks.stand_in import TRANSPORT, Answering, unlimited
+from kplpy import Producer
 
 RECORDS = 200_000
 
 
 def rate(threads: int, keys: list[str]) -> float:
     data = b"x" * 100
-    config = Config(
-        endpoint_url="http://stand-in",
-        rate_limit=1_000_000,
-        max_buffered_records=10 * RECORDS,
-        max_buffered_bytes=1 << 32,
-    )
-    with Producer(config) as producer:
+    with Producer(unlimited()) as producer:
 
         def work(mine: list[str]) -> None:
             for key in mine:

@@ -139,7 +139,7 @@ def _renew_producers() -> None:
         producer._renew_in_child()
 
 
-# What atexit is told first it calls last. urllib3's pools close their sockets in finalizers, and none of those works any
-# more once weakref's own exit has run: it is to be registered (by the first finalizer) before ours.
+# What atexit is told first it calls last. urllib3's pools close their sockets in finalizers, and none of those works
+# any more once weakref's own exit has run: it is to be registered (by the first finalizer) before ours.
 weakref.finalize(deliver_all, lambda: None)
 atexit.register(deliver_all)
