@@ -405,8 +405,6 @@ class Engine:
                     reports[key] = stream.key_counts.report(limit, time.monotonic())
         return reports
 
-    # --- looking ---
-
     def gauges(self) -> Gauges:
         """How things stand, for whoever samples them."""
         standings: dict[str, Standing] = {}
@@ -414,9 +412,9 @@ class Engine:
             if stream.broken is None:
                 with stream.lock:
                     standing = stream.pipeline.standing(time.monotonic())
-                    staged = [each.arrival for each in list(stream.staging)]
-                outstanding = standing.outstanding + len(staged)
-                oldest = min([standing.oldest, *staged[:1]])
+                    staged = len(stream.staging)
+                    oldest = min(standing.oldest, stream.staging[0].arrival if staged else NEVER)
+                outstanding = standing.outstanding + staged
                 standings[stream.name] = replace(standing, outstanding=outstanding, oldest=oldest)
         return Gauges(standings, self.outstanding_records, self.outstanding_bytes)
 
