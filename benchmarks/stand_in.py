@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import scan
 from kplpy import Config
 from kplpy.aws.body import put_records_body
+from kplpy.core.distribution import Summary
 from kplpy.core.request import Request
 from kplpy.core.retry import Exchange
 from kplpy.core.shard_map import ShardRange
@@ -37,6 +38,9 @@ class Answering:
 
     def __init__(self, config: Config) -> None:
         del config
+
+    def describe(self, name: str, arn: str | None) -> Summary:
+        return Summary("USER_PARTITION_KEY", SHARDS)
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
         start = [scan.first_hash_key(shard, self.shards) for shard in range(self.shards + 1)]

@@ -85,6 +85,12 @@ class Config:
     max_user_record_size: int = _number(MIB, 64, REQUEST_MAX_BYTES)
     """Largest record accepted, data + UTF-8 partition key. The stream's own MaxRecordSizeInKiB must allow it."""
 
+    assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None = _choice(
+        None, None, "USER_PARTITION_KEY", "AUTO"
+    )
+    """A stream's RecordDistributionStrategy where it cannot be learnt, for want of kinesis:DescribeStreamSummary. On an
+    AUTO stream nothing is aggregated. None: USER_PARTITION_KEY, with a warning once a stream."""
+
     # --- time ---
     record_max_buffered_time_ms: int = _number(100, 0)
     """How long a record may wait for company before it is sent."""

@@ -32,10 +32,15 @@ EVENTS = {
     ),
     "service_places_records": Event(
         logging.WARNING,
-        "%(stream)s: the service distributes the records (AUTO): they are not aggregated, and keys do not matter",
+        "%(stream)s: the service distributes the records now (AUTO): they are not aggregated, and keys do not matter",
     ),
     "keys_place_records": Event(
         logging.WARNING, "%(stream)s: partition keys decide the shards again: records are aggregated from now on"
+    ),
+    "strategy_unknown": Event(
+        logging.WARNING,
+        "%(stream)s: its RecordDistributionStrategy could not be learnt (%(reason)s) and is taken for "
+        "USER_PARTITION_KEY; set assume_distribution_strategy to say what it is",
     ),
     "records_throttled": Event(
         logging.INFO, "%(count)d Kinesis records throttled, to be sent again; the latest: %(latest)s of %(stream)s"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from kplpy.core.aggregator import Batch
+from kplpy.core.distribution import BY_KEY, Summary
 from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Item
 from kplpy.core.lane import Lane
 from kplpy.core.limiter import Limiter
@@ -74,16 +75,23 @@ def lane(shard: ShardRange | None = WHOLE, rules: Policy = POLICY) -> Lane:
 
 
 class Driver:
-    """A pipeline whose shards are listed at time 0, and what a sender would do for it."""
+    """A pipeline whose shards are listed, and their strategy known, at time 0, and what a sender would do for it."""
 
-    def __init__(self, rules: Policy = POLICY, shards: tuple[ShardRange, ...] = (LEFT, RIGHT)) -> None:
+    def __init__(
+        self, rules: Policy = POLICY, shards: tuple[ShardRange, ...] = (LEFT, RIGHT), strategy: str | None = BY_KEY
+    ) -> None:
         self.pipeline = Pipeline(rules, lambda: 0.5)
+        self.describe(strategy, 0.0)
         if shards:
             self.list(shards, 0.0)
 
     def list(self, shards: tuple[ShardRange, ...], now: float) -> None:
         self.pipeline.listing_started(now)
         self.pipeline.listed(shards, now)
+
+    def describe(self, strategy: str | None, now: float) -> None:
+        self.pipeline.description_started(now)
+        self.pipeline.described(Summary(strategy, problem="" if strategy else "AccessDenied"), now)
 
     def accept(self, *items: Item, now: float | None = None) -> None:
         self.pipeline.accept(items, items[0].arrival if now is None else now)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from kplpy.config import Config
+from kplpy.core.distribution import Summary
 from kplpy.core.item import Item
 from kplpy.core.pipeline import Request
 from kplpy.core.retry import Exchange, RequestError
@@ -106,6 +107,9 @@ class StubService:
             return Exchange(started, time.monotonic(), request.wall, error=error)
         entries = [{"SequenceNumber": str(count), "ShardId": (shard or self.shards[0]).shard_id} for shard, _ in items]
         return Exchange(started, time.monotonic(), request.wall, entries)
+
+    def describe(self, name: str, arn: str | None) -> Summary:
+        return Summary("USER_PARTITION_KEY", len(self.shards))
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
         return self.shards

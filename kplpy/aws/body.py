@@ -28,6 +28,9 @@ def put_records_body(name: str, arn: str | None, batches: list[Batch]) -> bytes:
         else:
             view = memoryview(data)
             parts += [b2a_base64(view[at : at + PIECE], newline=False) for at in range(0, len(data), PIECE)]
+        if batch.outer_key is None:
+            parts.append(b'"},')
+            continue
         key = json.dumps(batch.outer_key)
         # Always sent, as the KPL does: the whole aggregate lands on the shard that was predicted for its records.
         parts.append(f'","PartitionKey":{key},"ExplicitHashKey":"{items[0].hash_key}"}},'.encode())

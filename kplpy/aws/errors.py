@@ -50,17 +50,22 @@ def listing_error(error: RequestError) -> ListingError:
     return ListingError(f"ListShards: {error.code}: {error.message}")
 
 
-def retrying(call: Callable[[], Any]) -> Any:
-    """Call the control plane, with a few quick tries while the failure looks passing."""
+def retrying(call: Callable[[], Any], worth: Callable[[BaseException], bool] | None = None) -> Any:
+    """Call the control plane, with a few quick tries while the failure is `worth` one: by default, looks passing."""
     for attempt in Retrying(
         stop=stop_after_attempt(3),
         wait=wait_random_exponential(multiplier=0.1, max=1.0),
-        retry=retry_if_exception(passing),
+        retry=retry_if_exception(worth or passing),
         reraise=True,
     ):
         with attempt:
             return call()
     raise AssertionError("tenacity reraises the last failure")
+
+
+def passing_answer(failure: BaseException) -> bool:
+    """An answer that says to try again. No answer at all is not worth the wait where others depend on it."""
+    return isinstance(failure, boto.ClientError) and passing(failure)
 
 
 def passing(failure: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""The service through one botocore client: PutRecords and ListShards."""
+"""The service through one botocore client: PutRecords, ListShards and DescribeStreamSummary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from kplpy.aws import errors
 from kplpy.aws.body import put_records_body
 from kplpy.aws.client import load, make_client
 from kplpy.aws.credentials import renewed
+from kplpy.aws.description import describe, read_strategy
 from kplpy.config import Config
+from kplpy.core.distribution import Summary
 from kplpy.core.pipeline import Request
 from kplpy.core.retry import Exchange, RequestError, needs_fresh_credentials
 from kplpy.core.shard_map import ShardRange
@@ -112,6 +114,18 @@ class KinesisTransport:
                 self._discard(client)
             raise errors.listing_error(error) from failure
 
+    def describe(self, name: str, arn: str | None) -> Summary:
+        """Who chooses the stream's shards, as far as that can be learnt."""
+        client: KinesisClient | None = None
+        try:
+            client = self._connected()
+            return describe(client, {"StreamARN": arn} if arn else {"StreamName": name})
+        except Exception as failure:
+            error = errors.classify(failure)
+            if needs_fresh_credentials(error.code):
+                self._discard(client)
+            return Summary(None, problem=f"DescribeStreamSummary: {error.code}: {error.message}")
+
     def hurry(self, seconds: float) -> None:
         """From now on a request may take this long at the most, should that be less than its timeouts."""
         limit = max(100, int(min(seconds, 300) * 1000))
@@ -141,6 +155,7 @@ class KinesisTransport:
                 client = make_client(self._config, credentials)
                 client.meta.events.register("before-call.kinesis.PutRecords", _use_our_body)
                 client.meta.events.register("before-parse.kinesis.PutRecords", _parse_ours)
+                read_strategy(client)
                 self._client = client
             elif max(now[0] - before[0], now[1] - before[1]) > STALE:
                 self._client.close()  # its connections; it opens new ones

@@ -95,18 +95,22 @@ class Batch:
         return len(self.items) > 1
 
     @property
-    def outer_key(self) -> str:
-        """The Kinesis record's partition key: "a" for an aggregate, as the KPL writes it, unless asked otherwise."""
+    def outer_key(self) -> str | None:
+        """The Kinesis record's partition key: "a" for an aggregate, as the KPL writes it, unless asked otherwise.
+
+        None for a keyless record where the service needs none.
+        """
         if self.aggregated and not self.lane.first_key_outside:
             return AGGREGATE_KEY
-        return self.items[0].partition_key
+        first = self.items[0]
+        return None if first.keyless and self.lane.omits_keys else first.partition_key
 
     def close(self) -> None:
         """No more records. The sizes are final."""
         self.closed = True
         self._keys = self._hash_keys = {}
         self.data_size = self.packed if self.aggregated else len(self.items[0].data)
-        self.wire_size = self.data_size + utf8_size(self.outer_key)
+        self.wire_size = self.data_size + utf8_size(self.outer_key or "")
 
     def without(self, gone: Collection[Item]) -> Batch | None:
         """A closed batch of the records that are not in `gone`, in their order; None when none is left."""

@@ -108,12 +108,14 @@ class Answers:
             self._router.distrust(lane, success.started, now)
             self._router.map.relist(now)
             return
-        if lane.shard is not None and actual != lane.shard.shard_id:
+        if vouched and batch.outer_key is not None and self._router.landed(batch.items[0].hash_key, actual, now):
+            pass  # it says nothing of the map
+        elif lane.shard is not None and actual != lane.shard.shard_id:
+            listed_at = self._router.map.updated_at
             self._router.distrust(lane, success.started, now)
-            lane.missed()
-            if landing is Landing.WRONG_SHARD and success.started > self._router.map.updated_at:
-                # The map shows that shard, and shows it elsewhere: should a fresh listing agree, placement is not ours.
-                self._router.doubt(lane, now)
+            if lane.missed_at < listed_at < success.started:
+                self._router.doubt(lane, now)  # a fresh listing did not help
+            lane.missed(success.started)
         elif vouched:
             lane.took(success.started)
             lane.limiter.accepted(batch.wire_size, now)
@@ -189,7 +191,11 @@ class Answers:
             for batch in request.batches:
                 _note_maybe_written(batch)
         if verdict is Verdict.INVALID:
-            self._hunt_among(request.batches, attempt, error.cause)
+            if self._router.keys_are_refused(request.batches, now):
+                for batch in reversed(request.batches):
+                    self.retry(batch, attempt, now)
+            else:
+                self._hunt_among(request.batches, attempt, error.cause)
             return
         self.hunt.interrupted()
         if error.code == NOT_FOUND:

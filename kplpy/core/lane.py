@@ -33,7 +33,9 @@ class Lane:
         "held",
         "held_bytes",
         "limiter",
+        "missed_at",
         "not_before",
+        "omits_keys",
         "open",
         "ordered",
         "queue",
@@ -47,10 +49,12 @@ class Lane:
         self.alive = True  # its shard is in the current map
         self.limiter = limiter
         self.first_key_outside = policy.first_key_outside
+        self.omits_keys = False  # made-up ones: the stream needs none
         self._may_aggregate = policy.aggregate and shard is not None and policy.aggregation_max_count > 1
         self._aggregate = self._may_aggregate
         self.doubted_at = float("-inf")
         self._doubts = self._hits = 0
+        self.missed_at = float("inf")  # the first of the misses since its shard last took something
         self._max_count = policy.aggregation_max_count
         self._max_size = policy.aggregation_max_size
         self.open: Batch | None = None
@@ -85,6 +89,11 @@ class Lane:
         else:
             self._enqueue(batch)
         return batch
+
+    @property
+    def shards(self) -> int:
+        """How many it stands for."""
+        return self.limiter.shards
 
     def close_open(self) -> None:
         if self.open is not None:
@@ -204,15 +213,17 @@ class Lane:
     def took(self, started: float) -> None:
         """A request of `started` was taken by this lane's shard."""
         self.failures = 0
+        self.missed_at = float("inf")
         if self.doubted and started > self.doubted_at:
             self._hits += 1
             if self._hits >= DOUBT_PROOF * 4 ** (self._doubts - 1):
                 self.doubted_at = float("-inf")
                 self._aggregate = self._may_aggregate
 
-    def missed(self) -> None:
-        """Another shard took a record of this lane."""
+    def missed(self, started: float) -> None:
+        """Another shard took a record of this lane, of a request of `started`."""
         self._hits = 0
+        self.missed_at = min(self.missed_at, started)
 
     def release(self, count: int, payload: int) -> None:
         """These records are answered, or have left for another lane."""

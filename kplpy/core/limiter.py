@@ -104,13 +104,13 @@ class Limiter:
         "_records_taken",
         "_refused",
         "_sent",
-        "_unit",
         "scale",
+        "shards",
     )
 
     def __init__(self, scale: float, now: float, shards: int = 1) -> None:
         self.scale = self._ceiling = self._plateau = scale * shards
-        self._unit = shards
+        self.shards = shards
         self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * self.scale, now)
         self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * self.scale, now)
         self._records_taken, self._bytes_taken = Recent(), Recent()
@@ -165,7 +165,7 @@ class Limiter:
         self._set_scale(max(before * (1 - share), min(before, self._floor(now))), now)
         # Lower than the last time: others have come, and are left room sooner.
         self._plateau = before if before >= self._plateau else (before + self.scale) / 2
-        self._reached = now + cbrt(max(0.0, self._plateau - self.scale) / (policy.INCREASE * self._unit))
+        self._reached = now + cbrt(max(0.0, self._plateau - self.scale) / (policy.INCREASE * self.shards))
         # What is saved up would only be refused as well.
         self._records.spend()
         self._bytes.spend()
@@ -179,8 +179,8 @@ class Limiter:
         )
         return (
             (policy.NEARLY_ALL_KEPT * taken)
-            if taken > policy.NEARLY_ALL * self._unit
-            else policy.LEAST_SCALE * self._unit
+            if taken > policy.NEARLY_ALL * self.shards
+            else policy.LEAST_SCALE * self.shards
         )
 
     def grow(self, now: float) -> None:
@@ -192,7 +192,7 @@ class Limiter:
         """What `grow` would make of the scale."""
         if self.scale >= self._ceiling:
             return self.scale
-        grown = self._plateau + policy.INCREASE * self._unit * (now - self._reached) ** 3
+        grown = self._plateau + policy.INCREASE * self.shards * (now - self._reached) ** 3
         return min(self._ceiling, grown)
 
     def _set_scale(self, scale: float, now: float) -> None:

@@ -13,6 +13,7 @@ from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch
 from kplpy.core.answers import Answers
 from kplpy.core.collector import NEVER, Collector
+from kplpy.core.distribution import Summary
 from kplpy.core.events import Events, ShardUse, Standing
 from kplpy.core.flushes import Flushes
 from kplpy.core.item import NO_HASH_KEY, Completion, Item, Reason
@@ -82,10 +83,10 @@ class Pipeline:
         self.totals.listings += 1
         self.map.listing_started(now)
 
-    def listed(self, shards: Iterable[ShardRange], now: float, strategy: str | None = None) -> None:
-        """The open shards, as listed, and the stream's RecordDistributionStrategy where it could be learnt."""
+    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
+        """The open shards, as listed."""
         self._router.listing_failure = ""
-        self._router.listed(shards, now, strategy)
+        self._router.listed(shards, now)
         if self.map.ready:
             self._answers.listed(now)
         self._hold_back(now)
@@ -94,6 +95,21 @@ class Pipeline:
         self.map.listing_failed(now)
         self._router.listing_failure = message
         self._router.check_patience(now)
+
+    # --- who chooses the shards ---
+
+    def wants_description(self, now: float) -> bool:
+        """Is DescribeStreamSummary to be asked?"""
+        return self.outstanding > 0 and self._router.distribution.next_asking() <= now
+
+    def description_started(self, now: float) -> None:
+        self._router.distribution.asked(now)
+
+    def described(self, summary: Summary, now: float) -> None:
+        """The answer, or that there was none."""
+        self._router.described(summary, now)
+        if self.map.ready:
+            self._answers.listed(now)
 
     # --- requests go out ---
 
@@ -160,7 +176,7 @@ class Pipeline:
         """When to call tick, next_request or wants_listing again; not later than `now` when there is work already."""
         if not self.outstanding:
             return NEVER
-        if self.has_request(now) or self.wants_listing(now):
+        if self.has_request(now) or self.wants_listing(now) or self.wants_description(now):
             return now
         if self._hunts():
             send = now
@@ -172,6 +188,7 @@ class Pipeline:
             self._next_expiry,
             self._endings.first_expiry,
             self._next_listing(),
+            self._router.distribution.next_asking(),
             max(send, self._outage.not_before),
             min((each.until for each in self._answers.judging), default=NEVER),
         ]

@@ -40,8 +40,10 @@ JUDGE_PATIENCE = 10.0
 # A lane whose records landed elsewhere aggregates again after so many requests in a row that its own shard took; after
 # the second time, four times as many, and so on: on a service-managed stream that is but chance.
 DOUBT_PROOF = 8
-# A service-managed stream is asked this often (and up to half as long again) whether it still is one.
+# A stream is asked for its RecordDistributionStrategy at the most this often, and up to half as long again.
 STRATEGY_POLL = 60.0
+# So many records in a row, each on the shard of its key, show that a stream is not (any longer) a service-managed one.
+PLACEMENT_PROOF = 32
 # Records without a key that go to one shard before another is chosen, where nothing is aggregated.
 STICKY_RECORDS = 20
 # Of so many shards the one with most room is chosen.
@@ -90,7 +92,7 @@ class Policy:
     rate: float  # 1.0 is the shard's own limit
     fail_if_throttled: bool
     ordered: bool = False
-    assume_managed: bool = False  # placement by the service (AUTO), where the stream's strategy cannot be learnt
+    assumed_strategy: str | None = None  # the stream's RecordDistributionStrategy, where that cannot be learnt
 
     @property
     def waiting_ttl(self) -> float:
@@ -121,4 +123,5 @@ def policy_of(config: Config) -> Policy:
         rate=config.rate_limit / 100,
         fail_if_throttled=config.fail_if_throttled,
         ordered=config.ordered,
+        assumed_strategy=config.assume_distribution_strategy,
     )

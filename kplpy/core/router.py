@@ -6,7 +6,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 
 from kplpy.core import policy as rules
+from kplpy.core.aggregator import Batch
 from kplpy.core.collector import NEVER, Collector
+from kplpy.core.distribution import Distribution, Summary
 from kplpy.core.flushes import Flushes
 from kplpy.core.item import Item
 from kplpy.core.keyless import Keyless
@@ -15,8 +17,6 @@ from kplpy.core.limiter import Limiter
 from kplpy.core.notice import Notice
 from kplpy.core.policy import Policy
 from kplpy.core.shard_map import ShardMap, ShardRange
-
-AUTO = "AUTO"
 
 
 class Router:
@@ -39,8 +39,11 @@ class Router:
         self.notices: list[Notice] = []
         self._said_blind = False
         self.listing_failure = ""  # the latest one's reason
+        self.distribution = Distribution(policy.assumed_strategy, random)
         # The service chooses the shards (RecordDistributionStrategy AUTO): all records travel alone, in one lane.
         self.managed = False
+        self._keys_refused = False
+        self._contrary = 0  # records in a row that landed as they would under the other strategy
         self._keyless = Keyless(random)
 
     def __iter__(self) -> Iterator[Lane]:
@@ -51,11 +54,12 @@ class Router:
     # --- routing ---
 
     def sees(self, now: float) -> bool:
-        """Can records be routed by the map? If not, they are to wait."""
-        if self.map.trusted(now):
-            return True
-        self._go_blind(now)
-        return False
+        """Can records be routed? If not, they are to wait."""
+        if not self.map.trusted(now):
+            if self.blind_since is None:
+                self.distribution.doubt()
+            self._go_blind(now)
+        return self.blind_since is None
 
     def accept(self, items: Iterable[Item], number: int, now: float) -> int:
         """Number the records, from `number` on, and route each; returns the next number.
@@ -147,22 +151,41 @@ class Router:
 
     def _alone_lane(self, now: float) -> Lane:
         if self.alone is None:
-            limiter = Limiter(self._policy.rate, now, max(1, len(self.map.open)))
-            self.alone = Lane(None, self._policy, limiter)
+            count = len(self.map.open) or self.distribution.open_shards or 1
+            self.alone = Lane(None, self._policy, Limiter(self._policy.rate, now, count))
+            self.alone.omits_keys = self._omits_keys
         return self.alone
+
+    @property
+    def _omits_keys(self) -> bool:
+        return self.managed and self.distribution.known and not self._keys_refused
 
     # --- the map ---
 
-    def listed(self, shards: Iterable[ShardRange], now: float, strategy: str | None) -> None:
-        count = len(self.map.open)
+    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
         self.map.listed(shards, now)
-        if not self.map.ready:
-            return
+        # Records that wait for the map wait for the strategy as well.
+        if self.map.ready and not (self.blind_since is not None and self.distribution.asking):
+            self._open_lanes(now)
+
+    def described(self, summary: Summary, now: float) -> None:
+        """The answer to what `distribution` asked for."""
+        notice = self.distribution.learnt(summary)
+        if notice:
+            self.notices.append(notice)
+        self._keys_refused = False
+        if self.map.ready:
+            self._open_lanes(now)
+
+    def _open_lanes(self, now: float) -> None:
+        """The lanes that the map and the strategy call for; the records of others are routed again."""
         if self._said_blind:
             self.notices.append(Notice("shards_listed_again"))
             self._said_blind = False
         self.blind_since = None
-        self._learn_strategy(strategy, now)
+        self.managed = self.distribution.managed
+        if self.managed and not self.map.wanted:  # the number of shards is its limit
+            self.map.relist(now, rules.STRATEGY_POLL * (1 + self._random() / 2))
         items, self.waiting = self.waiting, []
         kept = {lane.shard: lane for lane in self.lanes}
         lanes: list[Lane] = []
@@ -171,21 +194,50 @@ class Router:
             lanes.append(lane or Lane(shard, self._policy, Limiter(self._policy.rate, now)))
         self.lanes = lanes
         dead = list(kept.values())
-        if self.alone is not None and not (self.managed and count == len(self.map.open)):
-            dead.append(self.alone)
+        alone = self.alone
+        if alone is not None and not (
+            self.managed and alone.shards == len(self.map.open) and alone.omits_keys == self._omits_keys
+        ):
+            dead.append(alone)
             self.alone = None
         for lane in dead:
             lane.alive = False
             items += self.empty(lane)
         self.reroute(items, now)
 
-    def _learn_strategy(self, strategy: str | None, now: float) -> None:
-        managed = self._policy.assume_managed if strategy is None else strategy == AUTO
-        if managed != self.managed:
-            self.managed = managed
-            self.notices.append(Notice("service_places_records" if managed else "keys_place_records"))
-        if managed and strategy is not None:
-            self.map.relist(now, rules.STRATEGY_POLL * (1 + self._random() / 2))
+    def landed(self, hash_key: int, actual: str, now: float) -> bool:
+        """A record with this hash key, written alone or leading an aggregate, is on shard `actual`.
+
+        True: the key did not decide that. A shard's range never changes, so a shard that is known not to hold the key
+        is proof; where the service places the records, those that land by their keys count.
+        """
+        known = self.map.range_of(actual)
+        if known is None:
+            return False
+        by_key = known.holds(hash_key)
+        if by_key == self.managed and len(self.map.open) > 1:
+            self._contrary += 1
+            if not by_key or self._contrary >= rules.PLACEMENT_PROOF:
+                self._contrary = 0
+                self.notices.append(self.distribution.seen(not by_key))
+                if self.map.ready:
+                    self._open_lanes(now)
+        else:
+            self._contrary = 0
+        return not by_key
+
+    def keys_are_refused(self, batches: Iterable[Batch], now: float) -> bool:
+        """A request was found invalid: can it be for want of keys, which only a service-managed stream does without?"""
+        if not any(batch.outer_key is None for batch in batches):
+            return False
+        lane = self.alone
+        if lane is not None and lane.omits_keys:
+            self._keys_refused = True
+            self.distribution.doubt()
+            self.alone = None
+            lane.alive = False
+            self.reroute(self.empty(lane), now)
+        return True
 
     def distrust(self, lane: Lane, seen_at: float, now: float) -> None:
         """A request of `seen_at` was taken by another shard than the lane's.
@@ -196,12 +248,14 @@ class Router:
         if lane.shard is None:
             return
         if lane.doubted:
+            self.distribution.doubt()
             self.map.relist(now)
         elif self.map.invalidate(seen_at, lane.shard.shard_id):
             self._go_blind(now)
 
     def doubt(self, lane: Lane, now: float) -> None:
         """A fresh listing does not explain where the lane's records land."""
+        self.distribution.doubt()
         self.map.relist(now)
         if lane.alive and lane.shard is not None and not lane.doubted:
             items = self.empty(lane)
@@ -210,6 +264,7 @@ class Router:
 
     def missing(self, now: float) -> None:
         """There is no such stream: what comes in its place may have other shards under the same ids."""
+        self.distribution.doubt()
         self.map.seen_missing()
         self._go_blind(now)
 
@@ -234,6 +289,9 @@ class Router:
 
     def check_patience(self, now: float) -> None:
         if self.blind_since is None or now < self.blind_since + rules.MAP_PATIENCE:
+            return
+        if self.map.ready:  # the strategy alone is awaited
+            self._open_lanes(now)
             return
         if not self._said_blind:
             self._said_blind = True

@@ -23,7 +23,6 @@ from kplpy.core.item import Failed, Reason, payload_size
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import Policy
 from kplpy.core.retry import Exchange, RequestError
-from kplpy.core.shard_map import ListingError, ShardRange
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer, future_locks
 from kplpy.reports import HotKeys
@@ -32,6 +31,7 @@ from kplpy.runtime.answering import Answering
 from kplpy.runtime.crew import NEVER, REST, Crew, lend_thread
 from kplpy.runtime.mending import mend, unanswered
 from kplpy.runtime.metering import Meter, NoMeter
+from kplpy.runtime.questions import ControlPlane, Question, next_question
 from kplpy.runtime.stream import Flush, Stream
 
 logger = logging.getLogger(__name__)
@@ -41,14 +41,10 @@ logger = logging.getLogger(__name__)
 CARE_INTERVAL = 0.25
 
 
-class Transport(Protocol):
+class Transport(ControlPlane, Protocol):
     """The service, as the engine sees it. Called from several threads at once."""
 
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange: ...
-
-    def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
-        """The open shards; raises ListingError."""
-        ...
 
     def close(self) -> None: ...
 
@@ -283,7 +279,7 @@ class Engine:
         return self._inflight_bytes < self._max_inflight_bytes
 
     def send_one(self) -> bool:
-        """Form one request (or listing) from what is due, carry it out and give the answers. False: nothing to do."""
+        """Form one request (or question) from what is due, carry it out and give the answers. False: nothing to do."""
         streams = list(self.streams.values())
         self._turn += 1
         for offset in range(len(streams)):
@@ -297,52 +293,41 @@ class Engine:
             now = time.monotonic()
             self._drain(stream, now)
             pipeline = stream.pipeline
-            listing = pipeline.wants_listing(now)
             request = None
-            if listing:
-                pipeline.listing_started(now)
-            else:
+            question = next_question(pipeline, self._transport, stream.name, stream.arn, now)
+            if question is None:
                 request = pipeline.next_request(now, self._max_inflight_bytes - self._inflight_bytes)
             self._plan(stream, now)
             results = stream.take_results()
-            stream.senders += listing or request is not None
+            busy = question is not None or request is not None
+            stream.senders += busy
         try:
             if stream.ready:
                 self._call_sender(stream)
             self._answering.finish(stream, results)
         except BaseException as error:
             with stream.lock:
-                stream.senders -= listing or request is not None
+                stream.senders -= busy
                 stream.breaks(error)  # the request is not sent
             raise
-        if listing:
-            self._list(stream, pipeline)
+        if question is not None:
+            self._ask(stream, pipeline, question)
         elif request is not None:
             self._exchange(stream, pipeline, request)
-        else:
-            return False
-        return True
+        return busy
 
-    def _list(self, stream: Stream, pipeline: Pipeline) -> None:
-        shards: Sequence[ShardRange] = ()
-        error = ""
+    def _ask(self, stream: Stream, pipeline: Pipeline, question: Question) -> None:
         end: BaseException | None = None
         try:
-            shards = self._transport.list_shards(stream.name, stream.arn)
-        except ListingError as failure:
-            error = str(failure)
+            answer = question.ask()
         except BaseException as failure:
-            end = self._unexpected(f"listing the shards of {stream.name}", failure)
-            error = repr(failure)
+            end = self._unexpected(question.what, failure)
+            answer = question.failed(repr(failure))
         with stream.section():
             stream.senders -= 1
             now = time.monotonic()
-            if pipeline is not stream.pipeline:
-                pass  # it was mended meanwhile, and will list for itself
-            elif error:
-                pipeline.listing_failed(error, now)
-            else:
-                pipeline.listed(shards, now)
+            if pipeline is stream.pipeline:  # else it was mended meanwhile, and will ask for itself
+                answer(now)
             self._drain(stream, now)
             self._plan(stream, now)
             results = stream.take_results()

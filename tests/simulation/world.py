@@ -13,8 +13,10 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from kplpy.core.distribution import BY_KEY, Summary
 from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Completion, Item, Reason
 from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.policy import STRATEGY_POLL
 from kplpy.core.retry import Exchange, RequestError
 from kplpy.core.shard_map import ShardRange
 from kplpy.keys import HashKeys
@@ -104,6 +106,7 @@ class World:
         self._busy = 0
         self._inflight_bytes = 0.0
         self._visit_at = NEVER
+        self._described_at = -NEVER
         self._idle_visits = 0
         self._flushes: list[tuple[int, float]] = []
         self._stale: tuple[int, list[ShardRange]] | None = None
@@ -258,7 +261,9 @@ class World:
             return
         self.calls += 1
         pipeline = self.pipeline
-        if pipeline.wants_listing(self.now):
+        if pipeline.wants_description(self.now):
+            self._describe()
+        elif pipeline.wants_listing(self.now):
             self._idle_visits = 0
             pipeline.listing_started(self.now)
             self._busy += 1
@@ -354,13 +359,16 @@ class World:
             items = batch.items
             data = encode_aggregate(items) if len(items) > 1 else items[0].data
             key = batch.outer_key
-            if batch.wire_size != len(data) + len(key.encode()):
-                raise Violation(f"a Kinesis record of {len(data)} + {len(key)} bytes was counted as {batch.wire_size}")
+            key_size = len((key or "").encode())
+            if batch.wire_size != len(data) + key_size:
+                raise Violation(f"a Kinesis record of {len(data)} + {key_size} bytes was counted as {batch.wire_size}")
             if len(items) > 1 and (
                 len(data) > policy.aggregation_max_size or len(items) > policy.aggregation_max_count
             ):
                 raise Violation(f"an aggregate of {len(items)} records, {len(data)} bytes")
-            entries.append({"Data": data, "PartitionKey": key, "ExplicitHashKey": str(items[0].hash_key)})
+            entry = {"Data": data, "PartitionKey": key, "ExplicitHashKey": str(items[0].hash_key)}
+            entries.append(entry if key is not None else {"Data": data})
+            self.met["without a key"] += key is None
         if len(entries) > policy.collection_max_count:
             raise Violation(f"a request of {len(entries)} records")
         if len(entries) > 1 and request.size > policy.collection_max_size:
@@ -436,9 +444,8 @@ class World:
     def _may_not_know(self) -> bool:
         """Is there a reason for which the producer does not learn in time where records land?"""
         scenario = self.scenario
-        guesses = scenario.on_demand and not scenario.strategy_known
         # A hunt for an invalid record goes on with the batches that it has; they are judged like all others.
-        return guesses or scenario.troubled_by("listing", "never", "late", "poison", "all_invalid")
+        return scenario.troubled_by("listing", "never", "late", "poison", "all_invalid")
 
     def _note_failure(self, error: RequestError | None, answered: bool, started: float) -> None:
         if answered:
@@ -452,6 +459,36 @@ class World:
         lasted = self.now - self._failing[0]
         if len(self._failing) > 15 + self.scenario.senders + 2.5 * lasted:
             raise Violation(f"{len(self._failing)} requests in {lasted:.1f} s of an outage")
+
+    def _describe(self) -> None:
+        if self.now < self._described_at + STRATEGY_POLL:
+            raise Violation(f"described again {self.now - self._described_at:.1f} s later")
+        if len(self.settled) == len(self.accepted):
+            raise Violation("described while there are no records")
+        self._described_at = self.now
+        self._idle_visits = 0
+        self.pipeline.description_started(self.now)
+        self._busy += 1
+        summary = Summary(None, problem="denied")
+        delay = self._latency()
+        if self.random.random() < 0.1:
+            delay += self.random.uniform(0.5, 6.0)
+        if self.scenario.strategy_known:
+            try:
+                answer = self.model.handle("DescribeStreamSummary", {"StreamName": NAME}, self.wall)
+                told = answer["StreamDescriptionSummary"]
+                summary = Summary(told.get("RecordDistributionStrategy", BY_KEY), told["OpenShardCount"])
+            except ServiceError as error:
+                summary = Summary(None, problem=str(error))
+
+        def described() -> None:
+            self._busy -= 1
+            self.calls += 1
+            self.pipeline.described(summary, self.now)
+            self._take()
+            self._plan()
+
+        self._at(self.now + delay, described)
 
     def _list(self) -> None:
         listing: list[ShardRange] = []
@@ -467,17 +504,13 @@ class World:
         else:
             listing = ranges(exchange.answer["Shards"])
 
-        strategy = None
-        if self.scenario.strategy_known and NAME in self.model.streams:
-            strategy = self._stream().strategy
-
         def listed() -> None:
             self._busy -= 1
             self.calls += 1
             if error:
                 self.pipeline.listing_failed(error, self.now)
             else:
-                self.pipeline.listed(listing, self.now, strategy)
+                self.pipeline.listed(listing, self.now)
             self._take()
             self._plan()
 

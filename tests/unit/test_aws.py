@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import boto3
@@ -12,7 +13,10 @@ import botocore.config
 import botocore.session
 import pytest
 from botocore import exceptions as boto
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.stub import Stubber
+from urllib3 import HTTPResponse
 
 from kplpy import Config, deaggregate
 from kplpy.aws import errors
@@ -20,6 +24,7 @@ from kplpy.aws.body import PIECE, put_records_body
 from kplpy.aws.client import make_client
 from kplpy.aws.transport import KinesisTransport, _open_shards, _parse_ours
 from kplpy.core.aggregator import Batch
+from kplpy.core.distribution import Summary
 from kplpy.core.item import Item
 from kplpy.core.lane import Lane
 from kplpy.core.limiter import Limiter
@@ -227,6 +232,57 @@ def test_what_stops_a_listing_is_said_with_its_code() -> None:
     transport = KinesisTransport(Config(endpoint_url="http://127.0.0.1:9", region_name="us-east-1"))
     with pytest.raises(ListingError, match=r"ListShards: EndpointConnectionError: .*127\.0\.0\.1:9"):
         transport.list_shards("orders", None)
+
+
+# --- who distributes the records ---
+
+
+def summary(mode: str = "ON_DEMAND", **more: Any) -> bytes:
+    told = {"StreamName": "orders", "StreamModeDetails": {"StreamMode": mode}, "OpenShardCount": 3, **more}
+    return json.dumps({"StreamDescriptionSummary": told}).encode()
+
+
+def described(monkeypatch: pytest.MonkeyPatch, *answers: tuple[int, bytes]) -> Summary:
+    """What the transport makes of these answers, as they come over the wire."""
+    left = iter(answers)
+
+    def send(self: object, request: Any) -> AWSResponse:
+        status, body = next(left)
+        raw = HTTPResponse(BytesIO(body), preload_content=False)
+        return AWSResponse(request.url, status, HTTPHeaders(), raw)
+
+    monkeypatch.setattr("botocore.httpsession.URLLib3Session.send", send)
+    transport = KinesisTransport(Config(endpoint_url="http://127.0.0.1:9", region_name="us-east-1"))
+    return transport.describe("orders", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "strategy"),
+    [
+        (summary(RecordDistributionStrategy="AUTO"), "AUTO"),
+        (summary(RecordDistributionStrategy="USER_PARTITION_KEY"), "USER_PARTITION_KEY"),
+        (summary("PROVISIONED"), "USER_PARTITION_KEY"),
+        (summary(), None),
+    ],
+)
+def test_the_strategy_is_read_with_any_botocore(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, strategy: str | None
+) -> None:
+    found = described(monkeypatch, (200, body))
+    assert (found.strategy, found.open_shards) == (strategy, 3)
+    assert bool(found.problem) == (strategy is None)
+
+
+def test_why_the_strategy_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = json.dumps({"__type": "AccessDeniedException", "message": "not for you"}).encode()
+    found = described(monkeypatch, (400, denied))
+    assert found == Summary(None, problem="DescribeStreamSummary: AccessDeniedException: not for you")
+
+
+def test_a_description_that_was_throttled_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    throttled = json.dumps({"__type": "LimitExceededException", "message": "later"}).encode()
+    answer = summary(RecordDistributionStrategy="AUTO")
+    assert described(monkeypatch, (400, throttled), (200, answer)).strategy == "AUTO"
 
 
 # --- errors ---

@@ -98,8 +98,7 @@ def test_without_a_map_they_get_keys_all_the_same() -> None:
 
 def test_a_managed_stream_gets_singles_in_full_requests() -> None:
     driver = Driver()
-    driver.pipeline.listing_started(1.0)
-    driver.pipeline.listed((LEFT, RIGHT), 1.0, "AUTO")
+    driver.describe("AUTO", 1.0)
     driver.accept(*[item(arrival=1.0, hash_key=key) for key in (0, TOP) * 200], keyless())
     request = driver.request(1.1)
     assert sizes(request.batches) == [1] * 401
@@ -107,22 +106,23 @@ def test_a_managed_stream_gets_singles_in_full_requests() -> None:
     assert sum(len(each.items) for each in driver.pipeline.take_completions()) == 401
     assert driver.pipeline.map.ready  # where they landed says nothing
     driver.accept(item(arrival=1.3))
-    assert not driver.pipeline.wants_listing(1.3)
-    assert driver.pipeline.wants_listing(1.0 + 1.5 * rules.STRATEGY_POLL)  # it may be switched back
+    assert not driver.pipeline.wants_description(1.0 + rules.STRATEGY_POLL)
+    assert driver.pipeline.wants_description(1.0 + 1.5 * rules.STRATEGY_POLL)  # it may be switched back
 
 
 def test_switched_back() -> None:
     driver = Driver()
-    driver.pipeline.listed((LEFT, RIGHT), 1.0, "AUTO")
+    driver.describe("AUTO", 1.0)
     waiting = [item(arrival=1.0), item(arrival=1.0)]
     driver.accept(*waiting)
-    driver.pipeline.listed((LEFT, RIGHT), 1.05, "USER_PARTITION_KEY")
+    driver.describe("USER_PARTITION_KEY", 1.05)
     assert sizes(driver.request(1.2).batches) == [2]
     assert len(driver.pipeline.notices) == 2
 
 
-@pytest.mark.parametrize("assumed", [True, False])
-def test_what_is_assumed_without_the_permission(assumed: bool) -> None:
-    driver = Driver(policy(assume_managed=assumed))
+@pytest.mark.parametrize("assumed", ["AUTO", "USER_PARTITION_KEY", None])
+def test_what_is_assumed_without_the_permission(assumed: str | None) -> None:
+    driver = Driver(policy(assumed_strategy=assumed), strategy=None)
     driver.accept(item(arrival=1.0), item(arrival=1.0))
-    assert sizes(driver.request(1.1).batches) == ([1, 1] if assumed else [2])
+    assert sizes(driver.request(1.1).batches) == ([1, 1] if assumed == "AUTO" else [2])
+    assert [each.fields for each in driver.pipeline.notices] == ([] if assumed else [{"reason": "AccessDenied"}])

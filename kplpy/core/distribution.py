@@ -1,0 +1,78 @@
+"""Who chooses the shards, the partition keys or the service (RecordDistributionStrategy), and when to ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kplpy.core import policy as rules
+from kplpy.core.notice import Notice
+
+AUTO, BY_KEY = "AUTO", "USER_PARTITION_KEY"
+NEVER = float("inf")
+
+_CHANGED = {True: Notice("service_places_records"), False: Notice("keys_place_records")}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What DescribeStreamSummary says of a stream. `strategy` None: it could not be learnt, and `problem` says why."""
+
+    strategy: str | None
+    open_shards: int = 0
+    problem: str = ""
+
+
+class Distribution:
+    """One stream's strategy as it was last learnt, or as `assumed` (None: by key) until then.
+
+    Asked for with the first records, when records land where it would not have them, and for as long as it is AUTO. At
+    the most once in STRATEGY_POLL seconds, and half as long again by chance: the service limits these calls for the
+    whole account. Until it may be asked again, what is seen of where records land counts.
+    """
+
+    def __init__(self, assumed: str | None, random: Callable[[], float]) -> None:
+        self._random = random
+        self.managed = assumed == AUTO
+        self.known = False  # from the service itself
+        self._told = False
+        self.open_shards = 0
+        self.asking = False
+        self._wanted = True
+        self._not_before = -NEVER
+        self._said_unknown = assumed is not None
+
+    def next_asking(self) -> float:
+        """When it is to be asked for; infinite: not by itself."""
+        return self._not_before if self._wanted and not self.asking else NEVER
+
+    def asked(self, now: float) -> None:
+        self.asking, self._wanted = True, False
+        self._not_before = now + rules.STRATEGY_POLL * (1 + self._random() / 2)
+
+    def doubt(self) -> None:
+        """Something is not as the strategy would have it."""
+        self._wanted = True
+
+    def seen(self, managed: bool) -> Notice:
+        """Where records land shows that it is another one. Returns what a person should be told."""
+        self.doubt()
+        self.managed, self.known, self._told = managed, False, True
+        return _CHANGED[managed]
+
+    def learnt(self, summary: Summary) -> Notice | None:
+        """Returns what a person should be told, if anything."""
+        self.asking = False
+        notice = None
+        if summary.strategy is not None:
+            managed = summary.strategy == AUTO
+            if managed != self.managed and self._told:
+                notice = _CHANGED[managed]
+            self.managed, self.open_shards = managed, summary.open_shards
+            self.known = self._told = True
+        elif not self._said_unknown and not self._told:
+            self._said_unknown = True
+            notice = Notice("strategy_unknown", {"reason": summary.problem})
+        if self.managed:
+            self._wanted = True
+        return notice
