@@ -235,14 +235,13 @@ def test_a_batch_whose_numbers_are_mixed_with_those_that_wait_is_packed_anew() -
 def test_where_the_service_places_the_records_nothing_is_held_back() -> None:
     driver = Driver(ORDERED, shards=())
     driver.accept(*left(4))
-    driver.pipeline.listing_started(1.0)
-    driver.pipeline.listed((LEFT, RIGHT), 1.0, "AUTO")
+    driver.describe("AUTO", 1.0)
+    driver.list((LEFT, RIGHT), 1.0)
     assert numbers(driver.request(1.1)) == [[0], [1], [2], [3]]
     driver.accept(*left(2))
     second = driver.request(1.2)
     # no longer: what is under way is waited for
-    driver.pipeline.listing_started(1.2)
-    driver.pipeline.listed((LEFT, RIGHT), 1.2, "USER_PARTITION_KEY")
+    driver.describe("USER_PARTITION_KEY", 1.2)
     driver.accept(*left(1))
     assert nothing_to_send(driver, 1.3)
     driver.answer(second, ZERO, ZERO, now=1.4)
