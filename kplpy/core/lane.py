@@ -132,9 +132,9 @@ class Lane:
         return batch
 
     def newest(self) -> int:
-        """The number of the last record in here; -1 when there is none."""
-        last = self.open if self.open is not None or not self.queue else self.queue[-1]
-        return -1 if last is None else last.items[-1].number
+        """The highest number in here; -1: none. Where keyless records came back it need not be the last one's."""
+        batches = self.queue if self.open is None else [*self.queue, self.open]
+        return max((item.number for batch in batches for item in batch.items), default=-1)
 
     def take_all(self) -> list[Item]:
         """Empty the lane, for its records to be routed anew."""

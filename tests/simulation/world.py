@@ -368,7 +368,8 @@ class World:
                 raise Violation(f"an aggregate of {len(items)} records, {len(data)} bytes")
             entry = {"Data": data, "PartitionKey": key, "ExplicitHashKey": str(items[0].hash_key)}
             entries.append(entry if key is not None else {"Data": data})
-            self.met["without a key"] += key is None
+            if key is None:
+                self.met["without a key"] += 1
         if len(entries) > policy.collection_max_count:
             raise Violation(f"a request of {len(entries)} records")
         if len(entries) > 1 and request.size > policy.collection_max_size:

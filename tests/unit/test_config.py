@@ -53,7 +53,7 @@ def flag(default: bool) -> Case:
 
 def choice(default: str | None, *values: str | None) -> Case:
     rule = f"must be one of {', '.join(map(repr, values))}"
-    wrong: list[Any] = ["", values[-1] and values[-1].upper(), 0, 1, True, False, ["a"], b"a", f"{values[-1]} "]
+    wrong: list[Any] = ["", values[-1] and values[-1].swapcase(), 0, 1, True, False, ["a"], b"a", f"{values[-1]} "]
     if None not in values:
         wrong.append(None)
     return Case(default, list(values), refusing(rule, *wrong))
