@@ -55,7 +55,7 @@ def test_by_name_and_by_arn() -> None:
         assert by_arn.stream == arn
         by_arn.result(PATIENCE)
         assert {each[1:] for each in asked} == {(None, arn)}
-        assert {each[0] for each in asked} == {"ListShards", "PutRecords"}
+        assert {each[0] for each in asked} == {"DescribeStreamSummary", "ListShards", "PutRecords"}
         asked.clear()
         producer.put_record("orders", b"by name", "k").result(PATIENCE)
         assert {each[1:] for each in asked} == {("orders", None)}
