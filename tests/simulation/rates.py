@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from itertools import count
 from random import Random
 
+from kplpy.core.distribution import BY_KEY, Summary
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, Policy
 from kplpy.core.retry import THROTTLED, Exchange
@@ -87,6 +88,8 @@ class Rates:
 
     def run(self) -> Rates:
         for number, pipeline in enumerate(self.pipelines):
+            pipeline.description_started(0.0)
+            pipeline.described(Summary(BY_KEY, self.shards), 0.0)
             pipeline.listing_started(0.0)
             pipeline.listed(self.ranges, 0.0)
             self._at(self.joins[number] + 0.001 * number, self._offer(number))

@@ -234,6 +234,6 @@ def _changes(random: Random, seconds: float, on_demand: bool) -> tuple[tuple[flo
         kinds = [random.choice(("split", "merge", "split", "merge", "count")) for _ in range(random.choice((1, 2, 5)))]
     if on_demand:
         kinds += [random.choice(("auto", "auto", "user")) for _ in range(random.choice((0, 1, 2, 3)))]
-    if random.random() < 0.1:
+    if random.random() < 0.2:
         kinds.append("recreate")
     return tuple(sorted((random.uniform(0, seconds), kind) for kind in kinds))
