@@ -193,7 +193,7 @@ class Answers:
         if verdict is Verdict.INVALID:
             if self._router.keys_are_refused(request.batches, now):
                 for batch in reversed(request.batches):
-                    self.retry(batch, attempt, now)
+                    self.endings.retry(batch, attempt, now)
             else:
                 self._hunt_among(request.batches, attempt, error.cause)
             return
