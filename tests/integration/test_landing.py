@@ -215,6 +215,7 @@ def test_a_split_and_a_merge_of_a_loaded_shard() -> None:
 
 def test_shards_that_may_not_be_listed_while_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "MAP_PATIENCE", 0.2)
+    monkeypatch.setattr(policy, "JUDGE_PATIENCE", 0.5)
     with local(shards=2) as kinesis, producing(kinesis) as producer:
         with Load(producer) as load:
             kinesis.faults.fail("AccessDeniedException", operation="ListShards", times=1_000_000)

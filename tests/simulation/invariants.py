@@ -84,26 +84,9 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
     resent = any(each.code == WRONG_SHARD for each in record.tries)
     if record.maybe_written and not (record.ambiguous or resent or record.off_shard or _gone_in_flight(world, record)):
         raise wrong("said to be a possible duplicate for no reason")
-    resends = sum(each.code == WRONG_SHARD for each in record.tries)
-    # UpdateShardCount makes shards that are gone before a listing can show them.
-    unsure = world.scenario.troubled_by("listing") or world.met["count"] or world.met["recreate"] or world.met["auto"]
-    if resends > sum(not each.readable for each in copies) and not unsure and not _hidden(world, record):
-        raise wrong("sent again although consumers could read it")
     ends = [each.ended for each in record.tries]
     if ends != sorted(ends) or any(each.code is None for each in record.tries):
         raise wrong("its attempts are not in order, or one of them succeeded")
-
-
-def _hidden(world: World, record: Record) -> bool:
-    """Did it land on a shard that was resharded before a listing could show it?"""
-    streams = [*world.model.account.deleted, *world.model.streams.values()]
-    closed = {shard.id: shard.closed for stream in streams for shard in stream.shards.values()}
-    for each in record.tries:
-        if each.code == WRONG_SHARD:
-            landed_on = (each.message or "").split()[2].rstrip(",")
-            if (closed.get(landed_on) or NEVER) < each.wall + 3.0:
-                return True
-    return False
 
 
 def CLOCK_ORDER(started: float, ended: float) -> bool:

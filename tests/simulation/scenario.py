@@ -220,7 +220,7 @@ def _troubles(random: Random, seconds: float) -> tuple[Trouble, ...]:
             long = 40.0 if kind.startswith("listing") else 12.0
             troubles.append(Trouble(kind, max(0.0, start - 3), start + random.uniform(0.5, long), 1.0))
         elif kind == "all_invalid":
-            troubles.append(Trouble(kind, start, start + random.uniform(0.5, 3), 1.0))
+            troubles.append(Trouble(kind, start, start + random.uniform(0.5, 5), 1.0))
         elif random.random() < 0.3:  # an outage
             troubles.append(Trouble(kind, start, start + random.uniform(1, 25), 1.0))
         else:

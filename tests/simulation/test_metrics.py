@@ -15,6 +15,7 @@ from kplpy.core.events import Gauges
 from kplpy.core.item import Completion, Delivered, Item, Reason
 from kplpy.core.pipeline import Request
 from kplpy.core.retry import Exchange
+from kplpy.local.stream import Stream
 from kplpy.metrics.put_metric_data import PutMetricDataSink
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
@@ -85,7 +86,7 @@ class Counted(World):
         self.sizes[request] = [len(entry["Data"]) for entry in entries]
         super()._arrived(request, entries, sent, started)
 
-    def _answered(self, request: Request, exchange: Exchange, sent: list[list[Item]]) -> None:
+    def _answered(self, request: Request, exchange: Exchange, sent: list[list[Item]], stream: Stream | None) -> None:
         add, sizes = self.expected.add, self.sizes[request]
         shards = [batch.lane.shard.shard_id if batch.lane.shard else None for batch in request.batches]
         add("RequestTime", (self.now - exchange.started) * 1000)
@@ -114,7 +115,7 @@ class Counted(World):
                 add("DataSentInVain", size, shard)
                 add("AllErrors", 1, shard)
                 add("ErrorsByCode", 1, shard, entry["ErrorCode"])
-        super()._answered(request, exchange, sent)
+        super()._answered(request, exchange, sent, stream)
 
     # --- what the futures say ---
 

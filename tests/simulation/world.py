@@ -13,6 +13,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from kplpy.core.aggregator import Batch
 from kplpy.core.distribution import BY_KEY, Summary
 from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Completion, Item, Reason
 from kplpy.core.pipeline import Pipeline, Request
@@ -26,6 +27,7 @@ from kplpy.local.limits import Limits, Phases
 from kplpy.local.model import Model
 from kplpy.local.stream import Stream
 from kplpy.wire.encode import encode_aggregate
+from tests.simulation.knowledge import Knowledge, Landed
 from tests.simulation.scenario import MAX_HASH, NEVER, Change, Scenario
 
 NAME = "orders"
@@ -98,6 +100,8 @@ class World:
         self.answered = 0
         self.denied_since = NEVER
         self.denied_for: dict[int, float] = {}  # how long the service had denied everything when a record was failed
+        self.knowledge = Knowledge()
+        self.landed: dict[Batch, Landed] = {}  # aggregates, by the answers
         self.reshards_seen = 0  # so many shards had been made when one took an aggregate that it was not sent to
         self.misplaced_at = NEVER
         self._failing: list[float] = []  # answers that were failures, in a row
@@ -283,6 +287,8 @@ class World:
     def _take(self) -> None:
         completions = self.pipeline.take_completions()
         self.pipeline.notices.clear()
+        for batch in self.pipeline.take_events().misplaced:
+            self._check_resent(batch)
         if not completions:
             return
         for completion in completions:
@@ -299,6 +305,14 @@ class World:
                 self.denied_for[item.ident] = self.now - self.denied_since
                 self.answered += 1
         self._at(self.now + self.random.choice((0.0, 0.0, 0.01, 0.3)), self._settler(completions))
+
+    def _check_resent(self, batch: Batch) -> None:
+        landed = self.landed[batch]
+        if self.knowledge.knew(landed, self.now):
+            if landed.readable:
+                raise Violation(f"{landed} was sent again although consumers could read it, as a listing showed")
+        elif not landed.patience_is_over(self.scenario.policy.waiting_ttl, self.now):
+            raise Violation(f"{landed} was sent again at {self.now} without waiting for a listing that shows its shard")
 
     def _settler(self, completions: list[Completion]) -> Callable[[], None]:
         def settle() -> None:
@@ -383,6 +397,7 @@ class World:
 
     def _arrived(self, request: Request, entries: list[dict[str, Any]], sent: list[list[Item]], started: float) -> None:
         exchange = self.model.exchange("PutRecords", {"StreamName": NAME, "Records": entries}, self.wall)
+        stream = self.model.streams.get(NAME)
         answer: list[dict[str, str]] | None = None
         error: RequestError | None = None
         delay = exchange.delay + self._latency() / 2
@@ -408,11 +423,11 @@ class World:
             delay = max(0.0, started + timeout - self.now)
 
         def answered() -> None:
-            self._answered(request, Exchange(started, self.now, request.wall, answer, error), sent)
+            self._answered(request, Exchange(started, self.now, request.wall, answer, error), sent, stream)
 
         self._at(self.now + delay, answered)
 
-    def _answered(self, request: Request, exchange: Exchange, sent: list[list[Item]]) -> None:
+    def _answered(self, request: Request, exchange: Exchange, sent: list[list[Item]], stream: Stream | None) -> None:
         self._busy -= 1
         self._inflight_bytes -= request.size
         late = request not in self.pipeline._in_flight
@@ -423,7 +438,10 @@ class World:
                 _mark(items, "ambiguous")
             entries = None
         for batch, items, entry in zip(request.batches, sent, entries or (), strict=False):
-            if entry.get("SequenceNumber") and len(items) > 1:
+            if entry.get("SequenceNumber"):
+                self.knowledge.heard(exchange.started, self.now)
+            if entry.get("SequenceNumber") and len(items) > 1 and stream is not None:
+                self.landed[batch] = Landed.on(stream, entry["ShardId"], items, exchange.ended)
                 predicted = batch.lane.shard
                 if predicted is None or predicted.shard_id != entry["ShardId"]:
                     self._note_misplaced(exchange.started)
@@ -504,6 +522,7 @@ class World:
             self.met["listing_stale"] += 1
         else:
             listing = ranges(exchange.answer["Shards"])
+        started, incarnation = self.now, 0 if error else self._stream().incarnation
 
         def listed() -> None:
             self._busy -= 1
@@ -511,6 +530,7 @@ class World:
             if error:
                 self.pipeline.listing_failed(error, self.now)
             else:
+                self.knowledge.shown(incarnation, listing, started, self.now)
                 self.pipeline.listed(listing, self.now)
             self._take()
             self._plan()

@@ -154,8 +154,8 @@ def test_an_on_failure_that_raises_stops_nothing(service: StubService, lines: Li
         for number in range(5):
             with pytest.raises(RejectedError):
                 producer.put_record("bad", b"x", str(number)).result(PATIENCE)
-        producer.flush(timeout=PATIENCE)
         producer.put_record("good", b"x", "k").result(PATIENCE)
+        producer.flush(timeout=PATIENCE)
         assert producer.outstanding_records == 0
         assert lines.first(1) == [f"ERROR 1 on_failure raised; the latest: {kind.__name__}: the user's own mistake"]
     assert len(calls) == 5
