@@ -20,16 +20,16 @@ class Load:
     def __init__(self, server: LocalKinesisProcess, start: int) -> None:
         self.acknowledged: dict[bytes, str] = {}
         self.enough = threading.Event()
-        self._threads = [threading.Thread(target=self._put, args=(server, f"{start}-{each}")) for each in range(3)]
+        self._client = server.client(config=ONE_TRY)
+        self._threads = [threading.Thread(target=self._put, args=(f"{start}-{each}",)) for each in range(3)]
         for each in self._threads:
             each.start()
 
-    def _put(self, server: LocalKinesisProcess, name: str) -> None:
-        client = server.client(config=ONE_TRY)
+    def _put(self, name: str) -> None:
         for number in range(1_000_000):
             records = [b"%s-%d-%d" % (name.encode(), number, each) for each in range(20)]
             try:
-                answer = client.put_records(
+                answer = self._client.put_records(
                     StreamName="durable", Records=[{"Data": each, "PartitionKey": each.decode()} for each in records]
                 )
             except (BotoCoreError, ClientError):

@@ -102,7 +102,8 @@ class World:
         self.denied_for: dict[int, float] = {}  # how long the service had denied everything when a record was failed
         self.knowledge = Knowledge()
         self.landed: dict[Batch, Landed] = {}  # aggregates, by the answers
-        self.reshards_seen = 0  # so many shards had been made when one took an aggregate that it was not sent to
+        # The stream, and how many shards it had had, when one took an aggregate that it was not sent to.
+        self.reshards_seen = (0, 0)
         self.misplaced_at = NEVER
         self._failing: list[float] = []  # answers that were failures, in a row
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -454,7 +455,8 @@ class World:
 
     def _note_misplaced(self, started: float) -> None:
         self.met["off shard"] += 1
-        shards = self._stream().next_index if NAME in self.model.streams else 0
+        stream = self.model.streams.get(NAME)
+        shards = (stream.incarnation, stream.next_index) if stream else (0, 0)
         if shards != self.reshards_seen:
             self.reshards_seen, self.misplaced_at = shards, self.now
         elif started > self.misplaced_at + 1.5 and not self._may_not_know():
@@ -603,7 +605,7 @@ class World:
                 raise ServiceError("Nothing", "to change")
             what_strategy = {"StreamARN": self._stream().arn, "RecordDistributionStrategy": strategy}
             model.handle("UpdateStreamRecordDistributionStrategy", what_strategy, self.wall)
-            self.reshards_seen = -1
+            self.reshards_seen = (0, 0)
             return
         shards = self._stream().open if NAME in model.streams else []
         if not shards:
