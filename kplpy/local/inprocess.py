@@ -15,7 +15,7 @@ from kplpy.local.journal import Journal
 from kplpy.local.limits import Limits, Phases
 from kplpy.local.model import LedgerRecord, Model
 from kplpy.local.options import GIB, Options
-from kplpy.local.server import Server
+from kplpy.local.server import Server, turns
 from kplpy.local.service import Service
 
 if TYPE_CHECKING:
@@ -215,16 +215,12 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        # Connections that were just accepted, or are in the midst of a TLS handshake, are known only to their tasks.
+        # Connections in the midst of a TLS handshake are known only to their tasks.
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        # A connection that was accepted just now, or has unsent data, is not closed by then; the loop knows it.
-        for transport in list(getattr(loop, "_transports", {}).values()):
-            transport.abort()
-        for _ in range(3):  # the loop closes their sockets in its next turns
-            loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(turns())
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)

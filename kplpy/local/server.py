@@ -60,6 +60,10 @@ class Server:
         """Close the port and every connection; requests under way get half a second."""
         self._stopped.set()
         if self._listener is not None:
+            # Not closed at once: what was accepted just now could not be attached to it any more, and would leak.
+            for each in self._listener.sockets:
+                asyncio.get_running_loop().remove_reader(each.fileno())
+            await turns()
             self._listener.close()
         await self._abort(self._connections - self._busy)  # aiohttp would wait for those that keep alive, too
         if self._http1 is not None:
@@ -72,8 +76,7 @@ class Server:
         """Cut connections rudely: over TLS, a polite end would wait for the other side."""
         for each in list(connections):
             each.abort()
-        for _ in range(3):  # the loop needs a few turns to carry it out
-            await asyncio.sleep(0)
+        await turns()
 
     def _tls(self) -> ssl.SSLContext:
         authority = trustme.CA(organization_name="kplpy local Kinesis")
@@ -133,6 +136,12 @@ def _cut(transport: asyncio.Transport | None, reset: bool) -> None:
     else:
         connection.shutdown(socket.SHUT_RDWR)
     transport.abort()
+
+
+async def turns() -> None:
+    """Let the loop carry out what was begun: accepting takes it three turns, closing two."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 class _FirstBytes(asyncio.Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import os
 import signal
@@ -9,7 +10,10 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +27,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 
 from kplpy.local import Fault, Limits, LocalKinesis, LocalKinesisProcess, Phases
 from kplpy.local.options import Options
+from tests.integration.reading import wait_until
 
 ONE_TRY = Config(retries={"total_max_attempts": 1}, read_timeout=1)
 RECORDS: list[Any] = [{"Data": b"%d" % each, "PartitionKey": f"é{each}"} for each in range(3)]
@@ -203,6 +208,30 @@ def test_stopping_does_not_wait_for_answers_that_never_come() -> None:
     kinesis.stop()
     kinesis.stop()
     assert len(kinesis.ledger()) == 3
+
+
+@pytest.mark.parametrize("https", [False, True])
+def test_stopping_while_clients_connect_leaves_no_socket_open(https: bool) -> None:
+    """A socket left open warns as it is collected, which pytest makes a failure."""
+
+    def connect(port: int) -> None:
+        while not stopped.is_set():
+            with suppress(OSError):
+                held.append(socket.create_connection(("127.0.0.1", port), timeout=1))
+
+    for _ in range(10):
+        held: list[socket.socket] = []
+        stopped = threading.Event()
+        kinesis = LocalKinesis(https=https).start()
+        clients = threading.Thread(target=connect, args=[urlsplit(kinesis.endpoint_url).port])
+        clients.start()
+        wait_until(partial(bool, held))
+        kinesis.stop()
+        stopped.set()
+        clients.join()
+        for each in held:
+            each.close()
+        gc.collect()
 
 
 def test_a_bad_argument_is_named_at_once() -> None:
