@@ -219,7 +219,7 @@ def test_stopping_while_clients_connect_leaves_no_socket_open(https: bool) -> No
             with suppress(OSError):
                 held.append(socket.create_connection(("127.0.0.1", port), timeout=1))
 
-    for _ in range(10):
+    for _ in range(4):
         held: list[socket.socket] = []
         stopped = threading.Event()
         kinesis = LocalKinesis(https=https).start()
