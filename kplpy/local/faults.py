@@ -5,14 +5,18 @@
     kinesis.faults.delay(2.0)                                       accepted at once, answered two seconds later
     kinesis.faults.cut(accepted=True)                               accepted, and the connection cut without an answer
 
-A `plan` decides for each request by itself, for seeded histories.
+All of them can be kept to a `stream`, or to requests that hold a record for a `shard`. A `plan` decides for each
+request by itself; that of `by_seed` draws faults by chance, the same at each run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Literal
+
+from kplpy.local.account import named
 
 Transport = Literal["refused", "cut_before", "cut_after", "cut_answer", "never", "empty", "garbage", "wrong_length"]
 TRANSPORTS: tuple[str, ...] = (
@@ -40,7 +44,7 @@ class Fault:
     entries: frozenset[int] | None = None
     """Which entries, by place in the request; None: all."""
     shard: str | None = None
-    """Only entries bound for this shard id; None: any."""
+    """With entry_code: only entries bound for this shard id. Else only requests that hold such an entry. None: any."""
     answer: Mapping[str, Any] | None = None
     """Answer with this and carry nothing out: an old ListShards answer makes a stale one."""
     delay: float = 0.0
@@ -54,6 +58,10 @@ class Fault:
             raise ValueError(f"transport must be one of {', '.join(TRANSPORTS)}; got {self.transport!r}")
         if self.delay < 0:
             raise ValueError(f"delay must be 0 or more seconds, got {self.delay!r}")
+
+    def befalls(self, bound: Callable[[], Collection[str]]) -> bool:
+        """Whether it concerns a request with entries for the shards that `bound` tells."""
+        return self.shard is None or self.entry_code is not None or self.shard in bound()
 
     def hits(self, position: int, shard: str) -> bool:
         """Whether the entry at this place, bound for this shard, fails with entry_code."""
@@ -84,7 +92,7 @@ class Faults:
         self._orders: list[_Order] = []
 
     def add(self, fault: Fault, *, times: int = 1, operation: str = "PutRecords", stream: str | None = None) -> None:
-        """Let `fault` befall the next `times` requests of `operation` (on `stream`, where given)."""
+        """Let `fault` befall the next `times` requests of `operation` (on `stream`, where given) that it concerns."""
         if isinstance(times, bool) or not isinstance(times, int) or times < 1:
             raise ValueError(f"times must be a whole number, 1 or more; got {times!r}")
         self._orders.append(_Order(fault, operation, stream, times))
@@ -98,9 +106,11 @@ class Faults:
         times: int = 1,
         operation: str = "PutRecords",
         stream: str | None = None,
+        shard: str | None = None,
     ) -> None:
         """The next `times` requests fail with this error code and HTTP status."""
-        self.add(Fault(code=code, message=message, status=status), times=times, operation=operation, stream=stream)
+        fault = Fault(code=code, message=message, status=status, shard=shard)
+        self.add(fault, times=times, operation=operation, stream=stream)
 
     def fail_entries(
         self,
@@ -116,26 +126,69 @@ class Faults:
         self.add(Fault(entry_code=code, entries=entries, shard=shard), times=times, stream=stream)
 
     def delay(
-        self, seconds: float, *, times: int = 1, operation: str = "PutRecords", stream: str | None = None
+        self,
+        seconds: float,
+        *,
+        times: int = 1,
+        operation: str = "PutRecords",
+        stream: str | None = None,
+        shard: str | None = None,
     ) -> None:
         """The next `times` requests are carried out at once and answered `seconds` later."""
-        self.add(Fault(delay=seconds), times=times, operation=operation, stream=stream)
+        self.add(Fault(delay=seconds, shard=shard), times=times, operation=operation, stream=stream)
 
-    def cut(self, *, accepted: bool, times: int = 1, operation: str = "PutRecords", stream: str | None = None) -> None:
+    def cut(
+        self,
+        *,
+        accepted: bool,
+        times: int = 1,
+        operation: str = "PutRecords",
+        stream: str | None = None,
+        shard: str | None = None,
+    ) -> None:
         """The next `times` requests get no answer but a reset connection, after or before they are carried out."""
-        fault = Fault(transport="cut_after" if accepted else "cut_before")
+        fault = Fault(transport="cut_after" if accepted else "cut_before", shard=shard)
         self.add(fault, times=times, operation=operation, stream=stream)
+
+    def by_seed(
+        self,
+        seed: int,
+        chances: Sequence[tuple[Fault, float]],
+        *,
+        operation: str = "PutRecords",
+        stream: str | None = None,
+    ) -> None:
+        """From now on each of these faults befalls requests of `operation` (on `stream`, where given) with its
+        probability, the same at each run. It takes the place of the plan."""
+        random, odds = Random(seed), [chance for _, chance in chances]
+        if sum(odds) > 1 or min(odds, default=0) < 0:
+            raise ValueError(f"probabilities must be 0 or more, and 1 together at the most; got {odds}")
+
+        def plan(asked: str, params: Mapping[str, Any], now: float) -> Fault | None:
+            if asked != operation or stream not in (None, named(params)):
+                return None
+            drawn = random.random()
+            for fault, chance in chances:
+                drawn -= chance
+                if drawn < 0:
+                    return fault
+            return None
+
+        self.plan = plan
 
     def clear(self) -> None:
         """Forget all orders; the plan stays."""
         self._orders = []
 
-    def take(self, operation: str, stream: str | None, params: Mapping[str, Any], now: float) -> Fault | None:
-        """The fault for this request, used up."""
+    def take(
+        self, operation: str, params: Mapping[str, Any], now: float, bound: Callable[[], Collection[str]]
+    ) -> Fault | None:
+        """The fault for this request, used up. `bound` tells for which shards it has entries."""
         for order in self._orders:
-            if order.operation == operation and order.stream in (None, stream):
+            if order.operation == operation and order.stream in (None, named(params)) and order.fault.befalls(bound):
                 order.left -= 1
                 if order.left == 0:
                     self._orders.remove(order)
                 return order.fault
-        return self.plan(operation, params, now) if self.plan is not None else None
+        fault = self.plan(operation, params, now) if self.plan is not None else None
+        return fault if fault is not None and fault.befalls(bound) else None

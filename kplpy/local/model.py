@@ -96,7 +96,7 @@ class Model:
 
     def exchange(self, operation: str, params: Params, now: float) -> Exchange:
         """One request with all that the faults in store do to it, the connection's troubles included."""
-        fault = self.faults.take(operation, named(params), params, now)
+        fault = self.faults.take(operation, params, now, lambda: self.bound_for(params, now))
         if fault is not None and fault.transport in ("refused", "cut_before"):
             return Exchange(None, None, fault.delay, fault.transport)
         delay, transport = (fault.delay, fault.transport) if fault is not None else (0.0, None)
@@ -111,7 +111,16 @@ class Model:
     def handle(self, operation: str, params: Params, now: float) -> Answer:
         """One API call at `now` (epoch seconds); raises ServiceError. Of the faults in store, error codes befall it,
         and the connection's troubles do not."""
-        return self._handle(operation, params, now, self.faults.take(operation, named(params), params, now))
+        fault = self.faults.take(operation, params, now, lambda: self.bound_for(params, now))
+        return self._handle(operation, params, now, fault)
+
+    def bound_for(self, params: Params, now: float) -> set[str]:
+        """The shards for which a request has records, as far as it makes sense and keys decide."""
+        stream = self.streams.get(named(params) or "")
+        if stream is None:
+            return set()
+        stream.settle(max(now, self.now))
+        return puts.shards_by_key(stream, params.get("Records", [params]))
 
     def _handle(self, operation: str, params: Params, now: float, fault: Fault | None) -> Answer:
         self.now = now = max(now, self.now)  # a clock set back must not unsort the records

@@ -11,7 +11,7 @@ from kplpy.local.checks import HASH, PUT_ENTRY, check
 from kplpy.local.errors import ServiceError, invalid_argument, throttled, validation
 from kplpy.local.faults import Fault
 from kplpy.local.limits import KIB, Limits
-from kplpy.local.sequence import hash_key, in_range, sequence_number
+from kplpy.local.sequence import HASH_KEYS, hash_key, in_range, sequence_number
 from kplpy.local.shard import Record, Shard
 from kplpy.local.stream import AUTO, Stream
 
@@ -75,6 +75,22 @@ def entries_of(stream: Stream, records: Sequence[Mapping[str, Any]], limits: Lim
     if limits.request_bytes is not None and total > limits.request_bytes:
         raise invalid_argument(f"Records size exceeds {limits.request_bytes >> 20} MB limit")
     return entries
+
+
+def shards_by_key(stream: Stream, records: object) -> set[str]:
+    """The ids of the shards that the records, not checked yet, are for; what cannot be routed is left out."""
+    found: set[str] = set()
+    if not isinstance(records, list) or not stream.open or stream.strategy == AUTO:
+        return found
+    for record in records:
+        if not isinstance(record, Mapping):
+            continue
+        key, explicit = record.get("PartitionKey"), record.get("ExplicitHashKey")
+        if isinstance(explicit, str) and _HASH(explicit) and int(explicit) < HASH_KEYS:
+            found.add(stream.route(int(explicit)).id)
+        elif isinstance(key, str):
+            found.add(stream.route(hash_key(key)).id)
+    return found
 
 
 def _careful(record: object, position: int, auto: bool) -> bytes:

@@ -278,6 +278,49 @@ def test_faults_can_be_kept_to_a_stream_and_forgotten() -> None:
         Fault(transport="lost")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [{"code": "InternalFailure", "status": 500}, {"transport": "never"}, {"transport": "empty"}, {"delay": 3.0}],
+    ids=str,
+)
+@pytest.mark.parametrize("by_seed", [False, True])
+def test_any_fault_can_be_kept_to_a_shard(fault: dict[str, Any], by_seed: bool) -> None:
+    model = model_of(2)
+    one = Fault(shard="shardId-000000000001", **fault)
+    if by_seed:
+        model.faults.by_seed(1, [(one, 1.0)])
+    else:
+        model.faults.add(one)
+    first = {"Data": b"x", "PartitionKey": "k", "ExplicitHashKey": "0"}
+    second = {**first, "ExplicitHashKey": str(1 << 127)}
+    for _ in range(3):
+        whole = model.exchange("PutRecords", {"StreamName": "s", "Records": [first]}, 1.0)
+        assert (whole.error, whole.transport, whole.delay) == (None, None, 0.0)
+    hit = model.exchange("PutRecords", {"StreamName": "s", "Records": [first, second]}, 1.0)
+    assert (hit.error and hit.error.code, hit.transport, hit.delay) == (
+        fault.get("code"),
+        fault.get("transport"),
+        fault.get("delay", 0.0),
+    )
+
+
+def test_faults_by_seed() -> None:
+    def errors(seed: int, stream: str = "s") -> list[str | None]:
+        model = model_of()
+        some = [(Fault(code="InternalFailure", status=500), 0.3), (Fault(code="AccessDeniedException"), 0.2)]
+        model.faults.by_seed(seed, some, stream=stream)
+        request = {"StreamName": "s", "Records": entries(1)}
+        found = [model.exchange("PutRecords", request, 1.0).error for _ in range(200)]
+        return [each.code if each else None for each in found]
+
+    assert errors(1) == errors(1) != errors(2)
+    assert 30 < errors(1).count("InternalFailure") < 90
+    assert 15 < errors(1).count("AccessDeniedException") < 65
+    assert set(errors(1, stream="other")) == {None}
+    with pytest.raises(ValueError, match=r"1 together at the most; got \[0.7, 0.6\]"):
+        model_of().faults.by_seed(1, [(Fault(delay=1), 0.7), (Fault(delay=2), 0.6)])
+
+
 def test_a_stream_being_made_or_ended_takes_nothing() -> None:
     model = model_of(phases=Phases(creating=5, deleting=10))
     params = {"StreamName": "s", "Records": entries(1)}
