@@ -75,6 +75,36 @@ MUTATIONS = [
         "unexplained aggregates wait for ever", "answers.py", "each.until <= now for each", "each.until < 0 for each"
     ),
     Mutation(
+        "unexplained aggregates are sent again at once",
+        "answers.py",
+        "max(latest, now + rules.MAP_PATIENCE)",
+        "now",
+    ),
+    Mutation(
+        "a fresh listing explains nothing",
+        "answers.py",
+        "            known = self._router.map.range_of(actual)\n            landing",
+        "            known = None\n            landing",
+    ),
+    Mutation(
+        "nobody looks where records land",
+        "router.py",
+        "if by_key == self.managed and len(self.map.open) > 1:",
+        "if False:",
+    ),
+    Mutation(
+        "the strategy is asked for time and again",
+        "distribution.py",
+        "now + rules.STRATEGY_POLL * (1 + self._random() / 2)",
+        "now + 1",
+    ),
+    Mutation(
+        "a hunt goes on in closed shards",
+        "answers.py",
+        "for batch in self.hunt if not batch.lane.alive",
+        "for batch in ()",
+    ),
+    Mutation(
         "attempts are not noted",
         "endings.py",
         "        for item in kept.items:\n            add_try(item, attempt)\n",

@@ -130,7 +130,10 @@ class Answers:
         return judge_landing(actual, predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
 
     def listed(self, now: float) -> None:
-        """There is a fresh listing: judge again what the one before did not explain."""
+        """There is a fresh listing: judge again what the one before did not explain, and hunt in open shards alone."""
+        for lane in {batch.lane: None for batch in self.hunt if not batch.lane.alive}:
+            for batch in self.hunt.take_of(lane):
+                self.endings.send_again(batch, now)
         judging, self.judging = self.judging, []
         for each in judging:
             batch, actual = each.batch, each.entry.get("ShardId", "")

@@ -54,12 +54,13 @@ class Endings:
         kept = self.drop_expired(kept, self.expired_before(now))
         if kept is None:
             return
-        self._send_again(kept, now, anew=attempt.code == WRONG_SHARD)
+        self.send_again(kept, now, anew=attempt.code == WRONG_SHARD)
         if kept.lane.ordered:  # what the hunt holds of the lane must not overtake it
             for later in self._hunt.take_of(kept.lane):
-                self._send_again(later, now)
+                self.send_again(later, now)
 
-    def _send_again(self, batch: Batch, now: float, anew: bool = False) -> None:
+    def send_again(self, batch: Batch, now: float, anew: bool = False) -> None:
+        """As it is, while its lane lives; otherwise, and `anew`, its records through prediction."""
         self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
         lane = batch.lane
         as_it_is = not anew and self._router.lives(lane) and not (lane.doubted and batch.aggregated)

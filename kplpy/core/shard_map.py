@@ -129,6 +129,8 @@ class ShardMap:
         if before != self.open:
             self._relisting_backoff = policy.LISTING_BACKOFF_FIRST
         self._retry_at = now if self.ready else now + self._backoff
+        if self.ready and not self.whole:  # a gap closes with the next one, perhaps
+            self.relist(now)
 
     def listing_failed(self, now: float) -> None:
         self._listing_since = None

@@ -36,10 +36,10 @@ PUT_FAULTS = (
     "wrong_length",
     "all_invalid",
 )
-LISTING_FAULTS = ("listing_denied", "listing_fails", "listing_stale")
+LISTING_FAULTS = ("listing_denied", "listing_fails", "listing_stale", "listing_gap")
 FAULTS = PUT_FAULTS + LISTING_FAULTS
 # Faults that last: what they befall is over only with the window.
-WINDOWED = ("listing_denied", "listing_fails", "listing_stale", "access_denied", "kms_disabled", "not_found")
+WINDOWED = (*LISTING_FAULTS, "access_denied", "kms_disabled", "not_found")
 
 Change = Literal["split", "merge", "count", "recreate", "auto", "user"]
 
@@ -52,6 +52,10 @@ class Trouble:
     start: float
     end: float
     probability: float
+    place: int | None = None  # only requests with records for the open shard at this place, counted round and round
+
+    def at(self, second: float) -> bool:
+        return self.start <= second < self.end
 
 
 @dataclass(frozen=True)
@@ -214,17 +218,18 @@ def _load(random: Random, seconds: float) -> Load:
 
 def _troubles(random: Random, seconds: float) -> tuple[Trouble, ...]:
     troubles = []
-    for kind in random.sample(FAULTS, random.choice((0, 1, 3, 4, 5, 6))):
+    for kind in random.sample(FAULTS, random.choice((0, 1, 4, 5, 6, 7))):
         start = random.uniform(0, seconds * 0.6)
+        place = random.randrange(8) if kind in PUT_FAULTS and random.random() < 0.25 else None
         if kind in WINDOWED:
             long = 40.0 if kind.startswith("listing") else 12.0
-            troubles.append(Trouble(kind, max(0.0, start - 3), start + random.uniform(0.5, long), 1.0))
+            troubles.append(Trouble(kind, max(0.0, start - 3), start + random.uniform(0.5, long), 1.0, place))
         elif kind == "all_invalid":
             troubles.append(Trouble(kind, start, start + random.uniform(0.5, 5), 1.0))
         elif random.random() < 0.3:  # an outage
-            troubles.append(Trouble(kind, start, start + random.uniform(1, 25), 1.0))
+            troubles.append(Trouble(kind, start, start + random.uniform(1, 25), 1.0, place))
         else:
-            troubles.append(Trouble(kind, start, seconds, random.choice((0.05, 0.2, 0.5))))
+            troubles.append(Trouble(kind, start, seconds, random.choice((0.05, 0.2, 0.5)), place))
     return tuple(troubles)
 
 

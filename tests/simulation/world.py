@@ -465,8 +465,7 @@ class World:
     def _may_not_know(self) -> bool:
         """Is there a reason for which the producer does not learn in time where records land?"""
         scenario = self.scenario
-        # A hunt for an invalid record goes on with the batches that it has; they are judged like all others.
-        return scenario.troubled_by("listing", "never", "late", "poison", "all_invalid")
+        return scenario.troubled_by("listing", "never", "late")
 
     def _note_failure(self, error: RequestError | None, answered: bool, started: float) -> None:
         if answered:
@@ -524,6 +523,11 @@ class World:
             self.met["listing_stale"] += 1
         else:
             listing = ranges(exchange.answer["Shards"])
+        if len(listing) > 1 and any(
+            each.kind == "listing_gap" and each.at(self.now - CORE) for each in self.scenario.troubles
+        ):
+            listing.remove(self.faults_random.choice(listing))
+            self.met["listing_gap"] += 1
         started, incarnation = self.now, 0 if error else self._stream().incarnation
 
         def listed() -> None:
@@ -557,15 +561,23 @@ class World:
         for trouble in self.scenario.troubles:
             if trouble.kind.startswith("listing_") != (operation == "ListShards"):
                 continue
-            if trouble.kind == "poison" or not trouble.start <= at < trouble.end:
+            if trouble.kind == "poison" or not trouble.at(at):
                 continue
             if operation not in ("ListShards", "PutRecords") or self.faults_random.random() >= trouble.probability:
+                continue
+            if trouble.place is not None and not self._concerns(trouble.place, params):
                 continue
             fault = self._fault_of(trouble.kind, params)
             if fault is not None:
                 self.met[trouble.kind] += 1
+                if trouble.place is not None:
+                    self.met["of one shard"] += 1
                 return fault
         return None
+
+    def _concerns(self, place: int, params: Mapping[str, Any]) -> bool:
+        shards = self._stream().open if NAME in self.model.streams else []
+        return bool(shards) and shards[place % len(shards)].id in self.model.bound_for(params, self.wall)
 
     def _fault_of(self, kind: str, params: Mapping[str, Any]) -> Fault | None:
         if kind in _SIMPLE:
@@ -577,7 +589,7 @@ class World:
             count = len(params["Records"])
             some = frozenset(place for place in range(count) if self.faults_random.random() < 0.5)
             return Fault(entry_code=code, entries=some) if some else None
-        return None  # listing_stale: see _list
+        return None  # listing_stale and listing_gap: see _list
 
     def _stream(self) -> Stream:
         return self.model.streams[NAME]

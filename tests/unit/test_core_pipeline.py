@@ -366,6 +366,22 @@ def test_a_flush_waits_for_what_is_older() -> None:
     assert (driver.pipeline.unflushed(mark), driver.pipeline.unflushed(second)) == (0, 0)
 
 
+def test_a_hunt_does_not_go_on_in_a_shard_that_was_closed() -> None:
+    driver = Driver()
+    driver.accept(*[item(arrival=1.0, hash_key=key) for key in (0, HALF - 1, TOP, TOP)])
+    driver.fail(driver.request(1.2), "InvalidArgumentException", now=1.3)
+    halves = ShardRange("shardId-2", 0, 10), ShardRange("shardId-3", 11, HALF - 1)
+    driver.list((*halves, RIGHT), 1.4)
+    hunted = driver.request(1.5)
+    assert [[each.hash_key for each in batch.items] for batch in hunted.batches] == [[TOP, TOP]]
+    driver.answer(hunted, ONE, now=1.6)
+    again = driver.request(1.6)
+    assert [(batch.lane.shard, len(batch.items)) for batch in again.batches] == [(half, 1) for half in halves]
+    driver.answer(again, "shardId-2", "shardId-3", now=1.7)
+    assert sum(len(each.items) for each in driver.pipeline.take_completions()) == 4
+    assert not any(driver.pipeline.leftovers().values())
+
+
 def test_giving_up_answers_everything() -> None:
     driver = Driver()
     under_way, open_one = item(arrival=1.0), item(arrival=1.1)

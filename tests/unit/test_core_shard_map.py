@@ -99,6 +99,21 @@ def test_stale_listings_are_spaced() -> None:
     assert shard_map.next_listing() == pytest.approx(now + 1.0)
 
 
+def test_a_listing_with_a_gap_stands_until_a_better_one_which_is_asked_for() -> None:
+    shard_map = listed(LEFT)
+    now, waits = 0.0, []
+    for _ in range(8):
+        assert shard_map.trusted(now)
+        waits.append(shard_map.next_listing() - now)
+        now = shard_map.next_listing()
+        shard_map.listing_started(now)
+        shard_map.listed([LEFT], now)
+    assert waits[:2] == pytest.approx([1.0, 1.5])
+    assert waits[-1] == rules.RELISTING_BACKOFF_MAX
+    shard_map.listed([LEFT, RIGHT], now)
+    assert shard_map.next_listing() == float("inf")
+
+
 def test_ids_are_vouched_for_as_long_as_the_stream_cannot_have_been_recreated() -> None:
     shard_map = listed(WHOLE, at=100.0)
     assert shard_map.vouches_for(109.9)
