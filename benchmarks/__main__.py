@@ -17,9 +17,12 @@ from typing import Any
 
 from benchmarks import (
     environments,
+    isolation,
+    keyless,
     latency,
     memory,
     ordered,
+    outage,
     processes,
     scaling,
     search,
@@ -45,7 +48,10 @@ def _throughput(options: argparse.Namespace) -> Any:
 MEASUREMENTS = {
     "throughput": Measurement(_throughput, throughput.report),
     "latency": Measurement(lambda asked: latency.measure(asked.rounds, 4 * asked.scale), latency.report),
-    "throttled": Measurement(lambda asked: throttled.measure(60 * asked.scale), throttled.report),
+    "throttled": Measurement(lambda asked: throttled.measure(60 * asked.scale, asked.case), throttled.report),
+    "isolation": Measurement(lambda asked: isolation.measure(60 * asked.scale), isolation.report),
+    "keyless": Measurement(lambda asked: keyless.measure(40 * asked.scale), keyless.report),
+    "outage": Measurement(lambda asked: outage.measure(180 * asked.scale), outage.report),
     "memory": Measurement(lambda asked: memory.measure(asked.rounds), memory.report),
     "scaling": Measurement(lambda asked: scaling.measure(asked.rounds, asked.scale), scaling.report),
     "ordered": Measurement(lambda asked: ordered.measure(asked.rounds, 2 * asked.scale), ordered.report),
@@ -58,7 +64,7 @@ def main() -> None:
     parser.add_argument("what", choices=["all", *MEASUREMENTS, *EXTRAS, "targets", "plots"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="length of the runs, 1 for some seconds each")
-    parser.add_argument("--case", default="", help="throughput: only cases with this in their names")
+    parser.add_argument("--case", default="", help="throughput, throttled: only cases with this in their names")
     parser.add_argument("--producers", default=",".join(environments.NAMES), help="throughput: only these")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--plots", type=Path, default=processes.ROOT / "docs", help="where the pictures go")

@@ -2,7 +2,7 @@
 
 argv[1] is JSON: `streams` ({name: shards}), `store`, `latency` (seconds, from and to), `dead` (a stream whose requests
 are never answered) and `updating` (seconds that a reshard takes). It first prints where it is. Then each line is
-answered with a line of JSON: `counts`, `split`, `merge` or `judge`.
+answered with a line of JSON: `counts`, `split`, `merge`, `judge`, `outage` (nothing but errors) or `over`.
 """
 
 from __future__ import annotations
@@ -105,15 +105,31 @@ def judge(model: Model) -> dict[str, int]:
 def main() -> None:
     given: dict[str, Any] = json.loads(sys.argv[1])
     random, (least, most) = Random(1), given["latency"]
+    refused: list[str] | None = None  # the operations, while an outage lasts
 
     def plan(operation: str, params: Mapping[str, Any], _: float) -> Fault:
+        if refused is not None:
+            refused.append(operation)
+            return Fault(code="ServiceUnavailable", status=503, delay=random.uniform(least, most))
         if operation == "PutRecords" and params.get("StreamName") == given.get("dead"):
             return Fault(transport="never")
         return Fault(delay=random.uniform(least, most))
 
+    def outage(_: Model) -> dict[str, int]:
+        nonlocal refused
+        refused = []
+        return {}
+
+    def over(_: Model) -> dict[str, int]:
+        nonlocal refused
+        asked, refused = refused or [], None
+        return {"requests": asked.count("PutRecords"), "listings": asked.count("ListShards")}
+
     answers: dict[str, Callable[[Model], dict[str, int]]] = {
         "counts": counts,
         "judge": judge,
+        "outage": outage,
+        "over": over,
         "split": lambda model: reshard(model, "split"),
         "merge": lambda model: reshard(model, "merge"),
     }

@@ -1,8 +1,9 @@
 """A process that offers records at a steady rate from a given moment on: kplpy, or a loop around boto3.
 
-argv[1] is JSON: `kind` ("kplpy" or "boto3"), `url`, `rate` (records a second), `size`, for kplpy `config`, and
-`flush`: whether all are waited for in the end. A line `start begin end seconds` on stdin (Unix time, then seconds
-after it) is one run; what it answers is counted between begin and end.
+argv[1] is JSON: `kind` ("kplpy" or "boto3"), `url`, `rate` (records a second), `size`; for kplpy `config`, `keyless`
+(put without a key) and `flush` (wait for all in the end); for boto3 the `hash_key` that all get, if any. A line
+`start begin end seconds` on stdin (Unix time, then seconds after it) is one run; what it answers is counted between
+begin and end.
 """
 
 from __future__ import annotations
@@ -52,13 +53,16 @@ def kplpy(given: Mapping[str, Any], line: str) -> Counts:
     with Producer(endpoint_url=given["url"], region_name="us-east-1", **given["config"]) as producer:
 
         def put(number: int) -> None:
-            producer.put_record(STREAM, b"%08d" % number + pad, f"key-{number}")  # waits when there is no room
+            key = None if given.get("keyless") else f"key-{number}"
+            producer.put_record(STREAM, b"%08d" % number + pad, key)  # waits when there is no room
 
         def counts() -> Counts:
             totals = producer.metrics().get(STREAM)
             if totals is None:
-                return {"taken_bytes": 0, "sent": 0, "throttled": 0}
+                return {"delivered": 0, "taken": 0, "taken_bytes": 0, "sent": 0, "throttled": 0}
             return {
+                "delivered": totals.user_records_put,
+                "taken": totals.kinesis_records_put,
                 "taken_bytes": totals.kinesis_bytes_put,
                 "sent": totals.kinesis_records_sent,
                 "throttled": totals.entries_throttled,
@@ -81,7 +85,13 @@ def boto3_loop(given: Mapping[str, Any], line: str) -> Counts:
     waiting: list[PutRecordsRequestEntryTypeDef] = []
 
     def put(number: int) -> None:
-        waiting.append({"Data": b"%08d" % number + b"x" * (given["size"] - 8), "PartitionKey": f"other-{number}"})
+        entry: PutRecordsRequestEntryTypeDef = {
+            "Data": b"%08d" % number + b"x" * (given["size"] - 8),
+            "PartitionKey": f"other-{number}",
+        }
+        if "hash_key" in given:
+            entry["ExplicitHashKey"] = given["hash_key"]
+        waiting.append(entry)
 
     def send() -> Counts:
         while waiting:
