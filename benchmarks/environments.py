@@ -1,11 +1,11 @@
-"""The peers' environments, each its own, under build/bench/: made once, by Maven and uv, when they are first needed."""
+"""The peers' environments, each its own, under build/bench/: made once, from locks, when they are first needed."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,10 @@ from benchmarks.processes import ROOT, Driver, Sink
 
 BUILD = ROOT / "build" / "bench"
 PEERS = ROOT / "benchmarks" / "peers"
-
-PACKAGES: Mapping[str, list[str]] = {
-    "aiokpl": ["aiokpl==0.2.0"],
-    "async_kinesis": ["async-kinesis==3.0.1", "aws-kinesis-agg==1.2.3", "six"],
-    "boto3": ["boto3", "aws-kinesis-agg==1.2.3", "six"],
-}
+LOCKS = ROOT / "requirements"
+# The locks of the peers are for this Python and later ones.
+PYTHON = sys.executable if sys.version_info >= (3, 11) else ">=3.11"
+COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 
 KPL_BEST: Mapping[str, str] = {}
 """System properties of peers/kpl/Kpl.java. `python -m benchmarks search` found none better than its defaults: the KPL's
@@ -27,44 +25,51 @@ own, but for the oldest-future tracker and metrics, which are off, and a rate li
 NAMES = ["kplpy", "kpl", "aiokpl", "async_kinesis", "boto3", "kinesis_agg"]
 
 
+class UnavailableError(Exception):
+    """A peer cannot be had here, and why."""
+
+
 def start(name: str, sink: Sink, stream: str = "bench-16", **options: Any) -> Driver:
-    """The driver of a producer, its environment made if it is not there. `options` are the driver's own."""
+    """The driver of a producer, its environment made if it is not there. `options` are the driver's own.
+
+    UnavailableError when a peer cannot be installed or does not start here.
+    """
     place = {"url": sink.url, "stream": stream}
     if name == "kplpy":
         return Driver([sys.executable, "-m", "benchmarks.peers.run_kplpy", json.dumps(place | options)], sink)
     if name == "kpl":
-        return Driver(_kpl_command(sink, stream, {**KPL_BEST, **options}), sink)
-    if name == "kinesis_agg":
-        name, options = "boto3", {"aggregated": True, **options}
-    script, python = PEERS / f"run_{name}.py", _environment(name, sys.executable, PACKAGES[name])
-    return Driver([str(python), str(script), json.dumps(place | options)], sink)
+        command = _kpl_command(sink, stream, {**KPL_BEST, **options})
+    else:
+        if name == "kinesis_agg":
+            name, options = "boto3", {"aggregated": True, **options}
+        python = _environment(name, f"bench-{name.replace('_', '-')}")
+        command = [str(python), str(PEERS / f"run_{name}.py"), json.dumps(place | options)]
+    try:
+        return Driver(command, sink)
+    except (RuntimeError, FileNotFoundError) as error:
+        raise UnavailableError(f"it does not start: {error}") from None
 
 
 def python_with_matplotlib() -> Path:
-    """pyproject.toml's group `bench`."""
-    found = _environment("plots", sys.executable, ["--group", "bench"])
-    assert found is not None
-    return found
+    return _environment("plots", "bench-plots")
 
 
-def python_with_kplpy(version: str) -> Path | None:
-    """Another Python's environment with kplpy and what it needs at run time; None when there is no such Python."""
+def python_with_kplpy(version: str) -> Path:
+    """Another Python with all that kplpy needs; kplpy itself is found in the directory that it is run in."""
     # pyenv's are looked for first: its shims on PATH may be there, dead
     there = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    return _environment(f"python-{version}", str(there[-1]) if there else version, ["-e", str(ROOT)])
+    return _environment(f"python-{version}", "dev", str(there[-1]) if there else version)
 
 
-def _environment(name: str, python: str, packages: list[str]) -> Path | None:
-    """build/bench/<name> with these packages, made anew when they change; None when there is no such Python."""
-    home = BUILD / name
-    made, ready, wanted = home / "bin" / "python", home / "ready", " ".join(packages)
+def _environment(name: str, lock: str, python: str = PYTHON) -> Path:
+    """The Python of build/bench/<name>, which has what the lock says; made anew when that changes."""
+    home, locked = BUILD / name, LOCKS / f"{lock}.lock"
+    made, ready, wanted = home / "bin" / "python", home / "ready", locked.read_text()
     if not ready.exists() or ready.read_text() != wanted:
-        print(f"preparing {home.relative_to(ROOT)} (once)", file=sys.stderr)
+        print(f"preparing {home.relative_to(ROOT)} (once, of {locked.relative_to(ROOT)})", file=sys.stderr)
         uv = [sys.executable, "-m", "uv"]
-        options = ["-q", "--clear", "--no-project", "--no-python-downloads", "--python", python]
-        if subprocess.run([*uv, "venv", *options, str(home)], check=False).returncode:
-            return None
-        subprocess.run([*uv, "pip", "install", "-q", "--python", str(made), *packages], cwd=ROOT, check=True)
+        _step([*uv, "venv", "-q", "--clear", "--no-project", "--no-python-downloads", "--python", python, str(home)])
+        _step([*uv, "pip", "install", "-q", "--python", str(made), "--require-hashes", "-r", str(locked)])
         ready.write_text(wanted)
     return made
 
@@ -72,16 +77,29 @@ def _environment(name: str, python: str, packages: list[str]) -> Path | None:
 def _kpl_command(sink: Sink, stream: str, options: Mapping[str, Any]) -> list[str]:
     home = BUILD / "kpl"
     source, classes, libraries = PEERS / "kpl" / "Kpl.java", home / "classes", home / "lib"
-    if not (libraries / "ready").exists():
+    pom = PEERS / "kpl" / "pom.xml"
+    ready, wanted = libraries / "ready", pom.read_text()
+    if not ready.exists() or ready.read_text() != wanted:
         print(f"preparing {home.relative_to(ROOT)} (once; Maven, a Java compiler)", file=sys.stderr)
-        project = ["-f", str(PEERS / "kpl" / "pom.xml"), f"-DoutputDirectory={libraries}"]
-        subprocess.run(["mvn", "-q", *project, "dependency:copy-dependencies"], check=True)
-        (libraries / "ready").touch()
+        _step(["mvn", "-q", "-B", "-f", str(pom), f"-DoutputDirectory={libraries}", COPY_DEPENDENCIES])
+        ready.write_text(wanted)
     compiled = classes / "Kpl.class"
     if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
         classes.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["javac", "-cp", f"{libraries}/*", "-d", str(classes), str(source)], check=True)
+        _step(["javac", "-cp", f"{libraries}/*", "-d", str(classes), str(source)])
     java = [str(options["heap"])] if "heap" in options else []
     properties = {"port": sink.port, "stream": stream, "tempDirectory": home, **options}
     given = [f"-D{name}={str(value).lower() if value is True else value}" for name, value in properties.items()]
     return ["java", *java, *given, "-cp", f"{classes}:{libraries}/*", "Kpl"]
+
+
+def _step(command: Sequence[str]) -> None:
+    """UnavailableError with the command's own words unless it succeeds."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    except FileNotFoundError:
+        hint = "; the KPL needs Java 17 and Maven (Debian: apt install openjdk-17-jdk-headless maven)"
+        raise UnavailableError(f"there is no {command[0]} here{hint}") from None
+    if done.returncode:
+        said = "\n".join(done.stdout.strip().splitlines()[:6])
+        raise UnavailableError(f"`{' '.join(map(str, command))}` failed:\n{said}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import select
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 TICKS = os.sysconf("SC_CLK_TCK")
+PATIENCE = 300.0  # seconds: a producer that has not answered by then never will
 ROOT = Path(__file__).resolve().parent.parent
 _P = TypeVar("_P", bound="Piped")
 
@@ -54,7 +56,13 @@ def _status(pid: int, field: str) -> int:
 
 
 class Piped:
-    """A process that answers each line on its stdin with a line of JSON on its stdout, after a first one unasked."""
+    """A process that answers each line on its stdin with a line of JSON on its stdout, after a first one unasked.
+
+    RuntimeError, with what it said on stderr, when it ends without an answer or is silent for longer than `patience`.
+    """
+
+    patience: float | None = None
+    """Seconds; None: however long it takes."""
 
     def __init__(self, command: Sequence[str], **environment: str) -> None:
         # What it has to say on stderr is shown only when it dies: peers are talkative.
@@ -69,7 +77,11 @@ class Piped:
             env=os.environ | environment,
         )
         self.pid = self._process.pid
-        self.first = self._answer()
+        try:
+            self.first = self._answer()
+        except BaseException:
+            self.close()  # nobody else could: there is no object yet
+            raise
 
     def ask(self, line: str) -> Any:
         assert self._process.stdin is not None
@@ -78,12 +90,16 @@ class Piped:
         return self._answer()
 
     def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        answers = self._process.stdout
+        assert answers is not None
+        heard = bool(select.select([answers], [], [], self.patience)[0])
+        line = answers.readline() if heard else ""
         if not line:
+            self._process.kill()
             self._process.wait()
             self._said.seek(0)
-            raise RuntimeError(f"{self._process.args!r} ended:\n{self._said.read()[-3000:]}")
+            what = "ended" if heard else f"did not answer within {self.patience:g} s"
+            raise RuntimeError(f"{self._process.args!r} {what}:\n{self._said.read()[-3000:]}")
         return json.loads(line)
 
     def close(self) -> None:
@@ -147,6 +163,8 @@ class Run:
 
 class Driver(Piped):
     """One producer, put to work: see peers/driver.py."""
+
+    patience = PATIENCE
 
     def __init__(self, command: Sequence[str], sink: Sink) -> None:
         super().__init__(

@@ -30,9 +30,10 @@ def threads(rounds: int) -> dict[str, dict[str, list[float]]]:
     """{Python: {"one": rates, "eight": rates}}, over a stand-in for the service (see threads.py)."""
     found = {}
     for version in ("3.11", "3.13"):
-        python = environments.python_with_kplpy(version)
-        if python is None:
-            print(f"no Python {version} here", file=sys.stderr)
+        try:
+            python = environments.python_with_kplpy(version)
+        except environments.UnavailableError as error:
+            print(f"Python {version} is left out: {error}", file=sys.stderr)
             continue
         command = [str(python), "-m", "benchmarks.threads", "--json", "--rounds", str(rounds)]
         found[version] = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)

@@ -7,6 +7,7 @@ ratio is taken within its round, so that what else the machine does bears on bot
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -98,30 +99,62 @@ def driver_of(job: Job) -> str:
     return PRODUCERS[job.producer][0]
 
 
+class Field:
+    """The producers that take part, each started when its first turn comes. A peer that fails is out from then on."""
+
+    def __init__(self, sink: Sink, stack: ExitStack, scale: float) -> None:
+        self._sink, self._stack, self._scale = sink, stack, scale
+        self._started: dict[str, Driver] = {}
+        self.out: set[str] = set()
+
+    def run(self, job: Job, case: Case, warming: bool) -> Run | None:
+        """None when this producer is out."""
+        name = driver_of(job)
+        if name in self.out:
+            return None
+        count = max(1_000, int(job.records * self._scale))
+        try:
+            driver = self._driver(job.producer)
+            if warming and name == "kpl":  # Java's compiler wants more of it: 33 µs become 21
+                driver.run(count, case.size, case.keys, job.window, job.mode)
+            return driver.run(count, case.size, case.keys, job.window, job.mode)
+        except (environments.UnavailableError, RuntimeError, OSError) as error:
+            if name == "kplpy":
+                raise
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            self.out.add(name)
+            return None
+
+    def _driver(self, producer: str) -> Driver:
+        if producer not in self._started:
+            name, options = PRODUCERS[producer]
+            self._started[producer] = self._stack.enter_context(environments.start(name, self._sink, **options))
+        return self._started[producer]
+
+
 def measure(cases: Sequence[str], rounds: int, scale: float, producers: Iterable[str] = environments.NAMES) -> Any:
-    """{case: {job: [run a round]}}. `scale` shortens the runs; one round more warms up and is not counted."""
+    """{case: {job: [run a round]}}. `scale` shortens the runs; one round more warms up and is not counted.
+
+    The jobs of peers that could not be had, or failed on the way, are not among them.
+    """
     wanted = set(producers)
     runs: dict[str, dict[str, list[Any]]] = {
         name: {title: [] for title, job in CASES[name].jobs.items() if driver_of(job) in wanted} for name in cases
     }
     with ExitStack() as stack:
-        sink = stack.enter_context(Sink())
-        drivers: dict[str, Driver] = {}
+        field = Field(stack.enter_context(Sink()), stack, scale)
         for number in range(-1, rounds):
             for name, row in runs.items():
                 case = CASES[name]
                 jobs = [(title, case.jobs[title]) for title in row]
                 for title, job in jobs if number % 2 else reversed(jobs):
-                    if job.producer not in drivers:
-                        driver, options = PRODUCERS[job.producer]
-                        drivers[job.producer] = stack.enter_context(environments.start(driver, sink, **options))
-                    count = max(1_000, int(job.records * scale))
-                    if number < 0 and driver_of(job) == "kpl":  # Java's compiler wants more of it: 33 µs become 21
-                        drivers[job.producer].run(count, case.size, case.keys, job.window, job.mode)
-                    run = drivers[job.producer].run(count, case.size, case.keys, job.window, job.mode)
-                    if number >= 0:
+                    run = field.run(job, case, warming=number < 0)
+                    if run is not None and number >= 0:
                         row[title].append(asdict(run))
-    return runs
+    return {
+        name: {title: row for title, row in jobs.items() if driver_of(CASES[name].jobs[title]) not in field.out}
+        for name, jobs in runs.items()
+    }
 
 
 def rates(runs: Sequence[Mapping[str, Any]]) -> list[float]:
