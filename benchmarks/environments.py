@@ -96,7 +96,9 @@ def _kpl_command(sink: Sink, stream: str, options: Mapping[str, Any]) -> list[st
 def _step(command: Sequence[str]) -> None:
     """UnavailableError with the command's own words unless it succeeds."""
     try:
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
     except FileNotFoundError:
         hint = "; the KPL needs Java 17 and Maven (Debian: apt install openjdk-17-jdk-headless maven)"
         raise UnavailableError(f"there is no {command[0]} here{hint}") from None

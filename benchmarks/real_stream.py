@@ -8,26 +8,25 @@ Ctrl-C. `--local` runs the same against a local Kinesis with the service's limit
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import secrets
 import signal
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
 from botocore.config import Config as ClientConfig
 
+from benchmarks import billed
 from kplpy import Producer, RecordFailedError, RecordFuture, deaggregate
 from kplpy.local import LocalKinesisProcess
 from kplpy.totals import StreamTotals
 
-UNIT = 25 * 1024  # a PUT payload unit
 SAMPLE_EVERY = 20  # records whose attempts are looked at
 
 
@@ -46,56 +45,13 @@ class Load:
     seconds: float = 0.0
 
 
-def prices(options: argparse.Namespace, shards: int, records: float, packed: float) -> tuple[float, float]:
-    """Dollars: for the shards' hours begun, and for the payload units of `records` packed so many a unit."""
-    hours = math.ceil(options.seconds / 3600)
-    return shards * hours * options.shard_hour_price, records / packed / 1e6 * options.unit_price
-
-
-def agreed(options: argparse.Namespace, shards: int) -> bool:
-    records = options.rate * options.seconds
-    units_a_record = math.ceil((options.size + 16) / UNIT)
-    packed = max(1.0, UNIT / (options.size + 64))
-    hours, least = prices(options, shards, records, packed)
-    _, most = prices(options, shards, records * units_a_record, 1)
-    print(
-        f"{records:,.0f} records of {options.size:,} bytes in {options.seconds:g} s on {shards} shards, about "
-        f"${hours:.3f} for the shards' hours begun and ${least:.4f} (well packed) to ${most:.4f} (each alone) "
-        f"for payload\nunits, at ${options.shard_hour_price} a shard-hour and ${options.unit_price} a million units. "
-        "The prices are of us-east-1, provisioned; look up your own."
-    )
-    if options.local:
-        print("(a local Kinesis: nothing is billed)")
-        return True
-    return options.yes or input("Go on? [y/N] ").strip().lower() in {"y", "yes"}
-
-
-@contextmanager
-def stream_for(client: Any, options: argparse.Namespace) -> Iterator[str]:
-    """The stream given, or one made for this run and deleted after it, whatever happens."""
-    if options.stream:
-        yield options.stream
-        return
-    name = f"kplpy-bench-{secrets.token_hex(4)}"
-    try:
-        client.create_stream(StreamName=name, ShardCount=options.shards)
-        print(f"creating {name}", flush=True)
-        client.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 2, "MaxAttempts": 90})
-        yield name
-    finally:
-        # A second Ctrl-C must not leave a stream behind that is billed.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        client.delete_stream(StreamName=name)
-        print(f"deleted {name}")
-
-
 def put_load(producer: Producer, stream: str, options: argparse.Namespace, load: Load) -> None:
     """Put at the rate asked for; what is answered is looked at on the way, the rest after a flush."""
     pending: deque[tuple[RecordFuture, bytes]] = deque()  # a future that is answered has let go of its data
     run = secrets.token_hex(4).encode()
     started, done = time.monotonic(), 0
     try:
+        print(f"putting        {options.rate:,.0f} records a second", flush=True)
         while (now := time.monotonic() - started) < options.seconds:
             for _ in range(int(now * options.rate) - done):
                 data = (b"%b-%012d-" % (run, done)).ljust(options.size, b"x")
@@ -147,10 +103,12 @@ def verify(client: Any, stream: str, places: list[tuple[str, str, bytes]], count
     return missing
 
 
-def tell(load: Load, totals_by_stream: Mapping[str, StreamTotals], shards: int, options: argparse.Namespace) -> None:
-    rate, volume = load.confirmed / load.seconds, load.confirmed_bytes / load.seconds
-    print(f"confirmed      {load.confirmed:,} records in {load.seconds:.1f} s: {rate:,.0f}/s, {volume / 1e6:.2f} MB/s")
-    print(f"of the limit   {volume / (shards << 20):.0%} of {shards} shards' 1 MiB/s")
+def tell(load: Load, totals_by_stream: Mapping[str, StreamTotals], shards: int, tariff: billed.Tariff) -> None:
+    print(f"confirmed      {load.confirmed:,} records in {load.seconds:.1f} s")
+    if load.seconds:
+        rate, volume = load.confirmed / load.seconds, load.confirmed_bytes / load.seconds
+        share = volume / (shards << 20)
+        print(f"goodput        {rate:,.0f}/s, {volume / 1e6:.2f} MB/s: {share:.0%} of {shards} shards' 1 MiB/s")
     print(f"failed         {dict(load.failed) or 'none'}")
     print(f"errors on the way, of a sample of one in {SAMPLE_EVERY}: {dict(load.errors) or 'none'}")
     for totals in totals_by_stream.values():
@@ -158,16 +116,15 @@ def tell(load: Load, totals_by_stream: Mapping[str, StreamTotals], shards: int, 
             f"requests       {totals.put_records_requests:,}, {totals.requests_failed} failed; Kinesis records "
             f"{totals.kinesis_records_put:,}, {totals.entries_throttled:,} throttled on the way"
         )
+        if load.confirmed:
+            size = totals.kinesis_bytes_put / totals.kinesis_records_put
+            dollars = tariff.paid(totals.kinesis_records_put, size, load.seconds) / load.confirmed * 1e6
+            print(f"cost           ${dollars:.4f} a million records, the hours in proportion")
     if load.latencies:
         load.latencies.sort()
         last = len(load.latencies) - 1
         shown = (load.latencies[min(last, int((last + 1) * share))] for share in (0.5, 0.9, 0.99, 1))
         print("latency        p50, p90, p99, most: " + ", ".join(f"{each * 1e3:.0f} ms" for each in shown))
-    if load.confirmed:
-        per_unit = max(1.0, UNIT / (load.confirmed_bytes / load.confirmed + 64))
-        hours, units = prices(options, shards, load.confirmed, per_unit)
-        steady = units + hours * min(1.0, load.seconds / 3600)
-        print(f"cost           ${steady / load.confirmed * 1e6:.4f} a million records, shard-hours in proportion")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -182,22 +139,28 @@ def run(options: argparse.Namespace) -> int:
         patient = ClientConfig(retries={"total_max_attempts": 10, "mode": "standard"})  # reading is limited tightly
         client: Any = session.client("kinesis", verify=options.verify, config=patient, **where)
         shards = options.shards
+        tariff = billed.provisioned(shards, options)
         if options.stream:
-            summary = client.describe_stream_summary(StreamName=options.stream)
-            shards = summary["StreamDescriptionSummary"]["OpenShardCount"]
-        if not agreed(options, shards):
+            summary = client.describe_stream_summary(StreamName=options.stream)["StreamDescriptionSummary"]
+            shards = summary["OpenShardCount"]
+            managed = summary.get("StreamModeDetails", {}).get("StreamMode") == "ON_DEMAND"
+            tariff = billed.on_demand(options) if managed else billed.provisioned(shards, options)
+        if not billed.agreed(tariff, options, shards):
             return 1
-        stream = stack.enter_context(stream_for(client, options))
-        load = Load()
+        stream = stack.enter_context(billed.stream_for(client, options))
+        load, interrupted = Load(), False
         with Producer(session=session, verify=options.verify, **where) as producer:
             try:
                 put_load(producer, stream, options, load)
             except KeyboardInterrupt:
+                interrupted = True
                 print("interrupted: this is what was done until then")
-            tell(load, producer.metrics(), shards, options)
+            tell(load, producer.metrics(), shards, tariff)
         missing = verify(client, stream, load.places, options.sample)
-        print(f"read back      {min(options.sample, len(load.places))} records, {missing} of them not there")
-    return 1 if missing or load.failed else 0
+        print(
+            f"read back      {min(options.sample, len(load.places))} records, {missing} of them not there", flush=True
+        )
+    return 130 if interrupted else 1 if missing or load.failed else 0
 
 
 def main() -> int:
@@ -213,8 +176,7 @@ def main() -> int:
     parser.add_argument("--verify", help="a CA bundle")
     parser.add_argument("--local", action="store_true", help="against a local Kinesis with limits, over HTTPS")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--shard-hour-price", type=float, default=0.015)
-    parser.add_argument("--unit-price", type=float, default=0.014, help="of a million PUT payload units of 25 KB")
+    billed.add_prices(parser)
     options = parser.parse_args()
     if options.size < 22 or options.rate <= 0 or options.seconds <= 0 or options.shards < 1:
         parser.error("--size is at least 22, --rate and --seconds above 0, --shards at least 1")

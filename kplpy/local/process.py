@@ -95,6 +95,7 @@ class LocalKinesisProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C at a terminal is for us, who may still need it then, and end it
         )
         try:
             line = _first_line(self._process, timeout)
