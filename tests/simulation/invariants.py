@@ -84,6 +84,10 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
     resent = any(each.code == WRONG_SHARD for each in record.tries)
     if record.maybe_written and not (record.ambiguous or resent or record.off_shard or _gone_in_flight(world, record)):
         raise wrong("said to be a possible duplicate for no reason")
+    # All were tries but the delivery, or what was still under way.
+    last = isinstance(outcome, Delivered) or _gone_in_flight(world, record)
+    if not min(record.sent - last, KEPT_TRIES) <= len(record.tries) <= record.sent - isinstance(outcome, Delivered):
+        raise wrong(f"its attempts do not tell of all the {record.sent} requests that held it")
     ends = [each.ended for each in record.tries]
     if ends != sorted(ends) or any(each.code is None for each in record.tries):
         raise wrong("its attempts are not in order, or one of them succeeded")

@@ -45,7 +45,7 @@ class Violation(AssertionError):
 class Record(Item):
     """A user record, with what the world knows of it."""
 
-    __slots__ = ("ambiguous", "completed_at", "completion", "ident", "keyless", "off_shard", "poisoned", "size")
+    __slots__ = ("ambiguous", "completed_at", "completion", "ident", "keyless", "off_shard", "poisoned", "sent", "size")
 
     def __init__(self, ident: int, data: bytes, key: str, explicit: str | None, hash_key: int, arrival: float) -> None:
         self.ident = ident
@@ -63,6 +63,7 @@ class Record(Item):
         self.ambiguous = False  # a request that held it ended without saying whether it was written
         self.off_shard = False  # it was accepted on another shard than predicted, in an aggregate
         self.poisoned = False
+        self.sent = 0  # so many requests held it
 
 
 class World:
@@ -390,6 +391,9 @@ class World:
         if len(entries) > 1 and request.size > policy.collection_max_size:
             raise Violation(f"a request of {request.size} bytes")
         sent = [list(batch.items) for batch in request.batches]
+        for item in (item for items in sent for item in items):
+            assert isinstance(item, Record)
+            item.sent += 1
 
         def arrive() -> None:
             self._arrived(request, entries, sent, started)
