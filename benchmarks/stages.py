@@ -22,7 +22,8 @@ from typing import Any
 from benchmarks.peers.driver import make_keys
 from benchmarks.processes import Sink
 from kplpy import Producer, RecordFuture
-from kplpy.aws import body, transport
+from kplpy.aws import transport
+from kplpy.core.aggregator import Batch
 from kplpy.core.pipeline import Pipeline
 from kplpy.runtime import answering
 from kplpy.runtime.engine import Engine
@@ -63,10 +64,10 @@ class Stages:
 
 def watch_all(stages: Stages) -> None:
     stages.watch(Engine, "_drain", "drain")
-    stages.watch(Pipeline, "accept", "route, aggregate")
+    stages.watch(Pipeline, "accept", "route, pack")
     stages.watch(Engine, "_plan", "plan")
     stages.watch(Engine, "_send_of", "send: the rest")
-    stages.watch(body, "encode_aggregate", "encode, MD5")
+    stages.watch(Batch, "data", "join, MD5")
     stages.watch(transport, "put_records_body", "base64, body")
     stages.watch(transport.KinesisTransport, "put_records", "botocore: sign, HTTP, TLS, parse")
     stages.watch(Pipeline, "next_request", "form requests")

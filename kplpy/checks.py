@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER
+from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError
-from kplpy.future import KeylessFuture, Origin, RecordFuture
+from kplpy.future import KeylessFuture, Origin, RecordFuture, futures_of
 from kplpy.keys import HashKeys, parse_explicit_hash_key
 from kplpy.records import UserRecord
 
@@ -52,29 +52,40 @@ class Checks:
 
     def records(self, origin: Origin, items: Iterable[PutItem]) -> tuple[list[RecordFuture], int]:
         """The items of put_records, and the bytes of their data and keys."""
+        items = list(items)
+        plain = self._plain(origin, items)
+        if plain is not None:
+            return plain
         records: list[RecordFuture] = []
-        add, cached, compute, largest = records.append, self._cached, self._hash_keys.compute, self._max_size
-        arrival, size = time.monotonic(), 0
-        for item in items:
+        for number, item in enumerate(items):
             try:
-                # Most items, without a call of `record`: 0.4 µs each instead of 0.7.
-                if type(item) is tuple and len(item) == 2:
-                    data, key = item
-                    if type(data) is bytes and type(key) is str:
-                        hash_key = cached(key)
-                        if hash_key is None:
-                            hash_key = compute(key)
-                        if len(data) + 4 * len(key) > largest:
-                            self._check_size(data, key)
-                        size += len(data) + len(key)
-                        add(RecordFuture(origin, data, key, None, hash_key, arrival))
-                        continue
-                record = self._item(origin, item)
+                records.append(self._item(origin, item))
             except InvalidRecordError as error:
-                raise InvalidRecordError(f"item {len(records)}: {error}") from None
-            size += len(record.data) + len(record.partition_key)
-            add(record)
-        return records, size
+                raise InvalidRecordError(f"item {number}: {error}") from None
+        return records, payload_size(records)
+
+    def _plain(self, origin: Origin, items: list[PutItem]) -> tuple[list[RecordFuture], int] | None:
+        """As `records`, where every item is a tuple of bytes and str that is beyond doubt; None where one is not.
+
+        Column by column, without a step of Python's an item: 0.4 µs each instead of 0.7.
+        """
+        if set(map(type, items)) != {tuple}:
+            return None
+        tuples = cast("list[tuple[Any, ...]]", items)
+        if set(map(len, tuples)) != {2}:
+            return None
+        data, keys = zip(*tuples, strict=True)
+        if set(map(type, data)) != {bytes} or set(map(type, keys)) != {str}:
+            return None
+        sizes, lengths = [*map(len, data)], [*map(len, keys)]
+        if max(sizes) + 4 * max(lengths) > self._max_size:
+            return None
+        known, compute = [*map(self._cached, keys)], self._hash_keys.compute
+        try:
+            hash_keys = [compute(key) if each is None else each for key, each in zip(keys, known, strict=True)]
+        except InvalidRecordError:
+            return None  # which item it is, is told by the way of the others
+        return futures_of(origin, data, keys, hash_keys, time.monotonic()), sum(sizes) + sum(lengths)
 
     def _item(self, origin: Origin, item: PutItem) -> RecordFuture:
         if isinstance(item, UserRecord):

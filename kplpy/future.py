@@ -15,8 +15,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, TimeoutError
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from kplpy import forks
@@ -128,8 +129,9 @@ class RecordFuture(Item, Future[RecordResult]):
         outcome = self._outcome
         if outcome is None:
             outcome = self._wait(timeout)
-        if isinstance(outcome, Delivered):
+        if outcome.__class__ is Delivered:
             return result_of(self)
+        assert isinstance(outcome, Failed)
         try:
             raise self._error(outcome)
         finally:
@@ -292,6 +294,25 @@ class KeylessFuture(RecordFuture):
     __slots__ = ()
 
     keyless = True
+
+
+def futures_of(
+    origin: Origin, data: Sequence[bytes], partition_keys: Sequence[str], hash_keys: Sequence[int], arrival: float
+) -> list[RecordFuture]:
+    """Many at once, none with an explicit hash key: 0.15 µs each, where a call of the class takes 0.25."""
+    futures = [*map(object.__new__, repeat(RecordFuture, len(data)))]
+    for future, each, key, hash_key in zip(futures, data, partition_keys, hash_keys, strict=True):
+        future._origin = origin
+        future.data = each
+        future.partition_key = key
+        future.explicit_hash_key = None
+        future.hash_key = hash_key
+        future.arrival = arrival
+        future.tries = ()
+        future.maybe_written = False
+        future._outcome = None
+        future._waits = None
+    return futures
 
 
 def _arrival(future: RecordFuture) -> asyncio.Future[None]:

@@ -162,7 +162,7 @@ MUTATIONS = [
         "self._blocked[0][0] <= now:",
         "self._blocked[0][0] < 0:",
     ),
-    Mutation("the envelope is not counted", "aggregator.py", "self.packed = ENVELOPE + table", "self.packed = table"),
+    Mutation("the envelope is not counted", "encode.py", "self.size = ENVELOPE", "self.size = 0"),
     Mutation(
         "the last shard's end is left out",
         "shard_map.py",
@@ -172,8 +172,8 @@ MUTATIONS = [
     Mutation(
         "the neighbour is predicted",
         "router.py",
-        "lane = lanes[bisect_left(ends, hash_key)]",
-        "lane = lanes[bisect_left(ends, hash_key) - 1]",
+        "groups[bisect_left(ends, hash_key)].append",
+        "groups[bisect_left(ends, hash_key) - 1].append",
     ),
     Mutation(
         "a recreated stream is taken for the old one",

@@ -10,7 +10,6 @@ import json
 from binascii import b2a_base64
 
 from kplpy.core.aggregator import Batch
-from kplpy.wire.encode import encode_aggregate
 
 # Base64 of this much takes some 0.2 ms, during which no other Python thread runs. A multiple of 3, so that pieces join.
 PIECE = 255 * 1024
@@ -20,8 +19,7 @@ def put_records_body(name: str, arn: str | None, batches: list[Batch]) -> bytes:
     """JSON 1.1 of PutRecords, each batch one entry, in their order."""
     parts = [b'{"StreamARN":' if arn else b'{"StreamName":', json.dumps(arn or name).encode(), b',"Records":[']
     for batch in batches:
-        items = batch.items
-        data = encode_aggregate(items) if len(items) > 1 else items[0].data
+        data = batch.data()
         parts.append(b'{"Data":"')
         if len(data) <= PIECE:
             parts.append(b2a_base64(data, newline=False))
@@ -33,7 +31,7 @@ def put_records_body(name: str, arn: str | None, batches: list[Batch]) -> bytes:
             continue
         key = json.dumps(batch.outer_key)
         # Always sent, as the KPL does: the whole aggregate lands on the shard that was predicted for its records.
-        parts.append(f'","PartitionKey":{key},"ExplicitHashKey":"{items[0].hash_key}"}},'.encode())
+        parts.append(f'","PartitionKey":{key},"ExplicitHashKey":"{batch.items[0].hash_key}"}},'.encode())
     parts[-1] = parts[-1][:-1]
     parts.append(b"]}")
     return b"".join(parts)

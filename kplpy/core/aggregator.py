@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from kplpy.core.item import Item
-from kplpy.wire.sizes import ENVELOPE, record_size, table_entry_size
+from kplpy.wire.encode import Packing
 
 if TYPE_CHECKING:
     from kplpy.core.lane import Lane
@@ -22,22 +22,11 @@ def utf8_size(text: str) -> int:
 class Batch:
     """The user records of one Kinesis record. Carries minima: `arrival` is that of its oldest record.
 
-    `packed` is the exact size of the aggregate that the records make, whether or not they travel as one. Once it is
-    closed, `data_size` is that of the Kinesis record's data, and `wire_size` what the service counts: its key as well.
+    Once it is closed, `data_size` is the exact size of the Kinesis record's data, and `wire_size` what the service
+    counts: its key as well.
     """
 
-    __slots__ = (
-        "_hash_keys",
-        "_keys",
-        "arrival",
-        "closed",
-        "data_size",
-        "items",
-        "lane",
-        "packed",
-        "payload",
-        "wire_size",
-    )
+    __slots__ = ("_packing", "arrival", "closed", "data_size", "items", "lane", "payload", "wire_size")
     data_size: int
     wire_size: int
 
@@ -47,48 +36,42 @@ class Batch:
         self.arrival = first.arrival
         self.closed = False
         self.payload = len(first.data) + len(first.partition_key)
-        self._keys = {first.partition_key: 0}
-        self._hash_keys: dict[str, int] = {}
-        hash_key_index = None
-        self.packed = ENVELOPE + table_entry_size(utf8_size(first.partition_key))
-        if first.explicit_hash_key is not None:
-            self._hash_keys[first.explicit_hash_key] = hash_key_index = 0
-            self.packed += table_entry_size(len(first.explicit_hash_key))
-        self.packed += record_size(0, hash_key_index, len(first.data))
+        self._packing: Packing | None = None
 
-    def try_add(self, item: Item, max_size: int, max_count: int) -> bool:
-        """Add the record unless the aggregate would grow above `max_size` bytes or `max_count` records."""
-        key = item.partition_key
-        data_size = len(item.data)
-        grown = self.packed
-        index = self._keys.get(key)
-        if index is None:
-            index = len(self._keys)
-            grown += table_entry_size(len(key) if key.isascii() else len(key.encode()))
-        hash_key = item.explicit_hash_key
-        if hash_key is None:
-            if index < 0x4000 and data_size < 0x3F00:  # record_size() of most records, without the call
-                body = data_size + (4 if index < 0x80 else 5) + (data_size >= 0x80)
-                grown += body + (2 if body < 0x80 else 3)
-            else:
-                grown += record_size(index, None, data_size)
-        else:
-            hash_key_index = self._hash_keys.get(hash_key)
-            if hash_key_index is None:
-                hash_key_index = len(self._hash_keys)
-                grown += table_entry_size(len(hash_key))
-            grown += record_size(index, hash_key_index, data_size)
-            if grown <= max_size:
-                self._hash_keys[hash_key] = hash_key_index
-        if grown > max_size or len(self.items) >= max_count:
-            return False
-        self._keys[key] = index
-        self.packed = grown
-        self.payload += data_size + len(key)
-        self.items.append(item)
-        if item.arrival < self.arrival:
-            self.arrival = item.arrival
-        return True
+    @property
+    def packed(self) -> int:
+        """The exact size of the aggregate that the records make."""
+        return self._packed().size
+
+    def add(self, items: list[Item], max_size: int, max_count: int) -> int:
+        """Add records until the aggregate would have more than `max_size` bytes or `max_count` of them.
+
+        Returns how many were added.
+        """
+        room = max_count - len(self.items)
+        if len(items) > room:
+            items = items[:room]
+        packing = self._packed()
+        count = packing.add(items, max_size)
+        if not count:
+            return 0
+        if count < len(items):
+            items = items[:count]
+        self.items += items
+        self.payload = packing.payload
+        self.arrival = min(self.arrival, min([item.arrival for item in items]))
+        return count
+
+    def _packed(self) -> Packing:
+        packing = self._packing
+        if packing is None:
+            packing = self._packing = Packing()
+            packing.add(self.items, sys.maxsize)
+        return packing
+
+    def data(self) -> bytes:
+        """The Kinesis record's data."""
+        return self._packed().data() if self.aggregated else self.items[0].data
 
     @property
     def aggregated(self) -> bool:
@@ -108,8 +91,11 @@ class Batch:
     def close(self) -> None:
         """No more records. The sizes are final."""
         self.closed = True
-        self._keys = self._hash_keys = {}
-        self.data_size = self.packed if self.aggregated else len(self.items[0].data)
+        if self.aggregated:
+            self.data_size = self.packed
+        else:
+            self._packing = None
+            self.data_size = len(self.items[0].data)
         self.wire_size = self.data_size + utf8_size(self.outer_key or "")
 
     def without(self, gone: Collection[Item]) -> Batch | None:
@@ -121,7 +107,6 @@ class Batch:
 def batch_of(lane: Lane, items: list[Item]) -> Batch:
     """A closed batch of these records, whatever its size."""
     batch = Batch(lane, items[0])
-    for item in items[1:]:
-        batch.try_add(item, sys.maxsize, sys.maxsize)
+    batch.add(items[1:], sys.maxsize, sys.maxsize)
     batch.close()
     return batch

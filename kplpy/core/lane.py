@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 
 from kplpy.core.aggregator import Batch
 from kplpy.core.item import Item, payload_size
 from kplpy.core.limiter import Limiter
 from kplpy.core.policy import DOUBT_PROOF, Policy
 from kplpy.core.shard_map import ShardRange
+
+_arrival = attrgetter("arrival")
 
 
 class Lane:
@@ -73,22 +76,31 @@ class Lane:
         self.held = 0
         self.held_bytes = 0
 
-    def add(self, item: Item) -> Batch | None:
-        """Put the record into the open aggregate. Returns the batch that this opened, if it opened one.
+    def add(self, items: list[Item]) -> list[Batch]:
+        """Put records into the open aggregate, in their order. Returns the batches that this opened.
 
-        A batch that this closed is in the queue, which is all that its caller needs to look at.
+        Of those that it closed as well only the first is among them: the others are in the queue behind it.
         """
-        batch = self.open
-        if batch is not None:
-            if batch.try_add(item, self._max_size, self._max_count):
-                return None
-            self.close_open()
-        batch = Batch(self, item)
-        if self._aggregate and batch.packed <= self._max_size:
-            self.open = batch
-        else:
-            self._enqueue(batch)
-        return batch
+        if not self._aggregate:
+            batches = [Batch(self, item) for item in items]
+            for batch in batches:
+                self._enqueue(batch)
+            return [min(batches, key=_arrival)]
+        opened: list[Batch] = []
+        while items:
+            if self.open is None:
+                batch = Batch(self, items[0])
+                items = items[1:]
+                opened.append(batch)
+                if batch.packed > self._max_size:
+                    self._enqueue(batch)
+                    continue
+                self.open = batch
+            count = self.open.add(items, self._max_size, self._max_count)
+            items = items[count:]
+            if items:
+                self.close_open()
+        return opened
 
     @property
     def shards(self) -> int:

@@ -1,5 +1,5 @@
 """The KPL's aggregated record: many user records in one Kinesis record.
 
 On the wire: MAGIC, a protobuf message (see schema.py), and the MD5 of the message's bytes.
-sizes.py counts it without encoding, encode.py writes it, decode.py and deaggregate.py read it as the KCL does.
+encode.py packs and counts it record by record, decode.py and deaggregate.py read it as the KCL does.
 """

@@ -18,8 +18,8 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kplpy.log_events import log
+from kplpy.wire.envelope import DIGEST_SIZE, ENVELOPE, MAGIC
 from kplpy.wire.schema import aggregated_record_class
-from kplpy.wire.sizes import DIGEST_SIZE, ENVELOPE, MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from kplpy.wire.sizes import MAGIC
+from kplpy.wire.envelope import ENVELOPE, MAGIC
 
 
 class Aggregatable(Protocol):
-    """What encode_aggregate() reads of a record."""
+    """What is read of a record."""
 
     @property
     def data(self) -> bytes: ...
@@ -52,41 +53,89 @@ _hash_key_indexes = _Tagged(b"\x10")
 _lengths = _Tagged(b"\x1a")  # a record is field 3, and so is the data in it
 
 
-def encode_aggregate(records: Iterable[Aggregatable]) -> bytes:
-    """One Kinesis record's data that holds all of `records`, in their order.
+class Packing:
+    """An aggregated record in the making. `size`: of data() as it is now, exactly; `payload`: of the records' data and
+    partition keys.
 
-    Partition keys must be encodable as UTF-8 (UnicodeEncodeError), explicit hash keys are taken as they are.
-    Its length is what kplpy.wire.sizes says.
+    The pieces of the wire format are put together as the records come, while these are in the processor's cache: 450
+    records of 100 B with a key each cost 0.4 µs a record less than with an encoder that goes through them again.
     """
-    # 450 records of 100 B, Python 3.11: 0.32 µs a record (0.14 of it MD5); filling a protobuf message takes 0.53.
-    # With a key of its own for each record: 0.48 against 0.80.
-    lengths = _lengths
-    key_fields: dict[str, bytes] = {}  # key → the field that refers to its place in the table
-    hash_key_fields: dict[str, bytes] = {}
-    tables: list[bytes] = []
-    hash_tables: list[bytes] = []
-    pieces: list[bytes] = []
-    for record in records:
-        key = record.partition_key
-        head = key_fields.get(key)
-        if head is None:
-            head = key_fields[key] = _key_indexes[len(key_fields)]
-            utf8 = key.encode()
-            tables += (_key_lengths[len(utf8)], utf8)
-        hash_key = record.explicit_hash_key
-        if hash_key is not None:
-            field = hash_key_fields.get(hash_key)
-            if field is None:
-                field = hash_key_fields[hash_key] = _hash_key_indexes[len(hash_key_fields)]
-                utf8 = hash_key.encode()
-                hash_tables += (_hash_key_lengths[len(utf8)], utf8)
-            head += field
-        data = record.data
-        size = len(data)
-        length = lengths[size]
-        pieces += (lengths[len(head) + len(length) + size], head, length, data)
 
-    tables += hash_tables
-    tables += pieces
-    message = b"".join(tables)
-    return b"".join((MAGIC, message, hashlib.md5(message, usedforsecurity=False).digest()))
+    __slots__ = ("_hash_key_fields", "_hash_tables", "_key_fields", "_pieces", "_tables", "payload", "size")
+
+    def __init__(self) -> None:
+        # key → the field that refers to its place in the table
+        self._key_fields: dict[str, bytes] = {}
+        self._hash_key_fields: dict[str, bytes] = {}
+        self._tables: list[bytes] = []
+        self._hash_tables: list[bytes] = []
+        self._pieces: list[bytes] = []
+        self.size = ENVELOPE
+        self.payload = 0
+
+    def add(self, records: Sequence[Aggregatable], max_size: int) -> int:
+        """Add records in their order until one would make it larger than `max_size`; returns how many were added.
+
+        Partition keys must be encodable as UTF-8 (UnicodeEncodeError), explicit hash keys are taken as they are.
+        """
+        size, payload = self.size, self.payload
+        key_fields, tables, add, lengths = self._key_fields, self._tables.append, self._pieces.append, _lengths
+        added = 0
+        entry = utf8 = hash_entry = hash_field = b""
+        for record in records:
+            key, data, hash_key = record.partition_key, record.data, record.explicit_hash_key
+            grown = size
+            field = key_fields.get(key)
+            new = field is None
+            if field is None:
+                field = _key_indexes[len(key_fields)]
+                utf8 = key.encode()
+                entry = _key_lengths[len(utf8)]
+                grown += len(entry) + len(utf8)
+            head = field
+            if hash_key is not None:
+                hash_entry, hash_field = self._of_hash_key(hash_key)
+                head += hash_field
+                grown += len(hash_entry)
+            length = lengths[len(data)]
+            within = len(head) + len(length) + len(data)
+            whole = lengths[within]
+            grown += len(whole) + within
+            if grown > max_size:
+                break
+            if new:
+                key_fields[key] = field
+                tables(entry)
+                tables(utf8)
+            if hash_key is not None and hash_entry:
+                self._hash_key_fields[hash_key] = hash_field
+                self._hash_tables.append(hash_entry)
+            add(whole)
+            add(head)
+            add(length)
+            add(data)
+            payload += len(data) + len(key)
+            size = grown
+            added += 1
+        self.size, self.payload = size, payload
+        return added
+
+    def _of_hash_key(self, hash_key: str) -> tuple[bytes, bytes]:
+        """Its entry in the table, empty if it is there already, and the field that refers to it."""
+        field = self._hash_key_fields.get(hash_key)
+        if field is not None:
+            return b"", field
+        utf8 = hash_key.encode()
+        return _hash_key_lengths[len(utf8)] + utf8, _hash_key_indexes[len(self._hash_key_fields)]
+
+    def data(self) -> bytes:
+        """The Kinesis record's data. Changes nothing, and can be had again."""
+        message = b"".join((*self._tables, *self._hash_tables, *self._pieces))
+        return b"".join((MAGIC, message, hashlib.md5(message, usedforsecurity=False).digest()))
+
+
+def encode_aggregate(records: Iterable[Aggregatable]) -> bytes:
+    """One Kinesis record's data that holds all of `records`, in their order."""
+    packing = Packing()
+    packing.add(list(records), sys.maxsize)
+    return packing.data()

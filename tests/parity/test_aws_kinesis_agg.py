@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import encode_aggregate
-from kplpy.wire.sizes import DIGEST_SIZE, MAGIC
+from kplpy.wire.envelope import DIGEST_SIZE, MAGIC
 from tests.wire_records import Put, hash_keys, puts
 
 # Their decoder gives a record without a hash key the first one of the table, when there is a table; the KCL does not.

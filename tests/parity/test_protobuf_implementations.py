@@ -14,7 +14,7 @@ from google.protobuf.internal import api_implementation
 from kplpy.records import UserRecord
 from kplpy.wire.decode import decode_aggregate
 from kplpy.wire.encode import encode_aggregate
-from kplpy.wire.sizes import MAGIC
+from kplpy.wire.envelope import MAGIC
 logging.disable()
 chance = random.Random(20261123)
 for _ in range(3000):

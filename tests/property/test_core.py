@@ -28,7 +28,7 @@ def test_no_aggregate_is_above_its_size_and_no_record_is_lost(records: list[Put]
     home = lane(rules=policy(aggregation_max_size=limit))
     for number, each in enumerate(items):
         each.number = number
-        home.add(each)
+        home.add([each])
     home.close_open()
     assert [each for batch in home.queue for each in batch.items] == items
     for batch in home.queue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 
 from kplpy.records import UserRecord
 from kplpy.wire.deaggregate import deaggregate
-from kplpy.wire.encode import encode_aggregate
+from kplpy.wire.encode import Packing, encode_aggregate
+from kplpy.wire.envelope import MAGIC
 from kplpy.wire.schema import aggregated_record_class
-from kplpy.wire.sizes import ENVELOPE, MAGIC, record_size, table_entry_size, varint_size
 from tests.wire_records import Put, hash_keys, partition_keys, puts
 
 # where a varint grows by a byte, and around it
@@ -21,22 +22,15 @@ BOUNDARIES = [n + d for n in (0, 1 << 7, 1 << 14, 1 << 21) for d in (-3, -2, -1,
 TEN_MIB = 10 << 20
 
 
-def predicted_size(records: list[Put]) -> int:
-    keys: dict[str, int] = {}
-    hash_keys: dict[str, int] = {}
-    size = ENVELOPE
+def counted_size(records: list[Put]) -> int:
+    """As it is known when they come one by one."""
+    packing = Packing()
     for record in records:
-        if record.partition_key not in keys:
-            keys[record.partition_key] = len(keys)
-            size += table_entry_size(len(record.partition_key.encode()))
-        hash_key_index = None
-        if record.explicit_hash_key is not None:
-            if record.explicit_hash_key not in hash_keys:
-                hash_keys[record.explicit_hash_key] = len(hash_keys)
-                size += table_entry_size(len(record.explicit_hash_key))
-            hash_key_index = hash_keys[record.explicit_hash_key]
-        size += record_size(keys[record.partition_key], hash_key_index, len(record.data))
-    return size
+        before = packing.size
+        assert packing.add([record], before) == 0  # not a byte more
+        assert packing.size == before
+        assert packing.add([record], sys.maxsize) == 1
+    return packing.size
 
 
 def by_protobuf(records: list[Put]) -> bytes:
@@ -56,7 +50,7 @@ def by_protobuf(records: list[Put]) -> bytes:
 
 def check(records: list[Put]) -> None:
     encoded = encode_aggregate(records)
-    assert len(encoded) == predicted_size(records)
+    assert len(encoded) == counted_size(records)
     assert encoded == by_protobuf(records)
     assert deaggregate(encoded) == [
         UserRecord(r.data, r.partition_key, r.explicit_hash_key, None, i, None) for i, r in enumerate(records)
@@ -88,15 +82,6 @@ def test_lengths_around_varint_boundaries(lengths: list[int]) -> None:
 @pytest.mark.parametrize("count", [127, 128, 129, 16_384, 16_385, 16_386])
 def test_indexes_around_varint_boundaries(count: int) -> None:
     check([Put(b"x", f"key {i}", str(i)) for i in range(count)] + [Put(b"y", f"key {count - 1}", str(count - 1))])
-
-
-@given(st.integers(0, 2**64 - 1))
-@example(127)
-@example(128)
-@example(2**63)
-def test_varint_size(n: int) -> None:
-    # seven bits a byte, and zero takes one
-    assert varint_size(n) == max(1, -(-n.bit_length() // 7))
 
 
 @given(st.binary(max_size=200))

@@ -46,8 +46,7 @@ def batch(*items: Item, **knobs: Any) -> Batch:
     policy = policy_of(Config(**knobs))
     lane = Lane(WHOLE, policy, Limiter(1.0, 0.0))
     made = Batch(lane, items[0])
-    for each in items[1:]:
-        assert made.try_add(each, 1 << 24, 100)
+    assert made.add(list(items[1:]), 1 << 24, 100) == len(items) - 1
     made.close()
     return made
 

@@ -17,7 +17,7 @@ def test_an_aggregate_closes_before_it_grows_above_its_size() -> None:
     for number in range(100):
         each = item(b"x" * 90, f"key-{number}")
         each.number = number
-        home.add(each)
+        home.add([each])
     assert home.open is not None
     for batch in home.queue:
         encoded = encode_aggregate(batch.items)
@@ -30,7 +30,7 @@ def test_an_aggregate_closes_before_it_grows_above_its_size() -> None:
 def test_counts_bound_an_aggregate() -> None:
     home = lane(rules=policy(aggregation_max_count=3))
     for _ in range(7):
-        home.add(item())
+        home.add([item()])
     assert sizes(list(home.queue)) == [3, 3]
     assert home.open is not None
 
@@ -43,15 +43,15 @@ def test_records_that_travel_alone(alone: str) -> None:
     )
     if alone == "doubted":
         home.doubt(1.0)
-    home.add(item(b"abc", "Ωmega"))
-    home.add(item(b"", "k"))
+    home.add([item(b"abc", "Ωmega")])
+    home.add([item(b"", "k")])
     assert sizes(list(home.queue)) == [1, 1]
     assert [batch.wire_size for batch in home.queue] == [3 + 6, 1]
 
 
 def test_a_record_above_the_aggregation_size_goes_alone() -> None:
     home = lane(rules=policy(aggregation_max_size=1000))
-    home.add(item(b"x" * 2000))
+    home.add([item(b"x" * 2000)])
     assert home.open is None
     assert sizes(list(home.queue)) == [1]
 
@@ -68,7 +68,7 @@ def test_what_comes_back_goes_before_what_came_later() -> None:
     for number in range(6):
         each = item()
         each.number = number
-        home.add(each)
+        home.add([each])
     taken = [home.pop() for _ in range(4)]
     for number in (3, 1, 0, 2):
         home.put_back(taken[number])
@@ -78,11 +78,11 @@ def test_what_comes_back_goes_before_what_came_later() -> None:
 
 def test_what_is_held_is_counted_from_closing_to_the_answer() -> None:
     home = lane()
-    home.add(item(b"abc", "key"))
+    home.add([item(b"abc", "key")])
     assert (home.held, home.held_bytes) == (0, 0)
     home.close_open()
     assert (home.held, home.held_bytes) == (1, 6)
-    home.add(item(b"abc", "key"))
+    home.add([item(b"abc", "key")])
     assert len(home.take_all()) == 2
     assert (home.held, home.held_bytes, home.queue_bytes, home.open) == (0, 0, 0, None)
 
@@ -90,7 +90,7 @@ def test_what_is_held_is_counted_from_closing_to_the_answer() -> None:
 def test_expiry_takes_records_out_of_their_aggregates() -> None:
     home = lane()
     for arrival in (1.0, 5.0, 2.0, 6.0):
-        home.add(item(arrival=arrival))
+        home.add([item(arrival=arrival)])
     assert home.oldest() == 1.0
     assert [each.arrival for each in home.expire(2.0)] == [1.0, 2.0]
     assert [each.arrival for batch in home.queue for each in batch.items] == [5.0, 6.0]
@@ -108,7 +108,7 @@ def test_doubt_ends_with_answers_from_the_shard_itself() -> None:
         assert bool(home.doubted) is True
         home.took(11.0)
     assert bool(home.doubted) is False
-    home.add(item())
+    home.add([item()])
     assert home.open is not None
 
 

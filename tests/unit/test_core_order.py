@@ -222,10 +222,10 @@ def test_a_batch_whose_numbers_are_mixed_with_those_that_wait_is_packed_anew() -
     for number, each in enumerate(first):
         each.number = number
     back = Batch(lane, first[0])
-    back.try_add(first[3], 1000, 10)
+    assert back.add([first[3]], 1000, 10) == 1
     back.close()
     for each in first[1:3]:
-        lane.add(each)
+        lane.add([each])
     lane.close_open()
     assert not lane.put_back(back)
     driver.pipeline._router.reroute(back.items, 1.0)

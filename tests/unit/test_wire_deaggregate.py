@@ -16,7 +16,7 @@ import pytest
 from kplpy.records import UserRecord
 from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import encode_aggregate
-from kplpy.wire.sizes import MAGIC
+from kplpy.wire.envelope import MAGIC
 from tests.wire_records import Put
 
 ARRIVAL = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=timezone.utc)
