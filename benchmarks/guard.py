@@ -1,11 +1,13 @@
 """Has kplpy become slower? `python -m benchmarks.guard`: this checkout against reference.py, in turn, in one process.
 
 Both pack the same records for the same 16 shards and answer every future; the service is a stand-in, so CPU time is all
-that counts. The reference's CPU over kplpy's is held against what guard.json records for this Python: a ratio, never a
-time, so that the machine matters little. It fails (exit status 1) when one falls by more than 25 % twice running.
+that counts. The reference's CPU over kplpy's, round by round, is held against what guard.json records for this Python:
+a ratio, never a time, so the machine matters little. One that falls by more than 25 % twice running makes the exit
+status 3.
 
---record keeps the ratios (medians of three times) as the new ones: after an improvement, or a slowdown that is meant.
---slower 30 makes kplpy 30 % slower on purpose (a loop in each put). --noise 10 repeats it, to see the spread.
+--record 3.11 3.13 keeps the ratios of these Pythons (medians of three times, and the environment) as the new ones,
+after an improvement or a slowdown that is meant. --slower 30 shows that a slowdown is noticed: it slows every put so
+that the rate falls by 30 %, and holds that against the ratio without it. --noise 10 repeats it all, to see the spread.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ import argparse
 import gc
 import json
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
-from benchmarks import scan
+from benchmarks import environments, processes, scan
 from benchmarks.peers.driver import make_keys
+from benchmarks.processes import ROOT
 from benchmarks.reference import ReferenceProducer
 from benchmarks.stand_in import SHARDS, TRANSPORT, Answering, unlimited
 from kplpy import Producer
@@ -29,7 +34,8 @@ from kplpy import Producer
 RECORDED = Path(__file__).with_name("guard.json")
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 ALLOWED = 0.25
-ROUNDS = 9
+FALLEN = 3  # the exit status
+ROUNDS = 7
 RECORDS = 20_000
 LIST = 1_000
 
@@ -98,9 +104,9 @@ def cpu_of(put: Put, keys: Sequence[str], data: bytes) -> float:
     return time.process_time() - started
 
 
-def ratios(slower: float = 0.0, cases: Sequence[str] = tuple(CASES)) -> dict[str, float]:
-    """{case: the reference's CPU over ours}, medians of runs in turn. `slower`: by what share our rate is to fall."""
-    found = {}
+def ratios(slower: float = 0.0, cases: Sequence[str] = tuple(CASES)) -> tuple[dict[str, float], dict[str, float]]:
+    """{case: the reference's CPU over ours}, medians of runs in turn; the same with our rate lower by this share."""
+    found, slowed = {}, {}
     # A linger that never ends: what is packed together must not depend on how busy the machine is.
     config = unlimited(record_max_buffered_time_ms=600_000)
     with patch(TRANSPORT, Answering), Producer(config) as producer:
@@ -108,17 +114,18 @@ def ratios(slower: float = 0.0, cases: Sequence[str] = tuple(CASES)) -> dict[str
         producer.flush()
         for name in cases:
             make, kind, size = CASES[name]
-            data, spin, ours, theirs = b"x" * size, 0, [], []
-            cpu_of(make(producer, 0), make_keys(kind, RECORDS), data)
-            if slower:
-                plain = min(cpu_of(make(producer, 0), make_keys(kind, RECORDS), data) for _ in range(3)) / RECORDS
-                spin = _spin(plain * (1 / (1 - slower) - 1))
+            data = b"x" * size
+            costs = [cpu_of(make(producer, 0), make_keys(kind, RECORDS), data) for _ in range(4 if slower else 1)]
+            spin = _spin(min(costs) / RECORDS * (1 / (1 - slower) - 1))
+            rows = []
             for _ in range(ROUNDS):
                 keys = make_keys(kind, RECORDS)
-                ours.append(cpu_of(make(producer, spin), keys, data))
-                theirs.append(cpu_of(reference, keys, data))
-            found[name] = statistics.median(theirs) / statistics.median(ours)
-    return found
+                ours = cpu_of(make(producer, 0), keys, data)
+                theirs = cpu_of(reference, keys, data)
+                lame = cpu_of(make(producer, spin), keys, data) if slower else ours
+                rows.append((theirs / ours, theirs / lame))
+            found[name], slowed[name] = (statistics.median(column) for column in zip(*rows, strict=True))
+    return found, slowed
 
 
 def _spin(seconds: float) -> int:
@@ -130,49 +137,72 @@ def _spin(seconds: float) -> int:
     return round(seconds / ((time.process_time() - started) / 2_000_000))
 
 
-def fallen(found: dict[str, float], recorded: dict[str, float]) -> list[str]:
+def fallen(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
     return [name for name, ratio in found.items() if ratio < recorded[name] * (1 - ALLOWED)]
 
 
-def show(found: dict[str, float], recorded: dict[str, float]) -> None:
+def measure(slower: float, recorded: Mapping[str, float], cases: Sequence[str]) -> list[str]:
+    """The cases that have fallen, all being told. One slowed on purpose is held against itself unslowed, this time."""
+    plain, found = ratios(slower, cases)
+    against, word = (plain, "unslowed") if slower else (recorded, "recorded")
     for name, ratio in found.items():
-        print(f"{name:26} {ratio:6.2f} × the reference; recorded {recorded[name]:.2f}: {ratio / recorded[name]:.0%}")
+        print(f"{name:26} {ratio:6.2f} × the reference; {word} {against[name]:.2f}: {ratio / against[name]:.0%}")
+    return fallen(found, against)
+
+
+def tell_noise(times: int) -> None:
+    runs = [ratios()[0] for _ in range(times)]
+    for name in CASES:
+        column = sorted(run[name] for run in runs)
+        middle = statistics.median(column)
+        print(f"{name:26} {middle:6.2f}, from {column[0] / middle - 1:+.1%} to {column[-1] / middle - 1:+.1%}")
+
+
+def record(version: str) -> None:
+    """Keep the ratios of this Python, medians of three times; of another, have that do it."""
+    if version != PYTHON:
+        other = environments.python_with_kplpy(version)
+        subprocess.run([str(other), "-m", "benchmarks.guard", "--record", version], cwd=ROOT, check=True)
+        return
+    environment = processes.environment() | {"began": time.strftime("%F %T")}
+    runs = [ratios()[0] for _ in range(3)]
+    found = {name: round(statistics.median(run[name] for run in runs), 2) for name in CASES}
+    everything = recordings() | {PYTHON: {"ratios": found, "environment": environment}}
+    RECORDED.write_text(json.dumps(everything, indent=2, sort_keys=True) + "\n")
+    print(f"Python {PYTHON}: {found}", flush=True)
+
+
+def recordings() -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(RECORDED.read_text())
+    return kept
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--record", nargs="+", metavar="VERSION")
     parser.add_argument("--slower", type=float, default=0.0, metavar="PERCENT")
     parser.add_argument("--noise", type=int, default=0, metavar="TIMES")
     options = parser.parse_args()
-    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    if not 0 <= options.slower < 100:
+        parser.error(f"--slower must be 0 or more, and below 100; got {options.slower:g}")
     if options.noise:
-        runs = [ratios() for _ in range(options.noise)]
-        for name in CASES:
-            column = sorted(run[name] for run in runs)
-            middle = statistics.median(column)
-            print(f"{name:26} {middle:6.2f}, from {column[0] / middle - 1:+.1%} to {column[-1] / middle - 1:+.1%}")
+        tell_noise(options.noise)
         return 0
+    for version in options.record or ():
+        record(version)
     if options.record:
-        runs = [ratios() for _ in range(3)]
-        recorded[PYTHON] = {name: round(statistics.median(run[name] for run in runs), 2) for name in CASES}
-        RECORDED.write_text(json.dumps(recorded, indent=2) + "\n")
-        show(recorded[PYTHON], recorded[PYTHON])
         return 0
-    if PYTHON not in recorded:
+    if PYTHON not in recordings():
         print(f"nothing is recorded for Python {PYTHON}, so there is nothing to guard")
         return 0
-    found = ratios(options.slower / 100)
-    show(found, recorded[PYTHON])
-    again = fallen(found, recorded[PYTHON])
-    if again:
+    recorded = recordings()[PYTHON]["ratios"]
+    found = measure(options.slower / 100, recorded, list(CASES))
+    if found:
         print("measured again:")
-        second = ratios(options.slower / 100, again)
-        show(second, recorded[PYTHON])
-        again = fallen(second, recorded[PYTHON])
-    if again:
-        print(f"slower than allowed ({ALLOWED:.0%} below what is recorded): {'; '.join(again)}")
-    return 1 if again else 0
+        found = measure(options.slower / 100, recorded, found)
+    if found:
+        print(f"slower than allowed ({ALLOWED:.0%} below what is recorded): {'; '.join(found)}")
+    return FALLEN if found else 0
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ import json
 import os
 import platform
 import select
+import ssl
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -199,15 +201,27 @@ class Driver(Piped):
         )
 
 
+def _java() -> str | None:
+    try:
+        told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return told.stderr.partition("\n")[0]
+
+
 def environment() -> dict[str, object]:
     """What a figure depends on, kept beside it."""
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    describe = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False)
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu": model.partition(":")[2].strip(),
         "load": os.getloadavg(),
         "python": sys.version.split()[0],
+        "botocore": metadata.version("botocore"),
+        "openssl": ssl.OPENSSL_VERSION,
+        "java": _java(),
         "kernel": platform.release(),
         "commit": commit.stdout.strip(),
     }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,9 +56,9 @@ def streams(rounds: int, scale: float) -> dict[str, list[dict[str, float]]]:
         }
         for number in range(-1, rounds):
             for name, driver in drivers.items():
-                patient = "5000" in name
-                count = int((300_000 if patient else 150_000) * scale)
-                run = driver.run(count, 100, window=20_000, mode="flushed" if patient else "streams")
+                # A window that a linger does not exhaust: 64 streams fill no aggregate before it is due.
+                mode = "flushed" if "5000" in name else "streams"
+                run = driver.run(int(300_000 * scale), 100, window=100_000, mode=mode)
                 if number >= 0:
                     row = {"rate": run.rate, "cpu": run.cpu_per_record, "requests": run.requests}
                     found.setdefault(name, []).append(row)
@@ -93,8 +95,27 @@ def imports(rounds: int) -> dict[str, list[float]]:
     return found
 
 
+def tasks(rounds: int) -> list[float]:
+    """µs of CPU for an asyncio Task that does nothing, made and awaited in groups of 1,000."""
+
+    async def nothing() -> None:
+        pass
+
+    async def groups() -> None:
+        for _ in range(20):
+            await asyncio.gather(*[asyncio.create_task(nothing()) for _ in range(1_000)])
+
+    found = []
+    for _ in range(rounds):
+        started = time.process_time()
+        asyncio.run(groups())
+        found.append((time.process_time() - started) / 20_000 * 1e6)
+    return found
+
+
 def measure(rounds: int, scale: float) -> dict[str, Any]:
     return {
+        "tasks": tasks(rounds),
         "threads": threads(rounds),
         "streams": streams(rounds, scale),
         "shards": shards(rounds, scale),
@@ -124,6 +145,7 @@ def report(found: Mapping[str, Any]) -> str:
                 f"| {statistics.median(row['cpu'] for row in found[kind][name]):.2f} "
                 f"| {statistics.median(ratio(found[kind], name, first, what)):.2f} ({what}) |"
             )
+    lines.append(f"| an asyncio Task that does nothing | | {statistics.median(found['tasks']):.1f} | |")
     for name, times in found["imports"].items():
         lines.append(f"| import: {name} | | | {statistics.median(times):.0f} ms |")
     return "\n".join(lines)

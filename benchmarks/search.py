@@ -22,6 +22,7 @@ TRIES: list[Mapping[str, Any]] = [
     {"maxConnections": 4},
     {"recordMaxBufferedTime": 20},
     {"recordMaxBufferedTime": 500},
+    {"heap": "-Xmx256m"},
     {"heap": "-Xmx512m"},
     {"heap": "-XX:+UseParallelGC"},
     {"tracker": True},
