@@ -44,7 +44,7 @@ simulate: $(STAMP)  ## many more histories of core and modelled Kinesis: SEEDS=2
 mutate: $(STAMP)  ## does the simulation notice faults put into the core? (some minutes); ARGS='words of names'
 	@$(BIN)/python scripts/mutate.py $(ARGS)
 
-bench: $(STAMP)  ## measure against the KPL and others (needs Java 17 and mvn); ARGS='throughput --rounds 3' (docs/benchmarks.md)
+bench: $(STAMP)  ## measure beside the KPL (Java 17, mvn) and others, some 19 minutes; ARGS='throughput --rounds 3'
 	@$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
 lint: $(STAMP)  ## ruff: rules and formatting

@@ -94,6 +94,7 @@ def shards(found: Mapping[str, Any], where: str) -> Any:
         axes.bar(place, median, 0.6, yerr=error, capsize=3, color="C0")
         axes.annotate(f"{median:.2f}", (place, median), xytext=(8, 3), textcoords="offset points")
     axes.set_xticks(range(len(found["shards"])), list(found["shards"]))
+    axes.margins(y=0.12)
     axes.set_ylabel("CPU µs a record")
     axes.set_title(f"Cost of a record by shards (100 B, linger 5 s)\n{where}", fontsize=9)
     return figure
