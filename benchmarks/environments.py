@@ -81,7 +81,18 @@ def _kpl_command(sink: Sink, stream: str, options: Mapping[str, Any]) -> list[st
     ready, wanted = libraries / "ready", pom.read_text()
     if not ready.exists() or ready.read_text() != wanted:
         print(f"preparing {home.relative_to(ROOT)} (once; Maven, a Java compiler)", file=sys.stderr)
-        _step(["mvn", "-q", "-B", "-f", str(pom), f"-DoutputDirectory={libraries}", COPY_DEPENDENCIES])
+        _step(
+            [
+                "mvn",
+                "-q",
+                "-B",
+                "-Dstyle.color=never",
+                "-f",
+                str(pom),
+                f"-DoutputDirectory={libraries}",
+                COPY_DEPENDENCIES,
+            ]
+        )
         ready.write_text(wanted)
     compiled = classes / "Kpl.class"
     if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
