@@ -73,7 +73,7 @@ def watch_all(stages: Stages) -> None:
     stages.watch(Pipeline, "next_request", "form requests")
     stages.watch(Pipeline, "answered", "judge answers")
     stages.watch(answering.Answering, "finish", "answer: room, counts")
-    stages.watch(answering, "answer", "answer: futures")
+    stages.watch(answering, "answer_all", "answer: futures")
 
 
 def run(producer: Producer, stages: Stages, keys: list[str], data: bytes, mode: str, window: int) -> float:

@@ -326,33 +326,42 @@ def _arrival(future: RecordFuture) -> asyncio.Future[None]:
 def answer(
     futures: Iterable[RecordFuture], outcome: Delivered | Failed, unseen: Callable[[str], None] | None = None
 ) -> list[RecordFuture]:
-    """Give the futures their answer and wake who waits. Returns those with callbacks, for run_callbacks.
+    """Give the futures their answer: see answer_all."""
+    return answer_all([(futures, outcome)], unseen)
+
+
+def answer_all(
+    answers: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]], unseen: Callable[[str], None] | None = None
+) -> list[RecordFuture]:
+    """Give futures their answers and wake who waits. Returns those with callbacks, for run_callbacks.
 
     `unseen`: told of each failure that is dropped without anybody having looked at it.
     """
-    guarded: list[RecordFuture] = []
+    guarded: list[tuple[RecordFuture, Delivered | Failed]] = []
     with_callbacks: list[RecordFuture] = []
-    delivered = isinstance(outcome, Delivered)
-    with _LOCK:
-        for future in futures:
-            if future._outcome is not None:
-                continue
-            waits = future._waits
-            if waits is not None:
-                if waits.condition is not None:
-                    guarded.append(future)
+    for futures, outcome in answers:
+        delivered = outcome.__class__ is Delivered
+        with _LOCK:
+            for future in futures:
+                if future._outcome is not None:
                     continue
-                if waits.callbacks:
-                    with_callbacks.append(future)
-            if delivered:
-                future._outcome = outcome
-                future.data = b""  # a delivered payload is not held by a future that somebody keeps
-            else:
-                future._outcome = _individual(outcome, waits, unseen)
-    for future in guarded:
+                waits = future._waits
+                if waits is not None:
+                    if waits.condition is not None:
+                        guarded.append((future, outcome))
+                        continue
+                    if waits.callbacks:
+                        with_callbacks.append(future)
+                if delivered:
+                    future._outcome = outcome
+                    future.data = b""  # a delivered payload is not held by a future that somebody keeps
+                else:
+                    future._outcome = _individual(outcome, waits, unseen)
+    for future, outcome in guarded:
         waits = future._waits
         assert waits is not None
         assert waits.condition is not None
+        delivered = outcome.__class__ is Delivered
         with waits.condition:
             with _LOCK:
                 future._outcome = outcome if delivered else _individual(outcome, waits, unseen)

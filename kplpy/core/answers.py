@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from kplpy.core.endings import WRONG_SHARD, Endings
 from kplpy.core.events import Events
 from kplpy.core.hunt import Hunt
 from kplpy.core.item import Reason, Try, add_try, payload_size
+from kplpy.core.lane import Lane
 from kplpy.core.outage import Outage
 from kplpy.core.policy import Policy
 from kplpy.core.request import Request
@@ -77,9 +79,18 @@ class Answers:
         vouched = self._router.map.vouches_for(exchange.ended)
         tries: dict[tuple[str, str], Try] = {}
         refused: list[tuple[Batch, Try]] = []
+        # As nearly all are: taken by the shard that was predicted. Limits are told of a lane's together.
+        as_predicted: defaultdict[Lane, list[Batch]] = defaultdict(list)
+        plain = vouched and not self._router.managed
         for batch, entry in zip(request.batches, entries, strict=True):
             if entry.get("SequenceNumber"):
-                self._accepted(batch, entry, success, vouched, now)
+                shard = batch.lane.shard
+                if plain and shard is not None and entry.get("ShardId") == shard.shard_id:
+                    batch.lane.took(success.started)
+                    as_predicted[batch.lane].append(batch)
+                    self.endings.deliver(batch, entry, success)
+                else:
+                    self._accepted(batch, entry, success, vouched, now)
                 continue
             code = entry.get("ErrorCode") or "UnknownError"
             message = entry.get("ErrorMessage") or "the service gave no reason"
@@ -87,6 +98,8 @@ class Answers:
             if attempt is None:
                 attempt = tries[code, message] = Try(exchange.wall, exchange.started, exchange.ended, code, message)
             refused.append((batch, attempt))
+        for lane, batches in as_predicted.items():
+            lane.limiter.accepted(sum([batch.wire_size for batch in batches]), now, len(batches))
         if vouched and len(refused) < len(entries):
             self._router.map.seen_alive(exchange.started)
         for batch, attempt in reversed(refused):  # each goes back before the later ones

@@ -147,9 +147,9 @@ class Limiter:
         self._records.rest(until)
         self._bytes.rest(until)
 
-    def accepted(self, size: int, now: float) -> None:
-        """The shard took a record of `size` bytes."""
-        self._records_taken.add(1, now)
+    def accepted(self, size: int, now: float, count: int = 1) -> None:
+        """The shard took records of `size` bytes in all."""
+        self._records_taken.add(count, now)
         self._bytes_taken.add(size, now)
 
     def refused(self, started: float, now: float) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from kplpy.core.item import Completion, Failed, Item
 from kplpy.core.retry import RequestError
 from kplpy.errors import RecordFailedError
-from kplpy.future import RecordFuture, answer, run_callbacks
+from kplpy.future import RecordFuture, answer_all, run_callbacks
 from kplpy.log_events import log
 from kplpy.repeats import Repeats
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
@@ -91,11 +92,8 @@ class Answering:
 
     def _answer(self, completions: list[Completion]) -> list[RecordFuture]:
         unseen = None if self._on_failure is not None else self._unseen.say
-        called: list[RecordFuture] = []
-        for completion in completions:
-            futures: list[RecordFuture] = completion.items  # type: ignore[assignment]  # all items are made by the producer
-            called += answer(futures, completion.outcome, unseen)
-        return called
+        answers = [(cast("list[RecordFuture]", each.items), each.outcome) for each in completions]  # all our producer's
+        return answer_all(answers, unseen)
 
     def _report(self, items: Sequence[Item], on_failure: Callable[[RecordFailedError], object]) -> None:
         for future in items:
