@@ -27,6 +27,7 @@ from benchmarks import (
     keyless,
     latency,
     memory,
+    metrics,
     ordered,
     outage,
     processes,
@@ -48,7 +49,7 @@ class Measurement:
 
 
 def _throughput(options: argparse.Namespace) -> Any:
-    cases = [name for name in throughput.CASES if options.case in name]
+    cases = {name: case for name, case in throughput.CASES.items() if options.case in name}
     return throughput.measure(cases, options.rounds, options.scale, options.producers.split(","))
 
 
@@ -61,6 +62,7 @@ MEASUREMENTS = {
     "outage": Measurement(lambda asked: outage.measure(180 * asked.scale), outage.report),
     "memory": Measurement(lambda asked: memory.measure(asked.rounds), memory.report),
     "scaling": Measurement(lambda asked: scaling.measure(asked.rounds, asked.scale), scaling.report),
+    "metrics": Measurement(lambda asked: metrics.measure(asked.rounds, asked.scale), metrics.report),
     "ordered": Measurement(lambda asked: ordered.measure(asked.rounds, 2 * asked.scale), ordered.report),
 }
 EXTRAS = {"search": Measurement(lambda asked: search.measure(asked.rounds, asked.scale), search.report)}

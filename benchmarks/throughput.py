@@ -42,6 +42,14 @@ class Case:
 PRODUCERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{name: (name, {}) for name in environments.NAMES},
     "kplpy, singles": ("kplpy", {"config": {"aggregation_enabled": False}}),
+    **{
+        f"kplpy, metrics {level}{', singles' if singles else ''}": (
+            "kplpy",
+            {"config": {"metrics_level": level, "metrics_granularity": "shard", "aggregation_enabled": not singles}},
+        )
+        for level in ("none", "detailed")
+        for singles in (False, True)
+    },
     "kpl, singles": ("kpl", {"unaggregated": True}),
 }
 
@@ -132,27 +140,28 @@ class Field:
         return self._started[producer]
 
 
-def measure(cases: Sequence[str], rounds: int, scale: float, producers: Iterable[str] = environments.NAMES) -> Any:
+def measure(cases: Mapping[str, Case], rounds: int, scale: float, producers: Iterable[str] = environments.NAMES) -> Any:
     """{case: {job: [run a round]}}. `scale` shortens the runs; one round more warms up and is not counted.
 
     The jobs of peers that could not be had, or failed on the way, are not among them.
     """
     wanted = set(producers)
     runs: dict[str, dict[str, list[Any]]] = {
-        name: {title: [] for title, job in CASES[name].jobs.items() if driver_of(job) in wanted} for name in cases
+        name: {title: [] for title, job in case.jobs.items() if driver_of(job) in wanted}
+        for name, case in cases.items()
     }
     with ExitStack() as stack:
         field = Field(stack.enter_context(Sink()), stack, scale)
         for number in range(-1, rounds):
             for name, row in runs.items():
-                case = CASES[name]
+                case = cases[name]
                 jobs = [(title, case.jobs[title]) for title in row]
                 for title, job in jobs if number % 2 else reversed(jobs):
                     run = field.run(job, case, warming=number < 0)
                     if run is not None and number >= 0:
                         row[title].append(asdict(run))
     return {
-        name: {title: row for title, row in jobs.items() if driver_of(CASES[name].jobs[title]) not in field.out}
+        name: {title: row for title, row in jobs.items() if driver_of(cases[name].jobs[title]) not in field.out}
         for name, jobs in runs.items()
     }
 

@@ -20,20 +20,39 @@ def utf8_size(text: str) -> int:
 
 
 class Batch:
-    """The user records of one Kinesis record. Carries minima: `arrival` is that of its oldest record.
+    """The user records of one Kinesis record.
+
+    `arrival` is that of its oldest record, `latest` of the last one to come, `arrived` the sum of all; `in_order`: the
+    records are in the order of their arrivals; `tried`: some may have been sent before. Metrics need look at no record
+    again for them, which would be out of the processor's cache by then.
 
     Once it is closed, `data_size` is the exact size of the Kinesis record's data, and `wire_size` what the service
     counts: its key as well.
     """
 
-    __slots__ = ("_packing", "arrival", "closed", "data_size", "items", "lane", "payload", "wire_size")
+    __slots__ = (
+        "_packing",
+        "arrival",
+        "arrived",
+        "closed",
+        "data_size",
+        "in_order",
+        "items",
+        "lane",
+        "latest",
+        "payload",
+        "tried",
+        "wire_size",
+    )
     data_size: int
     wire_size: int
 
     def __init__(self, lane: Lane, first: Item) -> None:
         self.lane = lane
         self.items = [first]
-        self.arrival = first.arrival
+        self.arrival = self.latest = self.arrived = first.arrival
+        self.in_order = True
+        self.tried = bool(first.tries)
         self.closed = False
         self.payload = len(first.data) + len(first.partition_key)
         self._packing: Packing | None = None
@@ -59,7 +78,14 @@ class Batch:
             items = items[:count]
         self.items += items
         self.payload = packing.payload
-        self.arrival = min(self.arrival, min([item.arrival for item in items]))
+        arrivals = [item.arrival for item in items]
+        self.arrived += sum(arrivals)
+        if arrivals[0] < self.latest or arrivals != sorted(arrivals):
+            self.in_order = False
+            self.arrival = min(self.arrival, min(arrivals))
+            self.latest = max(self.latest, max(arrivals))
+        else:
+            self.latest = arrivals[-1]
         return count
 
     def _packed(self) -> Packing:
@@ -72,6 +98,10 @@ class Batch:
     def data(self) -> bytes:
         """The Kinesis record's data."""
         return self._packed().data() if self.aggregated else self.items[0].data
+
+    def sizes(self) -> list[int]:
+        """Of each record's data."""
+        return self._packed().sizes() if self.aggregated else [len(self.items[0].data)]
 
     @property
     def aggregated(self) -> bool:
@@ -108,5 +138,6 @@ def batch_of(lane: Lane, items: list[Item]) -> Batch:
     """A closed batch of these records, whatever its size."""
     batch = Batch(lane, items[0])
     batch.add(items[1:], sys.maxsize, sys.maxsize)
+    batch.tried = any(item.tries for item in items)
     batch.close()
     return batch

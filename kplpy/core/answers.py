@@ -229,6 +229,7 @@ class Answers:
         if not live:
             return
         for batch in live:
+            batch.tried = True
             for item in batch.items:
                 add_try(item, attempt)
         sent = sum(len(batch.items) for batch in batches)

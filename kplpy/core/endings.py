@@ -39,16 +39,18 @@ class Endings:
         items = self.live_items(batch)
         if items:
             self._totals.user_records_put += len(items)
-            size = batch.payload if items is batch.items else payload_size(items)
+            whole = batch if items is batch.items else None
+            size = batch.payload if whole else payload_size(items)
             batch.lane.release(len(items), size)
             outcome = Delivered(entry.get("ShardId", ""), entry["SequenceNumber"], success)
-            self.completions.append(Completion(items, outcome, size))
+            self.completions.append(Completion(items, outcome, size, batch=whole))
 
     def retry(self, batch: Batch, attempt: Try, now: float) -> None:
         """Queue the batch again: as it is while its lane lives, through prediction otherwise."""
         kept = self.live(batch)
         if kept is None:
             return
+        kept.tried = True
         for item in kept.items:
             add_try(item, attempt)
         kept = self.drop_expired(kept, self.expired_before(now))

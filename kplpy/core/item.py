@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kplpy.core.aggregator import Batch
 
 # Of an endless retry the first attempt and the latest ones are kept, so that an outage does not grow the record.
 KEPT_TRIES = 12
@@ -109,12 +113,14 @@ class Failed:
 @dataclass(slots=True)
 class Completion:
     """Records whose answer is final. `size`: their data and partition keys, as room was charged for them. `predicted`:
-    the shard that those that failed were bound for, if one was predicted."""
+    the shard that those that failed were bound for, if one was predicted. `batch`: what brought those that were
+    delivered, where these are all of its records."""
 
     items: list[Item]
     outcome: Delivered | Failed
     size: int
     predicted: str | None = None
+    batch: Batch | None = None
 
 
 def payload_size(items: Iterable[Item]) -> int:

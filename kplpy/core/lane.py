@@ -76,8 +76,10 @@ class Lane:
         self.held = 0
         self.held_bytes = 0
 
-    def add(self, items: list[Item]) -> list[Batch]:
+    def add(self, items: list[Item], tried: bool = False) -> list[Batch]:
         """Put records into the open aggregate, in their order. Returns the batches that this opened.
+
+        `tried`: some of them may have been sent before.
 
         Of those that it closed as well only the first is among them: the others are in the queue behind it.
         """
@@ -97,6 +99,8 @@ class Lane:
                     continue
                 self.open = batch
             count = self.open.add(items, self._max_size, self._max_count)
+            if tried:
+                self.open.tried = True
             items = items[count:]
             if items:
                 self.close_open()

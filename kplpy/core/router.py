@@ -112,7 +112,7 @@ class Router:
     def _put(self, item: Item, lane: Lane, now: float) -> None:
         if item.keyless:
             self._keyless.give_key(item, lane.shard)
-        for batch in lane.add([item]):
+        for batch in lane.add([item], bool(item.tries)):
             self._collector.opened(batch, now)
 
     def wait(self, items: Iterable[Item], now: float) -> None:

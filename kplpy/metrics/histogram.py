@@ -7,42 +7,53 @@ So it needs some 35 buckets for each factor of two, and only those that are met 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ERROR = 0.01
 """How far a percentile may be off, relative to its value."""
 GAMMA = (1 + ERROR) / (1 - ERROR)
-SMALLEST = 1e-3
-"""Values at or below this, in the metric's unit, share one bucket."""
+SMALLEST, LARGEST = 1e-3, 1e9
+"""Milliseconds. Values at or below the one share a bucket, and so do those above the other (twelve days)."""
 
 _LOG = math.log(GAMMA)
 _FIRST = math.ceil(math.log(SMALLEST) / _LOG)
+# The upper bound of each bucket; but above the last one's there may be values too.
+_BOUNDS = [GAMMA**index for index in range(_FIRST, math.ceil(math.log(LARGEST) / _LOG) + 1)]
+_LAST = len(_BOUNDS) - 1
 
 
 class Histogram:
-    """Never changed by who gets one; `merged` makes another."""
+    """Of times in milliseconds. What is handed out in a Sample does not change any more."""
 
     __slots__ = ("_counts",)
 
-    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
-        self._counts = dict(counts or {})
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}  # by the place of the bucket's bound in _BOUNDS
 
-    def add_sorted(self, values: Sequence[float], scale: float = 1.0) -> None:
-        """Count `scale` times the values, which ascend; cheap where many of them fall into few buckets."""
+    def add_ages(self, values: Sequence[T], now: float, arrival_of: Callable[[T], float]) -> None:
+        """Count the times from each value's arrival to now, in seconds; the arrivals ascend.
+
+        Few of the values are looked at where many fall into few buckets.
+        """
         counts = self._counts
-        at, size = 0, len(values)
-        while at < size:
-            index = bucket_of(values[at] * scale)
-            end = bisect_right(values, GAMMA**index / scale, at)
-            end = max(end, at + 1)  # rounding
-            counts[index] = counts.get(index, 0) + end - at
-            at = end
+        left = len(values)
+        while left:
+            bucket = min(bisect_left(_BOUNDS, (now - arrival_of(values[left - 1])) * 1000), _LAST)
+            start = 0
+            if bucket < _LAST:
+                since = now - _BOUNDS[bucket] / 1000
+                start = min(bisect_left(values, since, 0, left, key=arrival_of), left - 1)  # whatever is rounded
+            counts[bucket] = counts.get(bucket, 0) + left - start
+            left = start
 
     def merge(self, other: Histogram) -> None:
         counts = self._counts
-        for index, count in other._counts.items():
-            counts[index] = counts.get(index, 0) + count
+        for bucket, count in other._counts.items():
+            counts[bucket] = counts.get(bucket, 0) + count
 
     @property
     def count(self) -> int:
@@ -53,15 +64,15 @@ class Histogram:
         if not 0 <= percent <= 100:
             raise ValueError(f"percent must be from 0 to 100, got {percent!r}")
         rank = max(1, math.ceil(percent / 100 * self.count))
-        for index, count in sorted(self._counts.items()):
+        for bound, count in self.buckets():
             rank -= count
             if rank <= 0:
-                return value_of(index)
+                return 2 * bound / (GAMMA + 1)
         return 0.0
 
     def buckets(self) -> list[tuple[float, int]]:
         """(upper bound, count) of each bucket that is met, in ascending order; the counts do not include each other."""
-        return [(GAMMA**index, count) for index, count in sorted(self._counts.items())]
+        return [(_BOUNDS[bucket], count) for bucket, count in sorted(self._counts.items())]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and self._counts == other._counts
@@ -70,18 +81,3 @@ class Histogram:
 
     def __repr__(self) -> str:
         return f"<Histogram of {self.count} values>"
-
-
-def merged(histograms: Iterable[Histogram]) -> Histogram:
-    whole = Histogram()
-    for each in histograms:
-        whole.merge(each)
-    return whole
-
-
-def bucket_of(value: float) -> int:
-    return _FIRST if value <= SMALLEST else math.ceil(math.log(value) / _LOG)
-
-
-def value_of(index: int) -> float:
-    return 2 * GAMMA**index / (GAMMA + 1)

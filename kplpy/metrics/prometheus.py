@@ -107,11 +107,7 @@ class _Instruments:
             if each.kind == "counter":
                 self.counters[metric] = Counter(each.name, meaning, each.labels, registry=registry)
             elif each.kind == "gauge":
-                mode: Literal["livesum", "livemax", "livemin"] = (
-                    "livesum" if metric in _SUMS else "livemin" if metric == "ShardHeadroom" else "livemax"
-                )
-                gauge = Gauge(each.name, meaning, each.labels, registry=registry, multiprocess_mode=mode)
-                self.gauges[metric] = gauge
+                self.gauges[metric] = Gauge(each.name, meaning, each.labels, registry=registry)
             elif each.kind == "summary":
                 self.summaries[metric] = _Summed(each.name, meaning, each.labels, registry=registry)
             else:

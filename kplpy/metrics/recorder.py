@@ -1,6 +1,6 @@
 """From what the core tells to the registry's cells: a request, or the records of a shard, at a time.
 
-Nothing here is done a record at a time but for passes over whole lists; see benchmarks/metrics.py for what they cost.
+Nothing is done for each record, unless it was sent before or travelled alone; see benchmarks/metrics.py for the cost.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 
 from kplpy.core.aggregator import Batch
 from kplpy.core.events import Events, Gauges
-from kplpy.core.item import Completion, Delivered, Item, Reason, Trimmed
+from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Trimmed, Try
 from kplpy.core.request import Request
 from kplpy.core.retry import Exchange
 from kplpy.metrics.frame import Update
 from kplpy.metrics.histogram import Histogram
 from kplpy.metrics.registry import Registry
+from kplpy.metrics.tally import Tally, tally
 from kplpy.repeats import Repeats
 
 logger = logging.getLogger(__name__)
@@ -105,34 +106,34 @@ class Recorder:
     def _completed(self, stream: str, completions: list[Completion], now: float) -> Iterator[Update]:
         histogram = Histogram()
         least, most = float("inf"), 0.0
-        for shard, completion, items in self._groups(completions):
-            ages = [now - item.arrival for item in items]
-            ages.sort()
-            least, most = min(least, ages[0]), max(most, ages[-1])
-            histogram.add_sorted(ages, 1000)
-            yield from _records(stream, shard, completion, items, ages, now)
+        for shard, group in self._groups(completions):
+            found = tally(group, histogram, now)
+            least, most = min(least, now - found.last), max(most, now - found.first)
+            yield found.until(now, "TimeToAnswer", stream, shard)
+            yield from _answered(stream, shard, group[0].outcome, found)
         yield ("TimeToAnswer", stream, None, None), 0, 0.0, least * 1000, most * 1000, histogram
 
-    def _groups(self, completions: list[Completion]) -> Iterator[tuple[str | None, Completion, list[Item]]]:
+    def _groups(self, completions: list[Completion]) -> Iterator[tuple[str | None, list[Completion]]]:
         """Those of one shard and one request together: they were sent at the same moment. They mostly come in a row."""
-        first: Completion | None = None
         shard: str | None = None
-        final: object = None
-        items: list[Item] = []
+        final: Try | None = None
+        group: list[Completion] = []
+        its_shard: str | None
         for completion in completions:
             outcome = completion.outcome
             if isinstance(outcome, Delivered):
-                its_shard, its_final = outcome.shard_id if self._by_shard else None, outcome.final
-                if first is not None and its_final is final and its_shard == shard:
-                    items += completion.items
+                if outcome.final is final and (shard is None or outcome.shard_id == shard):
+                    group.append(completion)
                     continue
+                its_shard, its_final = outcome.shard_id, outcome.final
             else:
-                its_shard, its_final = completion.predicted if self._by_shard else None, None
-            if first is not None:
-                yield shard, first, items
-            first, shard, final, items = completion, its_shard, its_final, list(completion.items)
-        if first is not None:
-            yield shard, first, items
+                its_shard, its_final = completion.predicted, None
+            if group:
+                yield shard, group
+            group, final = [completion], its_final
+            shard = its_shard if self._by_shard else None
+        if group:
+            yield shard, group
 
     # --- samples ---
 
@@ -174,32 +175,30 @@ def _entries(stream: str, shard: str | None, batches: list[Batch], entries: list
         yield _values("KinesisRecordsDataPut", stream, shard, sizes)
 
 
-def _records(
-    stream: str, shard: str | None, completion: Completion, items: list[Item], ages: list[float], now: float
-) -> Iterator[Update]:
-    """User records with the same outcome. `ages`: how many seconds each took, in ascending order."""
-    outcome = completion.outcome
-    count = len(items)
-    yield _span("TimeToAnswer", stream, shard, ages, 0.0)
-    retried = [item for item in items if item.tries]
+def _answered(stream: str, shard: str | None, outcome: Delivered | Failed, found: Tally) -> Iterator[Update]:
+    """User records with the same outcome."""
+    sent: float | None = None
     if isinstance(outcome, Delivered):
-        yield _same("UserRecordsPut", stream, shard, count, 1)
-        yield _values("UserRecordsDataPut", stream, shard, [len(item.data) for item in items])
-        if retried:
-            ages = sorted(now - item.arrival for item in items if not item.tries)
-            duplicates = sum(item.maybe_written for item in retried)
-            if duplicates:
-                yield _same("PossibleDuplicates", stream, shard, duplicates, 1)
-        if ages:
-            yield _span("BufferingTime", stream, shard, ages, now - outcome.final.started)
+        sent = outcome.final.started
+        yield _same("UserRecordsPut", stream, shard, found.records, 1)
+        sizes = (found.records, found.data, found.smallest, found.largest)
+        yield (("UserRecordsDataPut", stream, shard, None), *sizes, None)
+        duplicates = sum([item.maybe_written for item in found.retried])
+        if duplicates:
+            yield _same("PossibleDuplicates", stream, shard, duplicates, 1)
+        if not found.retried:
+            yield found.until(sent, "BufferingTime", stream, shard)
+        elif found.fresh:
+            waits = [(sent - item.arrival) * 1000 for item in found.fresh]
+            yield _values("BufferingTime", stream, shard, waits)
     else:
-        yield _same("UserRecordsPut", stream, shard, count, 0)
+        yield _same("UserRecordsPut", stream, shard, found.records, 0)
         if outcome.reason is Reason.EXPIRED:
-            yield _same("UserRecordExpired", stream, shard, count, 1)
-    if count > len(retried):
-        yield _same("RetriesPerRecord", stream, shard, count - len(retried), 0)
-    for item in retried:
-        yield from _retried(stream, shard, item, outcome.final.started if isinstance(outcome, Delivered) else None)
+            yield _same("UserRecordExpired", stream, shard, found.records, 1)
+    if found.records > len(found.retried):
+        yield _same("RetriesPerRecord", stream, shard, found.records - len(found.retried), 0)
+    for item in found.retried:
+        yield from _retried(stream, shard, item, sent)
 
 
 def _retried(stream: str, shard: str | None, item: Item, final: float | None) -> Iterator[Update]:
@@ -220,13 +219,6 @@ def _retried(stream: str, shard: str | None, item: Item, final: float | None) ->
         waits.append(max(0.0, final - before) * 1000)
     yield _values("BufferingTime", stream, shard, waits)
     yield _values("RetriesPerRecord", stream, shard, [attempts - 1])
-
-
-def _span(name: str, stream: str, shard: str | None, ages: list[float], since: float) -> Update:
-    """Milliseconds from each record's arrival until `since` seconds ago; `ages` in ascending order."""
-    count = len(ages)
-    total = (sum(ages) - count * since) * 1000
-    return (name, stream, shard, None), count, total, (ages[0] - since) * 1000, (ages[-1] - since) * 1000, None
 
 
 def _values(name: str, stream: str | None, shard: str | None, values: Sequence[float]) -> Update:

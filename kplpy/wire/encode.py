@@ -128,6 +128,10 @@ class Packing:
         utf8 = hash_key.encode()
         return _hash_key_lengths[len(utf8)] + utf8, _hash_key_indexes[len(self._hash_key_fields)]
 
+    def sizes(self) -> list[int]:
+        """Of each record's data, in their order."""
+        return list(map(len, self._pieces[3::4]))
+
     def data(self) -> bytes:
         """The Kinesis record's data. Changes nothing, and can be had again."""
         message = b"".join((*self._tables, *self._hash_tables, *self._pieces))

@@ -47,7 +47,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, kpl: Fake | environments.Unavailab
 
     monkeypatch.setattr(throughput, "Sink", NoSink)
     monkeypatch.setattr(environments, "start", start)
-    return throughput.measure([CASE], rounds=3, scale=1.0)
+    return throughput.measure({CASE: throughput.CASES[CASE]}, rounds=3, scale=1.0)
 
 
 def where() -> dict[str, Any]:

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kplpy.metrics.histogram import ERROR, SMALLEST, Histogram, merged
+from kplpy.metrics.histogram import ERROR, LARGEST, SMALLEST, Histogram
 from kplpy.metrics.sample import Sample
 
-values = st.lists(st.floats(SMALLEST, 1e9), min_size=1, max_size=200)
+values = st.lists(st.floats(SMALLEST, LARGEST), min_size=1, max_size=200)
 
 
 def filled(numbers: list[float]) -> Histogram:
     histogram = Histogram()
-    histogram.add_sorted(sorted(numbers))
+    histogram.add_ages([-each / 1000 for each in sorted(numbers, reverse=True)], 0.0, float)
     return histogram
 
 
@@ -28,7 +28,9 @@ def test_percentiles_are_within_the_error(numbers: list[float], percent: float) 
 
 @given(values, values)
 def test_merging_is_counting_together(some: list[float], others: list[float]) -> None:
-    assert merged([filled(some), filled(others)]) == filled(some + others)
+    together = filled(some)
+    together.merge(filled(others))
+    assert together == filled(some + others)
     assert filled(some).count == len(some)
 
 
@@ -44,6 +46,12 @@ def test_buckets_hold_every_value_below_their_bound(numbers: list[float]) -> Non
 def test_what_is_too_small_to_tell_shares_a_bucket() -> None:
     [(bound, count)] = filled([0.0, 1e-9, SMALLEST]).buckets()
     assert bound == pytest.approx(SMALLEST, rel=0.03)
+    assert count == 3
+
+
+def test_what_is_larger_than_any_time_shares_a_bucket() -> None:
+    [(bound, count)] = filled([LARGEST, 2 * LARGEST, 1e30]).buckets()
+    assert bound == pytest.approx(LARGEST, rel=0.03)
     assert count == 3
 
 

@@ -1,0 +1,55 @@
+"""What batches add up while records come equals what a look at each record finds."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kplpy.core.aggregator import batch_of
+from kplpy.core.item import Completion, Delivered, Item, Try
+from kplpy.core.lane import Lane
+from kplpy.core.limiter import Limiter
+from kplpy.metrics.histogram import Histogram
+from kplpy.metrics.tally import FEW, Tally, tally
+from tests.core_helpers import POLICY, item
+
+NOW = 2000.0
+LANE = Lane(None, POLICY, Limiter(1.0, 0.0))
+FINAL = Try(0.0, NOW - 0.5, NOW)
+
+
+def items(records: list[tuple[float, int]]) -> list[Item]:
+    return [item(b"x" * size, arrival=arrival) for arrival, size in records]
+
+
+def completed(batches: list[list[Item]], known: bool) -> list[Completion]:
+    outcome = Delivered("shardId-000000000000", "1", FINAL)
+    return [Completion(each, outcome, 0, batch=batch_of(LANE, each) if known else None) for each in batches]
+
+
+def counted(group: list[Completion]) -> tuple[Tally, Histogram]:
+    histogram = Histogram()
+    return tally(group, histogram, NOW), histogram
+
+
+records = st.lists(st.tuples(st.floats(1000.0, NOW - 1), st.integers(0, 300)), min_size=FEW + 1, max_size=50)
+
+
+@given(st.lists(records, min_size=1, max_size=4), st.booleans())
+def test_batches_know_what_their_records_add_up_to(batches: list[list[tuple[float, int]]], in_order: bool) -> None:
+    groups = [items(sorted(each) if in_order else each) for each in batches]
+    known, unknown = counted(completed(groups, known=True)), counted(completed(groups, known=False))
+    assert known[1] == unknown[1]
+    assert known[0]._replace(arrived=0) == unknown[0]._replace(arrived=0)
+    assert known[0].arrived == pytest.approx(unknown[0].arrived, rel=1e-12)
+
+
+@given(records)
+def test_records_that_were_sent_before_are_told_apart(some: list[tuple[float, int]]) -> None:
+    all_of_them = items(sorted(some))
+    all_of_them[0].tries = (Try(0.0, NOW - 1, NOW - 1, "Throttled"),)
+    found, _ = counted(completed([all_of_them], known=True))
+    assert found.retried == all_of_them[:1]
+    assert found.fresh == all_of_them[1:]
+    assert found.records == len(some)
