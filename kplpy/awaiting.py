@@ -23,6 +23,9 @@ class Arrivals:
                 self._loop.call_soon_threadsafe(self._deliver)
             except RuntimeError:  # the loop is closed: nobody waits there any longer
                 self._arrived.clear()
+            except BaseException:  # memory ran out, say: whoever comes next is to try again
+                self._scheduled = False
+                raise
 
     def _deliver(self) -> None:
         # Lowered first: what is added from now on schedules again, what was added before is in the deque.

@@ -331,11 +331,14 @@ def answer(
 
 
 def answer_all(
-    answers: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]], unseen: Callable[[str], None] | None = None
+    answers: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]],
+    unseen: Callable[[str], None] | None = None,
+    again: bool = False,
 ) -> list[RecordFuture]:
     """Give futures their answers and wake who waits. Returns those with callbacks, for run_callbacks.
 
-    `unseen`: told of each failure that is dropped without anybody having looked at it.
+    `unseen`: told of each failure that is dropped without anybody having looked at it. `again`: an error may have
+    struck in the midst of this before; what is left is done.
     """
     guarded: list[tuple[RecordFuture, Delivered | Failed]] = []
     with_callbacks: list[RecordFuture] = []
@@ -344,6 +347,9 @@ def answer_all(
         with _LOCK:
             for future in futures:
                 if future._outcome is not None:
+                    waits = future._waits
+                    if again and waits is not None and waits.callbacks:
+                        with_callbacks.append(future)
                     continue
                 waits = future._waits
                 if waits is not None:
@@ -363,14 +369,18 @@ def answer_all(
         assert waits.condition is not None
         delivered = outcome.__class__ is Delivered
         with waits.condition:
+            # Those who wait come to look once this section is left. The outcome is last: should an error strike before
+            # it, all is done again.
+            waits.condition.notify_all()
+            for waiter in waits.waiters:
+                if again and future in waiter.finished_futures:
+                    continue
+                # The waiter's own classes tell a result from an exception; only FIRST_EXCEPTION cares.
+                waiter.add_result(future) if delivered else waiter.add_exception(future)
             with _LOCK:
                 future._outcome = outcome if delivered else _individual(outcome, waits, unseen)
                 if delivered:
                     future.data = b""
-            for waiter in waits.waiters:
-                # The waiter's own classes tell a result from an exception; only FIRST_EXCEPTION cares.
-                waiter.add_result(future) if delivered else waiter.add_exception(future)
-            waits.condition.notify_all()
         if waits.callbacks:
             with_callbacks.append(future)
     return with_callbacks
@@ -390,13 +400,13 @@ def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseExcept
     for future in futures:
         waits = future._waits
         assert waits is not None
-        with _LOCK:
-            callbacks, waits.callbacks = waits.callbacks, []
-        for callback in callbacks:
+        callbacks = waits.callbacks  # nobody adds to them once the outcome is there
+        while callbacks:
             try:
-                callback(future)
+                callbacks[0](future)
             except BaseException as error:  # whatever it is, the sender that it is raised on has others to answer
                 raised(f"{type(error).__name__}: {error} (of {future!r})", error)
+            del callbacks[0]  # last: an error that strikes before may call it twice, never not at all
 
 
 @forks.renew

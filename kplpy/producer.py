@@ -38,7 +38,7 @@ from kplpy.names import parse_stream
 from kplpy.reports import HotKeys
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
-from kplpy.runtime.crew import on_own_thread
+from kplpy.runtime.crew import does_our_work, lent, on_own_thread
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.flushing import Flushing
 from kplpy.runtime.stats_socket import StatsSocket
@@ -78,6 +78,7 @@ class Producer:
         self._checks = Checks(config.max_user_record_size)
         self._check = self._checks.record
         self._closed = False
+        self._asked_to_close = False
         forks.check()
         self._start_afresh()
         lifecycle.watch(self)
@@ -97,7 +98,7 @@ class Producer:
         if config.metrics_level != "none":
             registry = Registry(config.metrics_granularity)
             recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
-        self._closing = threading.Lock()
+        self._closing = threading.RLock()  # a signal handler may close in the midst of it
         self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
         self._transport = KinesisTransport(config)
         self._engine = Engine(
@@ -244,9 +245,10 @@ class Producer:
         """Send all that was accepted before this call now, and wait until every one of these records is answered.
 
         timeout: seconds, None: for ever. FlushTimeoutError says how many are left; the producer goes on with them.
+        In a callback, and in a signal handler or a __del__ that interrupted kplpy itself, it raises KplpyError.
         """
-        if on_own_thread():
-            raise KplpyError("flush() on one of kplpy's own threads would wait for itself")
+        if self._in_our_midst():
+            raise KplpyError("flush() in the midst of kplpy's own work would wait for itself")
         _check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         done = threading.Event()
@@ -285,11 +287,11 @@ class Producer:
             until = float("inf") if deadline is None else deadline
             self._transport.hurry(until - time.monotonic())
             self._engine.run_inline(until, lambda: not flushing.remaining())
+            self._end_if_asked()
 
     def _deliver_here(self) -> None:
         """No thread can be started: what is put goes out before the put returns."""
-        me = threading.get_ident()
-        if self._delivering_here or self._engine.owns_a_lock() or any(s.holder == me for s in self._chosen(None)):
+        if self._delivering_here or self._interrupted():
             return  # a put within another, which sees to this one too
         self._delivering_here = True
         try:
@@ -305,6 +307,16 @@ class Producer:
                 self._give_up(f"{why}, and {timeout:g} s were not enough to deliver it")
         finally:
             self._delivering_here = False
+        self._end_if_asked()
+
+    def _in_our_midst(self) -> bool:
+        """Is this a callback, or what interrupted kplpy?"""
+        return does_our_work() or self._interrupted()
+
+    def _interrupted(self) -> bool:
+        """Did a signal handler or a __del__ strike this thread where others wait for it?"""
+        me = threading.get_ident()
+        return self._engine.owns_a_lock() or any(stream.holder == me for stream in self._chosen(None))
 
     def _chosen(self, stream: str | None) -> list[Stream]:
         if not self._here[0]:
@@ -321,15 +333,27 @@ class Producer:
 
         From now on put_record raises ProducerClosedError, but in callbacks and on_failure only once all is over: what
         they put meanwhile is delivered too. Closing again returns when the first close has ended.
+
+        A callback, and a signal handler or a __del__ that interrupted kplpy itself, cannot wait for that: there close()
+        returns at once, and the rest happens on another thread, or when the interrupted work is done.
         """
         forks.check()
-        self._closed = True
+        self._closed = self._asked_to_close = True
         self._here = _NOT_HERE
-        if on_own_thread():
-            # A callback must not wait for itself.
-            threading.Thread(target=self._end, name="kplpy-close", daemon=True).start()
+        if self._closing._is_owned():  # type: ignore[attr-defined]  # this very thread is at it
             return
-        self._end()
+        if not self._in_our_midst():
+            self._end()
+        elif not lent():  # else _end_if_asked, once the work for which this thread was lent is done
+            try:
+                threading.Thread(target=self._end, name="kplpy-close", daemon=True).start()
+            except RuntimeError:
+                pass  # the interpreter is on its way out, and its exit ends this too
+
+    def _end_if_asked(self) -> None:
+        """After this thread has done the work of ours, and run callbacks: one may have closed."""
+        if self._asked_to_close and not self._engine.stopping and not self._closing._is_owned():  # type: ignore[attr-defined]
+            self._end()
 
     def _end(self, began: float | None = None) -> None:
         with self._closing:
@@ -344,6 +368,9 @@ class Producer:
                     self.flush(timeout=max(0.0, deadline - time.monotonic()))
             except FlushTimeoutError:
                 self._give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it")
+            except BaseException:  # Ctrl-C, which asks for no more patience
+                self._give_up("the producer was being closed, and that was interrupted")
+                raise
             finally:
                 self._engine.stop()
                 if self._reporter is not None:
@@ -365,11 +392,10 @@ class Producer:
 
     def _exit(self, began: float) -> None:
         """Deliver as close() does, but stay open for what functions that run even later at the exit may put."""
-        was_closed = self._closed
         self._closed = True
         self._here = _NOT_HERE
         self._end(began)
-        if not was_closed:
+        if not self._asked_to_close:
             self._closed = False
             self._start_afresh()
 

@@ -7,7 +7,7 @@ in, `next_request` and `wants_listing` say what to do, `next_wakeup` says when t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch
@@ -66,6 +66,12 @@ class Pipeline:
         self.outstanding += accepted
         self.totals.user_records_accepted += accepted
         self._next_expiry = min(self._next_expiry, now + self._policy.waiting_ttl)
+
+    def adopt(self, items: Sequence[Item]) -> None:
+        """Of another pipeline, in whose place this one is: their answers are decided, and will be settled here."""
+        for item in items:
+            item.number = -1  # before all that is accepted here
+        self.outstanding += len(items)
 
     # --- the shard map ---
 

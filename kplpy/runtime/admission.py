@@ -68,31 +68,31 @@ class Room:
     def add(self, stream: Stream, records: int, size: int) -> None:
         """Records were drained into the core."""
         with self.lock:
-            self.records += records
-            self.bytes += size
-            stream.held_records += records
-            stream.held_bytes += size
+            self._count(stream, records, size)
             self._judge()
 
     def release(self, stream: Stream, records: int, size: int) -> None:
         """Records were answered."""
         with self.lock:
-            self.records -= records
-            self.bytes -= size
-            stream.held_records -= records
-            stream.held_bytes -= size
+            self._count(stream, -records, -size)
             self._grant()
             self._judge()
 
     def recount(self, stream: Stream, records: int, size: int) -> None:
         """This is what the stream's core holds, whatever was counted before."""
         with self.lock:
-            self.records += records - stream.held_records
-            self.bytes += size - stream.held_bytes
-            stream.held_records = records
-            stream.held_bytes = size
+            self._count(stream, records - stream.held_records, size - stream.held_bytes)
             self._grant()
             self._judge()
+
+    def _count(self, stream: Stream, records: int, size: int) -> None:
+        # In one go, and so whole, whatever strikes the thread.
+        self.records, self.bytes, stream.held_records, stream.held_bytes = (
+            self.records + records,
+            self.bytes + size,
+            stream.held_records + records,
+            stream.held_bytes + size,
+        )
 
     def try_take(self, stream: Stream, hash_key: int, size: int) -> bool:
         """May the record be staged now? Nobody overtakes those who wait for room as such, or for the same stream's."""
@@ -115,7 +115,6 @@ class Room:
         """The room that was kept for the waiter is taken, or no longer wanted."""
         with self.lock:
             if waiter.granted:
-                waiter.granted = False
                 self._keep(waiter, -1)
                 self._grant()
 
@@ -153,20 +152,23 @@ class Room:
             return
         still: deque[Waiter] = deque()
         full: set[Stream] = set()
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if waiter.stream not in full and self._fits(waiter):
-                try:
-                    waiter.wake()
-                except RuntimeError:
-                    continue  # its event loop is closed: nobody waits any longer
-                waiter.granted = True
-                self._keep(waiter, 1)
-                continue
-            still.append(waiter)
-            if not self._lets_pass(waiter, full):
-                break
-        self._waiters.extendleft(reversed(still))
+        try:
+            while self._waiters:
+                waiter = self._waiters[0]
+                if waiter.stream not in full and self._fits(waiter):
+                    try:
+                        waiter.wake()
+                    except RuntimeError:
+                        self._waiters.popleft()  # its event loop is closed: nobody waits any longer
+                        continue
+                    self._waiters.popleft()
+                    self._keep(waiter, 1)
+                    continue
+                still.append(self._waiters.popleft())
+                if not self._lets_pass(waiter, full):
+                    break
+        finally:
+            self._waiters.extendleft(reversed(still))
 
     def _lets_pass(self, waiter: Waiter, full: set[Stream]) -> bool:
         """Do others get room before this waiter? Not those of the `full` streams, to which its own may be added."""
@@ -176,11 +178,14 @@ class Room:
         return self._over_the_shards_share(waiter)
 
     def _keep(self, waiter: Waiter, sign: int) -> None:
-        stream = waiter.stream
-        self._kept_records += sign
-        self._kept_bytes += sign * waiter.size
-        stream.kept_records += sign
-        stream.kept_bytes += sign * waiter.size
+        stream, size = waiter.stream, sign * waiter.size
+        waiter.granted, self._kept_records, self._kept_bytes, stream.kept_records, stream.kept_bytes = (
+            sign > 0,
+            self._kept_records + sign,
+            self._kept_bytes + size,
+            stream.kept_records + sign,
+            stream.kept_bytes + size,
+        )
 
     def _fits(self, waiter: Waiter) -> bool:
         stream = waiter.stream

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
+from kplpy.core.events import Events
 from kplpy.core.item import Completion, Failed, Item
 from kplpy.core.retry import RequestError
 from kplpy.errors import RecordFailedError
@@ -42,39 +43,35 @@ class Answering:
             self._throttled.say(str(throttled), times=throttled, stream=stream.name)
 
     def finish(self, stream: Stream, results: Results) -> None:
-        for notice in results.notices:
+        """Give the answers. What an earlier thread did of it before an error struck it is not done again."""
+        while results.notices:
+            notice = results.notices.pop(0)
             log(logger, notice.event, {"stream": stream.name, **notice.fields})
-        if not results.completions and not results.events:
-            return
-        try:
+        completions, events = results.completions, results.events
+        if not results.counted and (completions or events):
+            results.counted = True
             # First of all: a delivered record's data is let go.
             accepted = stream.pipeline.totals.user_records_accepted
-            self._meter.record(stream.name, results.events, results.completions, accepted, time.monotonic())
-            if not results.completions:
-                return
-            called = self._answer(results.completions)
-            items: list[Item] = []
-            size = 0
-            for completion in results.completions:
-                items += completion.items
-                size += completion.size
-            with stream.lock:
-                if results.pipeline is stream.pipeline:  # else it was mended since, and counted anew
-                    self._room.release(stream, len(items), size + len(items) * RECORD_OVERHEAD)
-            if self._on_failure is not None:
-                for completion in results.completions:
-                    if isinstance(completion.outcome, Failed):
-                        self._report(completion.items, self._on_failure)
-            self.run_callbacks(called)
-            with stream.lock:
+            self._meter.record(stream.name, events or Events(), completions, accepted, time.monotonic())
+        if not completions:
+            return
+        called = self._answer(completions, results.struck)
+        items: list[Item] = []
+        size = 0
+        for completion in completions:  # some thousands at a time
+            items += completion.items
+            size += completion.size
+        with stream.lock, stream.guard:
+            if not results.released:
+                results.released = True
+                self._room.release(stream, len(items), size + len(items) * RECORD_OVERHEAD)
+        if self._on_failure is not None:
+            self._report(results, self._on_failure)
+        self.run_callbacks(called)
+        with stream.lock, stream.guard:
+            if results in stream.being_answered:
                 stream.being_answered.discard(results)
-                if results.pipeline is stream.pipeline:
-                    stream.settled(items)
-        except BaseException as error:
-            with stream.lock:
-                stream.being_answered.discard(results)
-                stream.breaks(error)
-            raise
+                stream.settled(items)
 
     def run_callbacks(self, futures: list[RecordFuture]) -> None:
         """Those of futures that `answer` returned."""
@@ -90,13 +87,14 @@ class Answering:
             self._failed_requests,
         )
 
-    def _answer(self, completions: list[Completion]) -> list[RecordFuture]:
+    def _answer(self, completions: list[Completion], again: bool) -> list[RecordFuture]:
         unseen = None if self._on_failure is not None else self._unseen.say
         answers = [(cast("list[RecordFuture]", each.items), each.outcome) for each in completions]  # all our producer's
-        return answer_all(answers, unseen)
+        return answer_all(answers, unseen, again)
 
-    def _report(self, items: Sequence[Item], on_failure: Callable[[RecordFailedError], object]) -> None:
-        for future in items:
+    def _report(self, results: Results, on_failure: Callable[[RecordFailedError], object]) -> None:
+        failed = [each for each in results.completions if isinstance(each.outcome, Failed)]
+        for future in [item for completion in failed for item in completion.items][results.reported :]:
             assert isinstance(future, RecordFuture)
             error = future.exception()
             try:
@@ -104,6 +102,7 @@ class Answering:
                     on_failure(error)
             except BaseException as raised:  # whatever it is, this thread has other records to answer
                 self._report_errors.say(f"{type(raised).__name__}: {raised}", raised)
+            results.reported += 1
 
     def close(self) -> None:
         """Say what is left unsaid."""

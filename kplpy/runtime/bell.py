@@ -18,11 +18,13 @@ class Bell:
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    def ring(self) -> None:
+    def ring(self) -> bool:
+        """False: it rang already."""
         try:
             self._lock.release()
         except RuntimeError:
-            pass  # it rings already
+            return False
+        return True
 
     def wait(self, timeout: float) -> bool:
         """Wait until it rings, at most `timeout` seconds (infinite allowed)."""

@@ -1,7 +1,8 @@
 """The threads of one producer: a scheduler that sleeps until something is due, and senders as they are needed.
 
-They outlive whatever their work raises, and look after each other: a sender starts the scheduler again should it have
-died, and a sender that died is no longer counted. Where no thread can be started, the scheduler sends as well.
+They outlive whatever strikes them, and look after each other: a sender, or a put that would wake it, starts the
+scheduler again should it have died, and a sender that died is no longer counted. Where no thread can be started, the
+scheduler sends as well.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -33,9 +34,13 @@ def on_own_thread() -> bool:
     return getattr(own_threads, "is_one", False)
 
 
+def lent() -> bool:
+    """Is this a thread of the user's that sends, for want of ours?"""
+    return getattr(own_threads, "lent", False)
+
+
 def does_our_work() -> bool:
-    """Also on a thread of the user's that sends for want of ours."""
-    return on_own_thread() or getattr(own_threads, "lent", False)
+    return on_own_thread() or lent()
 
 
 @contextmanager
@@ -62,6 +67,10 @@ class Work(Protocol):
 
     def has_work(self) -> bool: ...
 
+    def clear_up(self, error: BaseException) -> None:
+        """The error struck the calling thread in the midst of its work: leave nothing in its hands."""
+        ...
+
 
 class Crew:
     """No thread runs before `begin`. All are daemons: a request that hangs must not keep the process."""
@@ -76,7 +85,7 @@ class Crew:
         self._sleeps_until = NEVER
         self._scheduler: threading.Thread | None = None
         self._idle: deque[Bell] = deque()
-        self._senders = 0
+        self._senders: set[threading.Thread] = set()
         self._short = False  # of threads
         self.stopping = False
 
@@ -85,8 +94,11 @@ class Crew:
         with self.lock:
             if self.stopping or self.alive:
                 return True
-            self._scheduler = self._start("kplpy-scheduler", self._schedule)
-            return self._scheduler is not None
+            scheduler = self._thread("kplpy-scheduler", self._schedule)
+            if not _start(scheduler):
+                return False
+            self._scheduler = scheduler
+            return True
 
     @property
     def alive(self) -> bool:
@@ -108,34 +120,33 @@ class Crew:
         False: the scheduler has to call. Threads are started on our own threads only, where neither Ctrl-C nor a
         waiting put can be in the way.
         """
-        try:
-            self._idle.pop().ring()
+        # A sender takes its bell out by itself: one that was taken out and not rung would be forgotten.
+        if any(bell.ring() for bell in reversed(list(self._idle))):
             return True
-        except IndexError:
-            pass
         if not on_own_thread():
             return False
         with self.lock:
-            if self._senders >= self._max_senders or self.stopping:
+            if self.stopping or self._count_senders() >= self._max_senders:
                 return True
-            self._senders += 1
-        if self._start("kplpy-sender", self._send) is None:
-            with self.lock:
-                self._senders -= 1
-            self._short = True
-        else:
-            self._short = False
+            sender = self._thread("kplpy-sender", self._send)
+            self._senders.add(sender)
+        self._short = not _start(sender)
+        if self._short:
+            self._senders.discard(sender)
         return True
+
+    def _count_senders(self) -> int:
+        """Those that live, or are about to."""
+        gone = {each for each in list(self._senders) if each.ident is not None and not each.is_alive()}
+        self._senders -= gone
+        return len(self._senders)
 
     def stop(self) -> None:
         """End the threads. One that is in a request ends with it."""
         self.stopping = True
         self._bell.ring()
-        while self._idle:
-            try:
-                self._idle.pop().ring()
-            except IndexError:
-                break
+        for bell in list(self._idle):
+            bell.ring()
         scheduler = self._scheduler
         # A scheduler that had to send may be in a request.
         if scheduler is not None and scheduler is not threading.current_thread() and not self._short:
@@ -148,62 +159,62 @@ class Crew:
         self.lock = threading.RLock()
         own_threads.is_one = own_threads.lent = False
 
-    def _start(self, name: str, target: object) -> threading.Thread | None:
-        """None when threads cannot be started: the interpreter is on its way out, or the system has no more."""
-        thread = threading.Thread(target=target, name=name, daemon=True)  # type: ignore[arg-type]
-        try:
-            thread.start()
-        except RuntimeError:
-            return None
-        return thread
+    def _thread(self, name: str, work: Callable[[Bell], bool]) -> threading.Thread:
+        return threading.Thread(target=self._live, args=(work, Bell()), name=name, daemon=True)
 
-    def _schedule(self) -> None:
+    def _live(self, work: Callable[[Bell], bool], bell: Bell) -> None:
+        """A thread's whole life: it works until there is no more work, and outlives whatever strikes it."""
         own_threads.is_one = True
+        struck: BaseException | None = None
         while not self.stopping:
-            self._sleeps_until = NEVER  # awake: whoever plans rings, which ends the next sleep at once
             try:
-                earliest = self._work.visit_due()
-                if self._short and not self._senders and self._work.send_one():
-                    continue
-            except BaseException as error:
-                earliest = self._stumbled(error)
-            self._sleeps_until = earliest
-            self._bell.wait(earliest - time.monotonic())
-
-    def _send(self) -> None:
-        own_threads.is_one = True
-        bell = Bell()
-        try:
-            while not self.stopping:
-                if not self.alive:
-                    self.begin()
-                try:
-                    if self._work.send_one():
-                        continue
-                except BaseException as error:
-                    self._stumbled(error)
-                    bell.wait(REST)
-                    continue
-                if not self._rest(bell):
+                if struck is not None:
+                    time.sleep(REST)
+                    self._recover(struck)
+                    struck = None
+                if not work(bell):
                     return
-        finally:
-            with self.lock:
-                self._senders -= 1
+            except BaseException as error:
+                struck = error
+
+    def _recover(self, error: BaseException) -> None:
+        self._work.clear_up(error)
+        self.errors.say(f"{type(error).__name__}: {error}", error)
+
+    def _schedule(self, _: Bell) -> bool:
+        self._sleeps_until = NEVER  # awake: whoever plans rings, which ends the next sleep at once
+        earliest = self._work.visit_due()
+        if self._short and not self._count_senders() and self._work.send_one():
+            return True
+        self._sleeps_until = earliest
+        self._bell.wait(earliest - time.monotonic())
+        return True
+
+    def _send(self, bell: Bell) -> bool:
+        if not self.alive:
+            self.begin()
+        if self._work.send_one() or self._rest(bell):
+            return True
+        self._senders.discard(threading.current_thread())
+        return False
 
     def _rest(self, bell: Bell) -> bool:
         """Wait for work; False when there was none for long, and there are other senders."""
+        patience = IDLE_SENDER if len(self._senders) > 1 else NEVER  # the last one stays, and does not wake for nothing
         self._idle.append(bell)
-        patience = IDLE_SENDER if self._senders > 1 else NEVER  # the last one stays, and does not wake for nothing
-        # Something may have become ready, or all may have ended, just before the bell was there to be found.
-        if not self.stopping and not self._work.has_work() and (bell.wait(patience) or self.stopping):
-            return True
         try:
+            # Something may have become ready, or all may have ended, just before the bell was there to be found.
+            if self.stopping or self._work.has_work() or bell.wait(patience):
+                return True
+        finally:
             self._idle.remove(bell)
-        except ValueError:
-            bell.wait(NEVER)  # it was taken, and is being rung
-            return True
-        return self._work.has_work() or self._senders == 1
+        return bell.wait(0) or len(self._senders) == 1  # it may have been rung at the last moment
 
-    def _stumbled(self, error: BaseException) -> float:
-        self.errors.say(f"{type(error).__name__}: {error}", error)
-        return time.monotonic() + REST
+
+def _start(thread: threading.Thread) -> bool:
+    """False when threads cannot be started: the interpreter is on its way out, or the system has no more."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True

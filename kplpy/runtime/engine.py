@@ -32,7 +32,7 @@ from kplpy.runtime.crew import NEVER, REST, Crew, lend_thread
 from kplpy.runtime.mending import mend, unanswered
 from kplpy.runtime.metering import Meter, NoMeter
 from kplpy.runtime.questions import ControlPlane, Question, next_question
-from kplpy.runtime.stream import Flush, Stream
+from kplpy.runtime.stream import Flush, Results, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Engine:
         self._crew = Crew(self, max_senders)
         self._started = False
         self.streams: dict[str, Stream] = {}
-        self._inflight_bytes = 0
+        self._inflight: dict[int, int] = {}  # thread → bytes of the request that it is at
         self._turn = 0
 
     # --- streams and records ---
@@ -109,11 +109,15 @@ class Engine:
 
     def nudge(self, stream: Stream) -> None:
         """A record was staged that is due before the scheduler means to look, which starts with the first of them."""
-        stream.nudged = True
-        if not self._started and not self._begin():
-            self._deliver_here()
-        else:
-            self._crew.ring()
+        try:
+            stream.nudged = True
+            if not self._crew.alive and not self.ensure_threads():
+                self._deliver_here()
+            else:
+                self._crew.ring()
+        except BaseException:  # else Ctrl-C here would have the next puts believe that the scheduler comes
+            stream.nudged = False
+            raise
 
     def _begin(self) -> bool:
         with self._crew.lock:
@@ -203,12 +207,16 @@ class Engine:
         try:
             return self._begin_flush(stream, notify)
         except Exception as error:
+            self.clear_up(error)
             self._crew.errors.say(f"{type(error).__name__}: {error}", error)
             return self._begin_flush(stream, notify)  # of what was mended
+        except BaseException as error:
+            self.clear_up(error)
+            raise
 
     def _begin_flush(self, stream: Stream, notify: Callable[[], object]) -> Flush | None:
         self._mend_now(stream)
-        with stream.section():
+        with stream.lock, stream.guard:
             now = time.monotonic()
             self._drain(stream, now)
             flush = Flush(stream.pipeline.flush(now), notify)
@@ -232,20 +240,22 @@ class Engine:
     def visit_due(self) -> float:
         now = time.monotonic()
         earliest = NEVER
+        struck: BaseException | None = None
         for stream in list(self.streams.values()):
             if stream.nudged or stream.visit_at <= now:
                 stream.nudged = False  # before the drain, which then sees what was staged before
                 try:
                     self._visit(stream)
                 except BaseException as error:  # the other streams go on
-                    stream.visit_at = now + REST
-                    self._crew.errors.say(f"{type(error).__name__}: {error}", error)
+                    struck = error
             earliest = min(earliest, stream.visit_at)
+        if struck is not None:
+            raise struck
         return earliest
 
     def _visit(self, stream: Stream) -> None:
         self._mend_now(stream)
-        with stream.section():
+        with stream.lock, stream.guard:
             now = time.monotonic()
             self._drain(stream, now)
             stream.pipeline.tick(now)
@@ -253,19 +263,29 @@ class Engine:
                 self._crew.call_sender()  # should the one that was called have died, or not been there to be called
             self._plan(stream, now)
             results = stream.take_results()
-        self._answering.finish(stream, results)
+        self._finish(stream, results)
 
     def _mend_now(self, stream: Stream) -> None:
         if stream.broken is None:
             return
-        with stream.section():
-            if not stream.is_broken():  # another thread was faster
-                return
-            results = mend(stream, self._new_pipeline(), self._room, time.monotonic())
-            if results.completions:
-                stream.being_answered.add(results)
-            stream.ready = False
-        self._answering.finish(stream, results)
+        with stream.lock, stream.guard:
+            if stream.is_broken():  # else another thread was faster
+                mend(stream, self._new_pipeline(), self._room, time.monotonic())
+                stream.ready = False
+            results = stream.take_left()
+        self._finish(stream, results)
+
+    def _finish(self, stream: Stream, results: Sequence[Results]) -> None:
+        for each in results:
+            self._answering.finish(stream, each)
+
+    def clear_up(self, error: BaseException) -> None:
+        """The error struck the calling thread wherever it was in its work: leave nothing in its hands."""
+        me = threading.get_ident()
+        self._inflight.pop(me, None)
+        for stream in list(self.streams.values()):
+            stream.let_go(me, error)
+        self._crew.ring()
 
     # --- the senders' work ---
 
@@ -273,10 +293,13 @@ class Engine:
         return self._may_send() and any(self._wants_sender(stream) for stream in list(self.streams.values()))
 
     def _wants_sender(self, stream: Stream) -> bool:
-        return stream.ready and stream.senders < self._senders_a_stream and stream.broken is None
+        return stream.ready and len(stream.senders) < self._senders_a_stream and stream.broken is None
 
     def _may_send(self) -> bool:
-        return self._inflight_bytes < self._max_inflight_bytes
+        return self._inflight_room() > 0
+
+    def _inflight_room(self) -> int:
+        return self._max_inflight_bytes - sum(list(self._inflight.values()))
 
     def send_one(self) -> bool:
         """Form one request (or question) from what is due, carry it out and give the answers. False: nothing to do."""
@@ -289,27 +312,22 @@ class Engine:
         return False
 
     def _send_of(self, stream: Stream) -> bool:
-        with stream.section():
+        with stream.lock, stream.guard:
             now = time.monotonic()
             self._drain(stream, now)
             pipeline = stream.pipeline
             request = None
             question = next_question(pipeline, self._transport, stream.name, stream.arn, now)
             if question is None:
-                request = pipeline.next_request(now, self._max_inflight_bytes - self._inflight_bytes)
+                request = pipeline.next_request(now, self._inflight_room())
             self._plan(stream, now)
             results = stream.take_results()
             busy = question is not None or request is not None
-            stream.senders += busy
-        try:
-            if stream.ready:
-                self._call_sender(stream)
-            self._answering.finish(stream, results)
-        except BaseException as error:
-            with stream.lock:
-                stream.senders -= busy
-                stream.breaks(error)  # the request is not sent
-            raise
+            if busy:
+                stream.senders.add(threading.get_ident())
+        if stream.ready:
+            self._call_sender(stream)
+        self._finish(stream, results)
         if question is not None:
             self._ask(stream, pipeline, question)
         elif request is not None:
@@ -323,33 +341,32 @@ class Engine:
         except BaseException as failure:
             end = self._unexpected(question.what, failure)
             answer = question.failed(repr(failure))
-        with stream.section():
-            stream.senders -= 1
+        with stream.lock, stream.guard:
+            stream.senders.discard(threading.get_ident())
             now = time.monotonic()
             if pipeline is stream.pipeline:  # else it was mended meanwhile, and will ask for itself
                 answer(now)
             self._drain(stream, now)
             self._plan(stream, now)
             results = stream.take_results()
-        self._answering.finish(stream, results)
+        self._finish(stream, results)
         if end is not None:
             raise end
 
     def _exchange(self, stream: Stream, pipeline: Pipeline, request: Request) -> None:
         end: BaseException | None = None
-        with self._crew.lock:
-            self._inflight_bytes += request.size
+        me = threading.get_ident()
         try:
+            self._inflight[me] = request.size
             exchange = self._transport.put_records(stream.name, stream.arn, request)
         except BaseException as failure:
             end = self._unexpected(f"sending to {stream.name}", failure)
             error = RequestError(type(failure).__name__, str(failure) or repr(failure), True, failure)
             exchange = Exchange(request.started, time.monotonic(), request.wall, error=error)
         finally:
-            with self._crew.lock:
-                self._inflight_bytes -= request.size
-        with stream.section():
-            stream.senders -= 1
+            self._inflight.pop(me, None)
+        with stream.lock, stream.guard:
+            stream.senders.discard(me)
             now = time.monotonic()
             self._drain(stream, now)
             throttled = pipeline.totals.entries_throttled
@@ -359,7 +376,7 @@ class Engine:
             self._plan(stream, now)
             results = stream.take_results()
         self._answering.tell(stream, exchange.error, throttled)
-        self._answering.finish(stream, results)
+        self._finish(stream, results)
         if end is not None:
             raise end
 
@@ -425,11 +442,19 @@ class Engine:
         """Do scheduler's and senders' work on this thread: none could be started."""
         with lend_thread():
             while not done() and time.monotonic() < until:
-                for stream in list(self.streams.values()):
-                    self._visit(stream)
-                if not self.send_one():
+                try:
+                    for stream in list(self.streams.values()):
+                        self._visit(stream)
+                    if self.send_one():
+                        continue
                     wake_at = min((stream.visit_at for stream in list(self.streams.values())), default=NEVER)
-                    time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))
+                except BaseException as error:
+                    self.clear_up(error)
+                    if not isinstance(error, Exception):
+                        raise
+                    self._crew.errors.say(f"{type(error).__name__}: {error}", error)
+                    wake_at = time.monotonic() + REST
+                time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))
         for stream in list(self.streams.values()):  # nobody looks after them from now on: the next put is to nudge
             stream.wake_at = NEVER
             stream.nudged = False
@@ -441,6 +466,7 @@ class Engine:
             try:
                 count += self._give_up(stream, message)
             except Exception as error:
+                self.clear_up(error)
                 self._crew.errors.say(f"{type(error).__name__}: {error}", error)
                 left = unanswered(stream)
                 self.refuse(left, error)
@@ -449,14 +475,14 @@ class Engine:
 
     def _give_up(self, stream: Stream, message: str) -> int:
         self._mend_now(stream)
-        with stream.section():
+        with stream.lock, stream.guard:
             now = time.monotonic()
             self._drain(stream, now)
             given_up = stream.pipeline.outstanding
             stream.pipeline.give_up(Reason.CLOSED, message, now)
             self._plan(stream, now)
             results = stream.take_results()
-        self._answering.finish(stream, results)
+        self._finish(stream, results)
         return given_up
 
     def stop(self) -> None:

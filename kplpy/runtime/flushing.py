@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from kplpy.errors import FlushTimeoutError
@@ -11,26 +10,22 @@ from kplpy.runtime.stream import Flush, Stream
 
 
 class Flushing:
-    """One flush over several streams: sends what they hold, calls `notify` once, when all of it is answered."""
+    """One flush over several streams: sends what they hold, calls `notify` when all of it is answered."""
 
     def __init__(self, engine: Engine, streams: list[Stream], notify: Callable[[], object]) -> None:
         self._notify = notify
-        self._lock = threading.Lock()
-        self._pending = 1  # this constructor
         self._flushes: list[tuple[Stream, Flush]] = []
+        self._all_begun = False
         for stream in streams:
-            flush = engine.begin_flush(stream, self._one_done)
+            flush = engine.begin_flush(stream, self._one_ended)
             if flush is not None:
-                with self._lock:
-                    self._pending += 1
                 self._flushes.append((stream, flush))
-        self._one_done()
+        self._all_begun = True
+        self._one_ended()
 
-    def _one_done(self) -> None:
-        with self._lock:
-            self._pending -= 1
-            all_done = self._pending == 0
-        if all_done:
+    def _one_ended(self) -> None:
+        # Whoever comes last, the constructor or a stream, sees all that the others wrote before.
+        if self._all_begun and all(flush.ended for _, flush in self._flushes):
             self._notify()
 
     def remaining(self) -> int:

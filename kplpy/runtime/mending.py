@@ -11,7 +11,6 @@ import gc
 import time
 from dataclasses import fields
 
-from kplpy.core.events import Events
 from kplpy.core.item import Completion, Failed, Item, Reason, Try, add_try, payload_size
 from kplpy.core.pipeline import Pipeline
 from kplpy.future import KeylessFuture, RecordFuture
@@ -21,8 +20,8 @@ from kplpy.runtime.stream import Results, Stream
 INTERNAL = "InternalError"
 
 
-def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
-    """Under the stream's lock: give the stream the fresh pipeline. Returns what can be answered at once.
+def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> None:
+    """Under the stream's lock: give the stream the fresh pipeline. What can be answered at once is left to be taken.
 
     A record may go through this once for an error; at the second it fails, since it may be what raises. It may have
     been sent already, and then is a possible duplicate.
@@ -30,9 +29,9 @@ def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
     error = stream.broken
     assert error is not None
     old = stream.pipeline
-    decided = _decided(old)
-    completions = [each for results in stream.being_answered for each in results.completions] + decided
-    known = {id(item) for completion in completions for item in completion.items}
+    decided = Results(0, _decided(old), [], None)
+    stream.being_answered.add(decided)
+    known = {id(item) for results in stream.being_answered for item in results.items()}
     known.update(map(id, list(stream.staging)))
     drained = {id(item): place for place, item in enumerate(stream.draining or ())}
     again: list[RecordFuture] = []
@@ -56,9 +55,21 @@ def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
     for each in fields(old.totals):
         setattr(fresh.totals, each.name, getattr(old.totals, each.name))
     fresh.totals.user_records_accepted -= sum(hasattr(future, "number") for future in again)
+    if failed:
+        why = f"an error within kplpy: {type(error).__name__}: {error}"
+        decided.completions.append(Completion(failed, Failed(Reason.BROKEN, why, error), payload_size(failed)))
+        fresh.totals.user_records_failed += len(failed)
+    if not decided.completions:
+        stream.being_answered.discard(decided)
+    held, size = len(again), payload_size(again)
+    for results in stream.being_answered:
+        fresh.adopt(results.items())
+        if not results.released:
+            held += len(results.items())
+            size += sum(completion.size for completion in results.completions)
     stream.pipeline = fresh
     stream.draining = again
-    room.recount(stream, len(again), payload_size(again) + len(again) * RECORD_OVERHEAD)
+    room.recount(stream, held, size + held * RECORD_OVERHEAD)
     stream.broken = None
     try:
         if again:
@@ -66,17 +77,9 @@ def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> Results:
         stream.draining = None
     except Exception as another:  # those that failed are to be told so all the same
         stream.breaks(another)
-    for flush in list(stream.flushes):
+    for flush in stream.flushes:
         flush.mark = fresh.flush(now)
-        if not fresh.unflushed(flush.mark):
-            stream.flushes.remove(flush)
-            flush.notify()
-    if failed:
-        why = f"an error within kplpy: {type(error).__name__}: {error}"
-        decided.append(Completion(failed, Failed(Reason.BROKEN, why, error), payload_size(failed)))
-        fresh.totals.user_records_failed += len(failed)
-    # Of the old pipeline: the room and the count of these records are no longer kept.
-    return Results(old, decided, [], Events())
+    stream.end_flushes()
 
 
 def _decided(old: Pipeline) -> list[Completion]:

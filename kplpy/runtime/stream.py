@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 from kplpy.core.events import Events
 from kplpy.core.hot_keys import KeyCounts
@@ -43,7 +43,7 @@ class Stream:
         self.nudged = False  # the scheduler is to visit at once
         self.pressed = False  # room ran out: send what waits for company
         self.ready = False  # a sender is to visit
-        self.senders = 0  # under way for this stream
+        self.senders: set[int] = set()  # the threads that send, or list, for this stream
         # Room's, guarded by its lock: drained and not answered.
         self.held_records = 0
         self.held_bytes = 0
@@ -58,21 +58,7 @@ class Stream:
         self.being_answered: set[Results] = set()
         self.draining: list[RecordFuture] | None = None  # on their way from `staging` to the pipeline
         self.broken: BaseException | None = None  # what raised, and may have left the pipeline half changed
-
-    @contextmanager
-    def section(self) -> Iterator[None]:
-        """The lock. Whatever raises within it, Ctrl-C included, has the pipeline made anew (see mending)."""
-        with self.lock:
-            self.holder = threading.get_ident()
-            try:
-                yield
-            except GeneratorExit:  # the caller was interrupted before it came to anything
-                raise
-            except BaseException as error:
-                self.breaks(error)
-                raise
-            finally:
-                self.holder = 0
+        self.guard = Guard(self)
 
     def breaks(self, error: BaseException) -> None:
         self.broken = error
@@ -82,14 +68,35 @@ class Stream:
     def is_broken(self) -> bool:
         return self.broken is not None
 
-    def take_results(self) -> Results:
-        """Under the lock: the pipeline's decisions, for Answering."""
+    def take_results(self) -> list[Results]:
+        """Under the lock: the pipeline's decisions, for this thread to answer; and what is left."""
         pipeline = self.pipeline
         notices, pipeline.notices = pipeline.notices, []
-        results = Results(pipeline, pipeline.take_completions(), notices, pipeline.take_events())
+        results = Results(threading.get_ident(), pipeline.take_completions(), notices, pipeline.take_events())
         if results.completions:
             self.being_answered.add(results)
-        return results
+        return [results, *self.take_left()]
+
+    def take_left(self) -> list[Results]:
+        """Under the lock: what a thread was struck in the midst of, and what was decided before the core was mended."""
+        left = [each for each in self.being_answered if not each.owner]
+        for each in left:
+            each.owner = threading.get_ident()
+        return left
+
+    def let_go(self, thread: int, error: BaseException) -> None:
+        """The thread was struck by the error in the midst of its work: leave nothing in its hands."""
+        with self.lock:
+            if self.holder == thread:
+                self.holder = 0
+            if thread in self.senders:
+                self.senders.discard(thread)
+                self.breaks(error)  # nobody will bring the answer to its request
+            for each in self.being_answered:
+                if each.owner == thread:
+                    each.owner = 0
+                    each.struck = True
+            self.nudged = True
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
         """Records and bytes that one shard holds of a stream with several; nothing for the only shard."""
@@ -101,30 +108,66 @@ class Stream:
         """Under the lock: these are answered; flushes that waited for them end."""
         self.pipeline.settled(items)
         if self.flushes:
-            for flush in [each for each in self.flushes if not self.pipeline.unflushed(each.mark)]:
-                self.flushes.remove(flush)
-                flush.notify()
+            self.end_flushes()
+
+    def end_flushes(self) -> None:
+        """Those that wait for nothing any more. An error in between has one notified again, not forgotten."""
+        for flush in [each for each in self.flushes if not self.pipeline.unflushed(each.mark)]:
+            flush.ended = True
+            flush.notify()
+            self.flushes.remove(flush)
+
+
+class Guard:
+    """For `with stream.lock, stream.guard`: whatever raises, Ctrl-C included, has the pipeline made anew (see mending).
+
+    Two of them, for only a lock itself is released whenever an exception strikes.
+    """
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        self._stream.holder = threading.get_ident()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._stream.senders.discard(self._stream.holder)  # what it was at is none of the pipeline's any more
+            self._stream.breaks(error)
+        self._stream.holder = 0
 
 
 class Results:
-    """Answers that a pipeline decided on; the records are in `being_answered` until they have them."""
+    """Answers that a pipeline decided on; the records are in `being_answered` until they have them.
 
-    __slots__ = ("completions", "events", "notices", "pipeline")
+    `owner`: the thread that gives them, 0 when an error made it leave them; then `struck`. `counted`, `released` and
+    `reported` say how far it came, so that another can go on from there.
+    """
 
-    def __init__(
-        self, pipeline: Pipeline, completions: list[Completion], notices: list[Notice], events: Events
-    ) -> None:
-        self.pipeline = pipeline
-        self.events = events
+    __slots__ = ("completions", "counted", "events", "notices", "owner", "released", "reported", "struck")
+
+    def __init__(self, owner: int, completions: list[Completion], notices: list[Notice], events: Events | None) -> None:
+        self.owner = owner
         self.completions = completions
         self.notices = notices
+        self.events = events
+        self.struck = False
+        self.counted = False  # by the meter
+        self.released = False  # their room
+        self.reported = 0  # how many of those that failed were told to on_failure
+
+    def items(self) -> list[Item]:
+        return [item for completion in self.completions for item in completion.items]
 
 
 class Flush:
-    """Somebody waits until nothing older than `mark` is outstanding; `notify` must not block."""
+    """Somebody waits until nothing older than `mark` is outstanding. `notify` must not block, and may come twice."""
 
-    __slots__ = ("mark", "notify")
+    __slots__ = ("ended", "mark", "notify")
 
     def __init__(self, mark: int, notify: Callable[[], object]) -> None:
         self.mark = mark
         self.notify = notify
+        self.ended = False

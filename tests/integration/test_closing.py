@@ -1,0 +1,213 @@
+"""close(): from any thread, from callbacks, in the midst of another close, and at the interpreter's end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from kplpy import KplpyError, Producer, ProducerClosedError, RecordFuture
+from kplpy.core.retry import RequestError
+from kplpy.runtime.stream import Guard
+from tests.integration.reading import wait_until
+from tests.integration.test_exit import ends
+from tests.local_stream import contents, local
+from tests.stub_service import PATIENCE, install
+
+COUNT = 50
+
+
+def put(producer: Producer) -> list[RecordFuture]:
+    return [producer.put_record("orders", b"%d" % n, str(n)) for n in range(COUNT)]
+
+
+def ended(producer: Producer) -> bool:
+    return producer._engine.stopping and producer.outstanding_records == 0
+
+
+def within_patience(do: Callable[[], object]) -> None:
+    """On a thread of its own, so that a deadlock fails the test."""
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_many_threads_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each returns when all is delivered."""
+    service = install(monkeypatch)
+    producer = Producer(record_max_buffered_time_ms=60_000)
+    futures = put(producer)
+    service.hold()
+    delivered: list[bool] = []
+
+    def close() -> None:
+        producer.close()
+        delivered.append(all(future.done() for future in futures))
+
+    threads = [threading.Thread(target=close) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    service.await_waiting(1)
+    assert not delivered
+    service.let_go()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert delivered == [True] * 8
+    producer.close()  # and once more
+    assert len(service.sent()) == COUNT
+
+
+@pytest.mark.parametrize("meanwhile", ["nobody closes", "another thread closes"])
+def test_a_callback_closes(monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
+    service = install(monkeypatch)
+    service.hold()
+    producer = Producer()
+    returned = threading.Event()
+
+    def close(_: object) -> None:
+        producer.close()
+        returned.set()
+
+    futures = put(producer)
+    for future in futures[::10]:
+        future.add_done_callback(close)
+    service.await_waiting(1)
+    if meanwhile == "another thread closes":
+        threading.Timer(0.05, service.let_go).start()
+        within_patience(producer.close)
+    service.let_go()
+    assert returned.wait(PATIENCE)
+    wait_until(lambda: ended(producer), PATIENCE)
+    assert all(future.exception(0) is None for future in futures)
+    within_patience(producer.close)
+    with pytest.raises(ProducerClosedError):
+        producer.put_record("orders", b"late", "k")
+
+
+def test_on_failure_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = install(monkeypatch)
+    service.hold()
+    told: list[object] = []
+
+    def close(error: object) -> None:
+        told.append(error)
+        producer.close()
+
+    producer = Producer(on_failure=close, record_ttl_ms=300, record_max_buffered_time_ms=1)
+    service.refuse["orders"] = RequestError("InternalFailure", "not today", maybe_written=False)
+    put(producer)
+    service.let_go()
+    wait_until(lambda: ended(producer), PATIENCE)
+    assert len(told) == COUNT
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread")
+def test_a_signal_handler_closes_in_the_midst_of_close_and_of_a_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interrupted close goes on; an interrupted put that holds a lock lets another thread close."""
+    service = install(monkeypatch)
+    service.hold()
+    producer = Producer(record_max_buffered_time_ms=60_000)
+    handled: list[bool] = []
+
+    def handler(*_: object) -> None:
+        with pytest.raises(KplpyError):  # it would wait for the very thread that it interrupts
+            producer.flush(timeout=0)
+        producer.close()
+        handled.append(ended(producer))
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        enter = Guard.__enter__
+
+        def interrupted(self: Guard) -> None:
+            enter(self)
+            if not handled and threading.current_thread() is threading.main_thread():
+                signal.raise_signal(signal.SIGUSR1)
+
+        monkeypatch.setattr(Guard, "__enter__", interrupted)
+        futures = put(producer)
+        assert not handled
+        threading.Timer(0.05, service.let_go).start()
+        producer.flush(timeout=PATIENCE)
+        assert handled == [False]
+        monkeypatch.setattr(Guard, "__enter__", enter)
+        wait_until(lambda: ended(producer), PATIENCE)
+        assert all(future.exception(0) is None for future in futures)
+
+        service.hold()
+        producer = Producer(record_max_buffered_time_ms=60_000)
+        futures = put(producer)
+
+        def interrupt() -> None:
+            service.await_waiting(1)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            wait_until(lambda: len(handled) == 2, PATIENCE)
+            service.let_go()
+
+        threading.Thread(target=interrupt).start()
+        producer.close()
+        assert handled == [False, False]
+        assert ended(producer)
+        assert all(future.exception(0) is None for future in futures)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_event_loops_and_threads_close_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = install(monkeypatch)
+    producer = Producer(record_max_buffered_time_ms=60_000)
+    put(producer)
+
+    async def close() -> None:
+        await asyncio.gather(*(producer.aclose() for _ in range(3)))
+        assert ended(producer)
+
+    others = [threading.Thread(target=asyncio.run, args=(close(),)) for _ in range(2)]
+    for each in others:
+        each.start()
+    within_patience(producer.close)
+    for each in others:
+        each.join(PATIENCE)
+        assert not each.is_alive()
+    assert len(service.sent()) == COUNT
+
+
+HEAD = """
+import atexit, sys, threading
+latest = []
+atexit.register(lambda: [each() for each in latest])  # runs after kplpy's own
+from kplpy import Producer
+producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", record_max_buffered_time_ms=60_000)
+def put(): return producer.put_record("orders", b"x", "k")
+def close(*_): producer.close()
+def after_main(): threading.main_thread().join(); close()
+"""
+AT_EXIT = {
+    "a callback of what the exit delivers": "put().add_done_callback(close)",
+    "a callback of a put in atexit": "atexit.register(lambda: put().add_done_callback(close))",
+    "a callback of a put after kplpy's own exit": "latest.append(lambda: put().add_done_callback(close))",
+    "an atexit function, twice": "put(); atexit.register(close); atexit.register(close)",
+    "a daemon thread": "put(); threading.Thread(target=after_main, daemon=True).start()",
+    "a thread that goes on": "put(); threading.Thread(target=after_main).start()",
+}
+
+
+@pytest.mark.parametrize("where", AT_EXIT)
+def test_closing_at_the_interpreters_end(where: str) -> None:
+    with local() as kinesis:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HEAD + AT_EXIT[where], kinesis.endpoint_url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert ends(process) == (0, "", "")
+        assert contents(kinesis) == Counter([b"x"])

@@ -1,0 +1,117 @@
+"""An error may strike kplpy's threads at any call that they make: every future ends, and the producer goes on.
+
+It is raised by a profile function, at the calls of Python's functions and of C's, so at the moments at which memory may
+run out, a bug may raise, or an exception from outside may arrive.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import kplpy
+from kplpy import Producer, RecordFuture
+from kplpy.runtime import crew
+from tests.integration.reading import wait_until
+from tests.stub_service import PATIENCE, StubService, install
+
+ROOT = Path(kplpy.__file__).parent
+PARTS = 4  # of the points, for as many tests
+ERRORS = (MemoryError, ValueError, SystemExit)
+Point = tuple[str, str, int, str]
+"""The event, where, and what is called."""
+
+
+class Striker:
+    """A profile function that raises once, at the n-th time that one of kplpy's threads comes to the point."""
+
+    def __init__(self, point: Point | None = None, at: int = 0, error: type[BaseException] = MemoryError) -> None:
+        self.met: Counter[Point] = Counter()
+        self._point = point
+        self._left = at
+        self._error = error
+
+    def __call__(self, frame: FrameType, event: str, called: Any) -> None:
+        code = frame.f_code
+        if not code.co_filename.startswith(str(ROOT)) or event not in ("call", "c_call", "c_return"):
+            return
+        if not threading.current_thread().name.startswith("kplpy-"):
+            return
+        name = code.co_name if event == "call" else called.__name__
+        # Not before a thread has begun, nor where nothing can be raised: between a lock and the `with` that holds it.
+        if name == "_live" or (event != "call" and name in ("__enter__", "__exit__")):
+            return
+        point = (event, code.co_filename[len(str(ROOT)) + 1 :], frame.f_lineno, name)
+        self.met[point] += 1
+        if point == self._point:
+            self._left -= 1
+            if not self._left:
+                raise self._error("struck")
+
+
+def live(service: StubService, striker: Striker, hurried: bool) -> None:
+    """A producer's life, with all kinds of waiting for its futures. `hurried`: with flushes."""
+    threading.setprofile(striker)
+    try:
+        producer = Producer(
+            record_max_buffered_time_ms=5, record_ttl_ms=None, metrics_level="none", close_timeout_ms=10_000
+        )
+        called: list[RecordFuture] = []
+        futures: list[RecordFuture] = []
+        for _ in range(2):
+            futures += [producer.put_record("test", b"x", f"key {n}") for n in range(10)]
+            futures[-2].add_done_callback(lambda future: called.append(future))
+            if hurried:
+                producer.flush(timeout=PATIENCE)
+                assert all(future.done() for future in futures)
+            else:
+                assert futures[-1].result(PATIENCE).shard_id
+        assert all(future.result(PATIENCE).shard_id for future in futures)
+        (stream,) = producer._engine.streams.values()
+
+        def in_order() -> bool:
+            return (
+                producer.outstanding_records == producer.outstanding_bytes == 0
+                and stream.held_records == stream.held_bytes == stream.holder == stream.pipeline.outstanding == 0
+                and not stream.senders
+                and not stream.being_answered
+                and not producer._engine._inflight
+                and set(called) == {futures[8], futures[18]}
+            )
+
+        wait_until(in_order, PATIENCE)
+    finally:
+        threading.setprofile(None)
+    producer.close()
+    assert len(service.sent("test")) >= len(futures)
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[StubService]:
+    monkeypatch.setattr(crew, "REST", 0.002)
+    with caplog.at_level(logging.CRITICAL):
+        yield install(monkeypatch, shards=2)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # struck where it cannot be passed on
+def test_an_error_at_any_call_leaves_no_future_unanswered(service: StubService, part: int) -> None:
+    dry = Striker()
+    for hurried in (False, True):
+        live(service, dry, hurried)
+    points = sorted(dry.met)
+    assert len(points) > 200
+    for number, point in list(enumerate(points))[part::PARTS]:
+        error = ERRORS[number % len(ERRORS)]
+        striker = Striker(point, 1 + number % min(2, dry.met[point]), error)
+        try:
+            live(service, striker, hurried=number // PARTS % 2 == 0)
+        except BaseException as failure:
+            raise AssertionError(f"{error.__name__} at {point}: {failure!r}") from failure
