@@ -26,6 +26,7 @@ from benchmarks import (
     isolation,
     keyless,
     latency,
+    loop,
     memory,
     metrics,
     ordered,
@@ -64,6 +65,7 @@ MEASUREMENTS = {
     "scaling": Measurement(lambda asked: scaling.measure(asked.rounds, asked.scale), scaling.report),
     "metrics": Measurement(lambda asked: metrics.measure(asked.rounds, asked.scale), metrics.report),
     "ordered": Measurement(lambda asked: ordered.measure(asked.rounds, 2 * asked.scale), ordered.report),
+    "asyncio": Measurement(lambda asked: loop.measure(asked.rounds), loop.report),
 }
 EXTRAS = {"search": Measurement(lambda asked: search.measure(asked.rounds, asked.scale), search.report)}
 KNOWN = {**MEASUREMENTS, **EXTRAS}

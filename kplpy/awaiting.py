@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+AT_ONCE = 100
+"""Answers in one turn of the loop, lest it stand still while thousands of tasks go on."""
+
 
 class Arrivals:
     """Those of one event loop. `add` may be called from any thread."""
@@ -28,12 +31,18 @@ class Arrivals:
                 raise
 
     def _deliver(self) -> None:
-        # Lowered first: what is added from now on schedules again, what was added before is in the deque.
-        self._scheduled = False
-        for _ in range(len(self._arrived)):
-            waiting = self._arrived.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
+        arrived = self._arrived
+        try:
+            for _ in range(min(AT_ONCE, len(arrived))):
+                waiting = arrived.popleft()
+                if not waiting.done():
+                    waiting.set_result(None)
+        finally:
+            # Lowered first: what is added from now on schedules for itself, what was added before is in the deque.
+            self._scheduled = False
+            if arrived:
+                self._scheduled = True
+                self._loop.call_soon(self._deliver)
 
 
 def arrivals_of(loop: asyncio.AbstractEventLoop) -> Arrivals:

@@ -74,6 +74,7 @@ class KinesisTransport:
         self._used = (time.monotonic(), time.time())  # a freeze shows in one clock, or in both
         self._refused_at = float("-inf")
         self._refused = False  # are the credentials to be fetched again?
+        self._hurried = False
         if "uwsgi" in sys.modules:  # whose fork skips Python's hooks, and comes right after this
             load()
 
@@ -127,7 +128,9 @@ class KinesisTransport:
             return Summary(None, problem=f"DescribeStreamSummary: {error.code}: {error.message}")
 
     def hurry(self, seconds: float) -> None:
-        """From now on a request may take this long at the most, should that be less than its timeouts."""
+        """From now on a request may take this long at the most, should that be less than its timeouts. No connection is
+        kept for another: at the interpreter's end nobody may be left to close it."""
+        self._hurried = True
         limit = max(100, int(min(seconds, 300) * 1000))
         if limit < max(self._config.connect_timeout_ms, self._config.request_timeout_ms):
             self._config = replace(
@@ -156,10 +159,15 @@ class KinesisTransport:
                 client.meta.events.register("before-call.kinesis.PutRecords", _use_our_body)
                 client.meta.events.register("before-parse.kinesis.PutRecords", _parse_ours)
                 read_strategy(client)
+                client.meta.events.register("before-send.kinesis", self._keep_or_close)
                 self._client = client
             elif max(now[0] - before[0], now[1] - before[1]) > STALE:
                 self._client.close()  # its connections; it opens new ones
             return self._client
+
+    def _keep_or_close(self, request: Any, **_: Any) -> None:
+        if self._hurried:  # after signing, for a proxy may drop it
+            request.headers["Connection"] = "close"
 
     def _discard(self, client: KinesisClient | None) -> None:
         """The service refuses the client's credentials; the next request makes a new one."""

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable
+from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING
+
+from kplpy.runtime.line import Line, Waiter
 
 if TYPE_CHECKING:
     from kplpy.runtime.stream import Stream
 
 RECORD_OVERHEAD = 400
 """Bytes charged for each record beside its data and key: the future, its numbers, its place in the buffers."""
-
-
-class Waiter:
-    """Somebody who waits for room for one record. `granted` once the room is kept for them."""
-
-    __slots__ = ("closed", "granted", "hash_key", "size", "stream", "wake")
-
-    def __init__(self, stream: Stream, hash_key: int, size: int, wake: Callable[[], object]) -> None:
-        self.stream = stream
-        self.hash_key = hash_key
-        self.size = size
-        self.wake = wake
-        self.granted = False
-        self.closed = False
 
 
 class Room:
@@ -45,7 +32,7 @@ class Room:
         self._max_bytes = max_bytes
         # A signal handler or a __del__ may put in the middle of a section of its own thread.
         self.lock = threading.RLock()
-        self._waiters: deque[Waiter] = deque()
+        self._waiters = Line()
         self._kept_records = 0  # granted, not staged yet; the streams have their own part
         self._kept_bytes = 0
         self.records = 0
@@ -98,7 +85,7 @@ class Room:
         """May the record be staged now? Nobody overtakes those who wait for room as such, or for the same stream's."""
         with self.lock:
             full: set[Stream] = set()
-            for waiter in self._waiters:
+            for waiter in self._waiters.firsts():
                 if not self._lets_pass(waiter, full):
                     return False
             return stream not in full and self._fits(Waiter(stream, hash_key, size, _nobody))
@@ -106,7 +93,7 @@ class Room:
     def wait_for(self, waiter: Waiter) -> bool:
         """Queue up; True when there is room at once after all."""
         with self.lock:
-            self._waiters.append(waiter)
+            self._waiters.add(waiter)
             self._grant()
             self._judge()
             return waiter.granted
@@ -121,7 +108,7 @@ class Room:
     def leave(self, waiter: Waiter) -> bool:
         """Stop waiting; True when the room was granted meanwhile, and is kept until `staged`."""
         with self.lock:
-            if not waiter.granted and waiter in self._waiters:
+            if waiter.group is not None:
                 self._waiters.remove(waiter)
                 self._grant()  # those behind may have waited only for their turn
                 self._judge()
@@ -148,27 +135,21 @@ class Room:
     def _grant(self) -> None:
         """Keep room for those who wait, in their order; one over its stream's share lets other streams pass, one over
         its shard's share everybody."""
-        if not self._waiters:
-            return
-        still: deque[Waiter] = deque()
+        turns = self._waiters.firsts()
         full: set[Stream] = set()
-        try:
-            while self._waiters:
-                waiter = self._waiters[0]
-                if waiter.stream not in full and self._fits(waiter):
-                    try:
-                        waiter.wake()
-                    except RuntimeError:
-                        self._waiters.popleft()  # its event loop is closed: nobody waits any longer
-                        continue
-                    self._waiters.popleft()
-                    self._keep(waiter, 1)
-                    continue
-                still.append(self._waiters.popleft())
-                if not self._lets_pass(waiter, full):
-                    break
-        finally:
-            self._waiters.extendleft(reversed(still))
+        while turns:
+            waiter = heappop(turns)
+            if waiter.stream not in full and self._fits(waiter):
+                following = self._waiters.remove(waiter)
+                if following is not None:
+                    heappush(turns, following)
+                try:
+                    waiter.wake()
+                except RuntimeError:
+                    continue  # its event loop is closed: nobody waits any longer
+                self._keep(waiter, 1)
+            elif not self._lets_pass(waiter, full):
+                break
 
     def _lets_pass(self, waiter: Waiter, full: set[Stream]) -> bool:
         """Do others get room before this waiter? Not those of the `full` streams, to which its own may be added."""

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from kplpy.core.events import Events
 from kplpy.core.hot_keys import KeyCounts
-from kplpy.core.item import Completion, Item
+from kplpy.core.item import NO_HASH_KEY, Completion, Item
 from kplpy.core.notice import Notice
 from kplpy.core.pipeline import Pipeline
 from kplpy.future import Origin, RecordFuture
@@ -103,6 +103,11 @@ class Stream:
         if len(self.pipeline.map.open) < 2:
             return 0, 0
         return self.pipeline.held_by_shard_of(hash_key)
+
+    def place_of(self, hash_key: int) -> int:
+        """Which of the stream's shards takes it, by a number that may change with the map."""
+        shard_map = self.pipeline.map
+        return shard_map.index_of(hash_key) if len(shard_map.open) > 1 and hash_key != NO_HASH_KEY else 0
 
     def settled(self, items: list[Item]) -> None:
         """Under the lock: these are answered; flushes that waited for them end."""

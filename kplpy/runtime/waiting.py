@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from kplpy.awaiting import arrivals_of
 from kplpy.config import Config
 from kplpy.errors import BufferFullError, ProducerClosedError
 from kplpy.future import RecordFuture
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Waiter
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.bell import Bell
 from kplpy.runtime.crew import on_own_thread
 from kplpy.runtime.engine import Engine
+from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
 
 
@@ -85,18 +87,27 @@ class WaitingRoom:
             self._stage(stream, record, size)
             return
         loop = asyncio.get_running_loop()
-        woken = asyncio.Event()
-        # On a loop that was closed meanwhile this raises RuntimeError, and the room goes to the next.
-        waiter = Waiter(stream, record.hash_key, size, lambda: loop.call_soon_threadsafe(woken.set))
+        arrivals = arrivals_of(loop)
+        woken = loop.create_future()
+
+        def wake() -> None:
+            if loop.is_closed():
+                raise RuntimeError("the loop is closed")  # the room goes to the next
+            arrivals.add(woken)
+
+        waiter = Waiter(stream, record.hash_key, size, wake)
+        expiry: asyncio.TimerHandle | None = None
         try:
             if not self._room.wait_for(waiter):
                 self._engine.press()
-                await asyncio.wait_for(woken.wait(), self._max_block)
-        except asyncio.TimeoutError:
-            pass
+                expiry = loop.call_later(self._max_block, arrivals.add, woken)
+                await woken
         except BaseException:  # cancelled, or the loop was closed: the record was not accepted
             self._room.withdraw(waiter)
             raise
+        finally:
+            if expiry is not None:
+                expiry.cancel()
         self._take_granted(stream, record, waiter)
 
     @contextmanager

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kplpy import RecordFuture
-from kplpy.runtime.admission import Room, Waiter
+from kplpy.runtime.admission import Room
+from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
 
 MAX_RECORDS = 12
@@ -25,6 +26,9 @@ class HeldStream(Stream):
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
         return 0, 0
+
+    def place_of(self, hash_key: int) -> int:
+        return 0
 
 
 class Put(Waiter):

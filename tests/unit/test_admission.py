@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from kplpy import BufferFullError, Producer, ProducerClosedError, RecordFuture
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Waiter
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room
+from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -31,6 +32,9 @@ class HeldStream(Stream):
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
         return self.held_by_shard.get(hash_key, (0, 0))
+
+    def place_of(self, hash_key: int) -> int:
+        return hash_key
 
 
 class Woken(Waiter):

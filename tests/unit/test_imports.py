@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     # the model judges the producer, so it shares only the wire format
     "local": {"wire", "keys", "errors", "records", "log_events"},
     "checks": {"future", "core", *COMMON},
-    "runtime": {"future", "core", "wire", *COMMON},
+    "runtime": {"awaiting", "future", "core", "wire", *COMMON},
     "logging": {"producer", "runtime", *COMMON},
     "aws_lambda": {"producer", *COMMON},
     "producer": {

@@ -1,0 +1,164 @@
+"""How long an event loop stands still while 50,000 puts are pending: lateness of a timer of one millisecond.
+
+Beside it an idle loop, as a control; and the very first put of the process, which makes the client, on its own.
+`roomy`: all of them are accepted, and wait for their answers. `waiting`: there is room for a tenth, the others wait in
+aput_record. The tasks are begun a hundred at a time: beginning many at once is asyncio's own work. The producer runs in
+a process of its own (this module's `main`), over HTTPS into the sink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from benchmarks.processes import Driver, Sink
+from kplpy import Producer
+
+PENDING = 50_000
+GATHERED = 100_000
+TICK = 0.001
+AT_ONCE = 100
+HOLD = 3.0  # seconds for which the sink leaves them pending, all of them put
+WAYS = ("roomy", "waiting")
+PERCENTILES = (50, 90, 99, 99.9, 100)
+
+
+def measure(rounds: int) -> dict[str, list[Any]]:
+    """{what: a row a round of milliseconds, by PERCENTILES}; gather: seconds."""
+    found: dict[str, list[Any]] = {}
+    with Sink() as sink, ThreadPoolExecutor(1) as thread:
+        for _ in range(rounds):
+            command = [sys.executable, "-m", "benchmarks.loop", json.dumps({"url": sink.url})]
+            with Driver(command, sink) as driver:
+                for asked in ("control", "first", *WAYS, "gather"):
+                    if asked in WAYS:
+                        sink.ask("hold")
+                    told = thread.submit(driver.ask, asked)
+                    if asked in WAYS:
+                        time.sleep(HOLD)
+                        sink.ask("release")
+                    for what, row in told.result().items():
+                        found.setdefault(what, []).append(row)
+    return found
+
+
+def worst(found: Mapping[str, Sequence[Any]], way: str) -> float:
+    """Milliseconds by which the 99th percentile is above the control's, the median of the rounds."""
+    at = PERCENTILES.index(99)
+    pairs = zip(found[way], found["control"], strict=True)
+    return float(statistics.median(busy[at] - idle[at] for busy, idle in pairs))
+
+
+def report(found: Mapping[str, Sequence[Any]]) -> str:
+    lines = ["| ms late | p50 | p90 | p99 | p99.9 | most | p99 above the control's |", "|---|---|---|---|---|---|---|"]
+    for what, rows in found.items():
+        if what != "gather":
+            middle = [statistics.median(column) for column in zip(*rows, strict=True)]
+            figures = " | ".join(f"{each:.1f}" for each in middle)
+            lines.append(f"| {what} | {figures} | {worst(found, what):.1f} |")
+    lines.append(f"\ngather over {GATHERED:,} futures: {statistics.median(found['gather']):.2f} s from put to answered")
+    return "\n".join(lines)
+
+
+# --- the producer's process ---
+
+
+class Ticks:
+    """Runs beside what is measured; each tick's lateness in milliseconds goes to the phase that it is in."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+        self.late: dict[str, list[float]] = {}
+
+    async def __aenter__(self) -> Ticks:
+        self._ticking = asyncio.ensure_future(self._tick())
+        await asyncio.sleep(10 * TICK)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(10 * TICK)
+        self._ticking.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            phase, due = self.phase, time.perf_counter() + TICK
+            await asyncio.sleep(TICK)
+            self.late.setdefault(phase, []).append((time.perf_counter() - due) * 1e3)
+
+    def told(self) -> dict[str, list[float]]:
+        return {phase: _percentiles(late) for phase, late in self.late.items()}
+
+
+def _percentiles(values: list[float]) -> list[float]:
+    values.sort()
+    return [values[min(len(values) - 1, int(len(values) * each / 100))] for each in PERCENTILES]
+
+
+async def control() -> dict[str, list[float]]:
+    async with Ticks("control") as ticks:
+        await asyncio.sleep(3)
+    return ticks.told()
+
+
+async def first(producer: Producer) -> dict[str, list[float]]:
+    async with Ticks("first put") as ticks:
+        await producer.put_record("bench-16", b"first", "key")
+    return ticks.told()
+
+
+async def pending(producer: Producer, way: str) -> dict[str, list[float]]:
+    """All phases, and all of them together."""
+
+    async def one(number: int) -> None:
+        future = await producer.aput_record("bench-16", b"x" * 100, f"key-{number}")
+        await future
+        ticks.phase = f"{way}: answered"
+
+    async with Ticks(f"{way}: put") as ticks:
+        tasks: list[asyncio.Task[None]] = []
+        for number in range(PENDING):
+            tasks.append(asyncio.ensure_future(one(number)))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        ticks.phase = f"{way}: pending"
+        for each in tasks:
+            await each
+    ticks.late[f"{way}: all of it"] = [late for row in ticks.late.values() for late in row]
+    return ticks.told()
+
+
+async def gather(producer: Producer) -> dict[str, float]:
+    began = time.perf_counter()
+    records = [(b"x" * 100, f"key-{number}") for number in range(GATHERED)]
+    await asyncio.gather(*producer.put_records("bench-16", records))
+    return {"gather": time.perf_counter() - began}
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    common = {"endpoint_url": given["url"], "region_name": "us-east-1", "rate_limit": 1_000_000}
+    roomy = Producer(**common, max_buffered_records=10 * PENDING, max_buffered_bytes=1 << 30)
+    tight = Producer(**common, max_buffered_records=PENDING // 10)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        asked = line.strip()
+        if asked == "control":
+            told: Any = asyncio.run(control())
+        elif asked == "first":
+            told = asyncio.run(first(roomy))
+            tight.put_record("bench-16", b"first", "key").result()
+        elif asked == "gather":
+            told = asyncio.run(gather(roomy))
+        else:
+            told = asyncio.run(pending(roomy if asked == "roomy" else tight, asked))
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()

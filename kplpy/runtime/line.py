@@ -1,0 +1,74 @@
+"""Those who wait for room, in their order; grouped, so that none has to look at thousands who wait for the same."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kplpy.runtime.stream import Stream
+
+
+class Waiter:
+    """Somebody who waits for room for one record. `granted` once the room is kept for them."""
+
+    __slots__ = ("closed", "granted", "group", "hash_key", "size", "stream", "turn", "wake")
+
+    def __init__(self, stream: Stream, hash_key: int, size: int, wake: Callable[[], object]) -> None:
+        self.stream = stream
+        self.hash_key = hash_key
+        self.size = size
+        self.wake = wake
+        self.granted = False
+        self.closed = False
+        self.turn = 0
+        self.group: tuple[Stream, int] | None = None  # while in line
+
+    def __lt__(self, other: Waiter) -> bool:
+        return self.turn < other.turn
+
+
+class Line:
+    """Waiters of one stream and shard are a group: where its first may not pass, for the shard's share or the
+    stream's, nor may those behind it."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[Stream, int], OrderedDict[Waiter, None]] = {}
+        self._turns = count()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Waiter]:
+        return (waiter for group in list(self._groups.values()) for waiter in list(group))
+
+    def add(self, waiter: Waiter) -> None:
+        waiter.turn = next(self._turns)
+        waiter.group = waiter.stream, waiter.stream.place_of(waiter.hash_key)
+        self._groups.setdefault(waiter.group, OrderedDict())[waiter] = None
+        self._length += 1
+
+    def remove(self, waiter: Waiter) -> Waiter | None:
+        """Returns the one that is first in its group now."""
+        key, waiter.group = waiter.group, None
+        assert key is not None
+        group = self._groups[key]
+        del group[waiter]
+        self._length -= 1
+        if not group:
+            del self._groups[key]
+            return None
+        return next(iter(group))
+
+    def firsts(self) -> list[Waiter]:
+        """Of all groups, in their order."""
+        return sorted(next(iter(group)) for group in self._groups.values())
+
+    def clear(self) -> None:
+        for waiter in self:
+            waiter.group = None
+        self._groups.clear()
+        self._length = 0
