@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks import (
     environments,
+    idle,
     isolation,
     keyless,
     latency,
@@ -66,6 +67,7 @@ MEASUREMENTS = {
     "metrics": Measurement(lambda asked: metrics.measure(asked.rounds, asked.scale), metrics.report),
     "ordered": Measurement(lambda asked: ordered.measure(asked.rounds, 2 * asked.scale), ordered.report),
     "asyncio": Measurement(lambda asked: loop.measure(asked.rounds), loop.report),
+    "idle": Measurement(lambda _: idle.measure(), idle.report),
 }
 EXTRAS = {"search": Measurement(lambda asked: search.measure(asked.rounds, asked.scale), search.report)}
 KNOWN = {**MEASUREMENTS, **EXTRAS}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -37,12 +37,16 @@ class Recorder:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._errors = Repeats(logger, "metrics_not_counted")
+        self.when_awake: Callable[[], object] = _nothing
         self._by_shard = registry.granularity == "shard"
         self._accepted: defaultdict[str, int] = defaultdict(int)
 
     @property
     def locks(self) -> tuple[Any, ...]:
         return self.registry.lock, self._errors.lock
+
+    def awake(self) -> None:
+        self.when_awake()
 
     def abandon(self) -> None:
         self.registry.abandon()
@@ -155,6 +159,10 @@ class Recorder:
             use_of_room = max(gauges.records / self._max_records, gauges.bytes / self._max_bytes)
             updates.append(_values("BufferUse", None, None, [use_of_room * 100]))
             self.registry.update(updates, now)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _entries(stream: str, shard: str | None, batches: list[Batch], entries: list[dict[str, str]]) -> Iterator[Update]:

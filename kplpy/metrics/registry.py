@@ -58,6 +58,11 @@ class Registry:
             self._cut_at = max(started_at, ended_at)  # the system's clock may have been set
         return Window(started_at, self._cut_at, frame.samples(level, self.granularity))
 
+    def rested(self, wall: float) -> None:
+        """Nothing happened up to now, and all before was cut: the next window begins here."""
+        with self.lock:
+            self._cut_at = max(self._cut_at, wall - 1.0)  # a second, for what has been counted in this one already
+
     def window(self, seconds: int, now: float, wall: float) -> Window:
         """The last whole seconds, 1 to KEPT_SECONDS of them."""
         with self.lock:

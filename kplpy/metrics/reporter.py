@@ -26,6 +26,9 @@ class Reporter:
 
     While a sink is at a window, the next one goes on growing. So nothing is lost and nothing piles up behind a sink
     that hangs, and that costs nothing but what it was to carry.
+
+    Once everything is answered and told, it rests until the engine has work again: seconds without anything have no
+    samples.
     """
 
     def __init__(
@@ -42,7 +45,11 @@ class Reporter:
         self._level = level
         self._interval = interval
         self.errors = Repeats(logger, "metrics_not_taken")
-        self._ended = threading.Event()
+        self._called = threading.Event()  # it ended, or there is work again
+        self._ended = False
+        self._resting = False
+        self._before = (-1, -1)  # at the last sample: records accepted so far, and of these outstanding
+        recorder.when_awake = self._awake
         self._thread: threading.Thread | None = None
         self._outlet: _Outlet | None = None
 
@@ -59,25 +66,63 @@ class Reporter:
 
     def close(self, timeout: float) -> None:
         """Hand over the last window, and wait for that `timeout` seconds at the most."""
-        self._ended.set()
+        self._ended = True
+        self._called.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, timeout))
         self.errors.close()
 
     def _run(self) -> None:
         next_cut = time.monotonic() + self._interval
-        while not self._ended.wait(SAMPLING - time.monotonic() % SAMPLING):
-            self._sample()
+        untold = False
+        while not self._ended:
+            self._called.wait(SAMPLING - time.monotonic() % SAMPLING)
+            self._called.clear()
+            idle = self._sample()
+            untold = untold or not idle
             if time.monotonic() >= next_cut and self._tell(last=False):
+                next_cut = time.monotonic() + self._interval
+                untold = not idle
+            if idle and (not untold or self._make_sink is None) and self._rest():
                 next_cut = time.monotonic() + self._interval
         self._sample()
         self._tell(last=True)
 
-    def _sample(self) -> None:
+    def _awake(self) -> None:
+        if self._resting:
+            self._called.set()
+
+    def _rest(self) -> bool:
+        """Until there is work, or the end; False: there is some already."""
+        self._resting = True  # first: what came before is seen in the gauges, what comes after calls
         try:
-            self._recorder.sample(self._gauges(), time.monotonic())
+            if not self._idle(self._gauges()):
+                return False
+            self._called.wait()
+            self._called.clear()
+            self._recorder.registry.rested(time.time())
+            return True
+        except Exception as error:
+            self.errors.say(f"resting: {type(error).__name__}: {error}", error)
+            return False
+        finally:
+            self._resting = False
+
+    def _idle(self, gauges: Gauges) -> bool:
+        """Nothing since the last sample, nor to come."""
+        return (_accepted(gauges), gauges.records) == self._before and not gauges.records
+
+    def _sample(self) -> bool:
+        """False: something was done since the last sample, or is to be done."""
+        try:
+            gauges = self._gauges()
+            self._recorder.sample(gauges, time.monotonic())
+            idle = self._idle(gauges)
+            self._before = (_accepted(gauges), gauges.records)
+            return idle
         except Exception as error:
             self.errors.say(f"sampling: {type(error).__name__}: {error}", error)
+            return False
 
     def _tell(self, last: bool) -> bool:
         """Hand over what there is; False: the sink is busy."""
@@ -92,6 +137,10 @@ class Reporter:
         if window.samples:
             self._outlet.take(window, here=last)
         return True
+
+
+def _accepted(gauges: Gauges) -> int:
+    return sum(each.accepted for each in gauges.streams.values())
 
 
 class _Outlet:

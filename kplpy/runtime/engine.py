@@ -263,6 +263,7 @@ class Engine:
                 self._crew.call_sender()  # should the one that was called have died, or not been there to be called
             self._plan(stream, now)
             results = stream.take_results()
+        self._meter.awake()
         self._finish(stream, results)
 
     def _mend_now(self, stream: Stream) -> None:

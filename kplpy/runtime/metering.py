@@ -20,6 +20,10 @@ class Meter(Protocol):
         """`accepted`: the stream's records so far. `now`: by time.monotonic()."""
         ...
 
+    def awake(self) -> None:
+        """There may be something to count again. Called often, by the scheduler; must return at once."""
+        ...
+
     def abandon(self) -> None:
         """In a forked child: another thread may have held the locks."""
         ...
@@ -31,6 +35,9 @@ class NoMeter:
     locks = ()
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
+        pass
+
+    def awake(self) -> None:
         pass
 
     def abandon(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from kplpy import KplpyError, Producer, ProducerClosedError, RecordFuture
 from kplpy.core.retry import RequestError
+from kplpy.runtime import lifecycle
 from kplpy.runtime.stream import Guard
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
@@ -177,6 +178,18 @@ def test_event_loops_and_threads_close_together(monkeypatch: pytest.MonkeyPatch)
     for each in others:
         each.join(PATIENCE)
         assert not each.is_alive()
+    assert len(service.sent()) == COUNT
+
+
+def test_put_records_where_no_thread_may_run_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the interpreter's end: each call delivers before it returns, all of it at once."""
+    service = install(monkeypatch)
+    monkeypatch.setattr(lifecycle, "keep", lambda _: False)
+    producer = Producer()
+    futures = producer.put_records("orders", [(b"%d" % number, str(number)) for number in range(COUNT)])
+    assert all(future.done() for future in futures)
+    service.await_requests(1)
+    assert service._requests == 1
     assert len(service.sent()) == COUNT
 
 

@@ -1,19 +1,35 @@
-"""With nothing to do, nothing is done: no thread that sends wakes up. (The one of the metrics samples each second.)"""
+"""With nothing to do, nothing is done: no thread wakes up. And a whole life says nothing on stderr."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from collections import Counter
 
 import pytest
 
 from kplpy import Producer
+from kplpy.metrics.sample import Window
 from kplpy.runtime import crew
 from kplpy.runtime.bell import Bell
 from tests.integration.reading import wait_until
+from tests.integration.test_exit import ends
+from tests.local_stream import contents, local
 from tests.stub_service import PATIENCE, install
 
 
-def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch) -> None:
+class Windows(list[Window]):
+    """A sink."""
+
+    emit = list.append
+
+    def total(self, name: str) -> float:
+        return sum(each.total for window in list(self) if (each := window.find(name)))
+
+
+@pytest.mark.parametrize("metrics", [None, Windows()], ids=["without metrics", "with metrics"])
+def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch, metrics: Windows | None) -> None:
     """After 50 streams were used each thread that is left waits for its bell, without end. (With a time to live the
     scheduler looks once more when that of the last records would have passed.)"""
     install(monkeypatch, shards=2)
@@ -29,14 +45,87 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
             sleeping.pop(threading.get_ident(), None)
 
     monkeypatch.setattr(Bell, "wait", noted)
+    wait_for_event = threading.Event.wait
+
+    def noted_event(self: threading.Event, timeout: float | None = None) -> bool:
+        sleeping[threading.get_ident()] = crew.NEVER if timeout is None else timeout
+        try:
+            return wait_for_event(self, timeout)
+        finally:
+            sleeping.pop(threading.get_ident(), None)
+
+    monkeypatch.setattr(threading.Event, "wait", noted_event)
     before = set(threading.enumerate())
-    with Producer(record_max_buffered_time_ms=1, record_ttl_ms=None, metrics_level="none") as producer:
+    with Producer(
+        record_max_buffered_time_ms=1,
+        record_ttl_ms=None,
+        metrics_level="summary" if metrics else "none",
+        metrics_sink=metrics or None,
+        metrics_upload_delay_ms=1000,
+    ) as producer:
         futures = [producer.put_record(f"stream-{n % 50}", b"x", str(n)) for n in range(500)]
         assert all(future.exception(PATIENCE) is None for future in futures)
 
         def asleep() -> bool:
-            ours = [each for each in set(threading.enumerate()) - before if each.name.startswith("kplpy")]
-            return bool(ours) and all(sleeping.get(each.ident or 0) == crew.NEVER for each in ours)
+            ours = {each for each in set(threading.enumerate()) - before if each.name.startswith("kplpy")}
+            ours = {each for each in ours if each.name != "kplpy-metrics-sink"}  # it waits for a window, without end
+            return len(ours) >= 2 and all(sleeping.get(each.ident or 0) == crew.NEVER for each in ours)
 
         wait_until(asleep, PATIENCE)
         assert producer.put_record("stream-0", b"x", "k").exception(PATIENCE) is None  # and they wake up for work
+        wait_until(asleep, PATIENCE)
+        if metrics is not None:  # it rested only once all had been told
+            assert metrics.total("UserRecordsReceived") == metrics.total("UserRecordsPut") == 501
+
+
+LIFE = """
+import sys
+from kplpy import Producer
+from kplpy.metrics.sample import Window
+producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1")
+future = producer.put_record("orders", b"first", "k")
+producer.flush()
+assert future.result().shard_id
+producer.put_records("orders", [(b"more", str(n)) for n in range(100)])
+"""
+
+
+@pytest.mark.parametrize("end", ["producer.close()", "", "sys.exit()"])
+def test_a_whole_life_says_nothing(end: str) -> None:
+    with local() as kinesis:
+        process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", *others_warnings(), "-c", LIFE + end, kinesis.endpoint_url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert ends(process) == (0, "", "")
+        assert contents(kinesis) == Counter({b"first": 1, b"more": 100})
+
+
+def test_nothing_is_written_to_disk() -> None:
+    """As on Lambda, or on a read-only file system: no file is opened to be written, made, moved or removed."""
+    audit = """
+import os, sys
+def audit(event, given):
+    if event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        if given[0] != os.devnull: print("opened", given, file=sys.stderr)
+    if event in ("os.mkdir", "os.rename", "os.remove", "os.truncate", "os.link", "os.symlink", "tempfile.mkstemp"):
+        print(event, given, file=sys.stderr)
+sys.dont_write_bytecode = True
+sys.addaudithook(audit)
+"""
+    with local() as kinesis:
+        process = subprocess.Popen(
+            [sys.executable, "-c", audit + LIFE + "producer.close()", kinesis.endpoint_url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert ends(process) == (0, "", "")
+        assert contents(kinesis) == Counter({b"first": 1, b"more": 100})
+
+
+def others_warnings() -> list[str]:
+    """protobuf 4.25 on Python 3.12 and later warns when it is imported; boto3 of its own support for old Pythons."""
+    return ["-W", "ignore:Type google", "-W", "ignore:Boto3 will no longer support Python"]

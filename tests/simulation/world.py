@@ -154,13 +154,13 @@ class World:
         over = max([scenario.load.seconds, *(trouble.end for trouble in scenario.troubles)])
         ttl = scenario.policy.waiting_ttl
         self._at(CORE + over + 1.0, self._flush)
-        deadline = CORE + over + (ttl if ttl < NEVER else 120.0) + 120.0
-        deadline += 2 * scenario.load.seconds  # to work off what more than one shard was offered
+        self._deadline = CORE + over + (ttl if ttl < NEVER else 120.0) + 120.0
+        self._deadline += 2 * scenario.load.seconds  # to work off what more than one shard was offered
         while self._events:
             at, _, event = heappop(self._events)
-            if at > deadline and self.pipeline.outstanding == 0:
+            if at > self._deadline and self.pipeline.outstanding == 0:
                 break
-            if at > deadline + 200.0:
+            if at > self._deadline + 200.0:
                 raise Violation(f"{self.pipeline.outstanding} records are unanswered long after everything was over")
             self.now = at
             event()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 from datetime import datetime
 
 import boto3
@@ -33,6 +34,9 @@ from kplpy import (
     UserRecord,
     deaggregate,
 )
+from kplpy.aws_lambda import flush_after
+from kplpy.dead_letters import DeadLetterFile, DeadLetterStream
+from kplpy.logging import KinesisHandler
 
 
 def ten_lines() -> None:
@@ -96,6 +100,22 @@ def settings() -> None:
     Producer(config)
     Config(on_buffer_full="drop")  # type: ignore[arg-type]
     config.record_ttl_ms = 5  # type: ignore[misc]
+
+
+def ready_made(producer: Producer) -> None:
+    Config(on_failure=DeadLetterFile("failed.jsonl"))
+    Config(on_failure=DeadLetterStream("failed", producer))
+    logging.getLogger().addHandler(KinesisHandler("logs", region_name="eu-west-1"))
+    KinesisHandler("logs", producer=producer, partition_key=lambda record: record.name)
+    KinesisHandler("logs", partition_key=7)  # type: ignore[arg-type]
+
+    @flush_after(producer, margin=0.2, on_timeout="log")
+    def handler(event: dict[str, str], context: object) -> int:
+        return len(event)
+
+    assert_type(handler({"key": "value"}, None), int)
+    handler("text", None)  # type: ignore[arg-type]
+    flush_after(producer, on_timeout="ignore")  # type: ignore[arg-type]
 
 
 def on_failure(error: RecordFailedError) -> None:

@@ -1,0 +1,68 @@
+"""What a record that waits costs in memory, and that nothing is left of those that were answered."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+
+import pytest
+
+from kplpy import Producer, RecordFuture
+from kplpy.local import Fault
+from tests.integration.reading import wait_until
+from tests.local_stream import PATIENCE, contents, local, producing
+from tests.stub_service import install
+
+FIRST, MORE = 5_000, 20_000
+
+
+def test_an_outstanding_record_costs_500_bytes_at_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside its data and key: the future, its numbers, its place in the buffers, its share of what is under way."""
+    service = install(monkeypatch, shards=4)
+    service.hold()
+    keys = [f"customer-{number}" for number in range(1000)]
+    payloads = [os.urandom(100) for _ in range(FIRST + MORE)]
+    futures: list[RecordFuture | None] = [None] * len(payloads)
+    producer = Producer(max_buffered_records=1_000_000, max_buffered_bytes=1 << 30, close_timeout_ms=0)
+
+    def put(first: int, count: int) -> int:
+        for number in range(first, first + count):
+            futures[number] = producer.put_record("orders", payloads[number], keys[number % 1000])
+        wait_until(lambda: not producer._engine.streams["orders"].staging, PATIENCE)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = put(0, FIRST)
+        grown = put(FIRST, MORE) - before
+    finally:
+        tracemalloc.stop()
+    assert producer.outstanding_records == FIRST + MORE
+    service.let_go()
+    producer.close()
+    assert grown / MORE <= 500
+    assert grown / MORE > 100  # they were outstanding, and counted
+
+
+def test_nothing_holds_a_payload_once_it_is_answered() -> None:
+    """The futures are still there. Some were sent twice, some failed at first, some were waited for in every way."""
+    payloads = [b"payload %d" % number for number in range(2000)]
+    with local(shards=2) as kinesis, producing(kinesis, max_buffered_records=3000) as producer:
+        kinesis.faults.add(Fault(entry_code="ProvisionedThroughputExceededException"), times=2)
+        kinesis.faults.add(Fault(transport="cut_after"), times=1)
+        futures = [producer.put_record("orders", payload, f"key {n % 50}") for n, payload in enumerate(payloads)]
+        for future in futures[::7]:
+            future.add_done_callback(lambda _: None)
+        assert all(future.exception(PATIENCE) is None for future in futures)
+        producer.flush(timeout=PATIENCE)
+        assert (producer.outstanding_records, producer.outstanding_bytes) == (0, 0)
+        assert set(contents(kinesis)) == set(payloads)
+
+        def referrers() -> list[object]:
+            gc.collect()
+            found = gc.get_referrers(*payloads[:-1])
+            return [each for each in found if each is not payloads]
+
+        wait_until(lambda: not referrers(), PATIENCE)
