@@ -114,6 +114,9 @@ class StubService:
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
         return self.shards
 
+    def hurry(self, seconds: float) -> None:
+        pass
+
     def close(self) -> None:
         self.let_go()
 

@@ -143,6 +143,7 @@ def test_a_signal_handler_closes_in_the_midst_of_close_and_of_a_put(monkeypatch:
         wait_until(lambda: ended(producer), PATIENCE)
         assert all(future.exception(0) is None for future in futures)
 
+        service = install(monkeypatch)
         service.hold()
         producer = Producer(record_max_buffered_time_ms=60_000)
         futures = put(producer)

@@ -59,8 +59,8 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
     with Producer(
         record_max_buffered_time_ms=1,
         record_ttl_ms=None,
-        metrics_level="summary" if metrics else "none",
-        metrics_sink=metrics or None,
+        metrics_level="none" if metrics is None else "summary",
+        metrics_sink=metrics,
         metrics_upload_delay_ms=1000,
     ) as producer:
         futures = [producer.put_record(f"stream-{n % 50}", b"x", str(n)) for n in range(500)]
