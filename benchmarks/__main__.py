@@ -2,7 +2,7 @@
 
   throughput, latency, memory, scaling   `shown`: what docs/ shows; some 14 minutes
   throttled                              with `shown` it is `all`; some 19 minutes
-  isolation, keyless, outage, ordered    with `all` it is `everything`; some 35 minutes
+  isolation, keyless, outage, ordered, metrics   with `all` they are `everything`; some 35 minutes
   search                                 looks for the KPL's best settings
 
 The groups also write docs/bench-*, which `plots` does from what was measured last; `targets` tells again how that
