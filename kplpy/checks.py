@@ -74,7 +74,8 @@ class Checks:
         tuples = cast("list[tuple[Any, ...]]", items)
         if set(map(len, tuples)) != {2}:
             return None
-        data, keys = zip(*tuples, strict=True)
+        # Not zip(*tuples): with an iterator for each the garbage collector would look at all futures far oftener.
+        data, keys = [each[0] for each in tuples], [each[1] for each in tuples]
         if set(map(type, data)) != {bytes} or set(map(type, keys)) != {str}:
             return None
         sizes, lengths = [*map(len, data)], [*map(len, keys)]
