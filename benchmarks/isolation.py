@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.processes import Piped
 from benchmarks.throttled import KEYS
-from kplpy import Producer, RecordFuture
+from kplpy import Producer, ProducerClosedError, RecordFuture
 
 SHARDS = 4
 SIZE = 1_000
@@ -77,7 +77,10 @@ class Paced(threading.Thread):
                 shard = self._shards[number % len(self._shards)]
                 due = start + number / self._rate
                 explicit = str(shard * width + number)
-                future = self._producer.put_record(self._stream, data, "key", explicit_hash_key=explicit)
+                try:
+                    future = self._producer.put_record(self._stream, data, "key", explicit_hash_key=explicit)
+                except ProducerClosedError:  # while it waited for room
+                    return
                 future.add_done_callback(self._timer(due, count=due - start > WARM_UP))
                 number += 1
                 if time.monotonic() - start > self._seconds:

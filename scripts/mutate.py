@@ -107,7 +107,7 @@ MUTATIONS = [
     Mutation(
         "attempts are not noted",
         "endings.py",
-        "        for item in kept.items:\n            add_try(item, attempt)\n",
+        "        add_tries(kept.items, attempt)\n",
         "",
     ),
     Mutation(

@@ -12,7 +12,7 @@ from kplpy.core.collector import NEVER, Collector
 from kplpy.core.endings import WRONG_SHARD, Endings
 from kplpy.core.events import Events
 from kplpy.core.hunt import Hunt
-from kplpy.core.item import Reason, Try, add_try, payload_size
+from kplpy.core.item import Reason, Try, add_tries, payload_size
 from kplpy.core.lane import Lane
 from kplpy.core.outage import Outage
 from kplpy.core.policy import Policy
@@ -143,10 +143,7 @@ class Answers:
         return judge_landing(actual, predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
 
     def listed(self, now: float) -> None:
-        """There is a fresh listing: judge again what the one before did not explain, and hunt in open shards alone."""
-        for lane in {batch.lane: None for batch in self.hunt if not batch.lane.alive}:
-            for batch in self.hunt.take_of(lane):
-                self.endings.send_again(batch, now)
+        """There is a fresh listing: judge again what the one before did not explain."""
         judging, self.judging = self.judging, []
         for each in judging:
             batch, actual = each.batch, each.entry.get("ShardId", "")
@@ -160,6 +157,12 @@ class Answers:
             else:
                 self.judging.append(each)
                 self._router.doubt(batch.lane, now)
+
+    def hunt_in_open_shards(self, now: float) -> None:
+        """What the hunt holds for closed ones goes through prediction again; consumers would drop it there."""
+        for lane in {batch.lane: None for batch in self.hunt if not batch.lane.alive}:
+            for batch in self.hunt.take_of(lane):
+                self.endings.send_again(batch, now)
 
     def check_patience(self, now: float) -> None:
         """Send again what no listing has explained for too long."""
@@ -230,8 +233,7 @@ class Answers:
             return
         for batch in live:
             batch.tried = True
-            for item in batch.items:
-                add_try(item, attempt)
+            add_tries(batch.items, attempt)
         sent = sum(len(batch.items) for batch in batches)
         conclusive = sent == sum(len(batch.items) for batch in live)
         for batch in self.hunt.refused(live, conclusive):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kplpy.core.aggregator import Batch
 from kplpy.core.collector import NEVER, Collector
 from kplpy.core.hunt import Hunt
-from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Try, add_try, payload_size
+from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Try, add_tries, payload_size
 from kplpy.core.lane import Lane
 from kplpy.core.outage import Outage
 from kplpy.core.policy import Policy
@@ -51,8 +51,7 @@ class Endings:
         if kept is None:
             return
         kept.tried = True
-        for item in kept.items:
-            add_try(item, attempt)
+        add_tries(kept.items, attempt)
         kept = self.drop_expired(kept, self.expired_before(now))
         if kept is None:
             return
@@ -75,8 +74,7 @@ class Endings:
     def give_up(self, batch: Batch, attempt: Try, reason: Reason, cause: BaseException | None = None) -> None:
         """The attempt was the batch's last."""
         items = self.live_items(batch)
-        for item in items:
-            add_try(item, attempt)
+        add_tries(items, attempt)
         batch.lane.release(len(items), payload_size(items))
         self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause, batch.lane)
 

@@ -80,6 +80,19 @@ def add_try(item: Item, attempt: Try) -> None:
     item.tries = trimmed
 
 
+def add_tries(items: Iterable[Item], attempt: Try) -> None:
+    """To each. Records that went through the same share one tuple: in an outage they are tens of thousands."""
+    before: tuple[Try, ...] | None = None
+    after: tuple[Try, ...] = ()
+    for item in items:
+        if item.tries is before:
+            item.tries = after
+        else:
+            before = item.tries
+            add_try(item, attempt)
+            after = item.tries
+
+
 class Reason(Enum):
     """Why a record was given up."""
 

@@ -133,6 +133,8 @@ class Pipeline:
         self._router.check_patience(now)
         if self._answers.judging:
             self._answers.check_patience(now)
+        if self._hunt:
+            self._answers.hunt_in_open_shards(now)
         self._collector.tick(now)  # last: what came back or went alone may be due
         self._hold_back(now)
 

@@ -382,6 +382,8 @@ class World:
                 len(data) > policy.aggregation_max_size or len(items) > policy.aggregation_max_count
             ):
                 raise Violation(f"an aggregate of {len(items)} records, {len(data)} bytes")
+            if len(items) > 1 and not batch.lane.alive:
+                raise Violation(f"an aggregate is sent to {batch.lane.shard}, which a listing showed to be closed")
             entry = {"Data": data, "PartitionKey": key, "ExplicitHashKey": str(items[0].hash_key)}
             entries.append(entry if key is not None else {"Data": data})
             if key is None:
@@ -463,7 +465,7 @@ class World:
         shards = (stream.incarnation, stream.next_index) if stream else (0, 0)
         if shards != self.reshards_seen:
             self.reshards_seen, self.misplaced_at = shards, self.now
-        elif started > self.misplaced_at + 1.5 and not self._may_not_know():
+        elif started > self.misplaced_at + 0.7 and not self._may_not_know():
             raise Violation(f"an aggregate is sent to a closed shard {started - self.misplaced_at:.1f} s after another")
 
     def _may_not_know(self) -> bool:

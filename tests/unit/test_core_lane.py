@@ -7,7 +7,7 @@ import pytest
 from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch, batch_of
 from kplpy.core.hunt import Hunt
-from kplpy.core.item import KEPT_TRIES, Try, add_try
+from kplpy.core.item import KEPT_TRIES, Try, add_tries, add_try
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import item, lane, policy, sizes
 
@@ -118,6 +118,17 @@ def test_of_many_tries_the_first_and_the_latest_are_kept() -> None:
         add_try(each, Try(float(number), 0.0, 0.0, "Code"))
     assert len(each.tries) == KEPT_TRIES
     assert [kept.wall for kept in each.tries] == [0.0, *map(float, range(101 - KEPT_TRIES, 100))]
+
+
+def test_records_that_went_through_the_same_share_their_tries() -> None:
+    together, other = [item(), item(), item()], item()
+    add_try(other, Try(0.0, 0.0, 0.0, "Earlier"))
+    for number in range(1, 2 * KEPT_TRIES):
+        add_tries([*together[:2], other, together[2]], Try(float(number), 0.0, 0.0, "Code"))
+    assert together[0].tries is together[1].tries
+    assert together[2].tries == together[0].tries
+    assert [each.tries[0].code for each in (*together, other)] == ["Code"] * 3 + ["Earlier"]
+    assert {len(each.tries) for each in (*together, other)} == {KEPT_TRIES}
 
 
 # --- the hunt ---
