@@ -22,7 +22,7 @@ SEEDS = int(os.environ.get("SEEDS", "200"))
 
 class Mutation(NamedTuple):
     name: str
-    file: str  # in kplpy/core
+    file: str  # from kplpy/core on
     old: str
     new: str
 
@@ -162,7 +162,7 @@ MUTATIONS = [
         "self._blocked[0][0] <= now:",
         "self._blocked[0][0] < 0:",
     ),
-    Mutation("the envelope is not counted", "encode.py", "self.size = ENVELOPE", "self.size = 0"),
+    Mutation("the envelope is not counted", "../wire/encode.py", "self.size = ENVELOPE", "self.size = 0"),
     Mutation(
         "the last shard's end is left out",
         "shard_map.py",
