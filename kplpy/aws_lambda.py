@@ -1,4 +1,4 @@
-"""In AWS Lambda: flush at the end of each invocation, before the environment is frozen."""
+"""In AWS Lambda: flush at the end of each invocation, before the environment is frozen; records, and metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ R = TypeVar("R")
 def flush_after(
     *producers: Producer, margin: float = 0.5, on_timeout: Literal["raise", "log"] = "raise"
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator for a handler(event, context): when it has returned or raised, flush the producers.
+    """A decorator for a handler(event, context): when it has returned or raised, flush the producers, and let their
+    metrics' sinks have what was counted.
 
     The flush may take what context.get_remaining_time_in_millis() says is left, but for `margin` seconds; without such
     a context (in a test), close_timeout_ms. What has no answer by then stays buffered while the environment is frozen:
@@ -71,6 +72,8 @@ def _flush(producers: tuple[Producer, ...], context: Any, margin: float) -> Flus
             producer.flush(timeout=max(0.0, deadline - time.monotonic()))
         except FlushTimeoutError as error:
             left.append(error)
+    for producer in producers:
+        producer._hand_over_metrics(max(0.0, deadline - time.monotonic()))
     if not left:
         return None
     remaining = sum(error.remaining for error in left)

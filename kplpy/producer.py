@@ -456,6 +456,11 @@ class Producer:
             totals, registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
         )
 
+    def _hand_over_metrics(self, timeout: float) -> None:
+        """Let the sink have what was counted so far, though its window has not ended."""
+        if self._reporter is not None:
+            self._reporter.hand_over(timeout)
+
     def _told(self) -> bytes:
         """What `kplpy top` gets to see."""
         config = self.config

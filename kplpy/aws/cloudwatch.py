@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from kplpy.aws.client import make_cloudwatch_client
@@ -29,7 +30,7 @@ class CloudWatch:
         for attempt in Retrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT),
-            retry=retry_if_exception(passing),
+            retry=retry_if_exception(_worth_another_try),
             reraise=True,
         ):
             with attempt:
@@ -44,3 +45,9 @@ class CloudWatch:
             if needs_fresh_credentials(classify(error).code):
                 self._client = None
             raise
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    if isinstance(error, Exception) and needs_fresh_credentials(classify(error).code):
+        return True  # by a new client
+    return passing(error) or isinstance(error, (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError))

@@ -71,6 +71,6 @@ def _told(dimensions: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _size(sample: Sample) -> int:
-    """At least what it takes in the call; a character is at most three when it is escaped, and names mostly one."""
-    texts = sum(_DIMENSION_BYTES + len(name) + 3 * len(value) for name, value in sample.dimensions)
+    """At least what it takes in the call; escaped, a byte of UTF-8 is three at the most."""
+    texts = sum(_DIMENSION_BYTES + len(name) + 3 * len(value.encode()) for name, value in sample.dimensions)
     return _DATUM_BYTES + len(sample.name) + texts

@@ -50,6 +50,7 @@ class Reporter:
         self._resting = False
         self._before = (-1, -1)  # at the last sample: records accepted so far, and of these outstanding
         recorder.when_awake = self._awake
+        self._telling = threading.Lock()
         self._thread: threading.Thread | None = None
         self._outlet: _Outlet | None = None
 
@@ -124,19 +125,45 @@ class Reporter:
             self.errors.say(f"sampling: {type(error).__name__}: {error}", error)
             return False
 
+    def hand_over(self, timeout: float) -> None:
+        """Let the sink have all that has been counted, and wait for that `timeout` seconds at the most."""
+        until = time.monotonic() + timeout
+        if self._make_sink is None or self._thread is None or not self._telling.acquire(timeout=max(0.0, timeout)):
+            return
+        try:
+            outlet = self._the_outlet(self._make_sink)
+            if outlet.wait_until_free(max(0.0, until - time.monotonic())):
+                self._sample()
+                self._cut(outlet, all_of_it=True)
+                outlet.wait_until_free(max(0.0, until - time.monotonic()))
+        finally:
+            self._telling.release()
+
     def _tell(self, last: bool) -> bool:
         """Hand over what there is; False: the sink is busy."""
         if self._make_sink is None:
             return True
+        if not self._telling.acquire(blocking=last):
+            return False  # hand_over is at it
+        try:
+            outlet = self._the_outlet(self._make_sink)
+            if not outlet.wait_until_free(None if last else 0.0):
+                self.errors.say(f"the sink has been busy with one window for {outlet.busy_for():.0f} s")
+                return False
+            self._cut(outlet, all_of_it=last, here=last)
+            return True
+        finally:
+            self._telling.release()
+
+    def _the_outlet(self, make_sink: Callable[[], Sink]) -> _Outlet:
         if self._outlet is None:
-            self._outlet = _Outlet(self._make_sink, self.errors)
-        if not self._outlet.wait_until_free(None if last else 0.0):
-            self.errors.say(f"the sink has been busy with one window for {self._outlet.busy_for():.0f} s")
-            return False
-        window = self._recorder.registry.cut(self._level, time.monotonic(), time.time(), all_of_it=last)
+            self._outlet = _Outlet(make_sink, self.errors)
+        return self._outlet
+
+    def _cut(self, outlet: _Outlet, all_of_it: bool, here: bool = False) -> None:
+        window = self._recorder.registry.cut(self._level, time.monotonic(), time.time(), all_of_it=all_of_it)
         if window.samples:
-            self._outlet.take(window, here=last)
-        return True
+            outlet.take(window, here=here)
 
 
 def _accepted(gauges: Gauges) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import pytest
 
 from kplpy import FlushTimeoutError, Producer, RecordFuture
 from kplpy.aws_lambda import flush_after
+from kplpy.metrics.sample import Window
 from tests.stub_service import StubService, install
 
 
@@ -137,3 +139,49 @@ def test_what_cannot_be_decorated_so() -> None:
 
         with pytest.raises(TypeError, match="is a coroutine function"):
             flush_after(producer)(handler)
+
+
+class Keeping:
+    def __init__(self) -> None:
+        self.windows: list[Window] = []
+
+    def emit(self, window: Window) -> None:
+        self.windows.append(window)
+
+
+def test_metrics_are_told_before_the_environment_is_frozen(stub: StubService) -> None:
+    sink = Keeping()
+    with Producer(metrics_sink=sink) as producer:
+
+        @flush_after(producer)
+        def handler(event: int, context: Context) -> None:
+            for _ in range(event):
+                producer.put_record("orders", b"x", "k")
+
+        for count in (3, 5):
+            handler(count, Context(60_000))
+            found = [window.find("UserRecordsPut", stream="orders") for window in sink.windows]
+            assert [each.count for each in found if each is not None][-1] == count
+    found = [window.find("UserRecordsPut", stream="orders") for window in sink.windows]
+    assert sum(each.count for each in found if each is not None) == 8
+
+
+def test_a_sink_that_hangs_does_not_hold_an_invocation(stub: StubService) -> None:
+    let_go = threading.Event()
+
+    class Hanging:
+        def emit(self, window: Window) -> None:
+            let_go.wait(60)
+
+    producer = Producer(metrics_sink=Hanging(), close_timeout_ms=0)
+    try:
+
+        @flush_after(producer)
+        def handler(event: bytes, context: Context) -> RecordFuture:
+            return producer.put_record("orders", event, "k")
+
+        for _ in range(2):
+            assert handler(b"x", Context(1000)).done()
+    finally:
+        let_go.set()
+        producer.close()
