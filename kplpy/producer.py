@@ -463,11 +463,14 @@ class Producer:
 
     def _told(self) -> bytes:
         """What `kplpy top` gets to see."""
+        return json.dumps(self._standing()).encode()
+
+    def _standing(self) -> dict[str, Any]:
         config = self.config
         granularity = None if config.metrics_level == "none" else config.metrics_granularity
         told = snapshot(self._engine.gauges(), self.metrics(SECONDS).window, granularity, time.monotonic())
         bounds = {"max_buffered_records": config.max_buffered_records, "max_buffered_bytes": config.max_buffered_bytes}
-        return json.dumps({**told, **bounds}).encode()
+        return {**told, **bounds}
 
     def hot_keys(self, limit: int | None = 10) -> dict[str, HotKeys]:
         """The partition keys with most records and bytes, by stream; needs hot_partition_keys, else ConfigError.

@@ -9,6 +9,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def say(text: str) -> None:
@@ -40,12 +44,19 @@ class Speed:
 
 
 @contextmanager
-def shown(line: Callable[[], str], *, quiet: bool = False, plain_every: float | None = None) -> Iterator[None]:
-    """Show what `line` returns while the block runs; in a pipe every `plain_every` seconds, or not at all."""
+def shown(
+    line: Callable[[], str],
+    *,
+    quiet: bool = False,
+    plain_every: float | None = None,
+    below: Callable[[], RenderableType] | None = None,
+) -> Iterator[None]:
+    """Show what `line` returns while the block runs, on a terminal with what `below` does; in a pipe every
+    `plain_every` seconds, or not at all."""
     if quiet:
         yield
     elif sys.stderr is not None and sys.stderr.isatty():
-        with _live(line):
+        with _live(line, below):
             yield
     elif plain_every is not None:
         with _now_and_then(line, plain_every):
@@ -55,13 +66,14 @@ def shown(line: Callable[[], str], *, quiet: bool = False, plain_every: float | 
 
 
 @contextmanager
-def _live(line: Callable[[], str]) -> Iterator[None]:
-    from rich.console import Console
+def _live(line: Callable[[], str], below: Callable[[], RenderableType] | None) -> Iterator[None]:
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
 
-    def render() -> Text:
-        return Text(line(), no_wrap=True, overflow="ellipsis")
+    def render() -> RenderableType:
+        text = Text(line(), no_wrap=True, overflow="ellipsis")
+        return text if below is None else Group(text, below())
 
     console = Console(stderr=True)
     with Live(get_renderable=render, console=console, refresh_per_second=4, transient=True, redirect_stdout=False):

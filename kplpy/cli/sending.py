@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from kplpy import Config, Producer
 from kplpy.cli.failed import Failures
@@ -12,6 +13,10 @@ from kplpy.cli.lines import Given
 from kplpy.cli.progress import Speed, say, shown, size
 from kplpy.cli.stop import Interrupted, Stop
 from kplpy.errors import BufferFullError, FlushTimeoutError, InvalidRecordError
+from kplpy.metrics.choosing import sink_maker
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 # Put blocks for room no longer than this at a time, so that a signal is noticed.
 _BLOCK_MS = 500
@@ -22,6 +27,8 @@ class Sending:
 
     def __init__(self, config: Config, stream: str | None, failures: Failures, stop: Stop) -> None:
         self._patience = config.close_timeout_ms / 1000
+        if sink_maker(config, _no_cloudwatch) is None:  # nobody pays for it
+            config = replace(config, metrics_granularity="shard")
         self._producer = Producer(
             # How long the end may take is decided here (run); close() then fails at once what is left.
             replace(
@@ -46,7 +53,7 @@ class Sending:
         """Put all records and wait for their answers; a signal cuts that short (see Stop)."""
         stop, producer = self._stop, self._producer
         try:
-            with shown(self._progress, quiet=quiet):
+            with shown(self._progress, quiet=quiet, below=self._shards):
                 try:
                     self._put_all(records, rate)
                     stop.waiting = True
@@ -121,6 +128,12 @@ class Sending:
         text += f"  {throttled:,} throttled"
         return f"{text}  {self._failures.count:,} failed" if self._failures.count else text
 
+    def _shards(self) -> RenderableType:
+        """As `kplpy top` shows them."""
+        from kplpy.cli.top import shards_of
+
+        return shards_of(self._producer._standing())
+
     @property
     def exit_code(self) -> int:
         if self._stop.signal:
@@ -147,6 +160,10 @@ class Sending:
         if self._failures.count:
             told.append(f"{_count(self._failures.count, 'record')} failed:")
         return told + self._failures.report()
+
+
+def _no_cloudwatch() -> Any:
+    raise AssertionError("only asked whether there is a sink")
 
 
 def _count(number: int, what: str) -> str:

@@ -96,6 +96,11 @@ def _producer(process: int, told: dict[str, Any]) -> Iterator[Text | Table]:
         f"{size(told['buffered_bytes'])} of {size(told['max_buffered_bytes'])} buffered; "
         f"the last {told['seconds']} s"
     )
+    yield shards_of(told)
+
+
+def shards_of(told: dict[str, Any]) -> Table:
+    """What a producer tells of its streams, shard by shard."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stream, shards", no_wrap=True)
     table.add_column("used limit", no_wrap=True)
@@ -108,7 +113,7 @@ def _producer(process: int, told: dict[str, Any]) -> Iterator[Text | Table]:
             bar = _bar(use["used_percent"], use["limit_percent"])
             short = shard.removeprefix("shardId-").lstrip("0") or "0"
             table.add_row(Text(f"  {short}"), bar, *_cells(use["counts"]))
-    yield table
+    return table
 
 
 def _cells(counts: dict[str, float | None] | None) -> list[str]:

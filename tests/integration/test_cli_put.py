@@ -228,6 +228,10 @@ def test_progress_on_a_terminal(kinesis: LocalKinesis, at: list[str], tmp_path: 
     assert process.wait(30) == 0
     assert b"0 records  0 B/s  1 outstanding  0 throttled" in shown
     assert b"put 1 record " in shown
+    # What kplpy top shows, shard by shard.
+    assert b"used limit" in shown
+    assert b"1 waiting, " in shown
+    assert "░" * 20 in shown.decode("utf-8", "replace")
 
 
 def test_a_closed_standard_error_stops_nothing(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
