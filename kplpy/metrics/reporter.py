@@ -88,6 +88,8 @@ class Reporter:
                 next_cut = time.monotonic() + self._interval
         self._sample()
         self._tell(last=True)
+        if self._outlet is not None:
+            self._outlet.end()
 
     def _awake(self) -> None:
         if self._resting:
@@ -97,7 +99,7 @@ class Reporter:
         """Until there is work, or the end; False: there is some already."""
         self._resting = True  # first: what came before is seen in the gauges, what comes after calls
         try:
-            if not self._idle(self._gauges()):
+            if self._ended or not self._idle(self._gauges()):
                 return False
             self._called.wait()
             self._called.clear()
@@ -128,7 +130,9 @@ class Reporter:
     def hand_over(self, timeout: float) -> None:
         """Let the sink have all that has been counted, and wait for that `timeout` seconds at the most."""
         until = time.monotonic() + timeout
-        if self._make_sink is None or self._thread is None or not self._telling.acquire(timeout=max(0.0, timeout)):
+        if self._make_sink is None or self._thread is None or self._ended:
+            return
+        if not self._telling.acquire(timeout=max(0.0, timeout)):
             return
         try:
             outlet = self._the_outlet(self._make_sink)
@@ -180,6 +184,7 @@ class _Outlet:
         self._changed = threading.Condition()
         self._window: Window | None = None
         self._since = 0.0
+        self._ended = False
         self._thread: threading.Thread | None = None
 
     def busy_for(self) -> float:
@@ -208,13 +213,20 @@ class _Outlet:
         if here:
             self.wait_until_free(None)
 
+    def end(self) -> None:
+        """Once it is free."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._window is not None)
+                self._changed.wait_for(lambda: self._window is not None or self._ended)
                 window = self._window
-            if window is not None:
-                self._finish(window)
+            if window is None:
+                return
+            self._finish(window)
 
     def _finish(self, window: Window) -> None:
         self._emit(window)

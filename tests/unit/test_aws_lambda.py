@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -164,6 +165,13 @@ def test_metrics_are_told_before_the_environment_is_frozen(stub: StubService) ->
             assert [each.count for each in found if each is not None][-1] == count
     found = [window.find("UserRecordsPut", stream="orders") for window in sink.windows]
     assert sum(each.count for each in found if each is not None) == 8
+
+
+def test_closing_right_after_the_metrics_were_told_does_not_wait(stub: StubService) -> None:
+    began = time.monotonic()
+    with Producer(metrics_sink=Keeping(), close_timeout_ms=100_000) as producer:
+        flush_after(producer)(lambda event, context: producer.put_record("orders", b"x", "k"))(b"", Context(60_000))
+    assert time.monotonic() - began < 90
 
 
 def test_a_sink_that_hangs_does_not_hold_an_invocation(stub: StubService) -> None:
