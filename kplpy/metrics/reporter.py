@@ -241,4 +241,11 @@ class _Outlet:
                     self._sink = self._make_sink()
             self._sink.emit(window)
         except Exception as error:
-            self._errors.say(f"{type(error).__name__}: {error}", error)
+            self._errors.say(f"{type(error).__name__}: {error}", None if _says_all(error) else error)
+
+
+def _says_all(error: Exception) -> bool:
+    """Does its message tell what somebody could mend? A traceback through botocore adds nothing to that."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return isinstance(error, (BotoCoreError, ClientError, ConnectionError))

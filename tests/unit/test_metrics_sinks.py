@@ -1,0 +1,103 @@
+"""Sinks by their names, from a producer's records to those who read them; and what is said of one that raises."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, NoRegionError
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import REGISTRY, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from kplpy import ConfigError, Producer
+from kplpy.metrics.sample import Window
+from tests.stub_service import install
+
+
+def deliver(monkeypatch: pytest.MonkeyPatch, stream: str, sink: Any) -> None:
+    """Three records of ten bytes."""
+    install(monkeypatch)
+    with Producer(
+        region_name="us-east-1", metrics_sink=sink, metrics_level="detailed", metrics_granularity="shard"
+    ) as producer:
+        for future in [producer.put_record(stream, b"x" * 10, f"k{n}") for n in range(3)]:
+            future.result(30)
+
+
+def test_prometheus_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(monkeypatch, "scraped", "prometheus")
+    place = {"stream": "scraped", "shard": "shard-0"}
+    found = {
+        each.name: each.value
+        for family in text_string_to_metric_families(generate_latest(REGISTRY).decode())
+        for each in family.samples
+        if each.labels in (place, {"stream": "scraped"})
+    }
+    assert found["kplpy_user_records_put_total"] == 3
+    assert found["kplpy_user_records_data_put_bytes_total"] == 30
+    assert found["kplpy_user_records_received_total"] == 3
+    assert found["kplpy_buffering_time_seconds_count"] == 3
+    assert found["kplpy_request_time_seconds_count"] == found["kplpy_kinesis_records_put_total"] >= 1
+
+
+@pytest.fixture(scope="session")
+def reader() -> Iterator[InMemoryMetricReader]:
+    """Of the global MeterProvider, which can be set once only."""
+    made = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[made], shutdown_on_exit=False)
+    metrics.set_meter_provider(provider)
+    yield made
+    provider.shutdown()
+
+
+def test_opentelemetry_by_its_name(monkeypatch: pytest.MonkeyPatch, reader: InMemoryMetricReader) -> None:
+    deliver(monkeypatch, "exported", "opentelemetry")
+    data: Any = reader.get_metrics_data()
+    found = {
+        each.name: point.value
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for each in scope.metrics
+        for point in each.data.data_points
+        if point.attributes.get("messaging.destination.name") == "exported"
+        and point.attributes["messaging.system"] == "aws.kinesis"
+    }
+    assert found["messaging.client.sent.messages"] == 3
+    assert found["kplpy.user_records.size"] == 30
+    assert found["kplpy.user_records.received"] == 3
+    assert found["kplpy.buffering.time.count"] == 3
+
+
+@pytest.mark.parametrize(("name", "needs"), [("prometheus", "prometheus_client"), ("opentelemetry", "opentelemetry")])
+def test_an_extra_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, name: Any, needs: str) -> None:
+    monkeypatch.setattr("kplpy.metrics.choosing.find_spec", {}.get)
+    with pytest.raises(ConfigError, match=rf"metrics_sink='{name}' needs {needs}: pip install 'kplpy\[{name}\]'"):
+        Producer(region_name="us-east-1", metrics_sink=name)
+
+
+@pytest.mark.parametrize(
+    ("error", "traceback"),
+    [
+        (NoRegionError(), False),
+        (ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutMetricData"), False),
+        (LookupError("a mistake in a sink"), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_traceback_is_logged_only_where_it_helps(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, traceback: bool
+) -> None:
+    class Failing:
+        def emit(self, window: Window) -> None:
+            raise error
+
+    with caplog.at_level(logging.ERROR, "kplpy"):
+        deliver(monkeypatch, "orders", Failing())
+    (said,) = [each for each in caplog.records if each.name.startswith("kplpy")]
+    assert said.getMessage().endswith(f"the latest: {type(error).__name__}: {error}")
+    assert (said.exc_info is not None) == traceback
