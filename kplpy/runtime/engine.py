@@ -404,7 +404,7 @@ class Engine:
         reports = {}
         for key, stream in list(self.streams.items()):
             if stream.key_counts is not None:
-                with stream.lock:
+                with stream.lock, stream.held:
                     reports[key] = stream.key_counts.report(limit, time.monotonic())
         return reports
 
@@ -413,7 +413,7 @@ class Engine:
         standings: dict[str, Standing] = {}
         for stream in list(self.streams.values()):
             if stream.broken is None:
-                with stream.lock:
+                with stream.lock, stream.held:
                     standing = stream.pipeline.standing(time.monotonic())
                     staged = len(stream.staging)
                     oldest = min(standing.oldest, stream.staging[0].arrival if staged else NEVER)
@@ -435,7 +435,7 @@ class Engine:
         """Records without an answer, or whose callbacks still run."""
         count = 0
         for stream in list(self.streams.values()):
-            with stream.lock:  # a drain has records in its hands, neither here nor there
+            with stream.lock, stream.held:  # a drain has records in its hands, neither here nor there
                 count += stream.pipeline.outstanding + len(stream.staging)
         return count
 

@@ -58,6 +58,7 @@ class Stream:
         self.being_answered: set[Results] = set()
         self.draining: list[RecordFuture] | None = None  # on their way from `staging` to the pipeline
         self.broken: BaseException | None = None  # what raised, and may have left the pipeline half changed
+        self.held = Held(self)
         self.guard = Guard(self)
 
     def breaks(self, error: BaseException) -> None:
@@ -86,9 +87,7 @@ class Stream:
 
     def let_go(self, thread: int, error: BaseException) -> None:
         """The thread was struck by the error in the midst of its work: leave nothing in its hands."""
-        with self.lock:
-            if self.holder == thread:
-                self.holder = 0
+        with self.lock, self.held:
             if thread in self.senders:
                 self.senders.discard(thread)
                 self.breaks(error)  # nobody will bring the answer to its request
@@ -123,11 +122,8 @@ class Stream:
             self.flushes.remove(flush)
 
 
-class Guard:
-    """For `with stream.lock, stream.guard`: whatever raises, Ctrl-C included, has the pipeline made anew (see mending).
-
-    Two of them, for only a lock itself is released whenever an exception strikes.
-    """
+class Held:
+    """For `with stream.lock, stream.held`: says who has the lock, lest a put of a __del__ in between wait for room."""
 
     __slots__ = ("_stream",)
 
@@ -136,6 +132,18 @@ class Guard:
 
     def __enter__(self) -> None:
         self._stream.holder = threading.get_ident()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stream.holder = 0
+
+
+class Guard(Held):
+    """For `with stream.lock, stream.guard`: whatever raises, Ctrl-C included, has the pipeline made anew (see mending).
+
+    Two of them, for only a lock itself is released whenever an exception strikes.
+    """
+
+    __slots__ = ()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error is not None:
