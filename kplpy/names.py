@@ -10,6 +10,11 @@ _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _ARN = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/([a-zA-Z0-9_.-]{1,128})")
 
 
+def name_of(stream: str) -> str:
+    """The name of a stream that is told by a valid name or ARN."""
+    return stream.rpartition("/")[2]
+
+
 def parse_stream(stream: str) -> tuple[str, str | None]:
     """(name, ARN or None) of a stream's name or ARN; InvalidRecordError when it is neither."""
     if not isinstance(stream, str):

@@ -46,7 +46,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """How a producer stands: its streams by name, and the room that is taken."""
+    """How a producer stands: its streams by the names or ARNs that they are put by, and the room that is taken."""
 
     streams: dict[str, Standing]
     records: int

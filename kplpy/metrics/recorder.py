@@ -21,6 +21,7 @@ from kplpy.metrics.frame import Update
 from kplpy.metrics.histogram import Histogram
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.tally import Tally, tally
+from kplpy.names import name_of
 from kplpy.repeats import Repeats
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Recorder:
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
         try:
+            key, stream = stream, name_of(stream)
             updates: list[Update] = []
             for request, exchange in events.exchanges:
                 updates += self._exchange(stream, request, exchange)
@@ -61,17 +63,18 @@ class Recorder:
             if completions:
                 updates += self._completed(stream, completions, now)
             with self.registry.lock:
-                updates += self._received(stream, accepted)
+                updates += self._received(key, accepted)
                 self.registry.update(updates, now)
         except Exception as error:
             self._errors.say(f"{type(error).__name__}: {error}", error)
 
-    def _received(self, stream: str, accepted: int) -> Iterator[Update]:
-        """Under the lock. `accepted` may come late, or from a stream that is being mended: never count it twice."""
-        count = accepted - self._accepted[stream]
+    def _received(self, key: str, accepted: int) -> Iterator[Update]:
+        """Under the lock. `key`: the stream's name or ARN. `accepted` may come late, or from a stream that is being
+        mended: never count it twice."""
+        count = accepted - self._accepted[key]
         if count > 0:
-            self._accepted[stream] = accepted
-            yield _same("UserRecordsReceived", stream, None, count, 1)
+            self._accepted[key] = accepted
+            yield _same("UserRecordsReceived", name_of(key), None, count, 1)
 
     # --- requests ---
 
@@ -144,16 +147,21 @@ class Recorder:
     def sample(self, gauges: Gauges, now: float) -> None:
         """How things stand; to be called once a second."""
         updates: list[Update] = []
+        pending: defaultdict[str, int] = defaultdict(int)
+        ages: defaultdict[str, float] = defaultdict(float)
         with self.registry.lock:
-            for stream, standing in gauges.streams.items():
-                age = max(0.0, now - standing.oldest) * 1000
-                updates += self._received(stream, standing.accepted)
-                updates.append(_values("UserRecordsPending", stream, None, [standing.outstanding]))
-                updates.append(_values("OldestRecordAge", stream, None, [age]))
+            for key, standing in gauges.streams.items():
+                stream = name_of(key)
+                updates += self._received(key, standing.accepted)
+                pending[stream] += standing.outstanding
+                ages[stream] = max(ages[stream], (now - standing.oldest) * 1000)
                 for shard, use in standing.shards.items():
                     place = shard if self._by_shard else None
                     updates.append(_values("ShardRateLimit", stream, place, [use.scale * 100]))
                     updates.append(_values("ShardHeadroom", stream, place, [max(0.0, 1 - use.taken / use.scale) * 100]))
+            for stream, outstanding in pending.items():
+                updates.append(_values("UserRecordsPending", stream, None, [outstanding]))
+                updates.append(_values("OldestRecordAge", stream, None, [ages[stream]]))
             updates.append(_values("BufferedRecords", None, None, [gauges.records]))
             updates.append(_values("BufferedBytes", None, None, [gauges.bytes]))
             use_of_room = max(gauges.records / self._max_records, gauges.bytes / self._max_bytes)

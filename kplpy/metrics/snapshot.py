@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from kplpy.core.events import Gauges
 from kplpy.metrics.catalogue import DEPTHS
 from kplpy.metrics.sample import Sample, Window
+from kplpy.names import name_of
 
 SECONDS = 10
 """What rates and counts are taken over."""
@@ -16,25 +18,29 @@ _Found = dict[tuple[str, tuple[tuple[str, str], ...]], Sample]
 
 
 def snapshot(gauges: Gauges, window: Window, counted_to: str | None, now: float) -> dict[str, Any]:
-    """`window`: of the last SECONDS. `counted_to`: the metrics' granularity, None when they are off; what is not
-    counted is None. `now`: by time.monotonic()."""
+    """`window`: of the last SECONDS. `counted_to`: the metrics' granularity, None when they are off. What is not
+    counted is None; so it is for streams of one name, which count together, and stand under their ARNs. `now`: by
+    time.monotonic()."""
     depth = -1 if counted_to is None else DEPTHS[counted_to]
     found: _Found = {(each.name, each.dimensions): each for each in window.samples}
     streams: dict[str, Any] = {}
-    for name, standing in sorted(gauges.streams.items()):
+    bearers = Counter(map(name_of, gauges.streams))
+    for key, standing in sorted(gauges.streams.items()):
+        name = name_of(key)
+        alone = bearers[name] == 1
         place: tuple[tuple[str, str], ...] = (("StreamName", name),)
         shards = {
             shard: {
                 "limit_percent": use.scale * 100,
                 "used_percent": use.taken * 100,
-                "counts": _counts(found, (*place, ("ShardId", shard))) if depth >= 2 else None,
+                "counts": _counts(found, (*place, ("ShardId", shard))) if depth >= 2 and alone else None,
             }
             for shard, use in sorted(standing.shards.items())
         }
-        streams[name] = {
+        streams[name if alone else key] = {
             "outstanding_records": standing.outstanding,
             "oldest_ms": max(0.0, now - standing.oldest) * 1000 if standing.outstanding else 0.0,
-            "counts": _counts(found, place) if depth >= 1 else None,
+            "counts": _counts(found, place) if depth >= 1 and alone else None,
             "shards": shards,
         }
     return {"seconds": SECONDS, "buffered_records": gauges.records, "buffered_bytes": gauges.bytes, "streams": streams}

@@ -52,7 +52,7 @@ class Answering:
             results.counted = True
             # First of all: a delivered record's data is let go.
             accepted = stream.pipeline.totals.user_records_accepted
-            self._meter.record(stream.name, events or Events(), completions, accepted, time.monotonic())
+            self._meter.record(stream.origin.stream, events or Events(), completions, accepted, time.monotonic())
         if not completions:
             return
         called = self._answer(completions, results.struck)

@@ -411,14 +411,14 @@ class Engine:
     def gauges(self) -> Gauges:
         """How things stand, for whoever samples them."""
         standings: dict[str, Standing] = {}
-        for stream in list(self.streams.values()):
+        for key, stream in list(self.streams.items()):
             if stream.broken is None:
                 with stream.lock, stream.held:
                     standing = stream.pipeline.standing(time.monotonic())
                     staged = len(stream.staging)
                     oldest = min(standing.oldest, stream.staging[0].arrival if staged else NEVER)
                 outstanding = standing.outstanding + staged
-                standings[stream.name] = replace(standing, outstanding=outstanding, oldest=oldest)
+                standings[key] = replace(standing, outstanding=outstanding, oldest=oldest)
         return Gauges(standings, self.outstanding_records, self.outstanding_bytes)
 
     # --- the end ---

@@ -17,7 +17,8 @@ class Meter(Protocol):
         ...
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
-        """`accepted`: the stream's records so far. `now`: by time.monotonic()."""
+        """`stream`: its name, or the ARN that it is put by. `accepted`: its records so far. `now`: by
+        time.monotonic()."""
         ...
 
     def awake(self) -> None:

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kplpy import ConfigError, Producer
 from kplpy.metrics.sample import Window
+from tests.integration.reading import wait_until
 from tests.stub_service import install
 
 
@@ -101,3 +102,34 @@ def test_a_traceback_is_logged_only_where_it_helps(
     (said,) = [each for each in caplog.records if each.name.startswith("kplpy")]
     assert said.getMessage().endswith(f"the latest: {type(error).__name__}: {error}")
     assert (said.exc_info is not None) == traceback
+
+
+def test_streams_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """StreamName is the name alone, whatever the region and the account."""
+    here, there = (f"arn:aws:kinesis:{region}:123456789012:stream/orders" for region in ("us-east-1", "eu-west-1"))
+    stub = install(monkeypatch)
+    with Producer(
+        region_name="us-east-1", metrics_level="detailed", metrics_granularity="shard", close_timeout_ms=0
+    ) as producer:
+        for stream, count in ((here, 5), (there, 2)):
+            for future in [producer.put_record(stream, b"x", "k") for _ in range(count)]:
+                future.result(30)
+        answered = producer.metrics()
+        stub.hold()
+        for stream, count in ((here, 1), (there, 3)):
+            for _ in range(count):
+                producer.put_record(stream, b"x", "k")
+
+        def pending() -> float | None:
+            found = producer.metrics().find("UserRecordsPending", stream="orders")
+            return found and found.maximum
+
+        wait_until(lambda: pending() == 4)
+        told = producer._standing()["streams"]
+        stub.let_go()
+    for name in ("UserRecordsReceived", "UserRecordsPut"):
+        for found in (answered.find(name, stream="orders"), answered.find(name)):
+            assert found is not None
+            assert (found.count, found.total) == (7, 7), name
+    assert {stream: each["outstanding_records"] for stream, each in told.items()} == {here: 1, there: 3}
+    assert {each["counts"] for each in told.values()} == {None}
