@@ -122,7 +122,7 @@ def test_streams_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def pending() -> float | None:
             found = producer.metrics().find("UserRecordsPending", stream="orders")
-            return found and found.maximum
+            return found.maximum if found is not None else None
 
         wait_until(lambda: pending() == 4)
         told = producer._standing()["streams"]
