@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,6 +78,47 @@ def test_each_shard_is_told_of(kinesis: LocalKinesis, tmp_path: Path) -> None:
         assert re.search(rf"process {os.getpid()}: 0 of 100,000 records", printed)
         assert re.search(r"^  1 +[█░]{20} +\d+ % +[\d.,]+ +[\d.,]+ k?B +0 +0", printed, re.MULTILINE), printed
     assert not offered(path).exists()
+
+
+def test_a_shard_that_is_offered_twice_its_limit_is_shown_full_and_throttling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    ended = threading.Event()
+    row = re.compile(r"^  0 +[█░]{20} +(?P<used>\d+) % +\S+ +\S+ [kM]B +(?P<throttled>[\d,]+) ", re.MULTILINE)
+    seen = []
+
+    def shown() -> bool:
+        printed = run(tmp_path, "top", "stats", "--once", COLUMNS="120").stdout.decode()
+        seen.append(printed)
+        found = row.search(printed)
+        return found is not None and 85 <= int(found["used"]) <= 115 and found["throttled"] != "0"
+
+    with (
+        LocalKinesis(stream="orders") as kinesis,
+        Producer(
+            endpoint_url=kinesis.endpoint_url,
+            stats_path="stats",
+            metrics_granularity="shard",
+            rate_limit=200,
+            max_buffered_bytes=2 << 20,
+            record_ttl_ms=None,
+        ) as producer,
+    ):
+
+        def offer() -> None:
+            while not ended.is_set():
+                producer.put_record("orders", b"x" * 20_000, "k")
+
+        offering = threading.Thread(target=offer)
+        offering.start()
+        try:
+            wait_until(shown, 60)
+        except AssertionError:
+            raise AssertionError(seen[-1]) from None
+        finally:
+            ended.set()
+            offering.join()
 
 
 def test_the_file_of_a_process_that_died_is_removed(tmp_path: Path) -> None:
