@@ -52,6 +52,8 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise ConnectionRefusedError(address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    # What an earlier test may have had the library find out.
+    monkeypatch.setattr(environment_detector.EnvironmentCache, "environment", None)
     return tried
 
 
@@ -80,12 +82,11 @@ def test_it_is_the_sink_on_lambda_and_nothing_is_probed_for(
 
 
 def test_outside_lambda_nothing_is_probed_for_either(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], connections: list[Any]
+    capsys: pytest.CaptureFixture[str], connections: list[Any]
 ) -> None:
     EmfSink("Mine").emit(WINDOW)
     assert [json.loads(line)["UserRecordsPut"] for line in capsys.readouterr().out.splitlines()] == [2, 2]
     assert connections == []
-    monkeypatch.setattr(environment_detector.EnvironmentCache, "environment", None)
     asyncio.run(environment_detector.resolve_environment())  # what the library would do by itself
     assert connections[0][0] == "169.254.169.254"
 
