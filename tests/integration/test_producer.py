@@ -74,7 +74,7 @@ def test_flush_covers_what_was_put_before_it_while_others_go_on(kinesis: LocalKi
         for writer in writers:
             writer.start()
         try:
-            for _ in range(20):
+            for _ in range(8):
                 mine = [producer.put_record("test", b"mine", f"key {n}") for n in range(50)]
                 producer.flush(timeout=30)
                 assert all(future.done() for future in mine)

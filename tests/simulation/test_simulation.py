@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.simulation.run import play_all
 
-HISTORIES = 1000
+HISTORIES = int(os.environ.get("HISTORIES") or 1000)
 CHUNK = 20
 
 
