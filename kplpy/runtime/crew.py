@@ -195,11 +195,14 @@ class Crew:
             self.begin()
         if self._work.send_one() or self._rest(bell):
             return True
-        self._senders.discard(threading.current_thread())
-        return False
+        with self.lock:  # lest the last two end at once
+            if self._count_senders() > 1:
+                self._senders.discard(threading.current_thread())
+                return False
+        return True
 
     def _rest(self, bell: Bell) -> bool:
-        """Wait for work; False when there was none for long, and there are other senders."""
+        """Wait for work; False when there was none for long."""
         patience = IDLE_SENDER if len(self._senders) > 1 else NEVER  # the last one stays, and does not wake for nothing
         self._idle.append(bell)
         try:
@@ -208,7 +211,7 @@ class Crew:
                 return True
         finally:
             self._idle.remove(bell)
-        return bell.wait(0) or len(self._senders) == 1  # it may have been rung at the last moment
+        return bell.wait(0)  # it may have been rung at the last moment
 
 
 def _start(thread: threading.Thread) -> bool:
