@@ -92,12 +92,11 @@ class Producer:
         on_failure = config.on_failure
         if isinstance(on_failure, DeadLetterStream):
             on_failure = on_failure.of_producer(self)
-        recorder: Recorder | None = None
+        self._recorder: Recorder | None = None
         self._reporter: Reporter | None = None
-        interval = config.metrics_upload_delay_ms / 1000
         if config.metrics_level != "none":
             registry = Registry(config.metrics_granularity)
-            recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
+            self._recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
         self._closing = threading.RLock()  # a signal handler may close in the midst of it
         self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
         self._transport = KinesisTransport(config)
@@ -111,12 +110,12 @@ class Producer:
             on_start=self._start,
             deliver_here=self._deliver_here,
             hot_partition_keys=config.hot_partition_keys,
-            meter=recorder,
+            meter=self._recorder,
         )
-        self._recorder = recorder
-        if recorder is not None:
+        if self._recorder is not None:
             make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data)
-            self._reporter = Reporter(recorder, self._engine.gauges, make_sink, config.metrics_level, interval)
+            interval = config.metrics_upload_delay_ms / 1000
+            self._reporter = Reporter(self._recorder, self._engine.gauges, make_sink, config.metrics_level, interval)
         self._stats = StatsSocket(config.stats_path, self._told) if config.stats_path else None
         self._streams: dict[str, Stream] = {}
         self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
