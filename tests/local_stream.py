@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,26 @@ def producing(kinesis: LocalKinesis, **knobs: Any) -> Producer:
             **knobs,
         }
     )
+
+
+@contextmanager
+def others_put(producer: Producer, stream: str, threads: int) -> Iterator[None]:
+    """Meanwhile other threads put without end."""
+    stop = threading.Event()
+
+    def go_on() -> None:
+        while not stop.is_set():
+            producer.put_record(stream, b"later", "k")
+
+    others = [threading.Thread(target=go_on) for _ in range(threads)]
+    for each in others:
+        each.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for each in others:
+            each.join()
 
 
 def user_records(kinesis: LocalKinesis, stream: str = "orders") -> list[UserRecord]:

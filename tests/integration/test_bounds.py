@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 
 import pytest
 
-from tests.local_stream import PATIENCE, contents, local, producing
+from tests.local_stream import PATIENCE, contents, local, others_put, producing
 
 DEAD = """
 import resource, threading, time
@@ -75,26 +74,13 @@ def test_gather_over_many_futures() -> None:
 
 def test_flush_sends_now_while_others_put_without_end() -> None:
     """The deadline of what it covers is an hour away."""
-    stop = threading.Event()
     with local() as kinesis, producing(kinesis, record_max_buffered_time_ms=3_600_000, record_ttl_ms=None) as producer:
-
-        def go_on() -> None:
-            while not stop.is_set():
-                producer.put_record("orders", b"later", "k")
-
-        others = [threading.Thread(target=go_on) for _ in range(3)]
-        for each in others:
-            each.start()
-        try:
+        with others_put(producer, "orders", threads=3):
             mine = [producer.put_record("orders", b"mine", f"key {number}") for number in range(50)]
             began = time.monotonic()
             producer.flush(timeout=PATIENCE)
             assert all(each.done() for each in mine)
             assert time.monotonic() - began < PATIENCE
-        finally:
-            stop.set()
-            for each in others:
-                each.join()
         assert contents(kinesis)[b"mine"] == 50
 
 

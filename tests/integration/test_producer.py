@@ -19,6 +19,7 @@ from kplpy import (
 )
 from kplpy.local import LocalKinesis
 from tests.integration.reading import read_all, wait_until
+from tests.local_stream import others_put
 
 DEAD = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -63,25 +64,11 @@ def test_records_of_one_shard_share_a_kinesis_record(kinesis: LocalKinesis) -> N
 
 
 def test_flush_covers_what_was_put_before_it_while_others_go_on(kinesis: LocalKinesis) -> None:
-    stop = threading.Event()
-    with Producer(endpoint_url=kinesis.endpoint_url) as producer:
-
-        def write_on() -> None:
-            while not stop.is_set():
-                producer.put_record("test", b"later", "k")
-
-        writers = [threading.Thread(target=write_on) for _ in range(2)]
-        for writer in writers:
-            writer.start()
-        try:
-            for _ in range(8):
-                mine = [producer.put_record("test", b"mine", f"key {n}") for n in range(50)]
-                producer.flush(timeout=30)
-                assert all(future.done() for future in mine)
-        finally:
-            stop.set()
-            for writer in writers:
-                writer.join()
+    with Producer(endpoint_url=kinesis.endpoint_url) as producer, others_put(producer, "test", threads=2):
+        for _ in range(20):
+            mine = [producer.put_record("test", b"mine", f"key {n}") for n in range(50)]
+            producer.flush(timeout=30)
+            assert all(future.done() for future in mine)
 
 
 def test_flush_that_runs_out_of_time_says_what_is_left_and_the_producer_goes_on() -> None:
