@@ -114,10 +114,10 @@ class Answers:
         if landing is Landing.UNKNOWN_SHARD:
             if self.endings.all_gone(batch):
                 self.endings.live(batch)
-                return
-            oldest = min(item.arrival for item in batch.items)
-            latest = min(now + rules.JUDGE_PATIENCE, oldest + self._policy.waiting_ttl)
-            self.judging.append(_Judged(batch, entry, success, max(latest, now + rules.MAP_PATIENCE)))
+            else:
+                oldest = min(item.arrival for item in batch.items)
+                latest = min(now + rules.JUDGE_PATIENCE, oldest + self._policy.waiting_ttl)
+                self.judging.append(_Judged(batch, entry, success, max(latest, now + rules.MAP_PATIENCE)))
             self._router.distrust(lane, success.started, now)
             self._router.map.relist(now)
             return
@@ -156,6 +156,9 @@ class Answers:
                 self._landed_wrong(batch, actual, each.attempt, now)
             else:
                 self.judging.append(each)
+            predicted = batch.lane.shard
+            misled = predicted in self._router.map.open and predicted is not None and predicted.shard_id != actual
+            if landing is Landing.UNKNOWN_SHARD or misled:
                 self._router.doubt(batch.lane, now)
 
     def hunt_in_open_shards(self, now: float) -> None:

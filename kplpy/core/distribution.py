@@ -38,6 +38,7 @@ class Distribution:
         self._told = False
         self.open_shards = 0
         self.asking = False
+        self._outdated = False  # what is under way was asked before records showed another strategy
         self._wanted = True
         self._not_before = -NEVER
         self._said_unknown = assumed is not None
@@ -47,7 +48,7 @@ class Distribution:
         return self._not_before if self._wanted and not self.asking else NEVER
 
     def asked(self, now: float) -> None:
-        self.asking, self._wanted = True, False
+        self.asking, self._wanted, self._outdated = True, False, False
         self._not_before = now + rules.STRATEGY_POLL * (1 + self._random() / 2)
 
     def doubt(self) -> None:
@@ -57,6 +58,7 @@ class Distribution:
     def seen(self, managed: bool) -> Notice:
         """Where records land shows that it is another one. Returns what a person should be told."""
         self.doubt()
+        self._outdated = self.asking
         self.managed, self.known, self._told = managed, False, True
         return _CHANGED[managed]
 
@@ -64,6 +66,8 @@ class Distribution:
         """Returns what a person should be told, if anything."""
         self.asking = False
         notice = None
+        if self._outdated:
+            return None
         if summary.strategy is not None:
             managed = summary.strategy == AUTO
             if managed != self.managed and self._told:

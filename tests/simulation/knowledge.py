@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from kplpy.core.item import Item
 from kplpy.core.policy import JUDGE_PATIENCE, MAP_PATIENCE, RECREATION_TIME
@@ -42,32 +40,42 @@ class Knowledge:
     """Times are the core's."""
 
     def __init__(self) -> None:
-        self._shown: dict[Shard, list[float]] = defaultdict(list)
+        self._shown: dict[Shard, list[tuple[float, float]]] = defaultdict(list)
         self._heard: list[tuple[float, float]] = []
+        self._missing: list[float] = []
 
     def heard(self, started: float, now: float) -> None:
         """The stream, which was there, answered a request of `started`."""
         self._heard.append((started, now))
 
+    def missing(self, now: float) -> None:
+        """The service says that there is no such stream: its ids may be another's from here on."""
+        self._missing.append(now)
+
     def shown(self, incarnation: int, shards: Iterable[ShardRange], started: float, now: float) -> None:
         """The producer has got a listing with these shards, which it had asked for at `started`."""
         self.heard(started, now)
         for shard in shards:
-            self._shown[incarnation, shard.shard_id].append(now)
+            self._shown[incarnation, shard.shard_id].append((now, started))
 
     def knew(self, landed: Landed, now: float) -> bool:
         """Could the producer know by now the range of the shard where the aggregate landed?
 
         Either a listing came since then and showed the shard; or one did before, and what was heard by then left no
-        time in which the stream could have been deleted and created anew. Nobody can know the range of a shard that no
-        listing showed: one that was resharded at once, as UpdateShardCount does it, or while listings failed.
+        time in which the stream could have been deleted and created anew. An answer says that it was there at some time
+        since its request, and nothing where that is long enough for another one. Nobody can know the range of a shard
+        that no listing showed: one that was resharded at once, as UpdateShardCount does it, or while listings failed.
         """
-        times = self._shown[landed.shard]
-        if any(landed.ended < at <= now for at in times):
+        shown = self._shown[landed.shard]
+        if any(landed.ended < at <= now for at, _ in shown):
             return True
-        before = bisect_right(times, landed.ended) - 1
-        if before < 0:
+        before = [each for each in shown if each[0] <= landed.ended]
+        if not before:
             return False
-        signs = sorted(at for at, heard in self._heard if at >= times[before] and heard < landed.ended)
-        known_since = [times[before], *signs, landed.ended]
-        return all(after - at < RECREATION_TIME for at, after in pairwise(known_since))
+        listed, alive = before[-1]
+        if any(listed <= at <= landed.ended for at in self._missing):
+            return False
+        for started, heard in self._heard:
+            if listed < heard < landed.ended and heard - alive < RECREATION_TIME:
+                alive = max(alive, started)
+        return landed.ended - alive < RECREATION_TIME

@@ -18,7 +18,7 @@ from kplpy.core.distribution import BY_KEY, Summary
 from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Completion, Item, Reason
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import STRATEGY_POLL
-from kplpy.core.retry import Exchange, RequestError
+from kplpy.core.retry import NOT_FOUND, Exchange, RequestError
 from kplpy.core.shard_map import ShardRange
 from kplpy.keys import HashKeys
 from kplpy.local.errors import ServiceError
@@ -453,6 +453,8 @@ class World:
                 if predicted is None or predicted.shard_id != entry["ShardId"]:
                     self._note_misplaced(exchange.started)
                     _mark(items, "off_shard")
+        if exchange.error is not None and exchange.error.code == NOT_FOUND:
+            self.knowledge.missing(self.now)
         self._note_failure(exchange.error, bool(entries), exchange.started)
         self.calls += 1
         self.pipeline.answered(request, exchange, self.now)

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from kplpy.core import policy as rules
+from kplpy.core.distribution import BY_KEY, Summary
 from kplpy.core.item import PLACEHOLDER
 from kplpy.core.shard_map import ShardRange
 from kplpy.keys import HashKeys
@@ -118,6 +119,18 @@ def test_switched_back() -> None:
     driver.describe("USER_PARTITION_KEY", 1.05)
     assert sizes(driver.request(1.2).batches) == [2]
     assert len(driver.pipeline.notices) == 2
+
+
+def test_what_records_show_is_not_undone_by_an_older_question() -> None:
+    driver = Driver(strategy=None)
+    now = rules.STRATEGY_POLL * 2
+    driver.list((LEFT, RIGHT), now)
+    driver.pipeline.description_started(now)
+    driver.accept(item(arrival=now), item(arrival=now))
+    driver.answer(driver.request(now + 0.1), RIGHT.shard_id, now=now + 0.2)
+    driver.pipeline.described(Summary(BY_KEY), now + 0.3)
+    driver.accept(item(arrival=now + 0.4), item(arrival=now + 0.4))
+    assert set(sizes(driver.request(now + 0.6).batches)) == {1}
 
 
 @pytest.mark.parametrize("assumed", ["AUTO", "USER_PARTITION_KEY", None])

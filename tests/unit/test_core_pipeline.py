@@ -254,6 +254,30 @@ def test_a_recreated_stream_is_not_taken_for_the_old_one() -> None:
     assert driver.pipeline.totals.wrong_shard == 1
 
 
+def test_what_lands_elsewhere_is_heeded_even_when_its_records_have_timed_out() -> None:
+    driver = Driver(policy(answer_timeout=1.0), shards=(WHOLE,))
+    driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
+    request = driver.request(1.5)
+    driver.pipeline.tick(2.05)
+    (completion,) = driver.pipeline.take_completions()
+    driver.pipeline.settled(completion.items)
+    driver.answer(request, CHILDREN[0].shard_id, now=2.1)
+    assert driver.pipeline.wants_listing(2.1)
+    assert not any(driver.pipeline.leftovers().values())
+
+
+def test_a_fresh_listing_that_explains_nothing_is_not_relied_upon() -> None:
+    """Which the service's own choice of shards looks like, at first: seed 5884 of the simulation."""
+    driver = Driver()
+    driver.accept(item(arrival=1.0), item(arrival=1.0))
+    request = driver.request(1.1)
+    driver.answer(request, ONE, now=15.0)  # too late for ids to mean anything
+    driver.list((LEFT, RIGHT), 15.1)
+    driver.accept(item(arrival=15.2), item(arrival=15.2))
+    now = driver.pipeline.next_wakeup(15.2)
+    assert sizes(driver.request(max(now, 15.4)).batches) == [1, 1, 1, 1]
+
+
 def test_without_a_map_records_wait_and_then_go_alone() -> None:
     driver = Driver(shards=())
     pipeline = driver.pipeline
