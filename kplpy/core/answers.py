@@ -82,10 +82,11 @@ class Answers:
         # As nearly all are: taken by the shard that was predicted. Limits are told of a lane's together.
         as_predicted: defaultdict[Lane, list[Batch]] = defaultdict(list)
         plain = vouched and not self._router.managed
+        range_of = self._router.map.range_of
         for batch, entry in zip(request.batches, entries, strict=True):
             if entry.get("SequenceNumber"):
                 shard = batch.lane.shard
-                if plain and shard is not None and entry.get("ShardId") == shard.shard_id:
+                if plain and shard is not None and range_of(entry.get("ShardId", "")) is shard:
                     batch.lane.took(success.started)
                     as_predicted[batch.lane].append(batch)
                     self.endings.deliver(batch, entry, success)
@@ -140,7 +141,7 @@ class Answers:
     def _land(self, batch: Batch, actual: str) -> Landing:
         predicted = batch.lane.shard
         known = self._router.map.range_of(actual)
-        return judge_landing(actual, predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
+        return judge_landing(predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
 
     def listed(self, now: float) -> None:
         """There is a fresh listing: judge again what the one before did not explain."""
@@ -149,7 +150,7 @@ class Answers:
             batch, actual = each.batch, each.entry.get("ShardId", "")
             # By ranges alone: an id says nothing where the stream may have been recreated.
             known = self._router.map.range_of(actual)
-            landing = judge_landing(actual, None, True, (item.hash_key for item in batch.items), known)
+            landing = judge_landing(None, True, (item.hash_key for item in batch.items), known)
             if landing is Landing.DELIVERED:
                 self.endings.deliver(batch, each.entry, each.attempt)
             elif landing is Landing.WRONG_SHARD:

@@ -115,15 +115,16 @@ class Landing(Enum):
 
 
 def judge_landing(
-    actual: str, predicted: ShardRange | None, aggregated: bool, hash_keys: Iterable[int], known: ShardRange | None
+    predicted: ShardRange | None, aggregated: bool, hash_keys: Iterable[int], known: ShardRange | None
 ) -> Landing:
-    """Judge a Kinesis record that the service accepted on shard `actual`, whose range is `known` if it is.
+    """Judge a Kinesis record that the service accepted on a shard whose range is `known`, if it is.
 
     A single record is where the service put it. A KCL consumer drops a whole aggregate when one inner hash key lies
-    outside its shard's range, so one that landed off its predicted shard counts only if all of them are inside.
+    outside its shard's range: it counts if that is the predicted shard, or if all of them are inside. The id alone says
+    nothing: a stream that was recreated has the same ids with other ranges.
     """
-    if not aggregated or (predicted is not None and predicted.shard_id == actual):
+    if not aggregated:
         return Landing.DELIVERED
     if known is None:
         return Landing.UNKNOWN_SHARD
-    return Landing.DELIVERED if all(known.holds(key) for key in hash_keys) else Landing.WRONG_SHARD
+    return Landing.DELIVERED if known == predicted or all(map(known.holds, hash_keys)) else Landing.WRONG_SHARD

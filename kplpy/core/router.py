@@ -196,7 +196,10 @@ class Router:
         lanes: list[Lane] = []
         for shard in () if self.managed else self.map.open:
             lane = kept.pop(shard, None)
-            lanes.append(lane or Lane(shard, self._policy, Limiter(self._policy.rate, now)))
+            if lane is None:
+                lane = Lane(shard, self._policy, Limiter(self._policy.rate, now))
+            lane.shard = shard  # the very object that the map has: that it is known is seen at a glance
+            lanes.append(lane)
         self.lanes = lanes
         dead = list(kept.values())
         alone = self.alone

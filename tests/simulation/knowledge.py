@@ -79,3 +79,13 @@ class Knowledge:
             if listed < heard < landed.ended and heard - alive < RECREATION_TIME:
                 alive = max(alive, started)
         return landed.ended - alive < RECREATION_TIME
+
+    def takes_for_another(self, landed: Landed, now: float) -> bool:
+        """Does a listing since then show another stream's shard of that id, which cannot be told from this one?"""
+        incarnation, shard_id = landed.shard
+        return any(
+            landed.ended < at <= now
+            for (other, same_id), shown in self._shown.items()
+            if same_id == shard_id and other != incarnation
+            for at, _ in shown
+        )

@@ -130,7 +130,7 @@ def draw(seed: int) -> Scenario:
     calm = random.random() < 0.1
     if calm:  # nothing goes wrong, so everything must go well
         troubles, changes, capacity = (), (), random.choice((0.05, 1.0))
-        policy = replace(policy, rate=capacity, linger=random.choice((policy.linger, min(5.0, policy.ttl))))
+        policy = replace(policy, rate=capacity, linger=random.choice((policy.linger, min(5.0, policy.ttl / 2))))
     load = _load(random, seconds)
     if policy.ordered and not calm:
         policy, load, troubles, changes = _disorderly(random, policy, load, troubles, changes)
@@ -160,7 +160,7 @@ def draw(seed: int) -> Scenario:
 
 def _policy(random: Random) -> Policy:
     ttl = random.choice((0.5, 2.0, 5.0, 30.0, 30.0, 30.0, NEVER))
-    linger = min(random.choice((0.1, 0.1, 0.1, 0.0, 1.0, 5.0)), ttl)
+    linger = min(random.choice((0.1, 0.1, 0.1, 0.0, 1.0, 5.0)), ttl / 2)  # as policy_of has it
     aggregate = random.random() < 0.85
     return Policy(
         linger=linger,

@@ -113,6 +113,7 @@ class World:
         self._inflight_bytes = 0.0
         self._visit_at = NEVER
         self._described_at = -NEVER
+        self._only_sender_kept = False  # by a question whose answer took long
         self._idle_visits = 0
         self._flushes: list[tuple[int, float]] = []
         self._stale: tuple[int, list[ShardRange]] | None = None
@@ -127,6 +128,8 @@ class World:
         load, policy = self.scenario.load, self.scenario.policy
         if policy.collection_max_count < 20 or policy.collection_max_size < 1e6 or self.scenario.inflight_bytes < NEVER:
             return True  # perhaps: by what the senders can carry
+        if self._only_sender_kept:
+            return True
         if policy.ordered and (not policy.aggregate or policy.aggregation_max_count < 100):
             return True  # a few records at a time for each shard
         size = sum(record.size for record in self.records)
@@ -313,7 +316,10 @@ class World:
         if self.knowledge.knew(landed, self.now):
             if landed.readable:
                 raise Violation(f"{landed} was sent again although consumers could read it, as a listing showed")
-        elif not landed.patience_is_over(self.scenario.policy.waiting_ttl, self.now):
+        elif not (
+            landed.patience_is_over(self.scenario.policy.waiting_ttl, self.now)
+            or self.knowledge.takes_for_another(landed, self.now)
+        ):
             raise Violation(f"{landed} was sent again at {self.now} without waiting for a listing that shows its shard")
 
     def _settler(self, completions: list[Completion]) -> Callable[[], None]:
@@ -501,6 +507,7 @@ class World:
         delay = self._latency()
         if self.random.random() < 0.1:
             delay += self.random.uniform(0.5, 6.0)
+            self._only_sender_kept = self.scenario.senders == 1
         if self.scenario.strategy_known:
             try:
                 answer = self.model.handle("DescribeStreamSummary", {"StreamName": NAME}, self.wall)

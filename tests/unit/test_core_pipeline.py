@@ -254,6 +254,19 @@ def test_a_recreated_stream_is_not_taken_for_the_old_one() -> None:
     assert driver.pipeline.totals.wrong_shard == 1
 
 
+def test_an_aggregate_under_way_while_the_recreated_stream_is_listed() -> None:
+    """Its shard's id is in the new map as well, with half of the range: seed 11951 of the simulation."""
+    driver = Driver(shards=(WHOLE,))
+    driver.accept(item(arrival=20.0), item(arrival=20.0, hash_key=TOP))
+    driver.list((WHOLE,), 20.0)
+    request = driver.request(20.1)
+    driver.pipeline.map.seen_missing()
+    driver.list((ShardRange(WHOLE.shard_id, 0, HALF - 1), RIGHT), 20.2)
+    driver.answer(request, WHOLE.shard_id, now=20.3)
+    assert not driver.pipeline.take_completions()
+    assert driver.pipeline.totals.wrong_shard == 1
+
+
 def test_what_lands_elsewhere_is_heeded_even_when_its_records_have_timed_out() -> None:
     driver = Driver(policy(answer_timeout=1.0), shards=(WHOLE,))
     driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
