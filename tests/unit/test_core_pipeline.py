@@ -140,6 +140,18 @@ def test_a_failed_request_says_whether_it_may_have_been_written(written: bool) -
     assert driver.pipeline.next_wakeup(1.2) > 1.2
 
 
+@pytest.mark.parametrize(("code", "asking"), [("ServiceUnavailable", 1), ("AccessDeniedException", 3)])
+def test_an_outage_is_probed_with_one_record_and_a_denial_with_all_that_it_concerns(code: str, asking: int) -> None:
+    driver = Driver(policy(aggregate=False))
+    driver.accept(*(item(arrival=1.0) for _ in range(3)))
+    driver.fail(driver.request(1.1), code, 1.2)
+    request = driver.request(3.0)
+    assert len(request.batches) == asking
+    driver.answer(request, *[ZERO] * asking, now=3.1)
+    if asking == 1:
+        assert len(driver.request(3.1).batches) == 2
+
+
 @pytest.mark.parametrize("entries", [None, [], [{"SequenceNumber": "1", "ShardId": ZERO}] * 2])
 def test_an_answer_of_the_wrong_length_says_nothing(entries: list[dict[str, str]] | None) -> None:
     driver = Driver()
