@@ -68,7 +68,7 @@ class LocalKinesis:
         shards, stream: a stream to begin with, "test" with one shard unless said otherwise; stream=None: none.
         streams: several instead, {name: number of shards}.
         limits: the service's; Limits(...) to change single ones; False: none per second (Limits.no_rates()).
-        phases: Phases(...), seconds in CREATING, UPDATING, DELETING; none by default.
+        phases: Phases(...), seconds in CREATING, UPDATING, DELETING; by default 0, 0 and 10.
         https: serve TLS, with a certificate made on the fly; verify it against `ca_bundle`.
         host, port: where to listen; port 0 takes a free one.
         region_name: the region in ARNs, and that of client().

@@ -78,12 +78,13 @@ class Limits:
 class Phases:
     """How long a stream stays CREATING, UPDATING (a whole reshard) and DELETING, in seconds; 0: no time at all.
 
-    The real service takes some ten seconds for each. Below 0 raises ValueError.
+    The real service takes some ten seconds for each. Here DELETING alone does by default: kplpy relies upon a name not
+    being taken by another stream sooner (shard ids are the same again, with other ranges). Below 0 raises ValueError.
     """
 
     creating: float = 0.0
     updating: float = 0.0
-    deleting: float = 0.0
+    deleting: float = 10.0
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -9,7 +9,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kplpy.local import LocalKinesis, LocalKinesisProcess
+from kplpy.local import LocalKinesis, LocalKinesisProcess, Phases
 
 ONE_TRY = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=5)
 
@@ -95,7 +95,7 @@ def test_a_directory_serves_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_stream_deleted_and_made_again_keeps_only_the_new_ones(tmp_path: Path) -> None:
-    with LocalKinesis(stream="s", data_dir=tmp_path) as kinesis:
+    with LocalKinesis(stream="s", data_dir=tmp_path, phases=Phases(deleting=0)) as kinesis:
         client = kinesis.client()
         client.put_record(StreamName="s", Data=b"old", PartitionKey="k")
         client.delete_stream(StreamName="s")

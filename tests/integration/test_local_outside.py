@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from kplpy.local import LocalKinesis
+from kplpy.local import LocalKinesis, Phases
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -95,7 +95,7 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[str]:
-    with LocalKinesis(stream=None) as kinesis:
+    with LocalKinesis(stream=None, phases=Phases(deleting=0)) as kinesis:
         yield kinesis.endpoint_url
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def kinesis() -> Iterator[LocalKinesis]:
-    with LocalKinesis(stream=None, https=True, limits=True, phases=Phases(creating=0.5)) as running:
+    with LocalKinesis(stream=None, https=True, limits=True, phases=Phases(creating=0.5, deleting=0)) as running:
         yield running
 
 

@@ -63,7 +63,7 @@ def test_a_reshard_under_way_goes_on(tmp_path: Path) -> None:
 
 def test_rewriting_the_log_keeps_what_is_held_and_the_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "_COMPACT_FROM", 10_000)
-    arguments = {"retention_bytes": 20_000}
+    arguments = {"retention_bytes": 20_000, "phases": Phases(deleting=0)}
     model, kept = opened(tmp_path, **arguments)
     for name in ("gone", "s", "idle"):
         model.handle("CreateStream", {"StreamName": name, "ShardCount": 2}, 0.0)

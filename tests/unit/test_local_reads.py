@@ -207,9 +207,9 @@ def test_an_iterator_does_not_outlive_its_stream() -> None:
     model = model_of()
     token = iterator(model, "TRIM_HORIZON")
     model.handle("DeleteStream", {"StreamName": "s"}, 20.0)
-    model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 20.0)
+    model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 30.0)
     with pytest.raises(ServiceError, match="does not exist"):
-        get(model, token)
+        get(model, token, 30.0)
 
 
 def test_reading_goes_on_where_trimming_has_been() -> None:

@@ -178,8 +178,10 @@ def test_next_tokens_expire_and_belong_to_one_incarnation() -> None:
     assert refused(model, "ListShards", {"NextToken": token}, 302.0).code == "ExpiredNextTokenException"
     token = call(model, "ListShards", 302.0, MaxResults=2)["NextToken"]
     call(model, "DeleteStream", 303.0)
-    call(model, "CreateStream", 303.0, ShardCount=5)
-    assert refused(model, "ListShards", {"NextToken": token}, 304.0).code == "ResourceNotFoundException"
+    create = {"StreamName": "s", "ShardCount": 5}
+    assert refused(model, "CreateStream", create, 312.9).code == "ResourceInUseException"  # as long as in the service
+    call(model, "CreateStream", 313.0, ShardCount=5)
+    assert refused(model, "ListShards", {"NextToken": token}, 314.0).code == "ResourceNotFoundException"
 
 
 def test_list_shards_is_limited() -> None:
