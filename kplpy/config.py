@@ -24,6 +24,7 @@ MIB = 1 << 20
 REQUEST_MAX_RECORDS = 500
 REQUEST_MAX_BYTES = 10 * MIB
 
+GRANULARITIES = ("global", "stream", "shard")
 SINKS = ("cloudwatch", "emf", "prometheus", "opentelemetry")
 
 
@@ -151,9 +152,14 @@ class Config:
     """A boto3 or botocore session for CloudWatch; None: that of Kinesis."""
     metrics_level: Literal["none", "summary", "detailed"] = _choice("summary", "none", "summary", "detailed")
     """Which metrics the sink gets; with "none" nothing is even counted."""
-    metrics_granularity: Literal["global", "stream", "shard"] = _choice("stream", "global", "stream", "shard")
+    metrics_granularity: Literal["global", "stream", "shard"] = _choice("stream", *GRANULARITIES)
     """Down to where metrics are told apart; each costs its own price at CloudWatch."""
     metrics_namespace: str = field(default="KinesisProducerLibrary", metadata={"namespace": True})
+    additional_metrics_dimensions: tuple[tuple[str, str, Literal["global", "stream", "shard"]], ...] = field(
+        default=(), metadata={"dimensions": True}
+    )
+    """(name, value, granularity) of further dimensions in CloudWatch, as the KPL's addAdditionalMetricsDimension takes
+    them: ("HostName", "web-1", "stream") tells each stream's metrics with the host too, and its shards' under it."""
     metrics_upload_delay_ms: int = _number(60000, 1, 60000)
     """How often the sink gets what was counted since: whole seconds, so below 1000 it is each second."""
 
@@ -229,8 +235,35 @@ def _check(knob: Field[Any], value: Any) -> None:
     elif "call" in rules:
         if value is not None and not callable(value):
             raise ConfigError(f"{name} must be callable or None, got {value!r}")
+    elif "dimensions" in rules:
+        _check_dimensions(name, value)
     elif "namespace" in rules and not (isinstance(value, str) and re.fullmatch(r"(?!AWS/).{1,255}", value)):
         raise ConfigError(f"{name} must be 1 to 255 characters that do not start with 'AWS/', got {value!r}")
+
+
+def _check_dimensions(name: str, value: Any) -> None:
+    """The service takes 30 dimensions of a metric, its own three among them, and ASCII in each."""
+    entries = value if isinstance(value, tuple) else (value,)
+    for each in entries:
+        if not (
+            isinstance(each, tuple)
+            and len(each) == 3
+            and all(isinstance(part, str) for part in each)
+            and re.fullmatch(r"(?!:)(?=.*\S)[ -~]{1,255}", each[0])
+            and re.fullmatch(r"(?=.*\S)[ -~]{1,255}", each[1])
+            and each[2] in GRANULARITIES
+        ):
+            raise ConfigError(
+                f"{name} must be a tuple of (name, value, granularity), name and value of 1 to 255 ASCII characters, "
+                f"the name not starting with ':', and granularity one of {', '.join(map(repr, GRANULARITIES))}, "
+                f"got {value!r}"
+            )
+    names = {"ErrorCode", "StreamName", "ShardId", *(each[0] for each in entries)}
+    if len(names) != 3 + len(entries) or len(names) > 30:
+        raise ConfigError(
+            f"{name} must have names that differ, also from ErrorCode, StreamName and ShardId, and at most 27, "
+            f"got {value!r}"
+        )
 
 
 def _is_endpoint(url: str) -> bool:

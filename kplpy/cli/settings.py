@@ -14,7 +14,10 @@ from kplpy.config import Config
 from kplpy.errors import ConfigError
 
 # Objects cannot be written on a command line, and how put waits for room is its own matter.
-_NOT_SETTABLE = ("session", "botocore_config", "metrics_session", "on_failure", "on_buffer_full", "max_block_ms")
+_NOT_SETTABLE = (
+    *("session", "botocore_config", "metrics_session", "additional_metrics_dimensions"),
+    *("on_failure", "on_buffer_full", "max_block_ms"),
+)
 
 
 def build_config(connection: Connection, path: str | None, settings: Sequence[str], defaults: dict[str, Any]) -> Config:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kplpy.config import Config
 from kplpy.errors import ConfigError
+from kplpy.metrics.dimensions import WithDimensions
 from kplpy.metrics.emf import EmfSink, on_lambda
 from kplpy.metrics.put_metric_data import Datum, PutMetricDataSink
 from kplpy.metrics.sample import Sink
@@ -32,14 +33,19 @@ def sink_maker(config: Config, cloudwatch: Callable[[], PutMetricData]) -> Calla
     if not isinstance(chosen, str):
         sink: Sink = chosen
         return lambda: sink
+    added = config.additional_metrics_dimensions
     if chosen == "cloudwatch":
-        return lambda: PutMetricDataSink(cloudwatch())
+        return lambda: _with(added, PutMetricDataSink(cloudwatch()))
     if chosen == "emf":
-        return lambda: EmfSink(config.metrics_namespace)
+        return lambda: _with(added, EmfSink(config.metrics_namespace))
     needs, module, name = _EXTRAS[chosen]
     if find_spec(needs) is None:
         raise ConfigError(f"metrics_sink={chosen!r} needs {needs}: pip install 'kplpy[{chosen}]'")
     return lambda: getattr(import_module(module), name)()
+
+
+def _with(added: tuple[tuple[str, str, str], ...], sink: Sink) -> Sink:
+    return WithDimensions(sink, added) if added else sink
 
 
 # Each needs a package that may not be there, and is imported on first use.

@@ -125,6 +125,22 @@ def test_the_expressions_of_a_kpl_dashboard_work(kinesis: LocalKinesis, cloudwat
     }
 
 
+def test_further_dimensions_are_told_as_the_kpl_tells_them(kinesis: LocalKinesis, cloudwatch: str) -> None:
+    with Producer(
+        endpoint_url=kinesis.endpoint_url,
+        cloudwatch_endpoint_url=cloudwatch,
+        region_name="us-east-1",
+        metrics_namespace="PerHost",
+        additional_metrics_dimensions=(("Fleet", "blue", "global"), ("HostName", "web-1", "stream")),
+    ) as producer:
+        put(producer, 50)
+    client = boto3.client("cloudwatch", endpoint_url=cloudwatch, region_name="us-east-1")
+    listed = client.list_metrics(Namespace="PerHost", MetricName="UserRecordsPut")["Metrics"]
+    told = {tuple((each["Name"], each["Value"]) for each in metric["Dimensions"]) for metric in listed}
+    fleet, stream, host = ("Fleet", "blue"), ("StreamName", "test"), ("HostName", "web-1")
+    assert told == {(), (fleet,), (fleet, stream), (fleet, stream, host)}
+
+
 def test_nothing_is_uploaded_only_because_kinesis_is_local(
     kinesis: LocalKinesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

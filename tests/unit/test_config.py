@@ -156,6 +156,22 @@ CASES: dict[str, Case] = {
             *("", "AWS/", "AWS/K", "x" * 256, "two\nlines", None, 1, True, b"x", ["x"]),
         ),
     ),
+    "additional_metrics_dimensions": Case(
+        (),
+        [(), (("HostName", "web-1", "stream"),), (("A", "1", "global"), ("x" * 255, " y", "shard"))],
+        refusing(
+            "must be a tuple of (name, value, granularity)",
+            *(None, "HostName", ("HostName", "web-1", "stream"), [("HostName", "web-1", "stream")], (("a", "b"),)),
+            *((("", "b", "shard"),), (("a", " ", "shard"),), ((":a", "b", "shard"),), (("a", "b", "Shard"),)),
+            *((("ä", "b", "shard"),), (("a", "x" * 256, "shard"),), (("a", 1, "shard"),)),
+        )
+        + refusing(
+            "must have names that differ",
+            (("ShardId", "1", "shard"),),
+            (("A", "1", "global"), ("A", "2", "stream")),
+            tuple((f"n{number}", "x", "global") for number in range(28)),
+        ),
+    ),
     "metrics_upload_delay_ms": whole(60000, 1, 60000),
 }
 
