@@ -28,8 +28,16 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = [
-    Mutation("one fitting record is enough for an aggregate", "retry.py", "if all(known.holds", "if any(known.holds"),
+    Mutation(
+        "one fitting record is enough for an aggregate", "retry.py", "or all(map(known.holds", "or any(map(known.holds"
+    ),
     Mutation("an aggregate is believed wherever it lands", "retry.py", "    if known is None:\n", "    if False:\n"),
+    Mutation(
+        "what was predicted is believed, whatever took it",
+        "retry.py",
+        "known == predicted or",
+        "predicted is not None or",
+    ),
     Mutation("a failed batch is not queued again", "lane.py", "self.queue.insert(place, batch)", "pass"),
     Mutation(
         "a closed batch is forgotten by the collector",

@@ -111,6 +111,12 @@ class Scenario:
         """Nothing goes wrong, and the service takes all that it promises."""
         return not self.troubles and not self.changes and self.capacity >= self.policy.rate and not self.windows
 
+    @property
+    def limited_alone(self) -> bool:
+        """Is nothing throttled but what one producer sends in excess of the limits that it knows?"""
+        steady = self.capacity >= self.policy.rate and not self.windows and not self.changes
+        return steady and not self.troubled_by("entry_throttled")
+
     def without_trouble(self, at: int) -> Scenario:
         return replace(self, troubles=self.troubles[:at] + self.troubles[at + 1 :])
 
