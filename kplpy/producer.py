@@ -211,7 +211,14 @@ class Producer:
         """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
         home = self._open(stream)
         record = self._check(home.origin, data, partition_key, explicit_hash_key)
-        await self._waiting_room.aenter(home, record)
+        waiter = self._waiting_room.line_up(home, record)
+        if waiter is not None:
+            try:
+                await waiter.woken
+            except BaseException:  # cancelled, or the loop was closed
+                self._waiting_room.withdraw(waiter)
+                raise
+            self._waiting_room.go_on(waiter, record)
         if self._closed:
             self._engine.too_late(home)
         return record

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kplpy.runtime.line import Line, Waiter
 
 if TYPE_CHECKING:
+    from kplpy.future import RecordFuture
     from kplpy.runtime.stream import Stream
 
 RECORD_OVERHEAD = 400
@@ -84,19 +85,33 @@ class Room:
     def try_take(self, stream: Stream, hash_key: int, size: int) -> bool:
         """May the record be staged now? Nobody overtakes those who wait for room as such, or for the same stream's."""
         with self.lock:
-            full: set[Stream] = set()
-            for waiter in self._waiters.firsts():
-                if not self._lets_pass(waiter, full):
+            if self._waiters:
+                if self._waiters.has(stream, hash_key):
                     return False
-            return stream not in full and self._fits(Waiter(stream, hash_key, size, _nobody))
+                full: set[Stream] = set()
+                for waiter in self._waiters.firsts():
+                    if not self._lets_pass(waiter, full):
+                        return False
+                if stream in full:
+                    return False
+            return self._fits(stream, hash_key, size)
 
     def wait_for(self, waiter: Waiter) -> bool:
         """Queue up; True when there is room at once after all."""
         with self.lock:
-            self._waiters.add(waiter)
-            self._grant()
+            if self._waiters.add(waiter):
+                self._grant()
             self._judge()
             return waiter.granted
+
+    def stage(self, waiter: Waiter, record: RecordFuture) -> None:
+        """The room that was kept for the waiter is the staged record's now. In one step, lest it be counted twice
+        while others are granted theirs."""
+        stream = waiter.stream
+        with self.lock:
+            stream.staged_bytes += waiter.size
+            stream.staging.append(record)
+            self._keep(waiter, -1)
 
     def staged(self, waiter: Waiter) -> None:
         """The room that was kept for the waiter is taken, or no longer wanted."""
@@ -139,7 +154,7 @@ class Room:
         full: set[Stream] = set()
         while turns:
             waiter = heappop(turns)
-            if waiter.stream not in full and self._fits(waiter):
+            if waiter.stream not in full and self._fits(waiter.stream, waiter.hash_key, waiter.size):
                 following = self._waiters.remove(waiter)
                 if following is not None:
                     heappush(turns, following)
@@ -153,10 +168,10 @@ class Room:
 
     def _lets_pass(self, waiter: Waiter, full: set[Stream]) -> bool:
         """Do others get room before this waiter? Not those of the `full` streams, to which its own may be added."""
-        if waiter.stream in full or self._over_the_streams_share(waiter):
+        if waiter.stream in full or self._over_the_streams_share(waiter.stream, waiter.size):
             full.add(waiter.stream)
             return True
-        return self._over_the_shards_share(waiter)
+        return self._over_the_shards_share(waiter.stream, waiter.hash_key)
 
     def _keep(self, waiter: Waiter, sign: int) -> None:
         stream, size = waiter.stream, sign * waiter.size
@@ -168,31 +183,27 @@ class Room:
             stream.kept_bytes + size,
         )
 
-    def _fits(self, waiter: Waiter) -> bool:
-        stream = waiter.stream
+    def _fits(self, stream: Stream, hash_key: int, size: int) -> bool:
         records = self.records + self._kept_records + len(stream.staging)
-        size = self.bytes + self._kept_bytes + stream.staged_bytes
-        if records and (records >= self._max_records or size + waiter.size > self._max_bytes):
+        held = self.bytes + self._kept_bytes + stream.staged_bytes
+        if records and (records >= self._max_records or held + size > self._max_bytes):
             return False
-        return not self._over_the_streams_share(waiter) and not self._over_the_shards_share(waiter)
+        return not self._over_the_streams_share(stream, size) and not self._over_the_shards_share(stream, hash_key)
 
-    def _over_the_streams_share(self, waiter: Waiter) -> bool:
-        records, size = self._held_by(waiter.stream)
+    def _over_the_streams_share(self, stream: Stream, size: int) -> bool:
+        records, held = self._held_by(stream)
         # An empty stream may always have one record, whatever its size.
-        return records > 0 and (
-            records >= ceil(0.75 * self._max_records) or size + waiter.size > ceil(0.75 * self._max_bytes)
-        )
+        return records > 0 and (records >= ceil(0.75 * self._max_records) or held + size > ceil(0.75 * self._max_bytes))
 
     def _held_by(self, stream: Stream) -> tuple[int, int]:
         records = stream.held_records + stream.kept_records + len(stream.staging)
         return records, stream.held_bytes + stream.kept_bytes + stream.staged_bytes
 
-    def _over_the_shards_share(self, waiter: Waiter) -> bool:
-        stream = waiter.stream
+    def _over_the_shards_share(self, stream: Stream, hash_key: int) -> bool:
         records, size = self._held_by(stream)
         if 2 * records < self._max_records and 2 * size < self._max_bytes:
             return False
-        held, held_bytes = stream.held_by_shard_of(waiter.hash_key)
+        held, held_bytes = stream.held_by_shard_of(hash_key)
         return 2 * held >= self._max_records or 2 * held_bytes >= self._max_bytes
 
     def _judge(self) -> None:
@@ -203,7 +214,3 @@ class Room:
             or 2 * self.bytes >= self._max_bytes
         )
         self.stage_limit = 0 if tight else self._stage_limit
-
-
-def _nobody() -> None:
-    pass

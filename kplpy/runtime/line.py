@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -14,28 +14,39 @@ if TYPE_CHECKING:
 class Waiter:
     """Somebody who waits for room for one record. `granted` once the room is kept for them."""
 
-    __slots__ = ("closed", "granted", "group", "hash_key", "size", "stream", "turn", "wake")
+    __slots__ = ("closed", "granted", "group", "hash_key", "size", "stream", "turn")
 
-    def __init__(self, stream: Stream, hash_key: int, size: int, wake: Callable[[], object]) -> None:
+    def __init__(self, stream: Stream, hash_key: int, size: int) -> None:
         self.stream = stream
         self.hash_key = hash_key
         self.size = size
-        self.wake = wake
         self.granted = False
         self.closed = False
         self.turn = 0
-        self.group: tuple[Stream, int] | None = None  # while in line
+        self.group: Group | None = None  # while in line
+
+    def wake(self) -> None:
+        """Room was granted, or the producer was closed. Raises RuntimeError where nobody waits any longer."""
+        raise NotImplementedError
 
     def __lt__(self, other: Waiter) -> bool:
         return self.turn < other.turn
 
 
+class Group(OrderedDict[Waiter, None]):
+    """Those of one stream and shard: where its first may not pass, for the shard's share or the stream's, nor may
+    those behind it."""
+
+    def __init__(self, key: tuple[Stream, int]) -> None:
+        super().__init__()
+        self.key = key
+
+
 class Line:
-    """Waiters of one stream and shard are a group: where its first may not pass, for the shard's share or the
-    stream's, nor may those behind it."""
+    """Waiters, grouped."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[Stream, int], OrderedDict[Waiter, None]] = {}
+        self._groups: dict[tuple[Stream, int], Group] = {}
         self._turns = count()
         self._length = 0
 
@@ -45,23 +56,32 @@ class Line:
     def __iter__(self) -> Iterator[Waiter]:
         return (waiter for group in list(self._groups.values()) for waiter in list(group))
 
-    def add(self, waiter: Waiter) -> None:
+    def add(self, waiter: Waiter) -> bool:
+        """Is it the first of its group?"""
+        key = waiter.stream, waiter.stream.place_of(waiter.hash_key)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(key)
         waiter.turn = next(self._turns)
-        waiter.group = waiter.stream, waiter.stream.place_of(waiter.hash_key)
-        self._groups.setdefault(waiter.group, OrderedDict())[waiter] = None
+        waiter.group = group
+        group[waiter] = None
         self._length += 1
+        return len(group) == 1
 
     def remove(self, waiter: Waiter) -> Waiter | None:
         """Returns the one that is first in its group now."""
-        key, waiter.group = waiter.group, None
-        assert key is not None
-        group = self._groups[key]
+        group, waiter.group = waiter.group, None
+        assert group is not None
         del group[waiter]
         self._length -= 1
         if not group:
-            del self._groups[key]
+            del self._groups[group.key]
             return None
         return next(iter(group))
+
+    def has(self, stream: Stream, hash_key: int) -> bool:
+        """Does somebody wait for room in the same shard?"""
+        return (stream, stream.place_of(hash_key)) in self._groups
 
     def firsts(self) -> list[Waiter]:
         """Of all groups, in their order."""

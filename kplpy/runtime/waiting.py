@@ -19,6 +19,9 @@ from kplpy.runtime.engine import Engine
 from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
 
+DRAINED_AT = 256
+"""As many staged records are drained at once, though others are on their way."""
+
 
 class WaitingRoom:
     """Stages records for which there may be no room. `closed`: is the producer?"""
@@ -46,7 +49,7 @@ class WaitingRoom:
             self._engine.press()
             raise self._full(stream)
         bell = Bell()
-        waiter = Waiter(stream, record.hash_key, size, bell.ring)
+        waiter = ThreadWaiter(stream, record.hash_key, size, bell)
         self._threads.add(threading.get_ident())
         try:
             if not self._room.wait_for(waiter):
@@ -79,36 +82,46 @@ class WaitingRoom:
                 self._engine.refuse(records[number:], error)
                 break
 
-    async def aenter(self, stream: Stream, record: RecordFuture) -> None:
-        """As enter, but it always may wait, and does not block the event loop."""
-        self._engine.drain(stream)
+    def line_up(self, stream: Stream, record: RecordFuture) -> TaskWaiter | None:
+        """As enter, but where there is no room it always may wait, and not here.
+
+        None: the record is staged. Else await `woken` of what is returned, and then `go_on` or `withdraw`. (All that in
+        no coroutine of its own, for tens of thousands may wait: each object more has Python's garbage collector stop
+        the loop for longer.)
+        """
         size = charged(record)
+        staged = stream.staged_bytes + size
+        if staged <= self._room.stage_limit:
+            stream.staged_bytes = staged
+            stream.staging.append(record)
+            self._engine.staged(stream, record.arrival)
+            if len(stream.staging) >= DRAINED_AT:
+                self._engine.drain(stream)
+            return None
+        if stream.staging:
+            self._engine.drain(stream)
         if self._room.try_take(stream, record.hash_key, size):
             self._stage(stream, record, size)
-            return
-        loop = asyncio.get_running_loop()
-        arrivals = arrivals_of(loop)
-        woken = loop.create_future()
+            return None
+        waiter = TaskWaiter(stream, record.hash_key, size, asyncio.get_running_loop())
+        first = not self._room.short
+        if self._room.wait_for(waiter):
+            self.go_on(waiter, record)
+            return None
+        if first:  # else what waits for company is sent anyway
+            self._engine.press()
+        waiter.arrivals.patience(self._max_block).begin(waiter.woken)
+        return waiter
 
-        def wake() -> None:
-            if loop.is_closed():
-                raise RuntimeError("the loop is closed")  # the room goes to the next
-            arrivals.add(woken)
+    def go_on(self, waiter: TaskWaiter, record: RecordFuture) -> None:
+        """It was woken. Raises as enter does."""
+        waiter.arrivals.patience(self._max_block).end(waiter.woken)
+        self._take_granted(waiter.stream, record, waiter)
 
-        waiter = Waiter(stream, record.hash_key, size, wake)
-        expiry: asyncio.TimerHandle | None = None
-        try:
-            if not self._room.wait_for(waiter):
-                self._engine.press()
-                expiry = loop.call_later(self._max_block, arrivals.add, woken)
-                await woken
-        except BaseException:  # cancelled, or the loop was closed: the record was not accepted
-            self._room.withdraw(waiter)
-            raise
-        finally:
-            if expiry is not None:
-                expiry.cancel()
-        self._take_granted(stream, record, waiter)
+    def withdraw(self, waiter: TaskWaiter) -> None:
+        """The task was cancelled, or the loop closed: the record was not accepted."""
+        waiter.arrivals.patience(self._max_block).end(waiter.woken)
+        self._room.withdraw(waiter)
 
     @contextmanager
     def closed_to_me(self) -> Iterator[None]:
@@ -137,9 +150,13 @@ class WaitingRoom:
             if not granted:
                 raise self._full(stream)
             record.arrival = time.monotonic()
-            self._stage(stream, record, waiter.size)
+            self._room.stage(waiter, record)
         finally:
             self._room.staged(waiter)
+        self._engine.staged(stream, record.arrival)
+        # Of those who were granted room together the last one drains for all.
+        if not stream.kept_records or len(stream.staging) >= DRAINED_AT:
+            self._engine.drain(stream)
 
     def _may_block(self, stream: Stream) -> bool:
         if self._config.on_buffer_full == "raise":
@@ -158,6 +175,35 @@ class WaitingRoom:
             f"stream (max_buffered_records={self._config.max_buffered_records}, "
             f"max_buffered_bytes={self._config.max_buffered_bytes})"
         )
+
+
+class ThreadWaiter(Waiter):
+    """A thread that blocks."""
+
+    __slots__ = ("_bell",)
+
+    def __init__(self, stream: Stream, hash_key: int, size: int, bell: Bell) -> None:
+        super().__init__(stream, hash_key, size)
+        self._bell = bell
+
+    def wake(self) -> None:
+        self._bell.ring()
+
+
+class TaskWaiter(Waiter):
+    """A task of an event loop, which awaits `woken`."""
+
+    __slots__ = ("arrivals", "woken")
+
+    def __init__(self, stream: Stream, hash_key: int, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(stream, hash_key, size)
+        self.arrivals = arrivals_of(loop)
+        self.woken: asyncio.Future[None] = loop.create_future()
+
+    def wake(self) -> None:
+        if self.arrivals.closed:
+            raise RuntimeError("the loop is closed")  # the room goes to the next
+        self.arrivals.add(self.woken)
 
 
 def charged(record: RecordFuture) -> int:

@@ -37,8 +37,11 @@ class Put(Waiter):
     __slots__ = ("number",)
 
     def __init__(self, stream: Stream, size: int, number: int) -> None:
-        super().__init__(stream, 0, size, lambda: None)
+        super().__init__(stream, 0, size)
         self.number = number
+
+    def wake(self) -> None:
+        pass
 
 
 class RoomMachine(RuleBasedStateMachine):

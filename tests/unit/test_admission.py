@@ -44,9 +44,9 @@ class Woken(Waiter):
 
     def __init__(self, of: Stream, size: int = 0, hash_key: int = LOW) -> None:
         self.wakes = 0
-        super().__init__(of, hash_key, size, self.woken)
+        super().__init__(of, hash_key, size)
 
-    def woken(self) -> None:
+    def wake(self) -> None:
         self.wakes += 1
 
 
