@@ -1,9 +1,16 @@
-"""Answers on their way into event loops: a loop is woken once for all that came meanwhile."""
+"""Who waits for an answer or for room; answers on their way into event loops, which are woken once for all that came.
+
+Tens of thousands may wait in one loop, and each object that one of them has of its own makes Python's garbage collector
+stop the loop for longer: so they share what they can.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, Protocol
 
 AT_ONCE = 100
 """Answers in one turn of the loop, lest it stand still while thousands of tasks go on."""
@@ -91,13 +98,82 @@ class Patience:
                 waiting.set_result(None)
 
 
+class Waits:
+    """What somebody attached to a future."""
+
+    __slots__ = ("callbacks", "condition", "waiters")
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callable[[Any], object]] = []
+        self.condition: threading.Condition | None = None
+        self.waiters: list[Any] = []
+
+
+class Awaited(Protocol):
+    """A RecordFuture."""
+
+    def done(self) -> bool: ...
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None: ...
+
+    def _awaited_by(self, awaits: Awaits) -> bool:
+        """Have `awaits` called with the answer. False: it is there."""
+        ...
+
+
+class Awaits(Waits):
+    """The awaits of futures in one event loop. What is attached to those that are awaited in it, and nothing else; and
+    the callback that each of them has, once, however often it is awaited there. Nobody attaches more to it."""
+
+    __slots__ = ("_arrivals", "_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.callbacks.append(self)
+        self._loop = loop
+        self._arrivals = arrivals_of(loop)
+        self._waiting: dict[Awaited, asyncio.Future[None]] = {}
+
+    def begin(self, future: Awaited) -> asyncio.Future[None]:
+        """What ends when the future's answer is there. On the loop's thread."""
+        waiting = self._loop.create_future()
+        before = self._waiting.get(future)
+        if before is not None and not before.done():  # another task awaits it, too
+            future.add_done_callback(lambda _: self._arrivals.add(waiting))
+            return waiting
+        self._waiting[future] = waiting
+        # `before` was cancelled; an answer that came just now may have found it still in its place.
+        if future.done() if before is not None else not future._awaited_by(self):
+            self(future)
+        return waiting
+
+    def __call__(self, future: Awaited) -> None:
+        """The answer is there. On any thread."""
+        waiting = self._waiting.pop(future, None)
+        if waiting is not None:
+            self._arrivals.add(waiting)
+
+
 def arrivals_of(loop: asyncio.AbstractEventLoop) -> Arrivals:
     """The loop's, made on first use and kept with the loop."""
     arrivals: Arrivals | None = getattr(loop, "_kplpy_arrivals", None)
     if arrivals is None:
         arrivals = Arrivals(loop)
-        try:
-            loop._kplpy_arrivals = arrivals  # type: ignore[attr-defined]
-        except AttributeError:  # a loop without a __dict__ keeps no helper; one a call costs only speed
-            pass
+        _keep(loop, "_kplpy_arrivals", arrivals)
     return arrivals
+
+
+def awaits_of(loop: asyncio.AbstractEventLoop) -> Awaits:
+    """As arrivals_of."""
+    awaits: Awaits | None = getattr(loop, "_kplpy_awaits", None)
+    if awaits is None:
+        awaits = Awaits(loop)
+        _keep(loop, "_kplpy_awaits", awaits)
+    return awaits
+
+
+def _keep(loop: asyncio.AbstractEventLoop, name: str, helper: object) -> None:
+    try:
+        setattr(loop, name, helper)
+    except AttributeError:  # a loop without a __dict__ keeps no helper; one a call costs only speed
+        pass

@@ -4,7 +4,8 @@ A standard concurrent.futures.Future makes a Condition (a lock, a deque …) tha
 Here it is made when somebody blocks on this one future or a concurrent.futures function asks for it. Who may write
 what, with or without a GIL:
 
-- `_waits` is set once, under _LOCK; so is the outcome of a future whose `_waits` has no condition.
+- `_waits` is set under _LOCK, and stays what it is once it has a condition; so is the outcome of a future whose
+  `_waits` has none.
 - Once there is a condition, the outcome is set while holding it and then _LOCK, because concurrent.futures.wait and
   as_completed look at the state and install their waiters under it.
 """
@@ -21,7 +22,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from kplpy import forks
-from kplpy.awaiting import arrivals_of
+from kplpy.awaiting import Awaits, Waits, awaits_of
 from kplpy.core.item import Delivered, Failed, Item, Reason
 from kplpy.errors import KplpyError
 from kplpy.failures import Observed, error_of
@@ -43,17 +44,6 @@ def future_locks() -> tuple[Any, ...]:
 _Callback = Callable[["RecordFuture"], object]
 
 
-class _Waits:
-    """What somebody attached to a future."""
-
-    __slots__ = ("callbacks", "condition", "waiters")
-
-    def __init__(self) -> None:
-        self.callbacks: list[_Callback] = []
-        self.condition: threading.Condition | None = None
-        self.waiters: list[Any] = []
-
-
 class Origin:
     """What the futures of one stream have in common. In a forked child no answer will come to those without one."""
 
@@ -62,7 +52,7 @@ class Origin:
     def __init__(self, stream: str) -> None:
         self.stream = stream
         self._page = forks.page()
-        self._waits: _Waits | None = None
+        self._waits: Waits | None = None
 
     @property
     def forked(self) -> bool:
@@ -71,11 +61,11 @@ class Origin:
         forks.check()
         return True
 
-    def waits_in_child(self) -> _Waits:
+    def waits_in_child(self) -> Waits:
         """Of all the futures: their own conditions may be held by threads that did not survive the fork."""
         with _LOCK:
             if self._waits is None:
-                self._waits = _Waits()
+                self._waits = Waits()
                 self._waits.condition = threading.Condition()
             return self._waits
 
@@ -93,7 +83,7 @@ class RecordFuture(Item, Future[RecordResult]):
     __slots__ = ("_origin", "_outcome", "_waits")
 
     _outcome: Delivered | Failed | None
-    _waits: _Waits | None
+    _waits: Waits | None
     _origin: Origin
 
     def __init__(
@@ -183,7 +173,7 @@ class RecordFuture(Item, Future[RecordResult]):
 
     def __await__(self) -> Generator[Any, None, RecordResult]:
         if not self.done():
-            yield from _arrival(self).__await__()
+            yield from awaits_of(asyncio.get_running_loop()).begin(self).__await__()
         return self.result()
 
     def __repr__(self) -> str:
@@ -245,11 +235,24 @@ class RecordFuture(Item, Future[RecordResult]):
 
     # --- within ---
 
-    def _attached(self) -> _Waits:
+    def _attached(self) -> Waits:
         waits = self._waits
-        if waits is None:
-            waits = self._waits = _Waits()
+        if waits is None or waits.__class__ is Awaits:
+            mine = Waits()
+            if waits is not None:
+                mine.callbacks += waits.callbacks
+            waits = self._waits = mine
         return waits
+
+    def _awaited_by(self, awaits: Awaits) -> bool:
+        with _LOCK:
+            if self.done():
+                return False
+            if self._waits is None:
+                self._waits = awaits
+            else:
+                self._attached().callbacks.append(awaits)
+            return True
 
     def _wait(self, timeout: float | None) -> Delivered | Failed:
         if self._origin.forked:
@@ -313,14 +316,6 @@ def futures_of(
         future._outcome = None
         future._waits = None
     return futures
-
-
-def _arrival(future: RecordFuture) -> asyncio.Future[None]:
-    loop = asyncio.get_running_loop()
-    waiting = loop.create_future()
-    arrivals = arrivals_of(loop)
-    future.add_done_callback(lambda _: arrivals.add(waiting))
-    return waiting
 
 
 def answer(
@@ -387,7 +382,7 @@ def answer_all(
 
 
 def _individual(
-    outcome: Delivered | Failed, waits: _Waits | None, unseen: Callable[[str], None] | None
+    outcome: Delivered | Failed, waits: Waits | None, unseen: Callable[[str], None] | None
 ) -> Delivered | Failed:
     """Whether a failure was seen is each future's own matter; a callback or a waiter will see it."""
     if unseen is None or waits is not None or not isinstance(outcome, Failed):
@@ -400,7 +395,8 @@ def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseExcept
     for future in futures:
         waits = future._waits
         assert waits is not None
-        callbacks = waits.callbacks  # nobody adds to them once the outcome is there
+        # Nobody adds to them once the outcome is there.
+        callbacks = [*waits.callbacks] if waits.__class__ is Awaits else waits.callbacks
         while callbacks:
             try:
                 callbacks[0](future)

@@ -528,6 +528,11 @@ def test_every_way_to_wait_while_answers_arrive(seed: int) -> None:
     def by_await(chance: random.Random) -> None:
         async def one(future: RecordFuture) -> None:
             try:
+                if chance.random() < 0.3:  # impatient at first
+                    await asyncio.wait_for(future, 0.0005)
+            except (RecordFailedError, asyncio.TimeoutError):
+                pass
+            try:
                 await asyncio.wait_for(asyncio.wrap_future(future) if chance.random() < 0.3 else future, PATIENCE)
             except RecordFailedError:
                 pass
@@ -687,6 +692,55 @@ def test_a_cancelled_await_does_not_stop_the_others(caplog: pytest.LogCaptureFix
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
     assert not caplog.records
+
+
+def test_one_that_is_awaited_again_and_again_gathers_no_callbacks() -> None:
+    """As a task does that looks every so often whether it is to go on waiting."""
+    future, other = pending(), pending()
+
+    async def main() -> None:
+        there = asyncio.ensure_future(other)
+        for _ in range(50):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(future, 0.0005)
+        assert future._waits is not None
+        assert len(future._waits.callbacks) == 1
+        last = [asyncio.ensure_future(future) for _ in range(3)]
+        await asyncio.sleep(0)
+        last[0].cancel()
+        last.append(asyncio.ensure_future(future))
+        await asyncio.sleep(0)
+        await in_thread(lambda: give(delivered(), future))
+        assert [(await each).sequence_number for each in last[1:]] == ["4711"] * 3
+        assert not there.done()
+        await in_thread(lambda: give(delivered("4712"), other))
+        assert (await there).sequence_number == "4712"
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_what_else_is_attached_to_one_of_many_that_are_awaited(pool: ThreadPoolExecutor) -> None:
+    """Those that are only awaited share what is attached to them; this one does not any more."""
+    one, *others = futures = [pending() for _ in range(5)]
+    called: list[RecordFuture] = []
+
+    async def main() -> None:
+        waiting = [asyncio.ensure_future(each) for each in futures]
+        await asyncio.sleep(0)
+        one.add_done_callback(called.append)
+        blocked = pool.submit(one.result, PATIENCE)
+        completed = pool.submit(concurrent.futures.wait, [one], PATIENCE)
+        while not (blocked_on(one) and waited_for(one)):
+            await asyncio.sleep(0.001)
+        await in_thread(lambda: give(delivered(), *others))
+        await asyncio.gather(*waiting[1:])
+        assert (called, blocked.done(), completed.done(), waiting[0].done()) == ([], False, False, False)
+        await in_thread(lambda: give(delivered("4712"), one))
+        assert (await waiting[0]).sequence_number == blocked.result(PATIENCE).sequence_number == "4712"
+        assert completed.result(PATIENCE).done == {one}
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert called == [one]
 
 
 def test_one_future_awaited_in_several_loops(pool: ThreadPoolExecutor) -> None:
