@@ -25,6 +25,7 @@ from kplpy import Producer, RecordFuture
 from kplpy.aws import transport
 from kplpy.core.aggregator import Batch
 from kplpy.core.pipeline import Pipeline
+from kplpy.metrics.recorder import Recorder
 from kplpy.runtime import answering
 from kplpy.runtime.engine import Engine
 
@@ -72,6 +73,7 @@ def watch_all(stages: Stages) -> None:
     stages.watch(transport.KinesisTransport, "put_records", "botocore: sign, HTTP, TLS, parse")
     stages.watch(Pipeline, "next_request", "form requests")
     stages.watch(Pipeline, "answered", "judge answers")
+    stages.watch(Recorder, "record", "count")
     stages.watch(answering.Answering, "finish", "answer: room, counts")
     stages.watch(answering, "answer_all", "answer: futures")
 
@@ -110,6 +112,7 @@ def main() -> None:
     parser.add_argument("--keys", choices=["fixed", "uuid"], default="fixed")
     parser.add_argument("--mode", choices=["put_record", "put_records"], default="put_record")
     parser.add_argument("--singles", action="store_true", help="aggregation off")
+    parser.add_argument("--metrics", choices=["none", "summary", "detailed"], default="summary", help="by shard")
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-gc", action="store_true", help="garbage collection off, to see what it costs")
@@ -128,6 +131,8 @@ def main() -> None:
             verify=sink.ca_bundle,
             rate_limit=1_000_000,
             aggregation_enabled=not options.singles,
+            metrics_level=options.metrics,
+            metrics_granularity="shard",
         ) as producer,
     ):
         for number in range(-1, options.rounds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -22,24 +23,21 @@ def utf8_size(text: str) -> int:
 class Batch:
     """The user records of one Kinesis record.
 
-    `arrival` is that of its oldest record, `latest` of the last one to come, `arrived` the sum of all; `in_order`: the
-    records are in the order of their arrivals; `tried`: some may have been sent before. Metrics need look at no record
-    again for them, which would be out of the processor's cache by then.
+    `arrival` is that of its oldest record; `tried`: some may have been sent before. What metrics want to know of the
+    records is kept together: to look at each again would be a cache miss, three times as slow.
 
     Once it is closed, `data_size` is the exact size of the Kinesis record's data, and `wire_size` what the service
     counts: its key as well.
     """
 
     __slots__ = (
+        "_arrivals",
         "_packing",
         "arrival",
-        "arrived",
         "closed",
         "data_size",
-        "in_order",
         "items",
         "lane",
-        "latest",
         "payload",
         "tried",
         "wire_size",
@@ -50,8 +48,8 @@ class Batch:
     def __init__(self, lane: Lane, first: Item) -> None:
         self.lane = lane
         self.items = [first]
-        self.arrival = self.latest = self.arrived = first.arrival
-        self.in_order = True
+        self.arrival = first.arrival
+        self._arrivals: array[float] | None = None  # of one record alone there is no need
         self.tried = bool(first.tries)
         self.closed = False
         self.payload = len(first.data) + len(first.partition_key)
@@ -79,13 +77,10 @@ class Batch:
         self.items += items
         self.payload = packing.payload
         arrivals = [item.arrival for item in items]
-        self.arrived += sum(arrivals)
-        if arrivals[0] < self.latest or arrivals != sorted(arrivals):
-            self.in_order = False
-            self.arrival = min(self.arrival, min(arrivals))
-            self.latest = max(self.latest, max(arrivals))
-        else:
-            self.latest = arrivals[-1]
+        if self._arrivals is None:
+            self._arrivals = array("d", (self.arrival,))
+        self._arrivals.extend(arrivals)
+        self.arrival = min(self.arrival, min(arrivals))
         return count
 
     def _packed(self) -> Packing:
@@ -98,6 +93,10 @@ class Batch:
     def data(self) -> bytes:
         """The Kinesis record's data."""
         return self._packed().data() if self.aggregated else self.items[0].data
+
+    def arrivals(self) -> list[float]:
+        """Of each record."""
+        return [self.arrival] if self._arrivals is None else self._arrivals.tolist()
 
     def sizes(self) -> list[int]:
         """Of each record's data."""

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-T = TypeVar("T")
+from collections.abc import Sequence
 
 ERROR = 0.01
 """How far a percentile may be off, relative to its value."""
@@ -23,6 +20,7 @@ _LOG = math.log(GAMMA)
 _FIRST = math.ceil(math.log(SMALLEST) / _LOG)
 # The upper bound of each bucket; but above the last one's there may be values too.
 _BOUNDS = [GAMMA**index for index in range(_FIRST, math.ceil(math.log(LARGEST) / _LOG) + 1)]
+_SECONDS = [bound / 1000 for bound in _BOUNDS]
 _LAST = len(_BOUNDS) - 1
 
 
@@ -34,19 +32,23 @@ class Histogram:
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}  # by the place of the bucket's bound in _BOUNDS
 
-    def add_ages(self, values: Sequence[T], now: float, arrival_of: Callable[[T], float]) -> None:
-        """Count the times from each value's arrival to now, in seconds; the arrivals ascend.
+    def add_ages(self, arrivals: Sequence[float], now: float) -> None:
+        """Count the times from each arrival to now, in seconds; the arrivals ascend.
 
-        Few of the values are looked at where many fall into few buckets.
+        Few of them are looked at where many fall into few buckets.
         """
         counts = self._counts
-        left = len(values)
+        left = len(arrivals)
+        bucket = -1
         while left:
-            bucket = min(bisect_left(_BOUNDS, (now - arrival_of(values[left - 1])) * 1000), _LAST)
+            age = now - arrivals[left - 1]
+            bucket += 1  # the next older one, where they are close
+            if age > _SECONDS[bucket]:
+                bucket = min(bisect_left(_SECONDS, age, bucket), _LAST)
             start = 0
             if bucket < _LAST:
-                since = now - _BOUNDS[bucket] / 1000
-                start = min(bisect_left(values, since, 0, left, key=arrival_of), left - 1)  # whatever is rounded
+                since = now - _SECONDS[bucket]
+                start = min(bisect_left(arrivals, since, 0, left), left - 1)  # whatever is rounded
             counts[bucket] = counts.get(bucket, 0) + left - start
             left = start
 

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import NamedTuple
 
-from kplpy.core.aggregator import Batch
 from kplpy.core.item import Completion, Item
 from kplpy.metrics.frame import Update
 from kplpy.metrics.histogram import Histogram
-
-FEW = 4
-"""Records a batch, up to which it is faster to look at each of them."""
-
-_arrival_of = attrgetter("arrival")
 
 
 class Tally(NamedTuple):
@@ -38,42 +31,25 @@ class Tally(NamedTuple):
 
 
 def tally(group: list[Completion], histogram: Histogram, now: float) -> Tally:
-    """Of one shard's and one outcome's records; the times to their answers go into `histogram`.
-
-    Batches know; their records are not looked at again then, which would cost a cache miss or two each.
-    """
-    if sum([len(each.items) for each in group]) > FEW * len(group):
-        batches = [each.batch for each in group if each.batch is not None]
-        if len(batches) == len(group) and all(batch.in_order and not batch.tried for batch in batches):
-            return _of_batches(batches, histogram, now)
-    return _of_items([item for each in group for item in each.items], histogram, now)
-
-
-def _of_batches(batches: list[Batch], histogram: Histogram, now: float) -> Tally:
+    """Of one shard's and one outcome's records; the times to their answers go into `histogram`."""
+    arrivals: list[float] = []
     sizes: list[int] = []
-    for batch in batches:
-        histogram.add_ages(batch.items, now, _arrival_of)
-        sizes += batch.sizes()
-    sizes.sort()  # of so many, mostly alike, faster than min() and max()
-    return Tally(
-        len(sizes),
-        sum([batch.arrived for batch in batches]),
-        min([batch.arrival for batch in batches]),
-        max([batch.latest for batch in batches]),
-        sum(sizes),
-        sizes[0],
-        sizes[-1],
-        [],
-        [],
-    )
-
-
-def _of_items(items: list[Item], histogram: Histogram, now: float) -> Tally:
-    arrivals = [item.arrival for item in items]
+    retried: list[Item] = []
+    fresh: list[Item] = []
+    for each in group:
+        batch = each.batch
+        if batch is not None:
+            arrivals += batch.arrivals()
+            sizes += batch.sizes()
+        else:
+            arrivals += [item.arrival for item in each.items]
+            sizes += [len(item.data) for item in each.items]
+        if batch is None or batch.tried:
+            retried += [item for item in each.items if item.tries]
+    if retried:
+        fresh = [item for each in group for item in each.items if not item.tries]
     arrivals.sort()
-    histogram.add_ages(arrivals, now, float)
-    sizes = [len(item.data) for item in items]
-    sizes.sort()
-    retried = [item for item in items if item.tries]
-    fresh = [item for item in items if not item.tries] if retried else []
-    return Tally(len(items), sum(arrivals), arrivals[0], arrivals[-1], sum(sizes), sizes[0], sizes[-1], retried, fresh)
+    histogram.add_ages(arrivals, now)
+    return Tally(
+        len(sizes), sum(arrivals), arrivals[0], arrivals[-1], sum(sizes), min(sizes), max(sizes), retried, fresh
+    )

@@ -16,7 +16,7 @@ values = st.lists(st.floats(SMALLEST, LARGEST), min_size=1, max_size=200)
 
 def filled(numbers: list[float]) -> Histogram:
     histogram = Histogram()
-    histogram.add_ages([-each / 1000 for each in sorted(numbers, reverse=True)], 0.0, float)
+    histogram.add_ages([-each / 1000 for each in sorted(numbers, reverse=True)], 0.0)
     return histogram
 
 

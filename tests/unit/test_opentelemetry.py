@@ -89,7 +89,7 @@ def test_errors_have_their_code_and_a_failed_request_no_shard() -> None:
 def test_percentiles_of_the_time_to_answer() -> None:
     values = [float(value) for value in range(10, 1010, 10)]
     histogram = Histogram()
-    histogram.add_ages([-value / 1000 for value in reversed(values)], 0.0, float)
+    histogram.add_ages([-value / 1000 for value in reversed(values)], 0.0)
     found = export(Window(0.0, 1.0, (sample("TimeToAnswer", STREAM, *values, histogram=histogram),)))
     quantiles = {point[0]["quantile"]: point[1] for point in found[QUANTILE]}
     assert quantiles == {

@@ -97,7 +97,7 @@ def test_times_to_answer_are_a_histogram() -> None:
     registry = CollectorRegistry()
     histogram = Histogram()
     values = [5.0, 80.0, 80.0, 3000.0, 90_000.0]
-    histogram.add_ages([-value / 1000 for value in reversed(values)], 0.0, float)
+    histogram.add_ages([-value / 1000 for value in reversed(values)], 0.0)
     PrometheusSink(registry).emit(
         window(
             sample("TimeToAnswer", (), *values, histogram=histogram),
