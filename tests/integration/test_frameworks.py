@@ -90,7 +90,10 @@ def test_servers(name: str, tmp_path: Path) -> None:
         check(kinesis, answers, run, server.workers, server.inherited, server.at_import)
 
 
-def test_celery(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "workers"), [("", 2), pytest.param("--max-tasks-per-child 8", 6, id="replaced", marks=pytest.mark.slow)]
+)
+def test_celery(options: str, workers: int, tmp_path: Path) -> None:
     needed("celery")
     client = queues(tmp_path)
 
@@ -99,9 +102,9 @@ def test_celery(tmp_path: Path) -> None:
         return [each.get(timeout=PATIENCE, interval=0.02) for each in results]
 
     with LocalKinesis(limits=False) as kinesis:
-        with running(shlex.split(CELERY), kinesis, CELERY_FOLDER=str(tmp_path)) as run:
-            answers = collect(ask, 2)
-        check(kinesis, answers, run)
+        with running(shlex.split(f"{CELERY} {options}"), kinesis, CELERY_FOLDER=str(tmp_path)) as run:
+            answers = collect(ask, workers)
+        check(kinesis, answers, run, workers)
 
 
 BILLIARD = """
