@@ -1,9 +1,10 @@
 """How long an event loop stands still while 50,000 puts are pending: lateness of a timer of one millisecond.
 
-Beside it an idle loop, as a control; and the very first put of the process, which makes the client, on its own.
-`roomy`: all of them are accepted, and wait for their answers. `waiting`: there is room for a tenth, the others wait in
-aput_record. The tasks are begun a hundred at a time: beginning many at once is asyncio's own work. The producer runs in
-a process of its own (this module's `main`), over HTTPS into the sink.
+Beside it an idle loop, as a control; as many tasks that wait for futures of asyncio's own, for what Python's garbage
+collector takes; and the very first put of the process, which makes the client, on its own. `roomy`: all of them are
+accepted, and wait for their answers. `waiting`: there is room for a tenth, the others wait in aput_record. The tasks
+are begun a hundred at a time: beginning many at once is asyncio's own work. The producer runs in a process of its own
+(this module's `main`), over HTTPS into the sink.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ PERCENTILES = (50, 90, 99, 99.9, 100)
 
 
 def measure(rounds: int) -> dict[str, list[Any]]:
-    """{what: a row a round of milliseconds, by PERCENTILES}; gather: seconds."""
+    """{what: a row a round of milliseconds, by PERCENTILES}; gather: seconds, ours and of asyncio's own futures."""
     found: dict[str, list[Any]] = {}
     with Sink() as sink, ThreadPoolExecutor(1) as thread:
         for _ in range(rounds):
             command = [sys.executable, "-m", "benchmarks.loop", json.dumps({"url": sink.url})]
             with Driver(command, sink) as driver:
-                for asked in ("control", "first", *WAYS, "gather"):
+                for asked in ("control", "first", "tasks", *WAYS, "gather"):
                     if asked in WAYS:
                         sink.ask("hold")
                     told = thread.submit(driver.ask, asked)
@@ -62,7 +63,11 @@ def report(found: Mapping[str, Sequence[Any]]) -> str:
             middle = [statistics.median(column) for column in zip(*rows, strict=True)]
             figures = " | ".join(f"{each:.1f}" for each in middle)
             lines.append(f"| {what} | {figures} | {worst(found, what):.1f} |")
-    lines.append(f"\ngather over {GATHERED:,} futures: {statistics.median(found['gather']):.2f} s from put to answered")
+    ours, tasks, plain = [statistics.median(column) for column in zip(*found["gather"], strict=True)]
+    lines.append(
+        f"\ngather over {GATHERED:,} futures: {ours:.2f} s from put to answered; over coroutines that await "
+        f"asyncio's own, answered at once, {tasks:.2f} s; over these themselves {plain:.2f} s"
+    )
     return "\n".join(lines)
 
 
@@ -112,6 +117,33 @@ async def first(producer: Producer) -> dict[str, list[float]]:
     return ticks.told()
 
 
+async def tasks() -> dict[str, list[float]]:
+    """None of them ours."""
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[None]] = []
+
+    async def one() -> None:
+        futures.append(loop.create_future())
+        await futures[-1]
+
+    async with Ticks("tasks alone: begun") as ticks:
+        begun: list[asyncio.Task[None]] = []
+        for number in range(PENDING):
+            begun.append(asyncio.ensure_future(one()))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        ticks.phase = "tasks alone: pending"
+        await asyncio.sleep(HOLD)
+        ticks.phase = "tasks alone: answered"
+        for number, future in enumerate(futures):
+            future.set_result(None)
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for each in begun:
+            await each
+    return _with_all_of_it(ticks, "tasks alone")
+
+
 async def pending(producer: Producer, way: str) -> dict[str, list[float]]:
     """All phases, and all of them together."""
 
@@ -129,15 +161,40 @@ async def pending(producer: Producer, way: str) -> dict[str, list[float]]:
         ticks.phase = f"{way}: pending"
         for each in tasks:
             await each
-    ticks.late[f"{way}: all of it"] = [late for row in ticks.late.values() for late in row]
+    return _with_all_of_it(ticks, way)
+
+
+def _with_all_of_it(ticks: Ticks, name: str) -> dict[str, list[float]]:
+    ticks.late[f"{name}: all of it"] = [late for row in ticks.late.values() for late in row]
     return ticks.told()
 
 
-async def gather(producer: Producer) -> dict[str, float]:
+async def gather(producer: Producer) -> dict[str, list[float]]:
     began = time.perf_counter()
     records = [(b"x" * 100, f"key-{number}") for number in range(GATHERED)]
     await asyncio.gather(*producer.put_records("bench-16", records))
-    return {"gather": time.perf_counter() - began}
+    ours = time.perf_counter() - began
+    del records
+    return {"gather": [ours, await _gather_plain(in_tasks=True), await _gather_plain(in_tasks=False)]}
+
+
+async def _gather_plain(in_tasks: bool) -> float:
+    """Futures that are answered as soon as all are waited for."""
+    loop = asyncio.get_running_loop()
+
+    async def wait(future: asyncio.Future[None]) -> None:
+        await future
+
+    def answer() -> None:
+        for each in futures:
+            each.set_result(None)
+
+    began = time.perf_counter()
+    futures = [loop.create_future() for _ in range(GATHERED)]
+    gathering = asyncio.gather(*(map(wait, futures) if in_tasks else futures))
+    loop.call_later(0, answer)
+    await gathering
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -155,6 +212,8 @@ def main() -> None:
             tight.put_record("bench-16", b"first", "key").result()
         elif asked == "gather":
             told = asyncio.run(gather(roomy))
+        elif asked == "tasks":
+            told = asyncio.run(tasks())
         else:
             told = asyncio.run(pending(roomy if asked == "roomy" else tight, asked))
         print(json.dumps(told), flush=True)
