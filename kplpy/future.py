@@ -381,6 +381,21 @@ def answer_all(
     return with_callbacks
 
 
+def answer_each(
+    futures: Sequence[RecordFuture], outcomes: Sequence[Delivered]
+) -> list[tuple[list[RecordFuture], Delivered]]:
+    """Give each future its own answer, but those that somebody waits for, which are returned for answer_all."""
+    waited_for: list[tuple[list[RecordFuture], Delivered]] = []
+    with _LOCK:
+        for future, outcome in zip(futures, outcomes, strict=True):
+            if future._waits is not None:
+                waited_for.append(([future], outcome))
+            elif future._outcome is None:
+                future._outcome = outcome
+                future.data = b""
+    return waited_for
+
+
 def _individual(
     outcome: Delivered | Failed, waits: Waits | None, unseen: Callable[[str], None] | None
 ) -> Delivered | Failed:

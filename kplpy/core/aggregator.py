@@ -127,6 +127,18 @@ class Batch:
             self.data_size = len(self.items[0].data)
         self.wire_size = self.data_size + utf8_size(self.outer_key or "")
 
+    @classmethod
+    def alone(cls, lane: Lane, item: Item) -> Batch:
+        """A closed batch of one record."""
+        batch = cls(lane, item)
+        batch.closed = True
+        size = batch.data_size = len(item.data)
+        key = item.partition_key
+        if not (item.keyless and lane.omits_keys):
+            size += len(key) if key.isascii() else len(key.encode())
+        batch.wire_size = size
+        return batch
+
     def without(self, gone: Collection[Item]) -> Batch | None:
         """A closed batch of the records that are not in `gone`, in their order; None when none is left."""
         kept = [item for item in self.items if item not in gone]

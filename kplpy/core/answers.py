@@ -81,17 +81,17 @@ class Answers:
         refused: list[tuple[Batch, Try]] = []
         # As nearly all are: taken by the shard that was predicted. Limits are told of a lane's together.
         as_predicted: defaultdict[Lane, list[Batch]] = defaultdict(list)
+        delivered: list[tuple[Batch, dict[str, str]]] = []
         plain = vouched and not self._router.managed
         range_of = self._router.map.range_of
         for batch, entry in zip(request.batches, entries, strict=True):
             if entry.get("SequenceNumber"):
                 shard = batch.lane.shard
                 if plain and shard is not None and range_of(entry.get("ShardId", "")) is shard:
-                    batch.lane.took(success.started)
                     as_predicted[batch.lane].append(batch)
-                    self.endings.deliver(batch, entry, success)
-                else:
-                    self._accepted(batch, entry, success, vouched, now)
+                    delivered.append((batch, entry))
+                elif self._accepted(batch, entry, success, vouched, now):
+                    delivered.append((batch, entry))
                 continue
             code = entry.get("ErrorCode") or "UnknownError"
             message = entry.get("ErrorMessage") or "the service gave no reason"
@@ -99,14 +99,17 @@ class Answers:
             if attempt is None:
                 attempt = tries[code, message] = Try(exchange.wall, exchange.started, exchange.ended, code, message)
             refused.append((batch, attempt))
+        self.endings.deliver_all(delivered, success)
         for lane, batches in as_predicted.items():
+            lane.took(success.started, len(batches))
             lane.limiter.accepted(sum([batch.wire_size for batch in batches]), now, len(batches))
         if vouched and len(refused) < len(entries):
             self._router.map.seen_alive(exchange.started)
         for batch, attempt in reversed(refused):  # each goes back before the later ones
             self._refused(batch, attempt, now)
 
-    def _accepted(self, batch: Batch, entry: dict[str, str], success: Try, vouched: bool, now: float) -> None:
+    def _accepted(self, batch: Batch, entry: dict[str, str], success: Try, vouched: bool, now: float) -> bool:
+        """Is it delivered, where consumers can read it? If not, what becomes of it is seen to."""
         lane = batch.lane
         actual = entry.get("ShardId", "")
         landing = Landing.UNKNOWN_SHARD
@@ -121,7 +124,7 @@ class Answers:
                 self.judging.append(_Judged(batch, entry, success, max(latest, now + rules.MAP_PATIENCE)))
             self._router.distrust(lane, success.started, now)
             self._router.map.relist(now)
-            return
+            return False
         if vouched and batch.outer_key is not None and self._router.landed(batch.items[0].hash_key, actual, now):
             pass  # it says nothing of the map
         elif lane.shard is not None and actual != lane.shard.shard_id:
@@ -133,10 +136,9 @@ class Answers:
         elif vouched:
             lane.took(success.started)
             lane.limiter.accepted(batch.wire_size, now)
-        if landing is Landing.DELIVERED:
-            self.endings.deliver(batch, entry, success)
-        else:
+        if landing is Landing.WRONG_SHARD:
             self._landed_wrong(batch, actual, success, now)
+        return landing is Landing.DELIVERED
 
     def _land(self, batch: Batch, actual: str) -> Landing:
         predicted = batch.lane.shard

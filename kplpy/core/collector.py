@@ -132,17 +132,19 @@ class Collector:
             self._uncount(lane)
             lane.limiter.grow(now)
             turn = 0
-            while lane.queue and turn < LANE_TURN_BYTES and lane.may_send:
-                ready_at = lane.ready_at(now)
-                if ready_at > now:
-                    self._block(lane, ready_at)
-                    break
-                size = lane.queue[0].wire_size
+            queue, limiter = lane.queue, lane.limiter
+            while queue and turn < LANE_TURN_BYTES and lane.may_send:
+                size = queue[0].wire_size
+                if lane.not_before > now or not limiter.has(size, now):
+                    ready_at = lane.ready_at(now)
+                    if ready_at > now:
+                        self._block(lane, ready_at)
+                        break
                 # A batch above the room is sent by itself.
                 if taken and (size > room or len(taken) >= self._policy.collection_max_count):
                     full = True
                     break
-                lane.limiter.take(size)
+                limiter.take(size)
                 taken.append(lane.pop())
                 room -= size
                 turn += size

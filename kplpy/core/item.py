@@ -127,13 +127,15 @@ class Failed:
 class Completion:
     """Records whose answer is final. `size`: their data and partition keys, as room was charged for them. `predicted`:
     the shard that those that failed were bound for, if one was predicted. `batch`: what brought those that were
-    delivered, where these are all of its records."""
+    delivered, where these are all of its records. `outcomes`: where they travelled alone, each record's own, which tell
+    of the same shard and attempt as `outcome`."""
 
     items: list[Item]
     outcome: Delivered | Failed
     size: int
     predicted: str | None = None
     batch: Batch | None = None
+    outcomes: list[Delivered] | None = None
 
 
 def payload_size(items: Iterable[Item]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import repeat
 from operator import attrgetter
 
 from kplpy.core.aggregator import Batch
@@ -84,9 +85,11 @@ class Lane:
         Of those that it closed as well only the first is among them: the others are in the queue behind it.
         """
         if not self._aggregate:
-            batches = [Batch(self, item) for item in items]
-            for batch in batches:
-                self._enqueue(batch)
+            batches = [*map(Batch.alone, repeat(self), items)]
+            self.queue += batches
+            self.queue_bytes += sum([batch.wire_size for batch in batches])
+            self.held += len(batches)
+            self.held_bytes += sum([batch.payload for batch in batches])
             return [min(batches, key=_arrival)]
         opened: list[Batch] = []
         while items:
@@ -226,12 +229,12 @@ class Lane:
         self._hits = 0
         self._aggregate = False
 
-    def took(self, started: float) -> None:
-        """A request of `started` was taken by this lane's shard."""
+    def took(self, started: float, count: int = 1) -> None:
+        """So many batches of a request of `started` were taken by this lane's shard."""
         self.failures = 0
         self.missed_at = float("inf")
         if self.doubted and started > self.doubted_at:
-            self._hits += 1
+            self._hits += count
             if self._hits >= DOUBT_PROOF * 4 ** (self._doubts - 1):
                 self.doubted_at = float("-inf")
                 self._aggregate = self._may_aggregate

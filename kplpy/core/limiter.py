@@ -40,9 +40,6 @@ class Bucket:
         missing = cost - self.level
         return missing / (self.rate if missing > 0 else full_rate)
 
-    def take(self, cost: float) -> None:
-        self.level -= cost
-
     def set_rate(self, rate: float, now: float) -> None:
         self.ready_at(0, now)
         self.rate = rate
@@ -121,6 +118,18 @@ class Limiter:
         """The earliest time at which one Kinesis record of `size` bytes may be sent."""
         return max(self._records.ready_at(1, now), self._bytes.ready_at(size, now))
 
+    def has(self, size: int, now: float) -> bool:
+        """May one Kinesis record of `size` bytes be sent, beyond doubt?
+
+        Told sooner than by ready_at, to which it leaves what is nearly used up, and the first question at this time.
+        """
+        records, data = self._records, self._bytes
+        return (
+            records.stamp >= now <= data.stamp
+            and records.level >= 1 + records.reserve
+            and data.level >= size + data.reserve
+        )
+
     def backlog(self, count: int, size: int, now: float) -> float:
         """Seconds until so many records, of so many bytes in all, can be taken.
 
@@ -133,8 +142,8 @@ class Limiter:
         )
 
     def take(self, size: int) -> None:
-        self._records.take(1)
-        self._bytes.take(size)
+        self._records.level -= 1
+        self._bytes.level -= size
         self._sent += 1
 
     def taken(self, now: float) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from kplpy.core.events import Events
-from kplpy.core.item import Completion, Failed, Item
+from kplpy.core.item import Completion, Delivered, Failed, Item
 from kplpy.core.retry import RequestError
 from kplpy.errors import RecordFailedError
-from kplpy.future import RecordFuture, answer_all, run_callbacks
+from kplpy.future import RecordFuture, answer_all, answer_each, run_callbacks
 from kplpy.log_events import log
 from kplpy.repeats import Repeats
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
@@ -89,7 +89,13 @@ class Answering:
 
     def _answer(self, completions: list[Completion], again: bool) -> list[RecordFuture]:
         unseen = None if self._on_failure is not None else self._unseen.say
-        answers = [(cast("list[RecordFuture]", each.items), each.outcome) for each in completions]  # all our producer's
+        answers: list[tuple[Sequence[RecordFuture], Delivered | Failed]] = []
+        for each in completions:
+            futures = cast("list[RecordFuture]", each.items)  # all our producer's
+            if each.outcomes is None:
+                answers.append((futures, each.outcome))
+            else:
+                answers += answer_each(futures, each.outcomes)
         return answer_all(answers, unseen, again)
 
     def _report(self, results: Results, on_failure: Callable[[RecordFailedError], object]) -> None:

@@ -7,7 +7,8 @@ free, the scheduler ticks at the time that it names, answers are settled a littl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -15,7 +16,7 @@ from typing import Any
 
 from kplpy.core.aggregator import Batch
 from kplpy.core.distribution import BY_KEY, Summary
-from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Completion, Item, Reason
+from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Completion, Delivered, Failed, Item, Reason
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import STRATEGY_POLL
 from kplpy.core.retry import NOT_FOUND, Exchange, RequestError
@@ -301,11 +302,12 @@ class World:
                 raise Violation("a completion without records")
             if completion.size != sum(item.size for item in completion.items if isinstance(item, Record)):
                 raise Violation("a completion gives back another room than its records were charged")
-            for item in completion.items:
+            outcomes: Sequence[Delivered | Failed] = completion.outcomes or [completion.outcome] * len(completion.items)
+            for item, outcome in zip(completion.items, outcomes, strict=True):
                 assert isinstance(item, Record)
                 if item.completion is not None:
                     raise Violation(f"record {item.ident} is answered twice: {item.completion} and {completion}")
-                item.completion = completion
+                item.completion = replace(completion, outcome=outcome)
                 item.completed_at = self.now
                 self.denied_for[item.ident] = self.now - self.denied_since
                 self.answered += 1

@@ -107,6 +107,25 @@ def test_delivered() -> None:
     assert not any(driver.pipeline.leftovers().values())
 
 
+def test_what_travelled_alone_is_told_shard_by_shard() -> None:
+    driver = Driver(policy(aggregate=False))
+    items = [item(data, arrival=1.0, hash_key=key) for data, key in [(b"one", 0), (b"two", TOP), (b"three", 0)]]
+    driver.accept(*items)
+    request = driver.request(1.2)
+    entries = [
+        {"ShardId": ONE if batch.items[0].hash_key else ZERO, "SequenceNumber": str(len(batch.items[0].data))}
+        for batch in request.batches
+    ]
+    driver.pipeline.answered(request, Exchange(1.2, 1.3, 0.0, entries), 1.3)
+    told = {each.outcomes[0].shard_id: each for each in driver.pipeline.take_completions() if each.outcomes}
+    assert [item.data for item in told[ZERO].items] == [b"one", b"three"]
+    assert [outcome.sequence_number for outcome in told[ZERO].outcomes or ()] == ["3", "5"]
+    assert told[ZERO].size == sum(len(item.data) + len(item.partition_key) for item in told[ZERO].items)
+    assert told[ONE].items == [items[1]]
+    driver.pipeline.settled(items)
+    assert not any(driver.pipeline.leftovers().values())
+
+
 def test_only_the_failed_entries_are_sent_again() -> None:
     driver = Driver()
     kept = item(hash_key=TOP, arrival=1.0)

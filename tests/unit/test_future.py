@@ -21,7 +21,7 @@ import pytest
 
 from kplpy import BufferFullError, RecordFailedError, RecordFuture, RecordResult
 from kplpy.core.item import Delivered, Failed, Reason, Try
-from kplpy.future import Origin, answer, run_callbacks
+from kplpy.future import Origin, answer, answer_each, run_callbacks
 
 PATIENCE = 30.0
 ORIGIN = Origin("orders")
@@ -891,3 +891,17 @@ def test_each_dropped_failure_is_told_and_no_success() -> None:
     futures.clear()
     gc.collect()
     assert len(told) == 15
+
+
+def test_each_of_many_gets_its_own_answer_but_those_that_somebody_waits_for() -> None:
+    plain, called, answered = pending(), pending(), pending()
+    called.add_done_callback(lambda future: None)
+    give(delivered("first"), answered)
+    ((others, outcome),) = answer_each([plain, called, answered], [delivered("1"), delivered("2"), delivered("3")])
+    assert plain.result().sequence_number == "1"
+    assert not plain.data
+    assert others == [called]
+    assert not called.done()
+    assert isinstance(outcome, Delivered)
+    assert outcome.sequence_number == "2"
+    assert answered.result().sequence_number == "first"
