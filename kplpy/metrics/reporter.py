@@ -11,6 +11,7 @@ from kplpy import forks
 from kplpy.core.events import Gauges
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.sample import Sink, Window
+from kplpy.outliving import outlive
 from kplpy.repeats import Repeats
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class Reporter:
         self._telling = threading.Lock()
         self._thread: threading.Thread | None = None
         self._outlet: _Outlet | None = None
+        self._next_cut = 0.0
+        self._untold = False  # something was done since the last window was handed over
 
     def start(self) -> None:
         """With the first put. Where no thread can be started nothing is sampled or told."""
@@ -74,22 +77,30 @@ class Reporter:
         self.errors.close()
 
     def _run(self) -> None:
-        next_cut = time.monotonic() + self._interval
-        untold = False
-        while not self._ended:
-            self._called.wait(SAMPLING - time.monotonic() % SAMPLING)
-            self._called.clear()
-            idle = self._sample()
-            untold = untold or not idle
-            if time.monotonic() >= next_cut and self._tell(last=False):
-                next_cut = time.monotonic() + self._interval
-                untold = not idle
-            if idle and (not untold or self._make_sink is None) and self._rest():
-                next_cut = time.monotonic() + self._interval
-        self._sample()
-        self._tell(last=True)
+        self._next_cut = time.monotonic() + self._interval
+        outlive(self._turn, lambda error: self._raised("reporting", error), lambda: self._ended)
+        try:
+            self._sample()
+            self._tell(last=True)
+        except BaseException as error:
+            self._raised("reporting", error)
         if self._outlet is not None:
             self._outlet.end()
+
+    def _turn(self) -> bool:
+        self._called.wait(SAMPLING - time.monotonic() % SAMPLING)
+        self._called.clear()
+        idle = self._sample()
+        self._untold = self._untold or not idle
+        if time.monotonic() >= self._next_cut and self._tell(last=False):
+            self._next_cut = time.monotonic() + self._interval
+            self._untold = not idle
+        if idle and (not self._untold or self._make_sink is None) and self._rest():
+            self._next_cut = time.monotonic() + self._interval
+        return True
+
+    def _raised(self, doing: str, error: BaseException) -> None:
+        self.errors.say(f"{doing}: {type(error).__name__}: {error}", error)
 
     def _awake(self) -> None:
         if self._resting:
@@ -106,7 +117,7 @@ class Reporter:
             self._recorder.registry.rested(time.time())
             return True
         except Exception as error:
-            self.errors.say(f"resting: {type(error).__name__}: {error}", error)
+            self._raised("resting", error)
             return False
         finally:
             self._resting = False
@@ -124,7 +135,7 @@ class Reporter:
             self._before = (_accepted(gauges), gauges.records)
             return idle
         except Exception as error:
-            self.errors.say(f"sampling: {type(error).__name__}: {error}", error)
+            self._raised("sampling", error)
             return False
 
     def hand_over(self, timeout: float) -> None:
@@ -220,13 +231,16 @@ class _Outlet:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._window is not None or self._ended)
-                window = self._window
-            if window is None:
-                return
-            self._finish(window)
+        outlive(self._turn, self._raised, lambda: False)
+
+    def _turn(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._window is not None or self._ended)
+            window = self._window
+        if window is None:
+            return False
+        self._finish(window)
+        return True
 
     def _finish(self, window: Window) -> None:
         self._emit(window)
@@ -240,11 +254,14 @@ class _Outlet:
                 with _making:
                     self._sink = self._make_sink()
             self._sink.emit(window)
-        except Exception as error:
-            self._errors.say(f"{type(error).__name__}: {error}", None if _says_all(error) else error)
+        except BaseException as error:  # a sink may be the user's
+            self._raised(error)
+
+    def _raised(self, error: BaseException) -> None:
+        self._errors.say(f"{type(error).__name__}: {error}", None if _says_all(error) else error)
 
 
-def _says_all(error: Exception) -> bool:
+def _says_all(error: BaseException) -> bool:
     """Does its message tell what somebody could mend? A traceback through botocore adds nothing to that."""
     from botocore.exceptions import BotoCoreError, ClientError
 

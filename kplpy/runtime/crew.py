@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from kplpy.outliving import outlive
 from kplpy.repeats import Repeats
 from kplpy.runtime.bell import Bell
 
@@ -23,8 +24,6 @@ logger = logging.getLogger(__name__)
 NEVER = float("inf")
 # Senders beyond the first end after this long without work.
 IDLE_SENDER = 30.0
-# A thread whose work raised takes a rest, lest an error that stays keep a core busy.
-REST = 0.1
 
 # Threads of any crew: a put from a callback on one of them must not block.
 own_threads = threading.local()
@@ -165,17 +164,7 @@ class Crew:
     def _live(self, work: Callable[[Bell], bool], bell: Bell) -> None:
         """A thread's whole life: it works until there is no more work, and outlives whatever strikes it."""
         own_threads.is_one = True
-        struck: BaseException | None = None
-        while not self.stopping:
-            try:
-                if struck is not None:
-                    time.sleep(REST)
-                    self._recover(struck)
-                    struck = None
-                if not work(bell):
-                    return
-            except BaseException as error:
-                struck = error
+        outlive(lambda: work(bell), self._recover, lambda: self.stopping)
 
     def _recover(self, error: BaseException) -> None:
         self._work.clear_up(error)

@@ -17,6 +17,7 @@ from itertools import repeat, starmap
 from math import ceil
 from typing import Protocol
 
+from kplpy import outliving
 from kplpy.core.events import Gauges, Standing
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.item import Failed, Reason, payload_size
@@ -28,7 +29,7 @@ from kplpy.future import RecordFuture, answer, future_locks
 from kplpy.reports import HotKeys
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.answering import Answering
-from kplpy.runtime.crew import NEVER, REST, Crew, lend_thread
+from kplpy.runtime.crew import NEVER, Crew, lend_thread
 from kplpy.runtime.mending import mend, unanswered
 from kplpy.runtime.metering import Meter, NoMeter
 from kplpy.runtime.questions import ControlPlane, Question, next_question
@@ -454,7 +455,7 @@ class Engine:
                     if not isinstance(error, Exception):
                         raise
                     self._crew.errors.say(f"{type(error).__name__}: {error}", error)
-                    wake_at = time.monotonic() + REST
+                    wake_at = time.monotonic() + outliving.REST
                 time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))
         for stream in list(self.streams.values()):  # nobody looks after them from now on: the next put is to nudge
             stream.wake_at = NEVER

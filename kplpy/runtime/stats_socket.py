@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from kplpy.log_events import log
+from kplpy.outliving import outlive
 from kplpy.repeats import Repeats
 
 logger = logging.getLogger(__name__)
@@ -75,16 +76,20 @@ class StatsSocket:
         self._ended = True
 
     def _serve(self, listener: socket.socket) -> None:
-        while True:
+        outlive(lambda: self._serve_one(listener), self._raised, lambda: self._ended)
+
+    def _serve_one(self, listener: socket.socket) -> bool:
+        try:
+            reader, _ = listener.accept()
+        except OSError:
+            return False
+        with reader:
             try:
-                reader, _ = listener.accept()
-            except OSError:
-                return
-            with reader:
-                try:
-                    reader.settimeout(PATIENCE)
-                    reader.sendall(self._tell())
-                except OSError:  # the reader went away
-                    pass
-                except Exception as error:
-                    self._errors.say(f"telling how it stands: {type(error).__name__}: {error}", error)
+                reader.settimeout(PATIENCE)
+                reader.sendall(self._tell())
+            except OSError:  # the reader went away
+                pass
+        return True
+
+    def _raised(self, error: BaseException) -> None:
+        self._errors.say(f"telling how it stands: {type(error).__name__}: {error}", error)

@@ -15,7 +15,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from kplpy import Producer
+from kplpy import Producer, outliving
+from kplpy.core.events import Gauges
 from kplpy.local import LocalKinesis
 from kplpy.metrics.sample import Window
 from tests.integration.reading import wait_until
@@ -212,15 +213,16 @@ def test_a_sink_that_hangs_costs_no_data_and_close_does_not_wait_for_ever(
         let_go.set()
 
 
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
 def test_a_sink_that_fails_says_so_once_and_gets_the_next_window(
-    kinesis: LocalKinesis, caplog: pytest.LogCaptureFixture
+    kinesis: LocalKinesis, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     windows: list[Window] = []
 
     class Failing:
         def emit(self, window: Window) -> None:
             windows.append(window)
-            raise RuntimeError("no room on the disk")
+            raise error("no room on the disk")
 
     with Producer(
         endpoint_url=kinesis.endpoint_url,
@@ -238,6 +240,35 @@ def test_a_sink_that_fails_says_so_once_and_gets_the_next_window(
         said = [each for each in caplog.records if getattr(each, "kplpy", {}).get("event") == "metrics_not_taken"]
         assert len(said) == 1
         assert "no room on the disk" in said[0].getMessage()
+
+
+def test_the_thread_that_samples_outlives_what_strikes_it(
+    kinesis: LocalKinesis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outliving, "REST", 0.002)
+    sink = Keeping()
+    producer = Producer(
+        endpoint_url=kinesis.endpoint_url, region_name="us-east-1", metrics_sink=sink, metrics_upload_delay_ms=1
+    )
+    gauges, struck = producer._engine.gauges, threading.Event()
+
+    def strike() -> Gauges:
+        if not struck.is_set():
+            struck.set()
+            raise SystemExit("struck")
+        return gauges()
+
+    assert producer._reporter is not None
+    monkeypatch.setattr(producer._reporter, "_gauges", strike)
+    with producer:
+        put(producer, 20)
+        wait_until(lambda: struck.is_set() and bool(sink.windows))
+        put(producer, 10)
+    found = [window.find("UserRecordsPut", stream="test") for window in sink.windows]
+    assert sum(each.count for each in found if each is not None) == 30
+    said = [each.getMessage() for each in caplog.records if each.name.startswith("kplpy")]
+    assert len(said) == 1
+    assert "reporting: SystemExit: struck" in said[0]
 
 
 def test_a_forked_child_counts_afresh(kinesis: LocalKinesis) -> None:

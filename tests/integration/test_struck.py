@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 import kplpy
-from kplpy import Producer, RecordFuture
-from kplpy.runtime import crew
+from kplpy import Producer, RecordFuture, outliving
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -46,7 +45,7 @@ class Striker:
             return
         name = code.co_name if event == "call" else called.__name__
         # Not before a thread has begun, nor where nothing can be raised: between a lock and the `with` that holds it.
-        if name == "_live" or (event != "call" and name in ("__enter__", "__exit__")):
+        if name in ("_live", "outlive") or (event != "call" and name in ("__enter__", "__exit__")):
             return
         point = (event, code.co_filename[len(str(ROOT)) + 1 :], frame.f_lineno, name)
         self.met[point] += 1
@@ -95,7 +94,7 @@ def live(service: StubService, striker: Striker, hurried: bool) -> None:
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[StubService]:
-    monkeypatch.setattr(crew, "REST", 0.002)
+    monkeypatch.setattr(outliving, "REST", 0.002)
     with caplog.at_level(logging.CRITICAL):
         yield install(monkeypatch, shards=2)
 

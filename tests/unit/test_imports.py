@@ -25,6 +25,7 @@ COMMON = {
     "properties",
     "forks",
     "repeats",
+    "outliving",
 }
 
 # part → the other parts of kplpy that it may import
@@ -38,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "log_events": set(),
     "forks": set(),
     "repeats": {"forks", "log_events"},
+    "outliving": set(),
     "config": {"errors", "properties", "metrics"},  # metrics for its types
     "properties": {"errors", "config", "log_events"},
     "wire": {"errors", "records", "log_events"},
