@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -277,7 +278,7 @@ class World:
             self._idle_visits = 0
             pipeline.listing_started(self.now)
             self._busy += 1
-            self._at(self.now + self._latency(), self._list)
+            self._at(self.now + self._latency(), partial(self._list, self.now))
         else:
             request = pipeline.next_request(self.now, self.scenario.inflight_bytes - self._inflight_bytes)
             if request is not None:
@@ -527,7 +528,7 @@ class World:
 
         self._at(self.now + delay, described)
 
-    def _list(self) -> None:
+    def _list(self, asked: float) -> None:
         listing: list[ShardRange] = []
         error = ""
         exchange = self.model.exchange(
@@ -545,7 +546,7 @@ class World:
         ):
             listing.remove(self.faults_random.choice(listing))
             self.met["listing_gap"] += 1
-        started, incarnation = self.now, 0 if error else self._stream().incarnation
+        incarnation = 0 if error else self._stream().incarnation
 
         def listed() -> None:
             self._busy -= 1
@@ -553,7 +554,7 @@ class World:
             if error:
                 self.pipeline.listing_failed(error, self.now)
             else:
-                self.knowledge.shown(incarnation, listing, started, self.now)
+                self.knowledge.shown(incarnation, listing, asked, self.now)
                 self.pipeline.listed(listing, self.now)
             self._take()
             self._plan()
