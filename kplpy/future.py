@@ -27,9 +27,11 @@ from kplpy.core.item import Delivered, Failed, Item, Reason
 from kplpy.errors import KplpyError
 from kplpy.failures import Observed, error_of
 from kplpy.log_events import log
-from kplpy.records import Attempt, RecordResult, UserRecord, result_of
+from kplpy.records import Attempt, RecordResult, UserRecord, set_source
 
 logger = logging.getLogger(__name__)
+
+_new = object.__new__
 
 # Reentrant, because a signal handler or a __del__ may put, and look at a future, in the middle of a holder's section.
 # The sections are a few bytecodes each, or one loop over the records of an aggregate.
@@ -120,7 +122,9 @@ class RecordFuture(Item, Future[RecordResult]):
         if outcome is None:
             outcome = self._wait(timeout)
         if outcome.__class__ is Delivered:
-            return result_of(self)
+            result = _new(RecordResult)
+            set_source(result, self)
+            return result
         assert isinstance(outcome, Failed)
         try:
             raise self._error(outcome)

@@ -91,12 +91,5 @@ class RecordResult(_OfAFuture):
             return value
 
 
-_new = object.__new__
-_set_future = _OfAFuture.__dict__["_future"].__set__
-
-
-def result_of(future: _Readable) -> RecordResult:
-    """A result whose fields are read from the future when they are asked for, as few are: 0.2 µs, filled in 0.9."""
-    result = _new(RecordResult)
-    _set_future(result, future)
-    return result
+# Makes the fields of a new result be read from the future when they are asked for, as few are: 0.2 µs, filled in 0.9.
+set_source = _OfAFuture.__dict__["_future"].__set__

@@ -79,7 +79,7 @@ class Packing:
         Partition keys must be encodable as UTF-8 (UnicodeEncodeError), explicit hash keys are taken as they are.
         """
         size, payload = self.size, self.payload
-        key_fields, tables, add, lengths = self._key_fields, self._tables.append, self._pieces.append, _lengths
+        key_fields, tables, pieces, lengths = self._key_fields, self._tables, self._pieces, _lengths
         added = 0
         entry = utf8 = hash_entry = hash_field = b""
         for record in records:
@@ -105,15 +105,11 @@ class Packing:
                 break
             if new:
                 key_fields[key] = field
-                tables(entry)
-                tables(utf8)
+                tables += (entry, utf8)
             if hash_key is not None and hash_entry:
                 self._hash_key_fields[hash_key] = hash_field
                 self._hash_tables.append(hash_entry)
-            add(whole)
-            add(head)
-            add(length)
-            add(data)
+            pieces += (whole, head, length, data)
             payload += len(data) + len(key)
             size = grown
             added += 1

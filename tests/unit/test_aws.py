@@ -143,6 +143,15 @@ def test_the_users_client_config_is_kept_beside_ours() -> None:
     assert "fips" in client.meta.endpoint_url
 
 
+def test_files_are_kept_for_the_clients_of_a_users_session_only() -> None:
+    ours: Any = make_client(Config(region_name="us-east-1"))
+    assert not ours._loader._cache
+    assert ours.meta.service_model.operation_model("PutRecords").name == "PutRecords"
+    session = boto3.Session(region_name="us-east-1")
+    theirs: Any = make_client(Config(session=session))
+    assert theirs._loader._cache
+
+
 @pytest.mark.parametrize("kind", ["boto3", "botocore"])
 def test_the_users_session_is_used_and_its_credentials_are_not_frozen(kind: str) -> None:
     session: Any
