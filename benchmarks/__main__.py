@@ -32,6 +32,7 @@ from benchmarks import (
     metrics,
     ordered,
     outage,
+    overhead,
     processes,
     scaling,
     search,
@@ -67,6 +68,7 @@ MEASUREMENTS = {
     "metrics": Measurement(lambda asked: metrics.measure(asked.rounds, asked.scale), metrics.report),
     "ordered": Measurement(lambda asked: ordered.measure(asked.rounds, 2 * asked.scale), ordered.report),
     "asyncio": Measurement(lambda asked: loop.measure(asked.rounds), loop.report),
+    "overhead": Measurement(lambda asked: overhead.measure(asked.rounds), overhead.report),
     "idle": Measurement(lambda _: idle.measure(), idle.report),
 }
 EXTRAS = {"search": Measurement(lambda asked: search.measure(asked.rounds, asked.scale), search.report)}

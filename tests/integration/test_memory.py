@@ -17,14 +17,22 @@ from tests.stub_service import install
 FIRST, MORE = 5_000, 20_000
 
 
-def test_an_outstanding_record_costs_500_bytes_at_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside its data and key: the future, its numbers, its place in the buffers, its share of what is under way."""
+@pytest.mark.parametrize("aggregated", [True, False])
+def test_an_outstanding_record_costs_500_bytes_at_the_most(monkeypatch: pytest.MonkeyPatch, aggregated: bool) -> None:
+    """Beside its data and key: the future, its numbers, its place in the buffers, its share of what is under way; and
+    what it takes to travel alone."""
     service = install(monkeypatch, shards=4)
     service.hold()
     keys = [f"customer-{number}" for number in range(1000)]
     payloads = [os.urandom(100) for _ in range(FIRST + MORE)]
     futures: list[RecordFuture | None] = [None] * len(payloads)
-    producer = Producer(max_buffered_records=1_000_000, max_buffered_bytes=1 << 30, close_timeout_ms=0)
+    producer = Producer(
+        max_buffered_records=1_000_000,
+        max_buffered_bytes=1 << 30,
+        close_timeout_ms=0,
+        aggregation_enabled=aggregated,
+        record_ttl_ms=None,
+    )
 
     def put(first: int, count: int) -> int:
         for number in range(first, first + count):
