@@ -17,16 +17,19 @@ Update = tuple[Key, int, float, float, float, Histogram | None]
 class Cell:
     """The statistics of one key."""
 
-    __slots__ = ("count", "histogram", "maximum", "minimum", "total")
+    __slots__ = ("count", "histogram", "latest", "maximum", "minimum", "total")
 
     def __init__(self) -> None:
         self.count = 0
+        self.latest = 0.0  # of what was added last, the average
         self.total = 0.0
         self.minimum = float("inf")
         self.maximum = float("-inf")
         self.histogram: Histogram | None = None
 
     def add(self, count: int, total: float, minimum: float, maximum: float, histogram: Histogram | None) -> None:
+        if count:
+            self.latest = total / count
         self.count += count
         self.total += total
         if minimum < self.minimum:
@@ -37,6 +40,10 @@ class Cell:
             if self.histogram is None:
                 self.histogram = Histogram()
             self.histogram.merge(histogram)
+
+    def merge(self, other: Cell) -> None:
+        self.add(other.count, other.total, other.minimum, other.maximum, other.histogram)
+        self.latest = other.latest
 
 
 class Frame:
@@ -56,10 +63,13 @@ class Frame:
             cell.add(count, total, minimum, maximum, histogram)
 
     def merge(self, other: Frame) -> None:
-        self.update(
-            (key, cell.count, cell.total, cell.minimum, cell.maximum, cell.histogram)
-            for key, cell in other.cells.items()
-        )
+        """`other` is later."""
+        cells = self.cells
+        for key, cell in other.cells.items():
+            mine = cells.get(key)
+            if mine is None:
+                mine = cells[key] = Cell()
+            mine.merge(cell)
 
     def samples(self, level: str, granularity: str) -> tuple[Sample, ...]:
         """Each value counts in every ancestor that the granularity lets be seen: its shard, stream, and over all."""
@@ -72,7 +82,7 @@ class Frame:
                 added = sums.get((name, dimensions))
                 if added is None:
                     added = sums[name, dimensions] = Cell()
-                added.add(cell.count, cell.total, cell.minimum, cell.maximum, cell.histogram)
+                added.merge(cell)
         places = sorted(sums, key=lambda place: (ORDER[place[0]], place[1]))
         return tuple(_sample(name, dimensions, sums[name, dimensions]) for name, dimensions in places)
 
@@ -94,4 +104,6 @@ def _ancestors(stream: str | None, shard: str | None, code: str | None, depth: i
 
 def _sample(name: str, dimensions: Dimensions, cell: Cell) -> Sample:
     unit = METRICS[name].unit
-    return Sample(name, unit, dimensions, cell.count, cell.total, cell.minimum, cell.maximum, cell.histogram)
+    return Sample(
+        name, unit, dimensions, cell.count, cell.total, cell.minimum, cell.maximum, cell.histogram, cell.latest
+    )

@@ -27,7 +27,7 @@ class Leaf:
     error_code: str
     count: int
     total: float
-    average: float
+    latest: float
     maximum: float
     histogram: Histogram | None
 
@@ -48,10 +48,8 @@ def leaves(window: Window) -> list[Leaf]:
         if count > 0:
             name, code, stream, shard = place
             total = sample.total - totals[place]
-            average, maximum = sample.total / sample.count, sample.maximum
-            found.append(
-                Leaf(name, stream or "", shard or "", code or "", count, total, average, maximum, sample.histogram)
-            )
+            place_names = (name, stream or "", shard or "", code or "")
+            found.append(Leaf(*place_names, count, total, sample.latest, sample.maximum, sample.histogram))
     return found
 
 

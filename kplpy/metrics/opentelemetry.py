@@ -101,7 +101,7 @@ class OpenTelemetrySink:
         attributes = attributes_of(leaf)
         name, total = exported.name, leaf.total * exported.scale
         if exported.kind == "gauge":
-            self._gauges[name].set(leaf.average * exported.scale, attributes)
+            self._gauges[name].set(leaf.latest * exported.scale, attributes)
             return
         self._counters[name].add(total, attributes)
         if exported.kind == "sum and count":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -72,6 +73,7 @@ FAILED = "kplpy_user_records_failed"
 
 _SUMS = {"UserRecordsPending", "BufferedRecords", "BufferedBytes"}
 """Gauges of several producers that add up; of the others the largest counts, and of ShardHeadroom the least."""
+_OF_SHARDS = {"ShardRateLimit", "ShardHeadroom"}
 
 
 class _Summed(Summary):
@@ -135,10 +137,25 @@ class PrometheusSink:
     def emit(self, window: Window) -> None:
         instruments = self._instruments
         with instruments.lock:
-            for leaf in leaves(window):
+            found = leaves(window)
+            self._forget_closed_shards(instruments, found)
+            for leaf in found:
                 exported = EXPORTED.get(leaf.name)
                 if exported is not None:
                     self._count(instruments, exported, leaf)
+
+    def _forget_closed_shards(self, instruments: _Instruments, found: list[Leaf]) -> None:
+        """Each window that tells of a stream's shards tells of all that are open."""
+        told: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        for leaf in found:
+            if leaf.name in _OF_SHARDS:
+                told[leaf.name, leaf.stream].add(leaf.shard)
+        for (name, labels), values in list(instruments.latest.items()):
+            if name in _OF_SHARDS and labels[1] not in told.get((name, labels[0]), labels):
+                values.pop(id(self), None)
+                if not values:
+                    del instruments.latest[name, labels]
+                    instruments.gauges[name].remove(*labels)
 
     def _count(self, instruments: _Instruments, exported: Exported, leaf: Leaf) -> None:
         name = leaf.name
@@ -156,7 +173,7 @@ class PrometheusSink:
                 instruments.histograms[name].labels(*labels).add(counts, leaf.total * exported.scale)
         else:
             values = instruments.latest.setdefault((name, labels), {})
-            values[id(self)] = leaf.average * exported.scale
+            values[id(self)] = leaf.latest * exported.scale
             together = sum if name in _SUMS else min if name == "ShardHeadroom" else max
             gauge = instruments.gauges[name]
             (gauge.labels(*labels) if labels else gauge).set(together(values.values()))

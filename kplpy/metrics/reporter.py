@@ -55,6 +55,7 @@ class Reporter:
         self._thread: threading.Thread | None = None
         self._outlet: _Outlet | None = None
         self._next_cut = 0.0
+        self._was_idle = False
         self._untold = False  # something was done since the last window was handed over
 
     def start(self) -> None:
@@ -94,9 +95,10 @@ class Reporter:
         self._untold = self._untold or not idle
         if time.monotonic() >= self._next_cut and self._tell(last=False):
             self._next_cut = time.monotonic() + self._interval
-            self._untold = not idle
+            self._untold = not (idle and self._was_idle)  # a window holds whole seconds: not the sample just taken
         if idle and (not self._untold or self._make_sink is None) and self._rest():
             self._next_cut = time.monotonic() + self._interval
+        self._was_idle = idle
         return True
 
     def _raised(self, doing: str, error: BaseException) -> None:

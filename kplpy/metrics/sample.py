@@ -31,6 +31,8 @@ class Sample:
     maximum: float
     histogram: Histogram | None = field(default=None, repr=False)
     """Of the same values, where percentiles are kept: TimeToAnswer, but not by shard."""
+    latest: float = field(default=0.0, repr=False, compare=False)
+    """Of a sampled metric, the last value; of one that is a sum, that of its last part."""
 
     @property
     def average(self) -> float:

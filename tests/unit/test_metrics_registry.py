@@ -79,6 +79,14 @@ def test_a_window_has_the_last_whole_seconds() -> None:
     assert totals(registry.window(60, 100.0, WALL)) == {}
 
 
+def test_the_latest_value_is_known_in_every_sum() -> None:
+    registry = Registry("stream")
+    for second, value in enumerate((7, 3, 5)):
+        registry.update([put(value, shard=None, name="UserRecordsPending")], 5.5 + second)
+    sums = [registry.total(WALL), registry.window(10, 8.5, WALL), registry.cut("detailed", 8.5, WALL)]
+    assert [sample.latest for window in sums for sample in window.samples] == [5] * 6
+
+
 def test_every_value_is_in_one_cut() -> None:
     registry = Registry("global")
     registry.begin(WALL)

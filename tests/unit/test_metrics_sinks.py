@@ -11,10 +11,11 @@ from botocore.exceptions import ClientError, NoRegionError
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kplpy import ConfigError, Producer
+from kplpy.metrics.prometheus import PrometheusSink
 from kplpy.metrics.sample import Window
 from tests.integration.reading import wait_until
 from tests.stub_service import install
@@ -44,6 +45,28 @@ def test_prometheus_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["kplpy_user_records_received_total"] == 3
     assert found["kplpy_buffering_time_seconds_count"] == 3
     assert found["kplpy_request_time_seconds_count"] == found["kplpy_kinesis_records_put_total"] >= 1
+
+
+def test_gauges_of_an_idle_producer_tell_that_it_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = CollectorRegistry()
+    stub = install(monkeypatch)
+
+    def pending() -> float | None:
+        return registry.get_sample_value("kplpy_user_records_pending", {"stream": "held"})
+
+    with Producer(
+        region_name="us-east-1",
+        metrics_sink=PrometheusSink(registry),
+        metrics_level="detailed",
+        metrics_upload_delay_ms=1,
+    ) as producer:
+        producer.put_record("held", b"x", "k").result(30)
+        stub.hold()
+        for number in range(3):
+            producer.put_record("held", b"x", f"k{number}")
+        wait_until(lambda: pending() == 3)
+        stub.let_go()
+        wait_until(lambda: pending() == 0)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,9 @@ ON_SHARD = {**ON_STREAM, "messaging.destination.partition.id": "shardId-00000000
 
 
 def sample(name: str, dimensions: Dimensions, *values: float, histogram: Histogram | None = None) -> Sample:
-    return Sample(name, METRICS[name].unit, dimensions, len(values), sum(values), min(values), max(values), histogram)
+    return Sample(
+        name, METRICS[name].unit, dimensions, len(values), sum(values), min(values), max(values), histogram, values[-1]
+    )
 
 
 def export(*windows: Window) -> dict[str, list[tuple[dict[str, Any], Any, str]]]:
@@ -64,7 +66,7 @@ def test_counters_are_cumulative_and_have_the_conventions_names_and_attributes()
     assert found[SENT] == [(ON_SHARD, 4, "{message}"), ({**ON_SHARD, "error.type": "_OTHER"}, 2, "{message}")]
     assert found["kplpy.request.time"] == [(ON_STREAM, pytest.approx(0.5), "s")]
     assert found["kplpy.request.time.count"] == [(ON_STREAM, 2, "1")]
-    assert found["kplpy.user_records.pending"] == [(ON_STREAM, 5, "{record}")]
+    assert found["kplpy.user_records.pending"] == [(ON_STREAM, 6, "{record}")]
 
 
 def test_errors_have_their_code_and_a_failed_request_no_shard() -> None:

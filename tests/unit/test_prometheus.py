@@ -19,7 +19,9 @@ OTHER: Dimensions = (*STREAM, ("ShardId", "shardId-000000000001"))
 
 
 def sample(name: str, dimensions: Dimensions, *values: float, histogram: Histogram | None = None) -> Sample:
-    return Sample(name, METRICS[name].unit, dimensions, len(values), sum(values), min(values), max(values), histogram)
+    return Sample(
+        name, METRICS[name].unit, dimensions, len(values), sum(values), min(values), max(values), histogram, values[-1]
+    )
 
 
 def window(*samples: Sample) -> Window:
@@ -68,7 +70,7 @@ def test_each_value_is_counted_once_with_the_units_and_names_of_prometheus() -> 
         "kplpy_buffering_time_seconds_sum{shard=shardId-000000000000,stream=orders}": pytest.approx(0.4),
         "kplpy_request_time_seconds_count{stream=orders}": 2,
         "kplpy_request_time_seconds_sum{stream=orders}": pytest.approx(0.025),
-        "kplpy_buffered_records": 15,
+        "kplpy_buffered_records": 20,
         "kplpy_buffered_bytes": 0,
         "kplpy_buffer_use_ratio": 0,
         "kplpy_shard_headroom_ratio{shard=shardId-000000000000,stream=orders}": 0.25,
@@ -140,3 +142,19 @@ def test_every_metric_has_a_name_by_the_conventions() -> None:
     for metric, exported in EXPORTED.items():
         assert re.fullmatch(r"kplpy(_[a-z]+)+", exported.name)
         assert exported.name.endswith(units[METRICS[metric].unit])
+
+
+def test_the_gauges_of_a_shard_that_was_closed_go() -> None:
+    registry = CollectorRegistry()
+    one, other = PrometheusSink(registry), PrometheusSink(registry)
+    both = rolled_up("ShardHeadroom", (SHARD, [25]), (OTHER, [50]))
+    one.emit(window(*both))
+    other.emit(window(*both))
+    one.emit(window(*rolled_up("ShardHeadroom", (OTHER, [60]))))
+    one.emit(window(*rolled_up("UserRecordsPut", (OTHER, [1]))))  # says nothing of shards that are open
+    place = "kplpy_shard_headroom_ratio{shard=shardId-00000000000%d,stream=orders}"
+    assert scrape(registry)[place % 0] == 0.25  # the other producer still has it
+    assert scrape(registry)[place % 1] == 0.5
+    other.emit(window(*rolled_up("ShardHeadroom", (OTHER, [40]))))
+    assert place % 0 not in scrape(registry)
+    assert scrape(registry)[place % 1] == 0.4
