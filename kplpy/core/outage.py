@@ -30,11 +30,6 @@ class Outage:
     def lasts(self) -> bool:
         return self._failures > 0
 
-    @property
-    def denies(self) -> bool:
-        """Was the latest failure a denial, which is final for what it met when the grace is over?"""
-        return self._denied_at >= self._failed_at
-
     def failed(self, started: float, now: float, error: RequestError) -> None:
         """A request sent at `started` failed. Several sent before the first failure are one step."""
         self.error = error

@@ -168,8 +168,8 @@ class Pipeline:
         self.tick(now)
         if not self.has_request(now):
             return None
-        if self._outage.lasts and (self._in_flight or not self._outage.denies):
-            max_bytes = 1  # one batch asks as well; denied ones must all be answered once the grace is over
+        if self._outage.lasts:
+            max_bytes = 1  # one batch asks as well
         batches = self._hunt.next_part() if self._hunts() else self._collector.take(now, max_bytes)
         if not batches:
             return None

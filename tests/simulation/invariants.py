@@ -124,13 +124,15 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
         late = record.completed_at > record.arrival + policy.waiting_ttl + 1.0
         if late and not record.tries and not record.maybe_written:
             raise wrong(f"expired only after {record.completed_at - record.arrival} s")
+        if record.completed_at - world.only_denied_since(record.completed_at) > 9 and policy.waiting_ttl >= 5:
+            raise wrong("expired although the service had denied everything for longer than the grace")
         if world.scenario.calm and policy.ttl >= 5 and not world.overloaded():
             raise wrong("expired although nothing was wrong")
     elif outcome.reason is Reason.REJECTED:
         if last == INVALID:
             if not record.poisoned and "all_invalid" not in kinds:
                 raise wrong("rejected for another record's fault")
-        elif last not in DENIED:
+        elif outcome.message.partition(":")[0] not in DENIED:
             raise wrong("rejected for what might have passed")
         elif world.denied_for[record.ident] < 4.9:
             raise wrong(f"rejected after {world.denied_for[record.ident]} s of denial")
@@ -183,7 +185,7 @@ def _check_effort(world: World) -> None:
     lanes = 16
     totals = world.pipeline.totals
     # One as large as a second's worth needs the service's bucket full, and may overtake the one before.
-    if world.scenario.limited_alone and totals.entries_throttled > 1 + totals.kinesis_records_sent // 20:
+    if world.scenario.limited_alone and totals.entries_throttled > 4 + totals.kinesis_records_sent // 20:
         raise Violation(f"{totals.entries_throttled} entries were throttled although nobody else sends")
     if world.calls > 12 * records + 60 * seconds + 40 * lanes:
         raise Violation(f"{world.calls} calls of the core for {records} records in {seconds:.0f} s")

@@ -102,6 +102,8 @@ class World:
         self.calls = 0
         self.answered = 0
         self.denied_since = NEVER
+        self._in_a_row = False
+        self._only_denials: list[tuple[float, float]] = []  # first and last of each row
         self.denied_for: dict[int, float] = {}  # how long the service had denied everything when a record was failed
         self.knowledge = Knowledge()
         self.landed: dict[Batch, Landed] = {}  # aggregates, by the answers
@@ -484,7 +486,18 @@ class World:
         scenario = self.scenario
         return scenario.troubled_by("listing", "never", "late")
 
+    def only_denied_since(self, at: float) -> float:
+        """When the row of answers that were denials, and nothing else, began, of which `at` is within; else `at`."""
+        return next((first for first, last in reversed(self._only_denials) if first <= at <= last), at)
+
     def _note_failure(self, error: RequestError | None, answered: bool, started: float) -> None:
+        if answered or error is None or error.code not in DENIED:
+            self._in_a_row = False
+        elif self._in_a_row:
+            self._only_denials[-1] = (self._only_denials[-1][0], self.now)
+        else:
+            self._in_a_row = True
+            self._only_denials.append((self.now, self.now))
         if answered:
             self.denied_since = NEVER
         elif error is not None and error.code in DENIED:

@@ -159,16 +159,31 @@ def test_a_failed_request_says_whether_it_may_have_been_written(written: bool) -
     assert driver.pipeline.next_wakeup(1.2) > 1.2
 
 
-@pytest.mark.parametrize(("code", "asking"), [("ServiceUnavailable", 1), ("AccessDeniedException", 3)])
-def test_an_outage_is_probed_with_one_record_and_a_denial_with_all_that_it_concerns(code: str, asking: int) -> None:
+def test_one_record_asks_whether_an_outage_is_over() -> None:
     driver = Driver(policy(aggregate=False))
     driver.accept(*(item(arrival=1.0) for _ in range(3)))
-    driver.fail(driver.request(1.1), code, 1.2)
+    driver.fail(driver.request(1.1), "ServiceUnavailable", 1.2)
     request = driver.request(3.0)
-    assert len(request.batches) == asking
-    driver.answer(request, *[ZERO] * asking, now=3.1)
-    if asking == 1:
-        assert len(driver.request(3.1).batches) == 2
+    assert len(request.batches) == 1
+    driver.answer(request, ZERO, now=3.1)
+    assert len(driver.request(3.1).batches) == 2
+
+
+def test_when_the_grace_is_over_everything_that_waits_is_rejected_too() -> None:
+    driver = Driver(policy(aggregate=False))
+    waiting = [item(arrival=1.0), item(arrival=1.0), item(arrival=1.0, hash_key=TOP)]
+    driver.accept(*waiting)
+    driver.fail(driver.request(1.1), "AccessDeniedException", 1.2)
+    driver.fail(driver.request(3.0), "AccessDeniedException", 3.1)
+    assert not driver.pipeline.take_completions()
+    driver.fail(driver.request(7.0), "AccessDeniedException", 7.1)
+    completions = driver.pipeline.take_completions()
+    assert {id(each) for completion in completions for each in completion.items} == set(map(id, waiting))
+    for completion in completions:
+        assert failed(completion).reason is Reason.REJECTED
+        assert failed(completion).message == "AccessDeniedException: told so"
+    driver.pipeline.settled(waiting)
+    assert not any(driver.pipeline.leftovers().values())
 
 
 @pytest.mark.parametrize("entries", [None, [], [{"SequenceNumber": "1", "ShardId": ZERO}] * 2])
