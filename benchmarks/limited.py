@@ -87,7 +87,7 @@ def judge(model: Model) -> dict[str, int]:
         inner = decode_aggregate(entry.data)
         if inner is None:
             readable[entry.data[:8]] += 1
-        elif decode_aggregate(entry.data, *entry.shard_range):
+        elif not entry.dropped:
             readable.update(each.data[:8] for each in inner)
         else:
             dropped[parents[entry.shard_id]] += 1

@@ -163,7 +163,7 @@ MUTATIONS = [
         "len(taken) > self._policy.collection_max_count",
     ),
     Mutation("a request above its size", "collector.py", "(size > room or", "(size > 2 * room or"),
-    Mutation("no tokens are taken", "collector.py", "                lane.limiter.take(size)\n", ""),
+    Mutation("no tokens are taken", "collector.py", "                limiter.take(size)\n", ""),
     Mutation(
         "lanes that wait for tokens are not woken",
         "collector.py",

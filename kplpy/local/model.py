@@ -22,6 +22,7 @@ from kplpy.local.limits import Limits, Phases
 from kplpy.local.sequence import sequence_count, sequence_number
 from kplpy.local.shard import Record, Shard
 from kplpy.local.stream import Stream
+from kplpy.wire.decode import decode_aggregate
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class LedgerRecord:
     explicit_hash_key: str | None
     request: int
     """The model's running number of the request that brought it."""
+
+    @property
+    def dropped(self) -> bool:
+        """Would a KCL consumer drop it: an aggregate of which some record's hash key is outside shard_range?"""
+        return decode_aggregate(self.data, *self.shard_range) == []
 
 
 @dataclass(frozen=True, slots=True)

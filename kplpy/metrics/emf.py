@@ -18,7 +18,7 @@ from typing import Any
 from kplpy.metrics.catalogue import METRICS
 from kplpy.metrics.sample import Dimensions, Sample, Window
 
-_PACKAGE = "aws_embedded_metrics"
+_LOGGERS = [f"aws_embedded_metrics.sinks.{name}" for name in ("tcp_client", "udp_client", "agent_sink")]
 
 
 def names_of(metric: str) -> tuple[str, ...]:
@@ -81,23 +81,25 @@ def on_lambda() -> bool:
 
 @contextmanager
 def _drops() -> Iterator[list[str]]:
-    """What this thread's events met with, as the library logs it."""
+    """What this thread's events met with, as the library logs it, seven lines for each: we say it once."""
     seen: list[str] = []
+    latest: list[str] = []
     thread = threading.get_ident()
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread and record.levelno >= logging.ERROR:
-                message = record.getMessage()
-                if "dropping" in message or "udp" in record.name:
-                    seen.append(latest[-1] if latest else message)
-                latest.append(message)
+    def withhold(record: logging.LogRecord) -> bool:
+        if record.thread != thread or record.levelno < logging.WARNING:
+            return True
+        message = record.getMessage()
+        if "dropping" in message or "udp" in record.name:
+            seen.append(latest[-1] if latest else message)
+        latest.append(message)
+        return False
 
-    latest: list[str] = []
-    listener = Listener()
-    logger = logging.getLogger(f"{_PACKAGE}.sinks")
-    logger.addHandler(listener)
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for each in loggers:
+        each.addFilter(withhold)
     try:
         yield seen
     finally:
-        logger.removeHandler(listener)
+        for each in loggers:
+            each.removeFilter(withhold)

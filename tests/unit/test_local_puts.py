@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from kplpy.local import Fault, Limits, Model, Phases, ServiceError
+from kplpy.wire.encode import encode_aggregate
+from tests.core_helpers import item
 
 KIB = 1024
 
@@ -55,6 +57,15 @@ def test_an_explicit_hash_key_decides_the_shard() -> None:
     assert [each["ShardId"][-1] for each in put(model, records)["Records"]] == ["0", "1", "1"]
     first = next(model.ledger("s"))
     assert (first.explicit_hash_key, first.shard_range) == ("0", (0, (1 << 127) - 1))
+
+
+def test_the_ledger_marks_what_the_kcl_would_drop() -> None:
+    model = model_of(2)
+    for other in ("k2", "k"):  # k2 belongs to the first shard
+        data = encode_aggregate([item(b"x", key) for key in ("k", other)])
+        put(model, [{"Data": data, "PartitionKey": "k"}])
+    put(model, [{"Data": b"plain", "PartitionKey": "k"}])
+    assert [each.dropped for each in model.ledger("s")] == [True, False, False]
 
 
 def test_sequence_numbers_rise_within_a_shard_and_look_like_the_services() -> None:
