@@ -115,7 +115,7 @@ class Scenario:
     def limited_alone(self) -> bool:
         """Is nothing throttled but what one producer sends in excess of the limits that it knows?"""
         steady = self.capacity >= self.policy.rate and not self.windows and not self.changes
-        return steady and not self.troubled_by("entry_throttled", "listing")
+        return steady and not self.troubled_by("entry_throttled")
 
     def without_trouble(self, at: int) -> Scenario:
         return replace(self, troubles=self.troubles[:at] + self.troubles[at + 1 :])

@@ -117,6 +117,7 @@ class World:
         self._inflight_bytes = 0.0
         self._visit_at = NEVER
         self._described_at = -NEVER
+        self.sent_without_map = False  # whose shards, and so their limits, are not known
         self._only_sender_kept = False  # by a question whose answer took long
         self._idle_visits = 0
         self._flushes: list[tuple[int, float]] = []
@@ -455,6 +456,7 @@ class World:
             for items in sent:
                 _mark(items, "ambiguous")
             entries = None
+        self.sent_without_map |= any(batch.lane.shard is None for batch in request.batches)
         for batch, items, entry in zip(request.batches, sent, entries or (), strict=False):
             if entry.get("SequenceNumber"):
                 self.knowledge.heard(exchange.started, self.now)
