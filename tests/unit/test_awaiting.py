@@ -1,0 +1,57 @@
+"""One timer for all who wait in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from kplpy.awaiting import Patience, arrivals_of
+
+TIMEOUT = 30.0
+
+
+def test_each_waits_its_time_and_one_timer_serves_all() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        patience = Patience(loop, 0.03)
+        timers: set[asyncio.TimerHandle | None] = set()
+        ended: list[int] = []
+        waits: list[tuple[asyncio.Future[None], float]] = []
+        for number in range(5):
+            waiting: asyncio.Future[None] = loop.create_future()
+            waiting.add_done_callback(lambda _, number=number: ended.append(number))  # type: ignore[misc]
+            patience.begin(waiting)
+            timers.add(patience._timer)
+            waits.append((waiting, loop.time()))
+        assert len(timers) == 1
+        gone, cancelled = waits[1][0], waits[2][0]
+        patience.end(gone)
+        cancelled.cancel()
+        for number in (0, 3, 4):
+            await waits[number][0]
+            assert loop.time() >= waits[number][1] + 0.03 - 0.001  # a loop's clock has a resolution
+        await asyncio.sleep(0)  # a loop's turn for their callbacks
+        assert ended == [2, 0, 3, 4]
+        assert not gone.done()
+        patience.end(gone)  # no matter
+        assert not patience._until
+        assert patience._timer is None
+
+    asyncio.run(asyncio.wait_for(main(), TIMEOUT))
+
+
+def test_with_the_last_one_gone_no_timer_is_left() -> None:
+    async def main() -> None:
+        patience = arrivals_of(asyncio.get_running_loop()).patience(600.0)
+        assert arrivals_of(asyncio.get_running_loop()).patience(600.0) is patience
+        waits: list[asyncio.Future[None]] = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        for each in waits:
+            patience.begin(each)
+        timer = patience._timer
+        assert timer is not None
+        patience.end(waits[0])
+        assert not timer.cancelled()
+        patience.end(waits[1])
+        assert timer.cancelled()
+        assert patience._timer is None
+
+    asyncio.run(main())
