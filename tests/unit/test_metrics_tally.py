@@ -33,7 +33,7 @@ def counted(group: list[Completion]) -> tuple[Tally, Histogram]:
     return tally(group, histogram, NOW), histogram
 
 
-records = st.lists(st.tuples(st.floats(1000.0, NOW - 1), st.integers(0, 300)), min_size=1, max_size=50)
+records = st.lists(st.tuples(st.floats(1000.0, NOW - 1), st.integers(0, 300)), min_size=1, max_size=20)
 
 
 @given(st.lists(records, min_size=1, max_size=4), st.booleans())
