@@ -37,18 +37,20 @@ class Histogram:
 
         Few of them are looked at where many fall into few buckets.
         """
-        counts = self._counts
+        counts, seconds = self._counts, _SECONDS
         left = len(arrivals)
         bucket = -1
         while left:
             age = now - arrivals[left - 1]
             bucket += 1  # the next older one, where they are close
-            if age > _SECONDS[bucket]:
-                bucket = min(bisect_left(_SECONDS, age, bucket), _LAST)
-            start = 0
-            if bucket < _LAST:
-                since = now - _SECONDS[bucket]
-                start = min(bisect_left(arrivals, since, 0, left), left - 1)  # whatever is rounded
+            if age > seconds[bucket]:
+                bucket = bisect_left(seconds, age, bucket)
+            if bucket >= _LAST:
+                bucket, start = _LAST, 0
+            else:
+                start = bisect_left(arrivals, now - seconds[bucket], 0, left)
+                if start == left:  # by rounding
+                    start -= 1
             counts[bucket] = counts.get(bucket, 0) + left - start
             left = start
 
