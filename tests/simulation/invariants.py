@@ -129,10 +129,11 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
         if world.scenario.calm and policy.ttl >= 5 and not world.overloaded():
             raise wrong("expired although nothing was wrong")
     elif outcome.reason is Reason.REJECTED:
-        if last == INVALID:
+        code = outcome.message.partition(":")[0]
+        if code == INVALID:
             if not record.poisoned and "all_invalid" not in kinds:
                 raise wrong("rejected for another record's fault")
-        elif outcome.message.partition(":")[0] not in DENIED:
+        elif code not in DENIED:
             raise wrong("rejected for what might have passed")
         elif world.denied_for[record.ident] < 4.9:
             raise wrong(f"rejected after {world.denied_for[record.ident]} s of denial")
