@@ -93,7 +93,10 @@ class Server:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if (request.content_length or 0) > MAX_BODY:
             return web.Response(status=413)
-        body = await request.content.read()
+        try:
+            body = await request.content.read()
+        except ConnectionResetError:  # cut off by the client, or by the server's end; aiohttp would log a traceback
+            return web.Response(status=400)
         headers = request.headers
         reply = self.service.reply(
             request.method, headers.get("X-Amz-Target", ""), headers.get("Content-Type", ""), body

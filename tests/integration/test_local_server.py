@@ -234,6 +234,19 @@ def test_stopping_while_clients_connect_leaves_no_socket_open(https: bool) -> No
         gc.collect()
 
 
+def test_a_request_that_is_cut_off_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with LocalKinesis(stream="s") as kinesis:
+        address = urlsplit(kinesis.endpoint_url)
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf of it"
+        first, second = (socket.create_connection((address.hostname or "", address.port or 0), 30) for _ in range(2))
+        for each in (first, second):
+            each.sendall(head)
+        post(kinesis, "ListStreams", b"{}")  # by when the server has them
+        first.close()
+    second.close()
+    assert caplog.records == []
+
+
 def test_a_bad_argument_is_named_at_once() -> None:
     for arguments, text in [
         ({"shards": 0}, "a stream has 1 to 10000 shards; got 0 for 'test'"),
