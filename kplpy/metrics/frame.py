@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from kplpy.metrics.catalogue import DEPTHS, METRICS, ORDER
@@ -52,37 +53,27 @@ class Frame:
     __slots__ = ("cells",)
 
     def __init__(self) -> None:
-        self.cells: dict[Key, Cell] = {}
+        self.cells: defaultdict[Key, Cell] = defaultdict(Cell)
 
     def update(self, updates: Iterable[Update]) -> None:
         cells = self.cells
         for key, count, total, minimum, maximum, histogram in updates:
-            cell = cells.get(key)
-            if cell is None:
-                cell = cells[key] = Cell()
-            cell.add(count, total, minimum, maximum, histogram)
+            cells[key].add(count, total, minimum, maximum, histogram)
 
     def merge(self, other: Frame) -> None:
         """`other` is later."""
-        cells = self.cells
         for key, cell in other.cells.items():
-            mine = cells.get(key)
-            if mine is None:
-                mine = cells[key] = Cell()
-            mine.merge(cell)
+            self.cells[key].merge(cell)
 
     def samples(self, level: str, granularity: str) -> tuple[Sample, ...]:
         """Each value counts in every ancestor that the granularity lets be seen: its shard, stream, and over all."""
-        sums: dict[tuple[str, Dimensions], Cell] = {}
+        sums: defaultdict[tuple[str, Dimensions], Cell] = defaultdict(Cell)
         depth = DEPTHS[granularity]
         for (name, stream, shard, code), cell in self.cells.items():
             if level != "detailed" and METRICS[name].level == "detailed":
                 continue
             for dimensions in _ancestors(stream, shard, code, depth):
-                added = sums.get((name, dimensions))
-                if added is None:
-                    added = sums[name, dimensions] = Cell()
-                added.merge(cell)
+                sums[name, dimensions].merge(cell)
         places = sorted(sums, key=lambda place: (ORDER[place[0]], place[1]))
         return tuple(_sample(name, dimensions, sums[name, dimensions]) for name, dimensions in places)
 
