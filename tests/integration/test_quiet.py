@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from kplpy import Producer
+from kplpy.core import policy
 from kplpy.metrics.sample import Window
 from kplpy.runtime import crew
 from kplpy.runtime.bell import Bell
@@ -30,9 +31,10 @@ class Windows(list[Window]):
 
 @pytest.mark.parametrize("metrics", [None, Windows()], ids=["without metrics", "with metrics"])
 def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch, metrics: Windows | None) -> None:
-    """After 50 streams were used each thread that is left waits for its bell, without end. (With a time to live the
-    scheduler looks once more when that of the last records would have passed.)"""
+    """After 50 streams were used each thread that is left waits for its bell, without end. (The scheduler may look once
+    more at what it had planned while records were under way: their expiry, a lost request, the next question.)"""
     install(monkeypatch, shards=2)
+    monkeypatch.setattr(policy, "STRATEGY_POLL", 1.0)
     monkeypatch.setattr(crew, "IDLE_SENDER", 0.01)
     sleeping: dict[int, float] = {}  # thread → how long it means to sleep
     wait = Bell.wait
@@ -81,6 +83,7 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
 LIFE = """
 import sys
 from kplpy import Producer
+from kplpy.core import policy
 from kplpy.metrics.sample import Window
 producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1")
 future = producer.put_record("orders", b"first", "k")
