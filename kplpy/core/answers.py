@@ -229,18 +229,11 @@ class Answers:
         if verdict is Verdict.GRACE and self.outage.denied(now):
             for batch in request.batches:
                 self.endings.give_up(batch, attempt, Reason.REJECTED, error.cause)
-            self._reject_waiting(f"{error.code}: {error.message}", error.cause)
+            # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
+            self.endings.fail_waiting(Reason.REJECTED, f"{error.code}: {error.message}", error.cause)
             return
         for batch in reversed(request.batches):
             self.endings.retry(batch, attempt, now)
-
-    def _reject_waiting(self, message: str, cause: BaseException | None) -> None:
-        """What waits would meet with the same, but at an outage's pace: most of it would expire instead."""
-        router = self._router
-        items, router.waiting = router.waiting, []
-        self.endings.fail(items, Reason.REJECTED, message, cause)
-        for lane in router:
-            self.endings.fail(router.empty(lane), Reason.REJECTED, message, cause, lane)
 
     def _hunt_among(self, batches: list[Batch], attempt: Try, cause: BaseException | None) -> None:
         live = [kept for batch in batches if (kept := self.endings.live(batch)) is not None]

@@ -115,6 +115,14 @@ class Endings:
             predicted = lane.shard.shard_id if lane is not None and lane.shard is not None else None
             self.completions.append(Completion(items, outcome, payload_size(items), predicted))
 
+    def fail_waiting(self, reason: Reason, message: str, cause: BaseException | None = None) -> None:
+        """Fail all that is not under way: what waits for the shard map, and what the lanes hold."""
+        router = self._router
+        items, router.waiting = router.waiting, []
+        self.fail(items, reason, message, cause)
+        for lane in router:
+            self.fail(router.empty(lane), reason, message, cause, lane)
+
     # --- expiry ---
 
     def expire(self, items: list[Item], lane: Lane | None = None) -> None:

@@ -314,11 +314,7 @@ class Pipeline:
 
     def give_up(self, reason: Reason, message: str, now: float) -> None:
         """Fail everything that has no answer yet; records under way may have been written."""
-        router = self._router
-        items, router.waiting = router.waiting, []
-        self._endings.fail(items, reason, message)
-        for lane in router:
-            self._endings.fail(router.empty(lane), reason, message, lane=lane)
+        self._endings.fail_waiting(reason, message)
         self._answers.give_up(self._under_way(), reason, message)
         self._in_flight.clear()
 
