@@ -119,8 +119,7 @@ class Answers:
             if self.endings.all_gone(batch):
                 self.endings.live(batch)
             else:
-                oldest = min(item.arrival for item in batch.items)
-                latest = min(now + rules.JUDGE_PATIENCE, oldest + self._policy.waiting_ttl)
+                latest = min(now + rules.JUDGE_PATIENCE, batch.arrival + self._policy.waiting_ttl)
                 self.judging.append(_Judged(batch, entry, success, max(latest, now + rules.MAP_PATIENCE)))
             self._router.distrust(lane, success.started, now)
             self._router.map.relist(now)
