@@ -10,7 +10,9 @@ import asyncio
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+Helper = TypeVar("Helper")
 
 AT_ONCE = 100
 """Answers in one turn of the loop, lest it stand still while thousands of tasks go on."""
@@ -157,23 +159,18 @@ class Awaits(Waits):
 def arrivals_of(loop: asyncio.AbstractEventLoop) -> Arrivals:
     """The loop's, made on first use and kept with the loop."""
     arrivals: Arrivals | None = getattr(loop, "_kplpy_arrivals", None)
-    if arrivals is None:
-        arrivals = Arrivals(loop)
-        _keep(loop, "_kplpy_arrivals", arrivals)
-    return arrivals
+    return arrivals or _kept(loop, "_kplpy_arrivals", Arrivals(loop))
 
 
 def awaits_of(loop: asyncio.AbstractEventLoop) -> Awaits:
     """As arrivals_of."""
     awaits: Awaits | None = getattr(loop, "_kplpy_awaits", None)
-    if awaits is None:
-        awaits = Awaits(loop)
-        _keep(loop, "_kplpy_awaits", awaits)
-    return awaits
+    return awaits or _kept(loop, "_kplpy_awaits", Awaits(loop))
 
 
-def _keep(loop: asyncio.AbstractEventLoop, name: str, helper: object) -> None:
+def _kept(loop: asyncio.AbstractEventLoop, name: str, helper: Helper) -> Helper:
     try:
         setattr(loop, name, helper)
     except AttributeError:  # a loop without a __dict__ keeps no helper; one a call costs only speed
         pass
+    return helper

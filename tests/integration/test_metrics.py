@@ -58,22 +58,26 @@ def put(producer: Producer, count: int) -> None:
         future.result(30)
 
 
+def reporting_to(cloudwatch: str, kinesis: LocalKinesis, **knobs: Any) -> Producer:
+    return Producer(
+        endpoint_url=kinesis.endpoint_url, cloudwatch_endpoint_url=cloudwatch, region_name="us-east-1", **knobs
+    )
+
+
+def client_of(cloudwatch: str) -> Any:
+    return boto3.client("cloudwatch", endpoint_url=cloudwatch, region_name="us-east-1")
+
+
 def ours() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("kplpy-metrics")}
 
 
 def test_what_was_sent_can_be_read_with_get_metric_statistics(kinesis: LocalKinesis, cloudwatch: str) -> None:
-    with Producer(
-        endpoint_url=kinesis.endpoint_url,
-        cloudwatch_endpoint_url=cloudwatch,
-        region_name="us-east-1",
-        metrics_level="detailed",
-        metrics_granularity="shard",
-    ) as producer:
+    with reporting_to(cloudwatch, kinesis, metrics_level="detailed", metrics_granularity="shard") as producer:
         put(producer, 300)
         producer.close()
         counted = producer.metrics().samples
-    client = boto3.client("cloudwatch", endpoint_url=cloudwatch, region_name="us-east-1")
+    client = client_of(cloudwatch)
     now = datetime.now(timezone.utc)
     assert {each.name for each in counted} > {"UserRecordsPut", "BufferingTime", "ShardHeadroom"}
     for sample in counted:
@@ -97,14 +101,9 @@ def test_what_was_sent_can_be_read_with_get_metric_statistics(kinesis: LocalKine
 
 def test_the_expressions_of_a_kpl_dashboard_work(kinesis: LocalKinesis, cloudwatch: str) -> None:
     """A KPL's usual graph: rate of success of a stream, as the average of UserRecordsPut."""
-    with Producer(
-        endpoint_url=kinesis.endpoint_url,
-        cloudwatch_endpoint_url=cloudwatch,
-        region_name="us-east-1",
-        metrics_namespace="Mine",
-    ) as producer:
+    with reporting_to(cloudwatch, kinesis, metrics_namespace="Mine") as producer:
         put(producer, 50)
-    client = boto3.client("cloudwatch", endpoint_url=cloudwatch, region_name="us-east-1")
+    client = client_of(cloudwatch)
     metric = {
         "Namespace": "Mine",
         "MetricName": "UserRecordsPut",
@@ -127,15 +126,12 @@ def test_the_expressions_of_a_kpl_dashboard_work(kinesis: LocalKinesis, cloudwat
 
 
 def test_further_dimensions_are_told_as_the_kpl_tells_them(kinesis: LocalKinesis, cloudwatch: str) -> None:
-    with Producer(
-        endpoint_url=kinesis.endpoint_url,
-        cloudwatch_endpoint_url=cloudwatch,
-        region_name="us-east-1",
-        metrics_namespace="PerHost",
-        additional_metrics_dimensions=(("Fleet", "blue", "global"), ("HostName", "web-1", "stream")),
+    dimensions = (("Fleet", "blue", "global"), ("HostName", "web-1", "stream"))
+    with reporting_to(
+        cloudwatch, kinesis, metrics_namespace="PerHost", additional_metrics_dimensions=dimensions
     ) as producer:
         put(producer, 50)
-    client = boto3.client("cloudwatch", endpoint_url=cloudwatch, region_name="us-east-1")
+    client = client_of(cloudwatch)
     listed = client.list_metrics(Namespace="PerHost", MetricName="UserRecordsPut")["Metrics"]
     told = {tuple((each["Name"], each["Value"]) for each in metric["Dimensions"]) for metric in listed}
     fleet, stream, host = ("Fleet", "blue"), ("StreamName", "test"), ("HostName", "web-1")
