@@ -27,7 +27,8 @@ from kplpy.core.aggregator import Batch
 from kplpy.core.pipeline import Pipeline
 from kplpy.metrics.recorder import Recorder
 from kplpy.runtime import answering
-from kplpy.runtime.engine import Engine
+from kplpy.runtime.planning import Planning
+from kplpy.runtime.sending import Sending
 
 CHUNK = 1_000
 
@@ -64,10 +65,10 @@ class Stages:
 
 
 def watch_all(stages: Stages) -> None:
-    stages.watch(Engine, "_drain", "drain")
+    stages.watch(Planning, "drain", "drain")
     stages.watch(Pipeline, "accept", "route, pack")
-    stages.watch(Engine, "_plan", "plan")
-    stages.watch(Engine, "_send_of", "send: the rest")
+    stages.watch(Planning, "plan", "plan")
+    stages.watch(Sending, "_send_of", "send: the rest")
     stages.watch(Batch, "data", "join, MD5")
     stages.watch(transport, "put_records_body", "base64, body")
     stages.watch(transport.KinesisTransport, "put_records", "botocore: sign, HTTP, TLS, parse")

@@ -115,7 +115,9 @@ class Producer:
         if self._recorder is not None:
             make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data)
             interval = config.metrics_upload_delay_ms / 1000
-            self._reporter = Reporter(self._recorder, self._engine.gauges, make_sink, config.metrics_level, interval)
+            self._reporter = Reporter(
+                self._recorder, self._engine.overview.gauges, make_sink, config.metrics_level, interval
+            )
         self._stats = StatsSocket(config.stats_path, self._told) if config.stats_path else None
         self._streams: dict[str, Stream] = {}
         self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
@@ -307,8 +309,8 @@ class Producer:
             self._transport.hurry(until - time.monotonic())
             for stream in self._chosen(None):
                 self._engine.begin_flush(stream, _nothing)
-            self._engine.run_inline(until, lambda: not self._engine.unsettled())
-            if not lifecycle.threads_may_run() and self._engine.unsettled():  # nobody would come back to it
+            self._engine.run_inline(until, lambda: not self._engine.overview.unsettled())
+            if not lifecycle.threads_may_run() and self._engine.overview.unsettled():  # nobody would come back to it
                 why = "uWSGI lets no thread run here" if began is None else "the process is ending"
                 self._give_up(f"{why}, and {timeout:g} s were not enough to deliver it")
         finally:
@@ -368,7 +370,7 @@ class Producer:
             deadline = (time.monotonic() if began is None else began) + timeout
             try:
                 self.flush(timeout=max(0.0, deadline - time.monotonic()))
-                while left := self._engine.unsettled():  # put by callbacks meanwhile
+                while left := self._engine.overview.unsettled():  # put by callbacks meanwhile
                     if time.monotonic() >= deadline:
                         raise FlushTimeoutError("callbacks put without end", left)
                     self.flush(timeout=max(0.0, deadline - time.monotonic()))
@@ -434,12 +436,12 @@ class Producer:
     @property
     def outstanding_records(self) -> int:
         """Records accepted and not answered."""
-        return self._engine.outstanding_records
+        return self._engine.overview.outstanding_records
 
     @property
     def outstanding_bytes(self) -> int:
         """What these are charged: data, partition keys and RECORD_OVERHEAD each."""
-        return self._engine.outstanding_bytes
+        return self._engine.overview.outstanding_bytes
 
     def metrics(self, window: int | None = None) -> Metrics:
         """What was done so far, by stream; and the metrics' samples of the last `window` seconds, 1 to 60, or of all.
@@ -474,7 +476,7 @@ class Producer:
     def _standing(self) -> dict[str, Any]:
         config = self.config
         granularity = None if config.metrics_level == "none" else config.metrics_granularity
-        told = snapshot(self._engine.gauges(), self.metrics(SECONDS).window, granularity, time.monotonic())
+        told = snapshot(self._engine.overview.gauges(), self.metrics(SECONDS).window, granularity, time.monotonic())
         bounds = {"max_buffered_records": config.max_buffered_records, "max_buffered_bytes": config.max_buffered_bytes}
         return {**told, **bounds}
 
@@ -489,7 +491,7 @@ class Producer:
             raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}")
         if not self._here[0]:
             forks.check()
-        return self._engine.hot_keys(limit)
+        return self._engine.overview.hot_keys(limit)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"

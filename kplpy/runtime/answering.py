@@ -42,8 +42,12 @@ class Answering:
         if throttled:
             self._throttled.say(str(throttled), times=throttled, stream=stream.name)
 
-    def finish(self, stream: Stream, results: Results) -> None:
+    def finish(self, stream: Stream, results: Sequence[Results]) -> None:
         """Give the answers. What an earlier thread did of it before an error struck it is not done again."""
+        for each in results:
+            self._finish(stream, each)
+
+    def _finish(self, stream: Stream, results: Results) -> None:
         while results.notices:
             notice = results.notices.pop(0)
             log(logger, notice.event, {"stream": stream.name, **notice.fields})

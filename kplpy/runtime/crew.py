@@ -53,18 +53,25 @@ def lend_thread() -> Iterator[None]:
         own_threads.lent = before
 
 
-class Work(Protocol):
-    """What the threads do."""
-
-    def visit_due(self) -> float:
-        """Look after every stream that is due; returns when to come again."""
-        ...
+class Sends(Protocol):
+    """What senders do."""
 
     def send_one(self) -> bool:
         """Send one request; False: there is nothing to send."""
         ...
 
     def has_work(self) -> bool: ...
+
+
+class Work(Protocol):
+    """What the threads do."""
+
+    @property
+    def sending(self) -> Sends: ...
+
+    def visit_due(self) -> float:
+        """Look after every stream that is due; returns when to come again."""
+        ...
 
     def clear_up(self, error: BaseException) -> None:
         """The error struck the calling thread in the midst of its work: leave nothing in its hands."""
@@ -173,7 +180,7 @@ class Crew:
     def _schedule(self, _: Bell) -> bool:
         self._sleeps_until = NEVER  # awake: whoever plans rings, which ends the next sleep at once
         earliest = self._work.visit_due()
-        if self._short and not self._count_senders() and self._work.send_one():
+        if self._short and not self._count_senders() and self._work.sending.send_one():
             return True
         self._sleeps_until = earliest
         self._bell.wait(earliest - time.monotonic())
@@ -182,7 +189,7 @@ class Crew:
     def _send(self, bell: Bell) -> bool:
         if not self.alive:
             self.begin()
-        if self._work.send_one() or self._rest(bell):
+        if self._work.sending.send_one() or self._rest(bell):
             return True
         with self.lock:  # lest the last two end at once
             if self._count_senders() > 1:
@@ -196,7 +203,7 @@ class Crew:
         self._idle.append(bell)
         try:
             # Something may have become ready, or all may have ended, just before the bell was there to be found.
-            if self.stopping or self._work.has_work() or bell.wait(patience):
+            if self.stopping or self._work.sending.has_work() or bell.wait(patience):
                 return True
         finally:
             self._idle.remove(bell)

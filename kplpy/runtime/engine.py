@@ -1,53 +1,34 @@
-"""What the threads of one producer do: see to each stream in time, send what is due, give the answers.
+"""One producer's streams and threads: records staged, streams visited in time, flushed, mended, given up.
 
-Putting threads, the scheduler and senders all `drain` staged records into a stream's core and `plan` what comes next,
-under the stream's lock. A stream that has something to send is `ready`, and stays so until a sender has looked at it.
-Senders do all I/O; answers are given, and callbacks run, on the sender that got them.
+Putting threads, the scheduler and senders all take staged records into a stream's core and plan what comes next
+(planning.py), under the stream's lock. A stream that has something to send is `ready`, and stays so until a sender has
+looked at it. Senders do all I/O (sending.py); answers are given, and callbacks run, on the sender that got them
+(answering.py).
 """
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import repeat, starmap
-from math import ceil
-from typing import Protocol
 
 from kplpy import outliving
-from kplpy.core.events import Gauges, Standing
 from kplpy.core.hot_keys import KeyCounts
-from kplpy.core.item import Failed, Reason, payload_size
-from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.item import Failed, Reason
+from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import Policy
-from kplpy.core.retry import Exchange, RequestError
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer, future_locks
-from kplpy.reports import HotKeys
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room
+from kplpy.runtime.admission import Room
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.crew import NEVER, Crew, lend_thread
 from kplpy.runtime.mending import mend, unanswered
 from kplpy.runtime.metering import Meter, NoMeter
-from kplpy.runtime.questions import ControlPlane, Question, next_question
-from kplpy.runtime.stream import Flush, Results, Stream
-
-logger = logging.getLogger(__name__)
-
-# A stream that waits for a sender is looked after this often all the same (expiry, lost requests), should every
-# sender be stuck in a request.
-CARE_INTERVAL = 0.25
-
-
-class Transport(ControlPlane, Protocol):
-    """The service, as the engine sees it. Called from several threads at once."""
-
-    def put_records(self, name: str, arn: str | None, request: Request) -> Exchange: ...
-
-    def close(self) -> None: ...
+from kplpy.runtime.overview import Overview
+from kplpy.runtime.planning import CARE_INTERVAL, Planning
+from kplpy.runtime.sending import Sending, Transport
+from kplpy.runtime.stream import Flush, Stream
 
 
 class Engine:
@@ -73,8 +54,6 @@ class Engine:
         self._policy = policy
         self._transport = transport
         self._room = room
-        self._senders_a_stream = max(1, ceil(0.75 * max_senders))
-        self._max_inflight_bytes = max_inflight_bytes
         self._on_start = on_start
         self._deliver_here = deliver_here
         self._hot_partition_keys = hot_partition_keys
@@ -84,8 +63,17 @@ class Engine:
         self._crew = Crew(self, max_senders)
         self._started = False
         self.streams: dict[str, Stream] = {}
-        self._inflight: dict[int, int] = {}  # thread → bytes of the request that it is at
-        self._turn = 0
+        self.overview = Overview(self.streams, room)
+        self._planning = Planning(policy, room, self._crew)
+        self.sending = Sending(
+            self.streams,
+            transport,
+            self._planning,
+            self._answering,
+            self._crew.errors,
+            max_senders,
+            max_inflight_bytes,
+        )
 
     # --- streams and records ---
 
@@ -142,8 +130,8 @@ class Engine:
             try:
                 stream.holder = threading.get_ident()
                 now = time.monotonic()
-                self._drain(stream, now)
-                self._plan(stream, now)
+                self._planning.drain(stream, now)
+                self._planning.plan(stream, now)
             except BaseException as error:
                 stream.breaks(error)
                 if not isinstance(error, Exception):
@@ -157,51 +145,6 @@ class Engine:
         for stream in list(self.streams.values()):
             stream.pressed = True
             self.nudge(stream)
-
-    def _drain(self, stream: Stream, now: float) -> None:
-        staging = stream.staging
-        count = len(staging)
-        if not count or stream.broken is not None:  # to be mended first, with what is in `draining` already
-            return
-        items: list[RecordFuture] = []
-        stream.draining = items
-        # In one go, so that a record is always to be found in one of the two; Ctrl-C does not strike in between.
-        items.extend(starmap(staging.popleft, repeat((), count)))
-        size = payload_size(items)
-        stream.staged_bytes = 0
-        self._room.add(stream, count, size + count * RECORD_OVERHEAD)
-        if stream.key_counts is not None:
-            stream.key_counts.add(items, now)
-        stream.pipeline.accept(items, now)  # which gives keys to those without
-        stream.draining = None
-
-    def _plan(self, stream: Stream, now: float) -> None:
-        """Under the stream's lock: say when somebody has to look at it again, and see that somebody does."""
-        pipeline = stream.pipeline
-        if stream.pressed or self._room.short:
-            stream.pressed = False
-            pipeline.make_room(now)
-        wake_at = pipeline.next_wakeup(now)
-        if wake_at <= now:
-            stream.wake_at = -NEVER  # puts need not nudge: a sender comes
-            if not stream.ready:
-                stream.ready = True
-                self._call_sender(stream)
-            wake_at = now + CARE_INTERVAL
-        else:
-            stream.ready = False
-            stream.wake_at = wake_at
-        if stream.staging:
-            # Staged since the drain, and perhaps just before wake_at was written: not nudged.
-            wake_at = min(wake_at, now + self._policy.linger)
-            stream.wake_at = min(stream.wake_at, wake_at)
-        stream.visit_at = wake_at
-        self._crew.wake_by(wake_at)
-
-    def _call_sender(self, stream: Stream) -> None:
-        if not self._crew.call_sender():
-            stream.nudged = True
-            self._crew.ring()
 
     def begin_flush(self, stream: Stream, notify: Callable[[], object]) -> Flush | None:
         """Make all that is accepted due now; `notify` is called when it is answered. None: nothing is outstanding."""
@@ -219,12 +162,12 @@ class Engine:
         self._mend_now(stream)
         with stream.lock, stream.guard:
             now = time.monotonic()
-            self._drain(stream, now)
+            self._planning.drain(stream, now)
             flush = Flush(stream.pipeline.flush(now), notify)
             if not stream.pipeline.unflushed(flush.mark):
                 return None
             stream.flushes.append(flush)
-            self._plan(stream, now)
+            self._planning.plan(stream, now)
         return flush
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
@@ -258,14 +201,14 @@ class Engine:
         self._mend_now(stream)
         with stream.lock, stream.guard:
             now = time.monotonic()
-            self._drain(stream, now)
+            self._planning.drain(stream, now)
             stream.pipeline.tick(now)
             if stream.ready:
                 self._crew.call_sender()  # should the one that was called have died, or not been there to be called
-            self._plan(stream, now)
+            self._planning.plan(stream, now)
             results = stream.take_results()
         self._meter.awake()
-        self._finish(stream, results)
+        self._answering.finish(stream, results)
 
     def _mend_now(self, stream: Stream) -> None:
         if stream.broken is None:
@@ -275,152 +218,15 @@ class Engine:
                 mend(stream, self._new_pipeline(), self._room, time.monotonic())
                 stream.ready = False
             results = stream.take_left()
-        self._finish(stream, results)
-
-    def _finish(self, stream: Stream, results: Sequence[Results]) -> None:
-        for each in results:
-            self._answering.finish(stream, each)
+        self._answering.finish(stream, results)
 
     def clear_up(self, error: BaseException) -> None:
         """The error struck the calling thread wherever it was in its work: leave nothing in its hands."""
         me = threading.get_ident()
-        self._inflight.pop(me, None)
+        self.sending.let_go(me)
         for stream in list(self.streams.values()):
             stream.let_go(me, error)
         self._crew.ring()
-
-    # --- the senders' work ---
-
-    def has_work(self) -> bool:
-        return self._may_send() and any(self._wants_sender(stream) for stream in list(self.streams.values()))
-
-    def _wants_sender(self, stream: Stream) -> bool:
-        return stream.ready and len(stream.senders) < self._senders_a_stream and stream.broken is None
-
-    def _may_send(self) -> bool:
-        return self._inflight_room() > 0
-
-    def _inflight_room(self) -> int:
-        return self._max_inflight_bytes - sum(list(self._inflight.values()))
-
-    def send_one(self) -> bool:
-        """Form one request (or question) from what is due, carry it out and give the answers. False: nothing to do."""
-        streams = list(self.streams.values())
-        self._turn += 1
-        for offset in range(len(streams)):
-            stream = streams[(self._turn + offset) % len(streams)]
-            if self._wants_sender(stream) and self._may_send() and self._send_of(stream):
-                return True
-        return False
-
-    def _send_of(self, stream: Stream) -> bool:
-        with stream.lock, stream.guard:
-            now = time.monotonic()
-            self._drain(stream, now)
-            pipeline = stream.pipeline
-            request = None
-            question = next_question(pipeline, self._transport, stream.name, stream.arn, now)
-            if question is None:
-                request = pipeline.next_request(now, self._inflight_room())
-            self._plan(stream, now)
-            results = stream.take_results()
-            busy = question is not None or request is not None
-            if busy:
-                stream.senders.add(threading.get_ident())
-        if stream.ready:
-            self._call_sender(stream)
-        self._finish(stream, results)
-        if question is not None:
-            self._ask(stream, pipeline, question)
-        elif request is not None:
-            self._exchange(stream, pipeline, request)
-        return busy
-
-    def _ask(self, stream: Stream, pipeline: Pipeline, question: Question) -> None:
-        end: BaseException | None = None
-        try:
-            answer = question.ask()
-        except BaseException as failure:
-            end = self._unexpected(question.what, failure)
-            answer = question.failed(repr(failure))
-        with stream.lock, stream.guard:
-            stream.senders.discard(threading.get_ident())
-            now = time.monotonic()
-            if pipeline is stream.pipeline:  # else it was mended meanwhile, and will ask for itself
-                answer(now)
-            self._drain(stream, now)
-            self._plan(stream, now)
-            results = stream.take_results()
-        self._finish(stream, results)
-        if end is not None:
-            raise end
-
-    def _exchange(self, stream: Stream, pipeline: Pipeline, request: Request) -> None:
-        end: BaseException | None = None
-        me = threading.get_ident()
-        try:
-            self._inflight[me] = request.size
-            exchange = self._transport.put_records(stream.name, stream.arn, request)
-        except BaseException as failure:
-            end = self._unexpected(f"sending to {stream.name}", failure)
-            error = RequestError(type(failure).__name__, str(failure) or repr(failure), True, failure)
-            exchange = Exchange(request.started, time.monotonic(), request.wall, error=error)
-        finally:
-            self._inflight.pop(me, None)
-        with stream.lock, stream.guard:
-            stream.senders.discard(me)
-            now = time.monotonic()
-            self._drain(stream, now)
-            throttled = pipeline.totals.entries_throttled
-            if pipeline is stream.pipeline:
-                pipeline.answered(request, exchange, now)
-            throttled = pipeline.totals.entries_throttled - throttled
-            self._plan(stream, now)
-            results = stream.take_results()
-        self._answering.tell(stream, exchange.error, throttled)
-        self._finish(stream, results)
-        if end is not None:
-            raise end
-
-    def _unexpected(self, doing: str, failure: BaseException) -> BaseException | None:
-        """What is not only to be logged, but raised once the state is in order: Ctrl-C on a thread of the user's."""
-        if not isinstance(failure, Exception):
-            return failure
-        self._crew.errors.say(f"{doing}: {type(failure).__name__}: {failure}", failure)
-        return None
-
-    # --- looking ---
-
-    @property
-    def outstanding_records(self) -> int:
-        return self._room.records + sum(len(stream.staging) for stream in list(self.streams.values()))
-
-    @property
-    def outstanding_bytes(self) -> int:
-        staged = [record for stream in list(self.streams.values()) for record in list(stream.staging)]
-        return self._room.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD
-
-    def hot_keys(self, limit: int | None) -> dict[str, HotKeys]:
-        """By stream's name or ARN; empty unless keys are counted."""
-        reports = {}
-        for key, stream in list(self.streams.items()):
-            if stream.key_counts is not None:
-                with stream.lock, stream.held:
-                    reports[key] = stream.key_counts.report(limit, time.monotonic())
-        return reports
-
-    def gauges(self) -> Gauges:
-        """How things stand, for whoever samples them."""
-        standings: dict[str, Standing] = {}
-        for key, stream in list(self.streams.items()):
-            if stream.broken is None:
-                with stream.lock, stream.held:
-                    standing = stream.pipeline.standing(time.monotonic())
-                    staged = len(stream.staging)
-                    oldest = min(standing.oldest, stream.staging[0].arrival if staged else NEVER)
-                outstanding = standing.outstanding + staged
-                standings[key] = replace(standing, outstanding=outstanding, oldest=oldest)
-        return Gauges(standings, self.outstanding_records, self.outstanding_bytes)
 
     # --- the end ---
 
@@ -432,14 +238,6 @@ class Engine:
         """Is there a thread of ours to get things done, or can one be started?"""
         return self._begin() and self._crew.begin()
 
-    def unsettled(self) -> int:
-        """Records without an answer, or whose callbacks still run."""
-        count = 0
-        for stream in list(self.streams.values()):
-            with stream.lock, stream.held:  # a drain has records in its hands, neither here nor there
-                count += stream.pipeline.outstanding + len(stream.staging)
-        return count
-
     def run_inline(self, until: float, done: Callable[[], bool]) -> None:
         """Do scheduler's and senders' work on this thread: none could be started."""
         with lend_thread():
@@ -447,7 +245,7 @@ class Engine:
                 try:
                     for stream in list(self.streams.values()):
                         self._visit(stream)
-                    if self.send_one():
+                    if self.sending.send_one():
                         continue
                     wake_at = min((stream.visit_at for stream in list(self.streams.values())), default=NEVER)
                 except BaseException as error:
@@ -479,12 +277,12 @@ class Engine:
         self._mend_now(stream)
         with stream.lock, stream.guard:
             now = time.monotonic()
-            self._drain(stream, now)
+            self._planning.drain(stream, now)
             given_up = stream.pipeline.outstanding
             stream.pipeline.give_up(Reason.CLOSED, message, now)
-            self._plan(stream, now)
+            self._planning.plan(stream, now)
             results = stream.take_results()
-        self._finish(stream, results)
+        self._answering.finish(stream, results)
         return given_up
 
     def stop(self) -> None:

@@ -169,9 +169,10 @@ class WaitingRoom:
         return self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
 
     def _full(self, stream: Stream) -> BufferFullError:
+        overview = self._engine.overview
         return BufferFullError(
-            f"no room for a record of stream {stream.origin.stream!r}: {self._engine.outstanding_records} records and "
-            f"{self._engine.outstanding_bytes} bytes are outstanding in all, {stream.held_records} records of this "
+            f"no room for a record of stream {stream.origin.stream!r}: {overview.outstanding_records} records and "
+            f"{overview.outstanding_bytes} bytes are outstanding in all, {stream.held_records} records of this "
             f"stream (max_buffered_records={self._config.max_buffered_records}, "
             f"max_buffered_bytes={self._config.max_buffered_bytes})"
         )

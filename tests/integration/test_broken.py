@@ -15,6 +15,7 @@ from kplpy.core.pipeline import Pipeline
 from kplpy.local import LocalKinesis
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.engine import Engine
+from kplpy.runtime.sending import Sending
 from tests.integration.reading import read_all, wait_until
 
 PATIENCE = 30.0
@@ -24,7 +25,7 @@ STEPS = [
     (Answering, "_answer"),
     (KinesisTransport, "put_records"),
     (KinesisTransport, "list_shards"),
-    (Engine, "send_one"),
+    (Sending, "send_one"),
     (Engine, "visit_due"),
 ]
 

@@ -81,7 +81,7 @@ def live(service: StubService, striker: Striker, hurried: bool) -> None:
                 and stream.held_records == stream.held_bytes == stream.holder == stream.pipeline.outstanding == 0
                 and not stream.senders
                 and not stream.being_answered
-                and not producer._engine._inflight
+                and not producer._engine.sending._inflight
                 and set(called) == {futures[8], futures[18]}
             )
 

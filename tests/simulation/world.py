@@ -1,6 +1,6 @@
 """One history: the core, a modelled Kinesis and what lies between them, on a virtual clock.
 
-What runtime/engine.py does with threads is done here with events: a sender comes when next_wakeup says so and one is
+What runtime/ does with threads is done here with events: a sender comes when next_wakeup says so and one is
 free, the scheduler ticks at the time that it names, answers are settled a little after they were taken.
 """
 

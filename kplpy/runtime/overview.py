@@ -1,0 +1,61 @@
+"""How things stand with a producer's records: for whoever looks, from any thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from kplpy.core.events import Gauges, Standing
+from kplpy.core.item import payload_size
+from kplpy.reports import HotKeys
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room
+from kplpy.runtime.crew import NEVER
+from kplpy.runtime.stream import Stream
+
+
+class Overview:
+    """Over all streams. What is staged counts as well."""
+
+    def __init__(self, streams: Mapping[str, Stream], room: Room) -> None:
+        self._streams = streams
+        self._room = room
+
+    @property
+    def outstanding_records(self) -> int:
+        return self._room.records + sum(len(stream.staging) for stream in list(self._streams.values()))
+
+    @property
+    def outstanding_bytes(self) -> int:
+        staged = [record for stream in list(self._streams.values()) for record in list(stream.staging)]
+        return self._room.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD
+
+    def hot_keys(self, limit: int | None) -> dict[str, HotKeys]:
+        """By stream's name or ARN; empty unless keys are counted."""
+        reports = {}
+        for key, stream in list(self._streams.items()):
+            if stream.key_counts is not None:
+                with stream.lock, stream.held:
+                    reports[key] = stream.key_counts.report(limit, time.monotonic())
+        return reports
+
+    def gauges(self) -> Gauges:
+        """How things stand, for whoever samples them."""
+        standings: dict[str, Standing] = {}
+        for key, stream in list(self._streams.items()):
+            if stream.broken is None:
+                with stream.lock, stream.held:
+                    standing = stream.pipeline.standing(time.monotonic())
+                    staged = len(stream.staging)
+                    oldest = min(standing.oldest, stream.staging[0].arrival if staged else NEVER)
+                outstanding = standing.outstanding + staged
+                standings[key] = replace(standing, outstanding=outstanding, oldest=oldest)
+        return Gauges(standings, self.outstanding_records, self.outstanding_bytes)
+
+    def unsettled(self) -> int:
+        """Records without an answer, or whose callbacks still run."""
+        count = 0
+        for stream in list(self._streams.values()):
+            with stream.lock, stream.held:  # a drain has records in its hands, neither here nor there
+                count += stream.pipeline.outstanding + len(stream.staging)
+        return count

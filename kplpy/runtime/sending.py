@@ -1,0 +1,154 @@
+"""What a sender does: it pulls one request, or question, from a stream that is ready, and brings back the answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from math import ceil
+from typing import Protocol
+
+from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.retry import Exchange, RequestError
+from kplpy.repeats import Repeats
+from kplpy.runtime.answering import Answering
+from kplpy.runtime.planning import Planning
+from kplpy.runtime.questions import ControlPlane, Question, next_question
+from kplpy.runtime.stream import Stream
+
+
+class Transport(ControlPlane, Protocol):
+    """The service, as senders see it. Called from several threads at once."""
+
+    def put_records(self, name: str, arn: str | None, request: Request) -> Exchange: ...
+
+    def close(self) -> None: ...
+
+
+class Sending:
+    """Bounds how many senders one stream has, and the bytes of all requests under way.
+
+    `errors`: where it is logged what the transport raised.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Stream],
+        transport: Transport,
+        planning: Planning,
+        answering: Answering,
+        errors: Repeats,
+        max_senders: int,
+        max_inflight_bytes: int,
+    ) -> None:
+        self._streams = streams
+        self._transport = transport
+        self._planning = planning
+        self._answering = answering
+        self._errors = errors
+        self._senders_a_stream = max(1, ceil(0.75 * max_senders))
+        self._max_inflight_bytes = max_inflight_bytes
+        self._inflight: dict[int, int] = {}  # thread → bytes of the request that it is at
+        self._turn = 0
+
+    def has_work(self) -> bool:
+        return self._may_send() and any(self._wants_sender(stream) for stream in list(self._streams.values()))
+
+    def _wants_sender(self, stream: Stream) -> bool:
+        return stream.ready and len(stream.senders) < self._senders_a_stream and stream.broken is None
+
+    def _may_send(self) -> bool:
+        return self._inflight_room() > 0
+
+    def _inflight_room(self) -> int:
+        return self._max_inflight_bytes - sum(list(self._inflight.values()))
+
+    def send_one(self) -> bool:
+        """Form one request (or question) from what is due, carry it out and give the answers. False: nothing to do."""
+        streams = list(self._streams.values())
+        self._turn += 1
+        for offset in range(len(streams)):
+            stream = streams[(self._turn + offset) % len(streams)]
+            if self._wants_sender(stream) and self._may_send() and self._send_of(stream):
+                return True
+        return False
+
+    def _send_of(self, stream: Stream) -> bool:
+        with stream.lock, stream.guard:
+            now = time.monotonic()
+            self._planning.drain(stream, now)
+            pipeline = stream.pipeline
+            request = None
+            question = next_question(pipeline, self._transport, stream.name, stream.arn, now)
+            if question is None:
+                request = pipeline.next_request(now, self._inflight_room())
+            self._planning.plan(stream, now)
+            results = stream.take_results()
+            busy = question is not None or request is not None
+            if busy:
+                stream.senders.add(threading.get_ident())
+        if stream.ready:
+            self._planning.call_sender(stream)
+        self._answering.finish(stream, results)
+        if question is not None:
+            self._ask(stream, pipeline, question)
+        elif request is not None:
+            self._exchange(stream, pipeline, request)
+        return busy
+
+    def _ask(self, stream: Stream, pipeline: Pipeline, question: Question) -> None:
+        end: BaseException | None = None
+        try:
+            answer = question.ask()
+        except BaseException as failure:
+            end = self._unexpected(question.what, failure)
+            answer = question.failed(repr(failure))
+        with stream.lock, stream.guard:
+            stream.senders.discard(threading.get_ident())
+            now = time.monotonic()
+            if pipeline is stream.pipeline:  # else it was mended meanwhile, and will ask for itself
+                answer(now)
+            self._planning.drain(stream, now)
+            self._planning.plan(stream, now)
+            results = stream.take_results()
+        self._answering.finish(stream, results)
+        if end is not None:
+            raise end
+
+    def _exchange(self, stream: Stream, pipeline: Pipeline, request: Request) -> None:
+        end: BaseException | None = None
+        me = threading.get_ident()
+        try:
+            self._inflight[me] = request.size
+            exchange = self._transport.put_records(stream.name, stream.arn, request)
+        except BaseException as failure:
+            end = self._unexpected(f"sending to {stream.name}", failure)
+            error = RequestError(type(failure).__name__, str(failure) or repr(failure), True, failure)
+            exchange = Exchange(request.started, time.monotonic(), request.wall, error=error)
+        finally:
+            self._inflight.pop(me, None)
+        with stream.lock, stream.guard:
+            stream.senders.discard(me)
+            now = time.monotonic()
+            self._planning.drain(stream, now)
+            throttled = pipeline.totals.entries_throttled
+            if pipeline is stream.pipeline:
+                pipeline.answered(request, exchange, now)
+            throttled = pipeline.totals.entries_throttled - throttled
+            self._planning.plan(stream, now)
+            results = stream.take_results()
+        self._answering.tell(stream, exchange.error, throttled)
+        self._answering.finish(stream, results)
+        if end is not None:
+            raise end
+
+    def _unexpected(self, doing: str, failure: BaseException) -> BaseException | None:
+        """What is not only to be logged, but raised once the state is in order: Ctrl-C on a thread of the user's."""
+        if not isinstance(failure, Exception):
+            return failure
+        self._errors.say(f"{doing}: {type(failure).__name__}: {failure}", failure)
+        return None
+
+    def let_go(self, thread: int) -> None:
+        """An error struck the thread: it is at no request any more."""
+        self._inflight.pop(thread, None)
