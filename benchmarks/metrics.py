@@ -15,7 +15,7 @@ from benchmarks.throughput import measure as measure_cases
 NONE, DETAILED = "none", "detailed"
 
 
-def _case(size: int, records: int, window: int = 20_000, singles: bool = False) -> Case:
+def _case(size: int, records: int, window: int = 50_000, singles: bool = False) -> Case:
     kind = ", singles" if singles else ""
     return Case(
         size,
@@ -26,7 +26,7 @@ def _case(size: int, records: int, window: int = 20_000, singles: bool = False) 
 
 CASES: Mapping[str, Case] = {
     "100 B": _case(100, 200_000),
-    "1 KB": _case(1_000, 100_000, window=10_000),
+    "1 KB": _case(1_000, 100_000, window=20_000),
     "100 B, 500-record requests": _case(100, 60_000, singles=True),
 }
 
