@@ -312,6 +312,11 @@ class Pipeline:
         lane = router.lanes[index] if 0 <= index < len(router.lanes) else router.alone
         return (0, 0) if lane is None else (lane.held, lane.held_bytes)
 
+    def most_held_by_a_shard(self) -> tuple[int, int]:
+        """The most records, and the most payload bytes, that wait for, or are under way to, one shard."""
+        lanes = self._router.lanes
+        return max((lane.held for lane in lanes), default=0), max((lane.held_bytes for lane in lanes), default=0)
+
     def give_up(self, reason: Reason, message: str, now: float) -> None:
         """Fail everything that has no answer yet; records under way may have been written."""
         self._endings.fail_waiting(reason, message)

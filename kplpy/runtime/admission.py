@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 RECORD_OVERHEAD = 400
 """Bytes charged for each record beside its data and key: the future, its numbers, its place in the buffers."""
 
+LEAST_PORTION = 16 << 10
+"""Bytes. When less can be kept for a stream's next puts, each is counted by itself."""
+
 
 class Room:
     """Counts records and bytes (data + key + RECORD_OVERHEAD) of a producer.
 
     What is drained into the core is counted exactly, by `add` and `release`; what is still staged is read off the
     stream, without a lock, so the bounds can be passed by a few records. A put comes here only when more than
-    `stage_limit` is staged, which is 0 while the room is tight: more than half full.
+    `stage_limit` is staged, which is 0 while the room is tight: more than half full. Then a stream is given room by the
+    portion.
 
     No stream gets more than three quarters, and no shard of a stream with several more than a half, so that one
     dead stream or one hot shard leaves room for the others.
@@ -34,13 +38,14 @@ class Room:
         # A signal handler or a __del__ may put in the middle of a section of its own thread.
         self.lock = threading.RLock()
         self._waiters = Line()
-        self._kept_records = 0  # granted, not staged yet; the streams have their own part
+        self._kept_records = 0  # granted, or in a portion; the streams have their own part
         self._kept_bytes = 0
         self.records = 0
         self.bytes = 0
         # A small room is always counted exactly.
         self._always_tight = max_records < 2000 or max_bytes < 16 << 20
         self._stage_limit = min(max_bytes, max_records * RECORD_OVERHEAD) // 4
+        self._portion = self._stage_limit // 16
         self._judge()
 
     @property
@@ -56,7 +61,9 @@ class Room:
     def add(self, stream: Stream, records: int, size: int) -> None:
         """Records were drained into the core."""
         with self.lock:
+            self._return_portion(stream)
             self._count(stream, records, size)
+            self._grant()
             self._judge()
 
     def release(self, stream: Stream, records: int, size: int) -> None:
@@ -69,6 +76,7 @@ class Room:
     def recount(self, stream: Stream, records: int, size: int) -> None:
         """This is what the stream's core holds, whatever was counted before."""
         with self.lock:
+            self._return_portion(stream)
             self._count(stream, records - stream.held_records, size - stream.held_bytes)
             self._grant()
             self._judge()
@@ -96,9 +104,55 @@ class Room:
                     return False
             return self._fits(stream, hash_key, size)
 
+    def reserve(self, stream: Stream) -> None:
+        """A record was staged in the tight room: keep a portion for it and those to come until the next drain, of what
+        nobody waits for, and a quarter of what is left at the most.
+
+        Puts look at no more than `stream.portion` meanwhile: 0.5 µs instead of 3.5.
+        """
+        with self.lock:
+            # Were it drained already, nobody might come to give the portion back.
+            if self._always_tight or self._waiters or stream.portion or not stream.staging:
+                return
+            portion = min(self._portion, self._left(stream) // 4)
+            if portion >= LEAST_PORTION:
+                self._keep_portion(stream, portion)
+
+    def _left(self, stream: Stream) -> int:
+        """Bytes that the stream can have, whichever shard they are for, by all the bounds."""
+        records, size = self._held_by(stream)
+        held, held_bytes = stream.most_held_by_a_shard()
+        left = min(
+            self._max_records - self.records - self._kept_records - len(stream.staging),
+            ceil(0.75 * self._max_records) - records,
+            self._max_records // 2 - held,
+        )
+        left_bytes = min(
+            self._max_bytes - self.bytes - self._kept_bytes - stream.staged_bytes,
+            ceil(0.75 * self._max_bytes) - size,
+            self._max_bytes // 2 - held_bytes,
+        )
+        return min(left * RECORD_OVERHEAD, left_bytes)
+
+    def _return_portion(self, stream: Stream) -> None:
+        if stream.portion:
+            self._keep_portion(stream, -stream.portion)
+
+    def _keep_portion(self, stream: Stream, size: int) -> None:
+        sign = 1 if size > 0 else -1
+        records = sign * (abs(size) // RECORD_OVERHEAD)
+        stream.portion, self._kept_records, self._kept_bytes, stream.kept_records, stream.kept_bytes = (
+            max(0, size),
+            self._kept_records + records,
+            self._kept_bytes + size,
+            stream.kept_records + records,
+            stream.kept_bytes + size,
+        )
+
     def wait_for(self, waiter: Waiter) -> bool:
         """Queue up; True when there is room at once after all."""
         with self.lock:
+            self._return_portion(waiter.stream)  # or others would overtake
             if self._waiters.add(waiter):
                 self._grant()
             self._judge()

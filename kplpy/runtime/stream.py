@@ -47,8 +47,9 @@ class Stream:
         # Room's, guarded by its lock: drained and not answered.
         self.held_records = 0
         self.held_bytes = 0
-        self.kept_records = 0  # granted to those who waited, not staged yet
+        self.kept_records = 0  # granted to those who waited, not staged yet; and the portion
         self.kept_bytes = 0
+        self.portion = 0  # so much may be staged before the next drain, in a tight room
 
         self.lock = threading.Lock()
         self.holder = 0  # the thread that drains, for a put from a signal handler in the midst of it
@@ -102,6 +103,12 @@ class Stream:
         if len(self.pipeline.map.open) < 2:
             return 0, 0
         return self.pipeline.held_by_shard_of(hash_key)
+
+    def most_held_by_a_shard(self) -> tuple[int, int]:
+        """The most records, and the most bytes, that one shard holds of a stream with several."""
+        if len(self.pipeline.map.open) < 2:
+            return 0, 0
+        return self.pipeline.most_held_by_a_shard()
 
     def place_of(self, hash_key: int) -> int:
         """Which of the stream's shards takes it, by a number that may change with the map."""

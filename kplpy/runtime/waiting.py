@@ -39,11 +39,8 @@ class WaitingRoom:
 
         Raises BufferFullError when there is no room, ProducerClosedError when the producer is closed meanwhile.
         """
-        if stream.staging:
-            self._engine.drain(stream)
         size = charged(record)
-        if self._room.try_take(stream, record.hash_key, size):
-            self._stage(stream, record, size)
+        if self._admit(stream, record, size):
             return False
         if not self._may_block(stream):
             self._engine.press()
@@ -98,10 +95,7 @@ class WaitingRoom:
             if len(stream.staging) >= DRAINED_AT:
                 self._engine.drain(stream)
             return None
-        if stream.staging:
-            self._engine.drain(stream)
-        if self._room.try_take(stream, record.hash_key, size):
-            self._stage(stream, record, size)
+        if self._admit(stream, record, size):
             return None
         waiter = TaskWaiter(stream, record.hash_key, size, asyncio.get_running_loop())
         first = not self._room.short
@@ -136,11 +130,22 @@ class WaitingRoom:
         finally:
             self._threads.discard(thread)
 
-    def _stage(self, stream: Stream, record: RecordFuture, size: int) -> None:
+    def _admit(self, stream: Stream, record: RecordFuture, size: int) -> bool:
+        """Stage the record, if there is room."""
+        counted = stream.staged_bytes + size > stream.portion
+        if counted:
+            if stream.staging:
+                self._engine.drain(stream)
+            if not self._room.try_take(stream, record.hash_key, size):
+                return False
         stream.staged_bytes += size
         stream.staging.append(record)
+        if counted:
+            self._room.reserve(stream)
         self._engine.staged(stream, record.arrival)
-        self._engine.drain(stream)
+        if not stream.portion or len(stream.staging) >= DRAINED_AT:
+            self._engine.drain(stream)
+        return True
 
     def _take_granted(self, stream: Stream, record: RecordFuture, waiter: Waiter) -> None:
         granted = self._room.leave(waiter)

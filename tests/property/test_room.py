@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from kplpy import RecordFuture
 from kplpy.runtime.admission import Room
 from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
+from tests.held_stream import HeldStream
 
 MAX_RECORDS = 12
 MAX_BYTES = 1000
 STREAMS = 3
-
-
-class HeldStream(Stream):
-    """As much of a stream as Room looks at."""
-
-    def __init__(self) -> None:
-        self.staging: deque[RecordFuture] = deque()
-        self.staged_bytes = self.held_records = self.held_bytes = self.kept_records = self.kept_bytes = 0
-
-    def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
-        return 0, 0
-
-    def place_of(self, hash_key: int) -> int:
-        return 0
 
 
 class Put(Waiter):

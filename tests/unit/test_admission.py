@@ -6,7 +6,6 @@ import asyncio
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,24 +16,10 @@ from kplpy import BufferFullError, Producer, ProducerClosedError, RecordFuture
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
+from tests.held_stream import HeldStream
 from tests.stub_service import PATIENCE, StubService, install
 
 LOW, HIGH = 0, (1 << 128) - 1  # hash keys of the first and of the second shard of two
-
-
-class HeldStream(Stream):
-    """As much of a stream as Room looks at; the test says what its shards hold."""
-
-    def __init__(self) -> None:
-        self.staging: deque[RecordFuture] = deque()
-        self.staged_bytes = self.held_records = self.held_bytes = self.kept_records = self.kept_bytes = 0
-        self.held_by_shard: dict[int, tuple[int, int]] = {}
-
-    def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
-        return self.held_by_shard.get(hash_key, (0, 0))
-
-    def place_of(self, hash_key: int) -> int:
-        return hash_key
 
 
 class Woken(Waiter):
