@@ -55,8 +55,10 @@ class Registry:
             frame, self._since_cut = self._since_cut, Frame()
             started_at = self._cut_at
             ended_at = wall if all_of_it else wall - (now - self._second)
-            self._cut_at = max(started_at, ended_at)  # the system's clock may have been set
-        return Window(started_at, self._cut_at, frame.samples(level, self.granularity))
+            ended_at = max(started_at, ended_at)  # the system's clock may have been set
+            if frame.cells:  # an empty window is told to nobody: within a second, say, that was cut already
+                self._cut_at = ended_at
+        return Window(started_at, ended_at, frame.samples(level, self.granularity))
 
     def rested(self, wall: float) -> None:
         """Nothing happened up to now, and all before was cut: the next window begins here."""

@@ -101,9 +101,23 @@ def test_every_value_is_in_one_cut() -> None:
     assert totals(registry.total(WALL)) == {"": (3, 6.0)}
 
 
+def test_there_is_no_gap_where_a_window_is_empty() -> None:
+    """Two cuts in one second; the clocks are read one after the other, so they differ a little about its beginning."""
+    registry = Registry("global")
+    registry.begin(WALL)
+    registry.update([put(1)], 10.5)
+    first = registry.cut("detailed", 11.0, WALL + 1)
+    empty = registry.cut("detailed", 11.1, WALL + 1.1001)
+    registry.update([put(2)], 11.5)
+    second = registry.cut("detailed", 12.0, WALL + 2)
+    assert not empty.samples
+    assert second.started_at == first.ended_at
+
+
 def test_windows_do_not_overlap_when_the_clock_is_set_back() -> None:
     registry = Registry("global")
     registry.begin(WALL)
+    registry.update([put(1)], 10.5)
     first = registry.cut("detailed", 11.0, WALL + 60)
     second = registry.cut("detailed", 71.0, WALL)
     assert first.ended_at == second.started_at == second.ended_at
