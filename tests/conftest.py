@@ -78,12 +78,17 @@ def _no_aws() -> Any:
     patch.undo()
 
 
-@pytest.fixture(autouse=True)
-def _no_cloudwatch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A producer whose test names no endpoint of CloudWatch uploads its metrics to nowhere."""
+@pytest.fixture(autouse=True, scope="session")
+def _no_cloudwatch() -> Iterator[None]:
+    """A producer whose test names no endpoint of CloudWatch uploads its metrics to nowhere.
+
+    To the end: its threads may outlive the test that closed it, and would say in another's log that they cannot.
+    """
     from kplpy.aws.client import make_cloudwatch_client as real
 
     def make(config: Config) -> Any:
         return real(config) if config.cloudwatch_endpoint_url else SimpleNamespace(put_metric_data=lambda **_: None)
 
-    monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", make)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", make)
+        yield
