@@ -234,9 +234,10 @@ def test_a_refused_record_raises_what_put_record_would_have() -> None:
 
 
 IN_A_FORKED_CHILD = """
-import concurrent.futures, os
+import concurrent.futures, logging, os
 from kplpy import ForkedError, Producer
 
+logging.getLogger("kplpy").addHandler(logging.NullHandler())  # that nobody answers, if there is time to say so
 producer = Producer(endpoint_url="http://127.0.0.1:9", region_name="us-east-1", record_max_buffered_time_ms=600_000)
 future = producer.put_record("orders", b"x", "k")
 child = os.fork()
