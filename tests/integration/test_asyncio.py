@@ -19,15 +19,8 @@ from kplpy import (
     RecordFuture,
     RecordResult,
 )
-from kplpy.core import policy
 from kplpy.local import Fault
 from tests.local_stream import PATIENCE, contents, local, producing
-
-
-@pytest.fixture(autouse=True)
-def patient_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine the first listing may take longer than records wait for it; they would go alone."""
-    monkeypatch.setattr(policy, "MAP_PATIENCE", PATIENCE)
 
 
 def test_async_with_and_await() -> None:

@@ -241,6 +241,7 @@ def test_another_identity_never_takes_their_place(
 ) -> None:
     """The session was given its keys by hand; that there are others on the machine is no reason to use those."""
     monkeypatch.setattr(policy, "DENIED_GRACE", 0.3)
+    monkeypatch.setattr(policy, "MAP_PATIENCE", 0.2)  # listing is denied, too
     write_keys(files, "AKIAOTHER", profile="default")
     session = boto3.Session("AKIAMINE", "secret")
     kinesis.attach(session)

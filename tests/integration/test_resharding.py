@@ -9,16 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from kplpy import RecordFuture, UserRecord, deaggregate
-from kplpy.core import policy
 from kplpy.local import LocalKinesis
 from tests.local_stream import PATIENCE, local, producing
-
-
-@pytest.fixture(autouse=True)
-def patient_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine the first listing may take longer than records wait for it; they would go alone."""
-    monkeypatch.setattr(policy, "MAP_PATIENCE", PATIENCE)
-
 
 MIDDLE = 1 << 127
 FIRST, SECOND = "shardId-000000000000", "shardId-000000000001"

@@ -12,16 +12,8 @@ import botocore.session
 import pytest
 
 from kplpy import FlushTimeoutError, deaggregate
-from kplpy.core import policy
 from kplpy.local import Fault
 from tests.local_stream import PATIENCE, contents, local, producing, user_records
-
-
-@pytest.fixture(autouse=True)
-def patient_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine the first listing may take longer than records wait for it; they would go alone."""
-    monkeypatch.setattr(policy, "MAP_PATIENCE", PATIENCE)
-
 
 # --- placing ---
 
