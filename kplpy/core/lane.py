@@ -33,6 +33,7 @@ class Lane:
         "counted_bytes",
         "doubted_at",
         "failures",
+        "few",
         "first_key_outside",
         "held",
         "held_bytes",
@@ -62,6 +63,7 @@ class Lane:
         self._max_count = policy.aggregation_max_count
         self._max_size = policy.aggregation_max_size
         self.open: Batch | None = None
+        self.few: list[Item] = []  # small ones that the open aggregate is to have once there are some, or it is closed
         self.queue: deque[Batch] = deque()
         self.queue_bytes = 0
         # The collector's marks: in one of its lists; in that of the blocked lanes; what of the queue it has counted.
@@ -84,6 +86,9 @@ class Lane:
 
         Of those that it closed as well only the first is among them: the others are in the queue behind it.
         """
+        if self.few:
+            items = self.few + items
+            self.few = []
         if not self._aggregate:
             batches = [*map(Batch.alone, repeat(self), items)]
             self.queue += batches
@@ -115,6 +120,8 @@ class Lane:
         return self.limiter.shards
 
     def close_open(self) -> None:
+        if self.few:
+            self.add([])
         if self.open is not None:
             self._enqueue(self.open)
             self.open = None
@@ -153,7 +160,8 @@ class Lane:
     def newest(self) -> int:
         """The highest number in here; -1: none. Where keyless records came back it need not be the last one's."""
         batches = self.queue if self.open is None else [*self.queue, self.open]
-        return max((item.number for batch in batches for item in batch.items), default=-1)
+        items = [*(item for batch in batches for item in batch.items), *self.few]
+        return max((item.number for item in items), default=-1)
 
     def take_all(self) -> list[Item]:
         """Empty the lane, for its records to be routed anew."""
@@ -167,7 +175,7 @@ class Lane:
 
     def expire(self, limit: float) -> list[Item]:
         """Take out the records that arrived at `limit` or earlier."""
-        if self.open is not None and self.open.arrival <= limit:
+        if self._oldest_open() <= limit:
             self.close_open()
         expired: list[Item] = []
         kept: deque[Batch] = deque()
@@ -188,6 +196,10 @@ class Lane:
     def oldest(self) -> float:
         """When the oldest record in here arrived; infinite when there is none."""
         oldest = min((batch.arrival for batch in self.queue), default=float("inf"))
+        return min(oldest, self._oldest_open())
+
+    def _oldest_open(self) -> float:
+        oldest = min((item.arrival for item in self.few), default=float("inf"))
         return oldest if self.open is None else min(oldest, self.open.arrival)
 
     @property

@@ -49,14 +49,13 @@ class Pipeline:
 
     # --- records come in ---
 
-    def accept(self, items: Iterable[Item], now: float) -> None:
+    def accept(self, items: Sequence[Item], now: float) -> None:
         """Number the records and put each into the open aggregate of its predicted shard."""
         number = self._next_number
         router = self._router
         if router.sees(now):
             number = router.accept(items, number, now)
         else:
-            items = list(items)
             for item in items:
                 item.number = number
                 number += 1

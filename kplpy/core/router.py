@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch
 from kplpy.core.collector import NEVER, Collector
+from kplpy.core.dealing import deal_few, deal_many, is_sparse
 from kplpy.core.distribution import Distribution, Summary
 from kplpy.core.flushes import Flushes
 from kplpy.core.item import Item
@@ -62,38 +61,24 @@ class Router:
             self._go_blind(now)
         return self.blind_since is None
 
-    def accept(self, items: Iterable[Item], number: int, now: float) -> int:
-        """Number the records, from `number` on, and route each; returns the next number.
-
-        The way of every record, so they go to each lane together: 0.5 µs instead of 0.9.
-        """
+    def accept(self, items: Sequence[Item], number: int, now: float) -> int:
+        """Number the records, from `number` on, and route each; returns the next number."""
         if self.managed or not self.map.whole:
             for item in items:
                 item.number = number
                 number += 1
                 self.route(item, now)
             return number
-        ends = self.map.ends
-        groups: defaultdict[int, list[Item]] = defaultdict(list)
-        for item in items:
-            item.number = number
-            number += 1
-            hash_key = item.hash_key
-            if hash_key < 0:
-                self._add(groups, now)
-                self.route(item, now)
-            else:
-                groups[bisect_left(ends, hash_key)].append(item)
-        self._add(groups, now)
-        return number
-
-    def _add(self, groups: dict[int, list[Item]], now: float) -> None:
-        """Empty them into the lanes."""
-        lanes = self.lanes
-        for index, group in groups.items():
-            for batch in lanes[index].add(group):
-                self._collector.opened(batch, now)
-        groups.clear()
+        sparse = self._policy.aggregate and is_sparse(items, len(self.lanes))
+        deal = deal_few if sparse else deal_many
+        return deal(
+            items,
+            number,
+            self.map.ends,
+            self.lanes,
+            lambda item: self.route(item, now),
+            lambda batch: self._collector.opened(batch, now),
+        )
 
     def route(self, item: Item, now: float) -> None:
         if item.keyless and not self.managed:

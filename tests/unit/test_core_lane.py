@@ -35,6 +35,20 @@ def test_counts_bound_an_aggregate() -> None:
     assert home.open is not None
 
 
+def test_a_few_that_wait_to_be_packed_are_seen_by_all_who_look() -> None:
+    home = lane()
+    home.add([item(arrival=9.0)])
+    old, new = item(arrival=1.0), item(arrival=9.5)
+    old.number, new.number = 1, 2
+    home.few += [old, new]
+    assert (home.oldest(), home.newest()) == (1.0, 2)
+    assert home.expire(1.0) == [old]
+    assert sizes([*home.queue]) == [2]
+    home.few.append(last := item(arrival=9.6))
+    home.add([later := item(arrival=9.7)])
+    assert home.take_all()[1:] == [new, last, later]
+
+
 @pytest.mark.parametrize("alone", ["no shard", "switched off", "count of one", "doubted"])
 def test_records_that_travel_alone(alone: str) -> None:
     home = lane(

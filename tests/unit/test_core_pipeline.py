@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.item import Completion, Delivered, Failed, Reason
+from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, payload_size
 from kplpy.core.notice import Notice
 from kplpy.core.retry import THROTTLED, Exchange
 from kplpy.core.shard_map import ShardRange
+from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy, sizes
 
 ZERO, ONE = LEFT.shard_id, RIGHT.shard_id
@@ -28,6 +31,39 @@ def test_nothing_is_due_before_the_deadline() -> None:
     assert driver.pipeline.next_wakeup(1.0) == pytest.approx(1.1)
     assert driver.pipeline.next_request(1.05) is None
     assert driver.request(1.1).size == 2
+
+
+def spread(count: int, **fields: Any) -> list[Item]:
+    """Records of both shards in turn, numbered by their data."""
+    return [item(b"%d" % each, hash_key=TOP * (each % 2), **fields) for each in range(count)]
+
+
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_records_that_come_a_few_at_a_time_go_together_and_in_their_order(together: int) -> None:
+    driver = Driver()
+    records = spread(100, arrival=1.0)
+    for start in range(0, 100, together):
+        driver.accept(*records[start : start + together])
+    batches = driver.request(1.1).batches
+    assert [batch.items for batch in batches] == [records[0::2], records[1::2]]
+    assert [batch.data() for batch in batches] == [encode_aggregate(batch.items) for batch in batches]
+    assert [batch.wire_size for batch in batches] == [len(batch.data()) + len("a") for batch in batches]
+    assert [batch.payload for batch in batches] == [payload_size(batch.items) for batch in batches]
+
+
+def test_a_few_that_are_more_than_an_aggregate_are_closed_together() -> None:
+    driver = Driver(policy(aggregation_max_size=1000))
+    for _ in range(10):
+        driver.accept(item(b"x" * 400, arrival=1.0))
+    assert sizes(driver.request(1.1).batches) == [2] * 5
+    assert driver.pipeline.next_request(9.0) is None
+
+
+def test_a_few_large_records_are_not_kept_from_being_sent() -> None:
+    driver = Driver()
+    for _ in range(12):
+        driver.accept(item(b"x" * 40_000, arrival=1.0))
+    assert driver.pipeline.next_wakeup(1.0) == 1.0
 
 
 def test_due_aggregates_wait_a_little_for_those_of_other_shards() -> None:
