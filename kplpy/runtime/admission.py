@@ -18,6 +18,9 @@ RECORD_OVERHEAD = 400
 
 LEAST_PORTION = 16 << 10
 """Bytes. When less can be kept for a stream's next puts, each is counted by itself."""
+PORTIONS = 64
+"""So many portions are made of the room that is left: with a quarter for the first stream others found none, and 64
+streams made 30,000 drains of 300,000 records instead of 2,000."""
 
 
 class Room:
@@ -45,7 +48,6 @@ class Room:
         # A small room is always counted exactly.
         self._always_tight = max_records < 2000 or max_bytes < 16 << 20
         self._stage_limit = min(max_bytes, max_records * RECORD_OVERHEAD) // 4
-        self._portion = self._stage_limit // 16
         self._judge()
 
     @property
@@ -106,7 +108,7 @@ class Room:
 
     def reserve(self, stream: Stream) -> None:
         """A record was staged in the tight room: keep a portion for it and those to come until the next drain, of what
-        nobody waits for, and a quarter of what is left at the most.
+        nobody waits for, and a small part of what is left.
 
         Puts look at no more than `stream.portion` meanwhile: 0.5 µs instead of 3.5.
         """
@@ -114,8 +116,9 @@ class Room:
             # Were it drained already, nobody might come to give the portion back.
             if self._always_tight or self._waiters or stream.portion or not stream.staging:
                 return
-            portion = min(self._portion, self._left(stream) // 4)
-            if portion >= LEAST_PORTION:
+            left = self._left(stream)
+            portion = max(LEAST_PORTION, left // PORTIONS)
+            if portion <= left // 4:
                 self._keep_portion(stream, portion)
 
     def _left(self, stream: Stream) -> int:

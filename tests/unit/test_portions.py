@@ -10,7 +10,7 @@ import pytest
 
 from kplpy import Producer
 from kplpy.future import Origin, RecordFuture
-from kplpy.runtime.admission import LEAST_PORTION, RECORD_OVERHEAD, Room
+from kplpy.runtime.admission import LEAST_PORTION, PORTIONS, RECORD_OVERHEAD, Room
 from kplpy.runtime.line import Waiter
 from kplpy.runtime.planning import Planning
 from kplpy.runtime.stream import Stream
@@ -19,7 +19,7 @@ from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE, install
 
 RECORDS, BYTES = 10_000, 64 << 20
-PORTION = RECORDS * RECORD_OVERHEAD // 64
+PORTION = (RECORDS // 2 - 1) * RECORD_OVERHEAD // PORTIONS  # of what half_full leaves
 _record = RecordFuture(Origin("test"), b"", "key", None, 0, 0.0)
 
 
@@ -57,13 +57,21 @@ def test_without_a_staged_record_nobody_would_give_it_back() -> None:
 
 
 @pytest.mark.parametrize("left", [RECORDS // 4, 1000, 300, 200, 100, 1, 0])
-def test_it_is_a_quarter_of_what_is_left_at_the_most(left: int) -> None:
+def test_it_is_a_small_part_of_what_is_left(left: int) -> None:
     room, stream, other = half_full()
     room.add(other, RECORDS // 4, 0)
     room.add(HeldStream(), RECORDS // 4 - left - 1, 0)
     room.reserve(stream)
-    allowed = min(PORTION, left * RECORD_OVERHEAD // 4)
-    assert stream.portion == (allowed if allowed >= LEAST_PORTION else 0)
+    assert stream.portion == (LEAST_PORTION if left * RECORD_OVERHEAD // 4 >= LEAST_PORTION else 0)
+
+
+def test_many_streams_find_one_each() -> None:
+    room, *_ = half_full()
+    streams = [HeldStream() for _ in range(64)]
+    for stream in streams:
+        stream.staging.append(_record)
+        room.reserve(stream)
+    assert min(stream.portion for stream in streams) == LEAST_PORTION
 
 
 def test_none_near_the_streams_share() -> None:
