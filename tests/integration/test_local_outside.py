@@ -339,11 +339,12 @@ def test_large_records_where_the_stream_allows_them(client: KinesisClient) -> No
 
 
 def test_a_shard_is_throttled(one: Service) -> None:
-    records: list[Any] = [{"Data": b"x", "PartitionKey": "k"}] * 500
-    answers = [one.client.put_records(StreamName=one.stream, Records=records) for _ in range(3)]
-    codes = [each.get("ErrorCode") for answer in answers for each in answer["Records"]]
-    assert 1 <= codes.count("ProvisionedThroughputExceededException") <= 500
-    assert sum(answer["FailedRecordCount"] for answer in answers) == len(codes) - codes.count(None)
+    """Within one request: what a second allows must not have come back while a busy machine sends the next."""
+    records: list[Any] = [{"Data": b"x" * 3000, "PartitionKey": "k"}] * 500
+    answer = one.client.put_records(StreamName=one.stream, Records=records)
+    codes = [each.get("ErrorCode") for each in answer["Records"]]
+    assert 1 <= codes.count("ProvisionedThroughputExceededException") <= 200
+    assert answer["FailedRecordCount"] == len(codes) - codes.count(None)
 
 
 def test_a_dry_run(one: Service) -> None:
