@@ -45,6 +45,12 @@ MUTATIONS = [
         "        self.queue.append(batch)\n",
         "        self.queue.append(batch) if len(self.queue) < 3 else None\n",
     ),
+    Mutation(
+        "a few that wait to be packed are forgotten",
+        "lane.py",
+        "            self.add([])\n",
+        "            self.few = []\n",
+    ),
     Mutation("room is given back twice", "lane.py", "self.held_bytes -= payload", "self.held_bytes -= 2 * payload"),
     Mutation(
         "no duplicate flag after a lost answer",
@@ -179,9 +185,15 @@ MUTATIONS = [
     ),
     Mutation(
         "the neighbour is predicted",
-        "router.py",
+        "dealing.py",
         "groups[bisect_left(ends, hash_key)].append",
         "groups[bisect_left(ends, hash_key) - 1].append",
+    ),
+    Mutation(
+        "the neighbour is predicted for a few",
+        "dealing.py",
+        "lanes[bisect_left(ends, hash_key)]",
+        "lanes[bisect_left(ends, hash_key) - 1]",
     ),
     Mutation(
         "a recreated stream is taken for the old one",
