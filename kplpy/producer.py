@@ -173,7 +173,7 @@ class Producer:
         staging.append(record)
         if record.arrival + self._linger < home.wake_at and not home.nudged:
             self._engine.nudge(home)
-        if (len(staging) >= _STAGED_BATCH and not home.holder) or size > _LARGE:
+        if len(staging) >= _STAGED_BATCH or size > _LARGE:
             self._engine.drain(home)
         if self._closed:
             self._engine.too_late(home)
@@ -299,7 +299,7 @@ class Producer:
 
     def _deliver_here(self) -> None:
         """No thread can be started: what is put goes out before the put returns."""
-        if self._delivering_here or self._interrupted():
+        if self._delivering_here or self._engine.interrupted():
             return  # a put within another, which sees to this one too
         self._delivering_here = True
         try:
@@ -318,13 +318,8 @@ class Producer:
         self._end_if_asked()
 
     def _in_our_midst(self) -> bool:
-        """Is this a callback, or what interrupted kplpy?"""
-        return does_our_work() or self._interrupted()
-
-    def _interrupted(self) -> bool:
-        """Did a signal handler or a __del__ strike this thread where others wait for it?"""
-        me = threading.get_ident()
-        return self._engine.owns_a_lock() or any(stream.holder == me for stream in self._chosen(None))
+        """Is this a callback, or did a signal handler or a __del__ strike this thread where others wait for it?"""
+        return does_our_work() or self._engine.interrupted()
 
     def _chosen(self, stream: str | None) -> list[Stream]:
         if not self._here[0]:

@@ -20,6 +20,7 @@ from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import Policy
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer, future_locks
+from kplpy.runtime import midst
 from kplpy.runtime.admission import Room
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.crew import NEVER, Crew, lend_thread
@@ -116,19 +117,22 @@ class Engine:
                 self._started = True
         return True
 
-    def owns_a_lock(self) -> bool:
-        """Is the calling thread within a section that others wait for? Then it is in a __del__ or a signal handler."""
+    def interrupted(self) -> bool:
+        """Did a signal handler or a __del__ strike the calling thread in the midst of what others wait for?"""
+        return self._owns_a_lock() or midst.is_below()
+
+    def _owns_a_lock(self) -> bool:
         locks = (self._crew.lock, self._crew.errors.lock, self._room.lock, *self._meter.locks)
         return any(lock._is_owned() for lock in (*locks, *future_locks(), *self._answering.locks))
 
     def drain(self, stream: Stream) -> None:
         """Take staged records into the core, unless another thread is at it (then that one does)."""
-        # Not acquire(blocking=False): Ctrl-C right after it would leave the lock held for ever; `with` is safe.
-        if stream.lock.locked() or stream.broken is not None:
+        # Not acquire(blocking=False): Ctrl-C right after it would leave the lock held for ever; `with` is safe. But a
+        # __del__ on a thread that owns a lock must not wait for this one: who has it may wait for that.
+        if stream.lock.locked() or stream.broken is not None or self._owns_a_lock():
             return
         with stream.lock:
             try:
-                stream.holder = threading.get_ident()
                 now = time.monotonic()
                 self._planning.drain(stream, now)
                 self._planning.plan(stream, now)
@@ -137,8 +141,6 @@ class Engine:
                 if not isinstance(error, Exception):
                     raise
                 self._crew.errors.say(f"{type(error).__name__}: {error}", error)
-            finally:
-                stream.holder = 0
 
     def press(self) -> None:
         """Room ran out: have the scheduler look at every stream for what waits only for company."""

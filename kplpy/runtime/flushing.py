@@ -32,14 +32,14 @@ class Flushing:
         """How many records are not answered."""
         count = 0
         for stream, flush in self._flushes:
-            with stream.lock, stream.held:
+            with stream.lock:
                 count += stream.pipeline.unflushed(flush.mark)
         return count
 
     def forget(self) -> None:
         """Nobody waits any longer."""
         for stream, flush in self._flushes:
-            with stream.lock, stream.held:
+            with stream.lock:
                 if flush in stream.flushes:
                     stream.flushes.remove(flush)
 

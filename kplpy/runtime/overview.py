@@ -35,7 +35,7 @@ class Overview:
         reports = {}
         for key, stream in list(self._streams.items()):
             if stream.key_counts is not None:
-                with stream.lock, stream.held:
+                with stream.lock:
                     reports[key] = stream.key_counts.report(limit, time.monotonic())
         return reports
 
@@ -44,7 +44,7 @@ class Overview:
         standings: dict[str, Standing] = {}
         for key, stream in list(self._streams.items()):
             if stream.broken is None:
-                with stream.lock, stream.held:
+                with stream.lock:
                     standing = stream.pipeline.standing(time.monotonic())
                     staged = len(stream.staging)
                     oldest = min(standing.oldest, stream.staging[0].arrival if staged else NEVER)
@@ -56,6 +56,6 @@ class Overview:
         """Records without an answer, or whose callbacks still run."""
         count = 0
         for stream in list(self._streams.values()):
-            with stream.lock, stream.held:  # a drain has records in its hands, neither here nor there
+            with stream.lock:  # a drain has records in its hands, neither here nor there
                 count += stream.pipeline.outstanding + len(stream.staging)
         return count

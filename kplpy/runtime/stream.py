@@ -52,14 +52,12 @@ class Stream:
         self.portion = 0  # so much may be staged before the next drain, in a tight room
 
         self.lock = threading.Lock()
-        self.holder = 0  # the thread that drains, for a put from a signal handler in the midst of it
         self.pipeline = pipeline
         self.key_counts = key_counts  # fed when records are drained; None: nobody asked for it
         self.flushes: list[Flush] = []
         self.being_answered: set[Results] = set()
         self.draining: list[RecordFuture] | None = None  # on their way from `staging` to the pipeline
         self.broken: BaseException | None = None  # what raised, and may have left the pipeline half changed
-        self.held = Held(self)
         self.guard = Guard(self)
 
     def breaks(self, error: BaseException) -> None:
@@ -88,7 +86,7 @@ class Stream:
 
     def let_go(self, thread: int, error: BaseException) -> None:
         """The thread was struck by the error in the midst of its work: leave nothing in its hands."""
-        with self.lock, self.held:
+        with self.lock:
             if thread in self.senders:
                 self.senders.discard(thread)
                 self.breaks(error)  # nobody will bring the answer to its request
@@ -129,8 +127,11 @@ class Stream:
             self.flushes.remove(flush)
 
 
-class Held:
-    """For `with stream.lock, stream.held`: says who has the lock, lest a put of a __del__ in between wait for room."""
+class Guard:
+    """For `with stream.lock, stream.guard`: whatever raises, Ctrl-C included, has the pipeline made anew (see mending).
+
+    Two of them, for only a lock itself is released whenever an exception strikes.
+    """
 
     __slots__ = ("_stream",)
 
@@ -138,25 +139,12 @@ class Held:
         self._stream = stream
 
     def __enter__(self) -> None:
-        self._stream.holder = threading.get_ident()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stream.holder = 0
-
-
-class Guard(Held):
-    """For `with stream.lock, stream.guard`: whatever raises, Ctrl-C included, has the pipeline made anew (see mending).
-
-    Two of them, for only a lock itself is released whenever an exception strikes.
-    """
-
-    __slots__ = ()
+        pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error is not None:
-            self._stream.senders.discard(self._stream.holder)  # what it was at is none of the pipeline's any more
+            self._stream.senders.discard(threading.get_ident())  # what it was at is none of the pipeline's any more
             self._stream.breaks(error)
-        self._stream.holder = 0
 
 
 class Results:

@@ -42,7 +42,7 @@ class WaitingRoom:
         size = charged(record)
         if self._admit(stream, record, size):
             return False
-        if not self._may_block(stream):
+        if not self._may_block():
             self._engine.press()
             raise self._full(stream)
         bell = Bell()
@@ -163,13 +163,12 @@ class WaitingRoom:
         if not stream.kept_records or len(stream.staging) >= DRAINED_AT:
             self._engine.drain(stream)
 
-    def _may_block(self, stream: Stream) -> bool:
+    def _may_block(self) -> bool:
         if self._config.on_buffer_full == "raise":
             return False
-        thread = threading.get_ident()
-        if on_own_thread() or stream.holder == thread or self._engine.owns_a_lock():
+        if on_own_thread() or self._engine.interrupted():
             return False  # the one that would make room, or is in its way, must not wait for it
-        if thread in self._threads:
+        if threading.get_ident() in self._threads:
             return False  # it said so, or a signal handler interrupted its waiting, which comes first
         return self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
 

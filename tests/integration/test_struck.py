@@ -78,7 +78,7 @@ def live(service: StubService, striker: Striker, hurried: bool) -> None:
         def in_order() -> bool:
             return (
                 producer.outstanding_records == producer.outstanding_bytes == 0
-                and stream.held_records == stream.held_bytes == stream.holder == stream.pipeline.outstanding == 0
+                and stream.held_records == stream.held_bytes == stream.pipeline.outstanding == 0
                 and not stream.senders
                 and not stream.being_answered
                 and not producer._engine.sending._inflight
