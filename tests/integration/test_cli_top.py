@@ -138,7 +138,7 @@ producer = Producer(endpoint_url=sys.argv[1], stats_path="stats")
 producer.put_record("orders", b"x", "k").result(30)
 child = os.fork()
 producer.put_record("orders", b"x", "k").result(30)
-print("ready", flush=True)
+os.write(1, b"ready\\n")  # in one piece, as the other does
 sys.stdin.readline()
 producer.close()
 if child:
