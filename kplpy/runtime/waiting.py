@@ -66,13 +66,6 @@ class WaitingRoom:
         for number, record in enumerate(records):
             if waited:
                 record.arrival = time.monotonic()  # its time to live counts from its acceptance
-            size = charged(record)
-            staged = stream.staged_bytes + size
-            if staged <= self._room.stage_limit:
-                stream.staged_bytes = staged
-                stream.staging.append(record)
-                self._engine.staged(stream, record.arrival)
-                continue
             try:
                 waited = self.enter(stream, record) or waited
             except (BufferFullError, ProducerClosedError) as error:
@@ -87,14 +80,6 @@ class WaitingRoom:
         the loop for longer.)
         """
         size = charged(record)
-        staged = stream.staged_bytes + size
-        if staged <= self._room.stage_limit:
-            stream.staged_bytes = staged
-            stream.staging.append(record)
-            self._engine.staged(stream, record.arrival)
-            if len(stream.staging) >= DRAINED_AT:
-                self._engine.drain(stream)
-            return None
         if self._admit(stream, record, size):
             return None
         waiter = TaskWaiter(stream, record.hash_key, size, asyncio.get_running_loop())
@@ -131,8 +116,8 @@ class WaitingRoom:
             self._threads.discard(thread)
 
     def _admit(self, stream: Stream, record: RecordFuture, size: int) -> bool:
-        """Stage the record, if there is room."""
-        counted = stream.staged_bytes + size > stream.portion
+        """Stage the record, if there is room: what may be staged uncounted, a portion, or what is found by counting."""
+        counted = stream.staged_bytes + size > max(self._room.stage_limit, stream.portion)
         if counted:
             if stream.staging:
                 self._engine.drain(stream)
@@ -143,7 +128,7 @@ class WaitingRoom:
         if counted:
             self._room.reserve(stream)
         self._engine.staged(stream, record.arrival)
-        if not stream.portion or len(stream.staging) >= DRAINED_AT:
+        if (counted and not stream.portion) or len(stream.staging) >= DRAINED_AT:
             self._engine.drain(stream)
         return True
 
