@@ -77,10 +77,15 @@ class Batch:
         self.items += items
         self.payload = packing.payload
         arrivals = [item.arrival for item in items]
-        if self._arrivals is None:
-            self._arrivals = array("d", (self.arrival,))
-        self._arrivals.extend(arrivals)
-        self.arrival = min(self.arrival, min(arrivals))
+        arrivals.sort()  # as they nearly are, which makes it faster than min()
+        before = self._arrivals
+        if before is None:
+            before = self._arrivals = array("d", (self.arrival,))
+        if arrivals[0] < before[-1]:
+            arrivals = sorted((*before, *arrivals))
+            self.arrival = arrivals[0]
+            del before[:]
+        before.fromlist(arrivals)
         return count
 
     def _packed(self) -> Packing:
@@ -94,9 +99,9 @@ class Batch:
         """The Kinesis record's data."""
         return self._packed().data() if self.aggregated else self.items[0].data
 
-    def arrivals(self) -> list[float]:
-        """Of each record."""
-        return [self.arrival] if self._arrivals is None else self._arrivals.tolist()
+    def arrivals(self) -> array[float]:
+        """Of each record, ascending."""
+        return array("d", (self.arrival,)) if self._arrivals is None else self._arrivals
 
     def sizes(self) -> list[int]:
         """Of each record's data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import NamedTuple
 
 from kplpy.core.item import Completion, Item
@@ -32,23 +33,27 @@ class Tally(NamedTuple):
 
 def tally(group: list[Completion], histogram: Histogram, now: float) -> Tally:
     """Of one shard's and one outcome's records; the times to their answers go into `histogram`."""
-    arrivals: list[float] = []
+    arrivals = array("d")
+    ascending = True
     sizes: list[int] = []
     retried: list[Item] = []
     fresh: list[Item] = []
     for each in group:
         batch = each.batch
         if batch is not None:
-            arrivals += batch.arrivals()
+            those = batch.arrivals()
             sizes += batch.sizes()
         else:
-            arrivals += [item.arrival for item in each.items]
+            those = array("d", sorted([item.arrival for item in each.items]))
             sizes += [len(item.data) for item in each.items]
+        ascending = ascending and not (arrivals and those[0] < arrivals[-1])
+        arrivals += those
         if batch is None or batch.tried:
             retried += [item for item in each.items if item.tries]
     if retried:
         fresh = [item for each in group for item in each.items if not item.tries]
-    arrivals.sort()
+    if not ascending:
+        arrivals = array("d", sorted(arrivals))
     sizes.sort()  # of so many, mostly alike, faster than min() and max()
     histogram.add_ages(arrivals, now)
     return Tally(len(sizes), sum(arrivals), arrivals[0], arrivals[-1], sum(sizes), sizes[0], sizes[-1], retried, fresh)

