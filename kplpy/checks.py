@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable
-from typing import Any, cast
+from itertools import repeat
+from typing import Any
 
 from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError
-from kplpy.future import KeylessFuture, Origin, RecordFuture, futures_of
-from kplpy.keys import HashKeys, parse_explicit_hash_key
+from kplpy.future import KeylessFuture, Origin, RecordFuture
+from kplpy.keys import MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
 from kplpy.records import UserRecord
 
 BytesLike = bytes | bytearray | memoryview
@@ -19,12 +20,15 @@ PutItem = UserRecord | tuple[Any, ...]
 
 class Checks:
     """`max_size`: of data and UTF-8 partition key together. Nothing is queued here; a bad argument raises
-    InvalidRecordError."""
+    InvalidRecordError.
+
+    `plain_size`: bytes of data that are not too many, whatever the key.
+    """
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._hash_keys = HashKeys()
-        self._cached = self._hash_keys.cached
+        self.plain_size = max_size - 4 * MAX_KEY_CHARACTERS
+        self.hash_keys = HashKeys()
 
     def record(
         self,
@@ -39,9 +43,9 @@ class Checks:
             if explicit_hash_key is None:
                 return self._keyless(origin, data)
             partition_key = secrets.token_hex(16)
-        hash_key = self._cached(partition_key) if type(partition_key) is str else None
+        hash_key = self.hash_keys.cached(partition_key) if type(partition_key) is str else None
         if hash_key is None:
-            hash_key = self._hash_keys.compute(partition_key)
+            hash_key = self.hash_keys.compute(partition_key)
         if len(data) + 4 * len(partition_key) > self._max_size:
             self._check_size(data, partition_key)
         text: str | None = None
@@ -67,26 +71,36 @@ class Checks:
     def _plain(self, origin: Origin, items: list[PutItem]) -> tuple[list[RecordFuture], int] | None:
         """As `records`, where every item is a tuple of bytes and str that is beyond doubt; None where one is not.
 
-        Column by column, without a step of Python's an item: 0.4 µs each instead of 0.7.
+        0.26 µs each, where a call of `record` takes 0.7: the objects are made in C, all at once.
         """
-        if set(map(type, items)) != {tuple}:
-            return None
-        tuples = cast("list[tuple[Any, ...]]", items)
-        if set(map(len, tuples)) != {2}:
-            return None
-        # Not zip(*tuples): with an iterator for each the garbage collector would look at all futures far oftener.
-        data, keys = [each[0] for each in tuples], [each[1] for each in tuples]
-        if set(map(type, data)) != {bytes} or set(map(type, keys)) != {str}:
-            return None
-        sizes, lengths = [*map(len, data)], [*map(len, keys)]
-        if max(sizes) + 4 * max(lengths) > self._max_size:
-            return None
-        known, compute = [*map(self._cached, keys)], self._hash_keys.compute
-        try:
-            hash_keys = [compute(key) if each is None else each for key, each in zip(keys, known, strict=True)]
-        except InvalidRecordError:
-            return None  # which item it is, is told by the way of the others
-        return futures_of(origin, data, keys, hash_keys, time.monotonic()), sum(sizes) + sum(lengths)
+        records = [*map(object.__new__, repeat(RecordFuture, len(items)))]
+        known, compute, plain_size = self.hash_keys.cached, self.hash_keys.compute, self.plain_size
+        arrival = time.monotonic()
+        size = 0
+        for item, record in zip(items, records, strict=True):
+            if type(item) is not tuple or len(item) != 2:
+                return None
+            data, key = item
+            if type(data) is not bytes or type(key) is not str or len(data) > plain_size:
+                return None
+            hash_key = known(key)
+            if hash_key is None:
+                try:
+                    hash_key = compute(key)
+                except InvalidRecordError:
+                    return None  # which item it is, is told by the way of the others
+            record._origin = origin
+            record.data = data
+            record.partition_key = key
+            record.explicit_hash_key = None
+            record.hash_key = hash_key
+            record.arrival = arrival
+            record.tries = ()
+            record.maybe_written = False
+            record._outcome = None
+            record._waits = None
+            size += len(data) + len(key)
+        return records, size
 
     def _item(self, origin: Origin, item: PutItem) -> RecordFuture:
         if isinstance(item, UserRecord):
