@@ -149,7 +149,7 @@ def run(options: argparse.Namespace) -> int:
             return 1
         stream = stack.enter_context(billed.stream_for(client, options))
         load, interrupted = Load(), False
-        with Producer(session=session, verify=options.verify, **where) as producer:
+        with Producer(session=session, verify=options.verify, request_format=options.format, **where) as producer:
             try:
                 put_load(producer, stream, options, load)
             except KeyboardInterrupt:
@@ -171,6 +171,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=500, help="bytes, at least 22")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--sample", type=int, default=50, help="records to read back")
+    parser.add_argument("--format", choices=("json", "cbor"), default="json", help="of the requests")
     parser.add_argument("--region", help="None: boto's own")
     parser.add_argument("--endpoint-url")
     parser.add_argument("--verify", help="a CA bundle")

@@ -11,6 +11,8 @@ import json
 from functools import cache
 from hashlib import md5
 
+import cbor2
+
 SEQUENCE_NUMBER = "49600000000000000000000000000000000000000000000000000000"
 _DATA, _KEY, _HASH_KEY = b"Data", b"PartitionKey", b"ExplicitHashKey"
 
@@ -30,8 +32,13 @@ def shard_id(shard: int) -> str:
 
 
 @cache
+def _accepted(shard: int) -> dict[str, str]:
+    return {"SequenceNumber": SEQUENCE_NUMBER, "ShardId": shard_id(shard)}
+
+
+@cache
 def _entry(shard: int) -> bytes:
-    return json.dumps({"SequenceNumber": SEQUENCE_NUMBER, "ShardId": shard_id(shard)}, separators=(",", ":")).encode()
+    return json.dumps(_accepted(shard), separators=(",", ":")).encode()
 
 
 def stream_of(body: bytes) -> str:
@@ -53,6 +60,15 @@ def put_records(body: bytes) -> tuple[int, bytes]:
         hash_keys = [int.from_bytes(md5(key).digest(), "big") for key in _values(parts, _KEY, count)]
     entries = [_entry(key * shards >> 128) for key in hash_keys]
     return count, b'{"FailedRecordCount":0,"Records":[' + b",".join(entries) + b"]}"
+
+
+def put_records_in_cbor(body: bytes) -> tuple[int, bytes]:
+    """As put_records; nothing has to be decoded there, so cbor2 costs less than a scan."""
+    request = cbor2.loads(body)
+    shards = shards_of(request["StreamName"])
+    keys = [int(entry["ExplicitHashKey"]) for entry in request["Records"]]
+    entries = [_accepted(key * shards >> 128) for key in keys]
+    return len(keys), cbor2.dumps({"FailedRecordCount": 0, "Records": entries})
 
 
 def _values(parts: list[bytes], name: bytes, count: int) -> list[bytes]:

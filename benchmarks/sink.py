@@ -28,6 +28,7 @@ from benchmarks import scan
 
 _PIECE = 1 << 18
 _FIRST_BUFFER = 1 << 18
+_CBOR = b"application/x-amz-cbor-1.1"
 _WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 _IDENTITY = (
     b'<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
@@ -94,7 +95,7 @@ class Connection:
         if end_of_head < 0:
             return False
         head = bytes(self._buffer[:end_of_head]).lower()
-        length = int(head.partition(b"\r\ncontent-length:")[2].split(b"\r\n", 1)[0] or 0)
+        length = int(_value(head, b"content-length") or 0)
         whole = end_of_head + 4 + length
         if whole > len(self._buffer):
             self._grow(whole)
@@ -106,7 +107,7 @@ class Connection:
         rest = self._have - whole
         self._buffer[:rest] = self._buffer[whole : self._have]
         self._have = rest
-        kind, answer = self._answer(head.partition(b"\r\nx-amz-target:")[2].split(b"\r\n", 1)[0].strip(), body)
+        kind, answer = self._answer(_value(head, b"x-amz-target"), _value(head, b"content-type"), body)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nx-amzn-RequestId: 1\r\nContent-Length: %d\r\n\r\n"
         if self._counts.held is None:
             self.send(head % (kind, len(answer)) + answer)
@@ -114,16 +115,17 @@ class Connection:
             self._counts.held.append((self, head % (kind, len(answer)) + answer))
         return True
 
-    def _answer(self, target: bytes, body: bytes) -> tuple[bytes, bytes]:
+    def _answer(self, target: bytes, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
         operation = target.rpartition(b".")[2]
         if operation == b"putrecords":
-            count, answer = scan.put_records(body)
+            in_cbor = kind == _CBOR
+            count, answer = scan.put_records_in_cbor(body) if in_cbor else scan.put_records(body)
             counts = self._counts
             counts.requests += 1
             counts.entries += count
             counts.body_bytes += len(body)
             counts.arrivals.append((self._began, count))
-            return b"application/x-amz-json-1.1", answer
+            return kind if in_cbor else b"application/x-amz-json-1.1", answer
         if not operation:
             return b"text/xml", _IDENTITY
         return b"application/x-amz-json-1.1", json.dumps(_described(operation, json.loads(body or b"{}"))).encode()
@@ -137,6 +139,11 @@ class Connection:
             self._selector.modify(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE, self)
             return
         self._selector.modify(self._socket, selectors.EVENT_READ, self)
+
+
+def _value(head: bytes, name: bytes) -> bytes:
+    """Of a header; the head is in lower case."""
+    return head.partition(b"\r\n" + name + b":")[2].split(b"\r\n", 1)[0].strip()
 
 
 def _described(operation: bytes, params: dict[str, object]) -> dict[str, object]:

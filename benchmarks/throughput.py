@@ -18,6 +18,7 @@ from benchmarks.processes import Driver, Run, Sink
 
 FUTURELESS = {"async_kinesis", "boto3", "kinesis_agg"}
 OURS = "kplpy, metrics none"  # as the KPL's are off here
+IN_CBOR = "kplpy, CBOR"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ PRODUCERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         for level in ("none", "detailed")
         for singles in (False, True)
     },
+    IN_CBOR: ("kplpy", {"config": {"metrics_level": "none", "request_format": "cbor"}}),
     "kpl, singles": ("kpl", {"unaggregated": True}),
 }
 
@@ -62,7 +64,9 @@ CASES: Mapping[str, Case] = {
             "put_record": Job(OURS, 500_000),
             "put_record, metrics detailed": Job("kplpy, metrics detailed", 500_000),
             "put_record, the room full": Job(OURS, 500_000, "flushed"),
+            "put_record, CBOR": Job(IN_CBOR, 500_000),
             "put_records": Job(OURS, 600_000, "put_records"),
+            "put_records, CBOR": Job(IN_CBOR, 600_000, "put_records"),
             "asyncio, lists of 1,000": Job(OURS, 400_000, "lists"),
             "asyncio, a Task a record": Job(OURS, 80_000, "tasks"),
             "aiokpl": Job("aiokpl", 12_000),
@@ -78,6 +82,7 @@ CASES: Mapping[str, Case] = {
         {
             "kpl": Job("kpl", 75_000, window=20_000),
             "put_record": Job(OURS, 250_000, window=20_000),
+            "put_record, CBOR": Job(IN_CBOR, 250_000, window=20_000),
             "aiokpl": Job("aiokpl", 8_000),
             "async_kinesis": Job("async_kinesis", 50_000),
             "boto3": Job("boto3", 30_000),
@@ -90,6 +95,7 @@ CASES: Mapping[str, Case] = {
         {
             "kpl": Job("kpl", 4_000, window=600),
             "put_record": Job(OURS, 10_000, window=600),
+            "put_record, CBOR": Job(IN_CBOR, 10_000, window=600),
             "aiokpl": Job("aiokpl", 1_500, window=600),
             "boto3": Job("boto3", 3_000),
         },

@@ -42,6 +42,10 @@ EVENTS = {
         "%(stream)s: its RecordDistributionStrategy could not be learnt (%(reason)s) and is taken for "
         "USER_PARTITION_KEY; set assume_distribution_strategy to say what it is",
     ),
+    "cbor_refused": Event(
+        logging.WARNING,
+        "%(stream)s: the endpoint does not take CBOR (%(code)s: %(reason)s); requests are JSON from now on",
+    ),
     "records_throttled": Event(
         logging.INFO, "%(count)d Kinesis records throttled, to be sent again; the latest: %(latest)s of %(stream)s"
     ),

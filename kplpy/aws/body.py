@@ -20,13 +20,13 @@ def put_records_body(name: str, arn: str | None, batches: list[Batch]) -> bytes:
     """JSON 1.1 of PutRecords, each batch one entry, in their order."""
     parts = [b'{"StreamARN":' if arn else b'{"StreamName":', json.dumps(arn or name).encode(), b',"Records":[']
     for batch in batches:
-        data = batch.data()
+        data, end = batch.parts()
         parts.append(b'{"Data":"')
-        if len(data) <= PIECE:
-            parts.append(b2a_base64(data, newline=False))
-        else:
-            view = memoryview(data)
-            parts += [b2a_base64(view[at : at + PIECE], newline=False) for at in range(0, len(data), PIECE)]
+        if end or len(data) > PIECE:
+            view, whole = memoryview(data), len(data) - len(data) % 3
+            parts += [b2a_base64(view[at : min(at + PIECE, whole)], newline=False) for at in range(0, whole, PIECE)]
+            data = data[whole:] + end
+        parts.append(b2a_base64(data, newline=False))
         outer_key = batch.outer_key
         if outer_key is None:
             parts.append(b'"},')

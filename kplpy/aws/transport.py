@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from kplpy import forks
@@ -18,10 +19,13 @@ from kplpy.aws.client import load, make_client
 from kplpy.aws.credentials import renewed
 from kplpy.aws.description import describe, read_strategy
 from kplpy.config import Config
+from kplpy.core.aggregator import Batch
 from kplpy.core.distribution import Summary
 from kplpy.core.pipeline import Request
 from kplpy.core.retry import Exchange, RequestError, needs_fresh_credentials
 from kplpy.core.shard_map import ShardRange
+from kplpy.errors import ConfigError
+from kplpy.log_events import log
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -32,6 +36,10 @@ logger = logging.getLogger(__name__)
 _sending = threading.local()
 # One thread encodes at a time: several would only take the GIL from each other, and from the putting threads.
 _encoding = threading.Lock()
+
+CBOR = "application/x-amz-cbor-1.1"
+# What an endpoint says that does not speak it: nothing was written.
+_REFUSALS = frozenset({"SerializationException", "UnknownOperationException", "UnsupportedMediaTypeException", "415"})
 
 # After a rest this long the connections are not trusted: the service, or what lies between, may have dropped them
 # without a word, above all where the process was frozen meanwhile. Sent on one of those, a request is lost, and
@@ -49,19 +57,34 @@ def _renew_lock() -> None:
 
 def _use_our_body(params: dict[str, Any], **_: Any) -> None:
     params["body"] = _sending.body
+    if _sending.in_cbor:
+        params["headers"]["Content-Type"] = CBOR
 
 
 def _parse_ours(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Spare botocore's parser the entries: of a request with 500 that is 0.7 of 2.1 ms of CPU."""
-    if response_dict["status_code"] != 200:
+    """Spare botocore's parser the entries: of a request with 500 that is 0.7 of 2.1 ms of CPU. And it knows no CBOR."""
+    in_cbor = str(response_dict["headers"].get("Content-Type")).startswith(CBOR)
+    accepted = response_dict["status_code"] == 200
+    if not accepted and not in_cbor:
         return
     try:
-        entries = json.loads(response_dict["body"])["Records"]
-    except (ValueError, LookupError, TypeError):
+        answer = _read_cbor(response_dict["body"]) if in_cbor else json.loads(response_dict["body"])
+    except ValueError:
         return  # botocore's own error tells more
+    if not isinstance(answer, dict):
+        return
+    entries = answer.get("Records") if accepted else None
     if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
         customized_response_dict["Records"] = entries
         response_dict["body"] = b"{}"
+    elif in_cbor:
+        response_dict["body"] = json.dumps(answer, default=repr).encode()
+
+
+def _read_cbor(body: bytes) -> Any:
+    from kplpy.aws.cbor import read
+
+    return read(body)
 
 
 class KinesisTransport:
@@ -69,6 +92,7 @@ class KinesisTransport:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._make_body = _put_records_in_cbor() if config.request_format == "cbor" else put_records_body
         self._client: KinesisClient | None = None
         self._lock = threading.Lock()
         self._used = (time.monotonic(), time.time())  # a freeze shows in one clock, or in both
@@ -87,13 +111,7 @@ class KinesisTransport:
         client: KinesisClient | None = None
         try:
             client = self._connected()
-            with _encoding:
-                _sending.body = put_records_body(name, arn, request.batches)
-            place: dict[str, Any] = {"StreamARN": arn} if arn else {"StreamName": name}
-            answer: Any = client.put_records(Records=[], **place)
-            entries = answer.get("Records")
-            if not isinstance(entries, list):
-                entries = None
+            entries = self._entries(client, name, arn, request)
         except Exception as failure:
             error = errors.classify(failure)
             if needs_fresh_credentials(error.code):
@@ -102,6 +120,26 @@ class KinesisTransport:
             _sending.body = b""
             self._used = (time.monotonic(), time.time())
         return Exchange(started, time.monotonic(), wall, entries, error)
+
+    def _entries(self, client: KinesisClient, name: str, arn: str | None, request: Request) -> list[Any] | None:
+        """The answer's entries; None: it has none. In CBOR, where that is asked for and understood."""
+        place: dict[str, Any] = {"StreamARN": arn} if arn else {"StreamName": name}
+        make = self._make_body
+        _sending.in_cbor = make is not put_records_body
+        with _encoding:
+            _sending.body = make(name, arn, request.batches)
+        try:
+            answer: Any = client.put_records(Records=[], **place)
+        except Exception as failure:
+            error = errors.classify(failure)
+            if make is put_records_body or error.maybe_written or error.code not in _REFUSALS:
+                raise
+            if self._make_body is make:
+                self._make_body = put_records_body
+                log(logger, "cbor_refused", {"stream": name, "code": error.code, "reason": error.message})
+            return self._entries(client, name, arn, request)
+        entries = answer.get("Records")
+        return entries if isinstance(entries, list) else None
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
         """The open shards, all pages; raises ListingError."""
@@ -177,6 +215,14 @@ class KinesisTransport:
                 return
             self._client, self._refused, self._refused_at = None, True, now
         client.close()
+
+
+def _put_records_in_cbor() -> Callable[[str, str | None, list[Batch]], bytes]:
+    if find_spec("cbor2") is None:
+        raise ConfigError("request_format='cbor' needs cbor2: pip install 'kplpy[cbor]'")
+    from kplpy.aws.cbor import put_records_body as put_records_in_cbor
+
+    return put_records_in_cbor
 
 
 def _open_shards(client: KinesisClient, name: str, arn: str | None) -> list[ShardRange]:

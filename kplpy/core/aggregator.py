@@ -97,7 +97,11 @@ class Batch:
 
     def data(self) -> bytes:
         """The Kinesis record's data."""
-        return self._packed().data() if self.aggregated else self.items[0].data
+        return b"".join(self.parts())
+
+    def parts(self) -> tuple[bytes, bytes]:
+        """The Kinesis record's data, but for its end, and that, which is short."""
+        return self._packed().parts() if self.aggregated else (self.items[0].data, b"")
 
     def arrivals(self) -> array[float]:
         """Of each record, ascending."""

@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import botocore.config
 import botocore.session
+import cbor2
 import pytest
 from botocore import exceptions as boto
 from botocore.awsrequest import AWSResponse
@@ -22,7 +23,7 @@ from kplpy import Config, deaggregate
 from kplpy.aws import errors
 from kplpy.aws.body import PIECE, put_records_body
 from kplpy.aws.client import make_client
-from kplpy.aws.transport import KinesisTransport, _open_shards, _parse_ours
+from kplpy.aws.transport import CBOR, KinesisTransport, _open_shards, _parse_ours
 from kplpy.core.aggregator import Batch
 from kplpy.core.distribution import Summary
 from kplpy.core.item import Item
@@ -56,7 +57,8 @@ def batch(*items: Item, **knobs: Any) -> Batch:
 
 def test_the_entries_are_parsed_as_botocore_would() -> None:
     entries = [{"SequenceNumber": "1", "ShardId": "s"}, {"ErrorCode": "InternalFailure", "ErrorMessage": "ü"}]
-    response = {"status_code": 200, "body": json.dumps({"FailedRecordCount": 1, "Records": entries}).encode()}
+    body = json.dumps({"FailedRecordCount": 1, "Records": entries}).encode()
+    response = {"status_code": 200, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
     _parse_ours(response, parsed)
     assert parsed == {"Records": entries}
@@ -76,10 +78,27 @@ def test_the_entries_are_parsed_as_botocore_would() -> None:
     ],
 )
 def test_what_is_no_answer_is_left_to_botocore(status: int, body: bytes) -> None:
-    response = {"status_code": status, "body": body}
+    response = {"status_code": status, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
     _parse_ours(response, parsed)
     assert not parsed
+    assert response["body"] == body
+
+
+@pytest.mark.parametrize(("status", "answer"), [(400, {"__type": "X", "message": "ü"}), (200, {"Records": 1})])
+def test_what_is_no_answer_in_cbor_reaches_botocore_as_json(status: int, answer: object) -> None:
+    response: dict[str, Any] = {"status_code": status, "headers": {"Content-Type": CBOR}, "body": cbor2.dumps(answer)}
+    parsed: dict[str, Any] = {}
+    _parse_ours(response, parsed)
+    assert not parsed
+    assert json.loads(response["body"]) == answer
+
+
+@pytest.mark.parametrize("body", [b"", b"\xbf", b"<html>", b'{"__type": "X"}', b"\x00\xff", b"\x9f\xff"])
+def test_what_is_not_cbor_in_spite_of_its_name_is_left_to_botocore(body: bytes) -> None:
+    """The service has been seen to answer so in JSON (aws/aws-sdk-java-v2, issue 1595)."""
+    response = {"status_code": 400, "headers": {"Content-Type": f"{CBOR}; charset=utf-8"}, "body": body}
+    _parse_ours(response, {})
     assert response["body"] == body
 
 

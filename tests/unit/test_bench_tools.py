@@ -7,6 +7,7 @@ import itertools
 import json
 from hashlib import md5
 
+import cbor2
 import pytest
 
 from benchmarks import guard, scan
@@ -42,6 +43,15 @@ def test_scan_finds_entries_and_their_shards(
     for key, entry in zip(keys, told["Records"], strict=True):
         shard = int(entry["ShardId"].rpartition("-")[2])
         assert scan.first_hash_key(shard, shards) <= hash_of(key) < scan.first_hash_key(shard + 1, shards)
+
+
+def test_cbor_is_answered_alike() -> None:
+    keys = [f"key-{n}" for n in range(500)]
+    entries = [{"Data": b"x", "ExplicitHashKey": str(hash_of(key)), "PartitionKey": "a"} for key in keys]
+    request = {"Records": entries, "StreamName": "bench-3"}
+    found, answer = scan.put_records_in_cbor(cbor2.dumps(request, indefinite_containers=True))
+    texts = [{"Data": "eA==", "ExplicitHashKey": str(hash_of(key)), "PartitionKey": "a"} for key in keys]
+    assert (found, cbor2.loads(answer)) == (500, json.loads(scan.put_records(body(texts, 3, (",", ":")))[1]))
 
 
 def test_scan_takes_an_uneven_rhythm() -> None:

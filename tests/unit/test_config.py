@@ -124,6 +124,7 @@ CASES: dict[str, Case] = {
     "max_buffered_bytes": whole(64 * MIB, 1024),
     "max_inflight_bytes": whole(32 * MIB, 1),
     "hot_partition_keys": whole(0, 0, 100_000),
+    "request_format": choice("json", "json", "cbor"),
     "assume_distribution_strategy": choice(None, None, "USER_PARTITION_KEY", "AUTO"),
     "on_buffer_full": choice(None, None, "block", "raise"),
     "max_block_ms": whole(60_000, 0),
