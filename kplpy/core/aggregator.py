@@ -75,7 +75,7 @@ class Batch:
         if count < len(items):
             items = items[:count]
         self.items += items
-        self.payload = packing.payload
+        self.payload = packing.data_size + packing.key_size
         arrivals = [item.arrival for item in items]
         arrivals.sort()  # as they nearly are, which makes it faster than min()
         before = self._arrivals
@@ -107,9 +107,12 @@ class Batch:
         """Of each record, ascending."""
         return array("d", (self.arrival,)) if self._arrivals is None else self._arrivals
 
-    def sizes(self) -> list[int]:
-        """Of each record's data."""
-        return self._packed().sizes() if self.aggregated else [len(self.items[0].data)]
+    def sizes(self) -> tuple[int, int, int]:
+        """Of all its records' data, of the smallest, and of the largest."""
+        if not self.aggregated:
+            return (len(self.items[0].data),) * 3
+        packing = self._packed()
+        return packing.data_size, packing.smallest, packing.largest
 
     @property
     def aggregated(self) -> bool:

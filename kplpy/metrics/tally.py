@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from typing import NamedTuple
 
@@ -35,25 +36,26 @@ def tally(group: list[Completion], histogram: Histogram, now: float) -> Tally:
     """Of one shard's and one outcome's records; the times to their answers go into `histogram`."""
     arrivals = array("d")
     ascending = True
-    sizes: list[int] = []
+    data, smallest, largest = 0, sys.maxsize, 0
     retried: list[Item] = []
     fresh: list[Item] = []
     for each in group:
         batch = each.batch
         if batch is not None:
             those = batch.arrivals()
-            sizes += batch.sizes()
+            size, least, most = batch.sizes()
         else:
             those = array("d", sorted([item.arrival for item in each.items]))
-            sizes += [len(item.data) for item in each.items]
+            sizes = [len(item.data) for item in each.items]
+            size, least, most = sum(sizes), min(sizes), max(sizes)
         ascending = ascending and not (arrivals and those[0] < arrivals[-1])
         arrivals += those
+        data, smallest, largest = data + size, min(smallest, least), max(largest, most)
         if batch is None or batch.tried:
             retried += [item for item in each.items if item.tries]
     if retried:
         fresh = [item for each in group for item in each.items if not item.tries]
     if not ascending:
         arrivals = array("d", sorted(arrivals))
-    sizes.sort()  # of so many, mostly alike, faster than min() and max()
     histogram.add_ages(arrivals, now)
-    return Tally(len(sizes), sum(arrivals), arrivals[0], arrivals[-1], sum(sizes), sizes[0], sizes[-1], retried, fresh)
+    return Tally(len(arrivals), sum(arrivals), arrivals[0], arrivals[-1], data, smallest, largest, retried, fresh)

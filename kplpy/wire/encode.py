@@ -78,14 +78,25 @@ _shapes = [_Shapes(head) for head in range(13)]
 
 
 class Packing:
-    """An aggregated record in the making. `size`: of data() as it is now, exactly; `payload`: of the records' data and
-    partition keys.
+    """An aggregated record in the making. `size`: of data() as it is now, exactly; `data_size`, `key_size`: of the
+    records' data and partition keys; `smallest`, `largest`: of the data of one.
 
     The pieces of the wire format are put together as the records come, while these are in the processor's cache: 450
     records of 100 B with a key each cost 0.4 µs a record less than with an encoder that goes through them again.
     """
 
-    __slots__ = ("_hash_key_fields", "_hash_tables", "_key_fields", "_pieces", "_tables", "payload", "size")
+    __slots__ = (
+        "_hash_key_fields",
+        "_hash_tables",
+        "_key_fields",
+        "_pieces",
+        "_tables",
+        "data_size",
+        "key_size",
+        "largest",
+        "size",
+        "smallest",
+    )
 
     def __init__(self) -> None:
         # key → the field that refers to its place in the table
@@ -95,14 +106,16 @@ class Packing:
         self._hash_tables: list[bytes] = []
         self._pieces: list[bytes] = []
         self.size = ENVELOPE
-        self.payload = 0
+        self.data_size = self.key_size = self.largest = 0
+        self.smallest = sys.maxsize
 
     def add(self, records: Sequence[Aggregatable], max_size: int) -> int:
         """Add records in their order until one would make it larger than `max_size`; returns how many were added.
 
         Partition keys must be encodable as UTF-8 (UnicodeEncodeError), explicit hash keys are taken as they are.
         """
-        size, payload = self.size, self.payload
+        size, data_size, key_size = self.size, self.data_size, self.key_size
+        smallest, largest = self.smallest, self.largest
         key_fields, tables, pieces, shapes = self._key_fields, self._tables, self._pieces, _shapes
         added = 0
         entry = utf8 = hash_entry = hash_field = b""
@@ -121,7 +134,8 @@ class Packing:
                 hash_entry, hash_field = self._of_hash_key(hash_key)
                 head += hash_field
                 grown += len(hash_entry)
-            whole, length, taken = shapes[len(head)][len(data)]
+            n = len(data)
+            whole, length, taken = shapes[len(head)][n]
             grown += taken
             if grown > max_size:
                 break
@@ -132,10 +146,17 @@ class Packing:
                 self._hash_key_fields[hash_key] = hash_field
                 self._hash_tables.append(hash_entry)
             pieces += (whole, head, length, data)
-            payload += len(data) + len(key)
+            data_size += n
+            key_size += len(key)
+            # For metrics, which would have to look at all the records again.
+            if n < smallest:
+                smallest = n
+            if n > largest:
+                largest = n
             size = grown
             added += 1
-        self.size, self.payload = size, payload
+        self.size, self.data_size, self.key_size = size, data_size, key_size
+        self.smallest, self.largest = smallest, largest
         return added
 
     def _of_hash_key(self, hash_key: str) -> tuple[bytes, bytes]:
@@ -145,10 +166,6 @@ class Packing:
             return b"", field
         utf8 = hash_key.encode()
         return _hash_key_lengths[len(utf8)] + utf8, _hash_key_indexes[len(self._hash_key_fields)]
-
-    def sizes(self) -> list[int]:
-        """Of each record's data, in their order."""
-        return list(map(len, self._pieces[3::4]))
 
     def data(self) -> bytes:
         """The Kinesis record's data. Changes nothing, and can be had again."""
