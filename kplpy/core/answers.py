@@ -67,8 +67,8 @@ class Answers:
             message = f"the answer has {len(entries)} entries for {len(request.batches)} records"
             error = RequestError("RecordCountMismatch", message, maybe_written=True)
             exchange = replace(exchange, entries=None, error=error)
-        self.events.exchanges.append((request, exchange))
         if error is not None:
+            self.events.exchanges.append((request, exchange, 0))
             self._request_failed(request, error, exchange, now)
             return
         if self.outage.lasts:
@@ -99,6 +99,7 @@ class Answers:
             if attempt is None:
                 attempt = tries[code, message] = Try(exchange.wall, exchange.started, exchange.ended, code, message)
             refused.append((batch, attempt))
+        self.events.exchanges.append((request, exchange, len(refused)))
         self.endings.deliver_all(delivered, success)
         for lane, batches in as_predicted.items():
             lane.took(success.started, len(batches))

@@ -52,8 +52,9 @@ class Endings:
             totals.kinesis_records_put += count
             totals.user_records_put += count
             outcomes = [Delivered(shard_id, number, success) for _, number in singles]
-            items = [batch.items[0] for batch, _ in singles]
-            self.completions.append(Completion(items, outcomes[0], size, outcomes=outcomes))
+            batches = [batch for batch, _ in singles]
+            items = [batch.items[0] for batch in batches]
+            self.completions.append(Completion(items, outcomes[0], size, batches=batches, outcomes=outcomes))
 
     def deliver(self, batch: Batch, entry: dict[str, str], success: Try) -> None:
         """The service took the batch, where consumers can read it."""
@@ -62,11 +63,11 @@ class Endings:
         items = self.live_items(batch)
         if items:
             self._totals.user_records_put += len(items)
-            whole = batch if items is batch.items else None
+            whole = items is batch.items
             size = batch.payload if whole else payload_size(items)
             batch.lane.release(len(items), size)
             outcome = Delivered(entry.get("ShardId", ""), entry["SequenceNumber"], success)
-            self.completions.append(Completion(items, outcome, size, batch=whole))
+            self.completions.append(Completion(items, outcome, size, batches=(batch,) if whole else ()))
 
     def retry(self, batch: Batch, attempt: Try, now: float) -> None:
         """Queue the batch again: as it is while its lane lives, through prediction otherwise."""

@@ -13,11 +13,11 @@ from kplpy.core.retry import Exchange
 class Events:
     """Since they were taken last. Beside them there are the completions.
 
-    exchanges: requests and their answers; one whose answer makes no sense, or never came, has an error. misplaced:
-    batches that the service took, and that are sent again because of where they landed.
+    exchanges: requests, their answers, and how many entries these refuse; one whose answer makes no sense, or never
+    came, has an error. misplaced: batches that the service took, and that are sent again because of where they landed.
     """
 
-    exchanges: list[tuple[Request, Exchange]] = field(default_factory=list)
+    exchanges: list[tuple[Request, Exchange, int]] = field(default_factory=list)
     misplaced: list[Batch] = field(default_factory=list)
 
     def __bool__(self) -> bool:

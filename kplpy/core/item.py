@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -126,15 +126,15 @@ class Failed:
 @dataclass(slots=True)
 class Completion:
     """Records whose answer is final. `size`: their data and partition keys, as room was charged for them. `predicted`:
-    the shard that those that failed were bound for, if one was predicted. `batch`: what brought those that were
-    delivered, where these are all of its records. `outcomes`: where they travelled alone, each record's own, which tell
-    of the same shard and attempt as `outcome`."""
+    the shard that those that failed were bound for, if one was predicted. `batches`: what brought those that were
+    delivered, in their order, where these are all of their records: one, or as many as records. `outcomes`: where they
+    travelled alone, each record's own, which tell of the same shard and attempt as `outcome`."""
 
     items: list[Item]
     outcome: Delivered | Failed
     size: int
     predicted: str | None = None
-    batch: Batch | None = None
+    batches: Sequence[Batch] = ()
     outcomes: list[Delivered] | None = None
 
 

@@ -18,9 +18,8 @@ from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Trimmed
 from kplpy.core.request import Request
 from kplpy.core.retry import Exchange
 from kplpy.metrics.frame import Update
-from kplpy.metrics.histogram import Histogram
 from kplpy.metrics.registry import Registry
-from kplpy.metrics.tally import Tally, tally
+from kplpy.metrics.tally import Ages, Tally, tally
 from kplpy.names import name_of
 from kplpy.repeats import Repeats
 
@@ -56,8 +55,8 @@ class Recorder:
         try:
             key, stream = stream, name_of(stream)
             updates: list[Update] = []
-            for request, exchange in events.exchanges:
-                updates += self._exchange(stream, request, exchange)
+            for request, exchange, refused in events.exchanges:
+                updates += self._exchange(stream, request, exchange, refused)
             for batch in events.misplaced:
                 updates.append(_values("DataSentInVain", stream, self._shard_of(batch), [batch.data_size]))
             if completions:
@@ -78,8 +77,9 @@ class Recorder:
 
     # --- requests ---
 
-    def _exchange(self, stream: str, request: Request, exchange: Exchange) -> Iterator[Update]:
+    def _exchange(self, stream: str, request: Request, exchange: Exchange, refused: int) -> Iterator[Update]:
         batches = request.batches
+        entries = exchange.entries if refused else None
         counts = [len(batch.items) for batch in batches]
         yield _values("RequestTime", stream, None, [(exchange.ended - exchange.started) * 1000])
         yield _values("KinesisRecordsPerPutRecordsRequest", stream, None, [len(batches)])
@@ -91,14 +91,14 @@ class Recorder:
                 shard = lane.shard.shard_id if lane.shard is not None else None
                 yield _values("UserRecordsPerKinesisRecord", stream, shard, counts[start:end])
                 if exchange.entries is not None:
-                    yield from _entries(stream, shard, batches[start:end], exchange.entries[start:end])
+                    yield from _answered_batches(stream, shard, batches[start:end], entries and entries[start:end])
                 else:
                     yield _values("DataSentInVain", stream, shard, [each.data_size for each in batches[start:end]])
                 start = end
         else:
             yield _values("UserRecordsPerKinesisRecord", stream, None, counts)
             if exchange.entries is not None:
-                yield from _entries(stream, None, batches, exchange.entries)
+                yield from _answered_batches(stream, None, batches, entries)
             else:
                 yield _values("DataSentInVain", stream, None, [each.data_size for each in batches])
         if exchange.error is not None:
@@ -111,14 +111,14 @@ class Recorder:
     # --- user records ---
 
     def _completed(self, stream: str, completions: list[Completion], now: float) -> Iterator[Update]:
-        histogram = Histogram()
+        ages = Ages(now)
         least, most = float("inf"), 0.0
         for shard, group in self._groups(completions):
-            found = tally(group, histogram, now)
+            found = tally(group, ages)
             least, most = min(least, now - found.last), max(most, now - found.first)
             yield found.until(now, "TimeToAnswer", stream, shard)
             yield from _answered(stream, shard, group[0].outcome, found)
-        yield ("TimeToAnswer", stream, None, None), 0, 0.0, least * 1000, most * 1000, histogram
+        yield ("TimeToAnswer", stream, None, None), 0, 0.0, least * 1000, most * 1000, ages.histogram()
 
     def _groups(self, completions: list[Completion]) -> Iterator[tuple[str | None, list[Completion]]]:
         """Those of one shard and one request together: they were sent at the same moment. They mostly come in a row."""
@@ -173,11 +173,13 @@ def _nothing() -> None:
     pass
 
 
-def _entries(stream: str, shard: str | None, batches: list[Batch], entries: list[dict[str, str]]) -> Iterator[Update]:
-    """What became of Kinesis records whose request was answered."""
+def _answered_batches(
+    stream: str, shard: str | None, batches: list[Batch], entries: list[dict[str, str]] | None
+) -> Iterator[Update]:
+    """What became of Kinesis records whose request was answered. `entries`: None where all were accepted."""
     sizes = [batch.data_size for batch in batches]
-    refused = [place for place, entry in enumerate(entries) if not entry.get("SequenceNumber")]
-    if refused:
+    refused = [place for place, entry in enumerate(entries or ()) if not entry.get("SequenceNumber")]
+    if entries is not None and refused:
         yield _same("KinesisRecordsPut", stream, shard, len(refused), 0)
         yield _same("AllErrors", stream, shard, len(refused), 1)
         yield _values("DataSentInVain", stream, shard, [sizes[place] for place in refused])

@@ -20,9 +20,10 @@ def test_every_answered_request_is_told_once() -> None:
     driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
     request = driver.request(2.0)
     driver.answer(request, ZERO, (THROTTLED, "slow down"), now=2.1)
-    ((told, exchange),) = driver.pipeline.take_events().exchanges
+    ((told, exchange, refused),) = driver.pipeline.take_events().exchanges
     assert told is request
     assert [entry.get("ErrorCode") for entry in exchange.entries or ()] == [None, THROTTLED]
+    assert refused == 1
     assert not driver.pipeline.take_events()
 
 
@@ -30,7 +31,7 @@ def test_an_answer_that_makes_no_sense_is_told_as_an_error() -> None:
     driver = Driver()
     driver.accept(item(arrival=1.0))
     driver.answer(driver.request(2.0), ZERO, ZERO, now=2.1)
-    ((_, exchange),) = driver.pipeline.take_events().exchanges
+    ((_, exchange, _),) = driver.pipeline.take_events().exchanges
     assert exchange.entries is None
     assert exchange.error is not None
     assert exchange.error.code == "RecordCountMismatch"
@@ -42,8 +43,9 @@ def test_a_lost_request_is_told_when_it_is_given_up_and_not_again_when_its_answe
     request = driver.request(2.0)
     driver.pipeline.tick(request.lost_at)
     driver.answer(request, ZERO, now=request.lost_at + 1)
-    ((told, exchange),) = driver.pipeline.take_events().exchanges
+    ((told, exchange, refused),) = driver.pipeline.take_events().exchanges
     assert told is request
+    assert refused == 0
     assert exchange.error is not None
     assert (exchange.error.code, exchange.ended) == ("RequestTimeout", request.lost_at)
 

@@ -11,7 +11,7 @@ from kplpy.core.item import Completion, Delivered, Item, Try
 from kplpy.core.lane import Lane
 from kplpy.core.limiter import Limiter
 from kplpy.metrics.histogram import Histogram
-from kplpy.metrics.tally import Tally, tally
+from kplpy.metrics.tally import Ages, Tally, tally
 from tests.core_helpers import POLICY, item
 
 NOW = 2000.0
@@ -25,12 +25,12 @@ def items(records: list[tuple[float, int]]) -> list[Item]:
 
 def completed(batches: list[list[Item]], known: bool) -> list[Completion]:
     outcome = Delivered("shardId-000000000000", "1", FINAL)
-    return [Completion(each, outcome, 0, batch=batch_of(LANE, each) if known else None) for each in batches]
+    return [Completion(each, outcome, 0, batches=[batch_of(LANE, each)] if known else ()) for each in batches]
 
 
 def counted(group: list[Completion]) -> tuple[Tally, Histogram]:
-    histogram = Histogram()
-    return tally(group, histogram, NOW), histogram
+    ages = Ages(NOW)
+    return tally(group, ages), ages.histogram()
 
 
 records = st.lists(st.tuples(st.floats(1000.0, NOW - 1), st.integers(0, 300)), min_size=1, max_size=20)
