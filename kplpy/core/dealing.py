@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from kplpy.core.aggregator import Batch
 from kplpy.core.item import Item
 from kplpy.core.lane import Lane
+from kplpy.core.shard_map import ShardMap
 
 # Where a drain has fewer than FEW records for a lane they wait until there are SOME, unless one is larger than SMALL.
 FEW, SOME, SMALL = 8, 16, 1024
@@ -22,13 +23,14 @@ def is_sparse(items: Sequence[Item], lanes: int) -> bool:
 
 
 def deal_many(
-    items: Sequence[Item], number: int, ends: list[int], lanes: list[Lane], route: Route, opened: Opened
+    items: Sequence[Item], number: int, shards: ShardMap, lanes: list[Lane], route: Route, opened: Opened
 ) -> int:
-    """Number the records, from `number` on; returns the next number. `ends`: of the lanes' ranges, which leave no gap.
+    """Number the records, from `number` on; returns the next number. `shards`: of the lanes, and without a gap.
 
     `route` is for those that have no hash key yet, `opened` is told of batches. The records go to each lane together:
     0.5 µs instead of 0.9.
     """
+    ends, by_first_byte = shards.ends, shards.by_first_byte
     groups: defaultdict[int, list[Item]] = defaultdict(list)
 
     def add() -> None:
@@ -45,13 +47,16 @@ def deal_many(
             add()
             route(item)
         else:
-            groups[bisect_left(ends, hash_key)].append(item)
+            index = by_first_byte[hash_key >> 120]
+            if index < 0:
+                index = bisect_left(ends, hash_key)  # 0.07 µs; the list takes 0.03
+            groups[index].append(item)
     add()
     return number
 
 
 def deal_few(
-    items: Sequence[Item], number: int, ends: list[int], lanes: list[Lane], route: Route, opened: Opened
+    items: Sequence[Item], number: int, shards: ShardMap, lanes: list[Lane], route: Route, opened: Opened
 ) -> int:
     """As deal_many, where a lane gets few of them, or one. They wait there to be packed with later ones.
 
@@ -59,6 +64,7 @@ def deal_few(
     are taken once an aggregate are as dear for one record as for many, and a list for each lane and drain would call
     for the garbage collector.
     """
+    ends = shards.ends
     for item in items:
         item.number = number
         number += 1

@@ -74,7 +74,7 @@ class Router:
         return deal(
             items,
             number,
-            self.map.ends,
+            self.map,
             self.lanes,
             lambda item: self.route(item, now),
             lambda batch: self._collector.opened(batch, now),

@@ -41,6 +41,8 @@ class ShardMap:
         self.open: list[ShardRange] = []
         self.ends: list[int] = []  # of the open shards, ascending
         self.whole = False  # the open shards cover every hash key, so `ends` alone decides
+        # Then, the place in `open` of the one shard that takes all hash keys with this first byte; -1: several do.
+        self.by_first_byte: list[int] = [-1] * 256
         self._known: dict[str, ShardRange] = {}
         self._closed_at: dict[str, float] = {}
         self._used_at = float("-inf")
@@ -64,6 +66,11 @@ class ShardMap:
         if index < len(self.open) and self.open[index].start <= hash_key:
             return index
         return -1
+
+    def _shard_of_all(self, first_byte: int) -> int:
+        first, last = first_byte << 120, (first_byte + 1 << 120) - 1
+        index = bisect_left(self.ends, first)
+        return index if index == bisect_left(self.ends, last) else -1
 
     def range_of(self, shard_id: str) -> ShardRange | None:
         """The range of an open or recently closed shard."""
@@ -111,6 +118,7 @@ class ShardMap:
         self.ends = [shard.end for shard in self.open]
         starts = [shard.start for shard in self.open]
         self.whole = bool(starts) and starts == [0, *(end + 1 for end in self.ends[:-1])] and self.ends[-1] == LAST_KEY
+        self.by_first_byte = [self._shard_of_all(byte) for byte in range(256)]
         still_open = {shard.shard_id: shard for shard in self.open}
         for shard_id in self._known:
             if shard_id not in still_open:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kplpy.core.aggregator import batch_of
 from kplpy.core.limiter import Limiter
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND
+from kplpy.core.shard_map import LAST_KEY, ShardMap, ShardRange
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import item, lane, policy
 from tests.wire_records import Put, puts
@@ -33,6 +34,27 @@ def test_no_aggregate_is_above_its_size_and_no_record_is_lost(records: list[Put]
     assert [each for batch in home.queue for each in batch.items] == items
     for batch in home.queue:
         assert len(batch.items) == 1 or len(encode_aggregate(batch.items)) <= limit
+
+
+HASH_KEYS = st.integers(0, LAST_KEY) | st.builds(
+    lambda byte, near: min(max((byte << 120) + near, 0), LAST_KEY), st.integers(0, 256), st.integers(-2, 2)
+)
+
+
+@given(st.sets(HASH_KEYS, max_size=20), st.lists(HASH_KEYS, min_size=1, max_size=20))
+def test_where_the_first_byte_decides_it_is_the_shard_that_takes_the_hash_key(
+    cuts: set[int], hash_keys: list[int]
+) -> None:
+    starts = sorted({0, *cuts})
+    ends = [*(start - 1 for start in starts[1:]), LAST_KEY]
+    shards = ShardMap()
+    shards.listed([ShardRange(f"shardId-{n}", *each) for n, each in enumerate(zip(starts, ends, strict=True))], 0.0)
+    assert shards.whole
+    for hash_key in [*hash_keys, *starts, *ends]:
+        decided = shards.by_first_byte[hash_key >> 120]
+        assert decided in (shards.index_of(hash_key), -1)
+        if decided < 0:
+            assert any(start >> 120 == hash_key >> 120 and start & ((1 << 120) - 1) for start in starts)
 
 
 SIZES = st.integers(1, 60_000) | st.integers(1, 100) | st.integers(1 << 20, 3 << 20)
