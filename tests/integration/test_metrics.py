@@ -15,10 +15,10 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from kplpy import Producer, outliving
+from kplpy import Producer, RecordExpiredError, outliving
 from kplpy.core.events import Gauges
 from kplpy.local import LocalKinesis
-from kplpy.metrics.sample import Window
+from kplpy.metrics.sample import Sample, Window
 from tests.integration.reading import wait_until
 
 NAMESPACE = "KinesisProducerLibrary"
@@ -99,30 +99,55 @@ def test_what_was_sent_can_be_read_with_get_metric_statistics(kinesis: LocalKine
         assert (point["Minimum"], point["Maximum"]) == pytest.approx((sample.minimum, sample.maximum))
 
 
+# What users of the KPL graph and alarm on (docs.aws.amazon.com/streams/latest/dev/monitoring-with-kpl.html).
+GRAPHED = [
+    *(("Sum", name) for name in ("UserRecordsReceived", "UserRecordsPut", "UserRecordsDataPut", "UserRecordExpired")),
+    *(("Sum", name) for name in ("KinesisRecordsPut", "KinesisRecordsDataPut", "AllErrors")),
+    *(("Average", name) for name in ("UserRecordsPut", "KinesisRecordsPut", "UserRecordsPending", "RetriesPerRecord")),
+    *(("Average", name) for name in ("UserRecordsPerKinesisRecord", "KinesisRecordsPerPutRecordsRequest")),
+    *(("Average", name) for name in ("UserRecordsPerPutRecordsRequest", "BufferingTime", "RequestTime")),
+    *(("Maximum", name) for name in ("BufferingTime", "RequestTime", "RetriesPerRecord", "UserRecordsPending")),
+    *(("SampleCount", name) for name in ("UserRecordsPut", "RequestTime")),
+]
+
+
 def test_the_expressions_of_a_kpl_dashboard_work(kinesis: LocalKinesis, cloudwatch: str) -> None:
-    """A KPL's usual graph: rate of success of a stream, as the average of UserRecordsPut."""
-    with reporting_to(cloudwatch, kinesis, metrics_namespace="Mine") as producer:
+    """Each statistic of a stream that a graph or an alarm may ask for is that of what the producer counted."""
+    with reporting_to(
+        cloudwatch, kinesis, metrics_namespace="Mine", metrics_level="detailed", record_ttl_ms=1000
+    ) as producer:
+        kinesis.faults.fail_entries("ProvisionedThroughputExceededException")
         put(producer, 50)
-    client = client_of(cloudwatch)
-    metric = {
-        "Namespace": "Mine",
-        "MetricName": "UserRecordsPut",
-        "Dimensions": [{"Name": "StreamName", "Value": "test"}],
-    }
+        kinesis.faults.fail("InternalFailure", status=500, times=1000)
+        assert isinstance(producer.put_record("test", b"late", "key").exception(30), RecordExpiredError)
+        kinesis.faults.clear()
+        producer.close()
+        counted = producer.metrics()
+    expected = {f"m{n}": statistic(counted.find(name, "test"), stat) for n, (stat, name) in enumerate(GRAPHED)}
+    dimensions = [{"Name": "StreamName", "Value": "test"}]
+    queries = [query(f"m{n}", stat, name, dimensions) for n, (stat, name) in enumerate(GRAPHED)]
+    for n, code in enumerate(("ProvisionedThroughputExceededException", "InternalFailure")):
+        expected[f"e{n}"] = statistic(counted.find("ErrorsByCode", "test", error_code=code), "Sum")
+        queries.append(query(f"e{n}", "Sum", "ErrorsByCode", [{"Name": "ErrorCode", "Value": code}, *dimensions]))
     now = datetime.now(timezone.utc)
-    queries: Any = [
-        {"Id": f"m{number}", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": stat}}
-        for number, stat in enumerate(("Average", "SampleCount", "Sum"))
-    ]
-    answer = client.get_metric_data(
+    answer = client_of(cloudwatch).get_metric_data(
         MetricDataQueries=queries, StartTime=now - timedelta(hours=1), EndTime=now + timedelta(hours=1)
     )
-    values = {each["Id"]: [value for value in each["Values"] if value] for each in answer["MetricDataResults"]}
-    assert values == {"m0": [1.0], "m1": [50.0], "m2": [50.0]}
-    listed = client.list_metrics(Namespace="Mine")["Metrics"]
-    assert {each["MetricName"] for each in listed} == {
-        *("UserRecordsPut", "KinesisRecordsPut", "AllErrors", "BufferingTime"),
-    }
+    found = {each["Id"]: each["Values"] for each in answer["MetricDataResults"]}
+    assert found == {name: [pytest.approx(value)] for name, value in expected.items()}
+    assert (expected["m0"], expected["m1"], expected["m3"]) == (51, 50, 1)  # received, put, expired
+    assert expected["e1"] > 0
+
+
+def query(name: str, stat: str, metric: str, dimensions: list[dict[str, str]]) -> Any:
+    told = {"Namespace": "Mine", "MetricName": metric, "Dimensions": dimensions}
+    return {"Id": name, "MetricStat": {"Metric": told, "Period": 7200, "Stat": stat}}
+
+
+def statistic(sample: Sample | None, stat: str) -> float:
+    assert sample is not None
+    ways = {"Sum": sample.total, "Average": sample.average, "Maximum": sample.maximum, "SampleCount": sample.count}
+    return ways[stat]
 
 
 def test_further_dimensions_are_told_as_the_kpl_tells_them(kinesis: LocalKinesis, cloudwatch: str) -> None:
