@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt  # after the choice of backend
 SIZES = {"100 B": "100 B, 10,000 keys", "1 KB": "1 KB, 10,000 keys", "50 KB": "50 KB, 10,000 keys"}
 NAMES = {
     "put_record": "kplpy",
-    "put_record, CBOR": "kplpy, CBOR",
+    "put_record, at its best": "kplpy at its best",
     "kpl": "KPL 1.0.7",
     "aiokpl": "aiokpl",
     "async_kinesis": "async-kinesis (no futures)",

@@ -69,7 +69,7 @@ def watch_all(stages: Stages) -> None:
     stages.watch(Pipeline, "accept", "route, pack")
     stages.watch(Planning, "plan", "plan")
     stages.watch(Sending, "_send_of", "send: the rest")
-    stages.watch(Batch, "data", "join, MD5")
+    stages.watch(Batch, "parts", "join, MD5")
     stages.watch(transport, "put_records_body", "base64, body")
     stages.watch(transport.KinesisTransport, "put_records", "botocore: sign, HTTP, TLS, parse")
     stages.watch(Pipeline, "next_request", "form requests")

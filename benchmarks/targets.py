@@ -84,14 +84,14 @@ Written by `python -m benchmarks shown`; what is measured, and how, is in [bench
 rounds, and their whole range."""
 TARGETS = [
     Target("put_record 100 B, 10,000 keys, to the KPL", "throughput", 4, 6, _rate(_FIXED, "put_record")),
-    Target("the same in CBOR", "throughput", 4, 6, _rate(_FIXED, "put_record, CBOR")),
+    Target("(at its best settings)", "throughput", 4, 6, _rate(_FIXED, "put_record, at its best")),
     Target("put_record 100 B, UUID keys, to the KPL", "throughput", 2.5, 4, _rate("100 B, UUID keys", "put_record")),
     Target("put_records 100 B, to the KPL", "throughput", 6, 10, _rate(_FIXED, "put_records")),
-    Target("the same in CBOR", "throughput", 6, 10, _rate(_FIXED, "put_records, CBOR")),
+    Target("(at its best settings)", "throughput", 6, 10, _rate(_FIXED, "put_records, at its best")),
     Target("1 KB, to the KPL", "throughput", 3, 5, _rate("1 KB, 10,000 keys", "put_record")),
-    Target("the same in CBOR", "throughput", 3, 5, _rate("1 KB, 10,000 keys", "put_record, CBOR")),
+    Target("(at its best settings)", "throughput", 3, 5, _rate("1 KB, 10,000 keys", "put_record, at its best")),
     Target("50 KB, to the KPL", "throughput", 1.7, 2.5, _rate("50 KB, 10,000 keys", "put_record")),
-    Target("the same in CBOR", "throughput", 1.7, 2.5, _rate("50 KB, 10,000 keys", "put_record, CBOR")),
+    Target("(at its best settings)", "throughput", 1.7, 2.5, _rate("50 KB, 10,000 keys", "put_record, at its best")),
     Target("CPU a record, 100 B, to the KPL's", "throughput", 0.2, 0.1, _cpu, at_least=False),
     Target(
         "peak memory, 50,000 outstanding, to the KPL's", "memory", 0.125, None, _memory("sustained"), at_least=False
