@@ -186,8 +186,20 @@ MUTATIONS = [
     Mutation(
         "the neighbour is predicted",
         "dealing.py",
-        "groups[bisect_left(ends, hash_key)].append",
-        "groups[bisect_left(ends, hash_key) - 1].append",
+        "groups[index].append",
+        "groups[index - 1].append",
+    ),
+    Mutation(
+        "the neighbour is predicted where several shards share a first byte",
+        "dealing.py",
+        "index = bisect_left(ends, hash_key)  #",
+        "index = bisect_left(ends, hash_key) - 1  #",
+    ),
+    Mutation(
+        "the first byte is believed where it does not decide",
+        "shard_map.py",
+        "return index if index == bisect_left(self.ends, last) else -1",
+        "return index",
     ),
     Mutation(
         "the neighbour is predicted for a few",
