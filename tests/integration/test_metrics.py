@@ -139,6 +139,27 @@ def test_the_expressions_of_a_kpl_dashboard_work(kinesis: LocalKinesis, cloudwat
     assert expected["e1"] > 0
 
 
+def test_by_default_the_summary_level_is_told(kinesis: LocalKinesis, cloudwatch: str) -> None:
+    """A KPL's usual graph: rate of success of a stream, as the average of UserRecordsPut."""
+    with reporting_to(cloudwatch, kinesis, metrics_namespace="Mine") as producer:
+        put(producer, 50)
+    client = client_of(cloudwatch)
+    stats = ("Average", "SampleCount", "Sum")
+    dimensions = [{"Name": "StreamName", "Value": "test"}]
+    now = datetime.now(timezone.utc)
+    answer = client.get_metric_data(
+        MetricDataQueries=[query(f"m{n}", stat, "UserRecordsPut", dimensions) for n, stat in enumerate(stats)],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1),
+    )
+    values = {each["Id"]: [value for value in each["Values"] if value] for each in answer["MetricDataResults"]}
+    assert values == {"m0": [1.0], "m1": [50.0], "m2": [50.0]}
+    listed = client.list_metrics(Namespace="Mine")["Metrics"]
+    assert {each["MetricName"] for each in listed} == {
+        *("UserRecordsPut", "KinesisRecordsPut", "AllErrors", "BufferingTime"),
+    }
+
+
 def query(name: str, stat: str, metric: str, dimensions: list[dict[str, str]]) -> Any:
     told = {"Namespace": "Mine", "MetricName": metric, "Dimensions": dimensions}
     return {"Id": name, "MetricStat": {"Metric": told, "Period": 7200, "Stat": stat}}

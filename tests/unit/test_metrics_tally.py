@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kplpy.core.aggregator import batch_of
+from kplpy.core.aggregator import Batch, batch_of
 from kplpy.core.item import Completion, Delivered, Item, Try
 from kplpy.core.lane import Lane
 from kplpy.core.limiter import Limiter
@@ -28,6 +30,11 @@ def completed(batches: list[list[Item]], known: bool) -> list[Completion]:
     return [Completion(each, outcome, 0, batches=[batch_of(LANE, each)] if known else ()) for each in batches]
 
 
+def alone(batches: list[list[Item]]) -> list[Completion]:
+    outcome = Delivered("shardId-000000000000", "1", FINAL)
+    return [Completion(each, outcome, 0, batches=[Batch.alone(LANE, one) for one in each]) for each in batches]
+
+
 def counted(group: list[Completion]) -> tuple[Tally, Histogram]:
     ages = Ages(NOW)
     return tally(group, ages), ages.histogram()
@@ -40,11 +47,21 @@ records = st.lists(st.tuples(st.floats(1000.0, NOW - 1), st.integers(0, 300)), m
 def test_sums_and_extremes(batches: list[list[tuple[float, int]]], in_order: bool) -> None:
     groups = [items(sorted(each) if in_order else each) for each in batches]
     known, unknown = counted(completed(groups, known=True)), counted(completed(groups, known=False))
-    assert known == unknown
+    assert known == unknown == counted(alone(groups))
     found, histogram = known
     arrivals = [arrival for each in batches for arrival, _ in each]
     assert found.arrived == pytest.approx(sum(arrivals), rel=1e-12)
     assert (found.first, found.last, histogram.count) == (min(arrivals), max(arrivals), len(arrivals))
+
+
+def test_times_to_answers_are_counted_alike_at_once_and_merged() -> None:
+    arrivals = [NOW - 0.001 * n**1.5 for n in range(2 * Ages.MANY, 0, -1)]
+    together, apart = Ages(NOW), Ages(NOW)
+    together.add(array("d", arrivals))
+    for start in range(7):
+        apart.add(array("d", arrivals[start::7]))
+    assert together.histogram() == apart.histogram()
+    assert together.histogram().count == len(arrivals)
 
 
 @given(records)
