@@ -19,6 +19,7 @@ from benchmarks.processes import Driver, Run, Sink
 FUTURELESS = {"async_kinesis", "boto3", "kinesis_agg"}
 OURS = "kplpy, metrics none"  # as the KPL's are off here
 BEST, BEST_LARGE = "kplpy, at its best", "kplpy, at its best for large records"
+_IN_CBOR = {"metrics_level": "none", "request_format": "cbor"}
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,14 @@ PRODUCERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "kplpy",
         {
             "config": {
-                "metrics_level": "none",
-                "request_format": "cbor",
+                **_IN_CBOR,
                 "aggregation_max_size": 600_000,
                 "max_buffered_records": 400_000,
                 "max_buffered_bytes": 1 << 30,
             }
         },
     ),
-    BEST_LARGE: ("kplpy", {"config": {"metrics_level": "none", "request_format": "cbor"}}),
+    BEST_LARGE: ("kplpy", {"config": _IN_CBOR}),
     "kpl, singles": ("kpl", {"unaggregated": True}),
 }
 

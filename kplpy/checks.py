@@ -71,11 +71,11 @@ class Checks:
     def _plain(self, origin: Origin, items: list[PutItem]) -> tuple[list[RecordFuture], int] | None:
         """As `records`, where every item is a tuple of bytes and str that is beyond doubt; None where one is not.
 
-        0.26 µs each, where a call of `record` takes 0.7: the objects are made in C, all at once.
+        0.28 µs each, where a call of `record` takes 0.7: the objects are made in C, all at once.
         """
         records = [*map(object.__new__, repeat(RecordFuture, len(items)))]
         known, compute, plain_size = self.hash_keys.cached, self.hash_keys.compute, self.plain_size
-        arrival = time.monotonic()
+        init, arrival = RecordFuture.__init__, time.monotonic()
         size = 0
         for item, record in zip(items, records, strict=True):
             if type(item) is not tuple or len(item) != 2:
@@ -89,16 +89,7 @@ class Checks:
                     hash_key = compute(key)
                 except InvalidRecordError:
                     return None  # which item it is, is told by the way of the others
-            record._origin = origin
-            record.data = data
-            record.partition_key = key
-            record.explicit_hash_key = None
-            record.hash_key = hash_key
-            record.arrival = arrival
-            record.tries = ()
-            record.maybe_written = False
-            record._outcome = None
-            record._waits = None
+            init(record, origin, data, key, None, hash_key, arrival)
             size += len(data) + len(key)
         return records, size
 

@@ -96,8 +96,7 @@ class RecordFuture(Item, Future[RecordResult]):
         hash_key: int,
         arrival: float,
     ) -> None:
-        # Future.__init__ is not called: it would make the Condition. Where a call costs too much, Producer.put_record
-        # and Checks.records do the same without one.
+        # Future.__init__ is not called: it would make the Condition.
         self._origin = origin
         self.data = data
         self.partition_key = partition_key

@@ -54,7 +54,7 @@ _STAGED_BATCH = 512
 _LARGE = 4096
 
 # Looked up once.
-_new, _clock = object.__new__, time.monotonic
+_new, _init, _clock = object.__new__, RecordFuture.__init__, time.monotonic
 
 _NOT_HERE = b"\0"
 
@@ -171,21 +171,12 @@ class Producer:
             and explicit_hash_key is None
             and len(data) <= self._plain_size
         ):
-            # What Checks.record does, without its two calls: 0.40 µs a put instead of 0.54.
+            # What Checks.record does, without its call, and the class's, which goes through C: 0.42 µs a put, not 0.54.
             hash_key = self._known(partition_key)
             if hash_key is None:
                 hash_key = self._hash(partition_key)
             record = _new(RecordFuture)
-            record._origin = home.origin
-            record.data = data
-            record.partition_key = partition_key
-            record.explicit_hash_key = None
-            record.hash_key = hash_key
-            record.arrival = _clock()
-            record.tries = ()
-            record.maybe_written = False
-            record._outcome = None
-            record._waits = None
+            _init(record, home.origin, data, partition_key, None, hash_key, _clock())
             size = len(data) + len(partition_key) + RECORD_OVERHEAD
         else:
             record = self._check(home.origin, data, partition_key, explicit_hash_key)

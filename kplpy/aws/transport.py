@@ -131,8 +131,10 @@ class KinesisTransport:
         try:
             answer: Any = client.put_records(Records=[], **place)
         except Exception as failure:
+            if make is put_records_body:
+                raise
             error = errors.classify(failure)
-            if make is put_records_body or error.maybe_written or error.code not in _REFUSALS:
+            if error.maybe_written or error.code not in _REFUSALS:
                 raise
             if self._make_body is make:
                 self._make_body = put_records_body

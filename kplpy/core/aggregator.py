@@ -95,10 +95,6 @@ class Batch:
             packing.add(self.items, sys.maxsize)
         return packing
 
-    def data(self) -> bytes:
-        """The Kinesis record's data."""
-        return b"".join(self.parts())
-
     def parts(self) -> tuple[bytes, bytes]:
         """The Kinesis record's data, but for its end, and that, which is short."""
         return self._packed().parts() if self.aggregated else (self.items[0].data, b"")

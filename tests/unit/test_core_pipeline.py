@@ -46,8 +46,9 @@ def test_records_that_come_a_few_at_a_time_go_together_and_in_their_order(togeth
         driver.accept(*records[start : start + together])
     batches = driver.request(1.1).batches
     assert [batch.items for batch in batches] == [records[0::2], records[1::2]]
-    assert [batch.data() for batch in batches] == [encode_aggregate(batch.items) for batch in batches]
-    assert [batch.wire_size for batch in batches] == [len(batch.data()) + len("a") for batch in batches]
+    data = [b"".join(batch.parts()) for batch in batches]
+    assert data == [encode_aggregate(batch.items) for batch in batches]
+    assert [batch.wire_size for batch in batches] == [len(each) + len("a") for each in data]
     assert [batch.payload for batch in batches] == [payload_size(batch.items) for batch in batches]
 
 
