@@ -72,6 +72,11 @@ EVENTS = {
         logging.ERROR, "%(records)d records were not answered by the end of the invocation; they stay buffered"
     ),
     "credentials_not_fetched": Event(logging.WARNING, "fetching credentials again: %(reason)s"),
+    "clock_differs": Event(
+        logging.WARNING,
+        "this machine's clock differs by %(seconds)d s from that of %(endpoint)s (negative: it is slow); requests are "
+        "signed with the service's time from now on; set the clock",
+    ),
     "properties_ignored": Event(logging.WARNING, "%(path)s: without meaning in kplpy and ignored: %(keys)s"),
     "aggregate_broken": Event(
         logging.ERROR,

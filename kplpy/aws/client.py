@@ -44,6 +44,8 @@ def _make(
         load()
         import boto3
 
+        from kplpy.aws.clock import correct_clock
+
         ours = session is None
         if session is None:
             session = boto3.Session()
@@ -59,6 +61,7 @@ def _make(
         )
         if ours:
             _forget_files(client)
+        correct_clock(client)
         return client
 
 
@@ -82,6 +85,8 @@ def load() -> None:
 
     import boto3  # noqa: F401
     import botocore.config  # noqa: F401
+
+    import kplpy.aws.clock  # noqa: F401
 
 
 def _region_of(session: Any, endpoint_url: str | None) -> str | None:

@@ -1,0 +1,172 @@
+"""A machine whose clock is minutes wrong: the service's time is learnt from its refusal, and signed with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from email.utils import formatdate
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import UNSIGNED
+from botocore.config import Config as ClientConfig
+
+from kplpy import Config, Producer, RejectedError
+from kplpy.aws import clock
+from kplpy.aws.client import make_cloudwatch_client
+from kplpy.local import LocalKinesis
+from tests.http_server import Answer, WebServer, web_server
+from tests.local_stream import PATIENCE, contents, local
+
+TOLERANCE = 300
+"""How many seconds a signature may be off, as AWS has it."""
+
+
+@pytest.fixture(autouse=True)
+def no_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_offsets", {})
+
+
+class Clock:
+    """A service's: so many seconds ahead of this machine's. Notes whether each signature was accepted."""
+
+    def __init__(self, ahead: float) -> None:
+        self.ahead = ahead
+        self.accepted: list[bool] = []
+
+    def refusal(self, headers: Mapping[str, str]) -> Answer | None:
+        signed = datetime.strptime(headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+        off = time.time() + self.ahead - signed.timestamp()
+        scope = re.search(r"Credential=[^/]+/(\d+)/", headers["Authorization"])
+        assert scope is not None
+        assert scope[1] == f"{signed:%Y%m%d}"  # all of a signature is of one time
+        self.accepted.append(abs(off) <= TOLERANCE)
+        if self.accepted[-1]:
+            return None
+        body = json.dumps({"__type": "InvalidSignatureException", "message": "Signature expired"}).encode()
+        return 400, self.headers(), body
+
+    def headers(self) -> dict[str, str]:
+        return {"Content-Type": "application/x-amz-json-1.1", "Date": formatdate(time.time() + self.ahead, usegmt=True)}
+
+
+@contextmanager
+def front(kinesis: LocalKinesis, service_clock: Clock) -> Iterator[WebServer]:
+    """The local Kinesis behind a check of the signature's time."""
+
+    def answer(headers: Mapping[str, str], body: bytes) -> Answer:
+        refusal = service_clock.refusal(headers)
+        if refusal is not None:
+            return refusal
+        kept = {name: headers[name] for name in ("X-Amz-Target", "Content-Type")}
+        with urllib.request.urlopen(urllib.request.Request(kinesis.endpoint_url, body, kept)) as told:
+            return told.status, service_clock.headers(), told.read()
+
+    with web_server(answer) as web:
+        yield web
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    events = [getattr(record, "kplpy", {}) for record in caplog.records]
+    return [each for each in events if each.get("event") == "clock_differs"]
+
+
+@pytest.mark.parametrize("ahead", [600, -600, 3 * 86400])
+def test_records_are_delivered_in_spite_of_a_wrong_clock(ahead: int, caplog: pytest.LogCaptureFixture) -> None:
+    service_clock = Clock(ahead)
+    with local() as kinesis, front(kinesis, service_clock) as web:
+        with Producer(region_name="us-east-1", endpoint_url=web.url) as producer:
+            for number in range(3):
+                result = producer.put_record("orders", b"%d" % number, "k").result(PATIENCE)
+                assert len(result.attempts) == 1
+                assert not result.possible_duplicate
+        assert sum(contents(kinesis).values()) == 3
+    # One refusal, or one for each of the two questions that are asked at the same time.
+    assert service_clock.accepted.count(False) in (1, 2)
+    assert all(service_clock.accepted[2:])
+    (event,) = said(caplog)
+    assert event["seconds"] == pytest.approx(-ahead, abs=5)
+    assert event["endpoint"] == web.url
+    assert [record.levelno for record in caplog.records if "clock differs" in record.getMessage()] == [logging.WARNING]
+
+
+def test_a_clock_that_is_set_right_later_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    service_clock = Clock(600)
+    with (
+        local() as kinesis,
+        front(kinesis, service_clock) as web,
+        Producer(region_name="us-east-1", endpoint_url=web.url) as producer,
+    ):
+        producer.put_record("orders", b"before", "k").result(PATIENCE)
+        service_clock.ahead = 0  # as this machine's clock after a correction
+        assert len(producer.put_record("orders", b"after", "k").result(PATIENCE).attempts) == 1
+        assert service_clock.accepted[-2:] == [False, True]
+    assert len(said(caplog)) == 1
+    assert clock._offsets == {}
+
+
+def test_a_second_producer_knows_already(caplog: pytest.LogCaptureFixture) -> None:
+    service_clock = Clock(600)
+    with local() as kinesis, front(kinesis, service_clock) as web:
+        refused = []
+        for _ in range(2):
+            with Producer(region_name="us-east-1", endpoint_url=web.url) as producer:
+                producer.put_record("orders", b"x", "k").result(PATIENCE)
+            refused.append(service_clock.accepted.count(False))
+    assert refused[0] == refused[1] >= 1
+    assert len(said(caplog)) == 1
+
+
+def test_a_signature_that_is_wrong_for_another_reason_is_not_tried_twice() -> None:
+    """A wrong secret: the service's time is this machine's."""
+    requests: list[str] = []
+
+    def answer(headers: Mapping[str, str], body: bytes) -> Answer:
+        requests.append(headers["X-Amz-Target"].rpartition(".")[2])
+        told = json.dumps({"__type": "InvalidSignatureException", "message": "does not match"}).encode()
+        return 400, {"Content-Type": "application/x-amz-json-1.1", "Date": formatdate(usegmt=True)}, told
+
+    with web_server(answer) as web:
+        client: Any = botocore.session.Session().create_client("kinesis", "us-east-1", endpoint_url=web.url)
+        clock.correct_clock(client)
+        with pytest.raises(client.exceptions.ClientError):
+            client.list_shards(StreamName="orders")
+    assert requests == ["ListShards"]
+    assert clock._offsets == {}
+
+
+@pytest.mark.parametrize("date", [None, "yesterday"])
+def test_a_refusal_without_a_date_teaches_nothing(date: str | None) -> None:
+    class Response:
+        headers = {"Date": date} if date else {}
+
+    assert clock._offset_told(Response(), {"Error": {"Code": "InvalidSignatureException"}}) is None
+
+
+def test_metrics_are_uploaded_in_spite_of_a_wrong_clock(caplog: pytest.LogCaptureFixture) -> None:
+    service_clock = Clock(-1200)
+
+    def answer(headers: Mapping[str, str], body: bytes) -> Answer:
+        return service_clock.refusal(headers) or (200, service_clock.headers(), b"{}")
+
+    with web_server(answer) as web:
+        client = make_cloudwatch_client(Config(region_name="us-east-1", cloudwatch_endpoint_url=web.url))
+        for _ in range(2):
+            client.put_metric_data(Namespace="n", MetricData=[{"MetricName": "m", "Value": 1}])
+    assert service_clock.accepted == [False, True, True]
+    assert len(said(caplog)) == 1
+
+
+def test_unsigned_requests_stay_unsigned() -> None:
+    with local() as kinesis:
+        clock._offsets[kinesis.endpoint_url] = 600.0
+        options = ClientConfig(signature_version=UNSIGNED)
+        with Producer(region_name="us-east-1", endpoint_url=kinesis.endpoint_url, botocore_config=options) as producer:
+            assert not isinstance(producer.put_record("orders", b"x", "k").exception(PATIENCE), RejectedError)
