@@ -11,7 +11,7 @@ from kplpy import Config
 from kplpy.aws.body import put_records_body
 from kplpy.core.distribution import Summary
 from kplpy.core.request import Request
-from kplpy.core.retry import Exchange
+from kplpy.core.retry import Exchange, RequestError
 from kplpy.core.shard_map import ShardRange
 
 SHARDS = 16
@@ -38,6 +38,9 @@ class Answering:
 
     def __init__(self, config: Config) -> None:
         del config
+
+    def connect(self) -> RequestError | None:
+        return None
 
     def describe(self, name: str, arn: str | None) -> Summary:
         return Summary("USER_PARTITION_KEY", SHARDS)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kplpy.errors import RecordExpiredError as RecordExpiredError
     from kplpy.errors import RecordFailedError as RecordFailedError
     from kplpy.errors import RejectedError as RejectedError
+    from kplpy.errors import SetupError as SetupError
     from kplpy.errors import ThrottledError as ThrottledError
     from kplpy.future import RecordFuture as RecordFuture
     from kplpy.producer import Producer as Producer
@@ -49,6 +50,7 @@ _HOMES = {
     "RecordFuture": "kplpy.future",
     "RecordResult": "kplpy.records",
     "RejectedError": "kplpy.errors",
+    "SetupError": "kplpy.errors",
     "StreamTotals": "kplpy.totals",
     "ThrottledError": "kplpy.errors",
     "UserRecord": "kplpy.records",

@@ -55,7 +55,7 @@ class Config:
 
     # --- where to ---
     region_name: str | None = _text()
-    """AWS region; None: boto's own chain (session, environment, profile)."""
+    """AWS region; None: boto's own chain (session, environment, profile), then AWS_REGION."""
     endpoint_url: str | None = _text()
     """Endpoint of Kinesis, http:// or https://; None: the region's."""
     verify: bool | str | None = field(default=None, metadata={"verify": True})

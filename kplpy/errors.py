@@ -78,7 +78,10 @@ class RecordFailedError(KplpyError):
 
 
 class RecordExpiredError(RecordFailedError):
-    """The record was not delivered within record_ttl_ms (or user_record_timeout_ms)."""
+    """The record was not delivered within record_ttl_ms (or user_record_timeout_ms).
+
+    Of connect(): nothing was reached within its timeout.
+    """
 
 
 class ThrottledError(RecordFailedError):
@@ -87,6 +90,13 @@ class ThrottledError(RecordFailedError):
 
 class RejectedError(RecordFailedError):
     """The service refused the record for good: invalid, access denied, no such stream."""
+
+
+class SetupError(RecordFailedError):
+    """Nothing can be sent: no region or credentials, a broken configuration, an endpoint that is not Kinesis.
+
+    The text says what to do. No service refused the record.
+    """
 
 
 class ForkedError(RecordFailedError):

@@ -11,6 +11,7 @@ from kplpy.errors import (
     RecordExpiredError,
     RecordFailedError,
     RejectedError,
+    SetupError,
     ThrottledError,
 )
 from kplpy.records import Attempt, UserRecord
@@ -19,12 +20,14 @@ _ERRORS: dict[Reason, type[RecordFailedError]] = {
     Reason.EXPIRED: RecordExpiredError,
     Reason.THROTTLED: ThrottledError,
     Reason.REJECTED: RejectedError,
+    Reason.SET_UP: SetupError,
     Reason.FORKED: ForkedError,
 }
 _WHY = {
     Reason.EXPIRED: "expired: not delivered within its time to live",
     Reason.THROTTLED: "was throttled, and fail_if_throttled is set",
     Reason.REJECTED: "was refused by the service",
+    Reason.SET_UP: "cannot be sent",
     Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its answer",
 }
 
@@ -39,7 +42,7 @@ def error_of(
     if isinstance(outcome, Observed):
         outcome.observed = True
     why = _WHY.get(outcome.reason) or f"was not delivered: {outcome.message}"
-    if outcome.reason is Reason.REJECTED:
+    if outcome.reason in (Reason.REJECTED, Reason.SET_UP):
         why += f" ({outcome.message})"
     tried = f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
     if attempts:

@@ -86,6 +86,9 @@ class StubService:
 
     # --- what the engine calls ---
 
+    def connect(self) -> RequestError | None:
+        return None
+
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
         started = time.monotonic()
         request.wall = time.time()

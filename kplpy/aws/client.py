@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from kplpy import forks
+from kplpy.aws.causes import name_endpoint
 from kplpy.aws.credentials import remember
 from kplpy.config import Config
 
@@ -24,7 +26,9 @@ def make_client(config: Config, credentials: Mapping[str, str] | None = None) ->
 
     credentials: arguments of the client that take the place of the session's.
     """
-    return cast("KinesisClient", _make("kinesis", config, config.session, config.endpoint_url, credentials))
+    client = _make("kinesis", config, config.session, config.endpoint_url, credentials)
+    client.meta.events.register("after-call.kinesis", name_endpoint)
+    return cast("KinesisClient", client)
 
 
 def make_cloudwatch_client(config: Config) -> CloudWatchClient:
@@ -90,11 +94,14 @@ def load() -> None:
 
 
 def _region_of(session: Any, endpoint_url: str | None) -> str | None:
-    """A custom endpoint, usually a local one, needs some region to sign for; it does not matter which."""
-    if endpoint_url is None:
-        return None
+    """Return the region where boto finds none: AWS_REGION, which boto does not read but the other SDKs do.
+
+    A custom endpoint, usually a local one, needs some region to sign for; it does not matter which.
+    """
     region = session.region_name if hasattr(session, "region_name") else session.get_config_variable("region")
-    return None if region else "us-east-1"
+    if region:
+        return None
+    return os.environ.get("AWS_REGION") or ("us-east-1" if endpoint_url is not None else None)
 
 
 def _client_config(config: Config) -> botocore.config.Config:

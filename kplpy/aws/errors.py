@@ -8,6 +8,7 @@ from typing import Any
 from botocore import exceptions as boto
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from kplpy.aws.causes import cause_of, cause_of_answer
 from kplpy.core.retry import RequestError, Verdict, judge_error
 from kplpy.core.shard_map import ListingError
 
@@ -23,14 +24,6 @@ _BEFORE_SENDING = (
     boto.NoRegionError,
     boto.ParamValidationError,
 )
-# Codes of our own where botocore has only classes.
-_CODES: tuple[tuple[type[Exception], str], ...] = (
-    (boto.NoCredentialsError, "NoCredentials"),
-    (boto.PartialCredentialsError, "NoCredentials"),
-    (boto.NoRegionError, "NoRegion"),
-    (boto.ConnectTimeoutError, "ConnectTimeout"),
-    (boto.ReadTimeoutError, "RequestTimeout"),
-)
 
 
 def classify(failure: Exception) -> RequestError:
@@ -39,15 +32,14 @@ def classify(failure: Exception) -> RequestError:
     if isinstance(failure, boto.ClientError):
         answer: Any = failure.response
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code = answer.get("Error", {}).get("Code") or f"HTTP{status}"
-        message = answer.get("Error", {}).get("Message") or "the service gave no reason"
+        code, message = cause_of_answer(failure)
         return RequestError(code, message, not 400 <= status < 500, failure, status)
-    code = next((code for kind, code in _CODES if isinstance(failure, kind)), type(failure).__name__)
-    return RequestError(code, str(failure) or repr(failure), not isinstance(failure, _BEFORE_SENDING), failure)
+    code, message = cause_of(failure)
+    return RequestError(code, message, not isinstance(failure, _BEFORE_SENDING), failure)
 
 
 def listing_error(error: RequestError) -> ListingError:
-    return ListingError(f"ListShards: {error.code}: {error.message}")
+    return ListingError(f"ListShards: {error.code}: {error.message}", error)
 
 
 def retrying(call: Callable[[], Any], worth: Callable[[BaseException], bool] | None = None) -> Any:

@@ -102,6 +102,14 @@ class KinesisTransport:
         if "uwsgi" in sys.modules:  # whose fork skips Python's hooks, and comes right after this
             load()
 
+    def connect(self) -> RequestError | None:
+        """Make the client, unless it is there."""
+        try:
+            self._connected()
+        except Exception as failure:
+            return errors.classify(failure)
+        return None
+
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
         """Send the batches; whatever goes wrong is in the Exchange."""
         started, wall = time.monotonic(), time.time()

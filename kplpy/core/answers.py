@@ -74,6 +74,7 @@ class Answers:
         if self.outage.lasts:
             self._router.map.hurry(now)
         self.outage.over()
+        self._router.puts_fail_too = False
         self.hunt.interrupted()
         success = Try(exchange.wall, exchange.started, exchange.ended)
         vouched = self._router.map.vouches_for(exchange.ended)
@@ -226,14 +227,23 @@ class Answers:
         if error.code == NOT_FOUND:
             self._router.missing(now)
         self.outage.failed(exchange.started, now, error)
-        if verdict is Verdict.GRACE and self.outage.denied(now):
+        if self._is_final(verdict, now):
+            reason = Reason.REJECTED if verdict is Verdict.GRACE else Reason.SET_UP
             for batch in request.batches:
-                self.endings.give_up(batch, attempt, Reason.REJECTED, error.cause)
+                self.endings.give_up(batch, attempt, reason, error.cause)
             # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
-            self.endings.fail_waiting(Reason.REJECTED, f"{error.code}: {error.message}", error.cause)
+            self.endings.fail_waiting(reason, f"{error.code}: {error.message}", error.cause)
             return
         for batch in reversed(request.batches):
             self.endings.retry(batch, attempt, now)
+
+    def cannot_send(self, error: RequestError, now: float) -> None:
+        """No request can even be made."""
+        if self._is_final(judge_error(error), now):
+            self.endings.fail_waiting(Reason.SET_UP, f"{error.code}: {error.message}", error.cause)
+
+    def _is_final(self, verdict: Verdict, now: float) -> bool:
+        return verdict is Verdict.HOPELESS or (verdict in (Verdict.GRACE, Verdict.SET_UP) and self.outage.denied(now))
 
     def _hunt_among(self, batches: list[Batch], attempt: Try, cause: BaseException | None) -> None:
         live = [kept for batch in batches if (kept := self.endings.live(batch)) is not None]

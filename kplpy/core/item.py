@@ -99,6 +99,7 @@ class Reason(Enum):
     EXPIRED = "expired"
     THROTTLED = "throttled"
     REJECTED = "rejected"
+    SET_UP = "set-up"
     CLOSED = "closed"
     FORKED = "forked"
     BROKEN = "broken"  # an error within kplpy itself

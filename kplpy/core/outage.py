@@ -35,14 +35,15 @@ class Outage:
         self.error = error
         if self._failures and started < self._failed_at:
             return
-        self.not_before = now + backoff(self._failures, self._random())
+        self.not_before = self._within_grace(now, now + backoff(self._failures, self._random()))
         self._failures += 1
         self._failed_at = now
 
     def asked(self, now: float) -> None:
         """A request goes out; if there is an outage, the next one waits, whether or not this one is answered."""
         if self._failures:
-            self.not_before = now + max(rules.PROBE_INTERVAL, backoff(self._failures, self._random()))
+            pause = max(rules.PROBE_INTERVAL, backoff(self._failures, self._random()))
+            self.not_before = self._within_grace(now, now + pause)
 
     def over(self) -> None:
         """A request was answered."""
@@ -51,8 +52,14 @@ class Outage:
         self._denied_since = self.not_before = -NEVER
 
     def denied(self, now: float) -> bool:
-        """The service denied a request. True: it has done so for longer than a hiccup lasts."""
+        """Return True if requests have been denied, or could not be made, for longer than a hiccup lasts."""
         if self._denied_since == -NEVER or now > self._denied_at + rules.DENIED_MEMORY:
             self._denied_since = now
         self._denied_at = now
+        self.not_before = self._within_grace(now, self.not_before)
         return now >= self._denied_since + rules.DENIED_GRACE
+
+    def _within_grace(self, now: float, at: float) -> float:
+        """Return the end of the grace if `at` is later, so that the last attempt comes right then."""
+        end = self._denied_since + rules.DENIED_GRACE
+        return min(at, end) if now < end else at

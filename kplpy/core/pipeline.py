@@ -21,7 +21,7 @@ from kplpy.core.notice import Notice
 from kplpy.core.order import hold_back
 from kplpy.core.policy import Policy
 from kplpy.core.request import Request
-from kplpy.core.retry import Exchange, RequestError
+from kplpy.core.retry import Exchange, RequestError, meets_puts_too
 from kplpy.core.router import Router
 from kplpy.core.shard_map import ShardMap, ShardRange
 from kplpy.core.totals import Totals
@@ -46,6 +46,7 @@ class Pipeline:
         self._hunt = self._answers.hunt
         self._in_flight: dict[Request, None] = {}
         self._next_expiry = NEVER
+        self._awaits_client = self._client_asked = False
 
     # --- records come in ---
 
@@ -72,6 +73,36 @@ class Pipeline:
             item.number = -1  # before all that is accepted here
         self.outstanding += len(items)
 
+    # --- the client ---
+
+    def await_client(self) -> None:
+        """Call before the first record: there may be no client yet. Its making takes nothing from the patience."""
+        self._awaits_client = True
+        self._router.patience_begins = NEVER
+
+    def wants_client(self) -> bool:
+        """Is the client to be made?"""
+        return self._awaits_client and not self._client_asked and self.outstanding > 0
+
+    def client_started(self) -> None:
+        self._client_asked = True
+
+    def client_made(self, now: float, error: RequestError | None = None) -> None:
+        """The client is there. error: or could not be made, and each request will try again."""
+        self._awaits_client = False
+        self._router.patience_begins = now
+        if error is not None:
+            self._answers.cannot_send(error, now)
+
+    def connected(self, shards: Iterable[ShardRange] | None, summary: Summary, asked_at: float, now: float) -> None:
+        """Take in what was learnt outside, before any record or among them. shards: None if they were not listed."""
+        self.client_made(asked_at)
+        self.description_started(asked_at)
+        self.described(summary, now)
+        if shards is not None:
+            self.listing_started(asked_at)
+            self.listed(shards, now)
+
     # --- the shard map ---
 
     @property
@@ -82,6 +113,8 @@ class Pipeline:
         return self._next_listing() <= now
 
     def _next_listing(self) -> float:
+        if self._awaits_client:
+            return NEVER
         return self.map.next_listing() if self._router.asks or self._answers.judging else NEVER
 
     def listing_started(self, now: float) -> None:
@@ -91,21 +124,25 @@ class Pipeline:
     def listed(self, shards: Iterable[ShardRange], now: float) -> None:
         """The open shards, as listed."""
         self._router.listing_failure = ""
+        self._router.puts_fail_too = False
         self._router.listed(shards, now)
         if self.map.ready:
             self._answers.listed(now)
         self._hold_back(now)
 
-    def listing_failed(self, message: str, now: float) -> None:
+    def listing_failed(self, message: str, now: float, error: RequestError | None = None) -> None:
+        """error: what the request met, if anything is known of it."""
         self.map.listing_failed(now)
         self._router.listing_failure = message
+        if error is not None and meets_puts_too(error):
+            self._router.end_patience(now)
         self._router.check_patience(now)
 
     # --- who chooses the shards ---
 
     def wants_description(self, now: float) -> bool:
         """Is DescribeStreamSummary to be asked?"""
-        return self.outstanding > 0 and self._router.distribution.next_asking() <= now
+        return self.outstanding > 0 and not self._awaits_client and self._router.distribution.next_asking() <= now
 
     def description_started(self, now: float) -> None:
         self._router.distribution.asked(now)
@@ -153,7 +190,7 @@ class Pipeline:
         return not any(batch.lane in ahead for batch in self._hunt.peek())
 
     def has_request(self, now: float) -> bool:
-        if now < self._outage.not_before:
+        if self._awaits_client or now < self._outage.not_before:
             return False
         if self._hunts():
             return True
@@ -183,6 +220,8 @@ class Pipeline:
         """When to call tick, next_request or wants_listing again; not later than `now` when there is work already."""
         if not self.outstanding:
             return NEVER
+        if self._awaits_client:
+            return now if self.wants_client() else max(now, min(self._next_expiry, self._endings.first_expiry))
         if self.has_request(now) or self.wants_listing(now) or self.wants_description(now):
             return now
         if self._hunts():

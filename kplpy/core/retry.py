@@ -44,17 +44,18 @@ class Verdict(Enum):
     RETRY = auto()
     REFRESH_CREDENTIALS = auto()  # then retry; the sender has done so
     GRACE = auto()  # retry for a short while, then final
+    SET_UP = auto()  # as GRACE; but the set-up is wrong, and the service has refused nothing
+    HOPELESS = auto()  # as SET_UP, but final at once
     INVALID = auto()  # one of the records is the cause: find it
 
 
 # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html and CommonErrors
+_ACCESS_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized"})
 _EXPIRED_CREDENTIALS = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidSignatureException", "TokenRefreshRequired"}
 )
-_DENIED = frozenset(
+_DENIED = _ACCESS_DENIED | frozenset(
     {
-        "AccessDenied",
-        "AccessDeniedException",
         "IncompleteSignature",
         "InvalidClientTokenId",
         "KMSAccessDeniedException",
@@ -64,14 +65,34 @@ _DENIED = frozenset(
         "KMSOptInRequired",
         "MissingAuthenticationToken",
         "MissingAuthenticationTokenException",
-        "NotAuthorized",
         "OptInRequired",
         NOT_FOUND,
         "UnrecognizedClientException",
-        # Of our own making: there are no credentials, or no region, at all.
-        "NoCredentials",
-        "NoRegion",
     }
+)
+# kplpy's own codes of a set-up that cannot work (aws/causes.py gives them), and UnknownOperationException, which other
+# services answer at an endpoint that is not Kinesis'.
+NO_REGION = "NoRegion"
+NOT_KINESIS = "NotKinesis"
+UNKNOWN_OPERATION = "UnknownOperationException"
+_SET_UP = frozenset(
+    {
+        "BadConfiguration",
+        "CredentialProcessFailed",
+        "CredentialsDenied",
+        "LoginExpired",
+        "MissingFile",
+        "MissingPackage",
+        "NoCredentials",
+        "PartialCredentials",
+        "ProfileNotFound",
+        NOT_KINESIS,
+        UNKNOWN_OPERATION,
+    }
+)
+# The endpoint was not reached, or hangs up: http:// where it speaks https:// looks like that.
+_UNREACHED = frozenset(
+    {"ConnectTimeout", "ConnectionClosedError", "EndpointConnectionError", "ProxyConnectionError", "SSLError"}
 )
 _INVALID = frozenset(
     {
@@ -95,9 +116,25 @@ def judge_error(error: RequestError) -> Verdict:
         return Verdict.REFRESH_CREDENTIALS
     if error.code in _DENIED:
         return Verdict.GRACE
+    if error.code == NO_REGION:
+        return Verdict.HOPELESS
+    if error.code in _SET_UP:
+        return Verdict.SET_UP
     if error.code in _INVALID:
         return Verdict.INVALID
     return Verdict.RETRY
+
+
+def is_access_denied(error: RequestError) -> bool:
+    """Return True if these credentials may not make this request, which says nothing of other requests."""
+    return error.code in _ACCESS_DENIED
+
+
+def meets_puts_too(error: RequestError) -> bool:
+    """Return True if PutRecords would meet this error of ListShards: waiting for the shard map is then in vain."""
+    if error.code == NOT_FOUND or error.code in _UNREACHED:
+        return True
+    return judge_error(error) in (Verdict.SET_UP, Verdict.HOPELESS)
 
 
 def backoff(failures: int, random: float) -> float:

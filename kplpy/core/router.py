@@ -39,6 +39,8 @@ class Router:
         self.notices: list[Notice] = []
         self._said_blind = False
         self.listing_failure = ""  # the latest one's reason
+        self.puts_fail_too = False  # for that reason: it is not the listing alone that fails
+        self.patience_begins = -NEVER  # with the map, not before this; infinite while the client is being made
         self.distribution = Distribution(policy.assumed_strategy, random)
         # The service chooses the shards (RecordDistributionStrategy AUTO): all records travel alone, in one lane.
         self.managed = False
@@ -274,19 +276,28 @@ class Router:
 
     def holds(self, now: float) -> bool:
         """Is everything held back until the map is there again?"""
-        return self.blind_since is not None and now < self.blind_since + rules.MAP_PATIENCE
+        return self.blind_since is not None and now < self.holds_until
 
     @property
     def holds_until(self) -> float:
-        return NEVER if self.blind_since is None else self.blind_since + rules.MAP_PATIENCE
+        if self.blind_since is None:
+            return NEVER
+        return max(self.blind_since, self.patience_begins) + rules.MAP_PATIENCE
+
+    def end_patience(self, now: float) -> None:
+        """Records go alone now: what stopped the listing stops PutRecords too, and is to show there."""
+        self.puts_fail_too = True
+        self.patience_begins = -NEVER
+        if self.blind_since is not None:
+            self.blind_since = min(self.blind_since, now - rules.MAP_PATIENCE)
 
     def check_patience(self, now: float) -> None:
-        if self.blind_since is None or now < self.blind_since + rules.MAP_PATIENCE:
+        if self.blind_since is None or self.holds(now):
             return
         if self.map.ready:  # the strategy alone is awaited
             self._open_lanes(now)
             return
-        if not self._said_blind:
+        if not self._said_blind and not self.puts_fail_too:
             self._said_blind = True
             reason = self.listing_failure or "no answer yet"
             self.notices.append(Notice("shards_not_listed", {"reason": reason}))

@@ -5,14 +5,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kplpy.core import policy
+
+if TYPE_CHECKING:
+    from kplpy.core.retry import RequestError
 
 LAST_KEY = (1 << 128) - 1
 
 
 class ListingError(Exception):
-    """The shards of a stream could not be listed; the text says why."""
+    """The shards of a stream could not be listed; the text says why, and `error` what the request met, if known."""
+
+    def __init__(self, text: str, error: RequestError | None = None) -> None:
+        super().__init__(text)
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)

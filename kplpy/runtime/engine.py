@@ -90,7 +90,9 @@ class Engine:
         return self.streams[key]
 
     def _new_pipeline(self) -> Pipeline:
-        return Pipeline(self._policy, self._random.random)
+        pipeline = Pipeline(self._policy, self._random.random)
+        pipeline.await_client()
+        return pipeline
 
     def staged(self, stream: Stream, arrival: float) -> None:
         """A record of this arrival was staged: see that somebody looks before it is due."""

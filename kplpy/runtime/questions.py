@@ -7,6 +7,7 @@ from typing import Protocol
 
 from kplpy.core.distribution import Summary
 from kplpy.core.pipeline import Pipeline
+from kplpy.core.retry import RequestError
 from kplpy.core.shard_map import ListingError, ShardRange
 
 Answer = Callable[[float], None]
@@ -15,6 +16,10 @@ Answer = Callable[[float], None]
 
 class ControlPlane(Protocol):
     """Called from several threads at once."""
+
+    def connect(self) -> RequestError | None:
+        """Make the client, unless it is there; what stops that is returned."""
+        ...
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
         """The open shards; raises ListingError."""
@@ -37,7 +42,14 @@ class Question:
 def next_question(
     pipeline: Pipeline, control_plane: ControlPlane, name: str, arn: str | None, now: float
 ) -> Question | None:
-    """What the core wants to know now, noted there as being asked."""
+    """What the core wants to know now, noted there as being asked. First of all it wants a client that can ask."""
+    if pipeline.wants_client():
+        pipeline.client_started()
+
+        def made(error: RequestError | None) -> Answer:
+            return lambda at: pipeline.client_made(at, error)
+
+        return Question("making the client", lambda: made(control_plane.connect()), lambda _: made(None))
     if pipeline.wants_description(now):
         pipeline.description_started(now)
 
@@ -52,14 +64,14 @@ def next_question(
     if pipeline.wants_listing(now):
         pipeline.listing_started(now)
 
-        def failed(problem: str) -> Answer:
-            return lambda at: pipeline.listing_failed(problem, at)
+        def failed(problem: str, error: RequestError | None = None) -> Answer:
+            return lambda at: pipeline.listing_failed(problem, at, error)
 
         def ask() -> Answer:
             try:
                 shards = control_plane.list_shards(name, arn)
             except ListingError as failure:
-                return failed(str(failure))
+                return failed(str(failure), failure.error)
             return lambda at: pipeline.listed(shards, at)
 
         return Question(f"listing the shards of {name}", ask, failed)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from kplpy.core import policy as rules
+from kplpy.core.distribution import BY_KEY, Summary
 from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, payload_size
 from kplpy.core.notice import Notice
-from kplpy.core.retry import THROTTLED, Exchange
+from kplpy.core.pipeline import Pipeline
+from kplpy.core.retry import THROTTLED, Exchange, RequestError
 from kplpy.core.shard_map import ShardRange
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy, sizes
@@ -391,6 +393,135 @@ def test_without_a_map_records_wait_and_then_go_alone() -> None:
     driver.accept(item(arrival=4.06))
     assert sizes(driver.request(4.2).batches) == [2]
     assert [notice.event for notice in pipeline.notices] == ["shards_not_listed", "shards_listed_again"]
+
+
+UNREACHED = RequestError("EndpointConnectionError", "cannot connect to http://127.0.0.1:9", maybe_written=False)
+NO_LOGIN = RequestError("LoginExpired", "run `aws sso login`", maybe_written=False)
+
+
+@pytest.mark.parametrize("error", [UNREACHED, NO_LOGIN], ids=lambda error: error.code)
+def test_a_listing_that_meets_what_a_put_would_meet_ends_the_wait(error: RequestError) -> None:
+    """So that the put shows it at once; that the shards are not listed is then no news."""
+    driver = Driver(shards=())
+    pipeline = driver.pipeline
+    driver.accept(item(arrival=1.0))
+    pipeline.listing_started(1.0)
+    pipeline.listing_failed("ListShards: told so", 1.05, error)
+    driver.fail(driver.request(1.1), error.code, now=1.15)
+    assert pipeline.notices == []
+
+
+def test_a_listing_alone_that_fails_is_news_once_a_put_has_worked() -> None:
+    """A stand-in without ListShards."""
+    driver = Driver(shards=())
+    pipeline = driver.pipeline
+    driver.accept(item(arrival=1.0), item(arrival=1.0))
+    pipeline.listing_started(1.0)
+    pipeline.listing_failed("ListShards: ?", 1.05, RequestError("UnknownOperationException", "?", maybe_written=False))
+    driver.answer(driver.request(1.1), WHOLE.shard_id, WHOLE.shard_id, now=1.2)
+    pipeline.tick(1.3)
+    assert pipeline.notices == [Notice("shards_not_listed", {"reason": "ListShards: ?"})]
+
+
+def test_a_set_up_that_cannot_work_is_final_when_the_grace_ends() -> None:
+    driver = Driver(shards=())
+    pipeline = driver.pipeline
+    waiting = [item(arrival=1.0), item(arrival=1.2)]
+    driver.accept(waiting[0])
+    pipeline.listing_started(1.0)
+    pipeline.listing_failed("ListShards: told so", 1.0, NO_LOGIN)
+    pipeline.accept([waiting[1]], 1.2)
+    now, first = 1.2, NEVER
+    completions: list[Completion] = []
+    while not completions:
+        now = max(pipeline.next_wakeup(now), now + 0.001)
+        if pipeline.wants_listing(now):
+            pipeline.listing_started(now)
+            pipeline.listing_failed("ListShards: told so", now, NO_LOGIN)
+        request = pipeline.next_request(now)
+        if request is not None:
+            driver.fail(request, NO_LOGIN.code, now=now)
+            first = min(first, now)
+        completions = pipeline.take_completions()
+    assert now == pytest.approx(first + rules.DENIED_GRACE, abs=0.01)
+    assert {failed(each).reason for each in completions} == {Reason.SET_UP}
+    assert {each for completion in completions for each in completion.items} == set(waiting)
+    assert not pipeline.outstanding - len(waiting)
+
+
+# --- the client ---
+
+
+def awaiting_client(**changes: Any) -> Driver:
+    driver = Driver(shards=())
+    driver.pipeline = Pipeline(policy(**changes), lambda: 0.5)
+    driver.pipeline.await_client()
+    return driver
+
+
+def test_the_patience_with_the_map_begins_when_the_client_is_there() -> None:
+    driver = awaiting_client()
+    pipeline = driver.pipeline
+    driver.accept(*[item(arrival=1.0) for _ in range(3)])
+    assert pipeline.next_wakeup(1.0) == 1.0
+    assert pipeline.wants_client()
+    pipeline.client_started()
+    assert not pipeline.wants_client()
+    there = 1.0 + 2 * rules.MAP_PATIENCE
+    assert not pipeline.wants_listing(there)
+    assert not pipeline.wants_description(there)
+    assert pipeline.next_wakeup(1.5) > there  # nothing to do but wait, and no spinning meanwhile
+    assert pipeline.next_request(there) is None
+    pipeline.client_made(there)
+    assert pipeline.wants_description(there)
+    assert pipeline.wants_listing(there)
+    pipeline.listing_started(there)
+    assert pipeline.next_request(there + rules.MAP_PATIENCE - 0.01) is None
+    pipeline.listed([WHOLE], there + rules.MAP_PATIENCE - 0.01)
+    assert sizes(driver.request(there + rules.MAP_PATIENCE).batches) == [3]
+    assert pipeline.notices == []
+
+
+def test_records_expire_while_the_client_is_being_made() -> None:
+    driver = awaiting_client(ttl=1.0)
+    driver.accept(item(arrival=1.0))
+    driver.pipeline.client_started()
+    assert driver.pipeline.next_wakeup(1.0) == pytest.approx(2.0)
+    driver.pipeline.tick(2.0)
+    (completion,) = driver.pipeline.take_completions()
+    assert failed(completion).reason is Reason.EXPIRED
+
+
+def test_without_a_region_all_is_final_at_once() -> None:
+    driver = awaiting_client()
+    driver.accept(item(arrival=1.0), item(arrival=1.0))
+    driver.pipeline.client_started()
+    driver.pipeline.client_made(1.2, RequestError("NoRegion", "set AWS_REGION", maybe_written=False))
+    (completion,) = driver.pipeline.take_completions()
+    assert failed(completion).reason is Reason.SET_UP
+    assert failed(completion).message == "NoRegion: set AWS_REGION"
+    assert len(completion.items) == 2
+    driver.pipeline.settled(completion.items)
+    later = item(arrival=5.0)
+    driver.accept(later)
+    driver.pipeline.listing_started(5.0)
+    driver.pipeline.listing_failed("ListShards: NoRegion", 5.0, RequestError("NoRegion", "", maybe_written=False))
+    driver.fail(driver.request(5.1), "NoRegion", now=5.1)
+    (completion,) = driver.pipeline.take_completions()
+    assert completion.items == [later]
+    assert failed(completion).reason is Reason.SET_UP
+
+
+def test_what_was_learnt_before_the_first_record_is_used_for_it() -> None:
+    driver = awaiting_client()
+    pipeline = driver.pipeline
+    pipeline.connected([LEFT, RIGHT], Summary(BY_KEY, 2), 0.8, 0.9)
+    assert pipeline.next_wakeup(1.0) == NEVER
+    driver.accept(item(arrival=1.0), item(arrival=1.0))
+    assert not pipeline.wants_client()
+    assert not pipeline.wants_description(1.0)
+    assert not pipeline.wants_listing(1.0)
+    assert sizes(driver.request(1.2).batches) == [2]
 
 
 # --- expiry ---

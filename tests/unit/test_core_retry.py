@@ -6,7 +6,15 @@ import pytest
 
 from kplpy.core import policy as rules
 from kplpy.core.outage import Outage
-from kplpy.core.retry import Landing, RequestError, Verdict, backoff, judge_error, judge_landing
+from kplpy.core.retry import (
+    Landing,
+    RequestError,
+    Verdict,
+    backoff,
+    judge_error,
+    judge_landing,
+    meets_puts_too,
+)
 from kplpy.core.shard_map import ShardRange
 from tests.core_helpers import HALF, LEFT, RIGHT, TOP, WHOLE
 
@@ -34,6 +42,21 @@ DENIED = [
 ]
 
 
+SET_UP = [
+    "BadConfiguration",
+    "CredentialProcessFailed",
+    "CredentialsDenied",
+    "LoginExpired",
+    "MissingFile",
+    "MissingPackage",
+    "NoCredentials",
+    "NotKinesis",
+    "PartialCredentials",
+    "ProfileNotFound",
+    "UnknownOperationException",
+]
+
+
 @pytest.mark.parametrize(
     ("codes", "verdict"),
     [
@@ -41,6 +64,8 @@ DENIED = [
         (DENIED, Verdict.GRACE),
         (["ExpiredToken", "ExpiredTokenException", "InvalidSignatureException"], Verdict.REFRESH_CREDENTIALS),
         (["InvalidArgumentException", "ValidationException"], Verdict.INVALID),
+        (SET_UP, Verdict.SET_UP),
+        (["NoRegion"], Verdict.HOPELESS),
     ],
 )
 def test_errors(codes: list[str], verdict: Verdict) -> None:
@@ -118,3 +143,38 @@ def test_denial_has_a_grace_and_a_late_one_its_own() -> None:
     assert not outage.denied(10 + 3 * rules.DENIED_MEMORY)
     outage.over()
     assert not outage.denied(11 + 3 * rules.DENIED_MEMORY)
+
+
+@pytest.mark.parametrize("random", [0.0, 0.5, 0.999])
+def test_the_last_attempt_comes_at_the_end_of_the_grace(random: float) -> None:
+    """Whatever the backoff, a denial is final when the grace ends, not a backoff later."""
+    outage = Outage(lambda: random)
+    now, answer_takes = 10.0, 0.03
+    outage.failed(now, now, ERROR)
+    while not outage.denied(now):
+        started = outage.not_before
+        outage.asked(started)
+        now = started + answer_takes
+        outage.failed(started, now, ERROR)
+    assert 10.0 + rules.DENIED_GRACE <= now <= 10.0 + rules.DENIED_GRACE + answer_takes + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("code", "too"),
+    [
+        *((code, True) for code in SET_UP),
+        ("NoRegion", True),
+        ("ResourceNotFoundException", True),
+        ("EndpointConnectionError", True),
+        ("ConnectTimeout", True),
+        ("ConnectionClosedError", True),
+        ("SSLError", True),
+        ("ProxyConnectionError", True),
+        ("AccessDeniedException", False),  # of ListShards alone, perhaps
+        ("LimitExceededException", False),
+        ("RequestTimeout", False),
+        ("InternalFailure", False),
+    ],
+)
+def test_which_errors_of_a_listing_puts_would_meet_too(code: str, too: bool) -> None:
+    assert meets_puts_too(RequestError(code, "", False)) is too

@@ -26,6 +26,7 @@ from kplpy import (
     RecordFailedError,
     RecordFuture,
     RejectedError,
+    SetupError,
     ThrottledError,
     UserRecord,
 )
@@ -36,11 +37,12 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.EXPIRED: (RecordExpiredError, "expired"),
     Reason.THROTTLED: (ThrottledError, "throttled"),
     Reason.REJECTED: (RejectedError, "refused by the service"),
+    Reason.SET_UP: (SetupError, "cannot be sent (Code: why)"),
     Reason.FORKED: (ForkedError, "parent process"),
     Reason.CLOSED: (RecordFailedError, "the producer was closed"),
     Reason.BROKEN: (RecordFailedError, "Code: why"),
 }
-LEAVES = [RecordExpiredError, ThrottledError, RejectedError, ForkedError, RecordFailedError]
+LEAVES = [RecordExpiredError, ThrottledError, RejectedError, SetupError, ForkedError, RecordFailedError]
 
 
 def failure(reason: Reason, tries: tuple[Try, ...] = (), cause: BaseException | None = None) -> RecordFailedError:
@@ -191,7 +193,7 @@ def test_one_base_and_few_leaves(kind: type[Exception], also: type[Exception]) -
 def test_every_public_error_is_one_of_ours() -> None:
     public: list[Any] = [getattr(kplpy, name) for name in kplpy.__all__]
     errors = [each for each in public if isinstance(each, type) and issubclass(each, BaseException)]
-    assert len(errors) == 11
+    assert len(errors) == 12
     assert all(issubclass(each, KplpyError) for each in errors)
 
 
