@@ -140,6 +140,32 @@ class Producer:
             self._stats.start()
         return True
 
+    # --- connecting ---
+
+    def connect(self, stream: str, timeout: float = 5.0) -> None:
+        """Check, before the first put, that the stream can be reached, and learn its shards.
+
+        Makes the client, lists the shards and asks for the RecordDistributionStrategy, so that the first records wait
+        for none of that. Starts no thread that outlives the call: fork, or take a snapshot, afterwards.
+
+        stream: name or ARN. timeout: seconds, above 0.
+
+        Raises the error that a put would meet: SetupError (no region, no credentials, not Kinesis) and RejectedError
+        (no such stream) after the same five seconds of patience, or when the timeout ends; RecordExpiredError if
+        nothing else is known then. What PutRecords alone meets shows with the first record: being allowed to list, but
+        not to write. Denied listing is no error, for puts go on without. In a callback it raises KplpyError.
+        """
+        if self._in_our_midst():
+            raise KplpyError("connect() in the midst of kplpy's own work would wait for itself")
+        _check_timeout(timeout)
+        if not timeout:
+            raise ValueError(f"timeout must be above 0 seconds, got {timeout!r}")
+        self._engine.connect(self._open(stream), timeout)
+
+    async def aconnect(self, stream: str, timeout: float = 5.0) -> None:
+        """As connect, without blocking the event loop."""
+        await asyncio.to_thread(self.connect, stream, timeout)
+
     # --- putting ---
 
     def put_record(

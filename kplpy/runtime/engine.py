@@ -20,9 +20,10 @@ from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import Policy
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer, future_locks
-from kplpy.runtime import midst
+from kplpy.runtime import lifecycle, midst
 from kplpy.runtime.admission import Room
 from kplpy.runtime.answering import Answering
+from kplpy.runtime.connecting import Connection, Learnt
 from kplpy.runtime.crew import NEVER, Crew, lend_thread
 from kplpy.runtime.mending import mend, unanswered
 from kplpy.runtime.metering import Meter, NoMeter
@@ -143,6 +144,19 @@ class Engine:
                 if not isinstance(error, Exception):
                     raise
                 self._crew.errors.say(f"{type(error).__name__}: {error}", error)
+
+    def connect(self, stream: Stream, timeout: float) -> None:
+        """Learn what the stream's first record would wait for; raises the error that it would meet."""
+
+        def take(learnt: Learnt) -> None:
+            self._mend_now(stream)
+            with stream.lock, stream.guard:
+                now = time.monotonic()
+                stream.pipeline.connected(learnt.shards, learnt.summary, learnt.asked_at, now)
+                self._planning.plan(stream, now)
+
+        connection = Connection(self._transport, stream.name, stream.arn, take, timeout)
+        connection.run(lifecycle.threads_may_run())
 
     def press(self) -> None:
         """Room ran out: have the scheduler look at every stream for what waits only for company."""

@@ -30,6 +30,7 @@ from kplpy import (
     RecordFuture,
     RecordResult,
     RejectedError,
+    SetupError,
     ThrottledError,
     UserRecord,
     deaggregate,
@@ -56,6 +57,9 @@ def putting(producer: Producer) -> None:
     producer.put_records("orders", [(b"x", "customer-1", "0"), (b"y", "customer-1", None)])
     producer.put_records("orders", [UserRecord(b"x", "customer-1"), UserRecord(b"y", explicit_hash_key="7")])
     producer.put_records("orders", ((b"x", "k") for _ in range(3)))
+    producer.connect("orders")
+    producer.connect("orders", timeout=0.5)
+    producer.connect("orders", timeout=None)  # type: ignore[arg-type]
     producer.flush()
     producer.flush(timeout=5)
     producer.flush("orders", 0.5)
@@ -83,6 +87,7 @@ def waiting(producer: Producer) -> None:
 
 async def in_an_event_loop() -> None:
     async with Producer(Config(region_name="eu-west-1")) as producer:
+        await producer.aconnect("orders", timeout=5)
         assert_type(await producer.put_record("orders", b"x", "key"), RecordResult)
         future = await producer.aput_record("orders", b"x", "key")
         assert_type(future, RecordFuture)
@@ -129,7 +134,7 @@ def on_failure(error: RecordFailedError) -> None:
 def errors(producer: Producer) -> str:
     try:
         result = producer.put_record("orders", b"x").result()
-    except (RecordExpiredError, ThrottledError, RejectedError, ForkedError) as error:
+    except (RecordExpiredError, ThrottledError, RejectedError, SetupError, ForkedError) as error:
         return error.attempts[-1].error_code or "no code"
     except (BufferFullError, ProducerClosedError, FlushTimeoutError, ConfigError, InvalidRecordError, KplpyError):
         return ""

@@ -1,0 +1,121 @@
+"""Producer.connect(): what a stream's first record would wait for, and the errors that it would meet, ahead of it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kplpy.core import policy as rules
+from kplpy.core.distribution import Summary
+from kplpy.core.retry import RequestError, Verdict, backoff, is_access_denied, judge_error
+from kplpy.core.shard_map import ListingError, ShardRange
+from kplpy.errors import RecordExpiredError, RecordFailedError, RejectedError, SetupError
+from kplpy.runtime.questions import ControlPlane
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What the service said of a stream. `shards` is None where listing them is denied, which stops no put."""
+
+    asked_at: float
+    shards: Sequence[ShardRange] | None
+    summary: Summary
+
+
+class Connection:
+    """One call of connect(). `take` gets what is learnt, on the thread that asks."""
+
+    def __init__(
+        self, control_plane: ControlPlane, name: str, arn: str | None, take: Callable[[Learnt], object], timeout: float
+    ) -> None:
+        self._control_plane = control_plane
+        self._name = name
+        self._arn = arn
+        self._take = take
+        self._timeout = timeout
+        self._started = time.monotonic()
+        self._denied_since = float("inf")
+        self._latest: RequestError | None = None
+        self._raised: BaseException | None = None
+        self._ended = threading.Event()
+
+    def run(self, threads_may_run: bool) -> None:
+        """Ask until the answer is final; raise the error that a put would meet.
+
+        A thread of its own does the work, because botocore's calls have longer timeouts. Where none can be started, the
+        calling thread does, and may take that much longer.
+        """
+        worker = threading.Thread(target=self._work, name="kplpy-connect", daemon=True)
+        try:
+            if not threads_may_run:
+                raise RuntimeError("no thread may run here")
+            worker.start()
+        except RuntimeError:
+            self._work()
+        if not self._ended.wait(self._timeout):
+            raise self._error(self._latest)
+        if self._raised is not None:
+            raise self._raised
+
+    def _work(self) -> None:
+        try:
+            self._ask_until_final()
+        except BaseException as raised:  # it is the caller's
+            self._raised = raised
+        finally:
+            self._ended.set()
+
+    def _ask_until_final(self) -> None:
+        failures = 0
+        while True:
+            answer = self._ask()
+            if isinstance(answer, Learnt):
+                self._take(answer)
+                return
+            self._latest = answer
+            left = self._patience_with(answer, time.monotonic())
+            if left <= 0:
+                raise self._error(answer)
+            time.sleep(min(left, backoff(failures, random.random())))
+            failures += 1
+
+    def _ask(self) -> Learnt | RequestError:
+        error = self._control_plane.connect()
+        if error is not None:
+            return error
+        asked_at = time.monotonic()
+        shards: Sequence[ShardRange] | None = None
+        try:
+            shards = self._control_plane.list_shards(self._name, self._arn)
+        except ListingError as failure:
+            error = failure.error or RequestError("ListingFailed", str(failure), maybe_written=False)
+            if not is_access_denied(error):
+                return error
+        return Learnt(asked_at, shards, self._control_plane.describe(self._name, self._arn))
+
+    def _patience_with(self, error: RequestError, now: float) -> float:
+        """Return for how many more seconds a put would go on in spite of this error, within the timeout."""
+        verdict = judge_error(error)
+        if verdict in (Verdict.HOPELESS, Verdict.INVALID):
+            return 0.0
+        end = self._started + self._timeout
+        if verdict in (Verdict.GRACE, Verdict.SET_UP):
+            self._denied_since = min(self._denied_since, now)
+            end = min(end, self._denied_since + rules.DENIED_GRACE)
+        return end - now
+
+    def _error(self, error: RequestError | None) -> RecordFailedError:
+        stream = self._arn or self._name
+        if error is None:
+            return RecordExpiredError(f"stream {stream!r} gave no answer within {self._timeout:g} s", stream)
+        verdict = judge_error(error)
+        told = f"{error.code}: {error.message}"
+        if verdict in (Verdict.SET_UP, Verdict.HOPELESS):
+            return SetupError(f"stream {stream!r} cannot be reached ({told})", stream, cause=error.cause)
+        if verdict in (Verdict.GRACE, Verdict.INVALID):
+            return RejectedError(f"stream {stream!r} was refused by the service ({told})", stream, cause=error.cause)
+        why = f"stream {stream!r} was not reached within {self._timeout:g} s; the last attempt: {told}"
+        return RecordExpiredError(why, stream, cause=error.cause)
