@@ -106,8 +106,12 @@ _INVALID = frozenset(
 
 
 def needs_fresh_credentials(code: str) -> bool:
-    """Also where it is no reason to retry for long: a key that was replaced is unknown by now."""
-    return code in _EXPIRED_CREDENTIALS or code in ("InvalidClientTokenId", "UnrecognizedClientException")
+    """Also where it is no reason to retry for long: a key that was replaced is unknown by now, or there was none."""
+    return code in _EXPIRED_CREDENTIALS or code in (
+        "InvalidClientTokenId",
+        "NoCredentials",
+        "UnrecognizedClientException",
+    )
 
 
 def judge_error(error: RequestError) -> Verdict:

@@ -16,6 +16,7 @@ import trustme
 from botocore import exceptions as boto
 
 from kplpy import Producer, RecordExpiredError, RecordFailedError, RejectedError, SetupError
+from kplpy.aws import transport
 from kplpy.core import policy
 from kplpy.local import LocalKinesis
 from tests.http_server import Answer, web_server
@@ -160,6 +161,18 @@ def test_credentials_that_come_within_the_grace_cost_no_record(home: Path, monke
         keys = "aws_access_key_id = AKIA\naws_secret_access_key = secret\n"
         (home / ".aws" / "credentials").write_text(f"[shop]\n{keys}")
         assert future.result(PATIENCE).attempts[0].error_code == "ProfileNotFound"
+
+
+@pytest.mark.usefixtures("home", "short_grace")
+def test_credentials_that_come_later_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client without credentials would stay without."""
+    monkeypatch.setattr(transport, "RENEWAL_INTERVAL", 0.0)
+    with local() as kinesis, producing(kinesis, record_ttl_ms=None) as producer:
+        says_what_to_do(failure_of(producer), "NoCredentials", ["set AWS_ACCESS_KEY_ID"])
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setattr(policy, "DENIED_GRACE", 10 * PATIENCE)
+        producer.put_record("orders", b"x", "k").result(PATIENCE)
 
 
 # --- not Kinesis ---
