@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kplpy.core import policy as rules
@@ -18,6 +18,7 @@ from kplpy.core.outage import Outage
 from kplpy.core.policy import Policy
 from kplpy.core.request import Request
 from kplpy.core.retry import (
+    MALFORMED,
     NOT_FOUND,
     THROTTLED,
     Exchange,
@@ -62,12 +63,9 @@ class Answers:
 
     def take(self, request: Request, exchange: Exchange, now: float) -> None:
         entries = exchange.entries or ()
-        error = exchange.error
-        if error is None and len(entries) != len(request.batches):
-            message = f"the answer has {len(entries)} entries for {len(request.batches)} records"
-            error = RequestError("RecordCountMismatch", message, maybe_written=True)
-            exchange = replace(exchange, entries=None, error=error)
+        error = exchange.error or _senseless(request, entries)
         if error is not None:
+            exchange = replace(exchange, entries=None, error=error)
             self.events.exchanges.append((request, exchange, 0))
             self._request_failed(request, error, exchange, now)
             return
@@ -93,7 +91,7 @@ class Answers:
                 elif self._accepted(batch, entry, success, vouched, now):
                     delivered.append((batch, entry))
                 continue
-            code = entry.get("ErrorCode") or "UnknownError"
+            code = entry.get("ErrorCode") or MALFORMED
             message = entry.get("ErrorMessage") or "the service gave no reason"
             attempt = tries.get((code, message))
             if attempt is None:
@@ -206,6 +204,15 @@ class Answers:
             lane.not_before = now + backoff(lane.failures, self._random())
             lane.failures += 1
             lane.limiter.rest(lane.not_before)
+        self._retry(batch, attempt, now)
+
+    def _retry(self, batch: Batch, attempt: Try, now: float) -> None:
+        """Queue the batch again, unless its answers were malformed too often: each attempt may be one more copy."""
+        if attempt.code == MALFORMED:
+            _note_maybe_written(batch)
+            if _malformed_tries(batch) + 1 >= rules.MALFORMED_TRIES:
+                self.endings.give_up(batch, attempt, Reason.UNCLEAR)
+                return
         self.endings.retry(batch, attempt, now)
 
     def _request_failed(self, request: Request, error: RequestError, exchange: Exchange, now: float) -> None:
@@ -227,13 +234,14 @@ class Answers:
             self._router.missing(now)
         self.outage.failed(exchange.started, now, error)
         if verdict is Verdict.GRACE and self.outage.denied(now):
+            reason = Reason.UNCLEAR if error.code == MALFORMED else Reason.REJECTED
             for batch in request.batches:
-                self.endings.give_up(batch, attempt, Reason.REJECTED, error.cause)
+                self.endings.give_up(batch, attempt, reason, error.cause)
             # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
-            self.endings.fail_waiting(Reason.REJECTED, f"{error.code}: {error.message}", error.cause)
+            self.endings.fail_waiting(reason, f"{error.code}: {error.message}", error.cause)
             return
         for batch in reversed(request.batches):
-            self.endings.retry(batch, attempt, now)
+            self._retry(batch, attempt, now)
 
     def _hunt_among(self, batches: list[Batch], attempt: Try, cause: BaseException | None) -> None:
         live = [kept for batch in batches if (kept := self.endings.live(batch)) is not None]
@@ -272,6 +280,21 @@ class Answers:
         for batch in self.hunt.take_all():
             batch.lane.release(len(batch.items), batch.payload)
             self.endings.fail(batch.items, reason, message, lane=batch.lane)
+
+
+def _senseless(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:
+    """Return the error that an answer amounts to which tells of none of the request's records."""
+    if len(entries) != len(request.batches):
+        message = f"the answer has {len(entries)} entries for {len(request.batches)} records"
+        return RequestError("RecordCountMismatch", message, maybe_written=True)
+    if any(entry.get("SequenceNumber") or entry.get("ErrorCode") for entry in entries):
+        return None
+    return RequestError(MALFORMED, entries[0].get("ErrorMessage") or "it is empty", maybe_written=True)
+
+
+def _malformed_tries(batch: Batch) -> int:
+    """Return how many answers about the batch's most tried record were malformed before."""
+    return max(sum([each.code == MALFORMED for each in item.tries]) for item in batch.items)
 
 
 def _note_maybe_written(batch: Batch) -> None:

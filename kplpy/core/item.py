@@ -99,6 +99,7 @@ class Reason(Enum):
     EXPIRED = "expired"
     THROTTLED = "throttled"
     REJECTED = "rejected"
+    UNCLEAR = "unclear"  # the answers to its attempts cannot be understood
     CLOSED = "closed"
     FORKED = "forked"
     BROKEN = "broken"  # an error within kplpy itself
