@@ -70,8 +70,38 @@ MUTATIONS = [
     Mutation(
         "answers of the wrong length are read as far as they go",
         "answers.py",
-        "error is None and len(entries) != len(request.batches)",
-        "error is None and len(entries) > len(request.batches)",
+        "    if len(entries) != len(request.batches):\n",
+        "    if len(entries) > len(request.batches):\n",
+    ),
+    Mutation(
+        "no duplicate flag after a malformed entry",
+        "answers.py",
+        "            _note_maybe_written(batch)\n            worn",
+        "            worn",
+    ),
+    Mutation(
+        "malformed: what was answered so is sent again and again",
+        "answers.py",
+        "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
+        "False",
+    ),
+    Mutation(
+        "malformed: a record is given up at its first such answer",
+        "answers.py",
+        "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
+        "True",
+    ),
+    Mutation(
+        "malformed: such an entry counts as refused",
+        "answers.py",
+        'entry.get("ErrorCode") or MALFORMED',
+        'entry.get("ErrorCode") or THROTTLED',
+    ),
+    Mutation(
+        "malformed: an answer of nothing else is read entry by entry",
+        "answers.py",
+        '    if any(entry.get("SequenceNumber") or entry.get("ErrorCode") for entry in entries):\n',
+        "    if True:\n",
     ),
     Mutation(
         "a refused entry counts as taken",

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import Batch
+from kplpy.core.aggregator import Batch, batch_of
 from kplpy.core.collector import NEVER, Collector
 from kplpy.core.endings import WRONG_SHARD, Endings
 from kplpy.core.events import Events
 from kplpy.core.hunt import Hunt
-from kplpy.core.item import Reason, Try, add_tries, payload_size
+from kplpy.core.item import Item, Reason, Try, add_tries, payload_size
 from kplpy.core.lane import Lane
 from kplpy.core.outage import Outage
 from kplpy.core.policy import Policy
@@ -207,13 +207,16 @@ class Answers:
         self._retry(batch, attempt, now)
 
     def _retry(self, batch: Batch, attempt: Try, now: float) -> None:
-        """Queue the batch again, unless its answers were malformed too often: each attempt may be one more copy."""
+        """Queue the batch again, except records whose answers were malformed too often."""
+        left: Batch | None = batch
         if attempt.code == MALFORMED:
             _note_maybe_written(batch)
-            if _malformed_tries(batch) + 1 >= rules.MALFORMED_TRIES:
-                self.endings.give_up(batch, attempt, Reason.UNCLEAR)
-                return
-        self.endings.retry(batch, attempt, now)
+            worn = [item for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_TRIES]
+            if worn:
+                self.endings.give_up(batch_of(batch.lane, worn), attempt, Reason.UNCLEAR)
+                left = batch.without(worn)
+        if left is not None:
+            self.endings.retry(left, attempt, now)
 
     def _request_failed(self, request: Request, error: RequestError, exchange: Exchange, now: float) -> None:
         self._totals.requests_failed += 1
@@ -292,9 +295,9 @@ def _senseless(request: Request, entries: Sequence[dict[str, str]]) -> RequestEr
     return RequestError(MALFORMED, entries[0].get("ErrorMessage") or "it is empty", maybe_written=True)
 
 
-def _malformed_tries(batch: Batch) -> int:
-    """Return how many answers about the batch's most tried record were malformed before."""
-    return max(sum([each.code == MALFORMED for each in item.tries]) for item in batch.items)
+def _malformed(item: Item) -> int:
+    """Return how many of the record's attempts had a malformed answer."""
+    return sum([each.code == MALFORMED for each in item.tries])
 
 
 def _note_maybe_written(batch: Batch) -> None:
