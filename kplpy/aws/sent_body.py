@@ -16,7 +16,7 @@ class SentBody:
 
     The service acts on a whole body only: Content-Length and the signature of the payload see to that. The last byte
     is handed over by itself, and `request.body_sent` is set just before. An error until then proves that nothing was
-    written. The extra call costs 5 µs on a loopback connection, 12 µs with TLS.
+    written. The extra call costs 3 µs of CPU a request on a loopback connection, 5 µs with TLS.
 
     is_begun: the connection asked for the body. A stub that answers within this process never does.
     """
