@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import trustme
 
-from kplpy import Producer
+from kplpy import Producer, RecordResult
 from kplpy.local import LocalKinesis
 from tests.integration.breaking_relay import BreakingRelay, Moment, Way
 from tests.local_stream import PATIENCE, contents, local, producing
@@ -60,18 +60,23 @@ def route(tmp_path: Path, secure: bool, proxy: bool, **knobs: Any) -> Iterator[R
             yield Route(kinesis, relay, producer)
 
 
-def check(way: Route, moment: Moment, how: Way, written: bool) -> str:
-    """Break one request, and see what its record says. Returns the error code of the attempt that failed."""
-    for turn in range(100):  # a listing may be the first on the new connections
-        case = f"{moment}, {how}, {turn}"
+def broken(way: Route, moment: Moment, how: Way, size: int) -> tuple[bytes, RecordResult]:
+    """Put records until the plan meets one: on a new connection, a listing may be the first. Return data and result."""
+    for turn in range(100):
         way.relay.break_next(moment, how)
-        data = case.encode() + bytes(10 if written else LARGE)
+        data = f"{moment}, {how}, {turn}".encode() + bytes(size)
         result = way.producer.put_record("orders", data, "k").result(PATIENCE)
         if len(result.attempts) > 1:
-            break
-    assert len(result.attempts) == 2, case
-    assert result.possible_duplicate is written, (case, result.attempts)
-    assert contents(way.kinesis)[data] == 1 + written, case
+            return data, result
+    raise AssertionError(f"{moment}, {how}: no request was broken")
+
+
+def check(way: Route, moment: Moment, how: Way, written: bool) -> str:
+    """Break one request, and see what its record says. Return the error code of the attempt that failed."""
+    data, result = broken(way, moment, how, 10 if written else LARGE)
+    assert len(result.attempts) == 2, (moment, how)
+    assert result.possible_duplicate is written, (moment, how, result.attempts)
+    assert contents(way.kinesis)[data] == 1 + written, (moment, how)
     return result.attempts[0].error_code or ""
 
 
