@@ -38,6 +38,7 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.REJECTED: (RejectedError, "refused by the service"),
     Reason.FORKED: (ForkedError, "parent process"),
     Reason.CLOSED: (RecordFailedError, "the producer was closed"),
+    Reason.UNCLEAR: (RecordFailedError, "not delivered: Code: why"),
     Reason.BROKEN: (RecordFailedError, "Code: why"),
 }
 LEAVES = [RecordExpiredError, ThrottledError, RejectedError, ForkedError, RecordFailedError]
