@@ -1,5 +1,7 @@
 """Does the simulation notice? Puts one fault after the other into a copy of the core and plays histories against it.
 
+What the simulation does not reach, the edge to botocore, is judged by the tests that its mutations name.
+
 `scripts/mutate.py` checks all of them, `scripts/mutate.py hunt flag` those whose name holds one of these words. Each
 must be caught within SEEDS histories (200), and the unmutated copy must pass them. JOBS: how many at a time.
 """
@@ -25,7 +27,10 @@ class Mutation(NamedTuple):
     file: str  # from kplpy/core on
     old: str
     new: str
+    tests: str = ""  # a file of tests that must fail; without one, a history must
 
+
+SENT_BODY = "tests/unit/test_sent_body.py"
 
 MUTATIONS = [
     Mutation(
@@ -70,8 +75,101 @@ MUTATIONS = [
     Mutation(
         "answers of the wrong length are read as far as they go",
         "answers.py",
-        "error is None and len(entries) != len(request.batches)",
-        "error is None and len(entries) > len(request.batches)",
+        "    if len(entries) != len(request.batches):\n",
+        "    if len(entries) > len(request.batches):\n",
+    ),
+    Mutation(
+        "no duplicate flag after a malformed entry",
+        "answers.py",
+        "            _note_maybe_written(batch)\n            worn",
+        "            worn",
+    ),
+    Mutation(
+        "malformed: what was answered so is sent again and again",
+        "answers.py",
+        "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
+        "False",
+    ),
+    Mutation(
+        "malformed: a record is given up at its first such answer",
+        "answers.py",
+        "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
+        "True",
+    ),
+    Mutation(
+        "malformed: such an entry counts as refused",
+        "answers.py",
+        'entry.get("ErrorCode") or MALFORMED',
+        'entry.get("ErrorCode") or THROTTLED',
+    ),
+    Mutation(
+        "malformed: an answer of nothing else is read entry by entry",
+        "answers.py",
+        '    if any(entry.get("SequenceNumber") or entry.get("ErrorCode") for entry in entries):\n',
+        "    if True:\n",
+    ),
+    Mutation(
+        "sent: the mark comes after the last byte",
+        "../aws/sent_body.py",
+        "        self._request.body_sent = True\n        yield view[-1:]\n",
+        "        yield view[-1:]\n        self._request.body_sent = True\n",
+        SENT_BODY,
+    ),
+    Mutation(
+        "sent: the mark comes with the first byte",
+        "../aws/sent_body.py",
+        "        self.is_begun = True\n",
+        "        self.is_begun = self._request.body_sent = True\n",
+        SENT_BODY,
+    ),
+    Mutation(
+        "sent: stubs within the process see no bytes",
+        "../aws/transport.py",
+        'register_last("before-send",',
+        'register_first("before-send.kinesis.PutRecords",',
+        SENT_BODY,
+    ),
+    Mutation(
+        "sent: what a stub within the process answers was not sent",
+        "../aws/transport.py",
+        "request.body_sent or answered_here",
+        "request.body_sent",
+        SENT_BODY,
+    ),
+    Mutation(
+        "sent: a refused attempt in CBOR counts for the one in JSON",
+        "../aws/transport.py",
+        "            request.body_sent = False  #",
+        "            pass  #",
+        SENT_BODY,
+    ),
+    Mutation(
+        "sent: any 4xx is a refusal",
+        "../aws/errors.py",
+        "not 400 <= status < 500 or not code.isidentifier() or _WITHIN_THE_SERVICE.search(code)",
+        "not 400 <= status < 500",
+        "tests/unit/test_aws.py",
+    ),
+    Mutation(
+        "sent: an answer undoes nothing",
+        "../aws/errors.py",
+        "sent and not _is_refusal(answer, status, said)",
+        "sent",
+        "tests/unit/test_aws.py",
+    ),
+    Mutation(
+        "sent: an entry with an error and a sequence number counts as taken",
+        "../aws/answer.py",
+        'if _is_text(number) and code in (None, ""):',
+        "if _is_text(number):",
+        "tests/unit/test_answer.py",
+    ),
+    Mutation(
+        "sent: an entry's members may be of any type",
+        "../aws/answer.py",
+        'type(entry.get("SequenceNumber")) is str',
+        'entry.get("SequenceNumber")',
+        "tests/unit/test_answer.py",
     ),
     Mutation(
         "a refused entry counts as taken",
@@ -282,34 +380,41 @@ for seed in range({seeds}):
 """
 
 
-def copy_core(where: Path) -> None:
-    shutil.copytree(ROOT / "kplpy", where / "kplpy", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "tests/simulation", where / "tests/simulation", ignore=shutil.ignore_patterns("__pycache__"))
+def copy_project(where: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    for folder in ("kplpy", "tests"):
+        shutil.copytree(ROOT / folder, where / folder, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", where)
 
 
-def play(mutation: Mutation | None) -> tuple[bool, str]:
-    """Did a history fail, and which, how."""
+def play(mutation: Mutation | None, tests: str = "") -> tuple[bool, str]:
+    """Did a history, or one of the tests, fail, and which, how."""
     with tempfile.TemporaryDirectory(prefix="kplpy-mutation-") as name:
         where = Path(name).resolve()
-        copy_core(where)
+        copy_project(where)
         if mutation is not None:
+            tests = mutation.tests
             file = where / "kplpy/core" / mutation.file
             text = file.read_text()
             if text.count(mutation.old) != 1:
                 return False, f"OUT OF DATE: {text.count(mutation.old)} places for {mutation.old!r}"
             file.write_text(text.replace(mutation.old, mutation.new))
-        program = PLAY.format(root=str(where), seeds=SEEDS)
+        command = ["-c", PLAY.format(root=str(where), seeds=SEEDS)]
+        if tests:
+            command = ["-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", tests]
         environment = {**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"}
         # The histories of a core that never ends are ended.
         try:
             done = subprocess.run(
-                [sys.executable, "-c", program],
+                [sys.executable, *command],
                 cwd=where, env=environment, capture_output=True, text=True, timeout=1200, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return True, "it never ended"
-        text = done.stdout.strip() or done.stderr.strip()[-300:]
-        return done.returncode != 0, " ".join(text.split())
+        text = " ".join((done.stdout.strip() or done.stderr.strip()).split())
+        if tests and done.returncode not in (0, 1):
+            raise RuntimeError(f"{tests} cannot be run: {text[-300:]}")
+        return done.returncode != 0, text[-300:]
 
 
 def main(words: list[str]) -> int:
@@ -317,14 +422,21 @@ def main(words: list[str]) -> int:
     started = time.monotonic()
     missed = 0
     with ThreadPoolExecutor(int(os.environ.get("JOBS", "0")) or os.cpu_count() or 2) as pool:
-        control = pool.submit(play, None)
+        judges = ["", *sorted({each.tests for each in chosen} - {""})]
+        controls = [pool.submit(play, None, judge) for judge in judges]
         for mutation, (caught, how) in zip(chosen, pool.map(play, chosen), strict=True):
             missed += not caught
-            print(f"{'caught' if caught else 'MISSED'}  {mutation.name}: seed {how}", flush=True)
-        failed, how = control.result()
-    print(f"control {'FAILS: ' + how if failed else 'passes'}: {SEEDS} histories of the core as it is")
+            print(
+                f"{'caught' if caught else 'MISSED'}  {mutation.name}: {'' if mutation.tests else 'seed '}{how}",
+                flush=True,
+            )
+        results = [control.result() for control in controls]
+    for judge, (failed, how) in zip(judges, results, strict=True):
+        print(
+            f"control {'FAILS: ' + how if failed else 'passes'}: {judge or f'{SEEDS} histories'} of the core as it is"
+        )
     print(f"{len(chosen) - missed} of {len(chosen)} caught in {time.monotonic() - started:.0f} s")
-    return 1 if missed or failed else 0
+    return 1 if missed or any(failed for failed, _ in results) else 0
 
 
 if __name__ == "__main__":

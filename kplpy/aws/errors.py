@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,8 @@ from kplpy.aws.causes import cause_of, cause_of_answer
 from kplpy.core.retry import RequestError, Verdict, judge_error
 from kplpy.core.shard_map import ListingError
 
-# Nothing of the body was on the wire yet.
+# Another quick try is not worth it: there is no connection, or nothing to sign with. These say nothing of whether a
+# request was sent: ProxyConnectionError and SSLError are raised after that, too (see sent_body.py).
 _BEFORE_SENDING = (
     boto.ConnectTimeoutError,
     boto.EndpointConnectionError,
@@ -24,18 +26,39 @@ _BEFORE_SENDING = (
     boto.NoRegionError,
     boto.ParamValidationError,
 )
+# A front that answers so has not passed the request on: RFC 9110, 15.5.14 and 15.5.16.
+_NOT_PASSED_ON = frozenset({413, 415})
+# What fails within the service is no refusal, whatever the status.
+_WITHIN_THE_SERVICE = re.compile("Internal|Unavailable|Timeout")
 
 
-def classify(failure: Exception) -> RequestError:
-    """Code, text and whether the records may have been written: all that ended after the body began to be sent, but
-    for the service's own 4xx."""
+def classify(failure: Exception, sent: bool = True) -> RequestError:
+    """Return code, text, and whether the records may have been written.
+
+    sent: the service may have the whole request. Then only its own refusal says that nothing was written.
+    """
     if isinstance(failure, boto.ClientError):
         answer: Any = failure.response
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code, message = cause_of_answer(failure)
-        return RequestError(code, message, not 400 <= status < 500, failure, status)
+        said = str(answer.get("Error", {}).get("Code") or "")
+        return RequestError(code, message, sent and not _is_refusal(answer, status, said), failure, status)
     code, message = cause_of(failure)
-    return RequestError(code, message, not isinstance(failure, _BEFORE_SENDING), failure)
+    return RequestError(code, message, sent, failure)
+
+
+def _is_refusal(answer: Any, status: int, code: str) -> bool:
+    """Return True if the service, not what lies before it, refused the request as a whole.
+
+    A gateway's own 4xx (408, 499, an HTML page) may come after the request was passed on. botocore takes the code from
+    the body; where that has none, the status is the code. Kinesis and its stand-ins send an x-amzn-RequestId always.
+    """
+    if status in _NOT_PASSED_ON:
+        return True
+    if not 400 <= status < 500 or not code.isidentifier() or _WITHIN_THE_SERVICE.search(code):
+        return False
+    known = judge_error(RequestError(code, "", maybe_written=False)) is not Verdict.RETRY
+    return known or bool(answer.get("ResponseMetadata", {}).get("RequestId"))
 
 
 def listing_error(error: RequestError) -> ListingError:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import Batch
+from kplpy.core.aggregator import Batch, batch_of
 from kplpy.core.collector import NEVER, Collector
 from kplpy.core.endings import WRONG_SHARD, Endings
 from kplpy.core.events import Events
 from kplpy.core.hunt import Hunt
-from kplpy.core.item import Reason, Try, add_tries, payload_size
+from kplpy.core.item import Item, Reason, Try, add_tries, payload_size
 from kplpy.core.lane import Lane
 from kplpy.core.outage import Outage
 from kplpy.core.policy import Policy
 from kplpy.core.request import Request
 from kplpy.core.retry import (
+    MALFORMED,
     NOT_FOUND,
     THROTTLED,
     Exchange,
@@ -62,12 +63,9 @@ class Answers:
 
     def take(self, request: Request, exchange: Exchange, now: float) -> None:
         entries = exchange.entries or ()
-        error = exchange.error
-        if error is None and len(entries) != len(request.batches):
-            message = f"the answer has {len(entries)} entries for {len(request.batches)} records"
-            error = RequestError("RecordCountMismatch", message, maybe_written=True)
-            exchange = replace(exchange, entries=None, error=error)
+        error = exchange.error or _senseless(request, entries)
         if error is not None:
+            exchange = replace(exchange, entries=None, error=error)
             self.events.exchanges.append((request, exchange, 0))
             self._request_failed(request, error, exchange, now)
             return
@@ -94,7 +92,7 @@ class Answers:
                 elif self._accepted(batch, entry, success, vouched, now):
                     delivered.append((batch, entry))
                 continue
-            code = entry.get("ErrorCode") or "UnknownError"
+            code = entry.get("ErrorCode") or MALFORMED
             message = entry.get("ErrorMessage") or "the service gave no reason"
             attempt = tries.get((code, message))
             if attempt is None:
@@ -207,7 +205,19 @@ class Answers:
             lane.not_before = now + backoff(lane.failures, self._random())
             lane.failures += 1
             lane.limiter.rest(lane.not_before)
-        self.endings.retry(batch, attempt, now)
+        self._retry(batch, attempt, now)
+
+    def _retry(self, batch: Batch, attempt: Try, now: float) -> None:
+        """Queue the batch again, except records whose answers were malformed too often."""
+        left: Batch | None = batch
+        if attempt.code == MALFORMED:
+            _note_maybe_written(batch)
+            worn = [item for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_TRIES]
+            if worn:
+                self.endings.give_up(batch_of(batch.lane, worn), attempt, Reason.UNCLEAR)
+                left = batch.without(worn)
+        if left is not None:
+            self.endings.retry(left, attempt, now)
 
     def _request_failed(self, request: Request, error: RequestError, exchange: Exchange, now: float) -> None:
         self._totals.requests_failed += 1
@@ -228,14 +238,16 @@ class Answers:
             self._router.missing(now)
         self.outage.failed(exchange.started, now, error)
         if self._is_final(verdict, now):
-            reason = Reason.REJECTED if verdict is Verdict.GRACE else Reason.SET_UP
+            reason = Reason.SET_UP
+            if verdict is Verdict.GRACE:
+                reason = Reason.UNCLEAR if error.code == MALFORMED else Reason.REJECTED
             for batch in request.batches:
                 self.endings.give_up(batch, attempt, reason, error.cause)
             # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
             self.endings.fail_waiting(reason, f"{error.code}: {error.message}", error.cause)
             return
         for batch in reversed(request.batches):
-            self.endings.retry(batch, attempt, now)
+            self._retry(batch, attempt, now)
 
     def cannot_send(self, error: RequestError, now: float) -> None:
         """No request can even be made."""
@@ -282,6 +294,21 @@ class Answers:
         for batch in self.hunt.take_all():
             batch.lane.release(len(batch.items), batch.payload)
             self.endings.fail(batch.items, reason, message, lane=batch.lane)
+
+
+def _senseless(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:
+    """Return the error that an answer amounts to which tells of none of the request's records."""
+    if len(entries) != len(request.batches):
+        message = f"the answer has {len(entries)} entries for {len(request.batches)} records"
+        return RequestError("RecordCountMismatch", message, maybe_written=True)
+    if any(entry.get("SequenceNumber") or entry.get("ErrorCode") for entry in entries):
+        return None
+    return RequestError(MALFORMED, entries[0].get("ErrorMessage") or "it is empty", maybe_written=True)
+
+
+def _malformed(item: Item) -> int:
+    """Return how many of the record's attempts had a malformed answer."""
+    return sum([each.code == MALFORMED for each in item.tries])
 
 
 def _note_maybe_written(batch: Batch) -> None:

@@ -100,6 +100,7 @@ class Reason(Enum):
     THROTTLED = "throttled"
     REJECTED = "rejected"
     SET_UP = "set-up"
+    UNCLEAR = "unclear"  # the answers to its attempts cannot be understood
     CLOSED = "closed"
     FORKED = "forked"
     BROKEN = "broken"  # an error within kplpy itself

@@ -59,6 +59,8 @@ PROBE_INTERVAL = 0.5
 # a pause of DENIED_MEMORY has its own grace.
 DENIED_GRACE = 5.0
 DENIED_MEMORY = 60.0
+# A record whose answers are malformed this often is given up: each attempt may have been one more copy.
+MALFORMED_TRIES = 5
 # Waiting records are looked through for expired ones this often at the most.
 EXPIRY_INTERVAL = 0.1
 # An InvalidArgument is hunted down to single records; after so many of them in a row it is the request's own fault.

@@ -7,12 +7,12 @@ from kplpy.core.aggregator import Batch
 
 class Request:
     """`size`: as the service counts it. `lost_at`: when its answer is no longer waited for. `wall`: the sender's note
-    of the Unix time at which it was sent.
+    of the Unix time at which it was sent. `body_sent`: the sender's note that the service may have the whole request.
 
     Its batches are never changed: a sender encodes them without the stream's lock.
     """
 
-    __slots__ = ("batches", "lost_at", "size", "started", "wall")
+    __slots__ = ("batches", "body_sent", "lost_at", "size", "started", "wall")
 
     def __init__(self, batches: list[Batch], started: float, lost_at: float) -> None:
         self.batches = batches
@@ -20,3 +20,4 @@ class Request:
         self.started = started
         self.lost_at = lost_at
         self.wall = 0.0
+        self.body_sent = False

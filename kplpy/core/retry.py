@@ -11,6 +11,8 @@ from kplpy.core.shard_map import ShardRange
 
 THROTTLED = "ProvisionedThroughputExceededException"
 NOT_FOUND = "ResourceNotFoundException"
+# Of kplpy's own: an entry of the answer that tells neither of success nor of failure.
+MALFORMED = "MalformedEntry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class RequestError:
 class Exchange:
     """A request and what came back: one entry a record as the service answers them, or an error.
 
-    `started` and `ended` are on the core's clock, `wall` is the start in Unix time.
+    `started` and `ended` are on the core's clock, `wall` is the start in Unix time. An entry has a SequenceNumber (and
+    a ShardId as a rule), or an ErrorCode (and an ErrorMessage as a rule), or neither: then its record may be written.
     """
 
     started: float
@@ -68,6 +71,7 @@ _DENIED = _ACCESS_DENIED | frozenset(
         "OptInRequired",
         NOT_FOUND,
         "UnrecognizedClientException",
+        MALFORMED,
     }
 )
 # kplpy's own codes of a set-up that cannot work (aws/causes.py gives them), and UnknownOperationException, which other

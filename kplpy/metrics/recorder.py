@@ -16,7 +16,7 @@ from kplpy.core.aggregator import Batch
 from kplpy.core.events import Events, Gauges
 from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Trimmed, Try
 from kplpy.core.request import Request
-from kplpy.core.retry import Exchange
+from kplpy.core.retry import MALFORMED, Exchange
 from kplpy.metrics.frame import Update
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.tally import Ages, Tally, tally
@@ -184,7 +184,7 @@ def _answered_batches(
         yield _same("AllErrors", stream, shard, len(refused), 1)
         yield _values("DataSentInVain", stream, shard, [sizes[place] for place in refused])
         for place in refused:
-            yield _same("ErrorsByCode", stream, shard, 1, 1, entries[place].get("ErrorCode") or "UnknownError")
+            yield _same("ErrorsByCode", stream, shard, 1, 1, entries[place].get("ErrorCode") or MALFORMED)
             sizes[place] = -1
         sizes = [size for size in sizes if size >= 0]
     if sizes:

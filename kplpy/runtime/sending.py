@@ -123,7 +123,7 @@ class Sending:
             exchange = self._transport.put_records(stream.name, stream.arn, request)
         except BaseException as failure:
             end = self._unexpected(f"sending to {stream.name}", failure)
-            error = RequestError(type(failure).__name__, str(failure) or repr(failure), True, failure)
+            error = RequestError(type(failure).__name__, str(failure) or repr(failure), request.body_sent, failure)
             exchange = Exchange(request.started, time.monotonic(), request.wall, error=error)
         finally:
             self._inflight.pop(me, None)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from kplpy.core.endings import WRONG_SHARD
 from kplpy.core.item import KEPT_TRIES, Delivered, Failed, Reason
+from kplpy.core.policy import MALFORMED_TRIES
+from kplpy.core.retry import MALFORMED
 from kplpy.local.sequence import shard_index
 from kplpy.wire.decode import decode_aggregate
 from tests.simulation.scenario import NEVER
@@ -82,6 +84,8 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
     else:
         _check_failure(world, record, outcome, copies)
     resent = any(each.code == WRONG_SHARD for each in record.tries)
+    if record.malformed > MALFORMED_TRIES and len(record.tries) < KEPT_TRIES:
+        raise wrong(f"sent again after {record.malformed} answers that said nothing of it")
     if record.maybe_written and not (record.ambiguous or resent or record.off_shard or _gone_in_flight(world, record)):
         raise wrong("said to be a possible duplicate for no reason")
     # All were tries but the delivery, or what was still under way.
@@ -141,6 +145,11 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
     elif outcome.reason is Reason.THROTTLED:
         if not policy.fail_if_throttled or last != "ProvisionedThroughputExceededException":
             raise wrong("failed as throttled")
+    elif outcome.reason is Reason.UNCLEAR:
+        if last == MALFORMED and record.malformed >= MALFORMED_TRIES:
+            pass  # one more attempt could be one more copy
+        elif world.denied_for[record.ident] < 4.9:
+            raise wrong(f"given up after {record.malformed} malformed answers")
     elif outcome.reason is not Reason.CLOSED or world.scenario.gives_up_at == NEVER:
         raise wrong("failed for no reason")
     if len(record.tries) > KEPT_TRIES:

@@ -34,12 +34,14 @@ PUT_FAULTS = (
     "empty",
     "garbage",
     "wrong_length",
+    "malformed",
+    "all_malformed",
     "all_invalid",
 )
 LISTING_FAULTS = ("listing_denied", "listing_fails", "listing_stale", "listing_gap")
 FAULTS = PUT_FAULTS + LISTING_FAULTS
 # Faults that last: what they befall is over only with the window.
-WINDOWED = (*LISTING_FAULTS, "access_denied", "kms_disabled", "not_found")
+WINDOWED = (*LISTING_FAULTS, "access_denied", "kms_disabled", "not_found", "all_malformed")
 
 Change = Literal["split", "merge", "count", "recreate", "auto", "user"]
 

@@ -14,7 +14,7 @@ import pytest
 from kplpy.core.events import Gauges
 from kplpy.core.item import Completion, Delivered, Item, Reason
 from kplpy.core.pipeline import Request
-from kplpy.core.retry import Exchange
+from kplpy.core.retry import MALFORMED, Exchange
 from kplpy.local.stream import Stream
 from kplpy.metrics.put_metric_data import PutMetricDataSink
 from kplpy.metrics.recorder import Recorder
@@ -98,9 +98,10 @@ class Counted(World):
                 assert isinstance(item, Record)
                 self.attempts[item.ident].append((exchange.started, self.now))
         entries = exchange.entries or []
-        if exchange.error is not None or len(entries) != len(sent):
+        if exchange.error is not None or len(entries) != len(sent) or not any(entries):
+            code = MALFORMED if entries and len(entries) == len(sent) else "RecordCountMismatch"
             add("AllErrors", 1)
-            add("ErrorsByCode", 1, code="RecordCountMismatch" if exchange.error is None else exchange.error.code)
+            add("ErrorsByCode", 1, code=code if exchange.error is None else exchange.error.code)
             for size, shard in zip(sizes, shards, strict=True):
                 add("DataSentInVain", size, shard)
             entries = []
@@ -114,7 +115,7 @@ class Counted(World):
                 add("KinesisRecordsPut", 0, shard)
                 add("DataSentInVain", size, shard)
                 add("AllErrors", 1, shard)
-                add("ErrorsByCode", 1, shard, entry["ErrorCode"])
+                add("ErrorsByCode", 1, shard, entry.get("ErrorCode", MALFORMED))
         super()._answered(request, exchange, sent, stream)
 
     # --- what the futures say ---

@@ -20,7 +20,7 @@ from kplpy.core.distribution import AUTO, BY_KEY, Summary
 from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Completion, Delivered, Failed, Item, Reason
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import STRATEGY_POLL
-from kplpy.core.retry import NOT_FOUND, Exchange, RequestError
+from kplpy.core.retry import MALFORMED, NOT_FOUND, Exchange, RequestError
 from kplpy.core.shard_map import ShardRange
 from kplpy.keys import HashKeys
 from kplpy.local.errors import ServiceError
@@ -36,7 +36,7 @@ NAME = "orders"
 EPOCH = 1.8e9  # Unix time at the start; the core's clock starts elsewhere
 CORE = 5000.0
 POISON = b"POISON"
-DENIED = {"AccessDeniedException", "KMSDisabledException", "ResourceNotFoundException"}
+DENIED = {"AccessDeniedException", "KMSDisabledException", "ResourceNotFoundException", MALFORMED}
 PAD = bytes(2 << 20)
 
 
@@ -47,7 +47,18 @@ class Violation(AssertionError):
 class Record(Item):
     """A user record, with what the world knows of it."""
 
-    __slots__ = ("ambiguous", "completed_at", "completion", "ident", "keyless", "off_shard", "poisoned", "sent", "size")
+    __slots__ = (
+        "ambiguous",
+        "completed_at",
+        "completion",
+        "ident",
+        "keyless",
+        "malformed",
+        "off_shard",
+        "poisoned",
+        "sent",
+        "size",
+    )
 
     def __init__(self, ident: int, data: bytes, key: str, explicit: str | None, hash_key: int, arrival: float) -> None:
         self.ident = ident
@@ -66,6 +77,7 @@ class Record(Item):
         self.off_shard = False  # it was accepted on another shard than predicted, in an aggregate
         self.poisoned = False
         self.sent = 0  # so many requests held it
+        self.malformed = 0  # so many answers said nothing of it
 
 
 class World:
@@ -433,7 +445,7 @@ class World:
             status = exchange.error.status
             error = RequestError(exchange.error.code, str(exchange.error), not 400 <= status < 500, None, status)
         elif exchange.transport not in ("empty", "garbage") and exchange.answer is not None:
-            answer = exchange.answer["Records"]
+            answer = self._spoilt(exchange.answer["Records"])
         timeout = self.scenario.policy.request_timeout
         if self.now + delay - started > timeout:
             self.met["timeout"] += 1
@@ -447,6 +459,16 @@ class World:
 
         self._at(self.now + delay, answered)
 
+    def _spoilt(self, entries: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The entries as they arrive: some, or all of them, may say nothing of their records."""
+        for trouble in self.scenario.troubles:
+            if trouble.kind.endswith("malformed") and trouble.at(self.now - CORE):
+                share = 1.0 if trouble.kind == "all_malformed" else 0.5 * trouble.probability
+                spoilt = [self.faults_random.random() < share for _ in entries]
+                self.met[trouble.kind] += any(spoilt)
+                entries = [{} if bad else entry for entry, bad in zip(entries, spoilt, strict=True)]
+        return entries
+
     def _answered(self, request: Request, exchange: Exchange, sent: list[list[Item]], stream: Stream | None) -> None:
         self._busy -= 1
         self._inflight_bytes -= request.size
@@ -459,6 +481,11 @@ class World:
             entries = None
         self.sent_without_map |= any(batch.lane.shard is None for batch in request.batches)
         for batch, items, entry in zip(request.batches, sent, entries or (), strict=False):
+            if not entry:
+                _mark(items, "ambiguous")
+                for item in items:
+                    assert isinstance(item, Record)
+                    item.malformed += 1
             if entry.get("SequenceNumber"):
                 self.knowledge.heard(exchange.started, self.now)
             if entry.get("SequenceNumber") and len(items) > 1 and stream is not None:
@@ -469,7 +496,10 @@ class World:
                     _mark(items, "off_shard")
         if exchange.error is not None and exchange.error.code == NOT_FOUND:
             self.knowledge.missing(self.now)
-        self._note_failure(exchange.error, bool(entries), exchange.started)
+        error = exchange.error
+        if entries and not any(entries):
+            error, entries = RequestError(MALFORMED, "nothing but malformed entries", maybe_written=True), None
+        self._note_failure(error, bool(entries), exchange.started)
         self.calls += 1
         self.pipeline.answered(request, exchange, self.now)
         self._take()

@@ -72,9 +72,6 @@ def test_the_entries_are_parsed_as_botocore_would() -> None:
         (200, b""),
         (200, b"<html>"),
         (200, b"[]"),
-        (200, b"{}"),
-        (200, b'{"Records": 1}'),
-        (200, b'{"Records": ["x"]}'),
     ],
 )
 def test_what_is_no_answer_is_left_to_botocore(status: int, body: bytes) -> None:
@@ -85,8 +82,17 @@ def test_what_is_no_answer_is_left_to_botocore(status: int, body: bytes) -> None
     assert response["body"] == body
 
 
-@pytest.mark.parametrize(("status", "answer"), [(400, {"__type": "X", "message": "ü"}), (200, {"Records": 1})])
-def test_what_is_no_answer_in_cbor_reaches_botocore_as_json(status: int, answer: object) -> None:
+@pytest.mark.parametrize("records", [None, 1, [None], ["x"], [{"SequenceNumber": 1}]])
+def test_botocore_does_not_see_entries_of_the_wrong_type(records: object) -> None:
+    response = {"status_code": 200, "headers": {}, "body": json.dumps({"Records": records}).encode()}
+    parsed: dict[str, Any] = {}
+    _parse_ours(response, parsed)
+    assert parsed == {"Records": records}
+    assert response["body"] == b"{}"
+
+
+@pytest.mark.parametrize(("status", "answer"), [(400, {"__type": "X", "message": "ü"}), (500, {"Records": 1})])
+def test_an_error_in_cbor_reaches_botocore_as_json(status: int, answer: object) -> None:
     response: dict[str, Any] = {"status_code": status, "headers": {"Content-Type": CBOR}, "body": cbor2.dumps(answer)}
     parsed: dict[str, Any] = {}
     _parse_ours(response, parsed)
@@ -315,31 +321,76 @@ def test_a_description_that_was_throttled_is_asked_for_again(monkeypatch: pytest
 # --- errors ---
 
 
-def client_error(code: str, status: int) -> boto.ClientError:
-    answer: Any = {"Error": {"Code": code, "Message": "so"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+def client_error(code: str, status: int, request_id: str | None = None) -> boto.ClientError:
+    metadata = {"HTTPStatusCode": status, **({"RequestId": request_id} if request_id else {})}
+    answer: Any = {"Error": {"Code": code, "Message": "so"}, "ResponseMetadata": metadata}
     return boto.ClientError(answer, "PutRecords")
 
 
-@pytest.mark.parametrize(
-    ("failure", "code", "maybe_written"),
-    [
-        (client_error("AccessDeniedException", 400), "AccessDeniedException", False),
-        (client_error("KMSThrottlingException", 400), "KMSThrottlingException", False),
-        (client_error("InternalFailure", 500), "InternalFailure", True),
-        (client_error("ServiceUnavailable", 503), "ServiceUnavailable", True),
-        (client_error("", 502), "HTTP502", True),
-        (boto.ReadTimeoutError(endpoint_url="http://x"), "RequestTimeout", True),
-        (boto.ConnectTimeoutError(endpoint_url="http://x"), "ConnectTimeout", False),
-        (boto.EndpointConnectionError(endpoint_url="http://x"), "EndpointConnectionError", False),
-        (boto.ConnectionClosedError(endpoint_url="http://x"), "ConnectionClosedError", True),
-        (boto.SSLError(endpoint_url="https://x", error=OSError("bad")), "SSLError", False),
-        (boto.NoCredentialsError(), "NoCredentials", False),
-        (boto.NoRegionError(), "NoRegion", False),
-        (ValueError(), "ValueError", True),
-    ],
-)
-def test_what_a_failure_means(failure: Exception, code: str, maybe_written: bool) -> None:
-    error = errors.classify(failure)
-    assert (error.code, error.maybe_written) == (code, maybe_written)
+# Each is raised both before and after the request was sent: only that decides.
+WITHOUT_AN_ANSWER: list[tuple[Exception, str]] = [
+    (boto.ReadTimeoutError(endpoint_url="http://x"), "RequestTimeout"),
+    (boto.ConnectTimeoutError(endpoint_url="http://x"), "ConnectTimeout"),
+    (boto.EndpointConnectionError(endpoint_url="http://x"), "EndpointConnectionError"),
+    (boto.ConnectionClosedError(endpoint_url="http://x"), "ConnectionClosedError"),
+    (boto.ProxyConnectionError(proxy_url="http://x"), "ProxyConnectionError"),
+    (boto.SSLError(endpoint_url="https://x", error=OSError("bad")), "SSLError"),
+    (boto.HTTPClientError(error=OSError("bad")), "HTTPClientError"),
+    (boto.IncompleteReadError(actual_bytes=1, expected_bytes=2), "IncompleteReadError"),
+    (boto.NoCredentialsError(), "NoCredentials"),
+    (boto.NoRegionError(), "NoRegion"),
+    (boto.ProfileNotFound(profile="nope"), "ProfileNotFound"),
+    (boto.ConfigParseError(path="config"), "ConfigParseError"),
+    (boto.CredentialRetrievalError(provider="sso", error_msg="so"), "CredentialRetrievalError"),
+    (boto.TokenRetrievalError(provider="sso", error_msg="expired"), "TokenRetrievalError"),
+    (boto.UnauthorizedSSOTokenError(), "UnauthorizedSSOTokenError"),
+    (boto.SSOTokenLoadError(error_msg="so"), "SSOTokenLoadError"),
+    (boto.MissingDependencyException(msg="awscrt"), "MissingDependencyException"),
+    (FileNotFoundError("token"), "FileNotFoundError"),
+    (ValueError(), "ValueError"),
+]
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize(("failure", "code"), WITHOUT_AN_ANSWER, ids=[each[1] for each in WITHOUT_AN_ANSWER])
+def test_without_an_answer_what_was_sent_may_be_written(failure: Exception, code: str, sent: bool) -> None:
+    error = errors.classify(failure, sent)
+    assert (error.code, error.maybe_written) == (code, sent)
     assert error.message
     assert error.cause is failure
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "request_id", "maybe_written"),
+    [
+        ("AccessDeniedException", 400, "1", False),
+        ("ResourceNotFoundException", 400, None, False),  # as botocore's Stubber has it
+        ("KMSThrottlingException", 400, "1", False),
+        ("ThrottlingException", 429, "1", False),
+        ("SomethingNewException", 400, "1", False),
+        ("SomethingNewException", 400, None, True),
+        ("InternalFailure", 500, "1", True),
+        ("InternalFailure", 400, "1", True),
+        ("RequestTimeoutException", 408, "1", True),
+        ("ServiceUnavailable", 503, "1", True),
+        ("AccessDeniedException", 500, "1", True),
+        # What lies before the service: botocore takes the status for the code, as the body has none.
+        ("400", 400, "1", True),
+        ("403", 403, None, True),
+        ("408", 408, "1", True),
+        ("499", 499, None, True),
+        ("", 499, "1", True),
+        ("301", 301, None, True),
+        ("413", 413, None, False),
+        ("415", 415, None, False),
+        ("", 502, None, True),
+    ],
+)
+def test_only_the_services_own_refusal_says_that_nothing_was_written(
+    code: str, status: int, request_id: str | None, maybe_written: bool
+) -> None:
+    error = errors.classify(client_error(code, status, request_id), sent=True)
+    assert (error.code, error.status) == (code or f"HTTP{status}", status)
+    assert error.maybe_written is maybe_written
+    assert error.message == "so"
+    assert not errors.classify(client_error(code, status, request_id), sent=False).maybe_written

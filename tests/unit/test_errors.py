@@ -40,6 +40,7 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.SET_UP: (SetupError, "cannot be sent (Code: why)"),
     Reason.FORKED: (ForkedError, "parent process"),
     Reason.CLOSED: (RecordFailedError, "the producer was closed"),
+    Reason.UNCLEAR: (RecordFailedError, "not delivered: Code: why"),
     Reason.BROKEN: (RecordFailedError, "Code: why"),
 }
 LEAVES = [RecordExpiredError, ThrottledError, RejectedError, SetupError, ForkedError, RecordFailedError]
