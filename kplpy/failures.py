@@ -19,12 +19,14 @@ _ERRORS: dict[Reason, type[RecordFailedError]] = {
     Reason.EXPIRED: RecordExpiredError,
     Reason.THROTTLED: ThrottledError,
     Reason.REJECTED: RejectedError,
+    Reason.TOO_LARGE: RejectedError,
     Reason.FORKED: ForkedError,
 }
 _WHY = {
     Reason.EXPIRED: "expired: not delivered within its time to live",
     Reason.THROTTLED: "was throttled, and fail_if_throttled is set",
     Reason.REJECTED: "was refused by the service",
+    Reason.TOO_LARGE: "is too large",
     Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its answer",
 }
 
@@ -39,7 +41,7 @@ def error_of(
     if isinstance(outcome, Observed):
         outcome.observed = True
     why = _WHY.get(outcome.reason) or f"was not delivered: {outcome.message}"
-    if outcome.reason is Reason.REJECTED:
+    if outcome.reason in (Reason.REJECTED, Reason.TOO_LARGE):
         why += f" ({outcome.message})"
     tried = f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
     if attempts:

@@ -8,7 +8,7 @@ from typing import Any
 from botocore import exceptions as boto
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from kplpy.core.retry import RequestError, Verdict, judge_error
+from kplpy.core.retry import TOO_LARGE, RequestError, Verdict, judge_error
 from kplpy.core.shard_map import ListingError
 
 # Nothing of the body was on the wire yet.
@@ -41,6 +41,8 @@ def classify(failure: Exception) -> RequestError:
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code = answer.get("Error", {}).get("Code") or f"HTTP{status}"
         message = answer.get("Error", {}).get("Message") or "the service gave no reason"
+        if status == 413:
+            code = TOO_LARGE
         return RequestError(code, message, not 400 <= status < 500, failure, status)
     code = next((code for kind, code in _CODES if isinstance(failure, kind)), type(failure).__name__)
     return RequestError(code, str(failure) or repr(failure), not isinstance(failure, _BEFORE_SENDING), failure)

@@ -99,6 +99,7 @@ class Reason(Enum):
     EXPIRED = "expired"
     THROTTLED = "throttled"
     REJECTED = "rejected"
+    TOO_LARGE = "too large"  # for the stream, or for what lies before the service
     CLOSED = "closed"
     FORKED = "forked"
     BROKEN = "broken"  # an error within kplpy itself

@@ -11,6 +11,7 @@ from kplpy.core.shard_map import ShardRange
 
 THROTTLED = "ProvisionedThroughputExceededException"
 NOT_FOUND = "ResourceNotFoundException"
+TOO_LARGE = "RequestEntityTooLarge"  # HTTP 413, by a proxy or gateway: the service has not seen the request
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Verdict(Enum):
     REFRESH_CREDENTIALS = auto()  # then retry; the sender has done so
     GRACE = auto()  # retry for a short while, then final
     INVALID = auto()  # one of the records is the cause: find it
+    TOO_LARGE = auto()  # the request is: send it in parts, and smaller ones from now on
 
 
 # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html and CommonErrors
@@ -97,6 +99,8 @@ def judge_error(error: RequestError) -> Verdict:
         return Verdict.GRACE
     if error.code in _INVALID:
         return Verdict.INVALID
+    if error.code == TOO_LARGE:
+        return Verdict.TOO_LARGE
     return Verdict.RETRY
 
 

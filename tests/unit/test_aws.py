@@ -300,6 +300,19 @@ def test_the_strategy_is_read_with_any_botocore(
     assert bool(found.problem) == (strategy is None)
 
 
+@pytest.mark.parametrize("mode", ["ON_DEMAND", "PROVISIONED"])
+@pytest.mark.parametrize(
+    ("told", "size"),
+    [(1024, 1 << 20), (10240, 10 << 20), (None, None), ("2048", None), (True, None), (0, None), (-1, None), ({}, None)],
+)
+def test_the_largest_record_is_read(monkeypatch: pytest.MonkeyPatch, mode: str, told: object, size: int | None) -> None:
+    assert described(monkeypatch, (200, summary(mode, MaxRecordSizeInKiB=told))).max_record_size == size
+
+
+def test_a_stand_in_that_tells_no_record_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert described(monkeypatch, (200, summary("PROVISIONED"))).max_record_size is None
+
+
 def test_why_the_strategy_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     denied = json.dumps({"__type": "AccessDeniedException", "message": "not for you"}).encode()
     found = described(monkeypatch, (400, denied))
@@ -328,6 +341,7 @@ def client_error(code: str, status: int) -> boto.ClientError:
         (client_error("InternalFailure", 500), "InternalFailure", True),
         (client_error("ServiceUnavailable", 503), "ServiceUnavailable", True),
         (client_error("", 502), "HTTP502", True),
+        (client_error("413", 413), "RequestEntityTooLarge", False),
         (boto.ReadTimeoutError(endpoint_url="http://x"), "RequestTimeout", True),
         (boto.ConnectTimeoutError(endpoint_url="http://x"), "ConnectTimeout", False),
         (boto.EndpointConnectionError(endpoint_url="http://x"), "EndpointConnectionError", False),

@@ -36,6 +36,7 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.EXPIRED: (RecordExpiredError, "expired"),
     Reason.THROTTLED: (ThrottledError, "throttled"),
     Reason.REJECTED: (RejectedError, "refused by the service"),
+    Reason.TOO_LARGE: (RejectedError, "is too large (Code: why)"),
     Reason.FORKED: (ForkedError, "parent process"),
     Reason.CLOSED: (RecordFailedError, "the producer was closed"),
     Reason.BROKEN: (RecordFailedError, "Code: why"),
