@@ -257,6 +257,7 @@ class Pipeline:
             oldest = min(oldest, lane.oldest())
         if self._hunt:
             self._hunt.sift(lambda batch: endings.drop_expired(batch, limit))
+            oldest = min(oldest, min((batch.arrival for batch in self._hunt), default=NEVER))
         if self._policy.answer_timeout < NEVER:
             oldest = min(oldest, self._answers.expire_under_way(self._under_way(), now))
         self._next_expiry = max(min(oldest, now) + self._policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)
