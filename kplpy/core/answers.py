@@ -20,6 +20,7 @@ from kplpy.core.request import Request
 from kplpy.core.retry import (
     NOT_FOUND,
     THROTTLED,
+    TOO_LARGE,
     Exchange,
     Landing,
     RequestError,
@@ -246,7 +247,7 @@ class Answers:
                 self._sizes.request_refused(request.size, now)
             if not request.hunted:
                 self._pay_back(request, now)
-            self._hunt_among(request.batches, attempt, verdict, error.cause)
+            self._hunt_among(request.batches, attempt, error, now)
             return
         self.hunt.interrupted()
         if error.code == NOT_FOUND:
@@ -268,7 +269,7 @@ class Answers:
         for lane in {batch.lane: None for batch in request.batches}:
             self._collector.paid_back(lane, now)
 
-    def _hunt_among(self, batches: list[Batch], attempt: Try, verdict: Verdict, cause: BaseException | None) -> None:
+    def _hunt_among(self, batches: list[Batch], attempt: Try, error: RequestError, now: float) -> None:
         live = [kept for batch in batches if (kept := self.endings.live(batch)) is not None]
         if not live:
             return
@@ -277,9 +278,9 @@ class Answers:
             add_tries(batch.items, attempt)
         sent = sum(len(batch.items) for batch in batches)
         conclusive = sent == sum(len(batch.items) for batch in live)
-        first, invalid = live[0], verdict is Verdict.INVALID
+        first, invalid = live[0], error.code != TOO_LARGE
         expected = invalid and first.wire_size > self._sizes.record
-        given_up = self.hunt.refused(live, conclusive, expected)
+        given_up = self.hunt.refused(live, now, conclusive, expected)
         if given_up and invalid and self._sizes.refused(first.wire_size):
             self._router.distribution.doubt()
         for batch in given_up:
@@ -287,7 +288,7 @@ class Answers:
             reason, message = Reason.REJECTED, f"{attempt.code}: {attempt.message}"
             if not invalid:
                 reason, message = Reason.TOO_LARGE, _ALONE_TOO_LARGE.format(size=batch.wire_size)
-            self.endings.fail(batch.items, reason, message, cause, batch.lane)
+            self.endings.fail(batch.items, reason, message, error.cause, batch.lane)
 
     def oversized(self, batch: Batch, now: float) -> None:
         """The batch, which was not sent, is larger than any Kinesis record that the stream is known to take."""

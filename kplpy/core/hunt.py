@@ -17,8 +17,8 @@ class Hunt:
     The parts of a request go out together, beside other requests. The parts of what was refused last go first, so that
     single records are reached soon.
 
-    When HUNT_FAILURES single records in a row were refused, the cause may be the request's. Then the smallest records
-    are tried, one after the other. If as many of those are refused, the hunt is over.
+    When HUNT_FAILURES single records in a row were refused, the cause may be the request's. Then single records are
+    tried, the smallest first, one after the other. If that goes on for the grace of denied requests, the hunt is over.
 
     ordered: of each shard only the earliest part may be sent, and only when nothing is under way for it.
     """
@@ -27,8 +27,9 @@ class Hunt:
         self._ordered = ordered
         self._parts: list[Part] = []
         self._refused = 0  # single records in a row
-        self._smallest_refused = 0  # of those that were tried because they are small
+        self._since = self._refused_at = float("-inf")  # the first and the last of that row
         self._trial: Batch | None = None
+        self._trials_refused = 0
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -78,9 +79,9 @@ class Hunt:
 
     def interrupted(self) -> None:
         """A request ended otherwise: not everything is refused as invalid."""
-        self._refused = self._smallest_refused = 0
+        self._refused = self._trials_refused = 0
 
-    def refused(self, batches: Part, conclusive: bool, expected: bool = False) -> Part:
+    def refused(self, batches: Part, now: float, conclusive: bool, expected: bool = False) -> Part:
         """The service refused these as invalid. Returns those that are to be given up.
 
         `conclusive`: they are all that the request held. Otherwise the cause may be one that is answered already.
@@ -91,10 +92,18 @@ class Hunt:
             self._parts[:0] = parts
             return []
         (only,) = batches
-        if not expected:
-            self._refused += 1
-            self._smallest_refused += only is self._trial
-        return [only, *self.take_all()] if self._smallest_refused >= rules.HUNT_FAILURES else [only]
+        return [only, *self.take_all()] if not expected and self._is_over(only, now) else [only]
+
+    def _is_over(self, refused: Batch, now: float) -> bool:
+        """A single record was refused. Return True if everything is, and has been for the grace."""
+        if now > self._refused_at + rules.DENIED_MEMORY:
+            self.interrupted()
+        if not self._refused:
+            self._since = now
+        self._refused_at = now
+        self._refused += 1
+        self._trials_refused += refused is self._trial
+        return self._trials_refused >= rules.HUNT_FAILURES and now >= self._since + rules.DENIED_GRACE
 
     def suspect(self, batch: Batch) -> None:
         """Send this one, which is apt to be refused, in a request of its own."""

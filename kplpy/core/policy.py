@@ -66,7 +66,8 @@ EXPIRY_INTERVAL = 0.1
 HUNT_PARTS = 8
 # In ordered mode the parts of an aggregate go one after the other; two, three or four take about as many requests.
 HUNT_PARTS_IN_ORDER = 4
-# After so many single records in a row the smallest are tried; after so many of those it is the request's own fault.
+# After so many single records in a row, and so many more that were tried one by one, it may be the request's own fault:
+# it is when nothing was taken for DENIED_GRACE.
 HUNT_FAILURES = 8
 # What every stream takes of one record: MaxRecordSizeInKiB is at least 1024.
 LEAST_RECORD_LIMIT = 1 << 20

@@ -13,6 +13,8 @@ from kplpy.core.item import Item
 from kplpy.core.lane import Lane
 from tests.core_helpers import item, lane
 
+ROUND = 0.02  # seconds
+
 IsBad = Callable[[Item], bool]
 
 
@@ -29,7 +31,7 @@ class Found:
 def hunted(batches: list[Batch], is_bad: IsBad, ordered: bool = False) -> Found:
     """Play the service, which refuses requests with a bad record. All parts that may go, go in one round."""
     hunt, found = Hunt(ordered), Found()
-    found.given_up += numbers(hunt.refused(batches, conclusive=True))
+    found.given_up += numbers(hunt.refused(batches, 0.0, conclusive=True))
     while hunt:
         sent: list[list[Batch]] = []
         while hunt.has_part(len(sent), ahead := lanes(sent if ordered else [])):
@@ -40,7 +42,7 @@ def hunted(batches: list[Batch], is_bad: IsBad, ordered: bool = False) -> Found:
         found.requests += len(sent)
         for part in sent:
             if any(is_bad(each) for batch in part for each in batch.items):
-                found.given_up += numbers(hunt.refused(part, conclusive=True))
+                found.given_up += numbers(hunt.refused(part, found.rounds * ROUND, conclusive=True))
             else:
                 hunt.interrupted()
                 found.taken += numbers(part)
@@ -103,10 +105,28 @@ def test_several_large_records_are_told_from_small_ones_in_one_round() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100])
-def test_a_hunt_is_bounded_when_everything_is_refused(size: int) -> None:
+def test_a_hunt_is_over_when_everything_is_refused_for_the_grace(size: int) -> None:
     found = hunted(some_batches(500, size), lambda _: True)
     assert sorted(found.given_up) == list(range(500 * size))
-    assert found.requests <= 8 * rules.HUNT_PARTS
+    # At first several parts together, then one record at a time.
+    assert found.requests <= 8 * rules.HUNT_PARTS + rules.DENIED_GRACE / ROUND
+    assert rules.DENIED_GRACE <= found.rounds * ROUND <= rules.DENIED_GRACE + 0.2
+
+
+def test_a_request_that_is_refused_after_the_grace_costs_one_more() -> None:
+    hunt = Hunt(ordered=False)
+    now = 0.0
+    while now < rules.DENIED_GRACE + 1:
+        assert hunt.refused(some_batches(10, 1), now, conclusive=True) == []
+        while hunt.has_part(0, set()):
+            hunt.refused(hunt.next_part(set()), now := now + ROUND, conclusive=True)
+    batches = some_batches(10, 1)
+    hunt.refused(batches, now, conclusive=True)
+    assert len(hunt.refused(hunt.next_part(set()), now + ROUND, conclusive=True)) == 10
+    # What was so long ago says nothing of today.
+    hunt.refused(batches, now + 2 * rules.DENIED_MEMORY, conclusive=True)
+    tried = hunt.next_part(set())
+    assert hunt.refused(tried, now + 2 * rules.DENIED_MEMORY, conclusive=True) == tried
 
 
 def test_a_row_of_bad_records_is_not_taken_for_a_fault_of_the_request() -> None:
@@ -117,12 +137,18 @@ def test_a_row_of_bad_records_is_not_taken_for_a_fault_of_the_request() -> None:
     assert len(found.taken) == 5
 
 
+def test_200_bad_records_in_a_row_cost_no_good_one() -> None:
+    found = hunted(some_batches(230, 1, lambda _: b"of one size"), lambda each: 10 <= each.number < 210)
+    assert sorted(found.given_up) == list(range(10, 210))
+    assert len(found.taken) == 30
+
+
 def test_while_all_is_refused_one_small_record_at_a_time_is_tried() -> None:
     hunt = Hunt(ordered=False)
     for batch in some_batches(rules.HUNT_FAILURES, 1):
-        assert hunt.refused([batch], conclusive=True) == [batch]
+        assert hunt.refused([batch], 0.0, conclusive=True) == [batch]
     large, pair = some_batches(1, 1, lambda _: bytes(5000)) + some_batches(1, 2)
-    assert hunt.refused([large, pair], conclusive=True) == []
+    assert hunt.refused([large, pair], 0.0, conclusive=True) == []
     assert hunt.has_part(0, set())
     assert not hunt.has_part(1, set())
     assert [each.items for each in hunt.next_part(set())] == [pair.items[:1]]
@@ -135,7 +161,7 @@ def test_while_all_is_refused_one_small_record_at_a_time_is_tried() -> None:
 def test_what_is_refused_as_expected_says_nothing_of_others() -> None:
     hunt = Hunt(ordered=False)
     for batch in some_batches(3 * rules.HUNT_FAILURES, 1):
-        assert hunt.refused([batch], conclusive=True, expected=True) == [batch]
+        assert hunt.refused([batch], 0.0, conclusive=True, expected=True) == [batch]
     good, other = some_batches(2, 1)
     hunt.suspect(good)
     hunt.suspect(other)
@@ -162,5 +188,5 @@ def test_in_order_a_small_record_is_tried_only_if_it_is_its_shards_first() -> No
 def test_nobody_is_blamed_for_a_record_that_is_gone() -> None:
     hunt = Hunt(ordered=False)
     batches = some_batches(1, 1)
-    assert hunt.refused(batches, conclusive=False) == []
+    assert hunt.refused(batches, 0.0, conclusive=False) == []
     assert hunt.next_part(set()) == batches

@@ -316,6 +316,12 @@ def test_all_is_given_up_where_nothing_passes() -> None:
     driver = knowing(MIB, replace(RULES, rate=100.0))
     driver.accept(*[sized(20_000) for _ in range(300)])
     driver.pipeline.flush(1.0)
-    refused = front(driver, 0, 1.0)
-    assert len(refused) < 120
-    assert driver.pipeline.totals.user_records_failed == 300
+    refused = []
+    now = 1.0
+    while driver.pipeline.totals.user_records_failed < 300:
+        request = driver.request(now)
+        refused.append(request.size)
+        driver.fail(request, TOO_LARGE, now=now)
+        now += 0.05
+    assert rules.DENIED_GRACE <= now - 1.0 <= rules.DENIED_GRACE + 2.0
+    assert driver.pipeline.next_request(now) is None
