@@ -74,6 +74,7 @@ class Load:
     keyless_share: float
     oversize: bool  # one record above what the stream takes
     batch: int  # accepted at once, at the most
+    oversized: int = 0  # so many records above what the stream takes, spread over the time
 
     @property
     def expected_bytes(self) -> float:
@@ -99,7 +100,6 @@ class Scenario:
     room_calls: tuple[float, ...]
     inflight_bytes: float
     gives_up_at: float  # the producer is closed then; infinite: never
-    oversized: int = 0  # so many records above what the stream takes
     front_bytes: float = NEVER  # larger requests are answered with HTTP 413 while there is the trouble "too_large"
 
     def troubled_by(self, *kinds: str) -> bool:
@@ -148,7 +148,7 @@ def draw(seed: int) -> Scenario:
         if change == "recreate" and random.random() < 0.5:  # nobody hears that the stream was gone
             troubles += (Trouble(random.choice(("refused", "cut_before")), at - 0.5, at + 15.0, 1.0),)
     sizes = Random(seed * 7 + 6)  # of its own, so that what else is drawn stays as it is
-    oversized = sizes.choice((0, 0, 0, 5, 20))
+    load = replace(load, oversized=sizes.choice((0, 0, 0, 5, 20)))
     if not calm:
         troubles, changes = _size_troubles(sizes, seconds, troubles, changes)
     return Scenario(
@@ -169,7 +169,6 @@ def draw(seed: int) -> Scenario:
         room_calls=tuple(random.uniform(0, seconds) for _ in range(random.choice((0, 0, 2)))),
         inflight_bytes=random.choice((NEVER, NEVER, 200_000.0)),
         gives_up_at=random.uniform(10, 30) if random.random() < 0.06 else NEVER,
-        oversized=oversized,
         front_bytes=sizes.choice((10_000, 60_000, 200_000)),
     )
 

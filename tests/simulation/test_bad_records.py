@@ -52,7 +52,6 @@ def scenario(kind: Kind, rules: Policy, seconds: float, senders: int) -> Scenari
         room_calls=(),
         inflight_bytes=NEVER,
         gives_up_at=NEVER,
-        oversized=0,
     )
 
 

@@ -227,7 +227,7 @@ class World:
 
     def _oversized(self) -> range:
         """Which records are larger than the stream takes."""
-        load, count = self.scenario.load, self.scenario.oversized
+        load, count = self.scenario.load, self.scenario.load.oversized
         if load.oversize:
             return range(load.records // 2, load.records // 2 + 1)
         return range(3, load.records, max(1, load.records // count)) if count else range(0)
