@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from benchmarks.processes import Piped
@@ -76,13 +77,16 @@ def _beside(producer: Producer, bad: bytes, rate: float, seconds: float) -> dict
             _put_bad(producer, bad, number)
             count += 1
         put = time.monotonic()
-        future = producer.put_record("bench", bytes(SIZE), f"key-{number}")
-        future.add_done_callback(lambda _, put=put: took.append(time.monotonic() - put))
-        good.append(future)
+        good.append(producer.put_record("bench", bytes(SIZE), f"key-{number}"))
+        good[-1].add_done_callback(partial(_note_time, put, took))
     producer.flush(timeout=PATIENCE)
     took.sort()
     failed = sum(future.exception(0) is not None for future in good)
     return {"p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100], "longest": took[-1], "failed": failed}
+
+
+def _note_time(put: float, took: list[float], _: object) -> None:
+    took.append(time.monotonic() - put)
 
 
 def _burst(producer: Producer, bad: bytes) -> float:
