@@ -143,15 +143,8 @@ MUTATIONS = [
         "for part in (rest, others) if part]",
         "for part in (others,) if part]",
     ),
-    Mutation("hunted records pay nothing", "answers.py", "batch.lane.limiter.take(batch.wire_size)", "pass"),
     Mutation("an oversized record shares a request", "collector.py", "if size > largest:", "if False:"),
     Mutation("an oversized record is forgotten", "pipeline.py", "self._answers.oversized(batch, now)", "pass"),
-    Mutation(
-        "a record limit never gets old",
-        "sizes.py",
-        "return now < self._known_until",
-        "return self._known_until > -NEVER",
-    ),
     Mutation(
         "requests stay as large as they are after HTTP 413",
         "sizes.py",

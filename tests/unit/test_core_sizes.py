@@ -124,6 +124,16 @@ def test_a_large_record_waits_for_no_tokens_and_takes_none_when_it_is_refused() 
     assert driver.pipeline.totals.user_records_failed == 20
 
 
+def test_a_large_record_that_was_taken_has_its_shard_rest() -> None:
+    driver = knowing(None)
+    driver.accept(sized(3 * MIB))
+    driver.answer(driver.request(1.0), ZERO, now=1.1)
+    driver.accept(sized(100, 1.1), sized(100, 1.1, TOP), now=1.1)
+    assert len(driver.request(1.2).batches) == 1
+    assert driver.pipeline.next_request(2.5) is None
+    assert data_sizes(driver.request(3.5)) == [100]
+
+
 def test_a_limit_that_may_have_been_raised_is_asked_for_again_and_refuses_nothing_meanwhile() -> None:
     driver = knowing(MIB)
     pipeline = driver.pipeline
