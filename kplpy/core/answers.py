@@ -122,6 +122,7 @@ class Answers:
         self.endings.deliver_all(delivered, success)
         if request.hunted:
             for batch, _ in delivered:
+                batch.lane.limiter.ready_at(batch.wire_size, now)  # which brings it up to date
                 batch.lane.limiter.take(batch.wire_size)
                 self._sizes.took(batch.wire_size)
         for lane, batches in as_predicted.items():
