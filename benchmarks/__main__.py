@@ -2,7 +2,7 @@
 
   throughput, latency, memory, scaling   `shown`: what docs/ shows; some 14 minutes
   throttled                              with `shown` it is `all`; some 19 minutes
-  isolation, keyless, outage, ordered, metrics   with `all` they are `everything`; some 35 minutes
+  isolation, keyless, bad_records, outage, ordered, metrics   with `all` they are `everything`; some 39 minutes
   search                                 looks for the KPL's best settings
 
 The groups also write docs/bench-*, which `plots` does from what was measured last; `targets` tells again how that
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    bad_records,
     environments,
     idle,
     isolation,
@@ -62,6 +63,7 @@ MEASUREMENTS = {
     "throttled": Measurement(lambda asked: throttled.measure(60 * asked.scale, asked.case), throttled.report),
     "isolation": Measurement(lambda asked: isolation.measure(60 * asked.scale), isolation.report),
     "keyless": Measurement(lambda asked: keyless.measure(40 * asked.scale), keyless.report),
+    "bad_records": Measurement(lambda asked: bad_records.measure(20 * asked.scale), bad_records.report),
     "outage": Measurement(lambda asked: outage.measure(180 * asked.scale), outage.report),
     "memory": Measurement(lambda asked: memory.measure(asked.rounds), memory.report),
     "scaling": Measurement(lambda asked: scaling.measure(asked.rounds, asked.scale), scaling.report),

@@ -1,7 +1,8 @@
 """A local Kinesis with the service's limits and a latency, for measurements: a process that answers questions.
 
 argv[1] is JSON: `streams` ({name: shards}), `store`, `latency` (seconds, from and to), `dead` (a stream whose requests
-are never answered) and `updating` (seconds that a reshard takes). It first prints where it is. Then each line is
+are never answered), `updating` (seconds that a reshard takes), `denied` (operations that are) and `poison` (a text that
+makes a record invalid). It first prints where it is. Then each line is
 answered with a line of JSON: `counts`, `split`, `merge`, `judge`, `outage` (nothing but errors) or `over`.
 """
 
@@ -105,6 +106,7 @@ def judge(model: Model) -> dict[str, int]:
 def main() -> None:
     given: dict[str, Any] = json.loads(sys.argv[1])
     random, (least, most) = Random(1), given["latency"]
+    poison = given.get("poison", "").encode()
     refused: list[str] | None = None  # the operations, while an outage lasts
 
     def plan(operation: str, params: Mapping[str, Any], _: float) -> Fault:
@@ -113,6 +115,10 @@ def main() -> None:
             return Fault(code="ServiceUnavailable", status=503, delay=random.uniform(least, most))
         if operation == "PutRecords" and params.get("StreamName") == given.get("dead"):
             return Fault(transport="never")
+        if operation in given.get("denied", ()):
+            return Fault(code="AccessDeniedException", delay=random.uniform(least, most))
+        if poison and operation == "PutRecords" and any(poison in record["Data"] for record in params["Records"]):
+            return Fault(code="InvalidArgumentException", delay=random.uniform(least, most))
         return Fault(delay=random.uniform(least, most))
 
     def outage(_: Model) -> dict[str, int]:

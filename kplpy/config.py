@@ -89,7 +89,8 @@ class Config:
     collection_max_size: int = _number(5 * MIB, 52224, REQUEST_MAX_BYTES)
     """Bytes of one PutRecords request, data and partition keys; a single larger record is sent by itself."""
     max_user_record_size: int = _number(MIB, 64, REQUEST_MAX_BYTES)
-    """Largest record accepted, data + UTF-8 partition key. The stream's own MaxRecordSizeInKiB must allow it."""
+    """Largest record accepted, data + UTF-8 partition key. One above the stream's own MaxRecordSizeInKiB fails with
+    RejectedError before it is sent, where DescribeStreamSummary tells that limit."""
 
     assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None = _choice(
         None, None, "USER_PARTITION_KEY", "AUTO"

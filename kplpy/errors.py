@@ -89,7 +89,11 @@ class ThrottledError(RecordFailedError):
 
 
 class RejectedError(RecordFailedError):
-    """The service refused the record for good: invalid, access denied, no such stream."""
+    """The record was refused for good: invalid, access denied, no such stream, or too large.
+
+    Too large for the stream (its MaxRecordSizeInKiB; then it was not sent), or for a proxy or gateway before the
+    service (HTTP 413).
+    """
 
 
 class SetupError(RecordFailedError):

@@ -21,6 +21,7 @@ _ERRORS: dict[Reason, type[RecordFailedError]] = {
     Reason.THROTTLED: ThrottledError,
     Reason.REJECTED: RejectedError,
     Reason.SET_UP: SetupError,
+    Reason.TOO_LARGE: RejectedError,
     Reason.FORKED: ForkedError,
 }
 _WHY = {
@@ -28,6 +29,7 @@ _WHY = {
     Reason.THROTTLED: "was throttled, and fail_if_throttled is set",
     Reason.REJECTED: "was refused by the service",
     Reason.SET_UP: "cannot be sent",
+    Reason.TOO_LARGE: "is too large",
     Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its answer",
 }
 
@@ -42,7 +44,7 @@ def error_of(
     if isinstance(outcome, Observed):
         outcome.observed = True
     why = _WHY.get(outcome.reason) or f"was not delivered: {outcome.message}"
-    if outcome.reason in (Reason.REJECTED, Reason.SET_UP):
+    if outcome.reason in (Reason.REJECTED, Reason.SET_UP, Reason.TOO_LARGE):
         why += f" ({outcome.message})"
     tried = f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
     if attempts:

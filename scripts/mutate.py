@@ -223,18 +223,38 @@ MUTATIONS = [
         "",
     ),
     Mutation(
-        "everything in an invalid request is failed",
+        "a bad record takes along all that is hunted",
         "hunt.py",
-        "if len(batches) > 1:",
-        "if len(batches) > 1 and not conclusive:",
+        "if not expected and self._is_over(only, now) else",
+        "if True else",
     ),
     Mutation(
-        "half of an invalid request is lost",
+        "a part of an invalid request is lost",
         "hunt.py",
-        "extendleft([batches[middle:], batches[:middle]])",
-        "extendleft([batches[middle:]])",
+        "self._parts[:0] = parts\n",
+        "self._parts[:0] = parts[1:]\n",
     ),
-    Mutation("an invalid aggregate is failed whole", "hunt.py", "if only.aggregated:", "if False:"),
+    Mutation("an invalid aggregate is failed whole", "hunt.py", "if not only.aggregated:", "if True:"),
+    Mutation(
+        "the records behind one that a hunt tries are lost",
+        "hunt.py",
+        "for part in (rest, others) if part]",
+        "for part in (others,) if part]",
+    ),
+    Mutation("an oversized record shares a request", "collector.py", "if size > largest:", "if False:"),
+    Mutation("an oversized record is forgotten", "pipeline.py", "self._answers.oversized(batch, now)", "pass"),
+    Mutation(
+        "requests stay as large as they are after HTTP 413",
+        "sizes.py",
+        "self.request = min(self.request, max(size // 2, rules.LEAST_REQUEST_LIMIT))",
+        "pass",
+    ),
+    Mutation(
+        "HTTP 413 has the same request sent again",
+        "retry.py",
+        "        return Verdict.TOO_LARGE\n",
+        "        return Verdict.RETRY\n",
+    ),
     Mutation(
         "throttled requests are denied ones", "retry.py", "    return Verdict.RETRY\n", "    return Verdict.GRACE\n"
     ),
@@ -360,9 +380,15 @@ MUTATIONS = [
     ),
     Mutation(
         "ordered: a hunt sends several parts at once",
+        "hunt.py",
+        "if not lanes & waiting:",
+        "if True:",
+    ),
+    Mutation(
+        "ordered: a hunt does not wait for what is under way",
         "pipeline.py",
-        "        return not any(batch.lane in ahead for batch in self._hunt.peek())\n",
-        "        return True\n",
+        "return {batch.lane for batch in [*self._under_way(), *judged]",
+        "return {batch.lane for batch in judged",
     ),
 ]
 

@@ -89,9 +89,10 @@ class Driver:
         self.pipeline.listing_started(now)
         self.pipeline.listed(shards, now)
 
-    def describe(self, strategy: str | None, now: float) -> None:
+    def describe(self, strategy: str | None, now: float, max_record_size: int | None = None) -> None:
         self.pipeline.description_started(now)
-        self.pipeline.described(Summary(strategy, problem="" if strategy else "AccessDenied"), now)
+        problem = "" if strategy else "AccessDenied"
+        self.pipeline.described(Summary(strategy, problem=problem, max_record_size=max_record_size), now)
 
     def accept(self, *items: Item, now: float | None = None) -> None:
         self.pipeline.accept(items, items[0].arrival if now is None else now)

@@ -1,4 +1,4 @@
-"""DescribeStreamSummary: who chooses the shards of a stream, its keys or the service."""
+"""DescribeStreamSummary: who chooses the shards of a stream, its keys or the service, and how large a record may be."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 STRATEGY = "RecordDistributionStrategy"
+RECORD_SIZE = "MaxRecordSizeInKiB"
 
 
 def read_strategy(client: KinesisClient) -> None:
-    """Have the client's answers carry the strategy.
+    """Have the client's answers carry the strategy and the largest record's size.
 
-    botocore knows it only since 1.43, and drops what it does not know without a word; so it is read here.
+    botocore knows the strategy only since 1.43, and drops what it does not know without a word; so they are read here.
     """
-    client.meta.events.register("before-parse.kinesis.DescribeStreamSummary", _take_strategy)
+    client.meta.events.register("before-parse.kinesis.DescribeStreamSummary", _take_members)
 
 
-def _take_strategy(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+def _take_members(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
     try:
         summary = json.loads(response_dict["body"])["StreamDescriptionSummary"]
-        if STRATEGY in summary:
-            customized_response_dict[STRATEGY] = summary[STRATEGY]
+        customized_response_dict.update({name: summary[name] for name in (STRATEGY, RECORD_SIZE) if name in summary})
     except (ValueError, LookupError, TypeError):
         pass  # an error, or not JSON: then what botocore makes of it
 
@@ -36,7 +36,14 @@ def describe(client: KinesisClient, place: dict[str, Any]) -> Summary:
     answer: Any = errors.retrying(lambda: client.describe_stream_summary(**place), errors.passing_answer)
     summary = answer["StreamDescriptionSummary"]
     shards = int(summary.get("OpenShardCount", 0))
+    size = _record_size(answer.get(RECORD_SIZE) or summary.get(RECORD_SIZE))
     if summary.get("StreamModeDetails", {}).get("StreamMode") != "ON_DEMAND":
-        return Summary(BY_KEY, shards)  # other streams have no such setting
+        return Summary(BY_KEY, shards, max_record_size=size)  # other streams have no such setting
     strategy = answer.get(STRATEGY) or summary.get(STRATEGY)
-    return Summary(strategy, shards, "" if strategy else f"DescribeStreamSummary: the answer has no {STRATEGY}")
+    problem = "" if strategy else f"DescribeStreamSummary: the answer has no {STRATEGY}"
+    return Summary(strategy, shards, problem, size)
+
+
+def _record_size(kib: object) -> int | None:
+    """Return the size in bytes; None for what is no number above 0, as a stand-in may send."""
+    return kib * 1024 if type(kib) is int and kib > 0 else None

@@ -10,7 +10,7 @@ from botocore import exceptions as boto
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from kplpy.aws.causes import cause_of, cause_of_answer
-from kplpy.core.retry import RequestError, Verdict, judge_error
+from kplpy.core.retry import TOO_LARGE, RequestError, Verdict, judge_error
 from kplpy.core.shard_map import ListingError
 
 # Another quick try is not worth it: there is no connection, or nothing to sign with. These say nothing of whether a
@@ -41,6 +41,8 @@ def classify(failure: Exception, sent: bool = True) -> RequestError:
         answer: Any = failure.response
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code, message = cause_of_answer(failure)
+        if status == 413:
+            code = TOO_LARGE
         said = str(answer.get("Error", {}).get("Code") or "")
         return RequestError(code, message, sent and not _is_refusal(answer, status, said), failure, status)
     code, message = cause_of(failure)

@@ -21,6 +21,7 @@ from kplpy.core.retry import (
     MALFORMED,
     NOT_FOUND,
     THROTTLED,
+    TOO_LARGE,
     Exchange,
     Landing,
     RequestError,
@@ -30,7 +31,17 @@ from kplpy.core.retry import (
     judge_landing,
 )
 from kplpy.core.router import Router
+from kplpy.core.sizes import SizeLimits
 from kplpy.core.totals import Totals
+
+_OVERSIZED = (
+    "it has {size} bytes, data and partition key, and the stream takes at most {limit} (its MaxRecordSizeInKiB is "
+    "{kib}); max_user_record_size allows {accepted}"
+)
+_ALONE_TOO_LARGE = (
+    "a request with this record alone, of {size} bytes before encoding, was answered with HTTP 413: a proxy or gateway "
+    "before the service does not let it pass"
+)
 
 
 @dataclass(slots=True)
@@ -47,14 +58,22 @@ class Answers:
     """Judges answers; see retry.py for the rules, which are pure functions."""
 
     def __init__(
-        self, policy: Policy, router: Router, collector: Collector, totals: Totals, random: Callable[[], float]
+        self,
+        policy: Policy,
+        router: Router,
+        collector: Collector,
+        totals: Totals,
+        sizes: SizeLimits,
+        random: Callable[[], float],
     ) -> None:
         self._policy = policy
         self._router = router
+        self._collector = collector
+        self._sizes = sizes
         self._totals = totals
         self._random = random
         self.outage = Outage(random)
-        self.hunt = Hunt()
+        self.hunt = Hunt(policy.ordered)
         self.judging: list[_Judged] = []
         self.events = Events()
         self.endings = Endings(policy, router, collector, totals, self.hunt, self.outage)
@@ -100,6 +119,11 @@ class Answers:
             refused.append((batch, attempt))
         self.events.exchanges.append((request, exchange, len(refused)))
         self.endings.deliver_all(delivered, success)
+        if request.hunted:
+            for batch, _ in delivered:
+                batch.lane.limiter.ready_at(batch.wire_size, now)  # which brings it up to date
+                batch.lane.limiter.take(batch.wire_size)
+                self._sizes.took(batch.wire_size)
         for lane, batches in as_predicted.items():
             lane.took(success.started, len(batches))
             lane.limiter.accepted(sum([batch.wire_size for batch in batches]), now, len(batches))
@@ -226,12 +250,16 @@ class Answers:
         if error.maybe_written:
             for batch in request.batches:
                 _note_maybe_written(batch)
-        if verdict is Verdict.INVALID:
-            if self._router.keys_are_refused(request.batches, now):
-                for batch in reversed(request.batches):
-                    self.endings.retry(batch, attempt, now)
-            else:
-                self._hunt_among(request.batches, attempt, error.cause)
+        if verdict is Verdict.INVALID and self._router.keys_are_refused(request.batches, now):
+            for batch in reversed(request.batches):
+                self.endings.retry(batch, attempt, now)
+            return
+        if verdict in (Verdict.INVALID, Verdict.TOO_LARGE):
+            if verdict is Verdict.TOO_LARGE:
+                self._sizes.request_refused(request.size, now)
+            if not request.hunted:
+                self._pay_back(request, now)
+            self._hunt_among(request.batches, attempt, error, now)
             return
         self.hunt.interrupted()
         if error.code == NOT_FOUND:
@@ -257,7 +285,14 @@ class Answers:
     def _is_final(self, verdict: Verdict, now: float) -> bool:
         return verdict is Verdict.HOPELESS or (verdict in (Verdict.GRACE, Verdict.SET_UP) and self.outage.denied(now))
 
-    def _hunt_among(self, batches: list[Batch], attempt: Try, cause: BaseException | None) -> None:
+    def _pay_back(self, request: Request, now: float) -> None:
+        """Nothing of the request reached a shard: its lanes need not wait for what it would have used up."""
+        for batch in request.batches:
+            batch.lane.limiter.give_back(batch.wire_size)
+        for lane in {batch.lane: None for batch in request.batches}:
+            self._collector.paid_back(lane, now)
+
+    def _hunt_among(self, batches: list[Batch], attempt: Try, error: RequestError, now: float) -> None:
         live = [kept for batch in batches if (kept := self.endings.live(batch)) is not None]
         if not live:
             return
@@ -266,9 +301,30 @@ class Answers:
             add_tries(batch.items, attempt)
         sent = sum(len(batch.items) for batch in batches)
         conclusive = sent == sum(len(batch.items) for batch in live)
-        for batch in self.hunt.refused(live, conclusive):
+        first, invalid = live[0], error.code != TOO_LARGE
+        expected = invalid and first.wire_size > self._sizes.record
+        given_up = self.hunt.refused(live, now, conclusive, expected)
+        if given_up and invalid and self._sizes.refused(first.wire_size):
+            self._router.distribution.doubt()
+        for batch in given_up:
             batch.lane.release(len(batch.items), batch.payload)
-            self.endings.fail(batch.items, Reason.REJECTED, f"{attempt.code}: {attempt.message}", cause, batch.lane)
+            reason, message = Reason.REJECTED, f"{attempt.code}: {attempt.message}"
+            if not invalid:
+                reason, message = Reason.TOO_LARGE, _ALONE_TOO_LARGE.format(size=batch.wire_size)
+            self.endings.fail(batch.items, reason, message, error.cause, batch.lane)
+
+    def oversized(self, batch: Batch, now: float) -> None:
+        """The batch, which was not sent, is larger than any Kinesis record that the stream is known to take."""
+        self._router.distribution.doubt()  # the limit may have been raised
+        if batch.aggregated:
+            self.endings.send_again(batch, now, anew=True)
+        elif self._sizes.is_known(now):
+            batch.lane.release(1, batch.payload)
+            limit, accepted = self._sizes.record, self._policy.max_user_record_size
+            message = _OVERSIZED.format(size=batch.wire_size, limit=limit, kib=limit >> 10, accepted=accepted)
+            self.endings.fail(batch.items, Reason.TOO_LARGE, message, lane=batch.lane)
+        else:
+            self.hunt.suspect(batch)
 
     # --- what is under way ---
 

@@ -10,6 +10,7 @@ from math import ceil
 from kplpy.core.aggregator import Batch
 from kplpy.core.lane import Lane
 from kplpy.core.policy import LANE_TURN_BYTES, TOKEN_GRID, WORTH_SENDING, Policy
+from kplpy.core.sizes import SizeLimits
 
 NEVER = float("inf")
 
@@ -22,8 +23,10 @@ class Collector:
     request is there; it takes along whatever else is closed.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, sizes: SizeLimits) -> None:
         self._policy = policy
+        self._sizes = sizes
+        self._oversized: list[Batch] = []
         # A record must not be due only when it expires.
         self._linger = min(policy.linger, policy.waiting_ttl / 2)
         self._serial = count()  # heaps never compare batches or lanes
@@ -59,7 +62,7 @@ class Collector:
         if (
             lane.queue_bytes >= LANE_TURN_BYTES
             or self._count >= self._policy.collection_max_count
-            or self._bytes >= self._policy.collection_max_size
+            or self._bytes >= self._sizes.request
         ):
             self._due_at = min(self._due_at, now)
 
@@ -123,9 +126,13 @@ class Collector:
     # --- emptying ---
 
     def take(self, now: float, max_bytes: float) -> list[Batch]:
-        """The batches of one request, taken from the lanes in turn, each lane paying its tokens."""
+        """The batches of one request, taken from the lanes in turn, each lane paying its tokens.
+
+        Those that are larger than the stream is known to take are left for `take_oversized`, and pay nothing.
+        """
         taken: list[Batch] = []
-        room = min(self._policy.collection_max_size, max_bytes)
+        room = min(self._sizes.request, max_bytes)
+        largest = self._sizes.record
         full = False
         while self._ready and not full:
             lane = self._ready.popleft()
@@ -135,6 +142,9 @@ class Collector:
             queue, limiter = lane.queue, lane.limiter
             while queue and turn < LANE_TURN_BYTES and lane.may_send:
                 size = queue[0].wire_size
+                if size > largest:
+                    self._oversized.append(lane.pop())
+                    continue
                 if lane.not_before > now or not limiter.has(size, now):
                     ready_at = lane.ready_at(now)
                     if ready_at > now:
@@ -155,6 +165,17 @@ class Collector:
         if not self._ready:
             self._due_at = NEVER
         return taken
+
+    def take_oversized(self) -> list[Batch]:
+        batches, self._oversized = self._oversized, []
+        return batches
+
+    def paid_back(self, lane: Lane, now: float) -> None:
+        """The lane has tokens again that it waits for."""
+        if lane.blocked and lane.not_before <= now:
+            self.drop(lane)
+            self.closed_in(lane, now)
+            self._due_at = min(self._due_at, now)
 
     def drop(self, lane: Lane) -> None:
         """The lane was emptied for good."""

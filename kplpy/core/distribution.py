@@ -16,17 +16,22 @@ _CHANGED = {True: Notice("service_places_records"), False: Notice("keys_place_re
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What DescribeStreamSummary says of a stream. `strategy` None: it could not be learnt, and `problem` says why."""
+    """What DescribeStreamSummary says of a stream. `strategy` None: it could not be learnt, and `problem` says why.
+
+    `max_record_size`: MaxRecordSizeInKiB in bytes, None if the answer has none.
+    """
 
     strategy: str | None
     open_shards: int = 0
     problem: str = ""
+    max_record_size: int | None = None
 
 
 class Distribution:
     """One stream's strategy as it was last learnt, or as `assumed` (None: by key) until then.
 
-    Asked for with the first records, when records land where it would not have them, and for as long as it is AUTO. At
+    Asked for with the first records, when records land where it would not have them, when one is larger than the stream
+    is known to take (the same answer has that limit: see sizes.py), and for as long as it is AUTO. At
     the most once in STRATEGY_POLL seconds, and half as long again by chance: the service limits these calls for the
     whole account. Until it may be asked again, what is seen of where records land counts.
     """
@@ -42,6 +47,11 @@ class Distribution:
         self._wanted = True
         self._not_before = -NEVER
         self._said_unknown = assumed is not None
+
+    @property
+    def may_ask_at(self) -> float:
+        """From when on the service's limits allow another question."""
+        return self._not_before
 
     def next_asking(self) -> float:
         """When it is to be asked for; infinite: not by itself."""

@@ -1,25 +1,35 @@
-"""One record that the service finds invalid spoils its whole request: halve it until that one stands alone."""
+"""One record that the service finds invalid spoils its request: send that in parts until the record stands alone."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from kplpy.core import policy as rules
 from kplpy.core.aggregator import Batch, batch_of
 from kplpy.core.lane import Lane
 
+Part = list[Batch]
+
 
 class Hunt:
     """Parts of refused requests, each to be sent as a request of its own.
 
-    Depth first, so that single records are reached soon: when nothing but single records is refused, one after the
-    other, the cause is the request's, and the hunt is over.
+    The parts of a request go out together, beside other requests. The parts of what was refused last go first, so that
+    single records are reached soon.
+
+    When HUNT_FAILURES single records in a row were refused, the cause may be the request's. Then single records are
+    tried, the smallest first, one after the other. If that goes on for the grace of denied requests, the hunt is over.
+
+    ordered: of each shard only the earliest part may be sent, and only when nothing is under way for it.
     """
 
-    def __init__(self) -> None:
-        self._parts: deque[list[Batch]] = deque()
+    def __init__(self, ordered: bool) -> None:
+        self._ordered = ordered
+        self._parts: list[Part] = []
         self._refused = 0  # single records in a row
+        self._since = self._refused_at = float("-inf")  # the first and the last of that row
+        self._trial: Batch | None = None
+        self._trials_refused = 0
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -27,44 +37,86 @@ class Hunt:
     def __iter__(self) -> Iterator[Batch]:
         return (batch for part in self._parts for batch in part)
 
-    def next_part(self) -> list[Batch]:
-        return self._parts.popleft()
+    # --- parts go out ---
+
+    def has_part(self, under_way: int, ahead: set[Lane]) -> bool:
+        """Return True if a part may be sent. under_way: parts now; ahead: lanes that, in order, have to wait."""
+        at_most = 1 if self._doubts else rules.HUNT_PARTS
+        return under_way < at_most and next(self._places(ahead), None) is not None
+
+    def next_part(self, ahead: set[Lane]) -> Part:
+        places = self._places(ahead)
+        if not self._doubts:
+            return self._parts.pop(next(places))
+        place, batch = min(
+            ((place, batch) for place in places for batch in self._parts[place]),
+            key=lambda each: len(each[1].items[0].data),
+        )
+        return [self._take_first(place, batch)]
+
+    @property
+    def _doubts(self) -> bool:
+        return self._refused >= rules.HUNT_FAILURES
+
+    def _places(self, ahead: set[Lane]) -> Iterator[int]:
+        """The places of the parts that may be sent."""
+        waiting = set(ahead)
+        for place, part in enumerate(self._parts):
+            lanes = {batch.lane for batch in part if batch.lane.shard is not None} if self._ordered else set()
+            if not lanes & waiting:
+                yield place
+            waiting |= lanes
+
+    def _take_first(self, place: int, batch: Batch) -> Batch:
+        """Take the first record of the batch out of the part at this place, to be tried alone."""
+        others = [each for each in self._parts[place] if each is not batch]
+        rest = [batch_of(batch.lane, batch.items[1:])] if batch.aggregated else []
+        self._parts[place : place + 1] = [part for part in (rest, others) if part]
+        self._trial = batch_of(batch.lane, batch.items[:1])
+        return self._trial
+
+    # --- answers come back ---
 
     def interrupted(self) -> None:
         """A request ended otherwise: not everything is refused as invalid."""
-        self._refused = 0
+        self._refused = self._trials_refused = 0
 
-    def refused(self, batches: list[Batch], conclusive: bool) -> list[Batch]:
+    def refused(self, batches: Part, now: float, conclusive: bool, expected: bool = False) -> Part:
         """The service refused these as invalid. Returns those that are to be given up.
 
         `conclusive`: they are all that the request held. Otherwise the cause may be one that is answered already.
+        `expected`: they are larger than what the stream takes, which says nothing of others.
         """
-        if len(batches) > 1:
-            middle = len(batches) // 2
-            self._parts.extendleft([batches[middle:], batches[:middle]])
+        parts = _split(batches, rules.HUNT_PARTS_IN_ORDER if self._ordered else rules.HUNT_PARTS)
+        if len(parts) > 1 or not conclusive:
+            self._parts[:0] = parts
             return []
-        only = batches[0]
-        if only.aggregated:
-            middle = len(only.items) // 2
-            halves = [batch_of(only.lane, only.items[:middle]), batch_of(only.lane, only.items[middle:])]
-            self._parts.extendleft([[halves[1]], [halves[0]]])
-            return []
-        if not conclusive:
-            self._parts.appendleft([only])
-            return []
+        (only,) = batches
+        return [only, *self.take_all()] if not expected and self._is_over(only, now) else [only]
+
+    def _is_over(self, refused: Batch, now: float) -> bool:
+        """A single record was refused. Return True if everything is, and has been for the grace."""
+        if now > self._refused_at + rules.DENIED_MEMORY:
+            self.interrupted()
+        if not self._refused:
+            self._since = now
+        self._refused_at = now
         self._refused += 1
-        return [only, *self.take_all()] if self._refused >= rules.HUNT_FAILURES else [only]
+        self._trials_refused += refused is self._trial
+        return self._trials_refused >= rules.HUNT_FAILURES and now >= self._since + rules.DENIED_GRACE
 
-    def peek(self) -> list[Batch]:
-        """What next_part() would return."""
-        return self._parts[0]
+    def suspect(self, batch: Batch) -> None:
+        """Send this one, which is apt to be refused, in a request of its own."""
+        self._parts.append([batch])
 
-    def take_all(self) -> list[Batch]:
+    # --- what waits ---
+
+    def take_all(self) -> Part:
         batches = list(self)
         self._parts.clear()
         return batches
 
-    def take_of(self, lane: Lane) -> list[Batch]:
+    def take_of(self, lane: Lane) -> Part:
         """Leave out what is of this lane, and return it."""
         taken = [batch for batch in self if batch.lane is lane]
         if taken:
@@ -74,4 +126,29 @@ class Hunt:
     def sift(self, keep: Callable[[Batch], Batch | None]) -> None:
         """Replace each waiting batch by what `keep` leaves of it."""
         parts = [[kept for batch in part if (kept := keep(batch)) is not None] for part in self._parts]
-        self._parts = deque(part for part in parts if part)
+        self._parts = [part for part in parts if part]
+
+
+def _split(batches: Part, most: int) -> list[Part]:
+    """Return up to `most` parts of what was refused; one if there is nothing to split.
+
+    Batches are split by their bytes, the largest first, so that a large one, the first suspect, soon stands alone. An
+    aggregate is split by the number of its records, in their order.
+    """
+    if len(batches) == 1:
+        (only,) = batches
+        if not only.aggregated:
+            return [batches]
+        size = -(-len(only.items) // most)
+        starts = range(0, len(only.items), size)
+        return [[batch_of(only.lane, only.items[start : start + size])] for start in starts]
+    worth = sum(batch.wire_size for batch in batches) / most
+    parts: list[Part] = [[]]
+    size = 0
+    for batch in sorted(batches, key=lambda each: -each.wire_size):
+        if parts[-1] and size >= worth:
+            parts.append([])
+            size = 0
+        parts[-1].append(batch)
+        size += batch.wire_size
+    return parts

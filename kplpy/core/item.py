@@ -101,6 +101,7 @@ class Reason(Enum):
     REJECTED = "rejected"
     SET_UP = "set-up"
     UNCLEAR = "unclear"  # the answers to its attempts cannot be understood
+    TOO_LARGE = "too large"  # for the stream, or for what lies before the service
     CLOSED = "closed"
     FORKED = "forked"
     BROKEN = "broken"  # an error within kplpy itself

@@ -11,6 +11,7 @@ from kplpy.core.item import Item, payload_size
 from kplpy.core.limiter import Limiter
 from kplpy.core.policy import DOUBT_PROOF, Policy
 from kplpy.core.shard_map import ShardRange
+from kplpy.core.sizes import SizeLimits
 
 _arrival = attrgetter("arrival")
 
@@ -23,8 +24,8 @@ class Lane:
         "_doubts",
         "_hits",
         "_max_count",
-        "_max_size",
         "_may_aggregate",
+        "_sizes",
         "alive",
         "behind",
         "behind_keys",
@@ -49,7 +50,9 @@ class Lane:
         "waiting",
     )
 
-    def __init__(self, shard: ShardRange | None, policy: Policy, limiter: Limiter) -> None:
+    def __init__(
+        self, shard: ShardRange | None, policy: Policy, limiter: Limiter, sizes: SizeLimits | None = None
+    ) -> None:
         self.shard = shard
         self.alive = True  # its shard is in the current map
         self.limiter = limiter
@@ -61,7 +64,7 @@ class Lane:
         self._doubts = self._hits = 0
         self.missed_at = float("inf")  # the first of the misses since its shard last took something
         self._max_count = policy.aggregation_max_count
-        self._max_size = policy.aggregation_max_size
+        self._sizes = sizes or SizeLimits(policy)
         self.open: Batch | None = None
         self.few: list[Item] = []  # small ones that the open aggregate is to have once there are some, or it is closed
         self.queue: deque[Batch] = deque()
@@ -97,16 +100,17 @@ class Lane:
             self.held_bytes += sum([batch.payload for batch in batches])
             return [min(batches, key=_arrival)]
         opened: list[Batch] = []
+        max_size = self._sizes.aggregate
         while items:
             if self.open is None:
                 batch = Batch(self, items[0])
                 items = items[1:]
                 opened.append(batch)
-                if batch.packed > self._max_size:
+                if batch.packed > max_size:
                     self._enqueue(batch)
                     continue
                 self.open = batch
-            count = self.open.add(items, self._max_size, self._max_count)
+            count = self.open.add(items, max_size, self._max_count)
             if tried:
                 self.open.tried = True
             items = items[count:]

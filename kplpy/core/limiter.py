@@ -146,6 +146,12 @@ class Limiter:
         self._bytes.level -= size
         self._sent += 1
 
+    def give_back(self, size: int) -> None:
+        """A record that was paid for reached no shard: its request was refused as a whole."""
+        self._records.level = min(self._records.full, self._records.level + 1)
+        self._bytes.level = min(self._bytes.full, self._bytes.level + size)
+        self._sent = max(0, self._sent - 1)
+
     def taken(self, now: float) -> float:
         """What the shard took within a second, of its own limits, whichever is nearer."""
         records = self._records_taken.at(now) / policy.SHARD_RECORDS_PER_SECOND

@@ -17,6 +17,7 @@ from kplpy.core.distribution import Summary
 from kplpy.core.events import Events, ShardUse, Standing
 from kplpy.core.flushes import Flushes
 from kplpy.core.item import NO_HASH_KEY, Completion, Item, Reason
+from kplpy.core.lane import Lane
 from kplpy.core.notice import Notice
 from kplpy.core.order import hold_back
 from kplpy.core.policy import Policy
@@ -24,6 +25,7 @@ from kplpy.core.request import Request
 from kplpy.core.retry import Exchange, RequestError, meets_puts_too
 from kplpy.core.router import Router
 from kplpy.core.shard_map import ShardMap, ShardRange
+from kplpy.core.sizes import SizeLimits
 from kplpy.core.totals import Totals
 
 __all__ = ["Pipeline", "Request", "Totals"]
@@ -38,12 +40,14 @@ class Pipeline:
         self.outstanding = 0  # accepted and not yet settled
         self._next_number = 0
         self._flushes = Flushes()
-        self._collector = Collector(policy)
-        self._router = Router(policy, self._collector, self._flushes, random)
-        self._answers = Answers(policy, self._router, self._collector, self.totals, random)
+        self._sizes = SizeLimits(policy)
+        self._collector = Collector(policy, self._sizes)
+        self._router = Router(policy, self._collector, self._flushes, self._sizes, random)
+        self._answers = Answers(policy, self._router, self._collector, self.totals, self._sizes, random)
         self._endings = self._answers.endings
         self._outage = self._answers.outage
         self._hunt = self._answers.hunt
+        self._hunted_last = False  # was the request before this one part of a hunt
         self._in_flight: dict[Request, None] = {}
         self._next_expiry = NEVER
         self._awaits_client = self._client_asked = False
@@ -167,6 +171,8 @@ class Pipeline:
                 break
             self._forget(oldest, now)
         self._router.check_patience(now)
+        if now >= self._sizes.grows_at:
+            self._sizes.grow(now)
         if self._answers.judging:
             self._answers.check_patience(now)
         if self._hunt:
@@ -182,18 +188,25 @@ class Pipeline:
             hold_back(self._router, self._collector, [*self._under_way(), *judged, *self._hunt], now)
 
     def _hunts(self) -> bool:
-        """May a part of a hunt be sent? In ordered mode not before an earlier part of the same shard's is done with."""
-        if not self._hunt or not self._policy.ordered:
-            return bool(self._hunt)
+        """May a part of a hunt be sent?"""
+        if not self._hunt:
+            return False
+        under_way = sum(request.hunted for request in self._in_flight)
+        return self._hunt.has_part(under_way, self._lanes_ahead())
+
+    def _lanes_ahead(self) -> set[Lane]:
+        """In ordered mode: the lanes of shards for which something is under way, or waits to be judged."""
+        if not self._policy.ordered:
+            return set()
         judged = [each.batch for each in self._answers.judging]
-        ahead = {batch.lane for batch in [*self._under_way(), *judged] if batch.lane.shard is not None}
-        return not any(batch.lane in ahead for batch in self._hunt.peek())
+        return {batch.lane for batch in [*self._under_way(), *judged] if batch.lane.shard is not None}
 
     def has_request(self, now: float) -> bool:
-        if self._awaits_client or now < self._outage.not_before:
-            return False
-        if self._hunts():
-            return True
+        ready = not self._awaits_client and now >= self._outage.not_before
+        return ready and (self._hunts() or self._collects(now))
+
+    def _collects(self, now: float) -> bool:
+        """May a request of what is due be sent, or of what is worth one?"""
         if self._router.holds(now):
             return False
         # With nothing under way, there is nothing to be gained by letting a good part of a request wait for the rest.
@@ -202,19 +215,39 @@ class Pipeline:
     def next_request(self, now: float, max_bytes: float = NEVER) -> Request | None:
         """Form a request from what is due, or None. Its answer must come back through `answered`."""
         self.tick(now)
-        if not self.has_request(now):
-            return None
         if self._outage.lasts:
             max_bytes = 1  # one batch asks as well
-        batches = self._hunt.next_part() if self._hunts() else self._collector.take(now, max_bytes)
-        if not batches:
-            return None
-        request = Request(batches, now, now + self._policy.request_timeout + rules.REQUEST_SLACK)
+        request = None
+        while request is None and self.has_request(now):
+            # In turn with others, as there may be but one sender.
+            self._hunted_last = self._hunts() and not (self._hunted_last and self._collects(now))
+            if self._hunted_last:
+                request = self._sent(self._hunt.next_part(self._lanes_ahead()), now)
+                continue
+            batches = self._collector.take(now, max_bytes)
+            if batches:
+                request = self._sent(batches, now)
+            oversized = self._collector.take_oversized()
+            if not batches and not oversized and not self._hunts():
+                break
+            self._set_aside(oversized, now)
+        return request
+
+    def _sent(self, batches: list[Batch], now: float) -> Request:
+        lost_at = now + self._policy.request_timeout + rules.REQUEST_SLACK
+        request = Request(batches, now, lost_at, self._hunted_last)
         self._in_flight[request] = None
         self._outage.asked(now)
         self.totals.put_records_requests += 1
         self.totals.kinesis_records_sent += len(batches)
         return request
+
+    def _set_aside(self, oversized: list[Batch], now: float) -> None:
+        """These are not to be sent with others, if at all."""
+        for batch in oversized:
+            self._answers.oversized(batch, now)
+        if oversized:
+            self._hold_back(now)
 
     def next_wakeup(self, now: float) -> float:
         """When to call tick, next_request or wants_listing again; not later than `now` when there is work already."""
@@ -264,6 +297,7 @@ class Pipeline:
             oldest = min(oldest, lane.oldest())
         if self._hunt:
             self._hunt.sift(lambda batch: endings.drop_expired(batch, limit))
+            oldest = min(oldest, min((batch.arrival for batch in self._hunt), default=NEVER))
         if self._policy.answer_timeout < NEVER:
             oldest = min(oldest, self._answers.expire_under_way(self._under_way(), now))
         self._next_expiry = max(min(oldest, now) + self._policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)

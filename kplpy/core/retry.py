@@ -13,6 +13,7 @@ THROTTLED = "ProvisionedThroughputExceededException"
 NOT_FOUND = "ResourceNotFoundException"
 # Of kplpy's own: an entry of the answer that tells neither of success nor of failure.
 MALFORMED = "MalformedEntry"
+TOO_LARGE = "RequestEntityTooLarge"  # HTTP 413, by a proxy or gateway: the service has not seen the request
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Verdict(Enum):
     SET_UP = auto()  # as GRACE; but the set-up is wrong, and the service has refused nothing
     HOPELESS = auto()  # as SET_UP, but final at once
     INVALID = auto()  # one of the records is the cause: find it
+    TOO_LARGE = auto()  # the request is: send it in parts, and smaller ones from now on
 
 
 # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html and CommonErrors
@@ -130,6 +132,8 @@ def judge_error(error: RequestError) -> Verdict:
         return Verdict.SET_UP
     if error.code in _INVALID:
         return Verdict.INVALID
+    if error.code == TOO_LARGE:
+        return Verdict.TOO_LARGE
     return Verdict.RETRY
 
 

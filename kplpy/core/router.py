@@ -17,6 +17,7 @@ from kplpy.core.limiter import Limiter
 from kplpy.core.notice import Notice
 from kplpy.core.policy import Policy
 from kplpy.core.shard_map import ShardMap, ShardRange
+from kplpy.core.sizes import SizeLimits
 
 
 class Router:
@@ -26,8 +27,16 @@ class Router:
     alone, which is slower, but nothing can land on a wrong shard.
     """
 
-    def __init__(self, policy: Policy, collector: Collector, flushes: Flushes, random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        collector: Collector,
+        flushes: Flushes,
+        sizes: SizeLimits,
+        random: Callable[[], float],
+    ) -> None:
         self._policy = policy
+        self._sizes = sizes
         self._collector = collector
         self._flushes = flushes
         self._random = random
@@ -144,7 +153,7 @@ class Router:
     def _alone_lane(self, now: float) -> Lane:
         if self.alone is None:
             count = len(self.map.open) or self.distribution.open_shards or 1
-            self.alone = Lane(None, self._policy, Limiter(self._policy.rate, now, count))
+            self.alone = Lane(None, self._policy, Limiter(self._policy.rate, now, count), self._sizes)
             self.alone.omits_keys = self._omits_keys
         return self.alone
 
@@ -162,6 +171,7 @@ class Router:
 
     def described(self, summary: Summary, now: float) -> None:
         """The answer to what `distribution` asked for."""
+        self._sizes.described(summary.max_record_size, self.distribution.may_ask_at)
         notice = self.distribution.learnt(summary)
         if notice:
             self.notices.append(notice)
@@ -184,7 +194,7 @@ class Router:
         for shard in () if self.managed else self.map.open:
             lane = kept.pop(shard, None)
             if lane is None:
-                lane = Lane(shard, self._policy, Limiter(self._policy.rate, now))
+                lane = Lane(shard, self._policy, Limiter(self._policy.rate, now), self._sizes)
             lane.shard = shard  # the very object that the map has: that it is known is seen at a glance
             lanes.append(lane)
         self.lanes = lanes
@@ -260,6 +270,7 @@ class Router:
     def missing(self, now: float) -> None:
         """There is no such stream: what comes in its place may have other shards under the same ids."""
         self.distribution.doubt()
+        self._sizes.forget()
         self.map.seen_missing()
         self._go_blind(now)
 

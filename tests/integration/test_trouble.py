@@ -127,6 +127,7 @@ def test_fail_if_throttled() -> None:
 def test_one_bad_record_fails_alone() -> None:
     """The service refuses a whole request for one record that it does not like."""
     with local() as kinesis, producing(kinesis, max_user_record_size=2 << 20, rate_limit=1000) as producer:
+        kinesis.faults.fail("AccessDeniedException", operation="DescribeStreamSummary", times=1000)
         futures = producer.put_records("orders", [(bytes(30_000), str(n)) for n in range(12)])
         too_large = producer.put_record("orders", bytes((1 << 20) + 1), "k")
         futures += producer.put_records("orders", [(bytes(30_000), str(n)) for n in range(12)])

@@ -142,6 +142,8 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
             raise wrong("rejected for what might have passed")
         elif world.denied_for[record.ident] < 4.9:
             raise wrong(f"rejected after {world.denied_for[record.ident]} s of denial")
+    elif outcome.reason is Reason.TOO_LARGE:
+        pass  # judged when it was failed
     elif outcome.reason is Reason.THROTTLED:
         if not policy.fail_if_throttled or last != "ProvisionedThroughputExceededException":
             raise wrong("failed as throttled")

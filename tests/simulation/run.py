@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 
 from tests.simulation.invariants import check
-from tests.simulation.scenario import FAULTS, Scenario, draw
+from tests.simulation.scenario import FAULTS, SIZE_EVENTS, Scenario, draw
 from tests.simulation.world import World
 
 # What must be met by at least one history in twenty.
-EVENTS = (*FAULTS, "expiry", "split", "merge", "timeout", "auto")
+EVENTS = (*FAULTS, *SIZE_EVENTS, "expiry", "split", "merge", "timeout", "auto")
 SHARE = 0.05
 
 

@@ -42,8 +42,10 @@ LISTING_FAULTS = ("listing_denied", "listing_fails", "listing_stale", "listing_g
 FAULTS = PUT_FAULTS + LISTING_FAULTS
 # Faults that last: what they befall is over only with the window.
 WINDOWED = (*LISTING_FAULTS, "access_denied", "kms_disabled", "not_found", "all_malformed")
+# A record above MaxRecordSizeInKiB, a front that answers large requests with HTTP 413, a limit that is changed.
+SIZE_EVENTS = ("oversized", "too_large", "raise_size", "lower_size")
 
-Change = Literal["split", "merge", "count", "recreate", "auto", "user"]
+Change = Literal["split", "merge", "count", "recreate", "auto", "user", "raise_size", "lower_size"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Load:
     keyless_share: float
     oversize: bool  # one record above what the stream takes
     batch: int  # accepted at once, at the most
+    oversized: int = 0  # so many records above what the stream takes, spread over the time
 
     @property
     def expected_bytes(self) -> float:
@@ -99,6 +102,7 @@ class Scenario:
     room_calls: tuple[float, ...]
     inflight_bytes: float
     gives_up_at: float  # the producer is closed then; infinite: never
+    front_bytes: float = NEVER  # larger requests are answered with HTTP 413 while there is the trouble "too_large"
 
     def troubled_by(self, *kinds: str) -> bool:
         return any(trouble.kind.startswith(kinds) for trouble in self.troubles)
@@ -145,6 +149,10 @@ def draw(seed: int) -> Scenario:
     for at, change in changes:
         if change == "recreate" and random.random() < 0.5:  # nobody hears that the stream was gone
             troubles += (Trouble(random.choice(("refused", "cut_before")), at - 0.5, at + 15.0, 1.0),)
+    sizes = Random(seed * 7 + 6)  # of its own, so that what else is drawn stays as it is
+    load = replace(load, oversized=sizes.choice((0, 0, 0, 5, 20)))
+    if not calm:
+        troubles, changes = _size_troubles(sizes, seconds, troubles, changes)
     return Scenario(
         seed=seed,
         policy=policy,
@@ -163,7 +171,21 @@ def draw(seed: int) -> Scenario:
         room_calls=tuple(random.uniform(0, seconds) for _ in range(random.choice((0, 0, 2)))),
         inflight_bytes=random.choice((NEVER, NEVER, 200_000.0)),
         gives_up_at=random.uniform(10, 30) if random.random() < 0.06 else NEVER,
+        front_bytes=sizes.choice((10_000, 60_000, 200_000)),
     )
+
+
+def _size_troubles(
+    random: Random, seconds: float, troubles: tuple[Trouble, ...], changes: tuple[tuple[float, Change], ...]
+) -> tuple[tuple[Trouble, ...], tuple[tuple[float, Change], ...]]:
+    if random.random() < 0.3:
+        start = random.uniform(0, seconds * 0.6)
+        troubles += (Trouble("too_large", start, random.choice((start + random.uniform(1, 25), seconds)), 1.0),)
+    if random.random() < 0.25:
+        kinds: tuple[Change, ...] = random.choice((("raise_size",), ("raise_size", "lower_size")))
+        moments = sorted(random.uniform(0, seconds * 0.8) for _ in kinds)
+        changes = tuple(sorted([*changes, *zip(moments, kinds, strict=True)]))
+    return troubles, changes
 
 
 def _policy(random: Random) -> Policy:

@@ -19,8 +19,8 @@ from kplpy.core.aggregator import Batch
 from kplpy.core.distribution import AUTO, BY_KEY, Summary
 from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Completion, Delivered, Failed, Item, Reason
 from kplpy.core.pipeline import Pipeline, Request
-from kplpy.core.policy import STRATEGY_POLL
-from kplpy.core.retry import MALFORMED, NOT_FOUND, Exchange, RequestError
+from kplpy.core.policy import LEAST_REQUEST_LIMIT, REQUEST_LIMIT_GROWTH, STRATEGY_POLL
+from kplpy.core.retry import MALFORMED, NOT_FOUND, TOO_LARGE, Exchange, RequestError
 from kplpy.core.shard_map import ShardRange
 from kplpy.keys import HashKeys
 from kplpy.local.errors import ServiceError
@@ -36,6 +36,7 @@ NAME = "orders"
 EPOCH = 1.8e9  # Unix time at the start; the core's clock starts elsewhere
 CORE = 5000.0
 POISON = b"POISON"
+OVERSIZE = (1 << 20) + 50_000
 DENIED = {"AccessDeniedException", "KMSDisabledException", "ResourceNotFoundException", MALFORMED}
 PAD = bytes(2 << 20)
 
@@ -130,6 +131,10 @@ class World:
         self._inflight_bytes = 0.0
         self._visit_at = NEVER
         self._described_at = -NEVER
+        # The largest record that the stream takes, as the producer was last told, and when it asked.
+        self._told_limit = (0, -NEVER)
+        self._largest_taken = 0
+        self._request_limit = (NEVER, -NEVER)  # by the answers with HTTP 413, and when the last one came
         self.sent_without_map = False  # whose shards, and so their limits, are not known
         self._only_sender_kept = False  # by a question whose answer took long
         self._idle_visits = 0
@@ -150,7 +155,7 @@ class World:
             return True
         if policy.ordered and (not policy.aggregate or policy.aggregation_max_count < 100):
             return True  # a few records at a time for each shard
-        size = sum(record.size for record in self.records)
+        size = sum(record.size for record in self.records if not record.poisoned)  # which cost nothing
         rate = min(1.0, self.scenario.policy.rate)
         spread = 2.0 if load.pattern == "bursts" else load.seconds / 4
         return size / spread > 0.5 * rate * (1 << 20) or len(self.records) / spread > 500 * rate
@@ -212,8 +217,8 @@ class World:
             if random.random() < load.large_share:
                 size = random.randint(50_000, 300_000)
             size = int(size * min(1.0, self.scenario.budget / load.expected_bytes))
-            if load.oversize and ident == load.records // 2:
-                size = (1 << 20) + 50_000
+            if ident in self._oversized():
+                size = OVERSIZE
             poisoned = poison and random.random() < 0.01
             head = ident.to_bytes(6, "big") + (POISON if poisoned else b"")
             explicit = random.choice(explicit_keys) if random.random() < load.explicit_share else None
@@ -231,6 +236,13 @@ class World:
                 group = []
         if group:
             self._at(group[-1].arrival, self._acceptor(group))
+
+    def _oversized(self) -> range:
+        """Which records are larger than the stream takes."""
+        load, count = self.scenario.load, self.scenario.load.oversized
+        if load.oversize:
+            return range(load.records // 2, load.records // 2 + 1)
+        return range(3, load.records, max(1, load.records // count)) if count else range(0)
 
     def _times(self, random: Random) -> Iterator[float]:
         load = self.scenario.load
@@ -326,9 +338,35 @@ class World:
                     raise Violation(f"record {item.ident} is answered twice: {item.completion} and {completion}")
                 item.completion = replace(completion, outcome=outcome)
                 item.completed_at = self.now
+                if isinstance(outcome, Failed) and outcome.reason is Reason.TOO_LARGE:
+                    self._check_too_large(item, outcome)
                 self.denied_for[item.ident] = self.now - self.denied_since
                 self.answered += 1
         self._at(self.now + self.random.choice((0.0, 0.0, 0.01, 0.3)), self._settler(completions))
+
+    def _check_too_large(self, item: Record, outcome: Failed) -> None:
+        """It is, by what the producer was told within the time after which it has to ask again."""
+        self.met["oversized"] += 1
+        if "HTTP 413" in outcome.message:
+            if len(item.data) + 1024 < self.scenario.front_bytes:
+                raise Violation(f"record {item.ident} of {item.size} bytes was failed for HTTP 413")
+            return
+        limit, asked = self._told_limit
+        if item.size <= limit or self.now > asked + 1.5 * STRATEGY_POLL:
+            raise Violation(
+                f"record {item.ident} of {item.size} bytes was failed by a limit of {limit}, asked at {asked}"
+            )
+
+    def _check_sizes(self, request: Request) -> None:
+        """Nothing that may be too large is sent with others; after HTTP 413 requests are smaller."""
+        if len(request.batches) == 1:
+            return
+        limit = max(1 << 20, self._largest_taken, self._told_limit[0])
+        if any(batch.wire_size > limit for batch in request.batches):
+            raise Violation("a record above the stream's limit is sent with others")
+        size, at = self._request_limit
+        if request.size > size and self.now < at + REQUEST_LIMIT_GROWTH:
+            raise Violation(f"a request of {request.size} bytes after one of twice {size} was too large")
 
     def _check_resent(self, batch: Batch) -> None:
         landed = self.landed[batch]
@@ -417,6 +455,7 @@ class World:
             raise Violation(f"a request of {len(entries)} records")
         if len(entries) > 1 and request.size > policy.collection_max_size:
             raise Violation(f"a request of {request.size} bytes")
+        self._check_sizes(request)
         sent = [list(batch.items) for batch in request.batches]
         for item in (item for items in sent for item in items):
             assert isinstance(item, Record)
@@ -487,6 +526,7 @@ class World:
                     assert isinstance(item, Record)
                     item.malformed += 1
             if entry.get("SequenceNumber"):
+                self._largest_taken = max(self._largest_taken, batch.wire_size)
                 self.knowledge.heard(exchange.started, self.now)
             if entry.get("SequenceNumber") and len(items) > 1 and stream is not None:
                 self.landed[batch] = Landed.on(stream, entry["ShardId"], items, exchange.ended)
@@ -494,6 +534,9 @@ class World:
                 if predicted is None or predicted.shard_id != entry["ShardId"]:
                     self._note_misplaced(exchange.started)
                     _mark(items, "off_shard")
+        if exchange.error is not None and exchange.error.code == TOO_LARGE and not late:
+            half = max(request.size // 2, LEAST_REQUEST_LIMIT)
+            self._request_limit = (min(half, self._request_limit[0]), self.now)
         if exchange.error is not None and exchange.error.code == NOT_FOUND:
             self.knowledge.missing(self.now)
         error = exchange.error
@@ -539,7 +582,7 @@ class World:
             self.denied_since = NEVER
         elif error is not None and error.code in DENIED:
             self.denied_since = min(self.denied_since, self.now)
-        if answered or (error is not None and error.code == "InvalidArgumentException"):
+        if answered or (error is not None and error.code in ("InvalidArgumentException", TOO_LARGE)):
             self._failing.clear()
             return
         self._failing.append(started)
@@ -552,7 +595,7 @@ class World:
             raise Violation(f"described again {self.now - self._described_at:.1f} s later")
         if len(self.settled) == len(self.accepted):
             raise Violation("described while there are no records")
-        self._described_at = self.now
+        asked = self._described_at = self.now
         self._idle_visits = 0
         self.pipeline.description_started(self.now)
         self._busy += 1
@@ -565,13 +608,17 @@ class World:
             try:
                 answer = self.model.handle("DescribeStreamSummary", {"StreamName": NAME}, self.wall)
                 told = answer["StreamDescriptionSummary"]
-                summary = Summary(told.get("RecordDistributionStrategy", BY_KEY), told["OpenShardCount"])
+                limit = told["MaxRecordSizeInKiB"] << 10
+                strategy = told.get("RecordDistributionStrategy", BY_KEY)
+                summary = Summary(strategy, told["OpenShardCount"], max_record_size=limit)
             except ServiceError as error:
                 summary = Summary(None, problem=str(error))
 
         def described() -> None:
             self._busy -= 1
             self.calls += 1
+            if summary.max_record_size is not None:
+                self._told_limit = summary.max_record_size, asked
             self.pipeline.described(summary, self.now)
             self._take()
             self._plan()
@@ -650,6 +697,9 @@ class World:
     def _fault_of(self, kind: str, params: Mapping[str, Any]) -> Fault | None:
         if kind in _SIMPLE:
             return _SIMPLE[kind]
+        if kind == "too_large":
+            size = sum(len(entry["Data"]) + len(entry.get("PartitionKey", "")) for entry in params["Records"])
+            return Fault(code=TOO_LARGE, status=413) if size > self.scenario.front_bytes else None
         if kind == "late":
             return Fault(delay=self.faults_random.choice((0.5, 2.0, 8.0, 30.0)))
         if kind in ("entry_throttled", "entry_internal"):
@@ -686,6 +736,10 @@ class World:
             what_strategy = {"StreamARN": self._stream().arn, "RecordDistributionStrategy": strategy}
             model.handle("UpdateStreamRecordDistributionStrategy", what_strategy, self.wall)
             self.reshards_seen = (0, 0)
+            return
+        if change in ("raise_size", "lower_size"):
+            kib = 2048 if change == "raise_size" else 1024
+            model.handle("UpdateMaxRecordSize", {"StreamARN": self._stream().arn, "MaxRecordSizeInKiB": kib}, self.wall)
             return
         shards = self._stream().open if NAME in model.streams else []
         if not shards:

@@ -1,12 +1,11 @@
-"""Aggregates and their exact sizes, a lane's order, the hunt for the invalid record."""
+"""Aggregates and their exact sizes, a lane's order."""
 
 from __future__ import annotations
 
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import Batch, batch_of
-from kplpy.core.hunt import Hunt
+from kplpy.core.aggregator import batch_of
 from kplpy.core.item import KEPT_TRIES, Try, add_tries, add_try
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import item, lane, policy, sizes
@@ -143,59 +142,3 @@ def test_records_that_went_through_the_same_share_their_tries() -> None:
     assert together[2].tries == together[0].tries
     assert [each.tries[0].code for each in (*together, other)] == ["Code"] * 3 + ["Earlier"]
     assert {len(each.tries) for each in (*together, other)} == {KEPT_TRIES}
-
-
-# --- the hunt ---
-
-
-def hunted(batches: list[Batch], is_bad: set[int]) -> tuple[list[int], int]:
-    """Play the service: requests with a bad record are refused. The numbers given up, and the requests it took."""
-    hunt = Hunt()
-    given_up: list[Batch] = []
-    requests = 1
-    given_up += hunt.refused(batches, conclusive=True)
-    while hunt:
-        part = hunt.next_part()
-        requests += 1
-        if any(each.number in is_bad for batch in part for each in batch.items):
-            given_up += hunt.refused(part, conclusive=True)
-        else:
-            hunt.interrupted()
-    return [each.number for batch in given_up for each in batch.items], requests
-
-
-def some_batches(count: int, size: int) -> list[Batch]:
-    home = lane()
-    batches = []
-    for number in range(count):
-        items = [item(b"%d" % place) for place in range(size)]
-        for place, each in enumerate(items):
-            each.number = number * size + place
-        batches.append(batch_of(home, items))
-    return batches
-
-
-@pytest.mark.parametrize("bad", [0, 1, 250, 498, 499])
-def test_one_invalid_record_is_found(bad: int) -> None:
-    given_up, requests = hunted(some_batches(500, 1), {bad})
-    assert given_up == [bad]
-    assert requests <= 20
-
-
-def test_an_invalid_record_is_found_within_an_aggregate() -> None:
-    given_up, requests = hunted(some_batches(20, 100), {777})
-    assert given_up == [777]
-    assert requests <= 26
-
-
-def test_a_hunt_is_bounded_when_everything_is_refused() -> None:
-    given_up, requests = hunted(some_batches(500, 1), set(range(500)))
-    assert sorted(given_up) == list(range(500))
-    assert requests <= 12 + 2 * rules.HUNT_FAILURES
-
-
-def test_nobody_is_blamed_for_a_record_that_is_gone() -> None:
-    hunt = Hunt()
-    batches = some_batches(1, 1)
-    assert hunt.refused(batches, conclusive=False) == []
-    assert hunt.next_part() == batches

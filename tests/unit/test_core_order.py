@@ -191,16 +191,16 @@ def test_a_lost_request_holds_its_shard_back_only_until_it_is_taken_as_lost() ->
 
 
 def test_a_hunt_keeps_the_order_whatever_fails_in_it() -> None:
-    driver = Driver(replace(ORDERED, aggregation_max_count=4))
-    driver.accept(*left(8))
+    driver = Driver(replace(ORDERED, aggregation_max_count=8))
+    driver.accept(*left(16))
     driver.fail(driver.request(1.0), "InvalidArgumentException", now=1.1)
-    half = driver.request(1.1)
-    assert numbers(half) == [[0, 1]]
+    part = driver.request(1.1)
+    assert numbers(part) == [[0, 1]]
     assert nothing_to_send(driver, 1.1)
-    driver.answer(half, ("InternalFailure", "try again"), now=1.2)
+    driver.answer(part, ("InternalFailure", "try again"), now=1.2)
     sent: list[int] = []
     now = 1.2
-    while len(sent) < 8:
+    while len(sent) < 16:
         now = max(now, driver.pipeline.next_wakeup(now))
         request = driver.request(now)
         assert len(request.batches) == 1
@@ -210,9 +210,9 @@ def test_a_hunt_keeps_the_order_whatever_fails_in_it() -> None:
         else:
             driver.answer(request, ZERO, now=now)
             sent += [each.number for each in request.batches[0].items]
-    assert sent == list(range(8))
+    assert sent == list(range(16))
     delivered = [each for each in driver.pipeline.take_completions() if isinstance(each.outcome, Delivered)]
-    assert sum(len(each.items) for each in delivered) == 7
+    assert sum(len(each.items) for each in delivered) == 15
 
 
 def test_a_batch_whose_numbers_are_mixed_with_those_that_wait_is_packed_anew() -> None:

@@ -38,6 +38,7 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.THROTTLED: (ThrottledError, "throttled"),
     Reason.REJECTED: (RejectedError, "refused by the service"),
     Reason.SET_UP: (SetupError, "cannot be sent (Code: why)"),
+    Reason.TOO_LARGE: (RejectedError, "is too large (Code: why)"),
     Reason.FORKED: (ForkedError, "parent process"),
     Reason.CLOSED: (RecordFailedError, "the producer was closed"),
     Reason.UNCLEAR: (RecordFailedError, "not delivered: Code: why"),

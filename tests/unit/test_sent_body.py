@@ -67,7 +67,7 @@ def test_a_body_is_sent_only_when_its_last_byte_is_handed_over() -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("failure", [failure for failure, _ in WITHOUT_AN_ANSWER], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("failure", WITHOUT_AN_ANSWER, ids=lambda each: type(each).__name__)
 def test_each_failure_at_each_moment(
     monkeypatch: pytest.MonkeyPatch, transport: KinesisTransport, failure: Exception, moment: str
 ) -> None:
