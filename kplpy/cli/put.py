@@ -40,6 +40,9 @@ _TTL_MS = 300_000
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N records a second.")
 @click.option("--failed", metavar="FILE", type=click.Path(dir_okay=False), help="Append failed records to FILE.")
 @click.option(
+    "--follow-symlinks", is_flag=True, help="Write --failed where a symbolic link points; else it is refused."
+)
+@click.option(
     "--from-failed",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
@@ -61,6 +64,7 @@ def put(
     keep_newline: bool,
     rate: float | None,
     failed: str | None,
+    follow_symlinks: bool,
     from_failed: str | None,
     config: str | None,
     settings: tuple[str, ...],
@@ -90,7 +94,7 @@ def put(
         check_stream(settled, stream)
     if not quiet and "-" in names and sys.stdin.isatty():
         say("reading lines from the terminal; Ctrl-D ends them")
-    with Failures(failed) as failures, Stop().handled() as stop:
+    with Failures(failed, follow_symlinks=follow_symlinks) as failures, Stop().handled() as stop:
         sending = Sending(settled, stream, failures, stop)
         sending.run(given, rate, quiet)
     for line in sending.summary(quiet):

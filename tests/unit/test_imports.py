@@ -26,6 +26,7 @@ COMMON = {
     "forks",
     "repeats",
     "outliving",
+    "private_files",
 }
 
 # part → the other parts of kplpy that it may import
@@ -40,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "forks": set(),
     "repeats": {"forks", "log_events"},
     "outliving": set(),
+    "private_files": set(),
     "config": {"errors", "properties", "metrics"},  # metrics for its types
     "properties": {"errors", "config", "log_events"},
     "wire": {"errors", "records", "log_events"},
@@ -51,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; it knows neither
     "metrics": {"core", *COMMON},
     # the model judges the producer, so it shares only the wire format
-    "local": {"wire", "keys", "errors", "records", "log_events"},
+    "local": {"wire", "keys", "errors", "records", "log_events", "private_files"},
     "checks": {"future", "core", *COMMON},
     "runtime": {"awaiting", "future", "core", "wire", *COMMON},
     "logging": {"producer", "runtime", *COMMON},
