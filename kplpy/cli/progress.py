@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kplpy.escaping import escape_controls
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
 def say(text: str) -> None:
-    """A line on standard error, if anybody still reads it."""
+    """A line on standard error, if anybody still reads it. Control characters in it are escaped."""
     if sys.stderr is None:  # closed before we began
         return
     try:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{escape_controls(text)}\n")
         sys.stderr.flush()
     except (OSError, ValueError):  # a closed pipe, a closed file
         pass
