@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from kplpy import Producer
 from kplpy.local import Fault, LocalKinesis
+from kplpy.wire.envelope import MAGIC
 from tests.integration.cli_process import COMMAND, Running, environment, on_terminal, run
 from tests.integration.reading import wait_until
 
@@ -155,6 +157,23 @@ def test_what_the_service_says_cannot_either(kinesis: LocalKinesis, at: list[str
     assert b"\x1b" not in done.stderr
     assert done.stderr.count(b"\n") == 1
     assert b"one\\x1b[2J\\ntwo" in done.stderr
+
+
+def test_an_aggregate_of_too_many_records_is_left_out_and_told(
+    kinesis: LocalKinesis, at: list[str], tmp_path: Path
+) -> None:
+    message = b"\x0a\x01k" + b"\x1a\x04\x08\x00\x1a\x00" * 50_000
+    crowd = MAGIC + message + hashlib.md5(message).digest()
+    message = b"\x0a\x00" * 262_145  # keys without records
+    keys = MAGIC + message + hashlib.md5(message).digest()
+    put(kinesis, b"before")
+    for data in (crowd, keys):
+        kinesis.handle("PutRecord", {"StreamName": "test", "Data": data, "PartitionKey": "k"})
+    put(kinesis, b"after")
+    done = run(tmp_path, "tail", *at, "--from-start", "--no-follow")
+    assert done.returncode == 0
+    assert done.stdout == b"before\n" + b"\n" * 50_000 + b"after\n"
+    assert b"left out: an aggregated record of 524,310 bytes holds 262,145 user records or keys" in done.stderr
 
 
 def test_from_a_time_on(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
