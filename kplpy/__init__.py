@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kplpy.config import Config as Config
+    from kplpy.errors import AggregateTooLargeError as AggregateTooLargeError
     from kplpy.errors import BufferFullError as BufferFullError
     from kplpy.errors import ConfigError as ConfigError
     from kplpy.errors import FlushTimeoutError as FlushTimeoutError
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. It is imported on first use: `import kplpy` alone costs next to nothing.
 _HOMES = {
+    "AggregateTooLargeError": "kplpy.errors",
     "Attempt": "kplpy.records",
     "BufferFullError": "kplpy.errors",
     "Config": "kplpy.config",

@@ -78,7 +78,7 @@ class Config:
     aggregation_enabled: bool = _flag(True)
     """Pack user records into aggregated Kinesis records."""
     aggregation_max_count: int = _number(4294967295, 1)
-    """User records in one aggregate."""
+    """User records in one aggregate; never more than 262,144, which is what deaggregate() takes apart."""
     aggregation_max_size: int = _number(51200, 64, REQUEST_MAX_BYTES)
     """Bytes of one aggregate; a record larger by itself travels alone."""
     aggregate_partition_key: Literal["a", "first"] = _choice("a", "a", "first")

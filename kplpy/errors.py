@@ -42,6 +42,17 @@ class ProducerClosedError(KplpyError):
     """put_record after close()."""
 
 
+class AggregateTooLargeError(KplpyError, ValueError):
+    """deaggregate() met an aggregated record of more than `max_records` user records, and took nothing out of it."""
+
+    def __init__(self, message: str, max_records: int = 0) -> None:
+        super().__init__(message, max_records)
+        self.max_records = max_records
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class RecordFailedError(KplpyError):
     """An accepted record was given up.
 

@@ -85,7 +85,12 @@ EVENTS = {
     ),
     "log_records_dropped": Event(logging.ERROR, "%(count)d log records dropped; the latest: %(latest)s"),
     "log_not_flushed": Event(logging.WARNING, "flushing the log to %(stream)s: %(reason)s"),
-    "journal_torn": Event(logging.WARNING, "%(path)s: dropping an unfinished change at byte %(offset)d"),
+    "journal_not_rewritten": Event(
+        logging.WARNING, "%(path)s: not rewritten without what is not held any more: %(reason)s"
+    ),
+    "journal_torn": Event(
+        logging.WARNING, "%(path)s: dropping an unfinished change, the last %(bytes)d bytes from byte %(offset)d on"
+    ),
     "uwsgi_without_threads": Event(
         logging.WARNING,
         "uWSGI runs process %(process)d without --enable-threads: each put is sent before it returns, which takes long",

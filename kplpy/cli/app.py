@@ -15,6 +15,7 @@ from kplpy.cli.put import put
 from kplpy.cli.serve import local
 from kplpy.cli.tail import tail
 from kplpy.cli.top import top
+from kplpy.escaping import escape_controls
 
 
 class _Commands(click.Group):
@@ -32,7 +33,7 @@ class _Commands(click.Group):
             _leave_quietly()
             ctx.exit(0)
         except KplpyError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(escape_controls(str(error))) from error
         except Exception as error:
             if not type(error).__module__.startswith("botocore."):
                 raise

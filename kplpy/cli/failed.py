@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from types import TracebackType
@@ -13,6 +14,7 @@ from kplpy.cli.lines import Given
 from kplpy.dead_letters.entry import describe_data, entry_of
 from kplpy.dead_letters.file import append
 from kplpy.errors import RecordFailedError
+from kplpy.private_files import open_private
 
 _REASONS_TOLD = 5
 
@@ -20,22 +22,28 @@ _REASONS_TOLD = 5
 class Failures:
     """Collects failures, from any thread, in bounded memory. A context manager, for the file."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, *, follow_symlinks: bool = False) -> None:
         self.path = path
+        self._follow_symlinks = follow_symlinks
         self.count = 0
         self._reasons: dict[str, tuple[int, str]] = {}  # kind → how many, the first one's text
         self._lock = threading.Lock()
         self._began_at = 0
+        self._not_written = 0
         self._write_error = ""
 
     def __enter__(self) -> Failures:
         if self.path is not None:
             try:
                 # Appended to: what an earlier run could not deliver is not to be lost by the next one.
-                with open(self.path, "a") as file:
-                    self._began_at = file.tell()
+                file = open_private(
+                    self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, follow_symlinks=self._follow_symlinks
+                )
             except OSError as error:
-                raise click.ClickException(f"cannot write --failed {self.path!r}: {error.strerror}") from error
+                hint = " (--follow-symlinks)" if error.errno == errno.ELOOP else ""
+                raise click.ClickException(f"cannot write --failed {self.path!r}: {error.strerror}{hint}") from error
+            self._began_at = os.fstat(file).st_size
+            os.close(file)
         return self
 
     def __exit__(
@@ -43,7 +51,8 @@ class Failures:
     ) -> None:
         if self.path is None:
             return
-        if not self.count and not self._began_at and os.path.isfile(self.path) and not os.path.getsize(self.path):
+        ours = not self._began_at and os.path.isfile(self.path) and not os.path.islink(self.path)
+        if ours and not self.count and not os.path.getsize(self.path):
             os.unlink(self.path)
 
     def given_up(self, error: RecordFailedError) -> None:
@@ -71,11 +80,12 @@ class Failures:
             if kind in self._reasons or len(self._reasons) < 100:
                 before, first = self._reasons.get(kind, (0, text))
                 self._reasons[kind] = (before + 1, first)
-            if self.path is None or self._write_error:
+            if self.path is None:
                 return
             try:
-                append(self.path, entry)
+                append(self.path, entry, follow_symlinks=self._follow_symlinks)
             except OSError as error:  # a full disk must not stop the rest
+                self._not_written += 1
                 self._write_error = error.strerror or str(error)
 
     def report(self) -> list[str]:
@@ -87,7 +97,8 @@ class Failures:
         if len(reasons) > _REASONS_TOLD:
             lines.append(f"  and {len(reasons) - _REASONS_TOLD} more reasons")
         if self._write_error:
-            lines.append(f"  {self.path} is not complete: {self._write_error}")
+            lost = f"{self._not_written:,} of them could not be written"
+            lines.append(f"  {self.path} is not complete: {lost}: {self._write_error}")
         elif self.path:
             lines.append(f"  they are in {self.path}; send them again with --from-failed {self.path}")
         else:

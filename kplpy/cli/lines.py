@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -32,21 +34,72 @@ class Given:
     skip: bool = False
 
 
+@dataclass(slots=True)
+class Position:
+    """How far the reading of the input is.
+
+    skip: lines at the beginning that are read past. lines: read so far, those included. read_bytes: what they took.
+    size_bytes: of the whole input, None where that is not known (a pipe).
+    """
+
+    skip: int = 0
+    lines: int = 0
+    read_bytes: int = 0
+    skipped_bytes: int = 0
+    size_bytes: int | None = None
+
+    def past(self, size: int) -> bool:
+        """Count a line of so many bytes; returns True if it is one to read past."""
+        self.lines += 1
+        self.read_bytes += size
+        if self.lines <= self.skip:
+            self.skipped_bytes += size
+            return True
+        return False
+
+
+class SkippedTooMuchError(Exception):
+    """The input has fewer lines than are to be read past."""
+
+
+def size_of(names: Iterable[str]) -> int | None:
+    """Bytes that the files have together; None when one of them is no file on a disk."""
+    total = 0
+    for name in names:
+        try:
+            state = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
+            if not stat.S_ISREG(state.st_mode):
+                return None
+            total += state.st_size - (os.lseek(sys.stdin.fileno(), 0, os.SEEK_CUR) if name == "-" else 0)
+        except (OSError, ValueError, AttributeError):  # a standard input that is none
+            return None
+    return total
+
+
 def open_source(name: str) -> AbstractContextManager[IO[bytes]]:
     """A file, or standard input for "-"."""
     return nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb")
 
 
 def read_lines(
-    names: Iterable[str], key_of: KeyOf | None, missing_key: str, fixed_key: str | None, keep_newline: bool
+    names: Iterable[str],
+    key_of: KeyOf | None,
+    missing_key: str,
+    fixed_key: str | None,
+    keep_newline: bool,
+    position: Position | None = None,
 ) -> Iterator[Given]:
     """The lines of the files, one after the other, without their newline (\\n) unless `keep_newline`.
 
-    `missing_key` says what becomes of a line of which `key_of` makes no key: "fail", "random" or "skip".
+    `missing_key` says what becomes of a line of which `key_of` makes no key: "fail", "random" or "skip". `position` is
+    kept up to date, and its first lines are read past; SkippedTooMuchError when there are not so many.
     """
+    position = position or Position()
     for name in names:
         with open_source(name) as file:
-            for number, line, length in _lines(file, keep_newline):
+            for number, line, length, size in _lines(file, keep_newline):
+                if position.past(size):
+                    continue
                 given = Given(line, name, number, fixed_key)
                 if length > len(line):
                     given.truncated = length
@@ -58,13 +111,22 @@ def read_lines(
                         if missing_key == "fail":
                             given.problem = "the line has no partition key (see --missing-key)"
                 yield given
+    _check_skipped(position)
 
 
-def _lines(file: IO[bytes], keep_newline: bool) -> Iterator[tuple[int, bytes, int]]:
-    """(line number, line, its whole length): of a line past LONGEST_LINE only the beginning is kept."""
+def _check_skipped(position: Position) -> None:
+    if position.lines < position.skip:
+        raise SkippedTooMuchError(
+            f"--skip {position.skip}: the input has only {position.lines:,} line{'' if position.lines == 1 else 's'}"
+        )
+
+
+def _lines(file: IO[bytes], keep_newline: bool) -> Iterator[tuple[int, bytes, int, int]]:
+    """(line number, line, its whole length, its bytes): of a line past LONGEST_LINE only the beginning is kept."""
     number = 0
     while line := file.readline(LONGEST_LINE):
         number += 1
+        size = len(line)
         if line[-1:] == b"\n":
             if not keep_newline:
                 line = line[:-1]
@@ -72,21 +134,24 @@ def _lines(file: IO[bytes], keep_newline: bool) -> Iterator[tuple[int, bytes, in
             length = len(line)
             while rest := file.readline(1 << 20):
                 ended = rest.endswith(b"\n")
+                size += len(rest)
                 length += len(rest) - (ended and not keep_newline)
                 if ended:
                     break
             if length > len(line):
-                yield number, line[:_SHOWN], length
+                yield number, line[:_SHOWN], length, size
                 continue
-        yield number, line, len(line)
+        yield number, line, len(line), size
 
 
-def read_failed(name: str) -> Iterator[Given]:
-    """The records of a file that --failed, or `kplpy tail --json`, wrote."""
+def read_failed(name: str, position: Position | None = None) -> Iterator[Given]:
+    """The records of a file that --failed, or `kplpy tail --json`, wrote. `position`: as read_lines() has it."""
+    position = position or Position()
     with open_source(name) as file:
         for number, line in enumerate(file, 1):
-            if line.strip():
+            if not position.past(len(line)) and line.strip():
                 yield _parse(line, name, number)
+    _check_skipped(position)
 
 
 def _parse(line: bytes, name: str, number: int) -> Given:

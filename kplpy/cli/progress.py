@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kplpy.escaping import escape_controls
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
 def say(text: str) -> None:
-    """A line on standard error, if anybody still reads it."""
+    """A line on standard error, if anybody still reads it. Control characters in it are escaped."""
     if sys.stderr is None:  # closed before we began
         return
     try:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{escape_controls(text)}\n")
         sys.stderr.flush()
     except (OSError, ValueError):  # a closed pipe, a closed file
         pass
@@ -52,7 +54,7 @@ def shown(
     below: Callable[[], RenderableType] | None = None,
 ) -> Iterator[None]:
     """Show what `line` returns while the block runs, on a terminal with what `below` does; in a pipe every
-    `plain_every` seconds, or not at all."""
+    `plain_every` seconds, or not at all. Two spaces part what must not be torn by the edge of a terminal."""
     if quiet:
         yield
     elif sys.stderr is not None and sys.stderr.isatty():
@@ -71,13 +73,25 @@ def _live(line: Callable[[], str], below: Callable[[], RenderableType] | None) -
     from rich.live import Live
     from rich.text import Text
 
+    console = Console(stderr=True)
+
     def render() -> RenderableType:
-        text = Text(line(), no_wrap=True, overflow="ellipsis")
+        text = Text(in_rows(line(), console.width))
         return text if below is None else Group(text, below())
 
-    console = Console(stderr=True)
     with Live(get_renderable=render, console=console, refresh_per_second=4, transient=True, redirect_stdout=False):
         yield
+
+
+def in_rows(line: str, width: int) -> str:
+    """The line in as many rows as it takes, broken only where two spaces are."""
+    rows: list[str] = []
+    for part in line.split("  "):
+        if rows and len(rows[-1]) + 2 + len(part) <= width:
+            rows[-1] += f"  {part}"
+        else:
+            rows.append(part)
+    return "\n".join(rows)
 
 
 @contextmanager
@@ -110,6 +124,13 @@ def show_warnings() -> None:
     logger.propagate = False
     # put says itself what an end before everything was delivered means.
     logging.getLogger("kplpy.producer").setLevel(logging.CRITICAL)
+
+
+def duration(seconds: float) -> str:
+    """As people read it: 0:07, 12:34, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def size(count: float) -> str:

@@ -37,8 +37,18 @@ _TTL_MS = 300_000
     help="A line without such a key: is a failed record, gets a random key, or is left out.",
 )
 @click.option("--keep-newline", is_flag=True, help="Records end with the newline of their line.")
+@click.option(
+    "--skip",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Leave out the first N lines of all FILEs together: an earlier run has put them.",
+)
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N records a second.")
 @click.option("--failed", metavar="FILE", type=click.Path(dir_okay=False), help="Append failed records to FILE.")
+@click.option(
+    "--follow-symlinks", is_flag=True, help="Write --failed where a symbolic link points; else it is refused."
+)
 @click.option(
     "--from-failed",
     metavar="FILE",
@@ -59,8 +69,10 @@ def put(
     regex_key: str | None,
     missing_key: str,
     keep_newline: bool,
+    skip: int,
     rate: float | None,
     failed: str | None,
+    follow_symlinks: bool,
     from_failed: str | None,
     config: str | None,
     settings: tuple[str, ...],
@@ -79,10 +91,11 @@ def put(
         raise click.UsageError("--from-failed and --failed must be two files")
     key_of = _key_option(key, random_key, json_key, regex_key)
     names = (from_failed,) if from_failed else files or ("-",)
+    position = lines.Position(skip=skip, size_bytes=lines.size_of(names))
     given = (
-        lines.read_failed(from_failed)
+        lines.read_failed(from_failed, position)
         if from_failed
-        else lines.read_lines(names, key_of, missing_key, key, keep_newline)
+        else lines.read_lines(names, key_of, missing_key, key, keep_newline, position)
     )
     show_warnings()
     settled = build_config(connection, config, settings, {"record_ttl_ms": _TTL_MS})
@@ -90,8 +103,8 @@ def put(
         check_stream(settled, stream)
     if not quiet and "-" in names and sys.stdin.isatty():
         say("reading lines from the terminal; Ctrl-D ends them")
-    with Failures(failed) as failures, Stop().handled() as stop:
-        sending = Sending(settled, stream, failures, stop)
+    with Failures(failed, follow_symlinks=follow_symlinks) as failures, Stop().handled() as stop:
+        sending = Sending(settled, stream, failures, stop, position)
         sending.run(given, rate, quiet)
     for line in sending.summary(quiet):
         say(line)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from kplpy import UserRecord, deaggregate
+from kplpy import AggregateTooLargeError, UserRecord, deaggregate
 from kplpy.cli.shards import Shard, children_of, list_shards
 
 if TYPE_CHECKING:
@@ -216,9 +216,7 @@ class StreamReader:
         for record in raw:
             size += len(record["Data"]) + len(record.get("PartitionKey") or "")
             # With the shard's range: an aggregate that consumers drop was put again elsewhere.
-            records += deaggregate(
-                record, starting_hash_key=reading.shard.first_hash_key, ending_hash_key=reading.shard.last_hash_key
-            )
+            records += self._user_records(record, reading.shard)
         if raw:
             reading.last = raw[-1]["SequenceNumber"]
         reading.iterator = answer.get("NextShardIterator")
@@ -235,6 +233,13 @@ class StreamReader:
                 spacing = self._idle
             self._due[reading.shard.id] = time.monotonic() + spacing
         return found
+
+    def _user_records(self, record: Mapping[str, Any], shard: Shard) -> list[UserRecord]:
+        try:
+            return deaggregate(record, starting_hash_key=shard.first_hash_key, ending_hash_key=shard.last_hash_key)
+        except AggregateTooLargeError as error:  # one such must not end the reading of the stream
+            self._notice(f"{shard.id}, sequence number {record['SequenceNumber']}: left out: {error}")
+            return []
 
     def _failed(self, reading: _Reading, error: Exception) -> None:
         code = _code(error)

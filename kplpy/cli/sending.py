@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kplpy import Config, Producer
 from kplpy.cli.failed import Failures
-from kplpy.cli.lines import Given
-from kplpy.cli.progress import Speed, say, shown, size
+from kplpy.cli.lines import Given, Position, SkippedTooMuchError
+from kplpy.cli.progress import Speed, duration, say, shown, size
 from kplpy.cli.stop import Interrupted, Stop
 from kplpy.errors import BufferFullError, FlushTimeoutError, InvalidRecordError
 from kplpy.metrics.choosing import sink_maker
@@ -25,7 +25,7 @@ _BLOCK_MS = 500
 class Sending:
     """Puts records one by one and keeps none: those that fail go to `failures`, of the others only counts stay."""
 
-    def __init__(self, config: Config, stream: str | None, failures: Failures, stop: Stop) -> None:
+    def __init__(self, config: Config, stream: str | None, failures: Failures, stop: Stop, position: Position) -> None:
         self._patience = config.close_timeout_ms / 1000
         if sink_maker(config, _no_cloudwatch) is None:  # nobody pays for it
             config = replace(config, metrics_granularity="shard")
@@ -42,6 +42,9 @@ class Sending:
         self._stream = stream
         self._failures = failures
         self._stop = stop
+        self._position = position
+        self._resume_at = position.skip  # lines that a next run may leave out: each was put, or is a failed record
+        self._pace = Speed(30.0)  # of the input that is delivered, which gives the time that is left
         self._accepted_bytes = 0
         self._skipped = 0
         self._read_error = ""
@@ -85,6 +88,9 @@ class Sending:
             try:
                 given = next(records, None)
             except OSError as error:
+                self._read_error = f"reading stopped early: {error}"
+                given = None
+            except SkippedTooMuchError as error:
                 self._read_error = str(error)
                 given = None
             stop.waiting = False
@@ -94,6 +100,7 @@ class Sending:
                 self._skipped += 1
             else:
                 self._put(given)
+            self._resume_at = self._position.lines
 
     def _put(self, given: Given) -> None:
         stream = self._stream or given.stream
@@ -125,14 +132,27 @@ class Sending:
         speed = self._speed.at(sum(each.kinesis_bytes_put for each in totals))
         throttled = sum(each.entries_throttled for each in totals)
         text = f"{done:,} records  {size(speed)}/s  {self._producer.outstanding_records:,} outstanding"
-        text += f"  {throttled:,} throttled"
+        text = f"{self._portion()}{text}  {throttled:,} throttled"
         return f"{text}  {self._failures.count:,} failed" if self._failures.count else text
+
+    def _portion(self) -> str:
+        """How much of the input is delivered, and how long the rest will take; empty where its size is not known."""
+        where = self._position
+        if not where.size_bytes:
+            return ""
+        put = where.lines - min(where.lines, where.skip)
+        answered = 1 - self._producer.outstanding_records / put if put else 1.0
+        done = where.skipped_bytes + max(0.0, answered) * (where.read_bytes - where.skipped_bytes)
+        left = max(0.0, where.size_bytes - done)
+        pace = self._pace.at(done - where.skipped_bytes)
+        eta = duration(left / pace) if pace and put else "–"
+        return f"{min(100, int(100 * done / where.size_bytes))} %  ETA {eta}  "
 
     def _shards(self) -> RenderableType:
         """As `kplpy top` shows them."""
-        from kplpy.cli.top import shards_of
+        from kplpy.cli.top import ShardTable
 
-        return shards_of(self._producer._standing())
+        return ShardTable(self._producer._standing())
 
     @property
     def exit_code(self) -> int:
@@ -153,10 +173,15 @@ class Sending:
                 f"{_count(sum(each.put_records_requests for each in totals), 'request')}, "
                 f"{sum(each.entries_throttled for each in totals):,} throttled"
             )
+            if self._position.skip and not self._read_error:
+                told.append(f"the first {_count(self._position.skip, 'line')} left out (--skip)")
             if self._skipped:
                 told.append(f"{_count(self._skipped, 'line')} without a partition key left out")
         if self._read_error:
-            told.append(f"reading stopped early: {self._read_error}")
+            told.append(self._read_error)
+        stopped = self._stop.signal or self._read_error
+        if stopped and self._resume_at > self._position.skip:
+            told.append(f"stopped after {_count(self._resume_at, 'line')}; --skip {self._resume_at} goes on there")
         if self._failures.count:
             told.append(f"{_count(self._failures.count, 'record')} failed:")
         return told + self._failures.report()

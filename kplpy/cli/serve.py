@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from kplpy.local import LocalKinesisProcess
+    from kplpy.local.inprocess import StreamAtStart
 
 
 @click.command()
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     "names",
     metavar="NAME[=SHARDS]",
     multiple=True,
-    help="A stream to begin with; repeatable.  [default: test]",
+    help="A stream to begin with; repeatable.  [default: test, or those in --data-dir]",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=4567, show_default=True, help="0 takes any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
@@ -51,18 +52,18 @@ def local(
     Any credentials do. Every Kinesis client can use it: kplpy with --endpoint-url or endpoint_url=, the AWS SDKs and
     the aws command with AWS_ENDPOINT_URL_KINESIS.
     """
-    streams = dict(_stream(each, shards) for each in names) if names else {"test": shards}
     serve = local_part("serve")
 
-    def ready(url: str, ca_bundle: str | None) -> None:
-        described = ", ".join(f"{name} ({count} shard{'' if count == 1 else 's'})" for name, count in streams.items())
+    def ready(url: str, ca_bundle: str | None, streams: list[StreamAtStart]) -> None:
+        described = ", ".join(map(_described, streams)) or "no streams"
         click.echo(f"Kinesis at {url} with {described}; Ctrl-C ends it")
         if ca_bundle is not None:
             click.echo(f"its certificate is signed by {ca_bundle} (for --ca-bundle or AWS_CA_BUNDLE)")
 
     try:
         serve(
-            streams=streams,
+            streams=dict(_stream(each, shards) for each in names) if names else None,
+            shards=shards,
             port=port,
             host=host,
             https=https,
@@ -76,7 +77,18 @@ def local(
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"cannot serve on {host}, port {port}: {error.strerror or error}") from error
+        what = f"use {error.filename}" if error.filename else f"serve on {host}, port {port}"
+        raise click.ClickException(f"cannot {what}: {error.strerror or error}") from error
+
+
+def _described(stream: StreamAtStart) -> str:
+    """In the words of the first line: orders (2 shards), or orders (2 shards, 1,000 records restored)."""
+    parts = [f"{stream.shards} shard{'' if stream.shards == 1 else 's'}"]
+    if stream.restored:
+        parts.append(f"{stream.records:,} record{'' if stream.records == 1 else 's'} restored")
+        if stream.wanted not in (None, stream.shards):
+            parts.append(f"not {stream.wanted} as asked for: it was there already")
+    return f"{stream.name} ({', '.join(parts)})"
 
 
 def _stream(text: str, shards: int) -> tuple[str, int]:

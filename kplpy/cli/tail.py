@@ -17,6 +17,7 @@ import click
 from kplpy.cli.connection import Connection, connection_options, explain, make_client, place
 from kplpy.cli.progress import say
 from kplpy.dead_letters.entry import describe_data
+from kplpy.escaping import escape_controls
 
 if TYPE_CHECKING:
     from kplpy import UserRecord
@@ -88,7 +89,8 @@ def tail(
 ) -> None:
     """Read all shards of STREAM (a name or an ARN) and print its records, aggregated ones taken apart.
 
-    A line for each record's data, or with --json an object. Shards that are split or merged are followed into their
+    A line for each record's data, or with --json an object. On a terminal control characters of the data are shown
+    escaped, in a pipe they are as they were put. Shards that are split or merged are followed into their
     children. Ctrl-C ends it.
     """
     from botocore.exceptions import ClientError
@@ -131,6 +133,7 @@ def _words(start: Start) -> str:
 
 def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None, until_idle: float | None) -> None:
     out = sys.stdout.buffer
+    line_of = _line_for_terminal if sys.stdout.isatty() else _line
     printed = 0
     last = time.monotonic()
     # Looked at often enough that an end is not much later than asked for.
@@ -143,7 +146,7 @@ def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None, 
             if as_json:
                 out.write(b"".join(_object(each, stream, found.shard_id) for each in records))
             else:
-                out.write(b"".join(each.data + b"\n" for each in records))
+                out.write(b"".join(line_of(each.data) for each in records))
             out.flush()
             if printed == limit:
                 return
@@ -151,6 +154,15 @@ def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None, 
             raise BrokenPipeError
         if until_idle is not None and reader.caught_up and time.monotonic() - last >= until_idle:
             return
+
+
+def _line(data: bytes) -> bytes:
+    return data + b"\n"
+
+
+def _line_for_terminal(data: bytes) -> bytes:
+    r"""The data without what would command the terminal: control characters, and bytes that are no UTF-8, as \x1b."""
+    return escape_controls(data.decode(errors="backslashreplace")).encode() + b"\n"
 
 
 def _nobody_reads() -> bool:

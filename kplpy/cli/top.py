@@ -10,21 +10,26 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from itertools import compress
 from typing import Any
 
 import click
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from kplpy.cli.progress import size
+from kplpy.escaping import escape_controls
 
 PATIENCE = 3.0
 """Seconds that a producer may take to tell how it stands."""
-WIDTH = 20
+BAR, NARROW_BAR, NARROW_NAME = 20, 10, 16
+UNCUT = 10_000
+"""Columns where there is no terminal: nothing is cut or broken for a width that nobody has."""
 NOT_COUNTED = "–"
 
 
@@ -37,7 +42,7 @@ def top(path: str, once: bool, interval: float) -> None:
 
     For each shard: how much of its limit is used, throttled Kinesis records, retries and the time to answer.
     """
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=UNCUT)
     if once or not console.is_terminal:
         found = producers(path)
         if not found:
@@ -90,35 +95,65 @@ def drawn(path: str, found: dict[int, dict[str, Any]]) -> Group:
     return Group(*(part for process, told in found.items() for part in _producer(process, told)))
 
 
-def _producer(process: int, told: dict[str, Any]) -> Iterator[Text | Table]:
+def _producer(process: int, told: dict[str, Any]) -> Iterator[Text | ShardTable]:
     yield Text(
         f"process {process}: {told['buffered_records']:,} of {told['max_buffered_records']:,} records and "
         f"{size(told['buffered_bytes'])} of {size(told['max_buffered_bytes'])} buffered; "
         f"the last {told['seconds']} s"
     )
-    yield shards_of(told)
+    yield ShardTable(told)
 
 
-def shards_of(told: dict[str, Any]) -> Table:
-    """What a producer tells of its streams, shard by shard."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("stream, shards", no_wrap=True)
-    table.add_column("used limit", no_wrap=True)
-    for heading in ("records/s", "bytes/s", "throttled", "retries", "mean ms", "p50 ms", "p99 ms", "max ms"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, stream in told["streams"].items():
-        waiting = f"{stream['outstanding_records']:,} waiting, {stream['oldest_ms'] / 1000:.1f} s"
-        table.add_row(Text(name, style="bold"), Text(waiting), *_cells(stream["counts"]))
-        for shard, use in stream["shards"].items():
-            bar = _bar(use["used_percent"], use["limit_percent"])
-            short = shard.removeprefix("shardId-").lstrip("0") or "0"
-            table.add_row(Text(f"  {short}"), bar, *_cells(use["counts"]))
-    return table
+HEADINGS = ("records/s", "bytes/s", "throttled", "retries", "mean ms", "p50 ms", "p99 ms", "max ms")
+NARROW_HEADINGS = ("rec/s", *HEADINGS[1:])
+DISPENSABLE = ("p50 ms", "mean ms", "retries", "p99 ms", "max ms", "records/s")
+"""The columns that are left out where the terminal is too narrow, the first one first."""
+
+
+class ShardTable:
+    """What a producer tells of its streams, shard by shard, as wide as it may be.
+
+    Where that is too narrow for all, the bars are shorter, then columns are left out. Names are broken into lines, and
+    numbers are never cut.
+    """
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self._told = told
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbound = options.update(width=UNCUT)
+        table = self._table(BAR, ())
+        for hidden in range(len(DISPENSABLE) + 1):
+            if Measurement.get(console, unbound, table).maximum <= options.max_width:
+                break
+            table = self._table(NARROW_BAR, DISPENSABLE[:hidden])
+        yield table
+
+    def _table(self, bar: int, hidden: Collection[str]) -> Table:
+        narrow = bar < BAR
+        table = Table(box=None, pad_edge=False)
+        table.add_column(
+            "stream, shards", no_wrap=not narrow, overflow="fold", max_width=NARROW_NAME if narrow else None
+        )
+        table.add_column("used limit", no_wrap=not narrow, min_width=bar + 6, max_width=bar + 6 if narrow else None)
+        shown = [each not in hidden for each in HEADINGS]
+        for heading in compress(NARROW_HEADINGS if narrow else HEADINGS, shown):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for name, stream in self._told["streams"].items():
+            waiting = f"{stream['outstanding_records']:,} waiting, {stream['oldest_ms'] / 1000:.1f} s"
+            table.add_row(
+                Text(escape_controls(name), style="bold"), Text(waiting), *compress(_cells(stream["counts"]), shown)
+            )
+            for shard, use in stream["shards"].items():
+                used = _bar(use["used_percent"], use["limit_percent"], bar)
+                short = shard.removeprefix("shardId-").lstrip("0") or "0"
+                table.add_row(Text(f"  {escape_controls(short)}"), used, *compress(_cells(use["counts"]), shown))
+        return table
 
 
 def _cells(counts: dict[str, float | None] | None) -> list[str]:
     if counts is None:
-        return [NOT_COUNTED] * 8
+        return [NOT_COUNTED] * len(HEADINGS)
     numbers = [counts["records_per_second"] or 0, counts["throttled"] or 0, counts["retries"] or 0]
     records, throttled, retries = (f"{number:,.0f}" for number in numbers)
     latencies = [counts[name] for name in ("average_ms", "p50_ms", "p99_ms", "max_ms")]
@@ -126,11 +161,11 @@ def _cells(counts: dict[str, float | None] | None) -> list[str]:
     return [records, size(counts["bytes_per_second"] or 0), throttled, retries, *times]
 
 
-def _bar(used: float, limit: float) -> Text:
-    """What the shard takes of its own limit; red when that is nearly all that it is sent at the most."""
-    filled = min(WIDTH, round(used / 100 * WIDTH))
+def _bar(used: float, limit: float, width: int) -> Text:
+    """What the shard takes of its own limit; red when that is nearly all that it is sent at most."""
+    filled = min(width, round(used / 100 * width))
     style = "red" if used >= 0.9 * limit else "green"
-    return Text.assemble(("█" * filled, style), ("░" * (WIDTH - filled), "dim"), f" {used:3.0f} %")
+    return Text.assemble(("█" * filled, style), ("░" * (width - filled), "dim"), f" {used:3.0f} %")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kplpy.config import Config
+from kplpy.wire.envelope import MAX_RECORDS
 
 # The service's limits of one shard.
 SHARD_RECORDS_PER_SECOND = 1000
@@ -131,7 +132,7 @@ def policy_of(config: Config) -> Policy:
         answer_timeout=answer_timeout,
         request_timeout=(config.connect_timeout_ms + config.request_timeout_ms) / 1000,
         aggregate=config.aggregation_enabled,
-        aggregation_max_count=config.aggregation_max_count,
+        aggregation_max_count=min(config.aggregation_max_count, MAX_RECORDS),
         aggregation_max_size=config.aggregation_max_size,
         first_key_outside=config.aggregate_partition_key == "first",
         collection_max_count=config.collection_max_count,

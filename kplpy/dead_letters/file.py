@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import Any
 
 from kplpy.dead_letters.entry import entry_of, line_of
 from kplpy.errors import RecordFailedError
+from kplpy.private_files import open_private
 
 
 class DeadLetterFile:
@@ -17,11 +19,16 @@ class DeadLetterFile:
     is opened anew for each record. So it may also be shared by threads, forked children and other processes. The
     file is made with its first record; its directory must be there (FileNotFoundError, NotADirectoryError).
 
-    A record that cannot be appended (disk full) raises OSError, which the producer logs, once an interval with a count.
+    The file is made for its user alone (mode 0600); one that is there keeps its mode. follow_symlinks: False refuses a
+    `path` that is a symbolic link (OSError, at once and with each record), True writes where it points.
+
+    A record that cannot be appended (disk full) is lost: it raises OSError, which the producer logs, once an interval
+    with a count. What was written of its line stays, as a line of its own: the next record begins a new one.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, follow_symlinks: bool = False) -> None:
         self.path = os.path.abspath(path)  # a daemon may change its directory
+        self.follow_symlinks = follow_symlinks
         directory = os.path.dirname(self.path)
         if not os.path.exists(directory):
             raise FileNotFoundError(errno.ENOENT, "the directory of the dead letters' file is not there", directory)
@@ -29,11 +36,15 @@ class DeadLetterFile:
             raise NotADirectoryError(errno.ENOTDIR, "the dead letters' file must be in a directory", directory)
         if os.path.isdir(self.path):
             raise IsADirectoryError(errno.EISDIR, "the dead letters' file must not be a directory", self.path)
+        if os.path.islink(self.path) and not follow_symlinks:
+            raise OSError(
+                errno.ELOOP, "the dead letters' file is a symbolic link; follow_symlinks=True follows it", self.path
+            )
 
     def __call__(self, error: RecordFailedError) -> None:
         """Append the record of the error."""
         try:
-            append(self.path, entry_of(error))
+            append(self.path, entry_of(error), follow_symlinks=self.follow_symlinks)
         except OSError as failure:
             text = f"a failed record of stream {error.stream!r} is lost: {failure.strerror or failure}"
             raise OSError(failure.errno, text, self.path) from failure
@@ -42,20 +53,33 @@ class DeadLetterFile:
         return f"DeadLetterFile({self.path!r})"
 
 
-def append(path: str, entry: dict[str, Any]) -> None:
-    """Write the entry as one line, in one piece: O_APPEND keeps the lines of several writers whole.
+def append(path: str, entry: dict[str, Any], *, follow_symlinks: bool = False) -> None:
+    """Append the entry as a line, written in one piece: O_APPEND keeps the lines of several writers whole.
 
-    OSError: it is not written, or not to its end. There may be empty lines between.
+    OSError: the line is not there, or not to its end. Empty and broken lines may stand between whole ones.
     """
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    file = open_private(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, follow_symlinks=follow_symlinks)
     try:
         line = line_of(entry)
-        size = os.fstat(file).st_size
-        if size:
-            os.lseek(file, size - 1, os.SEEK_SET)
-            if os.read(file, 1) != b"\n":  # the disk was full in the midst of a line, or another writer is
-                line = b"\n" + line
-        while line:
-            line = line[os.write(file, line) :]
+        state = os.fstat(file)
+        seekable = stat.S_ISREG(state.st_mode)
+        if seekable and not _is_line_end(file, state.st_size):  # the disk was full when the last line was written
+            line = b"\n" + line
+        # Once more, behind a newline, where only a part was written, or right behind a part of another writer's line.
+        while os.write(file, line) < len(line) or (seekable and not _is_line_start(file, line)):
+            line = b"\n" + line
     finally:
         os.close(file)
+
+
+def _is_line_start(file: int, written: bytes) -> bool:
+    """Return True if what was just written begins with a newline, or where a line ended."""
+    return written.startswith(b"\n") or _is_line_end(file, os.lseek(file, 0, os.SEEK_CUR) - len(written))
+
+
+def _is_line_end(file: int, offset: int) -> bool:
+    """Return True if a line may begin at `offset`."""
+    if not offset:
+        return True
+    os.lseek(file, offset - 1, os.SEEK_SET)
+    return os.read(file, 1) == b"\n"

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _ready(url: str, ca_bundle: str | None) -> None:
+def _ready(url: str, ca_bundle: str | None, _: object) -> None:
     sys.stdout.write(f"ready: {json.dumps({'url': url, 'ca_bundle': ca_bundle})}\n")
     sys.stdout.flush()
 

@@ -61,13 +61,29 @@ class Plain:
 
 
 @dataclass(frozen=True)
+class Time:
+    """Epoch seconds. CBOR, unlike JSON, can say NaN and infinity, which are no time."""
+
+    def faults(self, value: object) -> list[str]:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise _wrong_type(value, "Timestamp")
+        if not abs(value) < _END_OF_TIME:  # NaN, too
+            raise ServiceError("SerializationException", f"{value!r:.40} can not be converted to a Timestamp")
+        return []
+
+
+_END_OF_TIME = 1e12
+"""Seconds, 31,000 years: any bound does that keeps arithmetic with a time finite."""
+
+
+@dataclass(frozen=True)
 class Structure:
     members: Mapping[str, Member]
 
 
 @dataclass(frozen=True)
 class Member:
-    rule: Text | Whole | Plain | Structure
+    rule: Text | Whole | Plain | Time | Structure
     required: bool = False
 
 
@@ -94,7 +110,7 @@ SEQUENCE = r"0|([1-9]\d{0,128})"
 _name = Text(1, 128, NAME)
 _arn = Text(1, 2048, r"arn:aws.*:kinesis:.*:\d{12}:stream/\S+")
 _token = Text(1, 1 << 20)
-_time = Plain((int, float), "Timestamp")
+_time = Time()
 _flag = Plain((bool,), "Boolean")
 _page = Whole(1, 10_000)
 _mode = Structure({"StreamMode": Member(Text(choices=("PROVISIONED", "ON_DEMAND")), True)})

@@ -42,10 +42,11 @@ class PutEvent:
 
     @classmethod
     def of(cls, stream: Stream, now: float, request: int, accepted: list[tuple[Shard, Record]]) -> PutEvent:
+        """Of records that the stream has accepted and not taken in yet."""
         records = [
             (shard.index, sequence_count(each.number), each.key, each.data, each.explicit) for shard, each in accepted
         ]
-        return cls(stream.name, now, request, stream.count, records)
+        return cls(stream.name, now, request, stream.count + len(records), records)
 
     def plain(self) -> list[Any]:
         return ["put", self.stream, self.now, self.request, self.count, self.records]

@@ -6,15 +6,17 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kplpy.local.errors import ServiceError
 from kplpy.local.faults import Faults
 from kplpy.local.journal import Journal
 from kplpy.local.limits import Limits, Phases
-from kplpy.local.model import LedgerRecord, Model
-from kplpy.local.options import GIB, Options
+from kplpy.local.model import LedgerRecord, Model, no_journal
+from kplpy.local.options import DEFAULT_STREAM, GIB, Options
 from kplpy.local.server import Server, turns
 from kplpy.local.service import Service
 
@@ -22,6 +24,17 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAtStart:
+    """A stream that a server begins with. `wanted`: the shards that were asked for, None if it was not asked for."""
+
+    name: str
+    shards: int
+    wanted: int | None
+    restored: bool
+    records: int
 
 
 class Running:
@@ -32,6 +45,7 @@ class Running:
         self.server = Server(Service(self.model), options.host, options.port, options.https)
         self._options = options
         self._journal: Journal | None = None
+        self.streams: list[StreamAtStart] = []
 
     async def start(self) -> None:
         try:
@@ -44,17 +58,33 @@ class Running:
         if self._options.data_dir is not None:
             self._journal = Journal(Path(self._options.data_dir))
             self._journal.restore(self.model)
-            self.model.journal = self._journal.write
-        now = time.time()
-        for name, shards in self._options.wanted_streams().items():
-            if name not in self.model.streams:
-                self.model.handle("CreateStream", {"StreamName": name, "ShardCount": shards}, now)
+            self.model.journal = self._journal.keeping
+        self._begin_streams(time.time())
         await self.server.start()
+
+    def _begin_streams(self, now: float) -> None:
+        """Make the streams that are wanted and not restored, and note all that there are."""
+        account = self.model.account
+        for stream in list(account.streams.values()):
+            stream.settle(now)
+        restored = set(account.streams)
+        wanted = self._options.wanted_streams(restored)
+        for name, shards in wanted.items():
+            if name not in restored:
+                try:
+                    self.model.handle("CreateStream", {"StreamName": name, "ShardCount": shards}, now)
+                except ServiceError as error:
+                    raise OSError(f"stream {name!r} cannot be made: {error.message}") from error
+        for name, stream in account.streams.items():
+            records = sum(len(each.records) - each.head for each in stream.shards.values())
+            asked = wanted.get(name)
+            shards = len(stream.open) or asked or 0  # none is open yet while it is CREATING
+            self.streams.append(StreamAtStart(name, shards, asked, name in restored, records))
 
     async def stop(self) -> None:
         await self.server.stop()
         if self._journal is not None:
-            self.model.journal = None
+            self.model.journal = no_journal
             self._journal.close()
 
 
@@ -65,7 +95,8 @@ class LocalKinesis:
             client = boto3.client("kinesis", endpoint_url=kinesis.endpoint_url, region_name=kinesis.region_name, ...)
 
     Arguments (a bad one raises ValueError):
-        shards, stream: a stream to begin with, "test" with one shard unless said otherwise; stream=None: none.
+        shards, stream: a stream to begin with; stream=None: none. Unless said otherwise it is "test" with one shard,
+            which is left out where data_dir has streams already.
         streams: several instead, {name: number of shards}.
         limits: the service's; Limits(...) to change single ones; False: none per second (Limits.no_rates()).
         phases: Phases(...), seconds in CREATING, UPDATING, DELETING; by default 0, 0 and 10.
@@ -84,7 +115,7 @@ class LocalKinesis:
         self,
         *,
         shards: int = 1,
-        stream: str | None = "test",
+        stream: str | None = DEFAULT_STREAM,
         streams: Mapping[str, int] | None = None,
         limits: Limits | bool | None = True,
         phases: Phases | None = None,

@@ -8,6 +8,7 @@ calls at the same times give the same answers. The HTTP server and the simulatio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from heapq import merge
 from random import Random
@@ -67,8 +68,8 @@ class Model:
 
     `store=False` keeps counts only, no records. `retention_bytes` bounds what all streams hold together: the oldest
     records of the fullest stream go first. `keep_deleted` keeps deleted streams for the ledger. `random` decides the
-    phases of rate windows. `journal` is called with each change, after it was made and before the call returns (see
-    journal.py).
+    phases of rate windows. `journal` is called with each change and returns a context in which the change is made;
+    where it raises, nothing changes (see journal.py).
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Model:
         self.store = store
         self.retention_bytes = retention_bytes
         self.faults = Faults()
-        self.journal: Callable[[Event], None] | None = None
+        self.journal: Callable[[Event], AbstractContextManager[None]] = no_journal
         self.requests = 0
         self.now = float("-inf")
 
@@ -147,12 +148,13 @@ class Model:
             return self._get_records(params, now)
         if operation == "GetShardIterator":
             return self._get_shard_iterator(params, now)
-        answer = self.account.call(operation, params, now)
-        if self.journal is not None and operation not in READING:
-            name = named(params) or ""
-            phases = self.account.phases
-            self.journal(CallEvent(name, operation, params, now, (phases.creating, phases.updating, phases.deleting)))
-        return answer
+        if operation in READING:
+            return self.account.call(operation, params, now)
+        phases = self.account.phases
+        known = {name: params[name] for name in members if name in params}
+        times = (phases.creating, phases.updating, phases.deleting)
+        with self.journal(CallEvent(named(params) or "", operation, known, now, times)):
+            return self.account.call(operation, params, now)
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -179,9 +181,10 @@ class Model:
         stream = self.account.usable(params, now)
         entries = puts.entries_of(stream, records, self.limits, first)
         _refuse_dry_run(params)
-        answers, accepted = puts.put_all(stream, entries, now, self.requests, fault, self.store, self.account.number)
-        if self.journal is not None and accepted:
-            self.journal(PutEvent.of(stream, now, self.requests, accepted))
+        answers, accepted = puts.judge(stream, entries, now, self.requests, fault, self.account.number)
+        if accepted:
+            with self.journal(PutEvent.of(stream, now, self.requests, accepted)):
+                puts.take_in(stream, accepted, self.store)
         self._bound()
         return answers
 
@@ -243,6 +246,11 @@ class Model:
         for each in [*self.account.deleted, *self.streams.values()]:
             if stream in (None, each.name):
                 yield from _entries(each)
+
+
+def no_journal(event: Event) -> AbstractContextManager[None]:
+    """The journal of a model that keeps nothing."""
+    return nullcontext()
 
 
 def _refuse_dry_run(params: Params) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -14,6 +14,13 @@ from kplpy.local.limits import Limits, Phases
 from kplpy.local.model import Model
 
 GIB = 1 << 30
+
+
+class DefaultStream(str):
+    """The name of the stream that is made when none was named, and none was restored from a data directory."""
+
+
+DEFAULT_STREAM = DefaultStream("test")
 
 
 class Arguments(TypedDict, total=False):
@@ -38,7 +45,7 @@ class Options:
     """See LocalKinesis for the meaning of each; a bad value raises ValueError with the value and the rule."""
 
     shards: int = 1
-    stream: str | None = "test"
+    stream: str | None = DEFAULT_STREAM
     streams: Mapping[str, int] | None = None
     limits: Limits | bool | None = True
     phases: Phases | None = None
@@ -71,11 +78,13 @@ class Options:
         if self.phases is not None and not isinstance(self.phases, Phases):
             raise ValueError(f"phases must be a kplpy.local.Phases or None, got {self.phases!r}")
 
-    def wanted_streams(self) -> dict[str, int]:
-        """The streams to begin with, by name, with their numbers of shards."""
+    def wanted_streams(self, restored: Collection[str] = ()) -> dict[str, int]:
+        """The streams to begin with, by name, with their shards. `restored`: the names of those that are there."""
         if self.streams is not None:
             return dict(self.streams)
-        return {} if self.stream is None else {self.stream: self.shards}
+        if self.stream is None or (restored and isinstance(self.stream, DefaultStream)):
+            return {}
+        return {self.stream: self.shards}
 
     def model(self) -> Model:
         """An empty model with these limits."""
@@ -91,6 +100,8 @@ class Options:
     def to_json(self) -> str:
         """For the command line of a process; from_json() reads it there."""
         plain = asdict(self)
+        if isinstance(self.stream, DefaultStream):
+            del plain["stream"]
         plain["data_dir"] = None if self.data_dir is None else str(self.data_dir)
         return json.dumps(plain)
 

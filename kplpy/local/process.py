@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from kplpy.local.inprocess import Running, make_client
+from kplpy.local.inprocess import Running, StreamAtStart, make_client
 from kplpy.local.options import Arguments, Options
 
 if TYPE_CHECKING:
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
 READY = "ready: "
 
-Ready = Callable[[str, "str | None"], object]
+Ready = Callable[[str, "str | None", list[StreamAtStart]], object]
 
 
 def serve(*, ready: Ready | None = None, **arguments: Unpack[Arguments]) -> None:
     """Serve until SIGINT or SIGTERM; for the main thread of a process.
 
-    `ready` is called with the URL and the path of the certificate authority (None for http) once the port answers.
-    The other arguments are those of LocalKinesis, but port is 4567 unless given. ValueError for a bad argument,
-    OSError when the port is taken or the data directory cannot be used.
+    `ready` is called once the port answers: with the URL, the path of the certificate authority (None for http), and
+    the streams there are (name, shards, wanted, restored, records). The other arguments are those of LocalKinesis, but
+    port is 4567 unless given. ValueError for a bad argument, OSError when the port is taken or the data directory
+    cannot be used.
     """
     arguments.setdefault("port", 4567)
     run(Options(**arguments), ready)
@@ -52,7 +53,7 @@ async def _serve(options: Options, ready: Ready | None) -> None:
     try:
         await running.start()
         if ready is not None:
-            ready(running.server.url, running.server.ca_bundle)
+            ready(running.server.url, running.server.ca_bundle, running.streams)
         await ended.wait()
     finally:
         await running.stop()

@@ -115,12 +115,16 @@ def _too_large(stream: Stream, size: int, position: int) -> ServiceError:
     )
 
 
-def put_all(
-    stream: Stream, entries: Sequence[Entry], now: float, request: int, fault: Fault | None, store: bool, account: str
+def judge(
+    stream: Stream, entries: Sequence[Entry], now: float, request: int, fault: Fault | None, account: str
 ) -> tuple[list[dict[str, str]], list[tuple[Shard, Record]]]:
-    """Accept what the shards' limits and the fault allow; returns the answer's entries and what was accepted."""
+    """Decide what the shards' limits and the fault allow; returns the answer's entries, and what take_in() must get.
+
+    Only the shards' allowances are charged already.
+    """
     answers = []
-    accepted = []
+    accepted: list[tuple[Shard, Record]] = []
+    count = stream.count
     for position, (shard, size, data, key, explicit) in enumerate(entries):
         if fault is not None and fault.hits(position, shard.id):
             answers.append(_refusal(fault.entry_code or "", shard, stream, account, fault.message))
@@ -128,14 +132,21 @@ def put_all(
         if shard.write_rate is not None and not shard.write_rate.take(size, now):
             answers.append(_refusal(THROTTLED, shard, stream, account, ""))
             continue
-        stream.count += 1
-        record = Record(sequence_number(shard.base, stream.count, now), now, key, data, explicit, request)
+        count += 1
+        record = Record(sequence_number(shard.base, count, now), now, key, data, explicit, request)
         accepted.append((shard, record))
+        answers.append({"SequenceNumber": str(record.number), "ShardId": shard.id})
+    return answers, accepted
+
+
+def take_in(stream: Stream, accepted: list[tuple[Shard, Record]], store: bool) -> None:
+    """Add the records that judge() accepted; without `store`, only count them."""
+    stream.count += len(accepted)
+    for shard, record in accepted:
+        size = record.size
         shard.add(record, size, store)
         if store:
             stream.held_bytes += size
-        answers.append({"SequenceNumber": str(record.number), "ShardId": shard.id})
-    return answers, accepted
 
 
 def _refusal(code: str, shard: Shard, stream: Stream, account: str, message: str) -> dict[str, str]:

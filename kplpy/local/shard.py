@@ -27,7 +27,8 @@ class Record:
 
     @property
     def size(self) -> int:
-        return len(self.data) + (len(self.key.encode()) if self.key else 0)
+        key = self.key
+        return len(self.data) + (0 if key is None else len(key) if key.isascii() else len(key.encode()))
 
 
 _number = attrgetter("number")

@@ -10,6 +10,7 @@ from typing import Any
 
 from kplpy.records import UserRecord
 from kplpy.wire.decode import MAX_HASH_KEY, decode_aggregate
+from kplpy.wire.envelope import MAX_RECORDS
 
 
 def deaggregate(
@@ -17,6 +18,7 @@ def deaggregate(
     *,
     starting_hash_key: int | None = None,
     ending_hash_key: int | None = None,
+    max_records: int | None = MAX_RECORDS,
 ) -> list[UserRecord]:
     """The user records in one Kinesis record. A plain record gives a list of one.
 
@@ -25,16 +27,23 @@ def deaggregate(
     starting_hash_key, ending_hash_key: 0 … 2**128-1, the hash range of the shard that the record was read from, ends
         included. With them the KCL's rule applies: when the hash key of any inner record lies outside, the whole
         aggregate is dropped and the list is empty. Plain records are never dropped.
+    max_records: 1 or more, the user records that may be in it, 262,144 unless said otherwise: more than any that the
+        KPL or kplpy makes. None: any number, as the KCL takes; 10 MiB can hold 1.7 million, which take 400 MB.
 
     Every user record carries the Kinesis record's sequence number and arrival time, and its own sub_sequence_number,
     counted from 0. Data that only looks aggregated (a wrong MD5, a message that does not parse) is a plain record.
 
-    Raises TypeError when `record`, or a part of it, is of another type; ValueError for a mapping of another form,
-    data that is not base64 in a Lambda record, or an impossible hash range.
+    Raises AggregateTooLargeError, a ValueError, for one with more than `max_records`; TypeError when `record`, or a
+    part of it, is of another type; ValueError for a mapping of another form, data that is not base64 in a Lambda
+    record, or an impossible hash range.
     """
     low, high = _hash_range(starting_hash_key, ending_hash_key)
+    if max_records is not None and (isinstance(max_records, bool) or not isinstance(max_records, int)):
+        raise TypeError(f"max_records must be an int or None, not {type(max_records).__name__}")
+    if max_records is not None and max_records < 1:
+        raise ValueError(f"max_records must be at least 1, or None for any number; got {max_records}")
     data, partition_key, sequence_number, arrival = _read(record)
-    inner = decode_aggregate(data, low, high)
+    inner = decode_aggregate(data, low, high, max_records)
     if inner is None:
         return [UserRecord(data, partition_key, None, sequence_number, 0, arrival)]
     return [

@@ -17,6 +17,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kplpy.errors import AggregateTooLargeError
 from kplpy.log_events import log
 from kplpy.wire.envelope import DIGEST_SIZE, ENVELOPE, MAGIC
 from kplpy.wire.schema import aggregated_record_class
@@ -39,11 +40,16 @@ class InnerRecord(NamedTuple):
 
 
 def decode_aggregate(
-    data: bytes, starting_hash_key: int = 0, ending_hash_key: int = MAX_HASH_KEY
+    data: bytes,
+    starting_hash_key: int = 0,
+    ending_hash_key: int = MAX_HASH_KEY,
+    max_records: int | None = None,
 ) -> list[InnerRecord] | None:
     """The user records in a Kinesis record's data, or None when it is a plain record.
 
-    An empty list: dropped, because a hash key lies outside [starting_hash_key, ending_hash_key].
+    An empty list: dropped, because a hash key lies outside [starting_hash_key, ending_hash_key]. Raises
+    AggregateTooLargeError, before Python objects are made, when there are more than `max_records` records, or keys in a
+    table (None: any number, as the KCL takes). protobuf itself takes up to 16 times the bytes of `data` meanwhile.
     """
     if len(data) <= ENVELOPE or not data.startswith(MAGIC):
         return None
@@ -61,6 +67,13 @@ def decode_aggregate(
     if not message.IsInitialized():
         return None
 
+    most = max(map(len, (message.records, message.partition_key_table, message.explicit_hash_key_table)))
+    if max_records is not None and most > max_records:
+        raise AggregateTooLargeError(
+            f"an aggregated record of {len(data):,} bytes holds {most:,} user records or keys, more than max_records, "
+            f"{max_records:,}; nothing is taken out of it",
+            max_records,
+        )
     # As Java does it: bytes that are not UTF-8 become replacement characters.
     keys = [key.decode(errors="replace") for key in message.partition_key_table]
     hash_keys = [key.decode(errors="replace") for key in message.explicit_hash_key_table]

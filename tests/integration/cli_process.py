@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -23,6 +24,41 @@ def run(home: Path, *arguments: str, given: bytes = b"", **more: str) -> subproc
     return subprocess.run(
         [*COMMAND, *arguments], input=given, capture_output=True, timeout=60, env=environment(home, **more), cwd=home
     )
+
+
+def on_terminal(
+    home: Path, *arguments: str, given: bytes | None = None, columns: int = 80, **more: str
+) -> tuple[int, bytes]:
+    """Run it to its end with a terminal for its output, `columns` wide; its exit code, and what the terminal got.
+
+    `given`: what comes through a pipe on standard input; None: the terminal, on which nobody types.
+    """
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=theirs if given is None else subprocess.PIPE,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(home, TERM="xterm", **more),
+        cwd=home,
+    )
+    os.close(theirs)
+    if process.stdin is not None:
+        process.stdin.write(given or b"")
+        process.stdin.close()
+    shown = b""
+    try:
+        while part := os.read(ours, 1 << 16):
+            shown += part
+    except OSError:  # how Linux tells that the other end is closed
+        pass
+    os.close(ours)
+    return process.wait(60), shown
 
 
 def without_slowness(said: bytes) -> bytes:

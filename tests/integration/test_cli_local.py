@@ -48,6 +48,36 @@ def test_local_over_https_and_on_disk(tmp_path: Path) -> None:
             assert server.end(20) == 0
 
 
+def test_a_data_directorys_streams_are_named_and_get_no_company(tmp_path: Path) -> None:
+    def first_line(*arguments: str) -> str:
+        with Running(tmp_path, "local", "--port", "0", "--data-dir", "kept", *arguments) as server:
+            server.wait_for(b"Ctrl-C ends it")
+            there = re.findall(r"http://127\.0\.0\.1:\d+", server.out.decode())[0]
+            if not put:
+                put.append(run(tmp_path, "put", "orders", "--endpoint-url", there, given=b"1\n2\n").returncode)
+            server.process.terminate()
+            assert server.end(20) == 0
+        return re.sub(r":\d+ ", ":0 ", server.out.decode()).strip()
+
+    put: list[int] = []
+    begun = "Kinesis at http://127.0.0.1:0 with "
+    assert first_line("--stream", "orders=2") == f"{begun}orders (2 shards); Ctrl-C ends it"
+    assert put == [0]
+    told = first_line("--shards", "7")
+    assert re.fullmatch(rf"{begun}orders \(2 shards, [12] records? restored\); Ctrl-C ends it", told)
+    told = first_line("--stream", "orders=3", "--stream", "more")
+    assert re.search(r"restored, not 3 as asked for: it was there already\), more \(1 shard\); Ctrl-C", told), told
+
+
+def test_a_data_directory_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "kinesis.log").symlink_to("/dev/null")
+    done = run(tmp_path, "local", "--port", "0", "--data-dir", "kept")
+    assert (done.returncode, done.stdout) == (1, b"")
+    told = done.stderr.decode()
+    assert told == "Error: cannot use kept/kinesis.log: it is a symbolic link, which is not followed\n"
+
+
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kplpy.local import Fault, LocalKinesis
-from tests.integration.cli_process import COMMAND, Running, environment, run, without_slowness
+from tests.integration.cli_process import COMMAND, Running, environment, on_terminal, run, without_slowness
 from tests.integration.reading import read_all, wait_until
 
 
@@ -198,37 +199,86 @@ def test_the_close_timeout_bounds_the_end(kinesis: LocalKinesis, at: list[str], 
     assert [each["data"] for each in entries(tmp_path / "f")] == ["one"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
-def test_progress_on_a_terminal(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
-    import pty
-    import subprocess
+def test_lines_that_an_earlier_run_put_are_left_out(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1\n2\n")
+    (tmp_path / "b").write_bytes(b"4\n5")
+    done = run(tmp_path, "put", *at, "a", "-", "b", "--key", "k", "--skip", "3", given=b"3\n")
+    assert done.returncode == 0
+    assert data(kinesis) == [b"4", b"5"]
+    assert b"the first 3 lines left out (--skip)\n" in done.stderr
+    assert run(tmp_path, "put", *at, "--key", "k", "--skip", "2", "-q", given=b"x\ny\nz\n").returncode == 0
+    assert data(kinesis) == [b"4", b"5", b"z"]
+    # All of it, and more than that.
+    assert run(tmp_path, "put", *at, "--skip", "2", "a", "-q").returncode == 0
+    done = run(tmp_path, "put", *at, "--skip", "3", "a", "-q")
+    assert (done.returncode, done.stderr) == (1, b"--skip 3: the input has only 2 lines\n")
+    assert len(data(kinesis)) == 3
 
+
+def test_records_that_failed_before_can_be_left_out_too(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    given = b'{"data": "1"}\n{"data": "2"}\n{"data": "3"}\n'
+    assert run(tmp_path, "put", *at, "--from-failed", "-", "--skip", "2", given=given).returncode == 0
+    assert data(kinesis) == [b"3"]
+
+
+def test_a_run_that_was_ended_says_where_the_next_one_goes_on(
+    kinesis: LocalKinesis, at: list[str], tmp_path: Path
+) -> None:
+    lines = [b"%06d" % number for number in range(30_000)]
+    (tmp_path / "lines").write_bytes(b"\n".join(lines))
+    with Running(tmp_path, "put", *at, "--key", "k", "lines", "--rate", "2000") as command:
+        wait_until(lambda: len(kinesis.ledger("test")) > 2, 60)
+        command.process.send_signal(signal.SIGINT)
+        assert command.end() == 130
+    first = data(kinesis)
+    assert 0 < len(first) < len(lines)
+    skip = re.search(rb"stopped after [\d,]+ lines?; --skip (\d+) goes on there", command.err)
+    assert skip is not None, command.err
+    assert int(skip[1]) == len(first)
+    assert run(tmp_path, "put", *at, "--key", "k", "lines", "--skip", skip[1].decode()).returncode == 0
+    assert data(kinesis) == lines
+
+
+PLAIN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize("columns", [80, 120])
+def test_progress_on_a_terminal(kinesis: LocalKinesis, at: list[str], tmp_path: Path, columns: int) -> None:
     kinesis.faults.delay(1.0)  # time to see it
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "put", *at, "/dev/stdin"],
-        stdin=subprocess.PIPE,
-        stderr=theirs,
-        env=environment(tmp_path, TERM="xterm", COLUMNS="120"),
-    )
-    os.close(theirs)
-    assert process.stdin is not None
-    process.stdin.write(b"x\n")
-    process.stdin.close()
-    shown = b""
-    try:
-        while part := os.read(ours, 4096):
-            shown += part
-    except OSError:  # how Linux tells that the other end is closed
-        pass
-    os.close(ours)
-    assert process.wait(30) == 0
-    assert b"0 records  0 B/s  1 outstanding  0 throttled" in shown
-    assert b"put 1 record " in shown
+    code, shown = on_terminal(tmp_path, "put", *at, "/dev/stdin", given=b"x\n", columns=columns)
+    assert code == 0
+    text = PLAIN.sub("", shown.decode())
+    assert "0 records  0 B/s  1 outstanding  0 throttled" in text
+    assert "put 1 record " in text
     # What kplpy top shows, shard by shard.
-    assert b"used limit" in shown
-    assert b"1 waiting, " in shown
-    assert "░" * 20 in shown.decode("utf-8", "replace")
+    assert "used limit" in text
+    assert "1 waiting, " in text
+    assert "░" * (10 if columns == 80 else 20) in text
+    assert "…" not in text
+    live = text[: text.index("put 1 record ")]
+    assert max(map(len, re.split(r"[\r\n]+", live))) <= columns
+    assert "%  ETA" not in text  # of a pipe nobody knows the end
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_how_much_of_a_file_is_put_and_how_long_it_will_take(
+    kinesis: LocalKinesis, at: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "lines").write_bytes(b"x" * 99 + b"\n" + (b"y" * 99 + b"\n") * 199)
+    code, shown = on_terminal(
+        tmp_path, "put", *at, "lines", "--skip", "100", "--rate", "50", "--set", "record_max_buffered_time_ms=50"
+    )
+    assert code == 0
+    text = PLAIN.sub("", shown.decode())
+    portions = [int(each) for each in re.findall(r"(\d+) %  ETA ", text)]
+    assert portions[0] < 60  # what is left out counts as done
+    assert 50 <= portions[0] <= portions[-1] <= 100
+    assert portions == sorted(portions)
+    assert len(set(portions)) > 3
+    left = [60 * int(minutes) + int(seconds) for minutes, seconds in re.findall(r"ETA (\d+):(\d\d) ", text)]
+    assert left
+    assert left[-1] <= 1
 
 
 def test_a_closed_standard_error_stops_nothing(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,8 @@ import pytest
 
 from kplpy import Producer
 from kplpy.local import Fault, LocalKinesis
-from tests.integration.cli_process import COMMAND, Running, environment, run
+from kplpy.wire.envelope import MAGIC
+from tests.integration.cli_process import COMMAND, Running, environment, on_terminal, run
 from tests.integration.reading import wait_until
 
 MIDDLE = 1 << 127
@@ -127,6 +130,50 @@ def test_one_streams_records_put_on_another(kinesis: LocalKinesis, at: list[str]
         return [[json.loads(line).get(part) for part in parts] for line in output.splitlines()]
 
     assert essence(copied) == essence(told)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_records_cannot_command_the_terminal(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    evil = [b"\x1b]0;title\x07\x1b[31mred", b"a\rb\nc\td", "zw\u00f6lf \u202e".encode(), b"\xff\x9b2J"]
+    put(kinesis, *evil, hash_key=0)
+    from_start = ("--from-start", "--no-follow", "-q")
+    piped = run(tmp_path, "tail", *at, *from_start)
+    assert piped.stdout == b"".join(each + b"\n" for each in evil)
+    code, shown = on_terminal(tmp_path, "tail", *at, *from_start)
+    assert (code, shown.decode().splitlines()) == (
+        0,
+        ["\\x1b]0;title\\x07\\x1b[31mred", "a\\rb\\nc\\td", "zw\u00f6lf \\u202e", "\\xff\\x9b2J"],
+    )
+    code, shown = on_terminal(tmp_path, "tail", *at, *from_start, "--json")
+    assert code == 0
+    assert b"\x1b" not in shown
+    assert [json.loads(line).get("data") for line in shown.splitlines()][:2] == [each.decode() for each in evil[:2]]
+
+
+def test_what_the_service_says_cannot_either(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+    kinesis.faults.fail("AccessDeniedException", "one\x1b[2J\ntwo", operation="ListShards", times=1000)
+    done = run(tmp_path, "tail", *at)
+    assert done.returncode == 1
+    assert b"\x1b" not in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert b"one\\x1b[2J\\ntwo" in done.stderr
+
+
+def test_an_aggregate_of_too_many_records_is_left_out_and_told(
+    kinesis: LocalKinesis, at: list[str], tmp_path: Path
+) -> None:
+    message = b"\x0a\x01k" + b"\x1a\x04\x08\x00\x1a\x00" * 50_000
+    crowd = MAGIC + message + hashlib.md5(message).digest()
+    message = b"\x0a\x00" * 262_145  # keys without records
+    keys = MAGIC + message + hashlib.md5(message).digest()
+    put(kinesis, b"before")
+    for data in (crowd, keys):
+        kinesis.handle("PutRecord", {"StreamName": "test", "Data": data, "PartitionKey": "k"})
+    put(kinesis, b"after")
+    done = run(tmp_path, "tail", *at, "--from-start", "--no-follow")
+    assert done.returncode == 0
+    assert done.stdout == b"before\n" + b"\n" * 50_000 + b"after\n"
+    assert b"left out: an aggregated record of 524,310 bytes holds 262,145 user records or keys" in done.stderr
 
 
 def test_from_a_time_on(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:

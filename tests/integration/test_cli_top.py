@@ -15,14 +15,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from kplpy import Producer
+from kplpy.cli.top import UNCUT, drawn
 from kplpy.local import LocalKinesis
-from tests.integration.cli_process import COMMAND, environment, run
+from tests.integration.cli_process import COMMAND, environment, on_terminal, run
 from tests.integration.reading import wait_until
 
 
@@ -74,10 +77,71 @@ def test_each_shard_is_told_of(kinesis: LocalKinesis, tmp_path: Path) -> None:
         assert sum(each["counts"]["records_per_second"] for each in shards.values()) == pytest.approx(100.0)
         assert [each["limit_percent"] for each in shards.values()] == [100, 100]
 
-        printed = run(tmp_path, "top", str(path), "--once", COLUMNS="120").stdout.decode()
+        printed = run(tmp_path, "top", str(path), "--once", COLUMNS="40").stdout.decode()  # uncut in a pipe
         assert re.search(rf"process {os.getpid()}: 0 of 100,000 records", printed)
         assert re.search(r"^  1 +[█░]{20} +\d+ % +[\d.,]+ +[\d.,]+ k?B +0 +0", printed, re.MULTILINE), printed
     assert not offered(path).exists()
+
+
+def told_of(name: str, shards: int) -> dict[str, Any]:
+    """What a busy producer tells."""
+    counts: dict[str, float | None] = {
+        "records_per_second": 1595.0,
+        "bytes_per_second": 2.4e6,
+        "throttled": 1234.0,
+        "retries": 3630.0,
+        "average_ms": 1054.0,
+        "p50_ms": 1200.0,
+        "p99_ms": 13606.0,
+        "max_ms": 23695.0,
+    }
+    of_a_shard = {"limit_percent": 100, "used_percent": 103, "counts": counts}
+    stream = {
+        "outstanding_records": 93612,
+        "oldest_ms": 23700,
+        "counts": counts,
+        "shards": {f"shardId-{number:012}": of_a_shard for number in range(shards)},
+    }
+    bounds = {"buffered_records": 3612, "max_buffered_records": 100_000, "buffered_bytes": 7, "max_buffered_bytes": 9}
+    return {**bounds, "seconds": 10, "streams": {name: stream}}
+
+
+def printed_at(width: int, name: str = "orders") -> str:
+    console = Console(width=width, force_terminal=False, file=StringIO())
+    console.print(drawn("stats", {31507: told_of(name, 12)}))
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, UNCUT])
+@pytest.mark.parametrize("name", ["s", "orders", "a" * 128])
+def test_no_number_is_cut_at_any_width(width: int, name: str) -> None:
+    printed = printed_at(width, name)
+    assert max(len(line) for line in printed.splitlines()) <= width
+    assert "…" not in printed
+    (last,) = re.findall(r"^  11 +[█░]{10,20} 103 % +(.*?) *$", printed, re.MULTILINE)
+    whole = ["1,595", "2.4 MB", "1,234", "3,630", "1,054", "1,200", "13,606", "23,695"]
+    shown = re.split(r" {2,}", last)
+    assert set(shown) <= set(whole)
+    assert {"2.4 MB", "1,234"} <= set(shown)
+    if width >= 80:
+        assert {"1,595", "13,606", "23,695"} <= set(shown)
+    if width == UNCUT:
+        assert shown == whole
+    assert name.replace("\n", "") in "".join(line[:16].strip() for line in printed.splitlines()) or name in printed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_top_fits_a_terminal_of_80_columns(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    path = tmp_path / "stats"
+    with made(kinesis, path) as producer:
+        producer.put_record("orders", b"x", "k").result(30)
+        code, shown = on_terminal(tmp_path, "top", str(path), "--once", columns=80)
+    assert code == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert max(map(len, re.split(r"[\r\n]+", text))) <= 80
+    assert "…" not in text
+    assert re.search(r"^  [01] +[█░]{10} +\d+ % ", text, re.MULTILINE), text
 
 
 def test_a_shard_that_is_offered_twice_its_limit_is_shown_full_and_throttling(

@@ -19,6 +19,7 @@ from kplpy.local import Fault
 from tests.integration.cli_process import run
 from tests.integration.reading import wait_until
 from tests.local_stream import PATIENCE, contents, local, producing, user_records
+from tests.small_disk import small_disk
 from tests.stub_service import install
 
 THROTTLED = "ProvisionedThroughputExceededException"
@@ -60,6 +61,22 @@ def test_a_full_disk_is_logged_with_a_count(caplog: pytest.LogCaptureFixture) ->
     assert len(lines) == 2  # the first at once, the others when the producer is closed
     assert sum(int(line.split()[0]) for line in lines) == 50
     assert "on_failure raised; the latest: OSError: [Errno 28] a failed record of stream 'orders' is lost" in lines[0]
+
+
+def test_what_a_full_disk_lost_is_logged_and_the_rest_is_in_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_disk(tmp_path, 256), local() as kinesis, caplog.at_level(logging.ERROR):
+        keep = DeadLetterFile(tmp_path / "failed")
+        with producing(kinesis, fail_if_throttled=True, on_failure=keep, aggregation_enabled=False) as producer:
+            kinesis.faults.fail_entries(THROTTLED, times=1000)
+            for future in producer.put_records("orders", [(b"x" * 2000, "k")] * 200):
+                assert future.exception(PATIENCE)
+        kept = [line for line in (tmp_path / "failed").read_bytes().splitlines() if line.endswith(b"}")]
+        assert all(parse_entry(line).data == b"x" * 2000 for line in kept)
+    lost = [each.kplpy["count"] for each in caplog.records if "is lost" in each.getMessage()]  # type: ignore[attr-defined]
+    assert 0 < sum(lost) < 200
+    assert sum(lost) + len(kept) == 200
 
 
 @pytest.mark.usefixtures("short_grace")

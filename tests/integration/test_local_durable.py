@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kplpy.local import LocalKinesis, LocalKinesisProcess, Phases
+from tests.small_disk import fill, small_disk
 
 ONE_TRY = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=5)
 
@@ -104,3 +106,67 @@ def test_a_stream_deleted_and_made_again_keeps_only_the_new_ones(tmp_path: Path)
     with LocalKinesis(stream="s", data_dir=tmp_path) as kinesis:
         assert [each.data for each in kinesis.ledger()] == [b"new"]
         assert len(kinesis.client().list_shards(StreamName="s")["Shards"]) == 2
+
+
+def test_a_full_disk_refuses_and_what_it_refused_is_nowhere(tmp_path: Path) -> None:
+    """Neither seen while the server runs, nor does it take part in the numbers after a restart."""
+    with small_disk(tmp_path, 1024):
+        kept: dict[bytes, str] = {}
+
+        def put(client: Any, data: bytes) -> None:
+            answer = client.put_record(StreamName="s", Data=data + b"y" * 100_000, PartitionKey="k")
+            kept[data] = answer["SequenceNumber"]
+
+        def read(client: Any) -> dict[bytes, str]:
+            there = client.get_shard_iterator(
+                StreamName="s", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
+            )
+            records = client.get_records(ShardIterator=there["ShardIterator"])["Records"]
+            return {each["Data"].rstrip(b"y"): each["SequenceNumber"] for each in records}
+
+        options: dict[str, Any] = {"stream": "s", "limits": False, "data_dir": tmp_path / "kept"}
+        with LocalKinesisProcess(**options) as server:
+            client = server.client(config=ONE_TRY)
+            put(client, b"1")
+            fill(tmp_path / "filler")
+            with pytest.raises(ClientError, match=r"InternalFailure.*No space left on device"):
+                put(client, b"2")
+            assert read(client) == kept
+            (tmp_path / "filler").unlink()
+            put(client, b"3")
+            fill(tmp_path / "filler")
+            with pytest.raises(ClientError, match="InternalFailure"):
+                put(client, b"4")
+            server.kill()
+        (tmp_path / "filler").unlink()
+        with LocalKinesisProcess(**options) as server:
+            client = server.client(config=ONE_TRY)
+            put(client, b"5")
+            assert read(client) == kept
+        assert len(set(kept.values())) == 3
+
+
+def test_a_server_that_finds_its_disk_full_says_so(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 64):
+        fill(tmp_path / "filler")
+        with pytest.raises(OSError, match=r"stream 'test' cannot be made: .* No space left on device"):
+            LocalKinesis(data_dir=tmp_path / "kept").start()
+
+
+def test_the_default_stream_is_made_only_where_there_is_none(tmp_path: Path) -> None:
+    def streams(**options: Any) -> list[str]:
+        with LocalKinesis(data_dir=tmp_path, **options) as kinesis:
+            return kinesis.client().list_streams()["StreamNames"]
+
+    assert streams(stream=None) == []
+    assert streams() == ["test"]
+    assert streams(stream="orders") == ["orders", "test"]
+    assert streams() == ["orders", "test"]
+    with LocalKinesis(data_dir=tmp_path, phases=Phases(deleting=0)) as kinesis:
+        kinesis.client().delete_stream(StreamName="test")
+    assert streams() == ["orders"]
+    assert streams(stream="test") == ["orders", "test"]  # named, so it is made
+    with LocalKinesisProcess(data_dir=tmp_path / "other", stream="a"):
+        pass
+    with LocalKinesisProcess(data_dir=tmp_path / "other") as server:
+        assert server.client().list_streams()["StreamNames"] == ["a"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import stat
 from pathlib import Path
 
 import click
@@ -13,6 +16,7 @@ from kplpy.cli import lines
 from kplpy.cli.connection import Connection
 from kplpy.cli.failed import Failures
 from kplpy.cli.keys import json_key, regex_key
+from kplpy.cli.progress import duration, in_rows
 from kplpy.cli.settings import build_config, parse
 from kplpy.errors import ConfigError, RecordExpiredError, RecordFailedError
 from kplpy.records import Attempt, UserRecord
@@ -94,6 +98,67 @@ def test_long_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, 
     assert [each.data for each in rest] == ([b"x"] if end == b"\nx" else [])
 
 
+def test_the_first_lines_of_all_files_together_are_read_past(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in "abc"]
+    for name, content in zip(names, (b"1\n2\n", b"", b"3\n\n5"), strict=True):
+        Path(name).write_bytes(content)
+    wanted = [b"1", b"2", b"3", b"", b"5"]
+    for skip in range(6):
+        position = lines.Position(skip=skip, size_bytes=lines.size_of(names))
+        found = [each.data for each in lines.read_lines(names, None, "fail", None, False, position)]
+        assert found == wanted[skip:]
+        assert (position.lines, position.read_bytes, position.size_bytes) == (5, 8, 8)
+        assert position.skipped_bytes == len(b"1\n2\n3\n\n5"[: [0, 2, 4, 6, 7, 8][skip]])
+    with pytest.raises(lines.SkippedTooMuchError, match=r"--skip 6: the input has only 5 lines"):
+        list(lines.read_lines(names, None, "fail", None, False, lines.Position(skip=6)))
+
+
+@pytest.mark.parametrize("size", [9, 10, 11, 25])
+def test_long_lines_are_read_past_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE", 10)
+    (tmp_path / "f").write_bytes(b"y" * size + b"\nx\n")
+    position = lines.Position(skip=1)
+    found = list(lines.read_lines([str(tmp_path / "f")], None, "fail", None, False, position))
+    assert [(each.data, each.line) for each in found] == [(b"x", 2)]
+    assert (position.skipped_bytes, position.read_bytes) == (size + 1, size + 3)
+
+
+def test_records_that_failed_before_are_read_past_by_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b'{"data": "1"}\n\n{"data": "2"}\n')
+    for skip, wanted in ((0, [b"1", b"2"]), (1, [b"2"]), (2, [b"2"]), (3, [])):
+        assert [each.data for each in lines.read_failed(str(tmp_path / "f"), lines.Position(skip=skip))] == wanted
+    with pytest.raises(lines.SkippedTooMuchError, match="only 3 lines"):
+        list(lines.read_failed(str(tmp_path / "f"), lines.Position(skip=4)))
+
+
+def test_the_size_of_a_pipe_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"12345")
+    assert lines.size_of([str(tmp_path / "f")] * 2) == 10
+    assert lines.size_of([str(tmp_path / "f"), "/dev/null"]) is None
+    assert lines.size_of([str(tmp_path / "none")]) is None
+
+
+@pytest.mark.parametrize(
+    ("width", "rows"),
+    [
+        (200, ["12 %  ETA 0:07  1,234 records  5 throttled"]),
+        (31, ["12 %  ETA 0:07  1,234 records", "5 throttled"]),
+        (30, ["12 %  ETA 0:07  1,234 records", "5 throttled"]),
+        (28, ["12 %  ETA 0:07", "1,234 records  5 throttled"]),
+        (5, ["12 %", "ETA 0:07", "1,234 records", "5 throttled"]),
+    ],
+)
+def test_a_line_takes_as_many_rows_as_it_needs(width: int, rows: list[str]) -> None:
+    assert in_rows("12 %  ETA 0:07  1,234 records  5 throttled", width).split("\n") == rows
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (6.6, "0:07"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
 def test_failed_records_come_back_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "failed"
     attempt = Attempt(0.0, 0.1, False, "InternalFailure", "sorry", 0.1)
@@ -155,7 +220,46 @@ def test_a_full_disk_is_told_and_stops_nothing() -> None:
         for _ in range(3):
             failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"x", "k")))
     assert failures.count == 3
-    assert "is not complete: No space left" in failures.report()[-1]
+    assert failures.report()[-1] == (
+        "  /dev/full is not complete: 3 of them could not be written: No space left on device"
+    )
+
+
+def test_a_failed_file_goes_on_when_there_is_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Failures(str(tmp_path / "failed")) as failures:
+        write = os.write
+
+        def full(file: int, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "write", full)
+        failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"1", "k")))
+        monkeypatch.setattr(os, "write", write)
+        failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"2", "k")))
+    assert [each.data for each in lines.read_failed(str(tmp_path / "failed"))] == [b"2"]
+    assert "is not complete: 1 of them could not be written: No space left" in failures.report()[-1]
+
+
+def test_a_failed_file_is_private_and_no_symbolic_link(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Failures(str(tmp_path / "failed")) as failures:
+            failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"1", "k")))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "failed").stat().st_mode) == 0o600
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "elsewhere")
+    told = r"cannot write --failed .*link': it is a symbolic link, which is not followed \(--follow-symlinks\)"
+    with pytest.raises(click.ClickException, match=told), Failures(str(link)):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+    with Failures(str(link), follow_symlinks=True):
+        pass
+    assert link.is_symlink()  # no failure, but the link is not this command's to remove
+    with Failures(str(link), follow_symlinks=True) as failures:
+        failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"1", "k")))
+    assert [each.data for each in lines.read_failed(str(tmp_path / "elsewhere"))] == [b"1"]
 
 
 @pytest.mark.parametrize(

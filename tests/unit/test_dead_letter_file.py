@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from kplpy import Attempt, RecordExpiredError, RecordFailedError, UserRecord
 from kplpy.dead_letters import DeadLetterFile
 from kplpy.dead_letters.entry import parse_entry
+from tests.small_disk import fill, small_disk
 
 
 def failed(data: bytes, key: str = "k", explicit_hash_key: str | None = None) -> RecordFailedError:
@@ -116,3 +120,128 @@ def test_a_path_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
         DeadLetterFile(tmp_path / "file" / "failed")
     with pytest.raises(IsADirectoryError, match="must not be a directory"):
         DeadLetterFile(tmp_path)
+
+
+def entries(file: Path) -> list[bytes]:
+    """The data of all whole lines; the others are broken or empty."""
+    found = []
+    for line in file.read_bytes().splitlines():
+        with suppress(ValueError):
+            found.append(parse_entry(line).data)
+    return found
+
+
+class Disk:
+    """Stands in for os.write: takes no more than `room` bytes, in pieces of at most `piece`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int, piece: int = 1 << 30) -> None:
+        self.room, self.piece = room, piece
+        self._write = os.write
+        monkeypatch.setattr(os, "write", self)
+
+    def __call__(self, file: int, data: bytes) -> int:
+        taken = data[: min(self.room, self.piece)]
+        if data and not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.room -= len(taken)
+        return self._write(file, taken)
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 400, 500])
+def test_half_a_line_on_a_full_disk_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    keep = DeadLetterFile(tmp_path / "failed")
+    keep(failed(b"before"))
+    disk = Disk(monkeypatch, room)
+    lost = 0
+    for _ in range(3):
+        try:
+            keep(failed(b"meanwhile"))
+        except OSError:
+            lost += 1
+    disk.room = 1 << 20
+    keep(failed(b"after"))
+    assert lost
+    assert entries(tmp_path / "failed") == [b"before", *[b"meanwhile"] * (3 - lost), b"after"]
+
+
+def test_a_line_that_was_written_in_part_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a signal, say: the rest would come behind the lines that others wrote since."""
+    disk = Disk(monkeypatch, 1 << 20, piece=50)
+    write = disk.__call__
+
+    def once(file: int, data: bytes) -> int:
+        written = write(file, data)
+        disk.piece = 1 << 30
+        return written
+
+    monkeypatch.setattr(os, "write", once)
+    keep = DeadLetterFile(tmp_path / "failed")
+    keep(failed(b"one"))
+    keep(failed(b"two"))
+    assert entries(tmp_path / "failed") == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("before", [b"", b'{"data": "whole"}\n'])
+def test_a_line_right_behind_another_writers_half_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    """The half came after this writer had looked at the end of the file."""
+    file = tmp_path / "failed"
+    file.write_bytes(before)
+    write = os.write
+
+    def after_another(descriptor: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        with file.open("ab") as other:
+            other.write(b'{"stream": "orders", "da')
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", after_another)
+    DeadLetterFile(file)(failed(b"mine"))
+    assert entries(file) == ([b"whole"] if before else []) + [b"mine"]
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 128):
+        keep = DeadLetterFile(tmp_path / "failed")
+        keep(failed(b"before"))
+        fill(tmp_path / "other")
+        lost = 0
+        for _ in range(5):
+            try:
+                keep(failed(b"x" * 5000))  # the rest of the page of "before" takes a part of it
+            except OSError:
+                lost += 1
+        assert lost == 5
+        (tmp_path / "other").unlink()
+        keep(failed(b"after"))
+        assert entries(tmp_path / "failed") == [b"before", b"after"]
+        assert b"xxx" in (tmp_path / "failed").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes")
+def test_the_file_is_its_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        DeadLetterFile(tmp_path / "failed")(failed(b"x"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "failed").stat().st_mode) == 0o600
+    (tmp_path / "failed").chmod(0o640)
+    DeadLetterFile(tmp_path / "failed")(failed(b"y"))
+    assert stat.S_IMODE((tmp_path / "failed").stat().st_mode) == 0o640
+
+
+def test_a_symbolic_link_is_followed_only_when_asked_for(tmp_path: Path) -> None:
+    link, target = tmp_path / "failed", tmp_path / "target"
+    keep = DeadLetterFile(link)
+    link.symlink_to(target)  # somebody else's, who may write to the directory
+    with pytest.raises(OSError, match=r"record of stream 'orders' is lost: it is a symbolic link") as raised:
+        keep(failed(b"x"))
+    assert (raised.value.errno, raised.value.filename) == (errno.ELOOP, str(link))
+    with pytest.raises(OSError, match="symbolic link; follow_symlinks=True follows it"):
+        DeadLetterFile(link)
+    assert not target.exists()
+    DeadLetterFile(link, follow_symlinks=True)(failed(b"x"))
+    assert entries(target) == [b"x"]
+    assert link.is_symlink()

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2] / "kplpy"
 COMMON = {
     "errors",
     "records",
+    "escaping",
     "keys",
     "names",
     "totals",
@@ -26,6 +27,7 @@ COMMON = {
     "forks",
     "repeats",
     "outliving",
+    "private_files",
 }
 
 # part → the other parts of kplpy that it may import
@@ -36,12 +38,14 @@ ALLOWED: dict[str, set[str]] = {
     "names": {"errors"},
     "totals": set(),
     "reports": set(),
-    "log_events": set(),
+    "escaping": set(),
+    "log_events": {"escaping"},
     "forks": set(),
     "repeats": {"forks", "log_events"},
     "outliving": set(),
     "config": {"errors", "properties", "metrics"},  # metrics for its types
     "properties": {"errors", "config", "log_events"},
+    "private_files": set(),
     "wire": {"errors", "records", "log_events"},
     "core": {"wire", *COMMON},
     "failures": {"core", *COMMON},
@@ -51,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; it knows neither
     "metrics": {"core", *COMMON},
     # the model judges the producer, so it shares only the wire format
-    "local": {"wire", "keys", "errors", "records", "log_events"},
+    "local": {"wire", "keys", "errors", "records", "log_events", "private_files"},
     "checks": {"future", "core", *COMMON},
     "runtime": {"awaiting", "future", "core", "wire", *COMMON},
     "logging": {"producer", "runtime", *COMMON},

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from typing import Any
 
 import cbor2
 import pytest
 
+from kplpy.local import Model
 from kplpy.local.codec import CBOR, JSON, decode, encode
 from kplpy.local.errors import ServiceError
+from kplpy.local.service import VERSION, Service
 
 
 def test_json_carries_data_in_base64() -> None:
@@ -54,6 +57,54 @@ def test_what_cannot_be_read_is_a_serialization_exception(kind: str, operation: 
     with pytest.raises(ServiceError) as caught:
         decode(kind, operation, body)
     assert caught.value.code == "SerializationException"
+
+
+NO_TIMES = [math.nan, math.inf, -math.inf, 10**400, -(10**30)]
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize("value", NO_TIMES, ids=lambda value: f"{value:.3}" if isinstance(value, float) else "huge")
+def test_what_is_no_time_is_a_serialization_exception(value: float, tagged: bool) -> None:
+    """CBOR can say what JSON cannot."""
+    service = Service(Model())
+    moment = cbor2.CBORTag(1, value) if tagged else value
+    place = {"StreamName": "s"}
+    iterator = {**place, "ShardId": "shardId-000000000000", "ShardIteratorType": "AT_TIMESTAMP", "Timestamp": moment}
+
+    def ask(operation: str, params: dict[str, Any]) -> tuple[int, Any]:
+        reply = service.reply("POST", f"{VERSION}.{operation}", CBOR, cbor2.dumps(params))
+        return reply.status, cbor2.loads(reply.body) if reply.body else {}
+
+    assert ask("CreateStream", {**place, "ShardCount": 1})[0] == 200
+    for operation, params in (
+        ("GetShardIterator", iterator),
+        ("ListShards", {**place, "StreamCreationTimestamp": moment}),
+        ("ListShards", {**place, "ShardFilter": {"Type": "AT_TIMESTAMP", "Timestamp": moment}}),
+    ):
+        status, answer = ask(operation, params)
+        assert (status, answer["__type"]) == (400, "SerializationException"), params
+        assert "can not be converted to a Timestamp" in answer["message"] or "cannot be read" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"StreamName": math.nan},
+        {"StreamName": "s", "ShardCount": math.nan},
+        {"Records": [{"Data": math.nan, "PartitionKey": "k"}]},
+        {"Records": [{"Data": b"x", "PartitionKey": math.nan}]},
+        {"Records": [{"Data": b"x", "PartitionKey": "k", "ExplicitHashKey": math.nan}]},
+        {"Records": [math.nan]},
+        {"Records": math.nan},
+    ],
+)
+def test_no_number_is_refused_wherever_it_stands(params: dict[str, Any]) -> None:
+    service = Service(Model())
+    service.model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
+    operation = "PutRecords" if "Records" in params else "CreateStream"
+    body = cbor2.dumps({"StreamName": "s", **params})
+    reply = service.reply("POST", f"{VERSION}.{operation}", CBOR, body)
+    assert (reply.status, cbor2.loads(reply.body)["__type"]) == (400, "SerializationException")
 
 
 @pytest.mark.parametrize("params", [{"StreamName": "s"}, {"StreamName": "s", "Records": [{"PartitionKey": "k"}]}])

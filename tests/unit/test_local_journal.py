@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +16,14 @@ import pytest
 
 from kplpy.local import Limits, Model, Phases, ServiceError, journal
 from kplpy.local.journal import Journal
+from kplpy.local.model import no_journal
 
 
 def opened(directory: Path, **arguments: Any) -> tuple[Model, Journal]:
     model = Model(limits=Limits.none(), **arguments)
     kept = Journal(directory)
     kept.restore(model)
-    model.journal = kept.write
+    model.journal = kept.keeping
     return model, kept
 
 
@@ -39,7 +46,7 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     put(model, 5.0, b"two")
     put(model, 9.0, b"three")
     kept.close()
-    model.journal = None
+    model.journal = no_journal
 
     again, kept = opened(tmp_path)  # with other phases, which must not change the past
     assert list(again.ledger()) == list(model.ledger())
@@ -89,22 +96,205 @@ def test_rewriting_the_log_keeps_what_is_held_and_the_count(tmp_path: Path, monk
     kept.close()
 
 
-def test_what_cannot_be_written_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Disk(FileIO):
+    """The log's file on a disk of which a test says how much it still takes."""
+
+    room = 1 << 40
+    may_shrink = True
+
+    def write(self, data: Any) -> int:
+        taken = bytes(data[: Disk.room])
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        Disk.room -= len(taken)
+        return super().write(taken)
+
+    def truncate(self, size: int | None = None) -> int:
+        if not Disk.may_shrink:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().truncate(size)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> type[Disk]:
+    monkeypatch.setattr(journal, "FileIO", Disk)
+    monkeypatch.setattr(Disk, "room", 1 << 40)
+    monkeypatch.setattr(Disk, "may_shrink", True)
+    return Disk
+
+
+def refused(model: Model, now: float, operation: str = "PutRecord", **params: Any) -> None:
+    params = params or {"StreamName": "s", "Data": b"phantom", "PartitionKey": "k"}
+    with pytest.raises(ServiceError) as caught:
+        model.handle(operation, params, now)
+    assert (caught.value.code, caught.value.status) == ("InternalFailure", 500)
+    assert "cannot be written: [Errno " in caught.value.message
+
+
+@pytest.mark.parametrize("room", [0, 7, 8, 30], ids="nothing part_of_the_head the_head part_of_the_body".split())
+@pytest.mark.parametrize("may_shrink", [True, False])
+def test_what_a_full_disk_refuses_did_not_happen(tmp_path: Path, disk: type[Disk], room: int, may_shrink: bool) -> None:
     model, kept = opened(tmp_path)
     model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
-    whole = journal._write_all
+    first = put(model, 1.0, b"first")
+    disk.room, disk.may_shrink = room, may_shrink
+    refused(model, 2.0)
+    refused(model, 2.0, "CreateStream", StreamName="t", ShardCount=1)
+    split = {"ShardToSplit": "shardId-000000000000", "NewStartingHashKey": str(1 << 127)}
+    refused(model, 2.0, "SplitShard", StreamName="s", **split)
+    refused(model, 2.0, "DeleteStream", StreamName="s")
+    assert [each.data for each in model.ledger()] == [b"first"]
+    assert set(model.streams) == {"s"}
+    assert model.streams["s"].status == "ACTIVE"
+    assert len(shards(model, 2.0)) == 1
 
-    def full(file: Any, frame: bytes) -> None:
-        whole(file, frame[:7])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(journal, "_write_all", full)
-    with pytest.raises(ServiceError, match="No space left") as caught:
-        put(model, 1.0, b"lost")
-    assert (caught.value.code, caught.value.status) == ("InternalFailure", 500)
-    monkeypatch.setattr(journal, "_write_all", whole)
-    put(model, 2.0, b"kept")
+    disk.room, disk.may_shrink = 1 << 40, True
+    second = put(model, 3.0, b"second")
     kept.close()
     again, kept = opened(tmp_path)
-    assert [each.data for each in again.ledger()] == [b"kept"]
+    assert list(again.ledger()) == list(model.ledger())
+    third = put(again, 3.0, b"third")
+    told = {each.sequence_number: each.data for each in again.ledger()}
+    assert told == {first: b"first", second: b"second", third: b"third"}
     kept.close()
+
+
+@pytest.mark.parametrize("may_shrink", [True, False])
+def test_a_restart_right_after_a_refusal(tmp_path: Path, disk: type[Disk], may_shrink: bool) -> None:
+    model, kept = opened(tmp_path)
+    model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
+    disk.room, disk.may_shrink = 20, may_shrink
+    refused(model, 1.0)
+    kept.close()  # as a kill would
+    disk.room, disk.may_shrink = 1 << 40, True
+    again, kept = opened(tmp_path)
+    assert list(again.ledger()) == []
+    put(again, 2.0, b"next")
+    kept.close()
+    third, kept = opened(tmp_path)
+    assert [each.data for each in third.ledger()] == [b"next"]
+    kept.close()
+
+
+def test_what_the_service_refuses_leaves_nothing_in_the_log(tmp_path: Path) -> None:
+    model, kept = opened(tmp_path)
+    model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
+    log = tmp_path / "kinesis.log"
+    before = log.read_bytes()
+    seen: list[bytes] = []
+
+    def wrong(operation: str, **params: Any) -> None:
+        with pytest.raises(ServiceError):
+            model.handle(operation, params, 1.0)
+        assert log.read_bytes() == before
+
+    keeping = model.journal
+
+    @contextmanager
+    def watched(event: Any) -> Iterator[None]:
+        with keeping(event):
+            seen.append(log.read_bytes())
+            yield
+
+    model.journal = watched
+    wrong("CreateStream", StreamName="s", ShardCount=1)
+    wrong("DeleteStream", StreamName="nobody")
+    wrong("MergeShards", StreamName="s", ShardToMerge="shardId-0", AdjacentShardToMerge="shardId-7")
+    kept.close()
+    assert len(seen) == 3
+    for number, log_then in enumerate(seen):  # a kill before it was taken out again
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "kinesis.log").write_bytes(log_then)
+        again, kept = opened(tmp_path / f"{number}")
+        put(again, 2.0, b"x")
+        assert shards(again, 2.0) == shards(model, 2.0)
+        kept.close()
+
+
+def test_a_log_that_cannot_be_rewritten_is_kept(
+    tmp_path: Path, disk: type[Disk], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, kept = opened(tmp_path, retention_bytes=2000)
+    model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
+    for number in range(20):
+        put(model, 1.0 + number, b"x" * 500)
+    kept.close()
+    monkeypatch.setattr(journal, "_COMPACT_FROM", 1)
+    disk.room = 100
+    again, kept = opened(tmp_path, retention_bytes=2000)
+    assert "not rewritten without what is not held any more: [Errno 28]" in caplog.text
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["kinesis.log", "lock"]
+    refused(again, 30.0)
+    disk.room = 1 << 40
+    last = put(again, 31.0, b"last")
+    kept.close()
+    third, kept = opened(tmp_path, retention_bytes=2000)  # rewritten now
+    assert (tmp_path / "kinesis.log").stat().st_size < 4000
+    assert list(third.ledger())[-1].sequence_number == last
+    kept.close()
+
+
+@pytest.mark.parametrize("torn", [0, 1, 8, 30], ids=lambda torn: f"{torn} bytes of the last change gone")
+@pytest.mark.parametrize("zeros", [1, 7, 8, 9, 4096, 3 << 20])
+def test_zeros_at_the_end_are_what_a_power_cut_left(
+    tmp_path: Path, torn: int, zeros: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, kept = opened(tmp_path)
+    model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
+    put(model, 1.0, b"one")
+    log = tmp_path / "kinesis.log"
+    before = log.stat().st_size
+    put(model, 2.0, b"two")
+    kept.close()
+    whole = log.read_bytes()
+    log.write_bytes(whole[: len(whole) - torn] + bytes(zeros))
+    again, kept = opened(tmp_path)
+    assert [each.data for each in again.ledger()] == ([b"one"] if torn else [b"one", b"two"])
+    end = before if torn else len(whole)
+    assert log.stat().st_size == end
+    dropped = len(whole) - torn + zeros - end
+    assert f"dropping an unfinished change, the last {dropped} bytes from byte {end} on" in caplog.text
+    put(again, 3.0, b"three")
+    kept.close()
+    third, kept = opened(tmp_path)
+    assert list(third.ledger()) == list(again.ledger())
+    kept.close()
+
+
+@pytest.mark.parametrize("end", [b"\0" * 4096 + b"x", b"\0" * 8 + b"\1"])
+def test_zeros_with_something_behind_them_are_damage(tmp_path: Path, end: bytes) -> None:
+    model, kept = opened(tmp_path)
+    model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
+    kept.close()
+    log = tmp_path / "kinesis.log"
+    size = log.stat().st_size
+    log.write_bytes(log.read_bytes() + end)
+    kept = Journal(tmp_path)
+    with pytest.raises(ValueError, match=f"damaged at byte {size}"):
+        kept.restore(Model())
+    kept.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes")
+def test_the_files_are_their_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        _, kept = opened(tmp_path / "made")
+    finally:
+        os.umask(before)
+    kept.close()
+    found = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "made").iterdir()}
+    assert found == {"kinesis.log": 0o600, "lock": 0o600}
+
+
+@pytest.mark.parametrize("name", ["kinesis.log", "lock"])
+def test_the_directory_may_be_a_symbolic_link_and_its_files_not(tmp_path: Path, name: str) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    _, kept = opened(tmp_path / "link")
+    kept.close()
+    (tmp_path / "there" / name).rename(tmp_path / "elsewhere")
+    (tmp_path / "there" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link") as caught:
+        opened(tmp_path / "link")
+    assert caught.value.filename == str(tmp_path / "link" / name)

@@ -7,16 +7,19 @@ import hashlib
 import logging
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
+from kplpy import AggregateTooLargeError, Config, KplpyError
+from kplpy.core.policy import policy_of
 from kplpy.records import UserRecord
 from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import encode_aggregate
-from kplpy.wire.envelope import MAGIC
+from kplpy.wire.envelope import MAGIC, MAX_RECORDS
 from tests.wire_records import Put
 
 ARRIVAL = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=timezone.utc)
@@ -182,6 +185,71 @@ def test_anything_else_is_refused_and_told_why(record: Any, error: type[Exceptio
     with pytest.raises(error) as raised:
         deaggregate(record)
     assert text in str(raised.value)
+
+
+def crowd(records: int) -> bytes:
+    """As many records without data, of one key, as 6 bytes each make."""
+    return enveloped(b"\x0a\x01k" + b"\x1a\x04\x08\x00\x1a\x00" * records)
+
+
+def test_ten_mebibytes_cannot_become_millions_of_records() -> None:
+    data = crowd((10 << 20) // 6)
+    tracemalloc.start()
+    try:
+        with pytest.raises(AggregateTooLargeError) as raised:
+            deaggregate(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert raised.value.max_records == 262_144
+    assert str(raised.value) == (
+        f"an aggregated record of {len(data):,} bytes holds 1,747,626 user records or keys, more than max_records, "
+        "262,144; nothing is taken out of it"
+    )
+    assert isinstance(raised.value, (KplpyError, ValueError))
+    assert peak < 4 * len(data)  # 370 MB for the records themselves
+
+
+def test_the_tables_of_keys_are_bounded_alike() -> None:
+    keys = b"\x0a\x02kk" * 300_000
+    with pytest.raises(AggregateTooLargeError, match="holds 300,000 user records or keys"):
+        deaggregate(enveloped(keys + b"\x1a\x04\x08\x00\x1a\x00"))
+    hash_keys = b"\x12\x01" + b"7" + b"\x12\x01" + b"8"
+    with pytest.raises(AggregateTooLargeError, match="holds 2 user records or keys"):
+        deaggregate(enveloped(b"\x0a\x01k" + hash_keys + b"\x1a\x04\x08\x00\x1a\x00"), max_records=1)
+
+
+def test_the_bound_is_the_readers() -> None:
+    assert len(deaggregate(AGGREGATE, max_records=3)) == 3
+    with pytest.raises(AggregateTooLargeError):
+        deaggregate({"Data": AGGREGATE}, max_records=2)
+    assert len(deaggregate(crowd(300_000), max_records=None)) == 300_000
+    assert len(deaggregate(b"plain" * 1000, max_records=1)) == 1
+
+
+def test_all_that_the_kpl_and_kplpy_make_is_within_it() -> None:
+    smallest = len(encode_aggregate([Put(b"", "k")] * 1001)) - len(encode_aggregate([Put(b"", "k")] * 1000))
+    assert (1 << 20) // smallest < MAX_RECORDS  # the KPL's aggregates have 1 MiB at most
+    assert (
+        policy_of(Config(region_name="eu-west-1", aggregation_max_size=10 << 20)).aggregation_max_count == MAX_RECORDS
+    )
+    assert policy_of(Config(region_name="eu-west-1", aggregation_max_count=7)).aggregation_max_count == 7
+    assert len(deaggregate(crowd(MAX_RECORDS))) == MAX_RECORDS
+
+
+@pytest.mark.parametrize(
+    ("bound", "error", "text"),
+    [
+        (0, ValueError, "max_records must be at least 1, or None for any number; got 0"),
+        (-5, ValueError, "got -5"),
+        ("9", TypeError, "max_records must be an int or None, not str"),
+        (1.5, TypeError, "not float"),
+        (True, TypeError, "not bool"),
+    ],
+)
+def test_a_bound_that_makes_no_sense(bound: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        deaggregate(b"x", max_records=bound)
 
 
 @pytest.mark.parametrize(
