@@ -38,7 +38,7 @@ from kplpy.names import parse_stream
 from kplpy.reports import HotKeys
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
-from kplpy.runtime.crew import does_our_work, lent, on_own_thread
+from kplpy.runtime.crew import JOINING, does_our_work, lent, on_own_thread
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.flushing import Flushing
 from kplpy.runtime.stats_socket import StatsSocket
@@ -103,6 +103,7 @@ class Producer:
             registry = Registry(config.metrics_granularity)
             self._recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
         self._closing = threading.RLock()  # a signal handler may close in the midst of it
+        self._closer: threading.Thread | None = None  # closes where the caller could not wait
         self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
         self._transport = KinesisTransport(config)
         self._engine = Engine(
@@ -354,7 +355,9 @@ class Producer:
         """Deliver what was accepted, for close_timeout_ms at the most, then fail what is left, and stop.
 
         From now on put_record raises ProducerClosedError, but in callbacks and on_failure only once all is over: what
-        they put meanwhile is delivered too. Closing again returns when the first close has ended.
+        they put meanwhile is delivered too. Closing again returns when the first close has ended. Once it returns none
+        of the producer's threads is left, except those in a request without an answer, in a callback that does not
+        return, or in a metrics sink that does not.
 
         A callback, and a signal handler or a __del__ that interrupted kplpy itself, cannot wait for that: there close()
         returns at once, and the rest happens on another thread, or when the interrupted work is done.
@@ -366,9 +369,14 @@ class Producer:
             return
         if not self._in_our_midst():
             self._end()
-        elif not lent():  # else _end_if_asked, once the work for which this thread was lent is done
+            if self._closer is not None:  # it was closed in a callback before
+                self._closer.join(JOINING)
+        elif not lent() and (self._closer is None or not self._closer.is_alive()):
+            # On a lent thread _end_if_asked does it, once the work is done for which it was lent.
             try:
-                threading.Thread(target=self._end, name="kplpy-close", daemon=True).start()
+                closer = threading.Thread(target=self._end, name="kplpy-close", daemon=True)
+                closer.start()
+                self._closer = closer
             except RuntimeError:
                 pass  # the interpreter is on its way out, and its exit ends this too
 

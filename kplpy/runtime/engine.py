@@ -288,13 +288,22 @@ class Engine:
         return given_up
 
     def stop(self) -> None:
-        """End the threads. One that is in a request ends with it; all are daemons."""
-        self._crew.stop()
+        """End the threads. Those without work have ended when this returns; one that is in a request or a callback
+        ends with it. All are daemons."""
+        self._crew.stop(self._busy)
         for stream in list(self.streams.values()):
             if stream.staging:
                 self.too_late(stream)
         self._answering.close()
         self._transport.close()
+
+    def _busy(self) -> set[int]:
+        """The threads that are in a request, or giving answers."""
+        busy: set[int] = set()
+        for stream in list(self.streams.values()):
+            with stream.lock:
+                busy |= stream.senders | {each.owner for each in stream.being_answered}
+        return busy
 
     def abandon(self) -> None:
         """In a forked child: the parent goes on with this; nothing of it is to move here, or to stand in the way."""
