@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from itertools import repeat
-from typing import Any
+from typing import Any, SupportsIndex
 
 from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError
@@ -35,7 +35,7 @@ class Checks:
         origin: Origin,
         data: BytesLike,
         partition_key: str | None = None,
-        explicit_hash_key: str | int | None = None,
+        explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
         if type(data) is not bytes:
             data = _as_bytes(data)

@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     import boto3
     import botocore.config
     import botocore.session
+    from typing_extensions import Unpack
 
+    from kplpy.config_fields import ConfigFields
     from kplpy.metrics.sample import Sink
 
 MIB = 1 << 20
@@ -179,7 +183,7 @@ class Config:
             raise ConfigError(f"botocore_config must be a botocore.config.Config, got {self.botocore_config!r}")
 
     @classmethod
-    def from_properties(cls, path: str | os.PathLike[str], **overrides: Any) -> Config:
+    def from_properties(cls, path: str | os.PathLike[str], **overrides: Unpack[ConfigFields]) -> Config:
         """Read a KPL properties file as it is; `overrides` are Config fields that win over the file.
 
         Unknown keys and bad values raise ConfigError; keys that mean nothing here (the native daemon's) are accepted
@@ -194,6 +198,25 @@ class Config:
             except ConfigError as error:
                 raise ConfigError(f"{setting.where}: {error}") from None
         return cls(**{**{name: setting.value for name, setting in settings.items()}, **overrides})
+
+
+def _naming_unknown(init: Callable[..., None]) -> Callable[..., None]:
+    """Of Config.__init__: name a field that is not known, and what is near, where Python raises a TypeError."""
+    known = [each.name for each in fields(Config)]
+
+    @wraps(init)
+    def checked(self: Config, *values: Any, **given: Any) -> None:
+        for name in given:
+            if name not in known:
+                near = get_close_matches(name, known, n=3)
+                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+                raise ConfigError(f"there is no Config field {name!r}{hint}")
+        init(self, *values, **given)
+
+    return checked
+
+
+Config.__init__ = _naming_unknown(Config.__init__)  # type: ignore[method-assign]
 
 
 def _check(knob: Field[Any], value: Any) -> None:

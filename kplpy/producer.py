@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, fields
-from difflib import get_close_matches
+from dataclasses import asdict
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from kplpy import forks
 from kplpy.checks import BytesLike, Checks, PutItem
@@ -46,6 +46,11 @@ from kplpy.runtime.stream import Stream
 from kplpy.runtime.waiting import WaitingRoom, charged
 from kplpy.totals import StreamTotals
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from kplpy.config_fields import ConfigFields
+
 logger = logging.getLogger(__name__)
 
 # Staged records are drained by the putting thread itself past this many, or at once from this size on; waiting for the
@@ -66,12 +71,15 @@ class Producer:
     use it in a `with` or `async with`, or leave it to the interpreter's exit.
     """
 
+    @overload
+    def __init__(self, config: Config | None = None) -> None: ...
+
+    @overload
+    def __init__(self, **fields: Unpack[ConfigFields]) -> None: ...
+
     def __init__(self, config: Config | None = None, **knobs: Any) -> None:
         if config is None:
-            try:
-                config = Config(**knobs)
-            except TypeError as error:
-                raise _unknown_field(error, knobs) from None
+            config = Config(**knobs)
         elif knobs:
             raise ConfigError(f"give a Config or its fields, not both: {', '.join(sorted(knobs))}")
         elif not isinstance(config, Config):
@@ -149,13 +157,14 @@ class Producer:
         data: BytesLike,
         partition_key: str | None = None,
         *,
-        explicit_hash_key: str | int | None = None,
+        explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
         """Accept one record and return its future, without waiting for it to be sent.
 
         stream: name or ARN. data: any bytes-like object, copied unless it is bytes; data and UTF-8 key together at
         most max_user_record_size. partition_key: 1–256 characters; None: kplpy chooses a shard with room, and a
-        key of 32 characters. explicit_hash_key: decimal 0 … 2**128-1, decides the shard instead of the key's MD5.
+        key of 32 characters. explicit_hash_key: 0 … 2**128-1, an integer of any type or its decimal digits; it decides
+        the shard instead of the key's MD5.
 
         Raises InvalidRecordError for a bad argument, ProducerClosedError after close(), and BufferFullError when there
         is no room: at once inside a running event loop or with on_buffer_full="raise", else after max_block_ms.
@@ -228,7 +237,7 @@ class Producer:
         data: BytesLike,
         partition_key: str | None = None,
         *,
-        explicit_hash_key: str | int | None = None,
+        explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
         """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
         home = self._open(stream)
@@ -535,11 +544,10 @@ def _check_timeout(timeout: float | None) -> None:
         raise ValueError(f"timeout must be 0 seconds or more, or None; got {timeout!r}")
 
 
-def _unknown_field(error: TypeError, given: dict[str, Any]) -> Exception:
-    known = [knob.name for knob in fields(Config)]
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            return ConfigError(f"there is no Config field {name!r}{hint}")
-    return error
+def _with_fields() -> inspect.Signature:
+    """Of Producer.__init__, for notebooks and other tools that ask Python itself."""
+    own = list(inspect.signature(Producer.__init__).parameters.values())[:2]
+    return inspect.Signature([*own, *inspect.signature(Config).parameters.values()])
+
+
+Producer.__init__.__signature__ = _with_fields()  # type: ignore[attr-defined]

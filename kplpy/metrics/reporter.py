@@ -70,7 +70,7 @@ class Reporter:
             self._thread = thread
 
     def close(self, timeout: float) -> None:
-        """Hand over the last window, and wait for that, and for the end of both threads, `timeout` seconds at the most."""
+        """Hand over the last window. Wait for that, and for the end of both threads, at most `timeout` seconds."""
         until = time.monotonic() + timeout
         self._ended = True
         self._called.set()
@@ -236,7 +236,7 @@ class _Outlet:
             self._changed.notify_all()
 
     def join(self, timeout: float) -> None:
-        """Wait for the thread's end. The sink itself may have closed the producer: then there is nothing to wait for."""
+        """Wait for the thread's end, unless this is the thread: a sink may close the producer."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 

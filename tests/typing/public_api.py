@@ -47,10 +47,19 @@ def ten_lines() -> None:
         assert_type(result.sequence_number, str)
 
 
+class Hashed:
+    """An integral type, as numpy's are."""
+
+    def __index__(self) -> int:
+        return 7
+
+
 def putting(producer: Producer) -> None:
     assert_type(producer.put_record("orders", b"x"), RecordFuture)
     producer.put_record("orders", bytearray(b"x"), "key")
     producer.put_record("orders", memoryview(b"x"), partition_key="key", explicit_hash_key="0")
+    producer.put_record("orders", b"x", "key", explicit_hash_key=7)
+    producer.put_record("orders", b"x", "key", explicit_hash_key=Hashed())
     futures = producer.put_records("orders", [(b"x", "customer-1"), (b"y", "customer-2")])
     assert_type(futures, list[RecordFuture])
     producer.put_records("orders", [(b"x", "customer-1", "0"), (b"y", "customer-1", None)])
@@ -67,6 +76,7 @@ def putting(producer: Producer) -> None:
     producer.put_record("orders", b"x", b"key")  # type: ignore[arg-type]
     producer.put_record(b"orders", b"x")  # type: ignore[arg-type]
     producer.put_record("orders", b"x", "key", "0")  # type: ignore[call-arg]
+    producer.put_record("orders", b"x", "key", explicit_hash_key=0.5)  # type: ignore[arg-type]
 
 
 def waiting(producer: Producer) -> None:
@@ -99,6 +109,15 @@ def settings() -> None:
     assert_type(Config.from_properties("kpl.properties"), Config)
     Producer(config)
     Config(on_buffer_full="drop")  # type: ignore[arg-type]
+    Config(region="eu-west-1")  # type: ignore[call-arg]
+    Producer(region_name="eu-west-1", record_ttl_ms=None, on_failure=on_failure, metrics_sink="emf")
+    Producer(config=config)
+    Producer(region="eu-west-1")  # type: ignore[call-overload]
+    Producer(record_ttl_ms="30")  # type: ignore[call-overload]
+    Producer(on_buffer_full="drop")  # type: ignore[call-overload]
+    Producer(config, rate_limit=50)  # type: ignore[call-overload]
+    Config.from_properties("kpl.properties", rate_limit=50)
+    Config.from_properties("kpl.properties", rate_limit="50")  # type: ignore[arg-type]
     config.record_ttl_ms = 5  # type: ignore[misc]
 
 
@@ -108,6 +127,7 @@ def ready_made(producer: Producer) -> None:
     logging.getLogger().addHandler(KinesisHandler("logs", region_name="eu-west-1"))
     KinesisHandler("logs", producer=producer, partition_key=lambda record: record.name)
     KinesisHandler("logs", partition_key=7)  # type: ignore[arg-type]
+    KinesisHandler("logs", rate_limit="50")  # type: ignore[arg-type]
 
     @flush_after(producer, margin=0.2, on_timeout="log")
     def handler(event: dict[str, str], context: object) -> int:

@@ -22,6 +22,7 @@ COMMON = {
     "reports",
     "log_events",
     "config",
+    "config_fields",
     "properties",
     "forks",
     "repeats",
@@ -40,7 +41,8 @@ ALLOWED: dict[str, set[str]] = {
     "forks": set(),
     "repeats": {"forks", "log_events"},
     "outliving": set(),
-    "config": {"errors", "properties", "metrics"},  # metrics for its types
+    "config": {"errors", "properties", "metrics", "config_fields"},  # the last two for its types
+    "config_fields": {"errors", "metrics"},
     "properties": {"errors", "config", "log_events"},
     "wire": {"errors", "records", "log_events"},
     "core": {"wire", *COMMON},
