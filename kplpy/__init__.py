@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kplpy.errors import ForkedError as ForkedError
     from kplpy.errors import InvalidRecordError as InvalidRecordError
     from kplpy.errors import KplpyError as KplpyError
+    from kplpy.errors import NotPicklableError as NotPicklableError
     from kplpy.errors import ProducerClosedError as ProducerClosedError
     from kplpy.errors import RecordExpiredError as RecordExpiredError
     from kplpy.errors import RecordFailedError as RecordFailedError
@@ -42,6 +43,7 @@ _HOMES = {
     "HotKeys": "kplpy.reports",
     "InvalidRecordError": "kplpy.errors",
     "KplpyError": "kplpy.errors",
+    "NotPicklableError": "kplpy.errors",
     "Producer": "kplpy.producer",
     "ProducerClosedError": "kplpy.errors",
     "RecordExpiredError": "kplpy.errors",

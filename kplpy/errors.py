@@ -42,6 +42,10 @@ class ProducerClosedError(KplpyError):
     """put_record after close()."""
 
 
+class NotPicklableError(KplpyError, TypeError):
+    """The object belongs to its process. The text says what to send to another one instead."""
+
+
 class RecordFailedError(KplpyError):
     """An accepted record was given up.
 

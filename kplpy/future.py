@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from kplpy import forks
 from kplpy.awaiting import Awaits, Waits, awaits_of
 from kplpy.core.item import Delivered, Failed, Item, Reason
-from kplpy.errors import KplpyError
+from kplpy.errors import KplpyError, NotPicklableError
 from kplpy.failures import Observed, error_of
 from kplpy.log_events import log
 from kplpy.records import Attempt, RecordResult, UserRecord, set_source
@@ -178,6 +178,12 @@ class RecordFuture(Item, Future[RecordResult]):
         if not self.done():
             yield from awaits_of(asyncio.get_running_loop()).begin(self).__await__()
         return self.result()
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise NotPicklableError(
+            f"a RecordFuture stays in the process that put the record (of stream {self.stream!r}): "
+            f"send its result(), a RecordResult, or its exception() instead"
+        )
 
     def __repr__(self) -> str:
         outcome = self._outcome

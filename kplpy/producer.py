@@ -69,6 +69,10 @@ class Producer:
 
     Takes a Config, or any of its fields as keywords. Thread-safe. Nothing starts before the first put. close() it, or
     use it in a `with` or `async with`, or leave it to the interpreter's exit.
+
+    Copied or pickled (multiprocessing's spawn, Spark, Celery) it arrives as a new producer with the same Config, and
+    without the records: close that one, too. NotPicklableError where the Config has a session or another object that
+    cannot be pickled.
     """
 
     @overload
@@ -523,6 +527,9 @@ class Producer:
         if not self._here[0]:
             forks.check()
         return self._engine.overview.hot_keys(limit)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.config,)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"
