@@ -12,7 +12,6 @@ what, with or without a GIL:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -21,7 +20,7 @@ from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
 from kplpy import forks
-from kplpy.awaiting import Awaits, Waits, awaits_of
+from kplpy.awaiting import Awaits, Waits, awaits_of, running_loop
 from kplpy.core.item import Delivered, Failed, Item, Reason
 from kplpy.errors import KplpyError, NotPicklableError
 from kplpy.failures import Observed, error_of
@@ -176,7 +175,8 @@ class RecordFuture(Item, Future[RecordResult]):
 
     def __await__(self) -> Generator[Any, None, RecordResult]:
         if not self.done():
-            yield from awaits_of(asyncio.get_running_loop()).begin(self).__await__()
+            loop = running_loop("await future", "future.result, abandon_on_cancel=True")
+            yield from awaits_of(loop).begin(self).__await__()
         return self.result()
 
     def __reduce__(self) -> str | tuple[Any, ...]:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from kplpy import forks
+from kplpy.awaiting import running_loop
 from kplpy.checks import BytesLike, Checks, PutItem
 from kplpy.config import Config
 from kplpy.core.policy import policy_of
@@ -244,6 +245,7 @@ class Producer:
         explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
         """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
+        running_loop("aput_record", "producer.put_record, stream, data, partition_key")
         home = self._open(stream)
         record = self._check(home.origin, data, partition_key, explicit_hash_key)
         waiter = self._waiting_room.line_up(home, record)
@@ -302,7 +304,7 @@ class Producer:
     async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:
         """As flush, without blocking the event loop."""
         _check_timeout(timeout)
-        loop = asyncio.get_running_loop()
+        loop = running_loop("aflush", "producer.flush, stream, timeout")
         done = asyncio.Event()
 
         def wake() -> None:
@@ -450,6 +452,7 @@ class Producer:
 
     async def aclose(self) -> None:
         """As close, without blocking the event loop."""
+        running_loop("aclose", "producer.close")
         await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Producer:

@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "wire": {"errors", "records", "log_events"},
     "core": {"wire", *COMMON},
     "failures": {"core", *COMMON},
-    "awaiting": set(),
+    "awaiting": {"errors"},
     "future": {"core", "failures", "awaiting", *COMMON},
     "dead_letters": {"future", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; it knows neither
@@ -59,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "logging": {"producer", "runtime", *COMMON},
     "aws_lambda": {"producer", *COMMON},
     "producer": {
+        "awaiting",
         "checks",
         "runtime",
         "dead_letters",
