@@ -91,6 +91,13 @@ def waiting(producer: Producer) -> None:
     done.result()
 
 
+def counting(producer: Producer) -> None:
+    metrics = producer.metrics(window=10)
+    assert_type(metrics["orders"].user_records_put, int)
+    assert_type(metrics.find("UserRecordsPut", stream="orders").average, float)
+    assert_type(metrics.find("TimeToAnswer").percentile(99), float | None)
+
+
 async def in_an_event_loop() -> None:
     async with Producer(Config(region_name="eu-west-1")) as producer:
         assert_type(await producer.put_record("orders", b"x", "key"), RecordResult)
