@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kplpy.records import Attempt as Attempt
     from kplpy.records import RecordResult as RecordResult
     from kplpy.records import UserRecord as UserRecord
+    from kplpy.reports import Health as Health
     from kplpy.reports import HotKey as HotKey
     from kplpy.reports import HotKeys as HotKeys
     from kplpy.totals import StreamTotals as StreamTotals
@@ -39,6 +40,7 @@ _HOMES = {
     "ConfigError": "kplpy.errors",
     "FlushTimeoutError": "kplpy.errors",
     "ForkedError": "kplpy.errors",
+    "Health": "kplpy.reports",
     "HotKey": "kplpy.reports",
     "HotKeys": "kplpy.reports",
     "InvalidRecordError": "kplpy.errors",

@@ -36,7 +36,7 @@ from kplpy.metrics.reporter import Reporter
 from kplpy.metrics.sample import Window
 from kplpy.metrics.snapshot import SECONDS, snapshot
 from kplpy.names import parse_stream
-from kplpy.reports import HotKeys
+from kplpy.reports import Health, HotKeys
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.crew import JOINING, does_our_work, lent, on_own_thread
@@ -480,6 +480,26 @@ class Producer:
     def outstanding_bytes(self) -> int:
         """What these are charged: data, partition keys and RECORD_OVERHEAD each."""
         return self._engine.overview.outstanding_bytes
+
+    def health(self) -> Health:
+        """How the producer stands now: for health and readiness checks (see docs/recipes.md). From any thread.
+
+        It only looks: nothing is sent, and no thread is started. In a callback, a signal handler or a __del__ the
+        oldest_age_ms is that of the streams that no thread works at in this moment.
+        """
+        if not self._here[0]:
+            forks.check()
+        oldest, now = self._engine.oldest(), time.monotonic()
+        last_error, last_error_age_ms, throttled = self._engine.troubles.latest(now)
+        return Health(
+            is_open=not self._closed,
+            outstanding_records=self.outstanding_records,
+            outstanding_bytes=self.outstanding_bytes,
+            oldest_age_ms=max(0.0, now - oldest) * 1000,
+            last_error=last_error,
+            last_error_age_ms=last_error_age_ms,
+            throttled=throttled,
+        )
 
     def metrics(self, window: int | None = None) -> Metrics:
         """What was done so far, by stream; and the metrics' samples of the last `window` seconds, 1 to 60, or of all.

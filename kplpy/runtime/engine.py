@@ -30,6 +30,7 @@ from kplpy.runtime.overview import Overview
 from kplpy.runtime.planning import CARE_INTERVAL, Planning
 from kplpy.runtime.sending import Sending, Transport
 from kplpy.runtime.stream import Flush, Stream
+from kplpy.runtime.troubles import Troubles
 
 
 class Engine:
@@ -60,7 +61,8 @@ class Engine:
         self._hot_partition_keys = hot_partition_keys
         self._random = random.Random()
         self._meter = meter or NoMeter()
-        self._answering = Answering(room, on_failure, self._meter)
+        self.troubles = Troubles()
+        self._answering = Answering(room, on_failure, self._meter, self.troubles)
         self._crew = Crew(self, max_senders)
         self._started = False
         self.streams: dict[str, Stream] = {}
@@ -72,6 +74,7 @@ class Engine:
             self._planning,
             self._answering,
             self._crew.errors,
+            self.troubles,
             max_senders,
             max_inflight_bytes,
         )
@@ -141,6 +144,16 @@ class Engine:
                 if not isinstance(error, Exception):
                     raise
                 self._crew.errors.say(f"{type(error).__name__}: {error}", error)
+
+    def oldest(self) -> float:
+        """When the oldest record without an answer arrived; infinite without any.
+
+        Not of a stream whose lock is taken, where the calling thread may itself be the one that has it.
+        """
+        if self._owns_a_lock():
+            return NEVER
+        below = midst.is_below()
+        return self.overview.oldest(lambda stream: below and stream.lock.locked())
 
     def press(self) -> None:
         """Room ran out: have the scheduler look at every stream for what waits only for company."""

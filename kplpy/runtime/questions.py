@@ -26,7 +26,12 @@ class ControlPlane(Protocol):
 
 
 class Question:
-    """One that is under way. `ask` waits for the answer; `failed` makes one of whatever else it raised."""
+    """One that is under way. `ask` waits for the answer; `failed` makes one of whatever else it raised.
+
+    problem: why records suffer from there being no answer, once it was asked; empty: they do not.
+    """
+
+    problem = ""
 
     def __init__(self, what: str, ask: Callable[[], Answer], failed: Callable[[str], Answer]) -> None:
         self.what = what
@@ -53,6 +58,7 @@ def next_question(
         pipeline.listing_started(now)
 
         def failed(problem: str) -> Answer:
+            question.problem = problem
             return lambda at: pipeline.listing_failed(problem, at)
 
         def ask() -> Answer:
@@ -62,5 +68,6 @@ def next_question(
                 return failed(str(failure))
             return lambda at: pipeline.listed(shards, at)
 
-        return Question(f"listing the shards of {name}", ask, failed)
+        question = Question(f"listing the shards of {name}", ask, failed)
+        return question
     return None

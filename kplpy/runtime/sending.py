@@ -15,6 +15,7 @@ from kplpy.runtime.answering import Answering
 from kplpy.runtime.planning import Planning
 from kplpy.runtime.questions import ControlPlane, Question, next_question
 from kplpy.runtime.stream import Stream
+from kplpy.runtime.troubles import Troubles
 
 
 class Transport(ControlPlane, Protocol):
@@ -38,6 +39,7 @@ class Sending:
         planning: Planning,
         answering: Answering,
         errors: Repeats,
+        troubles: Troubles,
         max_senders: int,
         max_inflight_bytes: int,
     ) -> None:
@@ -46,6 +48,7 @@ class Sending:
         self._planning = planning
         self._answering = answering
         self._errors = errors
+        self._troubles = troubles
         self._senders_a_stream = max(1, ceil(0.75 * max_senders))
         self._max_inflight_bytes = max_inflight_bytes
         self._inflight: dict[int, int] = {}  # thread → bytes of the request that it is at
@@ -103,6 +106,8 @@ class Sending:
         except BaseException as failure:
             end = self._unexpected(question.what, failure)
             answer = question.failed(repr(failure))
+        if question.problem:
+            self._troubles.note(stream.name, question.problem)
         with stream.lock, stream.guard:
             stream.senders.discard(threading.get_ident())
             now = time.monotonic()

@@ -21,6 +21,7 @@ from kplpy import (
     ConfigError,
     FlushTimeoutError,
     ForkedError,
+    Health,
     InvalidRecordError,
     KplpyError,
     Producer,
@@ -96,6 +97,14 @@ def counting(producer: Producer) -> None:
     assert_type(metrics["orders"].user_records_put, int)
     assert_type(metrics.find("UserRecordsPut", stream="orders").average, float)
     assert_type(metrics.find("TimeToAnswer").percentile(99), float | None)
+
+
+def ready(producer: Producer) -> bool:
+    health = producer.health()
+    assert_type(health, Health)
+    assert_type(health.last_error, str | None)
+    health.throttled = False  # type: ignore[misc]
+    return health.is_open and health.oldest_age_ms < 5_000
 
 
 async def in_an_event_loop() -> None:
