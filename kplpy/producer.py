@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from kplpy import forks
 from kplpy.awaiting import running_loop
-from kplpy.checks import BytesLike, Checks, PutItem
+from kplpy.checks import BytesLike, Checks, PutItem, parts_of
 from kplpy.config import Config
 from kplpy.core.policy import policy_of
 from kplpy.dead_letters import DeadLetterStream
@@ -216,25 +216,82 @@ class Producer:
     def put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         """Accept many records of one stream, cheaper than one by one; returns their futures in the same order.
 
-        items: (data, partition_key), (data, partition_key, explicit_hash_key) or UserRecord. All are checked before any
-        is accepted. When room runs out part-way, the futures of the rest fail with BufferFullError.
+        items: (data, partition_key), (data, partition_key, explicit_hash_key) or UserRecord. All of a list, or of
+        whatever else has a length, are checked before any is accepted. When room runs out part-way, the futures of the
+        rest fail with BufferFullError.
+
+        An iterator is read 500 items, or 1 MiB, at a time. Each part is checked before it is accepted, and the next one
+        is read only then: so little is read ahead while there is no room. What raises, an item or the iterator itself,
+        leaves the parts before accepted. When room runs out, the rest of the part fails, and no more is read. It may
+        have up to 1,000,000 items, for their futures take memory; one more raises KplpyError. For an endless one call
+        put_record for each item.
         """
         home = self._open(stream)
-        records, size = self._checks.records(home.origin, items)
+        if isinstance(items, Sized):
+            futures, size = self._checks.records(home.origin, items)
+            self._put_all(home, futures, size)
+            return futures
+        futures = []
+        for part in parts_of(items):
+            home = self._open(stream)  # it may have been closed meanwhile
+            records, size = self._checks.records(home.origin, part, len(futures))
+            futures += records
+            if not self._put_all(home, records, size):
+                break
+        return futures
+
+    def _put_all(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
+        """Records that were checked. False: there was no room for all; the futures of the rest have failed."""
         if not records:
-            return records
+            return True
+        accepted = self._stage_at_once(home, records, size) or self._waiting_room.enter_all(home, records)
+        self._all_staged(home)
+        return accepted
+
+    def _stage_at_once(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
+        """False: they have to be counted one by one."""
         staged = home.staged_bytes + size + len(records) * RECORD_OVERHEAD
         if staged > self._room.stage_limit:
-            self._waiting_room.enter_all(home, records)
-        else:
-            home.staged_bytes = staged
-            home.staging.extend(records)
-            self._engine.staged(home, records[0].arrival)
+            return False
+        home.staged_bytes = staged
+        home.staging.extend(records)
+        self._engine.staged(home, records[0].arrival)
+        return True
+
+    def _all_staged(self, home: Stream) -> None:
         if len(home.staging) >= _STAGED_BATCH:
             self._engine.drain(home)
         if self._closed:
             self._engine.too_late(home)
-        return records
+
+    async def aput_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
+        """As put_records, but where there is no room it waits, up to max_block_ms, without blocking the event loop.
+
+        Cancelled, it leaves accepted what it has accepted by then.
+        """
+        running_loop("aput_records", "producer.put_records, stream, items")
+        home = self._open(stream)
+        futures: list[RecordFuture] = []
+        at_once, total = isinstance(items, Sized), 0
+        for part in parts_of(items):
+            home = self._open(stream)
+            records, size = self._checks.records(home.origin, part, len(futures))
+            futures += records
+            total += size
+            if not at_once and not await self._aput_all(home, records, size):
+                break
+            await asyncio.sleep(0)  # other tasks go on meanwhile
+        if at_once:
+            await self._aput_all(home, futures, total)
+        return futures
+
+    async def _aput_all(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
+        """As _put_all."""
+        if not records:
+            return True
+        accepted = self._stage_at_once(home, records, size) or await self._waiting_room.line_up_all(home, records)
+        self._all_staged(home)
+        return accepted
 
     async def aput_record(
         self,

@@ -113,6 +113,8 @@ async def in_an_event_loop() -> None:
         future = await producer.aput_record("orders", b"x", "key")
         assert_type(future, RecordFuture)
         assert_type(await future, RecordResult)
+        assert_type(await producer.aput_records("orders", [(b"x", "k")]), list[RecordFuture])
+        await producer.aput_records("orders", ["text"])  # type: ignore[list-item]
         assert_type(await asyncio.wrap_future(future), RecordResult)
         await producer.aflush(timeout=5)
         await producer.aclose()
