@@ -109,7 +109,7 @@ class RecordFuture(Item, Future[RecordResult]):
 
     @property
     def stream(self) -> str:
-        """The stream's name or ARN, as it was given."""
+        """The stream's name or ARN: of the two, what the producer first put it by."""
         return self._origin.stream
 
     # --- what a Future offers ---

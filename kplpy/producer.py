@@ -35,7 +35,6 @@ from kplpy.metrics.registry import KEPT_SECONDS, Registry
 from kplpy.metrics.reporter import Reporter
 from kplpy.metrics.sample import Window
 from kplpy.metrics.snapshot import SECONDS, snapshot
-from kplpy.names import parse_stream
 from kplpy.reports import Health, HotKeys
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
@@ -138,7 +137,7 @@ class Producer:
                 self._recorder, self._engine.overview.gauges, make_sink, config.metrics_level, interval
             )
         self._stats = StatsSocket(config.stats_path, self._told) if config.stats_path else None
-        self._streams: dict[str, Stream] = {}
+        self._streams = self._engine.directory.homes
         self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
         self._delivering_here = False
         # Last, for it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
@@ -166,10 +165,10 @@ class Producer:
     ) -> RecordFuture:
         """Accept one record and return its future, without waiting for it to be sent.
 
-        stream: name or ARN. data: any bytes-like object, copied unless it is bytes; data and UTF-8 key together at
-        most max_user_record_size. partition_key: 1–256 characters; None: kplpy chooses a shard with room, and a
-        key of 32 characters. explicit_hash_key: 0 … 2**128-1, an integer of any type or its decimal digits; it decides
-        the shard instead of the key's MD5.
+        stream: name or ARN, which are one stream once the service has said so (docs/design.md). data: any bytes-like
+        object, copied unless it is bytes; data and UTF-8 key together at most max_user_record_size. partition_key:
+        1–256 characters; None: kplpy chooses a shard with room, and a key of 32 characters. explicit_hash_key: an
+        integer of any type, 0 … 2**128-1, or its decimal digits; it decides the shard instead of the key's MD5.
 
         Raises InvalidRecordError for a bad argument, ProducerClosedError after close(), and BufferFullError when there
         is no room: at once inside a running event loop or with on_buffer_full="raise", else after max_block_ms.
@@ -330,10 +329,7 @@ class Producer:
             self._check_open()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
-        name, arn = parse_stream(stream)
-        home = self._engine.open(name, arn)
-        self._streams[stream] = home
-        return home
+        return self._engine.directory.open(stream)
 
     def _never_waiting(self) -> AbstractContextManager[None]:
         """Meanwhile this thread's puts raise BufferFullError where there is no room, whatever on_buffer_full says."""
@@ -420,8 +416,7 @@ class Producer:
             return list(self._engine.streams.values())
         if not isinstance(stream, str):
             raise TypeError(f"stream must be a stream's name or ARN, or None for all, got {stream!r}")
-        home = self._streams.get(stream)
-        return [] if home is None else [home]
+        return self._engine.directory.all_of(stream)
 
     def close(self) -> None:
         """Deliver what was accepted, for close_timeout_ms at the most, then fail what is left, and stop.
@@ -568,16 +563,18 @@ class Producer:
             raise TypeError(f"window must be a whole number of seconds or None, got {window!r}")
         if window is not None and not 1 <= window <= KEPT_SECONDS:
             raise ValueError(f"window must be from 1 to {KEPT_SECONDS} seconds or None, got {window!r}")
-        totals = {
-            key: StreamTotals(**asdict(stream.pipeline.totals)) for key, stream in list(self._engine.streams.items())
-        }
+        keys = self._engine.directory.keys()
+        totals: dict[str, StreamTotals] = {}
+        for stream in list(self._engine.streams.values()):
+            key = (stream.same_as or stream).origin.stream
+            counts = StreamTotals(**asdict(stream.pipeline.totals))
+            totals[key] = totals[key] + counts if key in totals else counts
         wall = time.time()
         if self._recorder is None:
-            return Metrics(totals, Window(wall, wall, ()))
+            return Metrics(totals, Window(wall, wall, ()), keys)
         registry = self._recorder.registry
-        return Metrics(
-            totals, registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
-        )
+        samples = registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
+        return Metrics(totals, samples, keys)
 
     def _hand_over_metrics(self, timeout: float) -> None:
         """Let the sink have what was counted so far, though its window has not ended."""
@@ -613,7 +610,7 @@ class Producer:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"
-        names = sorted(self._engine.streams)
+        names = sorted(key for key, each in self._engine.streams.items() if each.same_as is None)
         more = f" and {len(names) - 5} more streams" if len(names) > 5 else ""
         return f"<Producer {', '.join(names[:5]) or 'no streams yet'}{more}: {state}>"
 

@@ -36,7 +36,9 @@ def describe(client: KinesisClient, place: dict[str, Any]) -> Summary:
     answer: Any = errors.retrying(lambda: client.describe_stream_summary(**place), errors.passing_answer)
     summary = answer["StreamDescriptionSummary"]
     shards = int(summary.get("OpenShardCount", 0))
+    arn = summary.get("StreamARN")
     if summary.get("StreamModeDetails", {}).get("StreamMode") != "ON_DEMAND":
-        return Summary(BY_KEY, shards)  # other streams have no such setting
+        return Summary(BY_KEY, shards, arn=arn)  # other streams have no such setting
     strategy = answer.get(STRATEGY) or summary.get(STRATEGY)
-    return Summary(strategy, shards, "" if strategy else f"DescribeStreamSummary: the answer has no {STRATEGY}")
+    problem = "" if strategy else f"DescribeStreamSummary: the answer has no {STRATEGY}"
+    return Summary(strategy, shards, problem, arn)

@@ -16,11 +16,15 @@ _CHANGED = {True: Notice("service_places_records"), False: Notice("keys_place_re
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What DescribeStreamSummary says of a stream. `strategy` None: it could not be learnt, and `problem` says why."""
+    """What DescribeStreamSummary says of a stream. `strategy` None: it could not be learnt, and `problem` says why.
+
+    arn: the stream's, where the service said it.
+    """
 
     strategy: str | None
     open_shards: int = 0
     problem: str = ""
+    arn: str | None = None
 
 
 class Distribution:

@@ -12,6 +12,7 @@ from math import nan
 from typing import Literal, Protocol
 
 from kplpy.metrics.histogram import Histogram
+from kplpy.names import name_of
 
 Unit = Literal["Count", "Bytes", "Milliseconds", "Seconds", "Percent", "Bytes/Second", "Count/Second"]
 Dimensions = tuple[tuple[str, str], ...]
@@ -71,7 +72,8 @@ class Window:
 
         ValueError: there is no metric of this name.
         """
-        given = (("ErrorCode", error_code), ("StreamName", stream), ("ShardId", shard))
+        name_of_stream = stream and name_of(stream)  # streams of one name count together
+        given = (("ErrorCode", error_code), ("StreamName", name_of_stream), ("ShardId", shard))
         dimensions = tuple((key, value) for key, value in given if value is not None)
         for each in self.samples:
             if each.name == name and each.dimensions == dimensions:

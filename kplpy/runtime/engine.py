@@ -24,6 +24,7 @@ from kplpy.runtime import midst
 from kplpy.runtime.admission import Room
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.crew import NEVER, Crew, lend_thread
+from kplpy.runtime.directory import Directory
 from kplpy.runtime.mending import mend, unanswered
 from kplpy.runtime.metering import Meter, NoMeter
 from kplpy.runtime.overview import Overview
@@ -65,11 +66,13 @@ class Engine:
         self._answering = Answering(room, on_failure, self._meter, self.troubles)
         self._crew = Crew(self, max_senders)
         self._started = False
-        self.streams: dict[str, Stream] = {}
+        self.directory = Directory(self._new_stream)
+        self.streams = self.directory.streams
         self.overview = Overview(self.streams, room)
         self._planning = Planning(policy, room, self._crew)
         self.sending = Sending(
             self.streams,
+            self.directory.learnt,
             transport,
             self._planning,
             self._answering,
@@ -81,16 +84,10 @@ class Engine:
 
     # --- streams and records ---
 
-    def open(self, name: str, arn: str | None) -> Stream:
-        """The stream, made known on its first record."""
-        with self._crew.lock:
-            key = arn or name
-            if key not in self.streams:
-                counters = self._hot_partition_keys
-                key_counts = KeyCounts(counters, time.monotonic()) if counters else None
-                made = Stream(name, arn, self._new_pipeline(), self._crew.ring, key_counts)
-                self.streams.setdefault(key, made)  # a __del__ may have put, and made one, within the line before
-        return self.streams[key]
+    def _new_stream(self, name: str, arn: str | None) -> Stream:
+        counters = self._hot_partition_keys
+        key_counts = KeyCounts(counters, time.monotonic()) if counters else None
+        return Stream(name, arn, self._new_pipeline(), self._crew.ring, key_counts)
 
     def _new_pipeline(self) -> Pipeline:
         return Pipeline(self._policy, self._random.random)
@@ -125,7 +122,7 @@ class Engine:
         return self._owns_a_lock() or midst.is_below()
 
     def _owns_a_lock(self) -> bool:
-        locks = (self._crew.lock, self._crew.errors.lock, self._room.lock, *self._meter.locks)
+        locks = (self._crew.lock, self.directory.lock, self._crew.errors.lock, self._room.lock, *self._meter.locks)
         return any(lock._is_owned() for lock in (*locks, *future_locks(), *self._answering.locks))
 
     def drain(self, stream: Stream) -> None:

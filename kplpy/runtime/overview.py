@@ -41,7 +41,12 @@ class Overview:
 
     def gauges(self) -> Gauges:
         """How things stand, for whoever samples them."""
-        standings = {key: _standing(each) for key, each in list(self._streams.items()) if each.broken is None}
+        standings: dict[str, Standing] = {}
+        for key, stream in list(self._streams.items()):
+            if stream.broken is None:
+                standing = _standing(stream)
+                if stream.same_as is None or standing.outstanding:  # else the other one stands for it
+                    standings[key] = standing
         return Gauges(standings, self.outstanding_records, self.outstanding_bytes)
 
     def oldest(self, passed_over: Callable[[Stream], bool]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Protocol
 
@@ -29,12 +29,14 @@ class Transport(ControlPlane, Protocol):
 class Sending:
     """Bounds how many senders one stream has, and the bytes of all requests under way.
 
-    `errors`: where it is logged what the transport raised.
+    `learnt`: called with a stream's ARN, once the service has said it. `errors`: where it is logged what the transport
+    raised.
     """
 
     def __init__(
         self,
         streams: Mapping[str, Stream],
+        learnt: Callable[[Stream, str], object],
         transport: Transport,
         planning: Planning,
         answering: Answering,
@@ -44,6 +46,7 @@ class Sending:
         max_inflight_bytes: int,
     ) -> None:
         self._streams = streams
+        self._learnt = learnt
         self._transport = transport
         self._planning = planning
         self._answering = answering
@@ -106,6 +109,8 @@ class Sending:
         except BaseException as failure:
             end = self._unexpected(question.what, failure)
             answer = question.failed(repr(failure))
+        if question.arn is not None:
+            self._learnt(stream, question.arn)
         if question.problem:
             self._troubles.note(stream.name, question.problem)
         with stream.lock, stream.guard:
