@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kplpy.errors import ForkedError as ForkedError
     from kplpy.errors import InvalidRecordError as InvalidRecordError
     from kplpy.errors import KplpyError as KplpyError
+    from kplpy.errors import NotPicklableError as NotPicklableError
     from kplpy.errors import ProducerClosedError as ProducerClosedError
     from kplpy.errors import RecordExpiredError as RecordExpiredError
     from kplpy.errors import RecordFailedError as RecordFailedError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kplpy.records import Attempt as Attempt
     from kplpy.records import RecordResult as RecordResult
     from kplpy.records import UserRecord as UserRecord
+    from kplpy.reports import Health as Health
     from kplpy.reports import HotKey as HotKey
     from kplpy.reports import HotKeys as HotKeys
     from kplpy.totals import StreamTotals as StreamTotals
@@ -41,10 +43,12 @@ _HOMES = {
     "ConfigError": "kplpy.errors",
     "FlushTimeoutError": "kplpy.errors",
     "ForkedError": "kplpy.errors",
+    "Health": "kplpy.reports",
     "HotKey": "kplpy.reports",
     "HotKeys": "kplpy.reports",
     "InvalidRecordError": "kplpy.errors",
     "KplpyError": "kplpy.errors",
+    "NotPicklableError": "kplpy.errors",
     "Producer": "kplpy.producer",
     "ProducerClosedError": "kplpy.errors",
     "RecordExpiredError": "kplpy.errors",

@@ -12,10 +12,23 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from kplpy.errors import KplpyError
+
 Helper = TypeVar("Helper")
 
 AT_ONCE = 100
 """Answers in one turn of the loop, lest it stand still while thousands of tasks go on."""
+
+
+def running_loop(awaited: str, instead: str) -> asyncio.AbstractEventLoop:
+    """The running event loop. KplpyError where asyncio has none, as in trio: `instead` is what to call on a thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise KplpyError(
+            f"{awaited} needs a running asyncio event loop (uvloop's is one). In trio go through a thread: "
+            f"await trio.to_thread.run_sync({instead})"
+        ) from None
 
 
 class Arrivals:

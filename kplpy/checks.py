@@ -4,18 +4,50 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sized
 from itertools import repeat
-from typing import Any
+from typing import Any, SupportsIndex
 
 from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, payload_size
-from kplpy.errors import InvalidRecordError
+from kplpy.errors import InvalidRecordError, KplpyError
 from kplpy.future import KeylessFuture, Origin, RecordFuture
 from kplpy.keys import MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
 from kplpy.records import UserRecord
 
 BytesLike = bytes | bytearray | memoryview
 PutItem = UserRecord | tuple[Any, ...]
+
+
+PART_RECORDS, PART_BYTES = 500, 1 << 20
+"""An iterator is read, and its items checked and accepted, this many records or bytes of data at a time."""
+MOST_OF_AN_ITERATOR = 1_000_000
+"""Futures that put_records collects of one: some 250 MB."""
+
+
+def parts_of(items: Iterable[PutItem]) -> Iterator[list[PutItem]]:
+    """The items by the part. KplpyError: an iterator has more than MOST_OF_AN_ITERATOR."""
+    size = 0
+    part: list[PutItem] = []
+    for count, item in enumerate(items):
+        if count == MOST_OF_AN_ITERATOR and not isinstance(items, Sized):
+            yield part
+            raise KplpyError(
+                f"the futures of an iterator without end need memory without end: {count:,} records were taken from "
+                f"it, and stay accepted. Call put_record for each item instead, or put_records for some at a time"
+            )
+        part.append(item)
+        size += _size(item)
+        if len(part) >= PART_RECORDS or size >= PART_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _size(item: Any) -> int:
+    """Of the item's data; 0 of one that is none, which the checks will say."""
+    data = item[0] if isinstance(item, tuple) and item else getattr(item, "data", b"")
+    return len(data) if isinstance(data, (bytes, bytearray)) else getattr(data, "nbytes", 0)
 
 
 class Checks:
@@ -35,7 +67,7 @@ class Checks:
         origin: Origin,
         data: BytesLike,
         partition_key: str | None = None,
-        explicit_hash_key: str | int | None = None,
+        explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
         if type(data) is not bytes:
             data = _as_bytes(data)
@@ -54,14 +86,14 @@ class Checks:
             text = str(hash_key)
         return RecordFuture(origin, data, partition_key, text, hash_key, time.monotonic())
 
-    def records(self, origin: Origin, items: Iterable[PutItem]) -> tuple[list[RecordFuture], int]:
-        """The items of put_records, and the bytes of their data and keys."""
+    def records(self, origin: Origin, items: Iterable[PutItem], first: int = 0) -> tuple[list[RecordFuture], int]:
+        """The items of put_records, and the bytes of their data and keys. `first`: the first one's number."""
         items = list(items)
         plain = self._plain(origin, items)
         if plain is not None:
             return plain
         records: list[RecordFuture] = []
-        for number, item in enumerate(items):
+        for number, item in enumerate(items, first):
             try:
                 records.append(self._item(origin, item))
             except InvalidRecordError as error:

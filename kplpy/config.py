@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from kplpy.errors import ConfigError, RecordFailedError
+from kplpy.errors import ConfigError, NotPicklableError, RecordFailedError
 
 if TYPE_CHECKING:
     import boto3
     import botocore.config
     import botocore.session
+    from typing_extensions import Unpack
 
+    from kplpy.config_fields import ConfigFields
     from kplpy.metrics.sample import Sink
 
 MIB = 1 << 20
@@ -179,8 +185,22 @@ class Config:
         if self.botocore_config is not None and not hasattr(self.botocore_config, "merge"):
             raise ConfigError(f"botocore_config must be a botocore.config.Config, got {self.botocore_config!r}")
 
+    def __copy__(self) -> Config:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Config:
+        return self  # nor can sessions be copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the fields that are not the defaults. NotPicklableError names one that cannot be pickled."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        given = {each.name: given[each.name] for each in fields(self) if given[each.name] is not each.default}
+        for name in _OBJECTS & given.keys():
+            _check_pickles(name, given[name])
+        return partial(type(self), **given), ()
+
     @classmethod
-    def from_properties(cls, path: str | os.PathLike[str], **overrides: Any) -> Config:
+    def from_properties(cls, path: str | os.PathLike[str], **overrides: Unpack[ConfigFields]) -> Config:
         """Read a KPL properties file as it is; `overrides` are Config fields that win over the file.
 
         Unknown keys and bad values raise ConfigError; keys that mean nothing here (the native daemon's) are accepted
@@ -195,6 +215,45 @@ class Config:
             except ConfigError as error:
                 raise ConfigError(f"{setting.where}: {error}") from None
         return cls(**{**{name: setting.value for name, setting in settings.items()}, **overrides})
+
+
+_OBJECTS = frozenset({"session", "metrics_session", "botocore_config", "on_failure", "metrics_sink"})
+
+
+def _check_pickles(name: str, value: Any) -> None:
+    """NotPicklableError unless pickle takes the value, or cloudpickle is there, which takes more, and has its own say.
+
+    The pickler that asks is not known here.
+    """
+    try:
+        pickle.dumps(value)
+    except NotPicklableError:
+        raise
+    except Exception as error:
+        if name.endswith("session") or not any(each.rpartition(".")[2] == "cloudpickle" for each in sys.modules):
+            raise NotPicklableError(
+                f"a Producer, or Config, with {name}={type(value).__name__}(...) cannot be sent to another process "
+                f"({error}): make it there, once a process, in a function with functools.cache for example"
+            ) from error
+
+
+def _naming_unknown(init: Callable[..., None]) -> Callable[..., None]:
+    """Of Config.__init__: name a field that is not known, and what is near, where Python raises a TypeError."""
+    known = [each.name for each in fields(Config)]
+
+    @wraps(init)
+    def checked(self: Config, *values: Any, **given: Any) -> None:
+        for name in given:
+            if name not in known:
+                near = get_close_matches(name, known, n=3)
+                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+                raise ConfigError(f"there is no Config field {name!r}{hint}")
+        init(self, *values, **given)
+
+    return checked
+
+
+Config.__init__ = _naming_unknown(Config.__init__)  # type: ignore[method-assign]
 
 
 def _check(knob: Field[Any], value: Any) -> None:

@@ -53,6 +53,10 @@ class AggregateTooLargeError(KplpyError, ValueError):
         return str(self.args[0])
 
 
+class NotPicklableError(KplpyError, TypeError):
+    """The object belongs to its process. The text says what to send to another one instead."""
+
+
 class RecordFailedError(KplpyError):
     """An accepted record was given up.
 

@@ -12,7 +12,6 @@ what, with or without a GIL:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -21,9 +20,9 @@ from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
 from kplpy import forks
-from kplpy.awaiting import Awaits, Waits, awaits_of
+from kplpy.awaiting import Awaits, Waits, awaits_of, running_loop
 from kplpy.core.item import Delivered, Failed, Item, Reason
-from kplpy.errors import KplpyError
+from kplpy.errors import KplpyError, NotPicklableError
 from kplpy.failures import Observed, error_of
 from kplpy.log_events import log
 from kplpy.records import Attempt, RecordResult, UserRecord, set_source
@@ -110,7 +109,7 @@ class RecordFuture(Item, Future[RecordResult]):
 
     @property
     def stream(self) -> str:
-        """The stream's name or ARN, as it was given."""
+        """The stream's name or ARN: of the two, what the producer first put it by."""
         return self._origin.stream
 
     # --- what a Future offers ---
@@ -176,8 +175,15 @@ class RecordFuture(Item, Future[RecordResult]):
 
     def __await__(self) -> Generator[Any, None, RecordResult]:
         if not self.done():
-            yield from awaits_of(asyncio.get_running_loop()).begin(self).__await__()
+            loop = running_loop("await future", "future.result, abandon_on_cancel=True")
+            yield from awaits_of(loop).begin(self).__await__()
         return self.result()
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise NotPicklableError(
+            f"a RecordFuture stays in the process that put the record (of stream {self.stream!r}): "
+            f"send its result(), a RecordResult, or its exception() instead"
+        )
 
     def __repr__(self) -> str:
         outcome = self._outcome

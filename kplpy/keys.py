@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from operator import index
+from typing import SupportsIndex
+
 from kplpy.errors import InvalidRecordError
 
 # CPython's own MD5 takes 0.2 µs for a key; hashlib's goes through OpenSSL, whose set-up alone takes 0.3 µs more.
@@ -60,15 +63,21 @@ def hash_of(partition_key: str) -> int:
     return int.from_bytes(md5(utf8, usedforsecurity=False).digest(), "big")
 
 
-def parse_explicit_hash_key(value: str | int) -> int:
-    """An explicit hash key as a number; InvalidRecordError unless it is a decimal integer 0 … 2**128 - 1."""
+def parse_explicit_hash_key(value: str | SupportsIndex) -> int:
+    """An explicit hash key as a number; InvalidRecordError unless it is a decimal integer 0 … 2**128 - 1.
+
+    A number may be of any integral type: one with `__index__`, as numpy's have.
+    """
     rule = "explicit_hash_key must be a decimal integer from 0 to 2**128 - 1"
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 64:
         number = int(value)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        number = int(value)  # of a subclass: its own text must not go on the wire
-    else:
+    elif isinstance(value, (str, bool)):
         raise InvalidRecordError(f"{rule}, got {value!r:.80}")
+    else:
+        try:
+            number = int(index(value))  # of a subclass of int: its own text must not go on the wire
+        except TypeError:
+            raise InvalidRecordError(f"{rule}, got {value!r:.80}") from None
     if not 0 <= number <= MAX_HASH_KEY:
         # Python refuses to write very long numbers out.
         got = repr(value) if number.bit_length() < 1000 else f"a number of {number.bit_length()} bits"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kplpy.errors import FlushTimeoutError, KplpyError
 from kplpy.log_events import log
@@ -13,6 +13,11 @@ from kplpy.names import parse_stream
 from kplpy.producer import Producer
 from kplpy.repeats import Repeats
 from kplpy.runtime.crew import does_our_work
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from kplpy.config_fields import ConfigFields
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +49,7 @@ class KinesisHandler(logging.Handler):
         level: int | str = logging.NOTSET,
         terminator: str = "",
         flush_timeout: float = 5.0,
-        **config: Any,
+        **config: Unpack[ConfigFields],
     ) -> None:
         super().__init__(level)
         parse_stream(stream)

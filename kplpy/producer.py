@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from contextlib import AbstractContextManager
-from dataclasses import asdict, fields
-from difflib import get_close_matches
+from dataclasses import asdict
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from kplpy import forks
-from kplpy.checks import BytesLike, Checks, PutItem
+from kplpy.awaiting import running_loop
+from kplpy.checks import BytesLike, Checks, PutItem, parts_of
 from kplpy.config import Config
 from kplpy.core.policy import policy_of
 from kplpy.dead_letters import DeadLetterStream
@@ -34,17 +35,21 @@ from kplpy.metrics.registry import KEPT_SECONDS, Registry
 from kplpy.metrics.reporter import Reporter
 from kplpy.metrics.sample import Window
 from kplpy.metrics.snapshot import SECONDS, snapshot
-from kplpy.names import parse_stream
-from kplpy.reports import HotKeys
+from kplpy.reports import Health, HotKeys
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
-from kplpy.runtime.crew import does_our_work, lent, on_own_thread
+from kplpy.runtime.crew import JOINING, does_our_work, lent, on_own_thread
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.flushing import Flushing
 from kplpy.runtime.stats_socket import StatsSocket
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.waiting import WaitingRoom, charged
 from kplpy.totals import StreamTotals
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from kplpy.config_fields import ConfigFields
 
 logger = logging.getLogger(__name__)
 
@@ -64,14 +69,21 @@ class Producer:
 
     Takes a Config, or any of its fields as keywords. Thread-safe. Nothing starts before the first put. close() it, or
     use it in a `with` or `async with`, or leave it to the interpreter's exit.
+
+    Copied or pickled (multiprocessing's spawn, Spark, Celery) it arrives as a new producer with the same Config, and
+    without the records: close that one, too. NotPicklableError where the Config has a session or another object that
+    cannot be pickled.
     """
+
+    @overload
+    def __init__(self, config: Config | None = None) -> None: ...
+
+    @overload
+    def __init__(self, **fields: Unpack[ConfigFields]) -> None: ...
 
     def __init__(self, config: Config | None = None, **knobs: Any) -> None:
         if config is None:
-            try:
-                config = Config(**knobs)
-            except TypeError as error:
-                raise _unknown_field(error, knobs) from None
+            config = Config(**knobs)
         elif knobs:
             raise ConfigError(f"give a Config or its fields, not both: {', '.join(sorted(knobs))}")
         elif not isinstance(config, Config):
@@ -103,6 +115,7 @@ class Producer:
             registry = Registry(config.metrics_granularity)
             self._recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
         self._closing = threading.RLock()  # a signal handler may close in the midst of it
+        self._closer: threading.Thread | None = None  # closes where the caller could not wait
         self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
         self._transport = KinesisTransport(config)
         self._engine = Engine(
@@ -124,7 +137,7 @@ class Producer:
                 self._recorder, self._engine.overview.gauges, make_sink, config.metrics_level, interval
             )
         self._stats = StatsSocket(config.stats_path, self._told) if config.stats_path else None
-        self._streams: dict[str, Stream] = {}
+        self._streams = self._engine.directory.homes
         self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
         self._delivering_here = False
         # Last, for it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
@@ -174,13 +187,14 @@ class Producer:
         data: BytesLike,
         partition_key: str | None = None,
         *,
-        explicit_hash_key: str | int | None = None,
+        explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
         """Accept one record and return its future, without waiting for it to be sent.
 
-        stream: name or ARN. data: any bytes-like object, copied unless it is bytes; data and UTF-8 key together at
-        most max_user_record_size. partition_key: 1–256 characters; None: kplpy chooses a shard with room, and a
-        key of 32 characters. explicit_hash_key: decimal 0 … 2**128-1, decides the shard instead of the key's MD5.
+        stream: name or ARN, which are one stream once the service has said so (docs/design.md). data: any bytes-like
+        object, copied unless it is bytes; data and UTF-8 key together at most max_user_record_size. partition_key:
+        1–256 characters; None: kplpy chooses a shard with room, and a key of 32 characters. explicit_hash_key: an
+        integer of any type, 0 … 2**128-1, or its decimal digits; it decides the shard instead of the key's MD5.
 
         Raises InvalidRecordError for a bad argument, ProducerClosedError after close(), and BufferFullError when there
         is no room: at once inside a running event loop or with on_buffer_full="raise", else after max_block_ms.
@@ -227,25 +241,82 @@ class Producer:
     def put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         """Accept many records of one stream, cheaper than one by one; returns their futures in the same order.
 
-        items: (data, partition_key), (data, partition_key, explicit_hash_key) or UserRecord. All are checked before any
-        is accepted. When room runs out part-way, the futures of the rest fail with BufferFullError.
+        items: (data, partition_key), (data, partition_key, explicit_hash_key) or UserRecord. All of a list, or of
+        whatever else has a length, are checked before any is accepted. When room runs out part-way, the futures of the
+        rest fail with BufferFullError.
+
+        An iterator is read 500 items, or 1 MiB, at a time. Each part is checked before it is accepted, and the next one
+        is read only then: so little is read ahead while there is no room. What raises, an item or the iterator itself,
+        leaves the parts before accepted. When room runs out, the rest of the part fails, and no more is read. It may
+        have up to 1,000,000 items, for their futures take memory; one more raises KplpyError. For an endless one call
+        put_record for each item.
         """
         home = self._open(stream)
-        records, size = self._checks.records(home.origin, items)
+        if isinstance(items, Sized):
+            futures, size = self._checks.records(home.origin, items)
+            self._put_all(home, futures, size)
+            return futures
+        futures = []
+        for part in parts_of(items):
+            home = self._open(stream)  # it may have been closed meanwhile
+            records, size = self._checks.records(home.origin, part, len(futures))
+            futures += records
+            if not self._put_all(home, records, size):
+                break
+        return futures
+
+    def _put_all(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
+        """Records that were checked. False: there was no room for all; the futures of the rest have failed."""
         if not records:
-            return records
+            return True
+        accepted = self._stage_at_once(home, records, size) or self._waiting_room.enter_all(home, records)
+        self._all_staged(home)
+        return accepted
+
+    def _stage_at_once(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
+        """False: they have to be counted one by one."""
         staged = home.staged_bytes + size + len(records) * RECORD_OVERHEAD
         if staged > self._room.stage_limit:
-            self._waiting_room.enter_all(home, records)
-        else:
-            home.staged_bytes = staged
-            home.staging.extend(records)
-            self._engine.staged(home, records[0].arrival)
+            return False
+        home.staged_bytes = staged
+        home.staging.extend(records)
+        self._engine.staged(home, records[0].arrival)
+        return True
+
+    def _all_staged(self, home: Stream) -> None:
         if len(home.staging) >= _STAGED_BATCH:
             self._engine.drain(home)
         if self._closed:
             self._engine.too_late(home)
-        return records
+
+    async def aput_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
+        """As put_records, but where there is no room it waits, up to max_block_ms, without blocking the event loop.
+
+        Cancelled, it leaves accepted what it has accepted by then.
+        """
+        running_loop("aput_records", "producer.put_records, stream, items")
+        home = self._open(stream)
+        futures: list[RecordFuture] = []
+        at_once, total = isinstance(items, Sized), 0
+        for part in parts_of(items):
+            home = self._open(stream)
+            records, size = self._checks.records(home.origin, part, len(futures))
+            futures += records
+            total += size
+            if not at_once and not await self._aput_all(home, records, size):
+                break
+            await asyncio.sleep(0)  # other tasks go on meanwhile
+        if at_once:
+            await self._aput_all(home, futures, total)
+        return futures
+
+    async def _aput_all(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
+        """As _put_all."""
+        if not records:
+            return True
+        accepted = self._stage_at_once(home, records, size) or await self._waiting_room.line_up_all(home, records)
+        self._all_staged(home)
+        return accepted
 
     async def aput_record(
         self,
@@ -253,9 +324,10 @@ class Producer:
         data: BytesLike,
         partition_key: str | None = None,
         *,
-        explicit_hash_key: str | int | None = None,
+        explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
         """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
+        running_loop("aput_record", "producer.put_record, stream, data, partition_key")
         home = self._open(stream)
         record = self._check(home.origin, data, partition_key, explicit_hash_key)
         waiter = self._waiting_room.line_up(home, record)
@@ -283,10 +355,7 @@ class Producer:
             self._check_open()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
-        name, arn = parse_stream(stream)
-        home = self._engine.open(name, arn)
-        self._streams[stream] = home
-        return home
+        return self._engine.directory.open(stream)
 
     def _never_waiting(self) -> AbstractContextManager[None]:
         """Meanwhile this thread's puts raise BufferFullError where there is no room, whatever on_buffer_full says."""
@@ -314,7 +383,7 @@ class Producer:
     async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:
         """As flush, without blocking the event loop."""
         _check_timeout(timeout)
-        loop = asyncio.get_running_loop()
+        loop = running_loop("aflush", "producer.flush, stream, timeout")
         done = asyncio.Event()
 
         def wake() -> None:
@@ -373,14 +442,15 @@ class Producer:
             return list(self._engine.streams.values())
         if not isinstance(stream, str):
             raise TypeError(f"stream must be a stream's name or ARN, or None for all, got {stream!r}")
-        home = self._streams.get(stream)
-        return [] if home is None else [home]
+        return self._engine.directory.all_of(stream)
 
     def close(self) -> None:
         """Deliver what was accepted, for close_timeout_ms at the most, then fail what is left, and stop.
 
         From now on put_record raises ProducerClosedError, but in callbacks and on_failure only once all is over: what
-        they put meanwhile is delivered too. Closing again returns when the first close has ended.
+        they put meanwhile is delivered too. Closing again returns when the first close has ended. Once it returns none
+        of the producer's threads is left, except those in a request without an answer, in a callback that does not
+        return, or in a metrics sink that does not.
 
         A callback, and a signal handler or a __del__ that interrupted kplpy itself, cannot wait for that: there close()
         returns at once, and the rest happens on another thread, or when the interrupted work is done.
@@ -392,9 +462,14 @@ class Producer:
             return
         if not self._in_our_midst():
             self._end()
-        elif not lent():  # else _end_if_asked, once the work for which this thread was lent is done
+            if self._closer is not None:  # it was closed in a callback before
+                self._closer.join(JOINING)
+        elif not lent() and (self._closer is None or not self._closer.is_alive()):
+            # On a lent thread _end_if_asked does it, once the work is done for which it was lent.
             try:
-                threading.Thread(target=self._end, name="kplpy-close", daemon=True).start()
+                closer = threading.Thread(target=self._end, name="kplpy-close", daemon=True)
+                closer.start()
+                self._closer = closer
             except RuntimeError:
                 pass  # the interpreter is on its way out, and its exit ends this too
 
@@ -455,6 +530,7 @@ class Producer:
 
     async def aclose(self) -> None:
         """As close, without blocking the event loop."""
+        running_loop("aclose", "producer.close")
         await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Producer:
@@ -483,6 +559,26 @@ class Producer:
         """What these are charged: data, partition keys and RECORD_OVERHEAD each."""
         return self._engine.overview.outstanding_bytes
 
+    def health(self) -> Health:
+        """How the producer stands now: for health and readiness checks (see docs/recipes.md). From any thread.
+
+        It only looks: nothing is sent, and no thread is started. In a callback, a signal handler or a __del__ the
+        oldest_age_ms is that of the streams that no thread works at in this moment.
+        """
+        if not self._here[0]:
+            forks.check()
+        oldest, now = self._engine.oldest(), time.monotonic()
+        last_error, last_error_age_ms, throttled = self._engine.troubles.latest(now)
+        return Health(
+            is_open=not self._closed,
+            outstanding_records=self.outstanding_records,
+            outstanding_bytes=self.outstanding_bytes,
+            oldest_age_ms=max(0.0, now - oldest) * 1000,
+            last_error=last_error,
+            last_error_age_ms=last_error_age_ms,
+            throttled=throttled,
+        )
+
     def metrics(self, window: int | None = None) -> Metrics:
         """What was done so far, by stream; and the metrics' samples of the last `window` seconds, 1 to 60, or of all.
 
@@ -493,16 +589,18 @@ class Producer:
             raise TypeError(f"window must be a whole number of seconds or None, got {window!r}")
         if window is not None and not 1 <= window <= KEPT_SECONDS:
             raise ValueError(f"window must be from 1 to {KEPT_SECONDS} seconds or None, got {window!r}")
-        totals = {
-            key: StreamTotals(**asdict(stream.pipeline.totals)) for key, stream in list(self._engine.streams.items())
-        }
+        keys = self._engine.directory.keys()
+        totals: dict[str, StreamTotals] = {}
+        for stream in list(self._engine.streams.values()):
+            key = (stream.same_as or stream).origin.stream
+            counts = StreamTotals(**asdict(stream.pipeline.totals))
+            totals[key] = totals[key] + counts if key in totals else counts
         wall = time.time()
         if self._recorder is None:
-            return Metrics(totals, Window(wall, wall, ()))
+            return Metrics(totals, Window(wall, wall, ()), keys)
         registry = self._recorder.registry
-        return Metrics(
-            totals, registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
-        )
+        samples = registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
+        return Metrics(totals, samples, keys)
 
     def _hand_over_metrics(self, timeout: float) -> None:
         """Let the sink have what was counted so far, though its window has not ended."""
@@ -533,9 +631,12 @@ class Producer:
             forks.check()
         return self._engine.overview.hot_keys(limit)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.config,)
+
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"
-        names = sorted(self._engine.streams)
+        names = sorted(key for key, each in self._engine.streams.items() if each.same_as is None)
         more = f" and {len(names) - 5} more streams" if len(names) > 5 else ""
         return f"<Producer {', '.join(names[:5]) or 'no streams yet'}{more}: {state}>"
 
@@ -553,11 +654,10 @@ def _check_timeout(timeout: float | None) -> None:
         raise ValueError(f"timeout must be 0 seconds or more, or None; got {timeout!r}")
 
 
-def _unknown_field(error: TypeError, given: dict[str, Any]) -> Exception:
-    known = [knob.name for knob in fields(Config)]
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            return ConfigError(f"there is no Config field {name!r}{hint}")
-    return error
+def _with_fields() -> inspect.Signature:
+    """Of Producer.__init__, for notebooks and other tools that ask Python itself."""
+    own = list(inspect.signature(Producer.__init__).parameters.values())[:2]
+    return inspect.Signature([*own, *inspect.signature(Config).parameters.values()])
+
+
+Producer.__init__.__signature__ = _with_fields()  # type: ignore[attr-defined]

@@ -6,6 +6,28 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """How a producer stands at this moment, over all of its streams.
+
+    is_open: False once the producer is closed, or being closed.
+    outstanding_records, outstanding_bytes: what is accepted and has no answer, as the producer's own properties.
+    oldest_age_ms: milliseconds since the oldest of these records was put; 0.0 without any.
+    last_error: "stream: reason" of the latest request or listing of shards that failed, or record that was given up;
+    None: there was none. It stays when all is well again: see last_error_age_ms.
+    last_error_age_ms: milliseconds since then; None without an error.
+    throttled: a shard refused records for its limits within the last 10 seconds.
+    """
+
+    is_open: bool
+    outstanding_records: int
+    outstanding_bytes: int
+    oldest_age_ms: float
+    last_error: str | None
+    last_error_age_ms: float | None
+    throttled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HotKey:
     """A partition key with its weight: records, or bytes (data and UTF-8 key).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +26,6 @@ class StreamTotals:
     entries_failed: int
     wrong_shard: int
     listings: int
+
+    def __add__(self, other: StreamTotals) -> StreamTotals:
+        return StreamTotals(*[getattr(self, each.name) + getattr(other, each.name) for each in fields(self)])

@@ -36,12 +36,13 @@ def describe(client: KinesisClient, place: dict[str, Any]) -> Summary:
     answer: Any = errors.retrying(lambda: client.describe_stream_summary(**place), errors.passing_answer)
     summary = answer["StreamDescriptionSummary"]
     shards = int(summary.get("OpenShardCount", 0))
+    arn = summary.get("StreamARN")
     size = _record_size(answer.get(RECORD_SIZE) or summary.get(RECORD_SIZE))
     if summary.get("StreamModeDetails", {}).get("StreamMode") != "ON_DEMAND":
-        return Summary(BY_KEY, shards, max_record_size=size)  # other streams have no such setting
+        return Summary(BY_KEY, shards, max_record_size=size, arn=arn)  # other streams have no such setting
     strategy = answer.get(STRATEGY) or summary.get(STRATEGY)
     problem = "" if strategy else f"DescribeStreamSummary: the answer has no {STRATEGY}"
-    return Summary(strategy, shards, problem, size)
+    return Summary(strategy, shards, problem, size, arn)
 
 
 def _record_size(kib: object) -> int | None:

@@ -19,12 +19,14 @@ class Summary:
     """What DescribeStreamSummary says of a stream. `strategy` None: it could not be learnt, and `problem` says why.
 
     `max_record_size`: MaxRecordSizeInKiB in bytes, None if the answer has none.
+    arn: the stream's, where the service said it.
     """
 
     strategy: str | None
     open_shards: int = 0
     problem: str = ""
     max_record_size: int | None = None
+    arn: str | None = None
 
 
 class Distribution:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, SupportsIndex
 
 from kplpy.dead_letters.entry import entry_of, line_of
 from kplpy.errors import KplpyError, RecordFailedError
@@ -19,7 +19,12 @@ class Puts(Protocol):
     """What is asked of a producer."""
 
     def put_record(
-        self, stream: str, data: bytes, partition_key: str | None = None, *, explicit_hash_key: str | int | None = None
+        self,
+        stream: str,
+        data: bytes,
+        partition_key: str | None = None,
+        *,
+        explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture: ...
 
     def _never_waiting(self) -> AbstractContextManager[None]: ...

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
+from kplpy.core.totals import Totals
 from kplpy.metrics.sample import Sample, Window
+from kplpy.names import parse_stream
 from kplpy.totals import StreamTotals
 
 
@@ -12,14 +15,29 @@ class Metrics(Mapping[str, StreamTotals]):
     """By stream the counts since the producer was made; and `window`, the samples of the time that was asked for.
 
     `metrics["orders"].user_records_put`; `metrics.find("TimeToAnswer", stream="orders").percentile(99)`.
+
+    A stream that is put by name and by ARN is there once, by what it was first put by, and is found by both.
+    As with a Counter, a stream that was not put to has zeros, and is neither iterated over nor `in` it.
+    InvalidRecordError: no stream can be called so.
     """
 
-    def __init__(self, totals: Mapping[str, StreamTotals], window: Window) -> None:
+    def __init__(
+        self, totals: Mapping[str, StreamTotals], window: Window, keys: Mapping[str, str] | None = None
+    ) -> None:
+        """keys: by other names and ARNs of the streams, those that `totals` has."""
         self._totals = dict(totals)
+        self._keys = dict(keys or {})
         self.window = window
 
     def __getitem__(self, stream: str) -> StreamTotals:
-        return self._totals[stream]
+        totals = self._totals.get(self._keys.get(stream, stream))
+        if totals is not None:
+            return totals
+        parse_stream(stream)
+        return StreamTotals(**asdict(Totals()))
+
+    def __contains__(self, stream: object) -> bool:
+        return stream in self._totals or stream in self._keys
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._totals)
@@ -34,8 +52,8 @@ class Metrics(Mapping[str, StreamTotals]):
 
     def find(
         self, name: str, stream: str | None = None, shard: str | None = None, error_code: str | None = None
-    ) -> Sample | None:
-        """The sample of exactly these dimensions, one over all streams without any; None: nothing was counted."""
+    ) -> Sample:
+        """The sample of exactly these dimensions, one over all streams without any: see Window.find."""
         return self.window.find(name, stream, shard, error_code)
 
     def __repr__(self) -> str:

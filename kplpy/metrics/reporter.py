@@ -70,11 +70,14 @@ class Reporter:
             self._thread = thread
 
     def close(self, timeout: float) -> None:
-        """Hand over the last window, and wait for that `timeout` seconds at the most."""
+        """Hand over the last window. Wait for that, and for the end of both threads, at most `timeout` seconds."""
+        until = time.monotonic() + timeout
         self._ended = True
         self._called.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, timeout))
+        if self._outlet is not None:
+            self._outlet.join(max(0.0, until - time.monotonic()))
         self.errors.close()
 
     def _run(self) -> None:
@@ -231,6 +234,11 @@ class _Outlet:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end, unless this is the thread: a sink may close the producer."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         outlive(self._turn, self._raised, lambda: False)

@@ -7,9 +7,12 @@ read from. Every sink gets the same windows.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from math import nan
 from typing import Literal, Protocol
 
 from kplpy.metrics.histogram import Histogram
+from kplpy.names import name_of
 
 Unit = Literal["Count", "Bytes", "Milliseconds", "Seconds", "Percent", "Bytes/Second", "Count/Second"]
 Dimensions = tuple[tuple[str, str], ...]
@@ -24,7 +27,8 @@ class Sample:
     unit: Unit
     dimensions: Dimensions
     count: int
-    """How many values; never 0."""
+    """How many values; 0 only where find() has nothing to find. Such a Sample is false, and has nan for its average,
+    its extremes and percentiles: no value is not a value of 0."""
     total: float
     """Their sum."""
     minimum: float
@@ -34,14 +38,19 @@ class Sample:
     latest: float = field(default=0.0, repr=False, compare=False)
     """Of a sampled metric, the last value; of one that is a sum, that of its last part."""
 
+    def __bool__(self) -> bool:
+        return self.count > 0
+
     @property
     def average(self) -> float:
-        return self.total / self.count
+        return self.total / self.count if self.count else nan
 
     def percentile(self, percent: float) -> float | None:
         """The value that `percent` (0 to 100) of all are not above, within 1 % of it; None without a histogram."""
         if self.histogram is None:
             return None
+        if not self.count:
+            return nan
         return min(max(self.histogram.percentile(percent), self.minimum), self.maximum)
 
 
@@ -58,11 +67,30 @@ class Window:
 
     def find(
         self, name: str, stream: str | None = None, shard: str | None = None, error_code: str | None = None
-    ) -> Sample | None:
-        """The sample of exactly these dimensions; None: nothing was counted there."""
-        given = (("ErrorCode", error_code), ("StreamName", stream), ("ShardId", shard))
+    ) -> Sample:
+        """The sample of exactly these dimensions; one of no values where nothing was counted.
+
+        ValueError: there is no metric of this name.
+        """
+        name_of_stream = stream and name_of(stream)  # streams of one name count together
+        given = (("ErrorCode", error_code), ("StreamName", name_of_stream), ("ShardId", shard))
         dimensions = tuple((key, value) for key, value in given if value is not None)
-        return next((each for each in self.samples if each.name == name and each.dimensions == dimensions), None)
+        for each in self.samples:
+            if each.name == name and each.dimensions == dimensions:
+                return each
+        return _no_values(name, dimensions)
+
+
+def _no_values(name: str, dimensions: Dimensions) -> Sample:
+    from kplpy.metrics.catalogue import METRICS  # which imports this module
+
+    if name not in METRICS:
+        near = " or ".join(get_close_matches(name, METRICS, n=3))
+        raise ValueError(f"there is no metric {name!r}{near and f'; did you mean {near}?'}")
+    metric = METRICS[name]
+    by_shard = any(key == "ShardId" for key, _ in dimensions)
+    histogram = Histogram() if metric.percentiles and not by_shard else None
+    return Sample(name, metric.unit, dimensions, 0, 0.0, nan, nan, histogram)
 
 
 class Sink(Protocol):

@@ -17,6 +17,7 @@ from kplpy.repeats import Repeats
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.metering import Meter
 from kplpy.runtime.stream import Results, Stream
+from kplpy.runtime.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,15 @@ logger = logging.getLogger(__name__)
 class Answering:
     """Runs on the thread that got the answers, without the stream's lock but for two moments."""
 
-    def __init__(self, room: Room, on_failure: Callable[[RecordFailedError], object] | None, meter: Meter) -> None:
+    def __init__(
+        self,
+        room: Room,
+        on_failure: Callable[[RecordFailedError], object] | None,
+        meter: Meter,
+        troubles: Troubles,
+    ) -> None:
         self._room = room
+        self._troubles = troubles
         self._meter = meter
         self._on_failure = on_failure
         self._unseen = Repeats(logger, "records_failed_unseen")
@@ -38,8 +46,10 @@ class Answering:
     def tell(self, stream: Stream, error: RequestError | None, throttled: int) -> None:
         """Log what a request met with, but for the fate of its records."""
         if error is not None:
+            self._troubles.note(stream.name, f"{error.code}: {error.message}")
             self._failed_requests.say(error.message, stream=stream.name, code=error.code)
         if throttled:
+            self._troubles.throttled()
             self._throttled.say(str(throttled), times=throttled, stream=stream.name)
 
     def finish(self, stream: Stream, results: Sequence[Results]) -> None:
@@ -65,6 +75,8 @@ class Answering:
         for completion in completions:  # some thousands at a time
             items += completion.items
             size += completion.size
+            if completion.outcome.__class__ is Failed:
+                self._troubles.note(stream.name, completion.outcome.message)
         with stream.lock, stream.guard:
             if not results.released:
                 results.released = True

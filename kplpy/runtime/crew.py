@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 NEVER = float("inf")
 # Senders beyond the first end after this long without work.
 IDLE_SENDER = 30.0
+JOINING = 5.0
+"""Seconds that stop() waits, at most, for the threads that have no work."""
 
 # Threads of any crew: a put from a callback on one of them must not block.
 own_threads = threading.local()
@@ -92,6 +94,7 @@ class Crew:
         self._scheduler: threading.Thread | None = None
         self._idle: deque[Bell] = deque()
         self._senders: set[threading.Thread] = set()
+        self._leaving: set[threading.Thread] = set()  # no senders any more, but they may still be alive
         self._short = False  # of threads
         self.stopping = False
 
@@ -145,19 +148,34 @@ class Crew:
         """Those that live, or are about to."""
         gone = {each for each in list(self._senders) if each.ident is not None and not each.is_alive()}
         self._senders -= gone
+        self._leaving = {each for each in self._leaving if each.is_alive()}
         return len(self._senders)
 
-    def stop(self) -> None:
-        """End the threads. One that is in a request ends with it."""
+    def stop(self, busy: Callable[[], Collection[int]]) -> None:
+        """End the threads, and wait until they have ended, JOINING seconds at most.
+
+        `busy`: the idents of the threads that are in a request or a callback. Each ends with that, and is not waited
+        for. Nor is anything waited for on one of the crew's own threads.
+        """
         self.stopping = True
         self._bell.ring()
         for bell in list(self._idle):
             bell.ring()
-        scheduler = self._scheduler
-        # A scheduler that had to send may be in a request.
-        if scheduler is not None and scheduler is not threading.current_thread() and not self._short:
-            scheduler.join(1.0)
+        if not on_own_thread():
+            self._join(busy)
         self.errors.close()
+
+    def _join(self, busy: Callable[[], Collection[int]]) -> None:
+        """A thread that outlives its producer stops a sub-interpreter from ending: "not the last thread"."""
+        until = time.monotonic() + JOINING
+        while time.monotonic() < until:
+            with self.lock:
+                crew = [each for each in (self._scheduler, *self._senders, *self._leaving) if each is not None]
+            at_work = busy()
+            idle = [each for each in crew if each.is_alive() and each.ident not in at_work]
+            if not idle:
+                return
+            idle[0].join(0.05)  # it may have taken up work meanwhile
 
     def abandon(self) -> None:
         """In a forked child: none of the threads is here, but perhaps the one that forked, in a callback."""
@@ -193,6 +211,7 @@ class Crew:
             return True
         with self.lock:  # lest the last two end at once
             if self._count_senders() > 1:
+                self._leaving.add(threading.current_thread())
                 self._senders.discard(threading.current_thread())
                 return False
         return True

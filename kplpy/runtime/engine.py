@@ -25,12 +25,14 @@ from kplpy.runtime.admission import Room
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.connecting import Connection, Learnt
 from kplpy.runtime.crew import NEVER, Crew, lend_thread
+from kplpy.runtime.directory import Directory
 from kplpy.runtime.mending import mend, unanswered
 from kplpy.runtime.metering import Meter, NoMeter
 from kplpy.runtime.overview import Overview
 from kplpy.runtime.planning import CARE_INTERVAL, Planning
 from kplpy.runtime.sending import Sending, Transport
 from kplpy.runtime.stream import Flush, Stream
+from kplpy.runtime.troubles import Troubles
 
 
 class Engine:
@@ -61,34 +63,32 @@ class Engine:
         self._hot_partition_keys = hot_partition_keys
         self._random = random.Random()
         self._meter = meter or NoMeter()
-        self._answering = Answering(room, on_failure, self._meter)
+        self.troubles = Troubles()
+        self._answering = Answering(room, on_failure, self._meter, self.troubles)
         self._crew = Crew(self, max_senders)
         self._started = False
-        self.streams: dict[str, Stream] = {}
+        self.directory = Directory(self._new_stream)
+        self.streams = self.directory.streams
         self.overview = Overview(self.streams, room)
         self._planning = Planning(policy, room, self._crew)
         self.sending = Sending(
             self.streams,
+            self.directory.learnt,
             transport,
             self._planning,
             self._answering,
             self._crew.errors,
+            self.troubles,
             max_senders,
             max_inflight_bytes,
         )
 
     # --- streams and records ---
 
-    def open(self, name: str, arn: str | None) -> Stream:
-        """The stream, made known on its first record."""
-        with self._crew.lock:
-            key = arn or name
-            if key not in self.streams:
-                counters = self._hot_partition_keys
-                key_counts = KeyCounts(counters, time.monotonic()) if counters else None
-                made = Stream(name, arn, self._new_pipeline(), self._crew.ring, key_counts)
-                self.streams.setdefault(key, made)  # a __del__ may have put, and made one, within the line before
-        return self.streams[key]
+    def _new_stream(self, name: str, arn: str | None) -> Stream:
+        counters = self._hot_partition_keys
+        key_counts = KeyCounts(counters, time.monotonic()) if counters else None
+        return Stream(name, arn, self._new_pipeline(), self._crew.ring, key_counts)
 
     def _new_pipeline(self) -> Pipeline:
         pipeline = Pipeline(self._policy, self._random.random)
@@ -125,7 +125,7 @@ class Engine:
         return self._owns_a_lock() or midst.is_below()
 
     def _owns_a_lock(self) -> bool:
-        locks = (self._crew.lock, self._crew.errors.lock, self._room.lock, *self._meter.locks)
+        locks = (self._crew.lock, self.directory.lock, self._crew.errors.lock, self._room.lock, *self._meter.locks)
         return any(lock._is_owned() for lock in (*locks, *future_locks(), *self._answering.locks))
 
     def drain(self, stream: Stream) -> None:
@@ -157,6 +157,16 @@ class Engine:
 
         connection = Connection(self._transport, stream.name, stream.arn, take, timeout)
         connection.run(lifecycle.threads_may_run())
+
+    def oldest(self) -> float:
+        """When the oldest record without an answer arrived; infinite without any.
+
+        Not of a stream whose lock is taken, where the calling thread may itself be the one that has it.
+        """
+        if self._owns_a_lock():
+            return NEVER
+        below = midst.is_below()
+        return self.overview.oldest(lambda stream: below and stream.lock.locked())
 
     def press(self) -> None:
         """Room ran out: have the scheduler look at every stream for what waits only for company."""
@@ -304,13 +314,22 @@ class Engine:
         return given_up
 
     def stop(self) -> None:
-        """End the threads. One that is in a request ends with it; all are daemons."""
-        self._crew.stop()
+        """End the threads. Those without work have ended when this returns; one that is in a request or a callback
+        ends with it. All are daemons."""
+        self._crew.stop(self._busy)
         for stream in list(self.streams.values()):
             if stream.staging:
                 self.too_late(stream)
         self._answering.close()
         self._transport.close()
+
+    def _busy(self) -> set[int]:
+        """The threads that are in a request, or giving answers."""
+        busy: set[int] = set()
+        for stream in list(self.streams.values()):
+            with stream.lock:
+                busy |= stream.senders | {each.owner for each in stream.being_answered}
+        return busy
 
     def abandon(self) -> None:
         """In a forked child: the parent goes on with this; nothing of it is to move here, or to stand in the way."""

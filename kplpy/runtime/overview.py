@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from kplpy.core.events import Gauges, Standing
@@ -44,13 +44,15 @@ class Overview:
         standings: dict[str, Standing] = {}
         for key, stream in list(self._streams.items()):
             if stream.broken is None:
-                with stream.lock:
-                    standing = stream.pipeline.standing(time.monotonic())
-                    staged = len(stream.staging)
-                    oldest = min(standing.oldest, stream.staging[0].arrival if staged else NEVER)
-                outstanding = standing.outstanding + staged
-                standings[key] = replace(standing, outstanding=outstanding, oldest=oldest)
+                standing = _standing(stream)
+                if stream.same_as is None or standing.outstanding:  # else the other one stands for it
+                    standings[key] = standing
         return Gauges(standings, self.outstanding_records, self.outstanding_bytes)
+
+    def oldest(self, passed_over: Callable[[Stream], bool]) -> float:
+        """When the oldest record without an answer arrived, by time.monotonic(); infinite without any."""
+        streams = [each for each in list(self._streams.values()) if not passed_over(each)]
+        return min((_standing(each).oldest for each in streams), default=NEVER)
 
     def unsettled(self) -> int:
         """Records without an answer, or whose callbacks still run."""
@@ -59,3 +61,11 @@ class Overview:
             with stream.lock:  # a drain has records in its hands, neither here nor there
                 count += stream.pipeline.outstanding + len(stream.staging)
         return count
+
+
+def _standing(stream: Stream) -> Standing:
+    with stream.lock:
+        standing = stream.pipeline.standing(time.monotonic())
+        staged = len(stream.staging)
+        oldest = min(standing.oldest, stream.staging[0].arrival if staged else NEVER)
+    return replace(standing, outstanding=standing.outstanding + staged, oldest=oldest)

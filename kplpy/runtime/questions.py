@@ -31,7 +31,14 @@ class ControlPlane(Protocol):
 
 
 class Question:
-    """One that is under way. `ask` waits for the answer; `failed` makes one of whatever else it raised."""
+    """One that is under way. `ask` waits for the answer; `failed` makes one of whatever else it raised.
+
+    arn: the stream's, if the answer told it.
+    problem: why records suffer from there being no answer, once it was asked; empty: they do not.
+    """
+
+    arn: str | None = None
+    problem = ""
 
     def __init__(self, what: str, ask: Callable[[], Answer], failed: Callable[[str], Answer]) -> None:
         self.what = what
@@ -54,17 +61,20 @@ def next_question(
         pipeline.description_started(now)
 
         def described(summary: Summary) -> Answer:
+            question.arn = summary.arn
             return lambda at: pipeline.described(summary, at)
 
-        return Question(
+        question = Question(
             f"describing {name}",
             lambda: described(control_plane.describe(name, arn)),
             lambda problem: described(Summary(None, problem=problem)),
         )
+        return question
     if pipeline.wants_listing(now):
         pipeline.listing_started(now)
 
         def failed(problem: str, error: RequestError | None = None) -> Answer:
+            question.problem = problem
             return lambda at: pipeline.listing_failed(problem, at, error)
 
         def ask() -> Answer:
@@ -74,5 +84,6 @@ def next_question(
                 return failed(str(failure), failure.error)
             return lambda at: pipeline.listed(shards, at)
 
-        return Question(f"listing the shards of {name}", ask, failed)
+        question = Question(f"listing the shards of {name}", ask, failed)
+        return question
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from kplpy.runtime.answering import Answering
 from kplpy.runtime.planning import Planning
 from kplpy.runtime.questions import ControlPlane, Question, next_question
 from kplpy.runtime.stream import Stream
+from kplpy.runtime.troubles import Troubles
 
 
 class Transport(ControlPlane, Protocol):
@@ -28,24 +29,29 @@ class Transport(ControlPlane, Protocol):
 class Sending:
     """Bounds how many senders one stream has, and the bytes of all requests under way.
 
-    `errors`: where it is logged what the transport raised.
+    `learnt`: called with a stream's ARN, once the service has said it. `errors`: where it is logged what the transport
+    raised.
     """
 
     def __init__(
         self,
         streams: Mapping[str, Stream],
+        learnt: Callable[[Stream, str], object],
         transport: Transport,
         planning: Planning,
         answering: Answering,
         errors: Repeats,
+        troubles: Troubles,
         max_senders: int,
         max_inflight_bytes: int,
     ) -> None:
         self._streams = streams
+        self._learnt = learnt
         self._transport = transport
         self._planning = planning
         self._answering = answering
         self._errors = errors
+        self._troubles = troubles
         self._senders_a_stream = max(1, ceil(0.75 * max_senders))
         self._max_inflight_bytes = max_inflight_bytes
         self._inflight: dict[int, int] = {}  # thread → bytes of the request that it is at
@@ -103,6 +109,10 @@ class Sending:
         except BaseException as failure:
             end = self._unexpected(question.what, failure)
             answer = question.failed(repr(failure))
+        if question.arn is not None:
+            self._learnt(stream, question.arn)
+        if question.problem:
+            self._troubles.note(stream.name, question.problem)
         with stream.lock, stream.guard:
             stream.senders.discard(threading.get_ident())
             now = time.monotonic()

@@ -29,6 +29,7 @@ class StatsSocket:
         self._path = f"{path}.{os.getpid()}"
         self._tell = tell
         self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
         self._ended = False
         self._errors = Repeats(logger, "internal_errors")
 
@@ -45,7 +46,9 @@ class StatsSocket:
             listener.bind(unready)
             os.chmod(unready, 0o600)
             listener.listen()
-            threading.Thread(target=self._serve, args=(listener,), name="kplpy-stats", daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(listener,), name="kplpy-stats", daemon=True)
+            thread.start()
+            self._thread = thread
             os.rename(unready, self._path)
         except (OSError, AttributeError, RuntimeError) as error:  # no Unix sockets; the interpreter is on its way out
             log(logger, "stats_not_offered", {"path": self._path, "reason": f"{type(error).__name__}: {error}"})
@@ -67,6 +70,8 @@ class StatsSocket:
             pass
         self._listener.close()
         self._listener = None
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(PATIENCE)  # a reader may be connected
 
     def abandon(self) -> None:
         """In a forked child: the socket is the parent's, and must be seen to be dead when that is."""

@@ -36,6 +36,8 @@ class Stream:
         self.name = name
         self.arn = arn
         self.origin = Origin(arn or name)
+        self.known_arn = arn  # of one that is put by name: None until the service says it
+        self.same_as: Stream | None = None  # is put by ARN, and takes what is put by name, too
         self.staging: deque[RecordFuture] = deque()
         self.staged_bytes = 0  # approximate between two drains
         self.wake_at = NEVER  # a put that is due earlier nudges the scheduler

@@ -19,6 +19,8 @@ from kplpy.runtime.engine import Engine
 from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
 
+TURN = 500
+"""Records that a task stages before the event loop has a turn."""
 DRAINED_AT = 256
 """As many staged records are drained at once, though others are on their way."""
 
@@ -60,8 +62,8 @@ class WaitingRoom:
         self._take_granted(stream, record, waiter)
         return True
 
-    def enter_all(self, stream: Stream, records: Sequence[RecordFuture]) -> None:
-        """Stage these in turn. When room runs out, or the producer is closed, the futures of the rest fail."""
+    def enter_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
+        """Stage these in turn. When room runs out, or the producer is closed, the futures of the rest fail: False."""
         waited = False
         for number, record in enumerate(records):
             if waited:
@@ -70,7 +72,31 @@ class WaitingRoom:
                 waited = self.enter(stream, record) or waited
             except (BufferFullError, ProducerClosedError) as error:
                 self._engine.refuse(records[number:], error)
-                break
+                return False
+        return True
+
+    async def line_up_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
+        """As enter_all, but it waits without blocking the event loop."""
+        waited = False
+        for number, record in enumerate(records):
+            if waited:
+                record.arrival = time.monotonic()
+            if number % TURN == TURN - 1:
+                await asyncio.sleep(0)
+            try:
+                waiter = self.line_up(stream, record)
+                if waiter is not None:
+                    waited = True
+                    try:
+                        await waiter.woken
+                    except BaseException:
+                        self.withdraw(waiter)
+                        raise
+                    self.go_on(waiter, record)
+            except (BufferFullError, ProducerClosedError) as error:
+                self._engine.refuse(records[number:], error)
+                return False
+        return True
 
     def line_up(self, stream: Stream, record: RecordFuture) -> TaskWaiter | None:
         """As enter, but where there is no room it always may wait, and not here.

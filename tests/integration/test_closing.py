@@ -10,12 +10,14 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from kplpy import KplpyError, Producer, ProducerClosedError, RecordFuture
 from kplpy.core.retry import RequestError
-from kplpy.runtime import lifecycle
+from kplpy.metrics.sample import Window
+from kplpy.runtime import crew, lifecycle
 from kplpy.runtime.stream import Guard
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
@@ -192,6 +194,103 @@ def test_put_records_where_no_thread_may_run_is_one_request(monkeypatch: pytest.
     service.await_requests(1)
     assert service._requests == 1
     assert len(service.sent()) == COUNT
+
+
+def threads_of(prefix: str = "kplpy-") -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name.startswith(prefix)}
+
+
+class Nowhere:
+    def emit(self, window: Window) -> None:
+        pass
+
+
+def test_after_close_no_thread_of_the_producer_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threads_of()
+    service = install(monkeypatch)
+    service.hold()
+    # A short path: a Unix socket's may have 80 bytes.
+    monkeypatch.chdir(tmp_path)
+    producer = Producer(record_max_buffered_time_ms=1, metrics_sink=Nowhere(), stats_path="stats")
+    futures = [producer.put_record(f"stream-{number}", b"x", "k") for number in range(6)]
+    service.await_waiting(6)
+    service.let_go()
+    assert all(future.exception(PATIENCE) is None for future in futures)
+    names = Counter(each.name for each in threads_of() - before)
+    assert names["kplpy-sender"] > 1, "idle senders are what this is about"
+    assert {"kplpy-scheduler", "kplpy-metrics", "kplpy-stats"} <= names.keys()
+    producer.close()
+    assert threads_of() - before == set()
+
+
+def test_after_a_close_in_a_callback_another_one_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threads_of()
+    install(monkeypatch)
+    producer = Producer(record_max_buffered_time_ms=1)
+    called = threading.Event()
+
+    def close(_: object) -> None:
+        producer.close()
+        called.set()
+
+    producer.put_record("orders", b"x", "k").add_done_callback(close)
+    assert called.wait(PATIENCE)
+    within_patience(producer.close)
+    assert threads_of() - before == set()
+
+
+def test_close_does_not_wait_for_a_request_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "JOINING", 10 * PATIENCE)
+    before = threads_of("kplpy-sender")
+    service = install(monkeypatch)
+    service.hold("stuck")
+    producer = Producer(record_max_buffered_time_ms=1, close_timeout_ms=100)
+    future = producer.put_record("stuck", b"x", "k")
+    service.await_waiting(1)
+    within_patience(producer.close)
+    assert "0.1 s" in str(future.exception(0))
+    service.let_go()
+    wait_until(lambda: not threads_of("kplpy-sender") - before, PATIENCE)
+
+
+IN_A_SUBINTERPRETER = """
+import importlib, sys
+try:  # Python 3.13
+    interpreters = importlib.import_module("_interpreters")
+    inner = interpreters.create("legacy")
+except ImportError:
+    interpreters = importlib.import_module("_xxsubinterpreters")
+    inner = interpreters.create(isolated=False)
+run = getattr(interpreters, "exec", None) or interpreters.run_string
+print(run(inner, f'''
+import sys; sys.path[:] = {sys.path!r}
+from kplpy import Producer
+producer = Producer(endpoint_url={sys.argv[1]!r}, region_name="us-east-1")
+for number in range(5):
+    producer.put_record("orders", b"%d" % number, str(number)).result(30)
+producer.put_record("orders", b"left to the end", "k")
+{sys.argv[2]}
+'''), flush=True)
+interpreters.destroy(inner)
+print("destroyed", flush=True)
+"""
+
+
+@pytest.mark.parametrize("last", ["producer.close()", ""])
+def test_a_subinterpreter_ends(last: str) -> None:
+    """As mod_wsgi has them. CPython ends the process with "not the last thread" where one is left."""
+    if not last and sys.version_info < (3, 12):
+        pytest.skip("this Python refuses to end an interpreter with threads before its exit functions have run")
+    with local(shards=2) as kinesis:
+        process = subprocess.Popen(
+            [sys.executable, "-c", IN_A_SUBINTERPRETER, kinesis.endpoint_url, last],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        code, out, errors = ends(process)
+        assert (code, out) == (0, "None\ndestroyed\n"), errors
+        assert contents(kinesis) == Counter([b"left to the end", *(b"%d" % number for number in range(5))])
 
 
 HEAD = """

@@ -172,6 +172,7 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
             home.lock,
             condition,
             engine._crew.lock,
+            engine.directory.lock,
             engine._crew.errors.lock,
             *engine._answering.locks,
             forks._renewing,

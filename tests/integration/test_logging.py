@@ -273,7 +273,7 @@ def test_what_is_wrong_is_said_when_it_is_made() -> None:
     with pytest.raises(InvalidRecordError, match="stream must be a stream's ARN"):
         KinesisHandler("no/name")
     with pytest.raises(ConfigError, match="there is no Config field 'regio_name'; did you mean region_name"):
-        KinesisHandler("logs", regio_name="eu-west-1")
+        KinesisHandler("logs", regio_name="eu-west-1")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="partition_key must be a str, a function or None, got 7"):
         KinesisHandler("logs", partition_key=7)  # type: ignore[arg-type]
     with (

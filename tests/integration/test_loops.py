@@ -12,7 +12,7 @@ from importlib import import_module
 
 import pytest
 
-from kplpy import Producer, RecordResult
+from kplpy import KplpyError, Producer, RecordResult
 from tests.integration.frameworks import PATIENCE, ROOT, needed
 from tests.local_stream import contents, local, producing
 
@@ -36,11 +36,15 @@ def test_trio() -> None:
         with trio.move_on_after(0) as scope:
             await trio.to_thread.run_sync(future.result, PATIENCE, abandon_on_cancel=True)
         assert scope.cancelled_caught
+        with pytest.raises(KplpyError, match=r"trio.to_thread.run_sync\(future.result, abandon_on_cancel=True\)"):
+            await producer.put_record("orders", b"awaited as in asyncio", "k")
         await trio.to_thread.run_sync(producer.close)
 
     with local() as kinesis, producing(kinesis, max_buffered_records=20) as producer:
         trio.run(main, producer)
-        assert contents(kinesis) == Counter([b"left alone", *(b"%d" % number for number in range(100))])
+        assert contents(kinesis) == Counter(
+            [b"left alone", b"awaited as in asyncio", *(b"%d" % number for number in range(100))]
+        )
 
 
 def test_uvloop() -> None:

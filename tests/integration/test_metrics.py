@@ -193,7 +193,7 @@ def test_nothing_is_uploaded_only_because_kinesis_is_local(
     monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", fail)
     with Producer(endpoint_url=kinesis.endpoint_url, region_name="us-east-1") as producer:
         put(producer, 5)
-        assert producer.metrics().find("UserRecordsPut", stream="test") is not None
+        assert producer.metrics().find("UserRecordsPut", stream="test")
 
 
 def test_no_level_is_no_thread_and_no_count(kinesis: LocalKinesis) -> None:

@@ -21,6 +21,7 @@ from kplpy import (
     ConfigError,
     FlushTimeoutError,
     ForkedError,
+    Health,
     InvalidRecordError,
     KplpyError,
     Producer,
@@ -48,10 +49,19 @@ def ten_lines() -> None:
         assert_type(result.sequence_number, str)
 
 
+class Hashed:
+    """An integral type, as numpy's are."""
+
+    def __index__(self) -> int:
+        return 7
+
+
 def putting(producer: Producer) -> None:
     assert_type(producer.put_record("orders", b"x"), RecordFuture)
     producer.put_record("orders", bytearray(b"x"), "key")
     producer.put_record("orders", memoryview(b"x"), partition_key="key", explicit_hash_key="0")
+    producer.put_record("orders", b"x", "key", explicit_hash_key=7)
+    producer.put_record("orders", b"x", "key", explicit_hash_key=Hashed())
     futures = producer.put_records("orders", [(b"x", "customer-1"), (b"y", "customer-2")])
     assert_type(futures, list[RecordFuture])
     producer.put_records("orders", [(b"x", "customer-1", "0"), (b"y", "customer-1", None)])
@@ -71,6 +81,7 @@ def putting(producer: Producer) -> None:
     producer.put_record("orders", b"x", b"key")  # type: ignore[arg-type]
     producer.put_record(b"orders", b"x")  # type: ignore[arg-type]
     producer.put_record("orders", b"x", "key", "0")  # type: ignore[call-arg]
+    producer.put_record("orders", b"x", "key", explicit_hash_key=0.5)  # type: ignore[arg-type]
 
 
 def waiting(producer: Producer) -> None:
@@ -85,6 +96,21 @@ def waiting(producer: Producer) -> None:
     done.result()
 
 
+def counting(producer: Producer) -> None:
+    metrics = producer.metrics(window=10)
+    assert_type(metrics["orders"].user_records_put, int)
+    assert_type(metrics.find("UserRecordsPut", stream="orders").average, float)
+    assert_type(metrics.find("TimeToAnswer").percentile(99), float | None)
+
+
+def ready(producer: Producer) -> bool:
+    health = producer.health()
+    assert_type(health, Health)
+    assert_type(health.last_error, str | None)
+    health.throttled = False  # type: ignore[misc]
+    return health.is_open and health.oldest_age_ms < 5_000
+
+
 async def in_an_event_loop() -> None:
     async with Producer(Config(region_name="eu-west-1")) as producer:
         await producer.aconnect("orders", timeout=5)
@@ -92,6 +118,8 @@ async def in_an_event_loop() -> None:
         future = await producer.aput_record("orders", b"x", "key")
         assert_type(future, RecordFuture)
         assert_type(await future, RecordResult)
+        assert_type(await producer.aput_records("orders", [(b"x", "k")]), list[RecordFuture])
+        await producer.aput_records("orders", ["text"])  # type: ignore[list-item]
         assert_type(await asyncio.wrap_future(future), RecordResult)
         await producer.aflush(timeout=5)
         await producer.aclose()
@@ -104,6 +132,15 @@ def settings() -> None:
     assert_type(Config.from_properties("kpl.properties"), Config)
     Producer(config)
     Config(on_buffer_full="drop")  # type: ignore[arg-type]
+    Config(region="eu-west-1")  # type: ignore[call-arg]
+    Producer(region_name="eu-west-1", record_ttl_ms=None, on_failure=on_failure, metrics_sink="emf")
+    Producer(config=config)
+    Producer(region="eu-west-1")  # type: ignore[call-overload]
+    Producer(record_ttl_ms="30")  # type: ignore[call-overload]
+    Producer(on_buffer_full="drop")  # type: ignore[call-overload]
+    Producer(config, rate_limit=50)  # type: ignore[call-overload]
+    Config.from_properties("kpl.properties", rate_limit=50)
+    Config.from_properties("kpl.properties", rate_limit="50")  # type: ignore[arg-type]
     config.record_ttl_ms = 5  # type: ignore[misc]
 
 
@@ -113,6 +150,7 @@ def ready_made(producer: Producer) -> None:
     logging.getLogger().addHandler(KinesisHandler("logs", region_name="eu-west-1"))
     KinesisHandler("logs", producer=producer, partition_key=lambda record: record.name)
     KinesisHandler("logs", partition_key=7)  # type: ignore[arg-type]
+    KinesisHandler("logs", rate_limit="50")  # type: ignore[arg-type]
 
     @flush_after(producer, margin=0.2, on_timeout="log")
     def handler(event: dict[str, str], context: object) -> int:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from kplpy import KplpyError, Producer
 from kplpy.awaiting import Patience, arrivals_of
+from tests.stub_service import PATIENCE as STUB_PATIENCE
+from tests.stub_service import install
 
 TIMEOUT = 30.0
 
@@ -55,3 +60,32 @@ def test_with_the_last_one_gone_no_timer_is_left() -> None:
         assert patience._timer is None
 
     asyncio.run(main())
+
+
+def test_without_asyncios_event_loop_the_way_around_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As trio drives coroutines: by send(), with no loop of asyncio's running."""
+    service = install(monkeypatch)
+    service.hold()
+    producer = Producer(record_max_buffered_time_ms=1)
+    future = producer.put_record("orders", b"x", "k")
+
+    async def wait() -> None:
+        await future
+
+    for coroutine, instead in [
+        (wait(), "future.result, abandon_on_cancel=True"),
+        (producer.aput_record("orders", b"x", "k"), "producer.put_record, stream, data, partition_key"),
+        (producer.aput_records("orders", [(b"x", "k")]), "producer.put_records, stream, items"),
+        (producer.aflush(), "producer.flush, stream, timeout"),
+        (producer.aclose(), "producer.close"),
+    ]:
+        with pytest.raises(KplpyError) as raised:
+            coroutine.send(None)
+        assert "needs a running asyncio event loop" in str(raised.value)
+        assert str(raised.value).endswith(f"await trio.to_thread.run_sync({instead})")
+    assert producer.outstanding_records == 1
+    service.let_go()
+    future.result(STUB_PATIENCE)
+    with pytest.raises(StopIteration):  # the answer is there: nothing to wait for
+        wait().send(None)
+    producer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -16,6 +17,7 @@ import botocore.session
 import pytest
 
 from kplpy import Config, ConfigError, KplpyError, Producer
+from kplpy.config_fields import ConfigFields
 
 
 @dataclass
@@ -277,7 +279,7 @@ def test_producer_takes_a_config_as_it_is() -> None:
 
 def test_config_and_keywords_together_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"^give a Config or its fields, not both: rate_limit, region_name$"):
-        Producer(Config(), region_name="eu-west-1", rate_limit=3)
+        Producer(Config(), region_name="eu-west-1", rate_limit=3)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("value", ["eu-west-1", {"region_name": "eu-west-1"}, Path("kpl.properties"), 0, False, Config])
@@ -299,14 +301,37 @@ def test_what_is_no_config_is_refused(value: Any) -> None:
 )
 def test_an_unknown_keyword_is_told_what_is_near(name: str, near: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        Producer(None, **{name: 1})
+        Producer(**{name: 1})  # type: ignore[call-overload]
     said = str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        Config(**{name: 1})  # type: ignore[arg-type]
+    assert str(raised.value) == said
     assert said.startswith(f"there is no Config field {name!r}; did you mean ")
     assert near in said.removesuffix("?").partition("did you mean ")[2].split(" or ")
 
 
 def test_an_unknown_keyword_with_nothing_near() -> None:
     with pytest.raises(ConfigError, match=r"^there is no Config field 'zzzzzz'$"):
-        Producer(zzzzzz=1)
-    with pytest.raises(TypeError, match="zzzzzz"):
+        Producer(zzzzzz=1)  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match=r"^there is no Config field 'zzzzzz'$"):
         Config(zzzzzz=1)  # type: ignore[call-arg]
+
+
+def test_an_unknown_field_of_a_changed_config_and_of_a_properties_file(tmp_path: Path) -> None:
+    said = r"^there is no Config field 'rate_limits'; did you mean rate_limit"
+    with pytest.raises(ConfigError, match=said):
+        dataclasses.replace(Config(), rate_limits=50)  # type: ignore[call-arg]
+    path = tmp_path / "kpl.properties"
+    path.write_text("RateLimit = 100\n")
+    with pytest.raises(ConfigError, match=said):
+        Config.from_properties(path, rate_limits=50)  # type: ignore[call-arg]
+
+
+def test_editors_and_type_checkers_know_every_field_as_a_keyword() -> None:
+    """ConfigFields is a copy for them; Producer's signature is what notebooks complete from."""
+    typed = {name: getattr(kind, "__forward_arg__", kind) for name, kind in ConfigFields.__annotations__.items()}
+    assert typed == {each.name: each.type for each in dataclasses.fields(Config)}
+    names = [each.name for each in dataclasses.fields(Config)]
+    assert list(inspect.signature(Config).parameters) == names
+    assert list(inspect.signature(Producer).parameters) == ["config", *names]
+    assert inspect.signature(Producer).parameters["rate_limit"].default == Config().rate_limit

@@ -23,6 +23,7 @@ COMMON = {
     "reports",
     "log_events",
     "config",
+    "config_fields",
     "properties",
     "forks",
     "repeats",
@@ -43,13 +44,14 @@ ALLOWED: dict[str, set[str]] = {
     "forks": set(),
     "repeats": {"forks", "log_events"},
     "outliving": set(),
-    "config": {"errors", "properties", "metrics"},  # metrics for its types
+    "config": {"errors", "properties", "metrics", "config_fields"},  # the last two for its types
+    "config_fields": {"errors", "metrics"},
     "properties": {"errors", "config", "log_events"},
     "private_files": set(),
     "wire": {"errors", "records", "log_events"},
     "core": {"wire", *COMMON},
     "failures": {"core", *COMMON},
-    "awaiting": set(),
+    "awaiting": {"errors"},
     "future": {"core", "failures", "awaiting", *COMMON},
     "dead_letters": {"future", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; it knows neither
@@ -61,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
     "logging": {"producer", "runtime", *COMMON},
     "aws_lambda": {"producer", *COMMON},
     "producer": {
+        "awaiting",
         "checks",
         "runtime",
         "dead_letters",

@@ -106,6 +106,29 @@ def test_a_number_of_another_class_becomes_a_plain_one() -> None:
     assert str(parse_explicit_hash_key(Plan.GOLD)) == "3"
 
 
+class Integral:
+    """As numpy's integers: no int, but integral."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __index__(self) -> Any:
+        return self.value
+
+
+@pytest.mark.parametrize("value", [0, 7, 2**64 - 1, LARGEST])
+def test_a_number_of_any_integral_type(value: int) -> None:
+    parsed = parse_explicit_hash_key(Integral(value))
+    assert parsed == value
+    assert type(parsed) is int
+
+
+@pytest.mark.parametrize("value", [-1, 2**128, 1.5, "7", None])
+def test_an_integral_type_out_of_range_or_of_no_integer(value: Any) -> None:
+    with pytest.raises(InvalidRecordError, match=r"from 0 to 2\*\*128 - 1, got <"):
+        parse_explicit_hash_key(Integral(value))
+
+
 @pytest.mark.parametrize(
     "value",
     [

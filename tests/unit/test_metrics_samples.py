@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import isnan
+from typing import Any
+
 import pytest
 
-from kplpy import Producer
+from kplpy import InvalidRecordError, Producer
 from kplpy.core.events import Gauges, ShardUse, Standing
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
@@ -67,11 +70,48 @@ def test_of_a_producer_that_holds_records(monkeypatch: pytest.MonkeyPatch) -> No
         for number in range(20):
             producer.put_record("orders", b"x" * 10, f"k{number:02}")
 
-        def most(name: str) -> float | None:
-            found = producer.metrics().find(name)
-            return found.maximum if found is not None else None
+        def most(name: str) -> float:
+            return producer.metrics().find(name).maximum
 
         wait_until(lambda: most("BufferedRecords") == 20)
         assert most("BufferedBytes") == 20 * (10 + 3 + RECORD_OVERHEAD)
         assert most("BufferUse") == 20.0
         stub.let_go()
+
+
+@pytest.mark.parametrize("level", ["none", "summary"])
+def test_what_is_idle_has_zeros_and_no_values(monkeypatch: pytest.MonkeyPatch, level: Any) -> None:
+    install(monkeypatch)
+    producer = Producer(metrics_level=level)
+    arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
+    for window in (None, 10):
+        metrics = producer.metrics(window)
+        for stream in ("orders", arn):
+            assert metrics[stream].user_records_put == metrics[stream].listings == 0
+            assert metrics.get(stream) == metrics[stream]
+            assert stream not in metrics
+        assert not metrics
+        rate = metrics.find("UserRecordsPut", stream="orders")
+        assert not rate
+        assert (rate.count, rate.total, rate.unit) == (0, 0.0, "Count")
+        assert rate.dimensions == (("StreamName", "orders"),)
+        assert isnan(rate.average)
+        assert isnan(rate.minimum)
+        assert isnan(rate.maximum)
+        assert rate.percentile(99) is None
+        latency = metrics.find("TimeToAnswer").percentile(99)
+        assert latency is not None
+        assert isnan(latency)
+        assert metrics.find("TimeToAnswer", "orders", "shardId-000000000000").percentile(99) is None
+    producer.close()
+    assert producer.metrics()["orders"].user_records_put == 0
+
+
+def test_what_cannot_be_counted_is_refused() -> None:
+    metrics = Producer().metrics()
+    with pytest.raises(InvalidRecordError, match="got 'no stream'"):
+        metrics["no stream"]
+    with pytest.raises(ValueError, match=r"^there is no metric 'UserRecordPut'; did you mean UserRecordsPut or "):
+        metrics.find("UserRecordPut")
+    with pytest.raises(ValueError, match=r"^there is no metric 'x'$"):
+        metrics.find("x")

@@ -220,7 +220,7 @@ def test_what_is_empty_sets_nothing(tmp_path: Path, text: str) -> None:
 def test_overrides_win(tmp_path: Path) -> None:
     config = read(tmp_path, "RateLimit = 7\nRegion = eu-west-1", rate_limit=8, max_connections=2)
     assert config == Config(rate_limit=8, region_name="eu-west-1", max_connections=2)
-    with pytest.raises(TypeError, match="rate_limits"):
+    with pytest.raises(ConfigError, match="there is no Config field 'rate_limits'; did you mean rate_limit"):
         read(tmp_path, "RateLimit = 7", rate_limits=8)
 
 

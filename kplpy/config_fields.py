@@ -1,0 +1,66 @@
+"""ConfigFields: the fields of Config as keywords, for type checkers and editors alone.
+
+Nothing imports this module at run time. tests/unit/test_config.py holds it equal to Config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    import boto3
+    import botocore.config
+    import botocore.session
+
+    from kplpy.errors import RecordFailedError
+    from kplpy.metrics.sample import Sink
+
+
+class ConfigFields(TypedDict, total=False):
+    """What Producer(...), Config.from_properties(...) and KinesisHandler(...) take as keywords. See Config."""
+
+    region_name: str | None
+    endpoint_url: str | None
+    verify: bool | str | None
+    session: boto3.Session | botocore.session.Session | None
+    botocore_config: botocore.config.Config | None
+    proxy_host: str | None
+    proxy_port: int
+    proxy_user_name: str | None
+    proxy_password: str | None
+    request_format: Literal["json", "cbor"]
+    aggregation_enabled: bool
+    aggregation_max_count: int
+    aggregation_max_size: int
+    aggregate_partition_key: Literal["a", "first"]
+    collection_max_count: int
+    collection_max_size: int
+    max_user_record_size: int
+    assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None
+    record_max_buffered_time_ms: int
+    record_ttl_ms: int | None
+    user_record_timeout_ms: int
+    connect_timeout_ms: int
+    request_timeout_ms: int
+    ordered: bool
+    rate_limit: int
+    fail_if_throttled: bool
+    max_connections: int
+    max_buffered_records: int
+    max_buffered_bytes: int
+    max_inflight_bytes: int
+    on_buffer_full: Literal["block", "raise"] | None
+    max_block_ms: int
+    close_timeout_ms: int
+    on_failure: Callable[[RecordFailedError], object] | None
+    hot_partition_keys: int
+    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | Sink | None
+    stats_path: str | None
+    cloudwatch_endpoint_url: str | None
+    metrics_session: boto3.Session | botocore.session.Session | None
+    metrics_level: Literal["none", "summary", "detailed"]
+    metrics_granularity: Literal["global", "stream", "shard"]
+    metrics_namespace: str
+    additional_metrics_dimensions: tuple[tuple[str, str, Literal["global", "stream", "shard"]], ...]
+    metrics_upload_delay_ms: int
