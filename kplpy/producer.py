@@ -118,7 +118,7 @@ class Producer:
             meter=self._recorder,
         )
         if self._recorder is not None:
-            make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data)
+            make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data, self._transport.is_regional)
             interval = config.metrics_upload_delay_ms / 1000
             self._reporter = Reporter(
                 self._recorder, self._engine.overview.gauges, make_sink, config.metrics_level, interval
