@@ -103,7 +103,8 @@ class Producer:
             registry = Registry(config.metrics_granularity)
             self._recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
         self._closing = threading.RLock()  # a signal handler may close in the midst of it
-        self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
+        puts_dead_letters = isinstance(on_failure, DeadLetterStream) and on_failure.producer is self
+        self._room = Room(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
         self._transport = KinesisTransport(config)
         self._engine = Engine(
             policy_of(config),
