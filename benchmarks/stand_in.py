@@ -56,5 +56,8 @@ class Answering:
         entries = [{"SequenceNumber": "1", "ShardId": shard_id} for shard_id in landed]
         return Exchange(started, time.monotonic(), time.time(), entries)
 
+    def is_regional(self) -> bool:
+        return False
+
     def close(self) -> None:
         pass

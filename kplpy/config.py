@@ -153,8 +153,8 @@ class Config:
         default=None, repr=False, metadata={"sink": True}
     )
     """Where metrics go: PutMetricData, log events in the embedded metric format, Prometheus, OpenTelemetry, or an
-    object with a method `emit(window)`. None: "emf" on Lambda, "cloudwatch" elsewhere, and nowhere when endpoint_url
-    is set and cloudwatch_endpoint_url is not."""
+    object with a method `emit(window)`. None: "emf" on Lambda, "cloudwatch" elsewhere; but nowhere while Kinesis has
+    another endpoint than the region's own, whatever names it, and cloudwatch_endpoint_url is None (docs/metrics.md)."""
     stats_path: str | None = field(default=None, metadata={"text": True, "longest": 80})
     """Where `kplpy top` may look: a local socket `<stats_path>.<process id>`, for this user only, from the first record
     to close(); at most 80 bytes, and a path for each producer of a process. None: none. See docs/cli.md."""

@@ -21,7 +21,11 @@ class InvalidRecordError(KplpyError, ValueError):
 
 
 class BufferFullError(KplpyError):
-    """There is no room for the record: it was not accepted, and may be put again later."""
+    """There is no room for the record: it was not accepted, and may be put again later.
+
+    The message says what ran out, records or bytes, and whose share that is: all streams', the stream's three quarters
+    beside others, or the half of one of several shards; or that others wait for room already.
+    """
 
 
 class FlushTimeoutError(KplpyError, TimeoutError):

@@ -116,7 +116,8 @@ class Producer:
             self._recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
         self._closing = threading.RLock()  # a signal handler may close in the midst of it
         self._closer: threading.Thread | None = None  # closes where the caller could not wait
-        self._room = Room(config.max_buffered_records, config.max_buffered_bytes)
+        puts_dead_letters = isinstance(on_failure, DeadLetterStream) and on_failure.producer is self
+        self._room = Room(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
         self._transport = KinesisTransport(config)
         self._engine = Engine(
             policy_of(config),
@@ -131,7 +132,7 @@ class Producer:
             meter=self._recorder,
         )
         if self._recorder is not None:
-            make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data)
+            make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data, self._transport.is_regional)
             interval = config.metrics_upload_delay_ms / 1000
             self._reporter = Reporter(
                 self._recorder, self._engine.overview.gauges, make_sink, config.metrics_level, interval

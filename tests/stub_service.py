@@ -117,6 +117,9 @@ class StubService:
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
         return self.shards
 
+    def is_regional(self) -> bool:
+        return True
+
     def hurry(self, seconds: float) -> None:
         pass
 

@@ -21,6 +21,7 @@ from kplpy.aws.body import put_records_body
 from kplpy.aws.client import load, make_client
 from kplpy.aws.credentials import renewed
 from kplpy.aws.description import describe, read_strategy
+from kplpy.aws.endpoint import is_regional
 from kplpy.aws.sent_body import SentBody
 from kplpy.config import Config
 from kplpy.core.aggregator import Batch
@@ -32,6 +33,7 @@ from kplpy.errors import ConfigError
 from kplpy.log_events import log
 
 if TYPE_CHECKING:
+    from botocore.client import ClientMeta
     from mypy_boto3_kinesis import KinesisClient
 
 logger = logging.getLogger(__name__)
@@ -107,6 +109,7 @@ class KinesisTransport:
         self._config = config
         self._make_body = _put_records_in_cbor() if config.request_format == "cbor" else put_records_body
         self._client: KinesisClient | None = None
+        self._meta: ClientMeta | None = None  # of the latest client, also when that is closed
         self._lock = threading.Lock()
         self._used = (time.monotonic(), time.time())  # a freeze shows in one clock, or in both
         self._refused_at = float("-inf")
@@ -193,6 +196,10 @@ class KinesisTransport:
                 self._discard(client)
             return Summary(None, problem=f"DescribeStreamSummary: {error.code}: {error.message}")
 
+    def is_regional(self) -> bool:
+        """Return True if the client speaks to AWS's own endpoint of its region; makes the client if there was none."""
+        return is_regional(self._config, self._meta or self._connected().meta)
+
     def hurry(self, seconds: float) -> None:
         """From now on a request may take this long at the most, should that be less than its timeouts. No connection is
         kept for another: at the interpreter's end nobody may be left to close it."""
@@ -227,7 +234,7 @@ class KinesisTransport:
                 read_strategy(client)
                 client.meta.events.register("before-send.kinesis", self._keep_or_close)
                 client.meta.events.register_last("before-send", _note_what_is_sent)
-                self._client = client
+                self._client, self._meta = client, client.meta
             elif max(now[0] - before[0], now[1] - before[1]) > STALE:
                 self._client.close()  # its connections; it opens new ones
             return self._client

@@ -27,7 +27,7 @@ class Sending:
 
     def __init__(self, config: Config, stream: str | None, failures: Failures, stop: Stop, position: Position) -> None:
         self._patience = config.close_timeout_ms / 1000
-        if sink_maker(config, _no_cloudwatch) is None:  # nobody pays for it
+        if sink_maker(config, _not_asked, _not_asked) is None:  # nobody pays for it
             config = replace(config, metrics_granularity="shard")
         self._producer = Producer(
             # How long the end may take is decided here (run); close() then fails at once what is left.
@@ -187,7 +187,7 @@ class Sending:
         return told + self._failures.report()
 
 
-def _no_cloudwatch() -> Any:
+def _not_asked() -> Any:
     raise AssertionError("only asked whether there is a sink")
 
 

@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+# Of the operations (botocore's model of the API) and common to all of AWS's services:
+# https://docs.aws.amazon.com/kinesis/latest/APIReference/CommonErrors.html. Of some there are two spellings in use.
+CODES = frozenset(
+    """
+    AccessDenied AccessDeniedException DryRunOperationException ExpiredIteratorException ExpiredNextTokenException
+    ExpiredToken ExpiredTokenException IncompleteSignature InternalError InternalFailure InternalFailureException
+    InternalServerError InvalidAction InvalidArgumentException InvalidClientTokenId InvalidSignatureException
+    KMSAccessDeniedException KMSDisabledException KMSInvalidStateException KMSNotFoundException KMSOptInRequired
+    KMSThrottlingException LimitExceededException MalformedHttpRequestException MissingAuthenticationToken
+    MissingAuthenticationTokenException NotAuthorized OptInRequired ProvisionedThroughputExceededException
+    RequestAbortedException RequestEntityTooLarge RequestEntityTooLargeException RequestExpired RequestLimitExceeded
+    RequestThrottled RequestThrottledException RequestTimeTooSkewed RequestTimeout RequestTimeoutException
+    ResourceInUseException ResourceNotFoundException SerializationException ServiceUnavailable
+    ServiceUnavailableException SignatureDoesNotMatch SlowDown Throttling ThrottlingException
+    TokenRefreshRequired TooManyRequestsException UnknownOperationException UnrecognizedClientException
+    UnsupportedMediaTypeException ValidationError ValidationException
+    """.split()
+)
+"""Error codes of Kinesis."""
+
 
 class ServiceError(Exception):
     """An error answer of the service.

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kplpy.local.clients import make_client, make_producer, make_session
 from kplpy.local.errors import ServiceError
 from kplpy.local.faults import Faults
 from kplpy.local.journal import Journal
@@ -21,7 +22,10 @@ from kplpy.local.server import Server, turns
 from kplpy.local.service import Service
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_kinesis import KinesisClient
+
+    from kplpy.producer import Producer
 
 T = TypeVar("T")
 
@@ -91,8 +95,8 @@ class Running:
 class LocalKinesis:
     """A Kinesis for tests, on a port of this machine, with the service's limits:
 
-        with LocalKinesis(shards=4, stream="orders") as kinesis:
-            client = boto3.client("kinesis", endpoint_url=kinesis.endpoint_url, region_name=kinesis.region_name, ...)
+        with LocalKinesis(shards=4, stream="orders") as kinesis, kinesis.producer() as producer:
+            producer.put_record("orders", b"...", "key").result()
 
     Arguments (a bad one raises ValueError):
         shards, stream: a stream to begin with; stream=None: none. Unless said otherwise it is "test" with one shard,
@@ -200,8 +204,20 @@ class LocalKinesis:
         return self._running.server.ca_bundle
 
     def client(self, **arguments: Any) -> KinesisClient:
-        """A boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` go to boto3."""
-        return make_client(self.endpoint_url, self.region_name, self.ca_bundle, **arguments)
+        """Return a boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` go to boto3."""
+        return make_client(self, **arguments)
+
+    def session(self) -> boto3.Session:
+        """Return a boto3 session with made-up credentials and this region. Its clients need endpoint_url."""
+        return make_session(self.region_name)
+
+    def producer(self, **config: Any) -> Producer:
+        """Return a Producer for this endpoint; `config` are fields of Config.
+
+        It needs no credentials, region or profile on this machine, and tells CloudWatch nothing unless `config` names a
+        sink. Close it before this ends, as any producer: `with kinesis.producer() as producer`.
+        """
+        return make_producer(self, **config)
 
     # --- what is inside ---
 
@@ -232,14 +248,6 @@ class LocalKinesis:
             return function(self._running.model)
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
-
-
-def make_client(endpoint_url: str, region_name: str, ca_bundle: str | None, **arguments: Any) -> KinesisClient:
-    """A boto3 Kinesis client for a local endpoint, with made-up credentials."""
-    import boto3
-
-    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=region_name)
-    return session.client("kinesis", endpoint_url=endpoint_url, **{"verify": ca_bundle, **arguments})
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -12,12 +12,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from kplpy.local.inprocess import Running, StreamAtStart, make_client
+from kplpy.local.clients import make_client, make_producer, make_session
+from kplpy.local.inprocess import Running, StreamAtStart
 from kplpy.local.options import Arguments, Options
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_kinesis import KinesisClient
     from typing_extensions import Unpack
+
+    from kplpy.producer import Producer
 
 READY = "ready: "
 
@@ -71,8 +75,15 @@ class LocalKinesisProcess:
     def __init__(self, **arguments: Unpack[Arguments]) -> None:
         self.options = Options(**arguments)
         self._process: subprocess.Popen[str] | None = None
-        self.endpoint_url = ""
+        self._url = ""
         self.ca_bundle: str | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """RuntimeError before start()."""
+        if not self._url:
+            raise RuntimeError("this LocalKinesisProcess is not started: use it in a with statement, or call start()")
+        return self._url
 
     @property
     def region_name(self) -> str:
@@ -108,7 +119,7 @@ class LocalKinesisProcess:
             _, errors = self._process.communicate()
             raise RuntimeError(f"the local Kinesis did not start: {(line + errors).strip() or 'not ready in time'}")
         told = json.loads(line[len(READY) :])
-        self.endpoint_url, self.ca_bundle = told["url"], told["ca_bundle"]
+        self._url, self.ca_bundle = told["url"], told["ca_bundle"]
         threading.Thread(target=_drain, args=(self._process.stderr,), name="kplpy-local-log", daemon=True).start()
         return self
 
@@ -137,8 +148,20 @@ class LocalKinesisProcess:
                 each.close()
 
     def client(self, **arguments: Any) -> KinesisClient:
-        """A boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` go to boto3."""
-        return make_client(self.endpoint_url, self.region_name, self.ca_bundle, **arguments)
+        """Return a boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` go to boto3."""
+        return make_client(self, **arguments)
+
+    def session(self) -> boto3.Session:
+        """Return a boto3 session with made-up credentials and this region. Its clients need endpoint_url."""
+        return make_session(self.region_name)
+
+    def producer(self, **config: Any) -> Producer:
+        """Return a Producer for this endpoint; `config` are fields of Config.
+
+        It needs no credentials, region or profile on this machine, and tells CloudWatch nothing unless `config` names a
+        sink. Close it before this ends, as any producer: `with kinesis.producer() as producer`.
+        """
+        return make_producer(self, **config)
 
     def __enter__(self) -> LocalKinesisProcess:
         return self.start()

@@ -1,7 +1,8 @@
 """A pytest plugin with one fixture: `kinesis`, a running LocalKinesis for each test that asks for it.
 
     def test_orders(kinesis):
-        kinesis.client().put_record(StreamName="test", Data=b"...", PartitionKey="k")
+        with kinesis.producer() as producer:
+            producer.put_record("test", b"...", "k").result()
         assert [each.data for each in kinesis.ledger("test")] == [b"..."]
 
     @pytest.mark.kinesis(streams={"orders": 4}, limits=False)     # any argument of LocalKinesis
@@ -12,8 +13,10 @@ It is installed with the extra `local`, and imports nothing until the fixture is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,10 +33,47 @@ def kinesis(request: pytest.FixtureRequest) -> Iterator[LocalKinesis]:
     """A running local Kinesis with the stream "test" of one shard, unless the marker `kinesis` says otherwise."""
     from kplpy.local import LocalKinesis
 
-    arguments: dict[str, object] = {}
-    for mark in reversed(list(request.node.iter_markers("kinesis"))):  # the closest comes last, and wins
+    arguments = _arguments(request)
+    try:
+        local = LocalKinesis(**arguments)
+    except (TypeError, ValueError) as error:
+        if not arguments:
+            raise
+        raise pytest.UsageError(f"the kinesis marker: {error}") from error
+    with local:
+        yield local
+
+
+def _arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What the test's markers say; raises UsageError for a name that is misspelt."""
+    from kplpy.local.options import Arguments
+
+    known = Arguments.__annotations__
+    arguments: dict[str, Any] = {}
+    for mark in reversed(list(request.node.iter_markers())):  # the closest comes last, and wins
+        if mark.name != "kinesis":
+            _check_name(mark.name, request.config)
+            continue
         if mark.args:
             raise pytest.UsageError(f"the kinesis marker takes keyword arguments only, got {mark.args!r}")
+        for name in mark.kwargs:
+            if name not in known:
+                raise pytest.UsageError(
+                    f"the kinesis marker takes the arguments of LocalKinesis, {', '.join(known)}; "
+                    f"got {name!r}{_meant(name, known)}"
+                )
         arguments.update(mark.kwargs)
-    with LocalKinesis(**arguments) as local:  # type: ignore[arg-type]
-        yield local
+    return arguments
+
+
+def _check_name(name: str, config: pytest.Config) -> None:
+    """A marker that nobody registered, and that all but bears this one's name, would be passed over silently."""
+    registered = {re.split(r"[(:]", line)[0].strip() for line in config.getini("markers")}
+    meant = _meant(name, ["kinesis"], alike=0.8)
+    if meant and name not in registered:
+        raise pytest.UsageError(f"the fixture kinesis looks at the marker kinesis; the test has {name!r}{meant}")
+
+
+def _meant(name: str, known: Iterable[str], alike: float = 0.7) -> str:
+    near = get_close_matches(name, list(known), n=1, cutoff=alike)
+    return f"; did you mean {near[0]}?" if near else ""

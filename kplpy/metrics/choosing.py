@@ -12,27 +12,46 @@ from kplpy.errors import ConfigError
 from kplpy.metrics.dimensions import WithDimensions
 from kplpy.metrics.emf import EmfSink, on_lambda
 from kplpy.metrics.put_metric_data import Datum, PutMetricDataSink
-from kplpy.metrics.sample import Sink
+from kplpy.metrics.sample import Sink, Window
 
 PutMetricData = Callable[[list[Datum]], object]
 
 
-def sink_maker(config: Config, cloudwatch: Callable[[], PutMetricData]) -> Callable[[], Sink] | None:
-    """What makes the sink when it is first needed; None: nothing is told to anybody.
+def sink_maker(
+    config: Config, cloudwatch: Callable[[], PutMetricData], is_regional: Callable[[], bool]
+) -> Callable[[], Sink] | None:
+    """Return what makes the sink when the first window is there; None: no metric leaves the process.
 
-    `cloudwatch` makes what calls PutMetricData. Without a name it is EMF on Lambda and PutMetricData elsewhere; but
-    nothing where Kinesis is somewhere else than at AWS and CloudWatch is not said to be.
+    cloudwatch: makes what calls PutMetricData.
+    is_regional: whether the Kinesis client speaks to AWS's own endpoint of its region.
+
+    Where neither metrics_sink nor cloudwatch_endpoint_url names a sink, it is EMF on Lambda and PutMetricData
+    elsewhere, but only while Kinesis is at the region's own endpoint: what is put to a stand-in is not told to AWS.
     """
     chosen: Any = config.metrics_sink
     if config.metrics_level == "none":
         return None
+    if chosen is None and config.cloudwatch_endpoint_url is not None:
+        chosen = "cloudwatch"
     if chosen is None:
-        if config.endpoint_url is not None and config.cloudwatch_endpoint_url is None:
+        if config.endpoint_url is not None:
             return None
-        chosen = "emf" if on_lambda() and config.cloudwatch_endpoint_url is None else "cloudwatch"
+        named = _named("emf" if on_lambda() else "cloudwatch", config, cloudwatch)
+        return lambda: named() if is_regional() else _Nowhere()
     if not isinstance(chosen, str):
         sink: Sink = chosen
         return lambda: sink
+    return _named(chosen, config, cloudwatch)
+
+
+class _Nowhere:
+    """The sink where Kinesis' endpoint was configured, by the environment or a profile, and no sink was named."""
+
+    def emit(self, window: Window) -> None:
+        pass
+
+
+def _named(chosen: str, config: Config, cloudwatch: Callable[[], PutMetricData]) -> Callable[[], Sink]:
     added = config.additional_metrics_dimensions
     if chosen == "cloudwatch":
         return lambda: _with(added, PutMetricDataSink(cloudwatch()))

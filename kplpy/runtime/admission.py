@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from heapq import heappop, heappush
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kplpy.runtime.line import Line, Waiter
 
@@ -23,6 +23,22 @@ PORTIONS = 16
 records a second), with 64 a drain had few records of 1 KB (0.93)."""
 
 
+Bound = Literal["records", "bytes"]
+
+
+class Shortage(NamedTuple):
+    """Why a record finds no room: `taken` of `limit` are, and by the bytes it would be too large for the rest.
+
+    share: whose part of the room that is: all of it, the stream's three quarters, the shard's half. "turn": `taken`
+    others wait already, and it must not overtake them.
+    """
+
+    share: Literal["room", "stream", "shard", "turn"]
+    bound: Bound
+    taken: int
+    limit: int
+
+
 class Room:
     """Counts records and bytes (data + key + RECORD_OVERHEAD) of a producer.
 
@@ -31,16 +47,20 @@ class Room:
     `stage_limit` is staged, which is 0 while the room is tight: more than half full. Then a stream is given room by the
     portion.
 
-    No stream gets more than three quarters, and no shard of a stream with several more than a half, so that one
-    dead stream or one hot shard leaves room for the others.
+    One stream alone may use all of it, unless `shared`: dead letters are to come. While another one has records, waits
+    for room, or was refused its first record, no stream is given more than three quarters; one that has more already
+    gets none until it is below. No shard of a stream with several gets more than a half. So a dead stream or a hot
+    shard leaves room for the others.
     """
 
-    def __init__(self, max_records: int, max_bytes: int) -> None:
+    def __init__(self, max_records: int, max_bytes: int, shared: bool = False) -> None:
+        self._shared = shared
         self._max_records = max_records
         self._max_bytes = max_bytes
         # A signal handler or a __del__ may put in the middle of a section of its own thread.
         self.lock = threading.RLock()
         self._waiters = Line()
+        self._newcomers: set[Stream] = set()  # refused their first record, until it is there or the room is empty
         self._kept_records = 0  # granted, or in a portion; the streams have their own part
         self._kept_bytes = 0
         self.records = 0
@@ -65,6 +85,7 @@ class Room:
         with self.lock:
             self._return_portion(stream)
             self._count(stream, records, size)
+            self._newcomers.discard(stream)
             self._grant()
             self._judge()
 
@@ -95,16 +116,37 @@ class Room:
     def try_take(self, stream: Stream, hash_key: int, size: int) -> bool:
         """May the record be staged now? Nobody overtakes those who wait for room as such, or for the same stream's."""
         with self.lock:
-            if self._waiters:
-                if self._waiters.has(stream, hash_key):
+            if self._may_take(stream, hash_key, size):
+                return True
+            if not self._held_by(stream)[0]:
+                self._newcomers.add(stream)
+            return False
+
+    def _may_take(self, stream: Stream, hash_key: int, size: int) -> bool:
+        if self._waiters:
+            if self._waiters.has(stream, hash_key):
+                return False
+            full: set[Stream] = set()
+            for waiter in self._waiters.firsts():
+                if not self._lets_pass(waiter, full):
                     return False
-                full: set[Stream] = set()
-                for waiter in self._waiters.firsts():
-                    if not self._lets_pass(waiter, full):
-                        return False
-                if stream in full:
-                    return False
-            return self._fits(stream, hash_key, size)
+            if stream in full:
+                return False
+        return self._fits(stream, hash_key, size)
+
+    def shortage(self, stream: Stream, hash_key: int, size: int) -> Shortage | None:
+        """What stands in the record's way, now that it was refused; None: nothing any more."""
+        with self.lock:
+            if bound := self._over_the_room(stream, size):
+                most = self._max_records if bound == "records" else self._max_bytes
+                return Shortage("room", bound, self._taken(stream)[bound == "bytes"], most)
+            if bound := self._over_the_streams_share(stream, size):
+                share, held = self._share_of(stream), self._held_by(stream)
+                return Shortage("stream", bound, held[bound == "bytes"], share[bound == "bytes"])
+            if bound := self._over_the_shards_share(stream, hash_key):
+                most = self._max_records if bound == "records" else self._max_bytes
+                return Shortage("shard", bound, stream.held_by_shard_of(hash_key)[bound == "bytes"], ceil(most / 2))
+            return Shortage("turn", "records", len(self._waiters), self._max_records) if self._waiters else None
 
     def reserve(self, stream: Stream) -> None:
         """A record was staged in the tight room: keep a portion for it and those to come until the next drain, of what
@@ -124,17 +166,11 @@ class Room:
     def _left(self, stream: Stream) -> int:
         """Bytes that the stream can have, whichever shard they are for, by all the bounds."""
         records, size = self._held_by(stream)
+        share, share_bytes = self._share_of(stream)
+        taken, taken_bytes = self._taken(stream)
         held, held_bytes = stream.most_held_by_a_shard()
-        left = min(
-            self._max_records - self.records - self._kept_records - len(stream.staging),
-            ceil(0.75 * self._max_records) - records,
-            self._max_records // 2 - held,
-        )
-        left_bytes = min(
-            self._max_bytes - self.bytes - self._kept_bytes - stream.staged_bytes,
-            ceil(0.75 * self._max_bytes) - size,
-            self._max_bytes // 2 - held_bytes,
-        )
+        left = min(self._max_records - taken, share - records, self._max_records // 2 - held)
+        left_bytes = min(self._max_bytes - taken_bytes, share_bytes - size, self._max_bytes // 2 - held_bytes)
         return min(left * RECORD_OVERHEAD, left_bytes)
 
     def _return_portion(self, stream: Stream) -> None:
@@ -228,7 +264,7 @@ class Room:
         if waiter.stream in full or self._over_the_streams_share(waiter.stream, waiter.size):
             full.add(waiter.stream)
             return True
-        return self._over_the_shards_share(waiter.stream, waiter.hash_key)
+        return self._over_the_shards_share(waiter.stream, waiter.hash_key) is not None
 
     def _keep(self, waiter: Waiter, sign: int) -> None:
         stream, size = waiter.stream, sign * waiter.size
@@ -241,29 +277,58 @@ class Room:
         )
 
     def _fits(self, stream: Stream, hash_key: int, size: int) -> bool:
-        records = self.records + self._kept_records + len(stream.staging)
-        held = self.bytes + self._kept_bytes + stream.staged_bytes
-        if records and (records >= self._max_records or held + size > self._max_bytes):
-            return False
-        return not self._over_the_streams_share(stream, size) and not self._over_the_shards_share(stream, hash_key)
+        return not (
+            self._over_the_room(stream, size)
+            or self._over_the_streams_share(stream, size)
+            or self._over_the_shards_share(stream, hash_key)
+        )
 
-    def _over_the_streams_share(self, stream: Stream, size: int) -> bool:
+    def _over_the_room(self, stream: Stream, size: int) -> Bound | None:
+        records, taken = self._taken(stream)
+        if records >= self._max_records:
+            return "records"
+        return "bytes" if records and taken + size > self._max_bytes else None
+
+    def _over_the_streams_share(self, stream: Stream, size: int) -> Bound | None:
         records, held = self._held_by(stream)
-        # An empty stream may always have one record, whatever its size.
-        return records > 0 and (records >= ceil(0.75 * self._max_records) or held + size > ceil(0.75 * self._max_bytes))
+        if not records:  # an empty stream may always have one record, whatever its size
+            return None
+        share, share_bytes = self._share_of(stream)
+        if records >= share:
+            return "records"
+        return "bytes" if held + size > share_bytes else None
+
+    def _share_of(self, stream: Stream) -> tuple[int, int]:
+        """Records and bytes that the stream may have: all, while no other has any or wants some."""
+        others = self.records + self._kept_records - stream.held_records - stream.kept_records
+        newcomers = self._newcomers and self._newcomers != {stream}
+        if others or self._shared or newcomers or self._waiters.has_others(stream):
+            return ceil(0.75 * self._max_records), ceil(0.75 * self._max_bytes)
+        return self._max_records, self._max_bytes
+
+    def _taken(self, stream: Stream) -> tuple[int, int]:
+        """Records and bytes of the whole room that are taken, as the stream's next put sees it."""
+        return (
+            self.records + self._kept_records + len(stream.staging),
+            self.bytes + self._kept_bytes + stream.staged_bytes,
+        )
 
     def _held_by(self, stream: Stream) -> tuple[int, int]:
         records = stream.held_records + stream.kept_records + len(stream.staging)
         return records, stream.held_bytes + stream.kept_bytes + stream.staged_bytes
 
-    def _over_the_shards_share(self, stream: Stream, hash_key: int) -> bool:
+    def _over_the_shards_share(self, stream: Stream, hash_key: int) -> Bound | None:
         records, size = self._held_by(stream)
         if 2 * records < self._max_records and 2 * size < self._max_bytes:
-            return False
+            return None
         held, held_bytes = stream.held_by_shard_of(hash_key)
-        return 2 * held >= self._max_records or 2 * held_bytes >= self._max_bytes
+        if 2 * held >= self._max_records:
+            return "records"
+        return "bytes" if 2 * held_bytes >= self._max_bytes else None
 
     def _judge(self) -> None:
+        if self._newcomers and not self.records and not self._kept_records:
+            self._newcomers.clear()  # who comes back finds room
         tight = (
             self._always_tight
             or self._waiters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from itertools import count
 from typing import TYPE_CHECKING
@@ -47,6 +47,7 @@ class Line:
 
     def __init__(self) -> None:
         self._groups: dict[tuple[Stream, int], Group] = {}
+        self._streams: Counter[Stream] = Counter()  # their groups
         self._turns = count()
         self._length = 0
 
@@ -62,6 +63,7 @@ class Line:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(key)
+            self._streams[waiter.stream] += 1
         waiter.turn = next(self._turns)
         waiter.group = group
         group[waiter] = None
@@ -76,12 +78,19 @@ class Line:
         self._length -= 1
         if not group:
             del self._groups[group.key]
+            self._streams[waiter.stream] -= 1
+            if not self._streams[waiter.stream]:
+                del self._streams[waiter.stream]
             return None
         return next(iter(group))
 
     def has(self, stream: Stream, hash_key: int) -> bool:
         """Does somebody wait for room in the same shard?"""
         return (stream, stream.place_of(hash_key)) in self._groups
+
+    def has_others(self, stream: Stream) -> bool:
+        """Does somebody wait for room in another stream?"""
+        return len(self._streams) > (stream in self._streams)
 
     def firsts(self) -> list[Waiter]:
         """Of all groups, in their order."""
@@ -91,4 +100,5 @@ class Line:
         for waiter in self:
             waiter.group = None
         self._groups.clear()
+        self._streams.clear()
         self._length = 0

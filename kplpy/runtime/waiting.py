@@ -12,7 +12,7 @@ from kplpy.awaiting import arrivals_of
 from kplpy.config import Config
 from kplpy.errors import BufferFullError, ProducerClosedError
 from kplpy.future import RecordFuture
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Shortage
 from kplpy.runtime.bell import Bell
 from kplpy.runtime.crew import on_own_thread
 from kplpy.runtime.engine import Engine
@@ -23,6 +23,15 @@ TURN = 500
 """Records that a task stages before the event loop has a turn."""
 DRAINED_AT = 256
 """As many staged records are drained at once, though others are on their way."""
+
+_WHY = {
+    "room": "all streams together have {taken} {bound} outstanding, of {whole}",
+    "stream": "this stream has {taken} {bound} outstanding, of {limit} while others have records "
+    "(three quarters of {whole})",
+    "shard": "its shard has {taken} {bound} outstanding, of {limit} for one of several (half of {whole})",
+    "turn": "{taken} others wait for room already ({whole})",
+}
+"""By a Shortage's `share`."""
 
 
 class WaitingRoom:
@@ -45,8 +54,11 @@ class WaitingRoom:
         if self._admit(stream, record, size):
             return False
         if not self._may_block():
+            shortage = self._room.shortage(stream, record.hash_key, size)
+            if shortage is None and self._admit(stream, record, size):
+                return False
             self._engine.press()
-            raise self._full(stream)
+            raise self._full(stream, size, shortage)
         bell = Bell()
         waiter = ThreadWaiter(stream, record.hash_key, size, bell)
         self._threads.add(threading.get_ident())
@@ -164,7 +176,7 @@ class WaitingRoom:
             if self._closed() or waiter.closed:
                 raise ProducerClosedError("the producer was closed while the record waited for room")
             if not granted:
-                raise self._full(stream)
+                raise self._full(stream, waiter.size, self._room.shortage(stream, waiter.hash_key, waiter.size))
             record.arrival = time.monotonic()
             self._room.stage(waiter, record)
         finally:
@@ -183,13 +195,14 @@ class WaitingRoom:
             return False  # it said so, or a signal handler interrupted its waiting, which comes first
         return self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
 
-    def _full(self, stream: Stream) -> BufferFullError:
-        overview = self._engine.overview
+    def _full(self, stream: Stream, size: int, shortage: Shortage | None) -> BufferFullError:
+        why = "there was none a moment ago"
+        if shortage is not None:
+            share, bound, taken, limit = shortage
+            whole = f"max_buffered_{bound}={getattr(self._config, f'max_buffered_{bound}')}"
+            why = _WHY[share].format(taken=taken, bound=bound, limit=limit, whole=whole)
         return BufferFullError(
-            f"no room for a record of stream {stream.origin.stream!r}: {overview.outstanding_records} records and "
-            f"{overview.outstanding_bytes} bytes are outstanding in all, {stream.held_records} records of this "
-            f"stream (max_buffered_records={self._config.max_buffered_records}, "
-            f"max_buffered_bytes={self._config.max_buffered_bytes})"
+            f"no room for a record of stream {stream.origin.stream!r}, which takes {size} bytes: {why}"
         )
 
 

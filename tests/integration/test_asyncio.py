@@ -199,7 +199,7 @@ def test_put_record_in_a_loop_never_blocks_it() -> None:
 
         with pytest.raises(BufferFullError):
             fill()
-        assert 15 <= len(accepted) < 1000  # a stream gets three quarters of the room
+        assert 15 <= len(accepted) < 1000
         await asyncio.gather(*accepted)
 
     with local() as kinesis, producing(kinesis, max_buffered_records=20) as producer:

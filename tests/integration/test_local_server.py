@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
+from kplpy import ConfigError
 from kplpy.local import Fault, Limits, LocalKinesis, LocalKinesisProcess, Phases
 from kplpy.local.options import Options
 from tests.integration.reading import wait_until
@@ -367,6 +369,105 @@ def test_the_fixture(pytester: pytest.Pytester) -> None:
         """
     )
     pytester.runpytest_subprocess("--strict-markers", "-p", "no:cacheprovider").assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize(
+    ("marker", "says"),
+    [
+        (
+            "kinesis(shard=4)",
+            "*the kinesis marker takes the arguments of LocalKinesis, shards, *got 'shard'*mean shards?",
+        ),
+        ("kinesis(4)", "*the kinesis marker takes keyword arguments only, got (4,)"),
+        ("kinesis(shards=0)", "*the kinesis marker: a stream has 1 to 10000 shards; got 0 for 'test'"),
+        ("kinesis(phases=5)", "*the kinesis marker: phases must be a kplpy.local.Phases or None, got 5"),
+        ("kinesys(shards=4)", "*the test has 'kinesys'; did you mean kinesis?"),
+    ],
+)
+def test_a_marker_that_is_misspelt_fails_its_test(marker: str, says: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.{marker}
+        def test_marked(kinesis): ...
+
+        @pytest.mark.slow
+        def test_other_markers_are_none_of_its_business(kinesis): ...
+        """
+    )
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "ignore")
+    done.assert_outcomes(errors=1, passed=1)
+    done.stdout.fnmatch_lines([says])
+
+
+# --- what it hands out ---
+
+BARE = """
+import sys
+
+spoken_to = set()
+
+def note(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        place = arguments[1] if event == "socket.connect" else arguments
+        spoken_to.add(place[0] if isinstance(place, tuple) else place)
+
+sys.addaudithook(note)
+from kplpy.local import LocalKinesis, LocalKinesisProcess
+
+if __name__ == "__main__":
+    for kind in (LocalKinesis, LocalKinesisProcess):
+        for https in (False, True):
+            with kind(stream="orders", https=https, region_name="eu-west-3") as kinesis:
+                with kinesis.producer(record_max_buffered_time_ms=0, ordered=True) as producer:
+                    print(producer.put_record("orders", b"x", "k").result(20).shard_id)
+                    assert producer.config.ordered and producer.config.region_name == "eu-west-3"
+                session = kinesis.session()
+                there = {"endpoint_url": kinesis.endpoint_url, "verify": kinesis.ca_bundle}
+                print(session.region_name, session.client("kinesis", **there).list_streams()["StreamNames"])
+                print(kinesis.client().list_streams()["StreamNames"])
+    print(sorted(spoken_to))
+"""
+
+
+@pytest.mark.parametrize("profile", ["none", "unknown", "broken"])
+def test_a_producer_and_a_session_need_nothing_of_the_machine(profile: str, tmp_path: Path) -> None:
+    """No credentials, region, profile or CloudWatch; nobody else is spoken to."""
+    program = tmp_path / "program.py"
+    program.write_text(BARE)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment["HOME"] = environment["USERPROFILE"] = str(tmp_path)
+    if profile == "unknown":
+        environment["AWS_PROFILE"] = "of-another-machine"
+    if profile == "broken":
+        (tmp_path / ".aws").mkdir()
+        (tmp_path / ".aws" / "config").write_text("[default\nregion eu-west-1\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", str(program)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    one = ["shardId-000000000000", "eu-west-3 ['orders']", "['orders']"]
+    assert (done.stdout.splitlines(), done.stderr, done.returncode) == ([*one * 4, "['127.0.0.1']"], "", 0)
+
+
+def test_what_is_given_to_a_producer_wins() -> None:
+    with LocalKinesis() as kinesis, kinesis.producer(region_name="eu-west-1", metrics_level="none") as producer:
+        assert producer.config.region_name == "eu-west-1"
+        assert producer.config.endpoint_url == kinesis.endpoint_url
+        with pytest.raises(ConfigError, match="there is no Config field 'orderd'; did you mean ordered"):
+            kinesis.producer(orderd=True)
+
+
+def test_before_it_is_started_there_is_nothing_to_hand_out() -> None:
+    for kinesis in (LocalKinesis(), LocalKinesisProcess()):
+        with pytest.raises(RuntimeError, match="is not started"):
+            kinesis.producer()
+        with pytest.raises(RuntimeError, match="is not started"):
+            kinesis.client()
 
 
 def test_the_plugin_imports_nothing_heavy() -> None:

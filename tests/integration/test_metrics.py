@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -16,6 +17,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from kplpy import Producer, RecordExpiredError, outliving
+from kplpy.aws.client import make_cloudwatch_client
 from kplpy.core.events import Gauges
 from kplpy.local import LocalKinesis
 from kplpy.metrics.sample import Sample, Window
@@ -51,6 +53,12 @@ def cloudwatch() -> Iterator[str]:
     urlopen(Request(f"{url}/moto-api/reset", method="POST")).close()
     yield url
     server.stop()
+
+
+@pytest.fixture
+def unpatched_cloudwatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real maker of clients, also where the test names CloudWatch's endpoint by the environment alone."""
+    monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", make_cloudwatch_client)
 
 
 def put(producer: Producer, count: int) -> None:
@@ -184,16 +192,62 @@ def test_further_dimensions_are_told_as_the_kpl_tells_them(kinesis: LocalKinesis
     assert told == {(), (fleet,), (fleet, stream), (fleet, stream, host)}
 
 
-def test_nothing_is_uploaded_only_because_kinesis_is_local(
-    kinesis: LocalKinesis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise AssertionError("a client of CloudWatch was made")
+NAMED_BY = ["endpoint_url", "AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL", "the profile", "the profile's services"]
 
-    monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", fail)
-    with Producer(endpoint_url=kinesis.endpoint_url, region_name="us-east-1") as producer:
+
+@pytest.mark.parametrize("by", NAMED_BY)
+def test_nothing_is_uploaded_while_kinesis_is_a_stand_in(
+    by: str, kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever says so; and that CloudWatch would be elsewhere, too, is no reason to tell it."""
+    called: list[object] = []
+    monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", called.append)
+    options = name_endpoint(kinesis.endpoint_url, by, tmp_path, monkeypatch)
+    if by != "AWS_ENDPOINT_URL":
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", "http://127.0.0.1:9")
+    with Producer(region_name="us-east-1", **options) as producer:
         put(producer, 5)
         assert producer.metrics().find("UserRecordsPut", stream="test")
+    assert called == []
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("named", ["metrics_sink", "cloudwatch_endpoint_url"])
+@pytest.mark.parametrize("by", NAMED_BY[:3])
+def test_cloudwatch_is_told_of_a_stand_in_where_it_was_named(
+    by: str,
+    named: str,
+    kinesis: LocalKinesis,
+    cloudwatch: str,
+    unpatched_cloudwatch: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where its endpoint is not given, botocore looks for it as it does for any client."""
+    options = name_endpoint(kinesis.endpoint_url, by, tmp_path, monkeypatch)
+    if named == "metrics_sink":
+        options["metrics_sink"] = "cloudwatch"
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", cloudwatch)
+    else:
+        options["cloudwatch_endpoint_url"] = cloudwatch
+    with Producer(region_name="us-east-1", metrics_namespace=f"{named} {by}", **options) as producer:
+        put(producer, 5)
+    listed = client_of(cloudwatch).list_metrics(Namespace=f"{named} {by}", MetricName="UserRecordsPut")["Metrics"]
+    assert listed
+
+
+def name_endpoint(url: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Have Kinesis' endpoint named in one of these ways; returns what the producer is to be given."""
+    if by == "endpoint_url":
+        return {"endpoint_url": url}
+    if by.startswith("AWS_"):
+        monkeypatch.setenv(by, url)
+        return {}
+    services = f"services = local\n[services local]\nkinesis =\n  endpoint_url = {url}\n"
+    config = tmp_path / "config"
+    config.write_text("[default]\n" + (services if by == "the profile's services" else f"endpoint_url = {url}\n"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    return {}
 
 
 def test_no_level_is_no_thread_and_no_count(kinesis: LocalKinesis) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from kplpy import BufferFullError, Producer, ProducerClosedError, RecordFuture
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room
+from kplpy.dead_letters import DeadLetterStream
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Shortage
 from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
 from tests.held_stream import HeldStream
@@ -75,8 +76,8 @@ def test_what_is_staged_counts() -> None:
     one.staging.clear()
     one.staging.append(None)  # type: ignore[arg-type]
     one.staged_bytes = 700
-    assert room.try_take(one, LOW, 50)
-    assert not room.try_take(one, LOW, 51)
+    assert room.try_take(one, LOW, 300)
+    assert not room.try_take(one, LOW, 301)
 
 
 def test_an_empty_room_takes_one_record_of_any_size() -> None:
@@ -87,28 +88,172 @@ def test_an_empty_room_takes_one_record_of_any_size() -> None:
     assert not room.try_take(HeldStream(), LOW, 0)
 
 
+def fill_with(room: Room, stream: Stream) -> int:
+    """As many empty records as there is room for."""
+    taken = 0
+    while room.try_take(stream, LOW, 0):
+        room.add(stream, 1, 0)
+        taken += 1
+    return taken
+
+
 @pytest.mark.parametrize("records", [1, 2, 3, 5, 8, 100])
-def test_one_stream_gets_three_quarters(records: int) -> None:
+def test_one_stream_alone_gets_all_of_it(records: int) -> None:
+    room, one = Room(records, 1 << 30), HeldStream()
+    assert fill_with(room, one) == records
+    room.release(one, records, 0)
+    assert fill_with(room, one) == records
+
+
+@pytest.mark.parametrize("records", [2, 3, 5, 8, 100])
+def test_a_stream_gets_three_quarters_while_another_has_records(records: int) -> None:
     room = Room(records, 1 << 30)
     dead, other = HeldStream(), HeldStream()
-    taken = 0
-    while room.try_take(dead, LOW, 0):
-        room.add(dead, 1, 0)
-        taken += 1
-    assert taken == -(-3 * records // 4)
-    for _ in range(records - taken):
-        assert room.try_take(other, LOW, 0)
-        room.add(other, 1, 0)
-    assert not room.try_take(other, LOW, 0)
+    room.add(other, 1, 0)
+    share = min(-(-3 * records // 4), records - 1)
+    assert fill_with(room, dead) == share
+    assert fill_with(room, other) == records - share - 1
+    room.release(other, records - share, 0)
+    assert fill_with(room, dead) == records - share  # it is alone again
 
 
-def test_one_stream_gets_three_quarters_of_the_bytes() -> None:
+def test_a_stream_gets_three_quarters_of_the_bytes_while_another_has_records() -> None:
     room = Room(1000, 4000)
     dead, other = HeldStream(), HeldStream()
     room.add(dead, 1, 2900)
+    assert room.try_take(dead, LOW, 1100)
+    assert not room.try_take(dead, LOW, 1101)
+    room.add(other, 1, 10)
     assert room.try_take(dead, LOW, 100)
     assert not room.try_take(dead, LOW, 101)
     assert room.try_take(other, LOW, 1000)
+
+
+def test_a_stream_that_has_more_when_a_second_comes_gets_none_until_it_is_below() -> None:
+    room = Room(100, 1 << 30)
+    dead, other = HeldStream(), HeldStream()
+    assert fill_with(room, dead) == 100
+    assert not room.try_take(other, LOW, 0)
+    for left in range(99, 74, -1):  # what becomes free is the newcomer's
+        room.release(dead, 1, 0)
+        assert not room.try_take(dead, LOW, 0), left
+        assert room.try_take(other, LOW, 0), left
+        room.add(other, 1, 0)
+    assert (dead.held_records, other.held_records) == (75, 25)
+    room.release(dead, 1, 0)
+    assert room.try_take(dead, LOW, 0)
+
+
+def test_a_newcomer_that_was_refused_finds_room_however_often_others_try() -> None:
+    """Where puts do not wait, the stream that is there would take each place before the newcomer tries again."""
+    room = Room(100, 1 << 30)
+    busy, rare = HeldStream(), HeldStream()
+    fill_with(room, busy)
+    assert not room.try_take(rare, LOW, 0)
+    room.release(busy, 40, 0)
+    assert fill_with(room, busy) == 15  # up to its three quarters
+    assert room.try_take(rare, LOW, 0)
+    room.add(rare, 1, 0)
+    room.release(rare, 1, 0)
+    assert fill_with(room, busy) == 25  # nobody else is there, or asks
+
+
+def test_a_newcomer_that_never_comes_back_is_forgotten_once_the_room_is_empty() -> None:
+    room = Room(100, 1 << 30)
+    busy, gone = HeldStream(), HeldStream()
+    fill_with(room, busy)
+    assert not room.try_take(gone, LOW, 0)
+    room.release(busy, 100, 0)
+    assert fill_with(room, busy) == 100
+
+
+def test_where_dead_letters_are_to_come_a_stream_alone_leaves_them_a_quarter() -> None:
+    room = Room(100, 1 << 30, shared=True)
+    stuck, letters = HeldStream(), HeldStream()
+    assert fill_with(room, stuck) == 75
+    assert fill_with(room, letters) == 25
+
+
+def test_those_who_wait_for_a_full_stream_let_a_newcomer_pass() -> None:
+    room = Room(4, 1 << 20)
+    full, other = HeldStream(), HeldStream()
+    fill_with(room, full)
+    stuck, served = Woken(full), Woken(other)
+    assert not room.wait_for(stuck)
+    assert not room.try_take(other, LOW, 0)
+    assert not room.wait_for(served)
+    room.release(full, 1, 0)
+    assert (stuck.granted, served.granted) == (False, True)
+    room.add(other, 1, 0)
+    room.staged(served)
+    room.release(full, 1, 0)
+    assert stuck.granted
+
+
+def test_who_waits_counts_when_it_has_no_more_records() -> None:
+    room = Room(8, 1 << 20)
+    busy, other = HeldStream(), HeldStream()
+    room.add(busy, 6, 0)
+    room.add(other, 2, 0)
+    waiters = [Woken(busy), Woken(other), Woken(other)]
+    for each in waiters:
+        assert not room.try_take(each.stream, LOW, 0)
+        assert not room.wait_for(each)
+    room.release(other, 2, 0)
+    assert [each.granted for each in waiters] == [False, True, True]
+
+
+@pytest.mark.parametrize(("bound", "other_bound"), [("records", 0), ("bytes", 1)])
+def test_a_shortage_names_the_bound_and_the_share(bound: str, other_bound: int) -> None:
+    """Of a room of 100 records and 100 bytes, where the other of the two never is short."""
+    whole = (100, 1 << 30) if bound == "records" else (1 << 30, 100)
+
+    def held(count: int) -> tuple[int, int]:
+        return (count, 0) if bound == "records" else (1, count)
+
+    size = 0 if bound == "records" else 1
+    room, of, other = Room(*whole), HeldStream(), HeldStream()
+    room.add(of, *held(100))
+    assert not room.try_take(of, LOW, size)
+    assert room.shortage(of, LOW, size) == ("room", bound, 100, 100)
+    room.release(of, *held(80))
+    room.add(of, *held(55))
+    room.add(other, *held(10))
+    assert not room.try_take(of, LOW, size)
+    assert room.shortage(of, LOW, size) == ("stream", bound, 75, 75)
+    room.release(of, *held(15))
+    of.held_by_shard[LOW] = held(50)
+    assert not room.try_take(of, LOW, size)
+    assert room.shortage(of, LOW, size) == ("shard", bound, 50, 50)
+    assert room.try_take(of, HIGH, size)
+
+
+def test_who_is_not_short_of_room_itself_waits_for_a_turn() -> None:
+    room = Room(100, 1000)
+    full, other = HeldStream(), HeldStream()
+    room.add(full, 7, 700)
+    assert not room.wait_for(Woken(other, 600))
+    assert not room.try_take(other, LOW, 10)
+    assert room.shortage(other, LOW, 10) == ("turn", "records", 1, 100)
+
+
+def test_a_put_that_finds_room_while_it_is_refused_takes_it(
+    service: StubService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer came between the look for room and the look for what is short."""
+    service.hold()
+    with Producer(max_buffered_records=2, record_max_buffered_time_ms=0, on_buffer_full="raise") as producer:
+        fill(producer)
+        shortage = producer._room.shortage
+
+        def late(stream: Stream, hash_key: int, size: int) -> Shortage | None:
+            service.let_go()
+            until(lambda: producer._room.records == 0)
+            return shortage(stream, hash_key, size)
+
+        monkeypatch.setattr(producer._room, "shortage", late)
+        producer.put_record("orders", b"late", "key").result(PATIENCE)
+        empty(producer)
 
 
 def test_one_shard_gets_half() -> None:
@@ -207,9 +352,10 @@ def test_a_large_record_is_not_overtaken_by_small_ones() -> None:
 
 
 def test_one_over_its_own_share_lets_the_others_pass() -> None:
-    room = Room(4, 1 << 20)
+    room = Room(8, 1 << 20)
     dead, other = HeldStream(), HeldStream()
-    room.add(dead, 3, 0)
+    room.add(dead, 6, 0)
+    room.add(other, 1, 0)
     stuck, served = Woken(dead), Woken(other)
     assert not room.wait_for(stuck)
     assert room.try_take(other, LOW, 0)  # a put does not queue up behind it
@@ -221,11 +367,23 @@ def test_one_over_its_own_share_lets_the_others_pass() -> None:
     assert stuck.granted
 
 
+def test_once_a_stream_is_alone_again_those_who_wait_for_it_go_on() -> None:
+    room = Room(8, 1 << 20)
+    busy, other = HeldStream(), HeldStream()
+    room.add(busy, 6, 0)
+    room.add(other, 1, 0)
+    waiter = Woken(busy)
+    assert not room.wait_for(waiter)
+    room.release(other, 1, 0)
+    assert waiter.granted
+
+
 def test_a_large_record_is_not_overtaken_within_its_stream() -> None:
     """Where only the stream's own share stands in its way: else small ones could keep it out for ever."""
     room = Room(100, 1000)
     one, other = HeldStream(), HeldStream()
     room.add(one, 2, 700)
+    room.add(other, 1, 0)
     large, small = Woken(one, 300), Woken(one, 10)
     assert not room.wait_for(large)
     assert not room.try_take(one, LOW, 10)
@@ -242,6 +400,7 @@ def test_what_is_granted_counts_for_its_stream() -> None:
     room = Room(8, 1 << 20)
     dead, other = HeldStream(), HeldStream()
     room.add(dead, 6, 0)
+    room.add(other, 1, 0)
     waiters = [Woken(dead) for _ in range(8)]
     for each in waiters:
         assert not room.wait_for(each)
@@ -359,6 +518,11 @@ def until(reached: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+def counted(producer: Producer, records: int) -> None:
+    """Until so many are drained: what is staged only its own stream's puts see."""
+    until(lambda: producer._room.records == records)
+
+
 def fill(producer: Producer, name: str = "orders") -> list[RecordFuture]:
     """Put until there is no more room for this stream."""
     futures: list[RecordFuture] = []
@@ -429,15 +593,46 @@ def test_a_put_waits_no_longer_than_max_block_ms(service: StubService) -> None:
             producer.put_record("orders", b"late", "key")
         assert time.monotonic() - before >= 0.02
         said = str(raised.value)
-        assert said.startswith("no room for a record of stream 'orders': 2 records and ")
-        assert "max_buffered_records=2" in said
-        assert "max_buffered_bytes=67108864" in said
+        assert said == (
+            "no room for a record of stream 'orders', which takes 407 bytes: "
+            "all streams together have 2 records outstanding, of max_buffered_records=2"
+        )
         assert waiters_of(producer) == 0
         assert producer.outstanding_records == 2
         service.let_go()
         empty(producer)
         producer.put_record("orders", b"again", "key").result(PATIENCE)
     assert b"late" not in {each.data for each in service.sent()}
+
+
+def test_a_put_without_room_says_whose_room_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = install(monkeypatch, shards=2)
+    with Producer(max_buffered_bytes=20_000, aggregation_enabled=False, on_buffer_full="raise") as producer:
+        producer.put_record("orders", b"x", "key").result(PATIENCE)  # the shards are known from here on
+        service.hold()
+
+        def fails(size: int, hash_key: int) -> str:
+            with pytest.raises(BufferFullError) as raised:
+                producer.put_record("orders", bytes(size), "k", explicit_hash_key=hash_key)
+            return str(raised.value)
+
+        producer.put_record("orders", bytes(10_000), "k", explicit_hash_key=LOW)
+        assert fails(100, LOW) == (
+            "no room for a record of stream 'orders', which takes 501 bytes: its shard has 10001 bytes outstanding, of "
+            "10000 for one of several (half of max_buffered_bytes=20000)"
+        )
+        assert fails(9_500, HIGH) == (
+            "no room for a record of stream 'orders', which takes 9901 bytes: all streams together have 10401 bytes "
+            "outstanding, of max_buffered_bytes=20000"
+        )
+        producer.put_record("other", b"", "k", explicit_hash_key=HIGH)
+        counted(producer, 2)
+        assert fails(5_000, HIGH) == (
+            "no room for a record of stream 'orders', which takes 5401 bytes: this stream has 10401 bytes outstanding, "
+            "of 15000 while others have records (three quarters of max_buffered_bytes=20000)"
+        )
+        service.let_go()
+        empty(producer)
 
 
 def test_max_block_ms_zero_does_not_wait(service: StubService) -> None:
@@ -566,14 +761,14 @@ def test_put_records_with_room_for_some(service: StubService) -> None:
         futures = producer.put_records("one", [(b"%d" % n, "key") for n in range(10)])
         accepted = [each for each in futures if not each.done()]
         assert accepted == futures[: len(accepted)]
-        assert len(accepted) == 4  # three quarters, rounded up
-        for each in futures[4:]:
+        assert len(accepted) == 5
+        for each in futures[5:]:
             with pytest.raises(BufferFullError, match="no room for a record of stream 'one'"):
                 each.result(0)
-        assert producer.outstanding_records == 4
+        assert producer.outstanding_records == 5
         service.let_go()
         empty(producer)
-    assert [each.data for each in service.sent()] == [b"0", b"1", b"2", b"3"]
+    assert [each.data for each in service.sent()] == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_put_records_waits_for_room_on_the_way(service: StubService, pool: ThreadPoolExecutor) -> None:
@@ -621,12 +816,44 @@ def test_threads_are_served_in_the_order_in_which_they_came(service: StubService
 
 
 def test_a_dead_stream_leaves_room_for_the_others(service: StubService) -> None:
-    service.hold("dead")
+    service.hold()
     with Producer(max_buffered_records=100, record_max_buffered_time_ms=0, max_connections=4) as producer:
+        living = producer.put_record("living", b"first", "key")
+        counted(producer, 1)
         assert len(fill(producer, "dead")) == 75
+        service.hold("dead")
+        living.result(PATIENCE)
         for number in range(300):
             producer.put_record("living", b"%d" % number, str(number)).result(PATIENCE)
         assert producer.outstanding_records == 75
+        service.let_go()
+        empty(producer)
+
+
+@pytest.mark.parametrize(("of_another", "share"), [(False, 75), (True, 100)])
+def test_a_producer_that_puts_dead_letters_keeps_them_room(service: StubService, of_another: bool, share: int) -> None:
+    service.hold()
+    with Producer() as another:
+        letters = DeadLetterStream("letters", another if of_another else None)
+        with Producer(max_buffered_records=100, on_failure=letters) as producer:
+            assert len(fill(producer)) == share
+            service.let_go()
+            empty(producer)
+
+
+def test_a_newcomer_waits_until_a_stream_that_has_all_the_room_has_some_answered(
+    service: StubService, pool: ThreadPoolExecutor
+) -> None:
+    service.hold()
+    with Producer(max_buffered_records=100, aggregation_enabled=False, collection_max_count=1) as producer:
+        assert len(fill(producer, "slow")) == 100
+        counted(producer, 100)
+        putting = pool.submit(producer.put_record, "other", b"x", "key")
+        until(lambda: waiters_of(producer) == 1)
+        service.answer_one()
+        putting.result(PATIENCE)
+        counted(producer, 100)
+        assert fill(producer, "slow") == []  # until it has less than three quarters
         service.let_go()
         empty(producer)
 
@@ -641,6 +868,8 @@ def test_a_hot_shard_leaves_room_for_the_others(monkeypatch: pytest.MonkeyPatch)
             producer.put_record("orders", b"x", explicit_hash_key=LOW)
         with pytest.raises(BufferFullError):
             producer.put_record("orders", b"x", explicit_hash_key=LOW)
+        producer.put_record("other", b"x", explicit_hash_key=LOW)
+        counted(producer, 51)
         for _ in range(25):
             producer.put_record("orders", b"x", explicit_hash_key=HIGH)
         with pytest.raises(BufferFullError):
@@ -654,7 +883,7 @@ def test_a_shard_may_fill_a_stream_of_one(service: StubService) -> None:
     with Producer(max_buffered_records=100, aggregation_enabled=False, on_buffer_full="raise") as producer:
         producer.put_record("orders", b"x", "key").result(PATIENCE)
         service.hold()
-        assert len(fill(producer)) == 75
+        assert len(fill(producer)) == 100
         service.let_go()
         empty(producer)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from kplpy.local import Fault, Limits, Model, Phases, ServiceError
+from kplpy.local import Fault, Faults, Limits, Model, Phases, ServiceError
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import item
 
@@ -244,7 +245,7 @@ def test_entries_fail_as_told() -> None:
 
 def test_a_plan_sees_every_request() -> None:
     model = model_of()
-    model.faults.plan = lambda operation, params, now: Fault(code="Boom", status=503) if now == 2.0 else None
+    model.faults.plan = lambda operation, params, now: Fault(code="InternalFailure", status=503) if now == 2.0 else None
     put(model, entries(1), 1.0)
     assert refused(model, "PutRecords", {"StreamName": "s", "Records": entries(1)}, 2.0).status == 503
 
@@ -278,15 +279,95 @@ def test_an_answer_can_be_put_in_its_place() -> None:
 
 def test_faults_can_be_kept_to_a_stream_and_forgotten() -> None:
     model = model_of()
-    model.faults.fail("Boom", stream="other")
+    model.faults.fail("InternalFailure", stream="other")
     put(model, entries(1))
-    model.faults.fail("Boom")
+    model.faults.fail("InternalFailure")
     model.faults.clear()
     put(model, entries(1))
-    with pytest.raises(ValueError, match="times must be a whole number, 1 or more; got 0"):
-        model.faults.fail("Boom", times=0)
-    with pytest.raises(ValueError, match="transport must be one of"):
-        Fault(transport="lost")  # type: ignore[arg-type]
+
+
+def misspelt(transport: Any) -> Fault:
+    return Fault(transport=transport)
+
+
+def test_an_outage_lasts_until_it_is_cleared() -> None:
+    """Of all operations and streams, or of one; by refused connections, or by a fault that is given."""
+    model = model_of()
+    listing, putting = {"StreamName": "s"}, {"StreamName": "s", "Records": entries(1)}
+    model.faults.outage()
+    for _ in range(1000):
+        assert model.exchange("ListShards", listing, 1.0).transport == "refused"
+        assert model.exchange("PutRecords", putting, 1.0).transport == "refused"
+    model.faults.clear()
+    assert model.exchange("PutRecords", putting, 1.0).error is None
+    model.faults.outage(Fault(code="ServiceUnavailable", status=503), operation="PutRecords", stream="s")
+    for _ in range(1000):
+        assert refused(model, "PutRecords", putting).code == "ServiceUnavailable"
+    assert model.exchange("ListShards", listing, 1.0).error is None
+    model.faults.clear()
+    assert model.exchange("PutRecords", putting, 1.0).error is None
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        (lambda faults: faults.fail("InternalFailur"), "got 'InternalFailur'; did you mean InternalFailure"),
+        (lambda faults: faults.fail("Boom"), "code must be an error code of Kinesis, or have any_code=True .* 'Boom'$"),
+        (lambda faults: faults.fail(""), "code must be an error code of Kinesis, .* got ''$"),
+        (lambda faults: faults.fail(503), "code must be an error code of Kinesis, .* got 503$"),
+        (
+            lambda faults: faults.fail_entries("ProvisionedThroughputExceeded"),
+            "^entry_code .*'; did you mean ProvisionedThroughputExceededException",
+        ),
+        (lambda faults: faults.fail("InternalFailure", status="500"), "status must be an HTTP status, .* got '500'"),
+        (lambda faults: faults.fail("InternalFailure", times=0), "times must be a whole number, 1 or more; got 0"),
+        (lambda faults: faults.delay("2"), "delay must be 0 or more seconds, got '2'"),
+        (lambda faults: faults.delay(float("nan")), "delay must be 0 or more seconds, got nan"),
+        (lambda faults: faults.add(misspelt("refuse")), "must be one of .*'refuse'; did you mean refused?"),
+        (lambda faults: faults.add("refused"), "fault must be a kplpy.local.Fault, got 'refused'"),
+        (lambda faults: faults.outage("refused"), "fault must be a kplpy.local.Fault, got 'refused'"),
+        (lambda faults: faults.cut(accepted=True, operation="PutRecord s"), "'PutRecord s'; did you mean PutRecords?"),
+        (lambda faults: faults.outage(operation="ListShard"), "got 'ListShard'; did you mean ListShards"),
+        (lambda faults: faults.outage(stream="arn:aws:kinesis:::stream/s"), "stream must be a stream's name, or None"),
+        (lambda faults: faults.by_seed(1, [("refused", 0.5)]), "pairs of a kplpy.local.Fault and .*; got 'refused'"),
+    ],
+)
+def test_a_bad_order_is_named_at_the_call(order: Callable[[Faults], object], says: str) -> None:
+    """And nothing is in store because of it."""
+    model = model_of()
+    with pytest.raises((ValueError, TypeError), match=says):
+        order(model.faults)
+    assert put(model, entries(1))["FailedRecordCount"] == 0
+
+
+def test_a_code_that_kinesis_has_not_can_be_asked_for() -> None:
+    model = model_of()
+    model.faults.add(Fault(code="TeapotException", status=418, any_code=True))
+    assert refused(model, "PutRecords", {"StreamName": "s", "Records": entries(1)}).code == "TeapotException"
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [Fault(transport="refused"), "refused", [], lambda: None, lambda operation, params: None],
+    ids=["a fault", "a text", "a list", "no argument", "two arguments"],
+)
+def test_a_plan_that_cannot_be_asked_is_refused(plan: Any) -> None:
+    model = model_of()
+    with pytest.raises(TypeError, match=r"plan must be a function of \(operation, params, now\), or None; got"):
+        model.faults.plan = plan
+    with pytest.raises(TypeError, match="plan must be a function"):
+        Faults(plan)
+    assert model.faults.plan is None
+
+
+def test_what_a_plan_returns_must_be_a_fault() -> None:
+    model = model_of()
+    plan: Any = lambda *_: "refused"  # noqa: E731
+    model.faults.plan = plan
+    with pytest.raises(
+        TypeError, match=r"must return a kplpy.local.Fault or None; for PutRecords it returned 'refused'"
+    ):
+        put(model, entries(1))
 
 
 @pytest.mark.parametrize(

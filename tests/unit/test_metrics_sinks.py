@@ -97,6 +97,28 @@ def test_opentelemetry_by_its_name(monkeypatch: pytest.MonkeyPatch, reader: InMe
     assert found["kplpy.buffering.time.count"] == 3
 
 
+@pytest.mark.parametrize(
+    ("is_regional", "on_lambda", "told"),
+    [
+        (True, False, ["PutMetricData"]),
+        (True, True, ["EMF"]),
+        (False, False, []),
+        (False, True, []),
+    ],
+)
+def test_the_default_sink_tells_aws_of_what_went_to_aws(
+    is_regional: bool, on_lambda: bool, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(install(monkeypatch), "is_regional", lambda: is_regional)
+    monkeypatch.setattr("kplpy.metrics.choosing.on_lambda", lambda: on_lambda)
+    monkeypatch.setattr("kplpy.aws.cloudwatch.CloudWatch.put_metric_data", lambda *_: found.append("PutMetricData"))
+    monkeypatch.setattr("kplpy.metrics.emf.EmfSink.emit", lambda *_: found.append("EMF"))
+    with Producer(region_name="us-east-1") as producer:
+        producer.put_record("orders", b"x", "k").result(30)
+    assert found == told
+
+
 @pytest.mark.parametrize(("name", "needs"), [("prometheus", "prometheus_client"), ("opentelemetry", "opentelemetry")])
 def test_an_extra_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, name: Any, needs: str) -> None:
     monkeypatch.setattr("kplpy.metrics.choosing.find_spec", {}.get)

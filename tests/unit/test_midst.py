@@ -43,7 +43,7 @@ def test_right_after_a_lock_was_taken(monkeypatch: pytest.MonkeyPatch, look: str
         raise AssertionError("it waits for room while its own thread has the stream's lock")
 
     with Producer(max_buffered_records=20, on_buffer_full="block", close_timeout_ms=0) as producer:
-        for n in range(15):  # three quarters are one stream's share
+        for n in range(20):
             producer.put_record("orders", b"x", str(n))
         home = producer._engine.streams["orders"]
         refused: list[Exception] = []

@@ -1,0 +1,62 @@
+"""What a local Kinesis hands out to reach it with: a client of boto3, a session, a producer."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_kinesis import KinesisClient
+
+    from kplpy.producer import Producer
+
+
+class Place(Protocol):
+    """Where a local Kinesis is."""
+
+    @property
+    def endpoint_url(self) -> str: ...
+
+    @property
+    def region_name(self) -> str: ...
+
+    @property
+    def ca_bundle(self) -> str | None: ...
+
+
+def make_session(region_name: str) -> boto3.Session:
+    """Return a session with made-up credentials that looks at none of this machine's AWS files and profiles."""
+    import boto3
+    from botocore.session import Session
+
+    of_the_machine: Any = {
+        "profile": (None, None, None, None),
+        "config_file": (None, None, os.devnull, None),
+        "credentials_file": (None, None, os.devnull, None),
+    }
+    return boto3.Session(
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+        region_name=region_name,
+        botocore_session=Session(of_the_machine),
+    )
+
+
+def make_client(place: Place, **arguments: Any) -> KinesisClient:
+    """Return a boto3 Kinesis client for the place; `arguments` go to boto3."""
+    session = make_session(place.region_name)
+    return session.client("kinesis", endpoint_url=place.endpoint_url, **{"verify": place.ca_bundle, **arguments})
+
+
+def make_producer(place: Place, **config: Any) -> Producer:
+    """Return a Producer for the place; `config` are fields of Config, and win over what it needs to get there."""
+    from kplpy.producer import Producer
+
+    there = {
+        "endpoint_url": place.endpoint_url,
+        "region_name": place.region_name,
+        "verify": place.ca_bundle,
+        "session": make_session(place.region_name),
+    }
+    return Producer(**{**there, **config})
