@@ -1,0 +1,32 @@
+"""Text from outside, made safe to show."""
+
+import pytest
+
+from kplpy.escaping import escape_controls
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("a\nb\r\nc\td", r"a\nb\r\nc\td"),
+        ("\x1b[31mred\x07\x00\x7f", r"\x1b[31mred\x07\x00\x7f"),
+        ("\x85next line\x9b31m", r"\x85next line\x9b31m"),
+        ("line\u2028paragraph\u2029", r"line\u2028paragraph\u2029"),
+        ("\u202efdp.exe \u2066isolated\u2069", r"\u202efdp.exe \u2066isolated\u2069"),
+        ("half \ud83d of a pair", r"half \ud83d of a pair"),
+    ],
+)
+def test_what_could_forge_a_line_or_command_a_terminal_is_escaped(given: str, shown: str) -> None:
+    assert escape_controls(given) == shown
+    shown.encode()
+
+
+@pytest.mark.parametrize("text", ["", "plain text", "größer, 北京, שלום, 👩‍🚀, a\u00a0b", r"C:\new\table {'a': 1}"])
+def test_all_other_text_stays_as_it_is(text: str) -> None:
+    assert escape_controls(text) == text
+
+
+def test_whole_ranges_of_controls_are_escaped() -> None:
+    controls = [*range(0x20), *range(0x7F, 0xA0)]
+    assert all(escape_controls(chr(each)).isprintable() for each in controls)
+    assert all(escape_controls(chr(each)) == chr(each) for each in range(0x20, 0x7F))
