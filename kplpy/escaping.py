@@ -1,4 +1,4 @@
-"""Makes text from outside safe to show: in a log, an exception, or a terminal."""
+"""Makes text from outside safe to show: in a log, an exception, a repr, or a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 
 # C0, DEL and C1 controls; line and paragraph separators; what reverses the order of text; lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# user:password@ of a URL. A password may hold an unescaped slash; without a colon the user ends at the first one.
+_SIGN_IN = re.compile(r"(://)(?:[^\s\"'/?#@:]*:[^\s\"']*|[^\s\"'/?#]*)@")
 
 
 def escape_controls(text: str) -> str:
@@ -16,6 +18,16 @@ def escape_controls(text: str) -> str:
     All other characters stay, backslashes included: the result is for reading, not for decoding.
     """
     return _UNSAFE.sub(_escaped, text)
+
+
+def hide_sign_in(text: str) -> str:
+    """Return `text` with *** for the user and password of each URL in it."""
+    return _SIGN_IN.sub(r"\1***@", text)
+
+
+def shown(text: str) -> str:
+    """Return `text` as logs and exceptions show it: without passwords, on one line."""
+    return escape_controls(hide_sign_in(text)) if text else text
 
 
 def _escaped(found: re.Match[str]) -> str:

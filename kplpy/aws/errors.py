@@ -10,6 +10,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from kplpy.core.retry import RequestError, Verdict, judge_error
 from kplpy.core.shard_map import ListingError
+from kplpy.escaping import shown
 
 # Nothing of the body was on the wire yet.
 _BEFORE_SENDING = (
@@ -35,7 +36,8 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
 
 def classify(failure: Exception) -> RequestError:
     """Code, text and whether the records may have been written: all that ended after the body began to be sent, but
-    for the service's own 4xx."""
+    for the service's own 4xx. The exception's own texts are made safe to show: it becomes the cause of the records'."""
+    _make_safe(failure)
     if isinstance(failure, boto.ClientError):
         answer: Any = failure.response
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -46,8 +48,24 @@ def classify(failure: Exception) -> RequestError:
     return RequestError(code, str(failure) or repr(failure), not isinstance(failure, _BEFORE_SENDING), failure)
 
 
+def _make_safe(failure: BaseException) -> None:
+    """Have tracebacks of the failure, and of what led to it, show what the service said on one line, without passwords.
+
+    botocore's exceptions are printed from `args`; a ClientError's message is in its response as well.
+    """
+    seen: set[int] = set()
+    each: BaseException | None = failure
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        each.args = tuple(shown(part) if isinstance(part, str) else part for part in each.args)
+        if isinstance(each, boto.ClientError):
+            error: Any = each.response.get("Error", {})
+            error.update({name: shown(text) for name, text in error.items() if isinstance(text, str)})
+        each = each.__cause__ or each.__context__
+
+
 def listing_error(error: RequestError) -> ListingError:
-    return ListingError(f"ListShards: {error.code}: {error.message}")
+    return ListingError(f"ListShards: {error.code}: {error.message}", error.code, error.message)
 
 
 def retrying(call: Callable[[], Any], worth: Callable[[BaseException], bool] | None = None) -> Any:

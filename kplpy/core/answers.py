@@ -30,6 +30,7 @@ from kplpy.core.retry import (
 )
 from kplpy.core.router import Router
 from kplpy.core.totals import Totals
+from kplpy.escaping import shown
 
 
 @dataclass(slots=True)
@@ -74,6 +75,8 @@ class Answers:
         if self.outage.lasts:
             self._router.map.hurry(now)
         self.outage.over()
+        self._router.say_blind(now)
+        self._router.say_unknown()
         self.hunt.interrupted()
         success = Try(exchange.wall, exchange.started, exchange.ended)
         vouched = self._router.map.vouches_for(exchange.ended)
@@ -93,8 +96,8 @@ class Answers:
                 elif self._accepted(batch, entry, success, vouched, now):
                     delivered.append((batch, entry))
                 continue
-            code = entry.get("ErrorCode") or "UnknownError"
-            message = entry.get("ErrorMessage") or "the service gave no reason"
+            code = shown(entry.get("ErrorCode") or "UnknownError")
+            message = shown(entry.get("ErrorMessage") or "the service gave no reason")
             attempt = tries.get((code, message))
             if attempt is None:
                 attempt = tries[code, message] = Try(exchange.wall, exchange.started, exchange.ended, code, message)
@@ -230,7 +233,7 @@ class Answers:
             for batch in request.batches:
                 self.endings.give_up(batch, attempt, Reason.REJECTED, error.cause)
             # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
-            self.endings.fail_waiting(Reason.REJECTED, f"{error.code}: {error.message}", error.cause)
+            self.endings.fail_waiting(Reason.REJECTED, f"{error.code}: {error.message}", error.cause, error.code)
             return
         for batch in reversed(request.batches):
             self.endings.retry(batch, attempt, now)
@@ -246,7 +249,8 @@ class Answers:
         conclusive = sent == sum(len(batch.items) for batch in live)
         for batch in self.hunt.refused(live, conclusive):
             batch.lane.release(len(batch.items), batch.payload)
-            self.endings.fail(batch.items, Reason.REJECTED, f"{attempt.code}: {attempt.message}", cause, batch.lane)
+            message = f"{attempt.code}: {attempt.message}"
+            self.endings.fail(batch.items, Reason.REJECTED, message, cause, batch.lane, attempt.code or "")
 
     # --- what is under way ---
 

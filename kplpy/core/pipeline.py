@@ -96,10 +96,13 @@ class Pipeline:
             self._answers.listed(now)
         self._hold_back(now)
 
-    def listing_failed(self, message: str, now: float) -> None:
+    def listing_failed(self, message: str, now: float, cause: Notice | None = None) -> None:
+        """message: what records that expire meanwhile waited for. cause: for the log, while nothing was said of it."""
         self.map.listing_failed(now)
         self._router.listing_failure = message
         self._router.check_patience(now)
+        if cause is not None and not self._router.said_blind:
+            self.notices.append(cause)
 
     # --- who chooses the shards ---
 

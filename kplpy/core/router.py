@@ -37,7 +37,7 @@ class Router:
         self.waiting: list[Item] = []  # for the shard map
         self.blind_since: float | None = None
         self.notices: list[Notice] = []
-        self._said_blind = False
+        self.said_blind = False  # that records travel alone
         self.listing_failure = ""  # the latest one's reason
         self.distribution = Distribution(policy.assumed_strategy, random)
         # The service chooses the shards (RecordDistributionStrategy AUTO): all records travel alone, in one lane.
@@ -169,9 +169,9 @@ class Router:
 
     def _open_lanes(self, now: float) -> None:
         """The lanes that the map and the strategy call for; the records of others are routed again."""
-        if self._said_blind:
+        if self.said_blind:
             self.notices.append(Notice("shards_listed_again"))
-            self._said_blind = False
+            self.said_blind = False
         self.blind_since = None
         self.managed = self.distribution.managed
         if self.managed and not self.map.wanted:  # the number of shards is its limit
@@ -280,16 +280,33 @@ class Router:
     def holds_until(self) -> float:
         return NEVER if self.blind_since is None else self.blind_since + rules.MAP_PATIENCE
 
+    def awaited(self) -> str:
+        """What records wait for that no lane has."""
+        if self.listing_failure:
+            return f"the shards cannot be listed ({self.listing_failure})"
+        if self.map.ready and self.distribution.asking:
+            return "DescribeStreamSummary has no answer yet, and the shards cannot be chosen without it"
+        return "ListShards has no answer yet, and the shard cannot be chosen without it"
+
+    def say_blind(self, now: float) -> None:
+        """Records were delivered: without a map they travelled alone. Where none are, their own errors say why."""
+        if self.blind_since is not None and not self.said_blind and not self.holds(now):
+            self.said_blind = True
+            reason = self.listing_failure or "no answer yet"
+            self.notices.append(Notice("shards_not_listed", {"reason": reason}))
+
+    def say_unknown(self) -> None:
+        """Records were delivered: if the strategy cannot be learnt, tell what to set."""
+        notice = self.distribution.unknown()
+        if notice is not None:
+            self.notices.append(notice)
+
     def check_patience(self, now: float) -> None:
         if self.blind_since is None or now < self.blind_since + rules.MAP_PATIENCE:
             return
         if self.map.ready:  # the strategy alone is awaited
             self._open_lanes(now)
             return
-        if not self._said_blind:
-            self._said_blind = True
-            reason = self.listing_failure or "no answer yet"
-            self.notices.append(Notice("shards_not_listed", {"reason": reason}))
         items, self.waiting = self.waiting, []
         for lane in self.lanes:
             if lane.queue or lane.open is not None:

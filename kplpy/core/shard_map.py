@@ -12,7 +12,12 @@ LAST_KEY = (1 << 128) - 1
 
 
 class ListingError(Exception):
-    """The shards of a stream could not be listed; the text says why."""
+    """The shards of a stream could not be listed. The text says all; `code` and `reason`: the error's own."""
+
+    def __init__(self, message: str, code: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code or type(self).__name__
+        self.reason = reason or message
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from kplpy.core.distribution import Summary
+from kplpy.core.notice import Notice
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.shard_map import ListingError, ShardRange
 
@@ -52,14 +53,15 @@ def next_question(
     if pipeline.wants_listing(now):
         pipeline.listing_started(now)
 
-        def failed(problem: str) -> Answer:
-            return lambda at: pipeline.listing_failed(problem, at)
+        def failed(problem: str, cause: Notice | None = None) -> Answer:
+            return lambda at: pipeline.listing_failed(problem, at, cause)
 
         def ask() -> Answer:
             try:
                 shards = control_plane.list_shards(name, arn)
             except ListingError as failure:
-                return failed(str(failure))
+                fields = {"operation": "ListShards", "code": failure.code, "reason": failure.reason}
+                return failed(str(failure), Notice("requests_failed", fields))
             return lambda at: pipeline.listed(shards, at)
 
         return Question(f"listing the shards of {name}", ask, failed)

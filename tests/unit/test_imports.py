@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2] / "kplpy"
 COMMON = {
     "errors",
     "records",
+    "escaping",
     "keys",
     "names",
     "totals",
@@ -36,11 +37,12 @@ ALLOWED: dict[str, set[str]] = {
     "names": {"errors"},
     "totals": set(),
     "reports": set(),
-    "log_events": set(),
+    "escaping": set(),
+    "log_events": {"escaping"},
     "forks": set(),
     "repeats": {"forks", "log_events"},
     "outliving": set(),
-    "config": {"errors", "properties", "metrics"},  # metrics for its types
+    "config": {"errors", "escaping", "properties", "metrics"},  # metrics for its types
     "properties": {"errors", "config", "log_events"},
     "wire": {"errors", "records", "log_events"},
     "core": {"wire", *COMMON},
@@ -53,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     # the model judges the producer, so it shares only the wire format
     "local": {"wire", "keys", "errors", "records", "log_events"},
     "checks": {"future", "core", *COMMON},
-    "runtime": {"awaiting", "future", "core", "wire", *COMMON},
+    "runtime": {"awaiting", "failures", "future", "core", "wire", *COMMON},
     "logging": {"producer", "runtime", *COMMON},
     "aws_lambda": {"producer", *COMMON},
     "producer": {
