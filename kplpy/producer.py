@@ -25,6 +25,7 @@ from kplpy.errors import (
     KplpyError,
     ProducerClosedError,
 )
+from kplpy.escaping import hide_sign_in
 from kplpy.future import RecordFuture
 from kplpy.log_events import log
 from kplpy.metrics.choosing import sink_maker
@@ -75,7 +76,7 @@ class Producer:
         elif knobs:
             raise ConfigError(f"give a Config or its fields, not both: {', '.join(sorted(knobs))}")
         elif not isinstance(config, Config):
-            raise ConfigError(f"config must be a kplpy Config, got {config!r}")
+            raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
         self._linger = policy_of(config).linger
         self._checks = Checks(config.max_user_record_size)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kplpy.escaping import escape_controls
+from kplpy.escaping import escape_controls, hide_sign_in, shown
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,19 @@ def test_whole_ranges_of_controls_are_escaped() -> None:
     controls = [*range(0x20), *range(0x7F, 0xA0)]
     assert all(escape_controls(chr(each)).isprintable() for each in controls)
     assert all(escape_controls(chr(each)) == chr(each) for each in range(0x20, 0x7F))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ('Could not connect to "http://me:secret@host:1/x"', 'Could not connect to "http://***@host:1/x"'),
+        ("https://token@host and http://a:b@c", "https://***@host and http://***@c"),
+        ("http://me:se/cr?t@host/", "http://***@host/"),
+        ("redis://:secret@host", "redis://***@host"),
+        ("http://host:80/path, mail me@example.com", "http://host:80/path, mail me@example.com"),
+        ("https://host/a@b", "https://host/a@b"),
+    ],
+)
+def test_urls_are_shown_without_user_and_password(given: str, told: str) -> None:
+    assert hide_sign_in(given) == told
+    assert shown(given + "\n") == told + r"\n"

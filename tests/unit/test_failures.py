@@ -14,7 +14,8 @@ import pytest
 
 from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError, failures, repeats
 from kplpy.core.item import Failed, Reason
-from kplpy.core.retry import RequestError
+from kplpy.core.request import Request
+from kplpy.core.retry import Exchange, RequestError
 from kplpy.failures import LOOK_GRACE, MOST_CODES, Unseen, UnseenFailures
 from kplpy.repeats import INTERVAL, Repeats
 from tests.stub_service import PATIENCE, StubService, install
@@ -247,6 +248,24 @@ def test_many_streams_that_fail_for_one_cause_are_one_line(
     assert first.endswith(": not you (PutRecords: AccessDeniedException; failed requests: 1)")
     assert first.startswith("WARNING tenant-")
     assert " and 49 more streams: not you (PutRecords: AccessDeniedException; failed requests: " in last
+
+
+def test_a_cause_is_logged_within_half_a_second_of_the_first_failing_request(
+    service: StubService, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed_at: list[float] = []
+    put_records = service.put_records
+
+    def failing(name: str, arn: str | None, request: Request) -> Exchange:
+        exchange = put_records(name, arn, request)
+        failed_at.append(time.time())
+        return exchange
+
+    service.put_records = failing  # type: ignore[method-assign]
+    with Producer(record_max_buffered_time_ms=0) as producer:
+        producer.put_record("bad", b"x", "k").exception(PATIENCE)
+    assert caplog.records[0].levelname == "WARNING"
+    assert caplog.records[0].created - failed_at[0] < 0.5
 
 
 def test_what_is_held_back_is_logged_when_its_time_has_come(
