@@ -116,12 +116,19 @@ class Patience:
 class Waits:
     """What somebody attached to a future."""
 
-    __slots__ = ("callbacks", "condition", "waiters")
+    __slots__ = ("blocked", "callbacks", "condition", "waiters")
 
     def __init__(self) -> None:
         self.callbacks: list[Callable[[Any], object]] = []
         self.condition: threading.Condition | None = None
         self.waiters: list[Any] = []
+        self.blocked = 0  # threads that wait for the answer
+
+    def looks(self, future: Awaited) -> bool:
+        """Return True if somebody is sure to look at the future's answer: a thread, a task, or a callback."""
+        return self.blocked > 0 or any(
+            each.looks(future) if isinstance(each, Awaits) else True for each in self.callbacks
+        )
 
 
 class Awaited(Protocol):
@@ -161,6 +168,11 @@ class Awaits(Waits):
         if future.done() if before is not None else not future._awaited_by(self):
             self(future)
         return waiting
+
+    def looks(self, future: Awaited) -> bool:
+        """Return True if a task awaits the future, and was not cancelled."""
+        waiting = self._waiting.get(future)
+        return waiting is not None and not waiting.done() and not self._loop.is_closed()
 
     def __call__(self, future: Awaited) -> None:
         """The answer is there. On any thread."""

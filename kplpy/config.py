@@ -50,7 +50,7 @@ def _text(default: str | None = None) -> Any:
     return field(default=default, metadata={"text": True})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Config:
     """How a Producer behaves. Times in milliseconds (`_ms`), sizes in bytes; a bad value raises ConfigError.
 
@@ -175,6 +175,11 @@ class Config:
     metrics_upload_delay_ms: int = _number(60000, 1, 60000)
     """How often the sink gets what was counted since: whole seconds, so below 1000 it is each second."""
 
+    def __repr__(self) -> str:
+        """The fields, without those that may hold secrets or say little, and without passwords in URLs."""
+        told = [f"{each.name}={_told(each.name, getattr(self, each.name))}" for each in fields(self) if each.repr]
+        return f"{type(self).__qualname__}({', '.join(told)})"
+
     def __post_init__(self) -> None:
         for each in fields(self):
             _check(each, getattr(self, each.name))
@@ -277,13 +282,14 @@ def _check(knob: Field[Any], value: Any) -> None:
             raise ConfigError(f"{name} must be True or False, got {value!r}")
     elif "text" in rules:
         if value is not None and (not isinstance(value, str) or not value.strip()):
-            got = repr(value) if knob.repr else f"a {type(value).__name__}"  # a password is not for logs
+            got = _told(name, value) if knob.repr else f"a {type(value).__name__}"  # a password is not for logs
             raise ConfigError(f"{name} must be a text that is not empty, or None, got {got}")
         if value is not None and len(os.fsencode(value)) > rules.get("longest", len(value) * 4):
             raise ConfigError(f"{name} must have at most {rules['longest']} bytes, got {value!r}")
         if name.endswith("_url") and value is not None and not _is_endpoint(value):
             raise ConfigError(
-                f"{name} must be http:// or https:// with a host, and a port from 1 to 65535 where given, got {value!r}"
+                f"{name} must be http:// or https:// with a host, and a port from 1 to 65535 where given, "
+                f"got {_told(name, value)}"
             )
     elif "verify" in rules:
         if not (value is None or isinstance(value, bool) or (isinstance(value, str) and value)):
@@ -329,6 +335,13 @@ def _check_dimensions(name: str, value: Any) -> None:
             f"{name} must have names that differ, also from ErrorCode, StreamName and ShardId, and at most 27, "
             f"got {value!r}"
         )
+
+
+def _told(name: str, value: Any) -> str:
+    """The value's repr, without the user and password that a URL or the proxy's host may have before an @."""
+    if isinstance(value, str) and (name.endswith("_url") or name == "proxy_host"):
+        value = re.sub(r"^(\w+://)?.*@", r"\1***@", value, flags=re.DOTALL)
+    return repr(value)
 
 
 def _is_endpoint(url: str) -> bool:

@@ -23,7 +23,7 @@ from kplpy import forks
 from kplpy.awaiting import Awaits, Waits, awaits_of, running_loop
 from kplpy.core.item import Delivered, Failed, Item, Reason
 from kplpy.errors import KplpyError, NotPicklableError
-from kplpy.failures import Observed, error_of
+from kplpy.failures import Unseen, UnseenFailures, error_of
 from kplpy.log_events import log
 from kplpy.records import Attempt, RecordResult, UserRecord, set_source
 
@@ -267,8 +267,15 @@ class RecordFuture(Item, Future[RecordResult]):
         if self._origin.forked:
             return _FORKED
         condition = self._condition
+        waits = self._waits
+        assert waits is not None
         with condition:
-            if condition.wait_for(self.done, timeout):
+            waits.blocked += 1
+            try:
+                answered = condition.wait_for(self.done, timeout)
+            finally:
+                waits.blocked -= 1
+            if answered:
                 outcome = self._outcome
                 assert outcome is not None
                 return outcome
@@ -295,6 +302,10 @@ class RecordFuture(Item, Future[RecordResult]):
         return tuple(attempts)
 
     def _error(self, outcome: Failed) -> KplpyError:
+        if isinstance(outcome, Unseen) and not self._origin.forked:
+            with _LOCK:
+                if self._outcome is outcome:
+                    self._outcome = outcome.look()
         key, explicit = (None, None) if self.keyless else (self.partition_key, self.explicit_hash_key)
         record = UserRecord(self.data, key, explicit)
         return error_of(outcome, self.stream, record, self._attempts(outcome), self.maybe_written)
@@ -309,7 +320,7 @@ class KeylessFuture(RecordFuture):
 
 
 def answer(
-    futures: Iterable[RecordFuture], outcome: Delivered | Failed, unseen: Callable[[str], None] | None = None
+    futures: Iterable[RecordFuture], outcome: Delivered | Failed, unseen: UnseenFailures | None = None
 ) -> list[RecordFuture]:
     """Give the futures their answer: see answer_all."""
     return answer_all([(futures, outcome)], unseen)
@@ -317,13 +328,13 @@ def answer(
 
 def answer_all(
     answers: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]],
-    unseen: Callable[[str], None] | None = None,
+    unseen: UnseenFailures | None = None,
     again: bool = False,
 ) -> list[RecordFuture]:
     """Give futures their answers and wake who waits. Returns those with callbacks, for run_callbacks.
 
-    `unseen`: told of each failure that is dropped without anybody having looked at it. `again`: an error may have
-    struck in the midst of this before; what is left is done.
+    `unseen`: counts the failures that nobody is sure to look at. `again`: an error may have struck in the midst of this
+    before; what is left is done.
     """
     guarded: list[tuple[RecordFuture, Delivered | Failed]] = []
     with_callbacks: list[RecordFuture] = []
@@ -347,7 +358,7 @@ def answer_all(
                     future._outcome = outcome
                     future.data = b""  # a delivered payload is not held by a future that somebody keeps
                 else:
-                    future._outcome = _individual(outcome, waits, unseen)
+                    future._outcome = _counted(future, outcome, unseen)
     for future, outcome in guarded:
         waits = future._waits
         assert waits is not None
@@ -363,7 +374,7 @@ def answer_all(
                 # The waiter's own classes tell a result from an exception; only FIRST_EXCEPTION cares.
                 waiter.add_result(future) if delivered else waiter.add_exception(future)
             with _LOCK:
-                future._outcome = outcome if delivered else _individual(outcome, waits, unseen)
+                future._outcome = outcome if delivered else _counted(future, outcome, unseen)
                 if delivered:
                     future.data = b""
         if waits.callbacks:
@@ -386,13 +397,11 @@ def answer_each(
     return waited_for
 
 
-def _individual(
-    outcome: Delivered | Failed, waits: Waits | None, unseen: Callable[[str], None] | None
-) -> Delivered | Failed:
-    """Whether a failure was seen is each future's own matter; a callback or a waiter will see it."""
-    if unseen is None or waits is not None or not isinstance(outcome, Failed):
+def _counted(future: RecordFuture, outcome: Delivered | Failed, unseen: UnseenFailures | None) -> Delivered | Failed:
+    """The outcome of a future whose record failed; it says whether somebody has looked at it. Under _LOCK."""
+    if unseen is None or not isinstance(outcome, Failed) or (future._waits is not None and future._waits.looks(future)):
         return outcome
-    return Observed(outcome, unseen)
+    return unseen.count(outcome, future.stream, future.tries)
 
 
 def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseException], None]) -> None:

@@ -1,7 +1,7 @@
 """All that kplpy logs, for people and for programs.
 
 A record of the loggers below `kplpy` carries a dict, `record.kplpy`: its "event", from this table, and the fields that
-stand in its message. An event with a `count` is logged at once, and then every 30 s at most: with how many there were
+stand in its message. An event of Repeats is logged at once, and then every 30 s at most: with how many there were
 since, and with the fields of the latest.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
+
+from kplpy.escaping import shown
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,19 @@ EVENTS = {
         logging.WARNING,
         "%(stream)s: the endpoint does not take CBOR (%(code)s: %(reason)s); requests are JSON from now on",
     ),
-    "records_throttled": Event(
-        logging.INFO, "%(count)d Kinesis records throttled, to be sent again; the latest: %(latest)s of %(stream)s"
-    ),
+    "records_throttled": Event(logging.INFO, "%(stream)s: %(count)d Kinesis records throttled, to be sent again"),
     "requests_failed": Event(
-        logging.INFO, "%(count)d PutRecords requests failed; the latest: %(stream)s: %(code)s: %(latest)s"
+        logging.WARNING, "%(stream)s: %(reason)s (%(operation)s: %(code)s; failed requests: %(count)d)"
     ),
     "records_failed_unseen": Event(
-        logging.ERROR, "%(count)d records failed, and nobody looked at their futures; the latest: %(latest)s"
+        logging.ERROR,
+        "%(stream)s: %(count)d records failed, and nobody has looked at their futures: %(codes)s; most of them: "
+        "%(reason)s",
+    ),
+    "closed_with_unseen_failures": Event(
+        logging.ERROR,
+        "%(stream)s: %(count)d records failed in all, and nobody has looked at their futures: %(codes)s; most of "
+        "them: %(reason)s",
     ),
     "on_failure_raised": Event(logging.ERROR, "%(count)d on_failure raised; the latest: %(latest)s"),
     "callbacks_raised": Event(logging.ERROR, "%(count)d callbacks of futures raised; the latest: %(latest)s"),
@@ -68,6 +75,9 @@ EVENTS = {
     ),
     "stats_not_offered": Event(logging.WARNING, "kplpy top cannot look at %(path)s: %(reason)s"),
     "closed_with_undelivered": Event(logging.ERROR, "closed with %(records)d records undelivered after %(seconds)g s"),
+    "closed_with_callbacks": Event(
+        logging.WARNING, "closed before the callbacks of %(records)d answered records had ended, after %(seconds)g s"
+    ),
     "invocation_ended_early": Event(
         logging.ERROR, "%(records)d records were not answered by the end of the invocation; they stay buffered"
     ),
@@ -99,6 +109,7 @@ EVENTS = {
 
 
 def log(logger: logging.Logger, event: str, fields: dict[str, object], error: BaseException | None = None) -> None:
-    """Log one of EVENTS with all its fields; `error` brings its traceback along."""
+    """Log one of EVENTS with all its fields, each text made safe to show; `error` brings its traceback along."""
     kind = EVENTS[event]
+    fields = {name: shown(value) if isinstance(value, str) else value for name, value in fields.items()}
     logger.log(kind.level, kind.message, fields, exc_info=error, extra={"kplpy": {"event": event, **fields}})

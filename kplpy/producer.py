@@ -26,6 +26,7 @@ from kplpy.errors import (
     KplpyError,
     ProducerClosedError,
 )
+from kplpy.escaping import hide_sign_in
 from kplpy.future import RecordFuture
 from kplpy.log_events import log
 from kplpy.metrics.choosing import sink_maker
@@ -87,7 +88,7 @@ class Producer:
         elif knobs:
             raise ConfigError(f"give a Config or its fields, not both: {', '.join(sorted(knobs))}")
         elif not isinstance(config, Config):
-            raise ConfigError(f"config must be a kplpy Config, got {config!r}")
+            raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
         self._linger = policy_of(config).linger
         self._checks = Checks(config.max_user_record_size)
@@ -427,7 +428,7 @@ class Producer:
             self._engine.run_inline(until, lambda: not self._engine.overview.unsettled())
             if not lifecycle.threads_may_run() and self._engine.overview.unsettled():  # nobody would come back to it
                 why = "uWSGI lets no thread run here" if began is None else "the process is ending"
-                self._give_up(f"{why}, and {timeout:g} s were not enough to deliver it")
+                self._give_up(f"{why}, and {timeout:g} s were not enough to deliver it", until - timeout)
         finally:
             self._delivering_here = False
         self._end_if_asked()
@@ -483,7 +484,8 @@ class Producer:
         with self._closing:
             self._room.close()
             timeout = self.config.close_timeout_ms / 1000
-            deadline = (time.monotonic() if began is None else began) + timeout
+            began = time.monotonic() if began is None else began
+            deadline = began + timeout
             try:
                 self.flush(timeout=max(0.0, deadline - time.monotonic()))
                 while left := self._engine.overview.unsettled():  # put by callbacks meanwhile
@@ -491,9 +493,9 @@ class Producer:
                         raise FlushTimeoutError("callbacks put without end", left)
                     self.flush(timeout=max(0.0, deadline - time.monotonic()))
             except FlushTimeoutError:
-                self._give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it")
+                self._give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it", began)
             except BaseException:  # Ctrl-C, which asks for no more patience
-                self._give_up("the producer was being closed, and that was interrupted")
+                self._give_up("the producer was being closed, and that was interrupted", began)
                 raise
             finally:
                 self._engine.stop()
@@ -503,10 +505,14 @@ class Producer:
                     self._stats.close()
                 lifecycle.forget(self)
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: str, began: float) -> None:
+        """Fail what has no answer. began: since when its delivery was waited for."""
+        waited = round(time.monotonic() - began, 1)  # callbacks of the records that fail may take longer
         lost = self._engine.give_up(why)
-        seconds = self.config.close_timeout_ms / 1000
-        log(logger, "closed_with_undelivered", {"records": lost, "seconds": seconds})
+        if lost:
+            log(logger, "closed_with_undelivered", {"records": lost, "seconds": waited})
+        elif unsettled := self._engine.overview.unsettled():
+            log(logger, "closed_with_callbacks", {"records": unsettled, "seconds": waited})
 
     # --- what lifecycle calls ---
 

@@ -12,6 +12,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from kplpy.aws.causes import cause_of, cause_of_answer
 from kplpy.core.retry import TOO_LARGE, RequestError, Verdict, judge_error
 from kplpy.core.shard_map import ListingError
+from kplpy.escaping import shown
 
 # Another quick try is not worth it: there is no connection, or nothing to sign with. These say nothing of whether a
 # request was sent: ProxyConnectionError and SSLError are raised after that, too (see sent_body.py).
@@ -35,8 +36,10 @@ _WITHIN_THE_SERVICE = re.compile("Internal|Unavailable|Timeout")
 def classify(failure: Exception, sent: bool = True) -> RequestError:
     """Return code, text, and whether the records may have been written.
 
-    sent: the service may have the whole request. Then only its own refusal says that nothing was written.
+    sent: the service may have the whole request. Then only its own refusal says that nothing was written. The
+    exception's own texts are made safe to show: it becomes the cause of the records' failure.
     """
+    _make_safe(failure)
     if isinstance(failure, boto.ClientError):
         answer: Any = failure.response
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -61,6 +64,22 @@ def _is_refusal(answer: Any, status: int, code: str) -> bool:
         return False
     known = judge_error(RequestError(code, "", maybe_written=False)) is not Verdict.RETRY
     return known or bool(answer.get("ResponseMetadata", {}).get("RequestId"))
+
+
+def _make_safe(failure: BaseException) -> None:
+    """Have tracebacks of the failure, and of what led to it, show what the service said on one line, without passwords.
+
+    botocore's exceptions are printed from `args`; a ClientError's message is in its response as well.
+    """
+    seen: set[int] = set()
+    each: BaseException | None = failure
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        each.args = tuple(shown(part) if isinstance(part, str) else part for part in each.args)
+        if isinstance(each, boto.ClientError):
+            error: Any = each.response.get("Error", {})
+            error.update({name: shown(text) for name, text in error.items() if isinstance(text, str)})
+        each = each.__cause__ or each.__context__
 
 
 def listing_error(error: RequestError) -> ListingError:

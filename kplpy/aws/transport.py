@@ -27,7 +27,7 @@ from kplpy.config import Config
 from kplpy.core.aggregator import Batch
 from kplpy.core.distribution import Summary
 from kplpy.core.pipeline import Request
-from kplpy.core.retry import Exchange, RequestError, needs_fresh_credentials
+from kplpy.core.retry import Exchange, RequestError, Verdict, judge_error, needs_fresh_credentials
 from kplpy.core.shard_map import ShardRange
 from kplpy.errors import ConfigError
 from kplpy.log_events import log
@@ -194,7 +194,8 @@ class KinesisTransport:
             error = errors.classify(failure)
             if needs_fresh_credentials(error.code):
                 self._discard(client)
-            return Summary(None, problem=f"DescribeStreamSummary: {error.code}: {error.message}")
+            problem = f"DescribeStreamSummary: {error.code}: {error.message}"
+            return Summary(None, problem=problem, passes=judge_error(error) is Verdict.RETRY)
 
     def is_regional(self) -> bool:
         """Return True if the client speaks to AWS's own endpoint of its region; makes the client if there was none."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from kplpy.escaping import escape_controls
+from kplpy.escaping import shown
 
 if TYPE_CHECKING:
     import botocore.session
@@ -147,12 +147,12 @@ def explain(error: Exception, stream: str | None = None) -> str:
         hint = ""
         if _code(error) == "ResourceNotFoundException":
             hint = f" (stream {stream!r}: is the name right, and the region?)" if stream else ""
-        return escape_controls(f"{_code(error)}: {message}{hint}")
+        return f"{shown(_code(error))}: {shown(message)}{hint}"
     return _line(error)
 
 
 def _line(error: Exception) -> str:
-    return escape_controls(" ".join(str(error).split())) or type(error).__name__
+    return shown(" ".join(str(error).split())) or type(error).__name__
 
 
 def _code(error: Exception) -> str:

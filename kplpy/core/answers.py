@@ -33,6 +33,7 @@ from kplpy.core.retry import (
 from kplpy.core.router import Router
 from kplpy.core.sizes import SizeLimits
 from kplpy.core.totals import Totals
+from kplpy.escaping import shown
 
 _OVERSIZED = (
     "it has {size} bytes, data and partition key, and the stream takes at most {limit} (its MaxRecordSizeInKiB is "
@@ -91,7 +92,8 @@ class Answers:
         if self.outage.lasts:
             self._router.map.hurry(now)
         self.outage.over()
-        self._router.puts_fail_too = False
+        self._router.say_blind(now)
+        self._router.say_unknown()
         self.hunt.interrupted()
         success = Try(exchange.wall, exchange.started, exchange.ended)
         vouched = self._router.map.vouches_for(exchange.ended)
@@ -111,8 +113,8 @@ class Answers:
                 elif self._accepted(batch, entry, success, vouched, now):
                     delivered.append((batch, entry))
                 continue
-            code = entry.get("ErrorCode") or MALFORMED
-            message = entry.get("ErrorMessage") or "the service gave no reason"
+            code = shown(entry.get("ErrorCode") or MALFORMED)
+            message = shown(entry.get("ErrorMessage") or "the service gave no reason")
             attempt = tries.get((code, message))
             if attempt is None:
                 attempt = tries[code, message] = Try(exchange.wall, exchange.started, exchange.ended, code, message)
@@ -272,7 +274,7 @@ class Answers:
             for batch in request.batches:
                 self.endings.give_up(batch, attempt, reason, error.cause)
             # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
-            self.endings.fail_waiting(reason, f"{error.code}: {error.message}", error.cause)
+            self.endings.fail_waiting(reason, f"{error.code}: {error.message}", error.cause, error.code)
             return
         for batch in reversed(request.batches):
             self._retry(batch, attempt, now)
@@ -280,7 +282,7 @@ class Answers:
     def cannot_send(self, error: RequestError, now: float) -> None:
         """No request can even be made."""
         if self._is_final(judge_error(error), now):
-            self.endings.fail_waiting(Reason.SET_UP, f"{error.code}: {error.message}", error.cause)
+            self.endings.fail_waiting(Reason.SET_UP, f"{error.code}: {error.message}", error.cause, error.code)
 
     def _is_final(self, verdict: Verdict, now: float) -> bool:
         return verdict is Verdict.HOPELESS or (verdict in (Verdict.GRACE, Verdict.SET_UP) and self.outage.denied(now))
@@ -311,7 +313,7 @@ class Answers:
             reason, message = Reason.REJECTED, f"{attempt.code}: {attempt.message}"
             if not invalid:
                 reason, message = Reason.TOO_LARGE, _ALONE_TOO_LARGE.format(size=batch.wire_size)
-            self.endings.fail(batch.items, reason, message, error.cause, batch.lane)
+            self.endings.fail(batch.items, reason, message, error.cause, batch.lane, attempt.code or "")
 
     def oversized(self, batch: Batch, now: float) -> None:
         """The batch, which was not sent, is larger than any Kinesis record that the stream is known to take."""

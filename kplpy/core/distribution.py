@@ -16,10 +16,11 @@ _CHANGED = {True: Notice("service_places_records"), False: Notice("keys_place_re
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What DescribeStreamSummary says of a stream. `strategy` None: it could not be learnt, and `problem` says why.
+    """What DescribeStreamSummary says of a stream.
 
-    `max_record_size`: MaxRecordSizeInKiB in bytes, None if the answer has none.
-    arn: the stream's, where the service said it.
+    strategy: None if it could not be learnt. problem: why. passes: the problem does by itself; to ask again may help.
+    max_record_size: MaxRecordSizeInKiB in bytes, None if the answer has none. arn: the stream's, where the service
+    said it.
     """
 
     strategy: str | None
@@ -27,6 +28,7 @@ class Summary:
     problem: str = ""
     max_record_size: int | None = None
     arn: str | None = None
+    passes: bool = False
 
 
 class Distribution:
@@ -49,6 +51,7 @@ class Distribution:
         self._wanted = True
         self._not_before = -NEVER
         self._said_unknown = assumed is not None
+        self._problem = ""  # why the strategy is unknown, to be told once records are delivered all the same
 
     @property
     def may_ask_at(self) -> float:
@@ -86,9 +89,16 @@ class Distribution:
                 notice = _CHANGED[managed]
             self.managed, self.open_shards = managed, summary.open_shards
             self.known = self._told = True
-        elif not self._said_unknown and not self._told:
-            self._said_unknown = True
-            notice = Notice("strategy_unknown", {"reason": summary.problem})
+        else:
+            self._problem = "" if summary.passes else summary.problem
+            self._wanted = self._wanted or summary.passes
         if self.managed:
             self._wanted = True
         return notice
+
+    def unknown(self) -> Notice | None:
+        """Records are delivered, so that nothing else is wrong. Returns the advice for a stream of unknown strategy."""
+        if not self._problem or self._said_unknown or self._told:
+            return None
+        self._said_unknown = True
+        return Notice("strategy_unknown", {"reason": self._problem})

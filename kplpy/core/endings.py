@@ -100,7 +100,7 @@ class Endings:
         items = self.live_items(batch)
         add_tries(items, attempt)
         batch.lane.release(len(items), payload_size(items))
-        self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause, batch.lane)
+        self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause, batch.lane, attempt.code or "")
 
     def fail(
         self,
@@ -109,37 +109,46 @@ class Endings:
         message: str = "",
         cause: BaseException | None = None,
         lane: Lane | None = None,
+        code: str = "",
     ) -> None:
+        """Give the records up. message: the reason in words. code: the error code behind it, if there is one."""
         if items:
             self._totals.user_records_failed += len(items)
-            outcome = Failed(reason, message or reason.value, cause)
+            outcome = Failed(reason, message or reason.value, cause, code)
             predicted = lane.shard.shard_id if lane is not None and lane.shard is not None else None
             self.completions.append(Completion(items, outcome, payload_size(items), predicted))
 
-    def fail_waiting(self, reason: Reason, message: str, cause: BaseException | None = None) -> None:
+    def fail_waiting(self, reason: Reason, message: str, cause: BaseException | None = None, code: str = "") -> None:
         """Fail all that is not under way: what waits for the shard map, and what the lanes hold."""
         router = self._router
         items, router.waiting = router.waiting, []
-        self.fail(items, reason, message, cause)
+        self.fail(items, reason, message, cause, code=code)
         for lane in router:
-            self.fail(router.empty(lane), reason, message, cause, lane)
+            self.fail(router.empty(lane), reason, message, cause, lane, code)
 
     # --- expiry ---
 
-    def expire(self, items: list[Item], lane: Lane | None = None) -> None:
+    def expire(self, items: list[Item], lane: Lane | None = None, under_way: bool = False) -> None:
         """Give up what waited too long, and say for what: a record that was never sent has no attempt that tells."""
         error = self._outage.error
         if error is not None:
-            why, cause = f"the stream's requests fail, the last with {error.code}: {error.message}", error.cause
-        elif lane is not None and lane.failures:
-            why, cause = f"its shard{f' {lane.shard.shard_id}' if lane.shard else ''} is throttled", None
-        elif lane is not None and lane.behind and lane.shard is not None:
-            why, cause = f"an earlier record for shard {lane.shard.shard_id} has no answer yet", None
-        elif lane is None and self._router.listing_failure:
-            why, cause = f"the shards cannot be listed ({self._router.listing_failure})", None
+            why = f"the stream's requests fail, the last with {error.code}: {error.message}"
+            self.fail(items, Reason.EXPIRED, why, error.cause, lane, error.code)
+        elif under_way:
+            self.fail(items, Reason.EXPIRED, "the request with it has no answer yet", lane=lane)
         else:
-            why, cause = "", None
-        self.fail(items, Reason.EXPIRED, why, cause, lane)
+            self.fail(items, Reason.EXPIRED, self._awaited(lane), lane=lane)
+
+    def _awaited(self, lane: Lane | None) -> str:
+        """What a record in the lane, or without one, waits for, while requests succeed or none was sent."""
+        if lane is None or (self._router.blind_since is not None and lane.shard is not None):
+            return self._router.awaited()
+        shard = f"shard {lane.shard.shard_id}" if lane.shard else "the stream"
+        if lane.failures:
+            return f"{shard} is throttled"
+        if lane.behind:
+            return f"an earlier record for {shard} has no answer yet"
+        return f"until its turn came: {shard} was at its limit, or every connection was busy"
 
     def expired_before(self, now: float) -> float:
         """Records that arrived at this time or earlier are expired; the microsecond is for rounding."""
@@ -165,7 +174,7 @@ class Endings:
                     item.maybe_written = True
                 self._gone.update(expired)
                 batch.lane.release(len(expired), payload_size(expired))
-                self.expire(expired, batch.lane)
+                self.expire(expired, batch.lane, under_way=True)
             arrivals = [item.arrival for item in batch.items if item.arrival > limit]
             oldest = min(oldest, min(arrivals, default=NEVER))
         return oldest

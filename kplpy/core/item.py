@@ -119,11 +119,15 @@ class Delivered:
 
 @dataclass(slots=True)
 class Failed:
-    """The records were given up; each one's tries say what happened before."""
+    """The records were given up; each one's tries say what happened before.
+
+    code: the error code behind it, empty where there is none.
+    """
 
     reason: Reason
     message: str
     cause: BaseException | None = None
+    code: str = ""
 
 
 @dataclass(slots=True)

@@ -10,4 +10,4 @@ class Notice:
     """An event of kplpy.log_events, to be logged with the stream's name and these fields."""
 
     event: str
-    fields: dict[str, object] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict)

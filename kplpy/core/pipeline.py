@@ -96,6 +96,7 @@ class Pipeline:
         self._awaits_client = False
         self._router.patience_begins = now
         if error is not None:
+            self._note_failure("making the client", error)
             self._answers.cannot_send(error, now)
 
     def connected(self, shards: Iterable[ShardRange] | None, summary: Summary, asked_at: float, now: float) -> None:
@@ -128,19 +129,25 @@ class Pipeline:
     def listed(self, shards: Iterable[ShardRange], now: float) -> None:
         """The open shards, as listed."""
         self._router.listing_failure = ""
-        self._router.puts_fail_too = False
         self._router.listed(shards, now)
         if self.map.ready:
             self._answers.listed(now)
         self._hold_back(now)
 
     def listing_failed(self, message: str, now: float, error: RequestError | None = None) -> None:
-        """error: what the request met, if anything is known of it."""
+        """message: what records that expire meanwhile waited for. error: what the request met, if that is known."""
         self.map.listing_failed(now)
         self._router.listing_failure = message
         if error is not None and meets_puts_too(error):
             self._router.end_patience(now)
         self._router.check_patience(now)
+        if error is not None and not self._router.said_blind:
+            self._note_failure("ListShards", error)
+
+    def _note_failure(self, operation: str, error: RequestError) -> None:
+        """Have the log tell the cause. Failures of PutRecords are told by the sender that met them."""
+        fields = {"operation": operation, "code": error.code, "reason": error.message}
+        self.notices.append(Notice("requests_failed", fields))
 
     # --- who chooses the shards ---
 

@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 from kplpy.core.policy import BACKOFF_BASE, BACKOFF_MAX
 from kplpy.core.shard_map import ShardRange
+from kplpy.escaping import shown
 
 THROTTLED = "ProvisionedThroughputExceededException"
 NOT_FOUND = "ResourceNotFoundException"
@@ -18,13 +19,20 @@ TOO_LARGE = "RequestEntityTooLarge"  # HTTP 413, by a proxy or gateway: the serv
 
 @dataclass(frozen=True, slots=True)
 class RequestError:
-    """A request without a usable answer. `maybe_written`: the service may have taken the records all the same."""
+    """A request without a usable answer. `maybe_written`: the service may have taken the records all the same.
+
+    Code and message are made safe to show here, since all that is said of the failure is made of them.
+    """
 
     code: str
     message: str
     maybe_written: bool
     cause: BaseException | None = None
     status: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", shown(self.code))
+        object.__setattr__(self, "message", shown(self.message))
 
 
 @dataclass(frozen=True, slots=True)

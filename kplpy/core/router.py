@@ -46,9 +46,8 @@ class Router:
         self.waiting: list[Item] = []  # for the shard map
         self.blind_since: float | None = None
         self.notices: list[Notice] = []
-        self._said_blind = False
+        self.said_blind = False  # that records travel alone
         self.listing_failure = ""  # the latest one's reason
-        self.puts_fail_too = False  # for that reason: it is not the listing alone that fails
         self.patience_begins = -NEVER  # with the map, not before this; infinite while the client is being made
         self.distribution = Distribution(policy.assumed_strategy, random)
         # The service chooses the shards (RecordDistributionStrategy AUTO): all records travel alone, in one lane.
@@ -181,9 +180,9 @@ class Router:
 
     def _open_lanes(self, now: float) -> None:
         """The lanes that the map and the strategy call for; the records of others are routed again."""
-        if self._said_blind:
+        if self.said_blind:
             self.notices.append(Notice("shards_listed_again"))
-            self._said_blind = False
+            self.said_blind = False
         self.blind_since = None
         self.managed = self.distribution.managed
         if self.managed and not self.map.wanted:  # the number of shards is its limit
@@ -297,10 +296,30 @@ class Router:
 
     def end_patience(self, now: float) -> None:
         """Records go alone now: what stopped the listing stops PutRecords too, and is to show there."""
-        self.puts_fail_too = True
         self.patience_begins = -NEVER
         if self.blind_since is not None:
             self.blind_since = min(self.blind_since, now - rules.MAP_PATIENCE)
+
+    def awaited(self) -> str:
+        """What records wait for that no lane has."""
+        if self.listing_failure:
+            return f"the shards cannot be listed ({self.listing_failure})"
+        if self.map.ready and self.distribution.asking:
+            return "DescribeStreamSummary has no answer yet, and the shards cannot be chosen without it"
+        return "ListShards has no answer yet, and the shard cannot be chosen without it"
+
+    def say_blind(self, now: float) -> None:
+        """Records were delivered: without a map they travelled alone. Where none are, their own errors say why."""
+        if self.blind_since is not None and not self.said_blind and not self.holds(now):
+            self.said_blind = True
+            reason = self.listing_failure or "no answer yet"
+            self.notices.append(Notice("shards_not_listed", {"reason": reason}))
+
+    def say_unknown(self) -> None:
+        """Records were delivered: if the strategy cannot be learnt, tell what to set."""
+        notice = self.distribution.unknown()
+        if notice is not None:
+            self.notices.append(notice)
 
     def check_patience(self, now: float) -> None:
         if self.blind_since is None or self.holds(now):
@@ -308,10 +327,6 @@ class Router:
         if self.map.ready:  # the strategy alone is awaited
             self._open_lanes(now)
             return
-        if not self._said_blind and not self.puts_fail_too:
-            self._said_blind = True
-            reason = self.listing_failure or "no answer yet"
-            self.notices.append(Notice("shards_not_listed", {"reason": reason}))
         items, self.waiting = self.waiting, []
         for lane in self.lanes:
             if lane.queue or lane.open is not None:

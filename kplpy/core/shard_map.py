@@ -16,7 +16,7 @@ LAST_KEY = (1 << 128) - 1
 
 
 class ListingError(Exception):
-    """The shards of a stream could not be listed; the text says why, and `error` what the request met, if known."""
+    """The shards of a stream could not be listed. `error`: what the request met, if that is known."""
 
     def __init__(self, text: str, error: RequestError | None = None) -> None:
         super().__init__(text)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
 from kplpy.core.events import Events
 from kplpy.core.item import Completion, Delivered, Failed, Item
+from kplpy.core.notice import Notice
 from kplpy.core.retry import RequestError
 from kplpy.errors import RecordFailedError
+from kplpy.failures import UnseenFailures
 from kplpy.future import RecordFuture, answer_all, answer_each, run_callbacks
-from kplpy.log_events import log
-from kplpy.repeats import Repeats
+from kplpy.repeats import Causes, Remind, Repeats
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.metering import Meter
 from kplpy.runtime.stream import Results, Stream
@@ -31,26 +33,40 @@ class Answering:
         on_failure: Callable[[RecordFailedError], object] | None,
         meter: Meter,
         troubles: Troubles,
+        remind: Remind,
     ) -> None:
         self._room = room
         self._troubles = troubles
         self._meter = meter
         self._on_failure = on_failure
-        self._unseen = Repeats(logger, "records_failed_unseen")
-        self._report_errors = Repeats(logger, "on_failure_raised")
-        self._callback_errors = Repeats(logger, "callbacks_raised")
-        self._throttled = Repeats(logger, "records_throttled")
-        self._failed_requests = Repeats(logger, "requests_failed")
-        self.locks = tuple(each.lock for each in self._repeats)
+        lock = threading.RLock()  # of all that is logged here
+        self.locks = (lock,)
+        self.unseen = UnseenFailures(logger, remind, lock)
+        self._report_errors = Repeats(logger, "on_failure_raised", remind, lock)
+        self._callback_errors = Repeats(logger, "callbacks_raised", remind, lock)
+        self._throttled = Repeats(logger, "records_throttled", remind, lock)
+        self._causes = Causes(logger, remind, lock)
+        self._notices: dict[str, Repeats] = {}
+        self._remind, self._lock = remind, lock
 
     def tell(self, stream: Stream, error: RequestError | None, throttled: int) -> None:
-        """Log what a request met with, but for the fate of its records."""
+        """Log how a request ended, except what became of its records."""
         if error is not None:
             self._troubles.note(stream.name, f"{error.code}: {error.message}")
-            self._failed_requests.say(error.message, stream=stream.name, code=error.code)
+            self._causes.say(stream.name, "PutRecords", error.code, error.message)
         if throttled:
             self._troubles.throttled()
-            self._throttled.say(str(throttled), times=throttled, stream=stream.name)
+            self._throttled.say(times=throttled, stream=stream.name)
+
+    def _note(self, stream: Stream, notice: Notice) -> None:
+        if notice.event == "requests_failed":
+            self._causes.say(stream.name, **notice.fields)
+            return
+        repeats = self._notices.get(notice.event)
+        if repeats is None:
+            made = Repeats(logger, notice.event, self._remind, self._lock)
+            repeats = self._notices.setdefault(notice.event, made)
+        repeats.say("", None, 1, stream.name, **notice.fields)
 
     def finish(self, stream: Stream, results: Sequence[Results]) -> None:
         """Give the answers. What an earlier thread did of it before an error struck it is not done again."""
@@ -59,8 +75,7 @@ class Answering:
 
     def _finish(self, stream: Stream, results: Results) -> None:
         while results.notices:
-            notice = results.notices.pop(0)
-            log(logger, notice.event, {"stream": stream.name, **notice.fields})
+            self._note(stream, results.notices.pop(0))
         completions, events = results.completions, results.events
         if not results.counted and (completions or events):
             results.counted = True
@@ -94,17 +109,12 @@ class Answering:
         run_callbacks(futures, self._callback_errors.say)
 
     @property
-    def _repeats(self) -> tuple[Repeats, ...]:
-        return (
-            self._unseen,
-            self._report_errors,
-            self._callback_errors,
-            self._throttled,
-            self._failed_requests,
-        )
+    def _logged(self) -> tuple[Repeats | Causes | UnseenFailures, ...]:
+        repeats = (self._report_errors, self._callback_errors, self._throttled, *list(self._notices.values()))
+        return (self._causes, *repeats, self.unseen)
 
     def _answer(self, completions: list[Completion], again: bool) -> list[RecordFuture]:
-        unseen = None if self._on_failure is not None else self._unseen.say
+        unseen = None if self._on_failure is not None else self.unseen
         answers: list[tuple[Sequence[RecordFuture], Delivered | Failed]] = []
         for each in completions:
             futures = cast("list[RecordFuture]", each.items)  # all our producer's
@@ -126,7 +136,11 @@ class Answering:
                 self._report_errors.say(f"{type(raised).__name__}: {raised}", raised)
             results.reported += 1
 
+    def report(self) -> float:
+        """Log what was held back for long enough; returns in how many seconds to call again, or infinity."""
+        return min(each.report() for each in self._logged)
+
     def close(self) -> None:
-        """Say what is left unsaid."""
-        for each in self._repeats:
+        """Log what was held back."""
+        for each in self._logged:
             each.close()

@@ -64,9 +64,10 @@ class Engine:
         self._random = random.Random()
         self._meter = meter or NoMeter()
         self.troubles = Troubles()
-        self._answering = Answering(room, on_failure, self._meter, self.troubles)
         self._crew = Crew(self, max_senders)
+        self._answering = Answering(room, on_failure, self._meter, self.troubles, self._remind)
         self._started = False
+        self._ended = False  # all that was held back is logged
         self.directory = Directory(self._new_stream)
         self.streams = self.directory.streams
         self.overview = Overview(self.streams, room)
@@ -200,14 +201,21 @@ class Engine:
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
         """These were not accepted after all: their futures raise the error."""
-        self._answering.run_callbacks(answer(futures, Failed(Reason.REFUSED, str(error), error)))
+        refusal = Failed(Reason.REFUSED, str(error), error, type(error).__name__)
+        self._answering.run_callbacks(answer(futures, refusal, self._answering.unseen))
 
     def too_late(self, stream: Stream) -> None:
         """A record was staged while the producer was being closed: nobody would look at it any more."""
         if self.stopping:
             self._give_up(stream, "the producer was closed while the record was put")
+            if self._ended:
+                self._answering.close()
 
     # --- the scheduler's work ---
+
+    def _remind(self, seconds: float) -> None:
+        """Have visit_due called, and with it what was not logged yet looked at, in so many seconds."""
+        self._crew.wake_by(time.monotonic() + seconds)
 
     def visit_due(self) -> float:
         now = time.monotonic()
@@ -221,6 +229,7 @@ class Engine:
                 except BaseException as error:  # the other streams go on
                     struck = error
             earliest = min(earliest, stream.visit_at)
+        earliest = min(earliest, time.monotonic() + self._answering.report())
         if struck is not None:
             raise struck
         return earliest
@@ -306,8 +315,9 @@ class Engine:
         with stream.lock, stream.guard:
             now = time.monotonic()
             self._planning.drain(stream, now)
-            given_up = stream.pipeline.outstanding
+            failed_before = stream.pipeline.totals.user_records_failed
             stream.pipeline.give_up(Reason.CLOSED, message, now)
+            given_up = stream.pipeline.totals.user_records_failed - failed_before
             self._planning.plan(stream, now)
             results = stream.take_results()
         self._answering.finish(stream, results)
@@ -321,6 +331,7 @@ class Engine:
             if stream.staging:
                 self.too_late(stream)
         self._answering.close()
+        self._ended = True
         self._transport.close()
 
     def _busy(self) -> set[int]:

@@ -112,6 +112,63 @@ def test_on_failure_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(told) == COUNT
 
 
+def test_close_tells_records_without_an_answer_from_callbacks_that_still_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = install(monkeypatch)
+    go_on, called = threading.Event(), threading.Event()
+
+    def block(_: object) -> None:
+        called.set()
+        go_on.wait(PATIENCE)
+
+    def blocked_producer() -> Producer:
+        called.clear()
+        producer = Producer(record_max_buffered_time_ms=0, close_timeout_ms=300)
+        producer.put_records("orders", [(b"x", str(n)) for n in range(COUNT)])[0].add_done_callback(block)
+        assert called.wait(PATIENCE)
+        return producer
+
+    try:
+        producer = blocked_producer()
+        within_patience(producer.close)
+        (line,) = [each.kplpy for each in caplog.records]  # type: ignore[attr-defined]
+        assert line["event"] == "closed_with_callbacks"
+        assert 0 < line["records"] <= COUNT
+        assert line["seconds"] >= 0.3
+
+        caplog.clear()
+        service.hold("stuck")
+        producer = blocked_producer()
+        lost = [producer.put_record("stuck", b"x", str(n)) for n in range(7)]
+        within_patience(producer.close)
+        events = {each.kplpy["event"]: each.kplpy for each in caplog.records}  # type: ignore[attr-defined]
+        assert events["closed_with_undelivered"]["records"] == 7
+        assert "closed_with_callbacks" not in events
+        assert all(future.exception(0) is not None for future in lost)
+    finally:
+        go_on.set()
+
+
+def test_an_interrupted_close_says_how_long_it_waited(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = install(monkeypatch)
+    service.hold()
+    producer = Producer(close_timeout_ms=60_000)
+    put(producer)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(producer, "flush", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        producer.close()
+    (line,) = [each for each in caplog.records if each.kplpy["event"] == "closed_with_undelivered"]  # type: ignore[attr-defined]
+    assert line.kplpy["records"] == COUNT  # type: ignore[attr-defined]
+    assert line.kplpy["seconds"] < 30  # type: ignore[attr-defined]
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread")
 def test_a_signal_handler_closes_in_the_midst_of_close_and_of_a_put(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interrupted close goes on; an interrupted put that holds a lock lets another thread close."""

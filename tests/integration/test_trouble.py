@@ -249,7 +249,8 @@ def test_without_a_shard_listing_records_go_alone_until_there_is_one(monkeypatch
                 for future in futures:
                     assert len(future.result(PATIENCE).attempts) == 1
             assert len(kinesis.ledger("orders")) == 150
-            (warning,) = notices.lines
+            first, warning = notices.lines
+            assert first == "orders: not for you (ListShards: AccessDeniedException; failed requests: 1)"
             assert warning.startswith("orders: the shards cannot be listed")
 
             kinesis.call(lambda model: model.faults.clear())
@@ -262,7 +263,7 @@ def test_without_a_shard_listing_records_go_alone_until_there_is_one(monkeypatch
             producer.flush(timeout=PATIENCE)
             assert len(kinesis.ledger("orders")) - before <= 8
             assert contents(kinesis)[b"packed"] == 200
-            assert len(notices.lines) == 2
+            assert len(notices.lines) == 3
     finally:
         logging.getLogger("kplpy").removeHandler(notices)
 
@@ -277,8 +278,8 @@ def test_the_warning_of_a_failing_listing_names_the_reason(monkeypatch: pytest.M
             kinesis.handle("CreateStream", {"StreamName": "other", "ShardCount": 1})
             kinesis.faults.fail("AccessDeniedException", "not for you", operation="ListShards", times=1_000_000)
             producer.put_record("other", b"x", "k").result(PATIENCE)
-        (warning,) = [line for line in notices.lines if line.startswith("other: ")]
-        assert "the shards cannot be listed" in warning
+        (warning,) = [line for line in notices.lines if "the shards cannot be listed" in line]
+        assert warning.startswith("other: ")
         assert "AccessDeniedException: not for you" in warning
     finally:
         logging.getLogger("kplpy").removeHandler(notices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import traceback
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -410,3 +411,19 @@ def test_only_the_services_own_refusal_says_that_nothing_was_written(
 
 def test_a_body_that_a_front_finds_too_large_has_a_code_of_its_own() -> None:
     assert errors.classify(client_error("413", 413)).code == "RequestEntityTooLarge"
+
+
+def test_what_a_failure_says_is_safe_to_show_in_its_own_traceback_too() -> None:
+    answer: Any = {"Error": {"Code": "Bad\nCode", "Message": "red \x1b[31m\nERROR forged"}, "ResponseMetadata": {}}
+    failure = boto.ClientError(answer, "PutRecords")
+    failure.__context__ = boto.EndpointConnectionError(endpoint_url="http://me:secret@host:1/")
+    failure.__context__.__context__ = failure  # a circle ends
+    error = errors.classify(failure)
+    assert (error.code, error.message) == (r"Bad\nCode", r"red \x1b[31m\nERROR forged")
+    failure.__context__.__context__ = None
+    told = "".join(traceback.format_exception(failure))
+    assert "\x1b" not in told
+    assert "\nERROR" not in told
+    assert "secret" not in told
+    assert "http://***@host:1/" in told
+    assert failure.response["Error"] == {"Code": error.code, "Message": error.message}

@@ -137,5 +137,19 @@ def test_what_records_show_is_not_undone_by_an_older_question() -> None:
 def test_what_is_assumed_without_the_permission(assumed: str | None) -> None:
     driver = Driver(policy(assumed_strategy=assumed), strategy=None)
     driver.accept(item(arrival=1.0), item(arrival=1.0))
-    assert sizes(driver.request(1.1).batches) == ([1, 1] if assumed == "AUTO" else [2])
+    request = driver.request(1.1)
+    assert sizes(request.batches) == ([1, 1] if assumed == "AUTO" else [2])
+    assert not driver.pipeline.notices  # while records may fail for the same cause
+    driver.answer(request, *[LEFT.shard_id] * len(request.batches), now=1.2)
     assert [each.fields for each in driver.pipeline.notices] == ([] if assumed else [{"reason": "AccessDenied"}])
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_problem_that_passes_is_no_reason_for_advice_but_for_asking_again(passes: bool) -> None:
+    driver = Driver(strategy=None)
+    driver.pipeline.description_started(0.0)
+    driver.pipeline.described(Summary(None, problem="LimitExceededException", passes=passes), 0.0)
+    driver.accept(item(arrival=1.0))
+    driver.answer(driver.request(1.1), LEFT.shard_id, now=1.2)
+    assert bool(driver.pipeline.notices) is not passes
+    assert driver.pipeline.wants_description(1.5 * rules.STRATEGY_POLL) is passes

@@ -387,6 +387,8 @@ def test_without_a_map_records_wait_and_then_go_alone() -> None:
     patience = 1.0 + rules.MAP_PATIENCE
     request = driver.request(patience)
     assert sizes(request.batches) == [1, 1, 1]
+    assert not pipeline.notices  # the records themselves may fail for the same cause
+    driver.answer(request, ONE, ONE, ONE, now=patience + 0.1)
     assert pipeline.notices == [Notice("shards_not_listed", {"reason": "denied"})]
     driver.accept(item(arrival=4.0))
     driver.list((WHOLE,), 4.05)
@@ -408,7 +410,7 @@ def test_a_listing_that_meets_what_a_put_would_meet_ends_the_wait(error: Request
     pipeline.listing_started(1.0)
     pipeline.listing_failed("ListShards: told so", 1.05, error)
     driver.fail(driver.request(1.1), error.code, now=1.15)
-    assert pipeline.notices == []
+    assert [each.event for each in pipeline.notices] == ["requests_failed"]  # the cause alone
 
 
 def test_a_listing_alone_that_fails_is_news_once_a_put_has_worked() -> None:
@@ -420,7 +422,8 @@ def test_a_listing_alone_that_fails_is_news_once_a_put_has_worked() -> None:
     pipeline.listing_failed("ListShards: ?", 1.05, RequestError("UnknownOperationException", "?", maybe_written=False))
     driver.answer(driver.request(1.1), WHOLE.shard_id, WHOLE.shard_id, now=1.2)
     pipeline.tick(1.3)
-    assert pipeline.notices == [Notice("shards_not_listed", {"reason": "ListShards: ?"})]
+    assert [each.event for each in pipeline.notices] == ["requests_failed", "shards_not_listed"]
+    assert pipeline.notices[1].fields == {"reason": "ListShards: ?"}
 
 
 def test_a_set_up_that_cannot_work_is_final_when_the_grace_ends() -> None:
@@ -556,7 +559,7 @@ def test_a_record_that_expires_unsent_says_what_it_waited_for() -> None:
     throttled.accept(unsent)
     throttled.pipeline.tick(2.3)
     (completion,) = [each for each in throttled.pipeline.take_completions() if unsent in each.items]
-    assert failed(completion).message == f"its shard {ZERO} is throttled"
+    assert failed(completion).message == f"shard {ZERO} is throttled"
 
     out = Driver(policy(ttl=1.0))
     out.accept(item(arrival=1.0))
@@ -566,6 +569,57 @@ def test_a_record_that_expires_unsent_says_what_it_waited_for() -> None:
     out.pipeline.tick(2.3)
     (completion,) = [each for each in out.pipeline.take_completions() if unsent in each.items]
     assert failed(completion).message == "the stream's requests fail, the last with InternalFailure: told so"
+
+
+def test_a_record_that_expires_before_the_patience_with_the_map_says_what_it_waited_for() -> None:
+    ttl = rules.MAP_PATIENCE / 2
+
+    def message(driver: Driver, now: float) -> str:
+        driver.pipeline.tick(now)
+        (completion,) = driver.pipeline.take_completions()
+        return failed(completion).message
+
+    unanswered = Driver(policy(ttl=ttl), shards=())
+    unanswered.accept(item(arrival=1.0))
+    unanswered.pipeline.listing_started(1.0)
+    expected = "ListShards has no answer yet, and the shard cannot be chosen without it"
+    assert message(unanswered, 1.0 + ttl) == expected
+
+    undescribed = Driver(policy(ttl=ttl), shards=())
+    undescribed.pipeline = Pipeline(policy(ttl=ttl), lambda: 0.5)
+    undescribed.accept(item(arrival=1.0))
+    undescribed.pipeline.description_started(1.0)
+    undescribed.list((WHOLE,), 1.0)
+    expected = "DescribeStreamSummary has no answer yet, and the shards cannot be chosen without it"
+    assert message(undescribed, 1.0 + ttl) == expected
+
+    distrusted = Driver(policy(ttl=ttl), shards=(WHOLE,))
+    later = 2 * rules.MAP_IDLE_TRUST
+    distrusted.accept(item(arrival=later))
+    distrusted.pipeline.listing_started(later)
+    distrusted.pipeline.listing_failed("ListShards: InternalFailure: told so", later + 0.1)
+    assert message(distrusted, later + ttl) == "the shards cannot be listed (ListShards: InternalFailure: told so)"
+
+    queued = Driver(policy(ttl=ttl))
+    queued.accept(item(arrival=1.0))
+    expected = f"until its turn came: shard {ZERO} was at its limit, or every connection was busy"
+    assert message(queued, 1.0 + ttl) == expected
+
+
+def test_a_failed_listing_is_said_at_once_until_it_is_said_that_records_travel_alone() -> None:
+    driver = Driver(shards=())
+    pipeline = driver.pipeline
+    error = RequestError("AccessDenied", "not you", maybe_written=False)
+    cause = Notice("requests_failed", {"operation": "ListShards", "code": "AccessDenied", "reason": "not you"})
+    driver.accept(item(arrival=1.0))
+    pipeline.listing_started(1.0)
+    pipeline.listing_failed("denied", 1.1, error)
+    assert pipeline.notices == [cause]
+    now = 1.0 + rules.MAP_PATIENCE
+    driver.answer(driver.request(now), ONE, now=now)
+    pipeline.listing_started(now + 1)
+    pipeline.listing_failed("denied", now + 1, error)
+    assert [each.event for each in pipeline.notices] == ["requests_failed", "shards_not_listed"]
 
 
 def test_a_batch_under_way_expires_only_with_its_answer() -> None:
@@ -588,6 +642,7 @@ def test_user_record_timeout_covers_records_under_way() -> None:
     driver.pipeline.tick(2.05)
     (completion,) = driver.pipeline.take_completions()
     assert completion.items == [old]
+    assert failed(completion).message == "the request with it has no answer yet"
     assert old.maybe_written
     driver.answer(request, ONE, now=2.1)
     (completion,) = driver.pipeline.take_completions()

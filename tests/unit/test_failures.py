@@ -12,8 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError, repeats
-from kplpy.core.retry import RequestError
+from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError, failures, repeats
+from kplpy.core.item import Failed, Reason
+from kplpy.core.request import Request
+from kplpy.core.retry import Exchange, RequestError
+from kplpy.failures import LOOK_GRACE, MOST_CODES, Unseen, UnseenFailures
 from kplpy.repeats import INTERVAL, Repeats
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -32,6 +35,14 @@ class Lines(logging.Handler):
         with self._changed:
             self._lines.append(f"{record.levelname} {record.getMessage()}")
             self._changed.notify_all()
+
+    def wait_for(self, reached: Callable[[list[str]], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: reached(self._lines), PATIENCE), self._lines
+
+    def all(self) -> list[str]:
+        with self._changed:
+            return list(self._lines)
 
     def first(self, count: int) -> list[str]:
         """Once there are so many; not more than these."""
@@ -68,40 +79,63 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(repeats, "time", SimpleNamespace(monotonic=clock.monotonic))
+    for module in (repeats, failures):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
 
 # --- nobody looks ---
 
-
-def fail_unseen(producer: Producer, count: int) -> None:
-    """So many records fail, each in a request of its own, and their futures are dropped unread."""
-    for number in range(count):
-        future = producer.put_record("bad", b"secret", str(number))
-        deadline = time.monotonic() + PATIENCE
-        while not future.done():  # without wait(), which would count as looking
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        del future
-    producer.flush(timeout=PATIENCE)
+CAUSE = "WARNING bad: I do not like it (PutRecords: InvalidArgumentException; failed requests: {})"
+UNSEEN = (
+    "ERROR {}: {} records failed{}, and nobody has looked at their futures: {}; most of them: rejected: "
+    "InvalidArgumentException: I do not like it"
+)
 
 
-def test_unseen_failures_are_logged_once_an_interval_with_their_count(
-    service: StubService, lines: Lines, clock: Clock
+@pytest.mark.parametrize("kept", [True, False])
+def test_close_says_how_many_records_failed_whether_or_not_their_futures_are_kept(
+    service: StubService, lines: Lines, kept: bool
 ) -> None:
-    latest = "the latest: rejected: InvalidArgumentException: I do not like it"
+    futures: list[RecordFuture] = []
+    gc.disable()
+    try:
+        with Producer(record_max_buffered_time_ms=0) as producer:
+            for number in range(100):
+                futures.append(producer.put_record("bad", b"secret", str(number)))
+                producer.put_record("good", b"x", str(number))
+                if not kept:
+                    futures.clear()
+    finally:
+        gc.enable()
+    expected = UNSEEN.format("bad", 100, " in all", "100 InvalidArgumentException")
+    assert [line for line in lines.all() if line.startswith("ERROR")] == [expected]
+
+
+def test_the_first_line_names_the_cause_and_the_first_error_the_records(service: StubService, lines: Lines) -> None:
     with Producer(record_max_buffered_time_ms=0) as producer:
-        fail_unseen(producer, 1)
-        assert lines.first(1) == [f"ERROR 1 records failed, and nobody looked at their futures; {latest}"]
-        clock.now += INTERVAL - 1
-        fail_unseen(producer, 4)
-        clock.now += 2
-        fail_unseen(producer, 1)
-        assert lines.first(2)[1] == f"ERROR 5 records failed, and nobody looked at their futures; {latest}"
-        fail_unseen(producer, 3)
-    # what is left unsaid is said at the end
-    assert lines.first(3)[2] == f"ERROR 3 records failed, and nobody looked at their futures; {latest}"
+        producer.put_record("bad", b"secret", "k")
+        producer.flush(timeout=PATIENCE)
+        assert lines.first(1) == [CAUSE.format(1)]  # and not that nobody looked, who may be about to
+    assert lines.first(2)[1] == UNSEEN.format("bad", 1, " in all", "1 InvalidArgumentException")
+
+
+def test_what_nobody_looks_at_is_said_while_the_producer_goes_on(
+    service: StubService, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By kplpy's own threads, though nothing else happens."""
+    monkeypatch.setattr(failures, "LOOK_GRACE", 0.05)
+    monkeypatch.setattr(failures, "INTERVAL", 0.1)
+    with Producer(record_max_buffered_time_ms=0) as producer:
+        for number in range(7):
+            producer.put_record("bad", b"secret", str(number))
+        producer.flush(timeout=PATIENCE)
+        lines.wait_for(lambda seen: sum(_counts(seen, "records failed, and")) == 7)
+    assert _counts(lines.all(), "records failed in all") == [7]
+
+
+def _counts(lines: list[str], text: str) -> list[int]:
+    return [int(line.split()[2]) for line in lines if text in line]
 
 
 def test_seen_failures_are_not_logged(service: StubService, lines: Lines) -> None:
@@ -114,8 +148,147 @@ def test_seen_failures_are_not_logged(service: StubService, lines: Lines) -> Non
         assert isinstance(producer.put_record("bad", b"x", "k").exception(PATIENCE), RejectedError)
         producer.put_record("good", b"x", "k")
         producer.flush(timeout=PATIENCE)
-    gc.collect()
-    assert lines.first(0) == []
+    assert not [line for line in lines.all() if line.startswith("ERROR")]
+
+
+def test_what_put_records_had_no_room_for_is_counted_too(service: StubService, lines: Lines) -> None:
+    service.hold()
+    with Producer(max_buffered_records=10, on_buffer_full="raise", on_failure=lambda error: None) as producer:
+        producer.put_records("good", [(b"x", "k")] * 30)
+        service.let_go()
+    (error,) = [line for line in lines.all() if line.startswith("ERROR")]
+    assert "records failed in all, and nobody has looked at their futures" in error
+    assert "BufferFullError" in error
+
+
+class Counted:
+    """An UnseenFailures by itself: failures are given by the dozen, and the clock is the test's."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.reminders: list[float] = []
+        self.failures = UnseenFailures(logging.getLogger("kplpy.test"), self.reminders.append, threading.RLock())
+        self._failed = Failed(Reason.REJECTED, "AccessDenied: not you", code="AccessDenied")
+
+    def give(self, count: int, stream: str = "orders") -> list[Unseen]:
+        return [self.failures.count(self._failed, stream, ()) for _ in range(count)]
+
+    def report_after(self, seconds: float) -> float:
+        self.clock.now += seconds
+        return self.failures.report()
+
+
+def test_a_failure_has_time_to_be_looked_at_before_it_is_logged(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    counted = Counted(clock)
+    assert counted.report_after(1) == float("inf")
+    given = counted.give(5)
+    assert counted.reminders == [LOOK_GRACE]
+    assert counted.report_after(LOOK_GRACE - 1) == 1
+    assert counted.report_after(1) == LOOK_GRACE
+    for each in given[:2]:
+        each.look()
+    assert not caplog.messages
+    assert counted.report_after(LOOK_GRACE) == float("inf")
+    assert [(each.kplpy["count"], each.kplpy["codes"]) for each in caplog.records] == [(3, {"AccessDenied": 3})]  # type: ignore[attr-defined]
+
+
+def test_failures_that_are_looked_at_in_time_are_never_logged(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    counted = Counted(clock)
+    for _ in range(100):  # one after the other, each looked at a second later
+        (given,) = counted.give(1)
+        counted.report_after(1)
+        given.look()
+    counted.report_after(LOOK_GRACE)
+    counted.failures.close()
+    assert not caplog.messages
+
+
+def test_unseen_failures_are_logged_once_an_interval_and_in_sum(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    counted = Counted(clock)
+    for second in range(2 * int(INTERVAL)):
+        counted.give(10, f"tenant-{second % 3}")
+        seen = counted.give(1)
+        counted.report_after(1)
+        seen[0].look()
+    assert len(caplog.records) == 2
+    counted.failures.close()
+    counted.failures.close()
+    *lines, last = [each.kplpy for each in caplog.records]  # type: ignore[attr-defined]
+    assert last["event"] == "closed_with_unseen_failures"
+    assert last["count"] == 20 * INTERVAL
+    assert last["stream"].endswith(" and 2 more streams")
+    assert {each["event"] for each in lines} == {"records_failed_unseen"}
+    assert sum(each["count"] for each in lines) <= last["count"]
+
+
+def test_codes_without_end_are_counted_together(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    counted = Counted(clock)
+    for number in range(3 * MOST_CODES):
+        counted.failures.count(Failed(Reason.REJECTED, "no", code=f"Code{number}"), "orders", ())
+    counted.failures.close()
+    (line,) = caplog.records
+    assert line.kplpy["count"] == 3 * MOST_CODES  # type: ignore[attr-defined]
+    assert len(line.kplpy["codes"]) == MOST_CODES + 1  # type: ignore[attr-defined]
+
+
+# --- causes ---
+
+
+def test_many_streams_that_fail_for_one_cause_are_one_line(
+    service: StubService, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        service.refuse[f"tenant-{number}"] = RequestError("AccessDeniedException", "not you", maybe_written=False)
+    with Producer(record_max_buffered_time_ms=0, record_ttl_ms=500) as producer:
+        for number in range(50):
+            producer.put_record(f"tenant-{number}", b"x", "k").add_done_callback(lambda _: None)
+        producer.flush(timeout=PATIENCE)
+        (first,) = lines.first(1)
+    (_, last) = lines.first(2)
+    assert first.endswith(": not you (PutRecords: AccessDeniedException; failed requests: 1)")
+    assert first.startswith("WARNING tenant-")
+    assert " and 49 more streams: not you (PutRecords: AccessDeniedException; failed requests: " in last
+
+
+def test_a_cause_is_logged_within_half_a_second_of_the_first_failing_request(
+    service: StubService, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed_at: list[float] = []
+    put_records = service.put_records
+
+    def failing(name: str, arn: str | None, request: Request) -> Exchange:
+        exchange = put_records(name, arn, request)
+        failed_at.append(time.time())
+        return exchange
+
+    service.put_records = failing  # type: ignore[method-assign]
+    with Producer(record_max_buffered_time_ms=0) as producer:
+        producer.put_record("bad", b"x", "k").exception(PATIENCE)
+    assert caplog.records[0].levelname == "WARNING"
+    assert caplog.records[0].created - failed_at[0] < 0.5
+
+
+def test_what_is_held_back_is_logged_when_its_time_has_come(
+    service: StubService, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "INTERVAL", 0.2)
+    with Producer(record_max_buffered_time_ms=0) as producer:
+        for number in range(5):
+            producer.put_record("bad", b"secret", str(number)).exception(PATIENCE)
+        lines.wait_for(lambda seen: sum(int(line.rsplit(" ", 1)[1][:-1]) for line in seen) == 5)
+
+
+def test_what_a_service_says_cannot_forge_lines_or_show_passwords(service: StubService, lines: Lines) -> None:
+    text = "no\nERROR forged \x1b[2J at http://me:secret@proxy:3128/"
+    service.refuse["bad"] = RequestError("Invalid\nArgumentException", text, maybe_written=False)
+    with Producer(record_max_buffered_time_ms=0, record_ttl_ms=300) as producer:
+        error = producer.put_record("bad", b"x", "k").exception(PATIENCE)
+    assert isinstance(error, RecordFailedError)
+    shown = r"no\nERROR forged \x1b[2J at http://***@proxy:3128/"
+    assert shown in str(error)
+    assert shown in str(error.__cause__)
+    assert {each.error_message for each in error.attempts} == {shown}
+    assert all(shown in line and r"Invalid\nArgument" in line for line in lines.all())
 
 
 # --- on_failure ---
@@ -139,7 +312,7 @@ def test_on_failure_gets_every_failed_record_and_nothing_is_logged(service: Stub
     assert {each.stream for each in failed} == {"bad"}
     assert all(each.attempts and str(each) for each in failed)
     assert all(name.startswith("kplpy-") for name in threads)
-    assert lines.first(0) == []
+    assert not [line for line in lines.all() if line.startswith("ERROR")]
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])
@@ -157,9 +330,11 @@ def test_an_on_failure_that_raises_stops_nothing(service: StubService, lines: Li
         producer.put_record("good", b"x", "k").result(PATIENCE)
         producer.flush(timeout=PATIENCE)
         assert producer.outstanding_records == 0
-        assert lines.first(1) == [f"ERROR 1 on_failure raised; the latest: {kind.__name__}: the user's own mistake"]
     assert len(calls) == 5
-    assert lines.first(2)[1] == f"ERROR 4 on_failure raised; the latest: {kind.__name__}: the user's own mistake"
+    errors = [line for line in lines.all() if line.startswith("ERROR")]
+    assert errors == [
+        f"ERROR {n} on_failure raised; the latest: {kind.__name__}: the user's own mistake" for n in (1, 4)
+    ]
 
 
 @pytest.mark.parametrize("flushed", [True, False], ids=["before close", "while closing"])

@@ -21,6 +21,7 @@ import pytest
 
 from kplpy import BufferFullError, RecordFailedError, RecordFuture, RecordResult
 from kplpy.core.item import Delivered, Failed, Reason, Try
+from kplpy.failures import UnseenFailures
 from kplpy.future import Origin, answer, answer_each, run_callbacks
 
 PATIENCE = 30.0
@@ -36,7 +37,7 @@ def delivered(sequence_number: str = "4711") -> Delivered:
 
 
 def failed(reason: Reason = Reason.REJECTED) -> Failed:
-    return Failed(reason, "ValidationException: no")
+    return Failed(reason, "ValidationException: no", code="ValidationException")
 
 
 def log_error(text: str, error: BaseException) -> None:
@@ -812,11 +813,31 @@ def test_many_answers_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> Non
 # --- failures that nobody looks at ---
 
 
-def drop(future: RecordFuture) -> Callable[[], bool]:
-    gone = weakref.ref(future)
-    return lambda: gone() is None
+class Unseen:
+    """Counts failures as a producer's does; and what it would log at its end."""
+
+    def __init__(self) -> None:
+        self.failures = UnseenFailures(logging.getLogger("kplpy.test"), lambda seconds: None, threading.RLock())
+
+    def fail(self, *futures: RecordFuture, outcome: Failed | None = None) -> None:
+        run_callbacks(answer(futures, outcome or failed(), self.failures), log_error)
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """How many there are that nobody has looked at, by code."""
+        logged: list[logging.LogRecord] = []
+        handler = logging.Handler()
+        handler.emit = logged.append  # type: ignore[method-assign, assignment]
+        logging.getLogger("kplpy.test").addHandler(handler)
+        try:
+            self.failures.close()
+        finally:
+            logging.getLogger("kplpy.test").removeHandler(handler)
+        (fields,) = [each.kplpy for each in logged] or [{"codes": {}}]  # type: ignore[attr-defined]
+        return dict(fields["codes"])
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize(
     "look",
     [
@@ -824,26 +845,32 @@ def drop(future: RecordFuture) -> Callable[[], bool]:
         repr,
         lambda future: future.done(),
         lambda future: future.cancel(),
+        lambda future: concurrent.futures.wait([future]),
     ],
-    ids=["nothing", "repr", "done", "cancel"],
+    ids=["nothing", "repr", "done", "cancel", "wait"],
 )
-def test_an_unobserved_failure_is_told_when_it_is_dropped(look: Callable[[RecordFuture], object]) -> None:
-    told: list[str] = []
-    future = pending()
-    answer([future], failed(), told.append)
-    look(future)
-    assert told == []
-    del future
-    gc.collect()
-    assert told == ["rejected: ValidationException: no"]
+def test_a_failure_that_nobody_looks_at_is_counted_when_it_is_given(
+    look: Callable[[RecordFuture], object], kept: bool
+) -> None:
+    unseen = Unseen()
+    futures = [pending()]
+    gc.disable()  # futures need not be collected to be counted
+    try:
+        unseen.fail(*futures)
+        look(futures[0])
+        if not kept:
+            futures.clear()
+        assert unseen.codes == {"ValidationException": 1}
+    finally:
+        gc.enable()
 
 
-def observe_by_result(future: RecordFuture) -> None:
+def look_by_result(future: RecordFuture) -> None:
     with pytest.raises(RecordFailedError):
         future.result()
 
 
-def observe_by_await(future: RecordFuture) -> None:
+def look_by_await(future: RecordFuture) -> None:
     async def main() -> None:
         with pytest.raises(RecordFailedError):
             await future
@@ -852,46 +879,84 @@ def observe_by_await(future: RecordFuture) -> None:
 
 
 @pytest.mark.parametrize(
-    "observe",
+    "look",
     [
         lambda future: future.exception(),
-        observe_by_result,
+        look_by_result,
         lambda future: future.add_done_callback(lambda it: it.exception()),
-        observe_by_await,
+        look_by_await,
     ],
     ids=["exception", "result", "callback", "await"],
 )
-def test_an_observed_failure_is_not_told(observe: Callable[[RecordFuture], object]) -> None:
-    told: list[str] = []
+def test_a_failure_that_somebody_looked_at_is_not_counted(look: Callable[[RecordFuture], object]) -> None:
+    unseen = Unseen()
     future = pending()
-    answer([future], failed(), told.append)
-    observe(future)
-    del future
-    gc.collect()
-    assert told == []
+    unseen.fail(future)
+    look(future)
+    look(future)  # only the first one counts
+    assert unseen.codes == {}
 
 
-def test_what_is_waited_for_or_has_a_callback_is_not_told() -> None:
-    told: list[str] = []
-    futures = [pending(), pending()]
-    futures[0].add_done_callback(lambda _: None)
-    _ = futures[1]._condition
-    run_callbacks(answer(futures, failed(), told.append), log_error)
-    futures.clear()
-    gc.collect()
-    assert told == []
+def test_one_whose_result_a_thread_waits_for_is_not_counted_but_one_it_gave_up_on_is() -> None:
+    unseen = Unseen()
+    waited, given_up = pending(), pending()
+    with pytest.raises(concurrent.futures.TimeoutError):
+        given_up.result(0.001)
+    thread = threading.Thread(target=waited.exception, daemon=True)
+    thread.start()
+    until(lambda: blocked_on(waited))
+    unseen.fail(waited, given_up)
+    assert unseen.codes == {"ValidationException": 1}
+    thread.join(PATIENCE)
 
 
-def test_each_dropped_failure_is_told_and_no_success() -> None:
-    told: list[str] = []
-    futures = [pending() for _ in range(30)]
-    answer(futures[:10], delivered(), told.append)
-    answer(futures[10:], failed(), told.append)
+def test_one_that_a_task_awaits_is_not_counted_but_one_whose_task_was_cancelled_is() -> None:
+    unseen = Unseen()
+    awaited, cancelled = pending(), pending()
+
+    async def main() -> None:
+        task = asyncio.create_task(look())
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(cancelled, 0.001)
+        unseen.fail(awaited, cancelled)
+        assert unseen.codes == {"ValidationException": 1}  # before the task had its turn
+        await task
+
+    async def look() -> None:
+        with pytest.raises(RecordFailedError):
+            await awaited
+
+    asyncio.run(main())
+
+
+def test_one_with_a_callback_is_not_counted() -> None:
+    unseen = Unseen()
+    future = pending()
+    future.add_done_callback(lambda _: None)
+    unseen.fail(future)
+    assert unseen.codes == {}
+
+
+def test_failures_are_counted_by_code_and_successes_are_not() -> None:
+    unseen = Unseen()
+    futures = [pending() for _ in range(40)]
+    answer(futures[:10], delivered(), unseen.failures)
+    unseen.fail(*futures[10:30])
+    unseen.fail(*futures[30:37], outcome=Failed(Reason.EXPIRED, "expired"))
+    futures[37].tries = (Try(1000.0, 50.0, 50.5, "InternalFailure", "told so"),)
+    unseen.fail(*futures[37:], outcome=Failed(Reason.EXPIRED, "expired"))
     for future in futures[10:15]:
         future.exception()
-    futures.clear()
-    gc.collect()
-    assert len(told) == 15
+    assert unseen.codes == {"ValidationException": 15, "Expired": 9, "Expired after InternalFailure": 1}
+
+
+def test_looking_from_many_threads_counts_each_future_once(pool: ThreadPoolExecutor) -> None:
+    unseen = Unseen()
+    futures = [pending() for _ in range(500)]
+    unseen.fail(*futures)
+    for _ in pool.map(lambda number: futures[number % 400].exception(), range(1600)):
+        pass
+    assert unseen.codes == {"ValidationException": 100}
 
 
 def test_each_of_many_gets_its_own_answer_but_those_that_somebody_waits_for() -> None:

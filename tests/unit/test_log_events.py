@@ -52,7 +52,7 @@ def test_every_event_that_is_named_is_in_the_table_and_every_one_there_is_named(
                 assert name in EVENTS, f"{where}: {name!r} is no event"
                 named.add(name)
                 if call.func.id == "Repeats":
-                    assert {"count", "latest"} <= set(EVENTS[name].fields), where
+                    assert {"count", "stream"} & set(EVENTS[name].fields), where
     assert named == set(EVENTS)
 
 
@@ -97,3 +97,4 @@ def test_throttling_failed_requests_and_an_end_in_a_hurry_are_told(
     assert told["requests_failed"]["stream"] == "orders"
     assert told["records_throttled"]["count"] == 1
     assert told["closed_with_undelivered"] == {"event": "closed_with_undelivered", "records": 1, "seconds": 0.0}
+    assert told["closed_with_unseen_failures"]["codes"] == {"Closed": 1}

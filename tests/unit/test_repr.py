@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kplpy import Attempt, Producer, RecordResult, UserRecord
+from kplpy import Attempt, Config, ConfigError, Producer, RecordResult, UserRecord
 from kplpy.core.retry import RequestError
 from tests.stub_service import PATIENCE, install
 
@@ -57,3 +57,33 @@ def test_a_producer_its_futures_results_and_errors_never_show_the_payload(monkey
     assert "bad, orders, stream-00, stream-01, stream-02 and 47 more streams: " in repr(producer)
     producer.close()
     assert repr(producer).endswith("streams: closed>")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "shown"),
+    [
+        ("endpoint_url", "http://me:secret@127.0.0.1:4567", "'http://***@127.0.0.1:4567'"),
+        ("endpoint_url", "https://me:secret/cr@et@host", None),
+        ("cloudwatch_endpoint_url", "http://me:secret@cw", "'http://***@cw'"),
+        ("proxy_host", "me:secret@proxy", "'***@proxy'"),
+        ("proxy_password", "secret", None),
+        ("endpoint_url", "http://127.0.0.1:4567", "'http://127.0.0.1:4567'"),
+    ],
+)
+def test_a_config_shows_no_password(field: str, value: str, shown: str | None) -> None:
+    try:
+        told = repr(Config(**{field: value}))  # type: ignore[arg-type]
+        assert told.startswith("Config(region_name=None, endpoint_url=")
+    except ConfigError as error:
+        told = str(error)
+    assert shown is None or f"{field}={shown}, " in told
+    assert "secret" not in told
+    assert "cr@et" not in told
+
+
+def test_a_refused_config_shows_no_password() -> None:
+    with pytest.raises(ConfigError, match=r"got 'ftp://\*\*\*@host'") as refused:
+        Config(endpoint_url="ftp://me:secret@host")
+    assert "secret" not in str(refused.value)
+    with pytest.raises(ConfigError, match=r"got {'endpoint_url': 'http://\*\*\*@host'}"):
+        Producer({"endpoint_url": "http://me:secret@host"})  # type: ignore[call-overload]
