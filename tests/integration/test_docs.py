@@ -1,0 +1,87 @@
+"""The programs of README.md and docs/ run as they stand, and print what the page shows below them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kplpy.local import LocalKinesis
+from tests.local_stream import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", *sorted(f"docs/{each.name}" for each in (ROOT / "docs").glob("*.md"))]
+WITHOUT_PROGRAM = {
+    "docs/bench-figures.md",  # written by the benchmarks, which are programs that take minutes
+    "docs/benchmarks.md",
+    "docs/design.md",  # for people who read kplpy's code
+}
+PROGRAM = re.compile(r"^```(python|sh)\n(.*?)^```\n+(?:[^\n]*prints[^\n]*:\n+```text\n(.*?)^```$)?", re.M | re.S)
+
+
+def programs(page: str) -> list[tuple[str, str, str]]:
+    """Return the page's (language, program, output) that show what they print."""
+    found = PROGRAM.findall((ROOT / page).read_text(encoding="utf-8"))
+    return [(language, program, output) for language, program, output in found if output]
+
+
+SHOWN = [
+    pytest.param(*program, id=f"{page}-{number}") for page in PAGES for number, program in enumerate(programs(page), 1)
+]
+
+
+@pytest.mark.parametrize(("language", "program", "output"), SHOWN)
+def test_the_program_prints_what_the_page_says(language: str, program: str, output: str, tmp_path: Path) -> None:
+    """With two streams of two shards each, and the four variables that README.md names."""
+    with LocalKinesis(streams={"orders": 2, "logs": 2, "orders-failed": 1}) as kinesis:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environment = {
+            **kept,
+            "HOME": str(tmp_path),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONWARNINGS": "ignore",
+            "AWS_ENDPOINT_URL_KINESIS": kinesis.endpoint_url,
+            "AWS_DEFAULT_REGION": kinesis.region_name,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        command = [sys.executable, "-c", program] if language == "python" else ["sh", "-c", program]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=PATIENCE, check=False
+        )
+    assert (done.stdout, done.returncode) == (output, 0), done.stderr
+
+
+@pytest.mark.parametrize("page", [each for each in PAGES if each not in WITHOUT_PROGRAM])
+def test_the_page_opens_with_a_program_and_its_output(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    first = PROGRAM.search(text)
+    assert first is not None, "no program"
+    assert first[3], "the first program is not followed by a line that says 'prints' and what it prints"
+    assert text[: first.start()].count("\n") <= 12, "the program is not at the beginning"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [each.partition("#")[0] for each in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in each]
+    missing = [each for each in targets if each and not ((ROOT / page).parent / each).exists()]
+    assert missing == []
+
+
+def test_readme_links_every_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page for page in PAGES[1:] if f"]({page})" not in text and page != "docs/bench-figures.md"] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_python_block_compiles(page: str) -> None:
+    """What can be pasted has no top-level `async with`, and no ... in place of a dict's items."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for number, code in enumerate(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S), 1):
+        compile(code, f"{page}, Python block {number}", "exec")
