@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,23 +39,44 @@ SHOWN = [
 def test_the_program_prints_what_the_page_says(language: str, program: str, output: str, tmp_path: Path) -> None:
     """With two streams of two shards each, and the four variables that README.md names."""
     with LocalKinesis(streams={"orders": 2, "logs": 2, "orders-failed": 1}) as kinesis:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        environment = {
-            **kept,
-            "HOME": str(tmp_path),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONWARNINGS": "ignore",
-            "AWS_ENDPOINT_URL_KINESIS": kinesis.endpoint_url,
-            "AWS_DEFAULT_REGION": kinesis.region_name,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        settings = environment(
+            tmp_path,
+            AWS_ENDPOINT_URL_KINESIS=kinesis.endpoint_url,
+            AWS_DEFAULT_REGION=kinesis.region_name,
+            AWS_ACCESS_KEY_ID="local",
+            AWS_SECRET_ACCESS_KEY="local",
+        )
         command = [sys.executable, "-c", program] if language == "python" else ["sh", "-c", program]
         done = subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=PATIENCE, check=False
+            command, capture_output=True, text=True, cwd=tmp_path, env=settings, timeout=PATIENCE, check=False
         )
     assert (done.stdout, done.returncode) == (output, 0), done.stderr
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    quiet = {"PYTHONWARNINGS": "ignore", "AWS_EC2_METADATA_DISABLED": "true"}
+    return {**kept, **quiet, "HOME": str(home), "PATH": path, **more}
+
+
+def pages_tests() -> list[Any]:
+    found = []
+    for page in PAGES:
+        for code in re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S):
+            if re.search(r"^def test_", code, re.M):
+                found.append(pytest.param(code, id=page))
+    return found
+
+
+@pytest.mark.parametrize("code", pages_tests())
+def test_the_pages_own_tests_pass(code: str, tmp_path: Path) -> None:
+    (tmp_path / "test_page.py").write_text(code, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path), timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", [each for each in PAGES if each not in WITHOUT_PROGRAM])
