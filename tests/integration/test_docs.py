@@ -21,13 +21,16 @@ WITHOUT_PROGRAM = {
     "docs/benchmarks.md",
     "docs/design.md",  # for people who read kplpy's code
 }
-PROGRAM = re.compile(r"^```(python|sh)\n(.*?)^```\n+(?:[^\n]*prints[^\n]*:\n+```text\n(.*?)^```$)?", re.M | re.S)
+PROGRAM = re.compile(r"^```(python|sh)\n(.*?)^```\n+(?:([^\n]*prints[^\n]*):\n+```text\n(.*?)^```$)?", re.M | re.S)
 
 
-def programs(page: str) -> list[tuple[str, str, str]]:
-    """Return the page's (language, program, output) that show what they print."""
+def programs(page: str) -> list[tuple[str, str, str, str]]:
+    """Return the page's (language, program, sentence, output) that show what they print.
+
+    The sentence between them may name a command that comes first: "prints, after `...`".
+    """
     found = PROGRAM.findall((ROOT / page).read_text(encoding="utf-8"))
-    return [(language, program, output) for language, program, output in found if output]
+    return [program for program in found if program[3]]
 
 
 SHOWN = [
@@ -35,9 +38,11 @@ SHOWN = [
 ]
 
 
-@pytest.mark.parametrize(("language", "program", "output"), SHOWN)
-def test_the_program_prints_what_the_page_says(language: str, program: str, output: str, tmp_path: Path) -> None:
-    """With two streams of two shards each, and the four variables that README.md names."""
+@pytest.mark.parametrize(("language", "program", "sentence", "output"), SHOWN)
+def test_the_program_prints_what_the_page_says(
+    language: str, program: str, sentence: str, output: str, tmp_path: Path
+) -> None:
+    """With the streams and the environment that README.md names."""
     with LocalKinesis(streams={"orders": 2, "logs": 2, "orders-failed": 1}) as kinesis:
         settings = environment(
             tmp_path,
@@ -46,6 +51,8 @@ def test_the_program_prints_what_the_page_says(language: str, program: str, outp
             AWS_ACCESS_KEY_ID="local",
             AWS_SECRET_ACCESS_KEY="local",
         )
+        if first := re.search(r"after `(.*)`", sentence):
+            subprocess.run(["sh", "-c", first[1]], cwd=tmp_path, env=settings, timeout=PATIENCE, check=True)
         command = [sys.executable, "-c", program] if language == "python" else ["sh", "-c", program]
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, env=settings, timeout=PATIENCE, check=False
@@ -84,7 +91,7 @@ def test_the_page_opens_with_a_program_and_its_output(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     first = PROGRAM.search(text)
     assert first is not None, "no program"
-    assert first[3], "the first program is not followed by a line that says 'prints' and what it prints"
+    assert first[4], "the first program is not followed by a line that says 'prints' and what it prints"
     assert text[: first.start()].count("\n") <= 12, "the program is not at the beginning"
 
 
