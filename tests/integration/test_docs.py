@@ -95,12 +95,21 @@ def test_the_page_opens_with_a_program_and_its_output(page: str) -> None:
     assert text[: first.start()].count("\n") <= 12, "the program is not at the beginning"
 
 
+def anchors(text: str) -> set[str]:
+    """Return the headings as GitHub and mkdocs name them in links."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_to_files_that_exist(page: str) -> None:
+def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    targets = [each.partition("#")[0] for each in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in each]
-    missing = [each for each in targets if each and not ((ROOT / page).parent / each).exists()]
-    assert missing == []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = link.partition("#")
+        if "://" not in link:
+            target = (ROOT / page).parent / name if name else ROOT / page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
 def test_readme_links_every_page() -> None:
