@@ -77,7 +77,7 @@ class Config:
     proxy_user_name: str | None = _text()
     """User name for proxy_host."""
     proxy_password: str | None = field(default=None, repr=False, metadata={"text": True})
-    """Password for proxy_host. It appears in no log and no repr."""
+    """Password for proxy_host. It is not part of the repr."""
 
     request_format: Literal["json", "cbor"] = _choice("json", "json", "cbor")
     """Format of PutRecords requests: JSON, as botocore writes it, or CBOR, as the AWS SDK for Java does. CBOR holds the
