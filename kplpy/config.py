@@ -61,119 +61,127 @@ class Config:
 
     # --- where to ---
     region_name: str | None = _text()
-    """AWS region; None: boto's own chain (session, environment, profile), then AWS_REGION."""
+    """AWS region. None: boto's own search (session, environment, profile), then AWS_REGION."""
     endpoint_url: str | None = _text()
-    """Endpoint of Kinesis, http:// or https://; None: the region's."""
+    """URL of Kinesis. None: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL or the profile's, else the region's own."""
     verify: bool | str | None = field(default=None, metadata={"verify": True})
-    """TLS verification: a path to a CA bundle, or False to switch it off; None: boto's own."""
+    """TLS verification: the path of a CA bundle, or False to switch it off. None: boto's own."""
     session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
-    """A boto3 or botocore session, whose credentials are used and never frozen; None: the default chain."""
+    """A boto3 or botocore session with the credentials, which botocore keeps refreshing. None: the default chain."""
     botocore_config: botocore.config.Config | None = field(default=None, repr=False)
-    """Merged into the client's own; its retries, timeouts and pool size are set by kplpy."""
+    """A botocore Config for the client. kplpy sets its retries, timeouts and pool size."""
     proxy_host: str | None = _text()
+    """Host of an HTTP proxy. None: the environment's (HTTPS_PROXY), as botocore reads it."""
     proxy_port: int = _number(443, 1, 65535)
+    """Port of proxy_host."""
     proxy_user_name: str | None = _text()
+    """User name for proxy_host."""
     proxy_password: str | None = field(default=None, repr=False, metadata={"text": True})
+    """Password for proxy_host. It is not part of the repr."""
 
     request_format: Literal["json", "cbor"] = _choice("json", "json", "cbor")
-    """What PutRecords requests are written in: JSON, as botocore does, or CBOR, as the AWS SDK for Java does. CBOR has
-    data as it is, not in base64: faster where there is much of it. It needs the extra `cbor`. Not every stand-in for
-    Kinesis knows it: where one says so, JSON is sent."""
+    """Format of PutRecords requests: JSON, as botocore writes it, or CBOR, as the AWS SDK for Java does. CBOR holds the
+    data without base64, which is faster for large records. It needs the extra `cbor`. When an endpoint answers that it
+    does not know CBOR, kplpy sends JSON."""
 
     # --- packing ---
     aggregation_enabled: bool = _flag(True)
     """Pack user records into aggregated Kinesis records."""
     aggregation_max_count: int = _number(4294967295, 1)
-    """User records in one aggregate; never more than 262,144, which is what deaggregate() takes apart."""
+    """User records in one aggregate. kplpy never packs more than 262,144, the limit of deaggregate()."""
     aggregation_max_size: int = _number(51200, 64, REQUEST_MAX_BYTES)
-    """Bytes of one aggregate; a record larger by itself travels alone."""
+    """Bytes of one aggregate. A larger record is sent as a Kinesis record of its own."""
     aggregate_partition_key: Literal["a", "first"] = _choice("a", "a", "first")
-    """Partition key of an aggregate: "a" as the KPL, or its first record's own, which lets Lambda spread one shard's
-    records over its parallelization factor."""
+    """Partition key of an aggregate: "a", as in the KPL, or its first record's own key. With "first" Lambda can spread
+    one shard's records over its parallelization factor."""
     collection_max_count: int = _number(REQUEST_MAX_RECORDS, 1, REQUEST_MAX_RECORDS)
     """Kinesis records in one PutRecords request."""
     collection_max_size: int = _number(5 * MIB, 52224, REQUEST_MAX_BYTES)
-    """Bytes of one PutRecords request, data and partition keys; a single larger record is sent by itself."""
+    """Bytes of one PutRecords request: data and partition keys. A larger record is sent in a request of its own."""
     max_user_record_size: int = _number(MIB, 64, REQUEST_MAX_BYTES)
-    """Largest record accepted, data + UTF-8 partition key. One above the stream's own MaxRecordSizeInKiB fails with
-    RejectedError before it is sent, where DescribeStreamSummary tells that limit."""
+    """Bytes of the largest record accepted: data and UTF-8 partition key. A record above the stream's own
+    MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call DescribeStreamSummary."""
 
     assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None = _choice(
         None, None, "USER_PARTITION_KEY", "AUTO"
     )
-    """A stream's RecordDistributionStrategy where it cannot be learnt, for want of kinesis:DescribeStreamSummary. On an
-    AUTO stream nothing is aggregated. None: USER_PARTITION_KEY, with a warning once a stream."""
+    """The streams' RecordDistributionStrategy, used when the permission kinesis:DescribeStreamSummary is missing. On an
+    AUTO stream nothing is aggregated. None: USER_PARTITION_KEY, with one warning a stream."""
 
     # --- time ---
     record_max_buffered_time_ms: int = _number(100, 0)
-    """How long a record may wait for company before it is sent."""
+    """Linger: how long a record may wait for others of its batch before it is sent."""
     record_ttl_ms: int | None = _number(30000, 100, optional=True)
-    """A record not delivered after this fails with RecordExpiredError; None: never."""
+    """A record that is not delivered after this time fails with RecordExpiredError. None: never."""
     user_record_timeout_ms: int = _number(0, 0)
-    """As record_ttl_ms, but also while a request with the record is under way; 0: off."""
+    """As record_ttl_ms, but also while a request with the record is in flight. 0: off."""
     connect_timeout_ms: int = _number(6000, 100, 300000)
+    """Time to open one connection."""
     request_timeout_ms: int = _number(6000, 100, 600000)
-    """Whole time of one PutRecords request, from sending to the answer."""
+    """Time of one PutRecords request, from sending to the response."""
 
     # --- order ---
     ordered: bool = _flag(False)
-    """Per partition key the order in the shard is that of the put_record calls, whatever is throttled, retried or
-    resharded, at one Kinesis record under way a shard. See docs/order.md for what that means and costs."""
+    """Keep the order of the put_record calls for each partition key, through throttling, retries and reshards. One
+    Kinesis record is then in flight for each shard. docs/order.md has the exact promise and its cost."""
 
     # --- limits ---
     rate_limit: int = _number(100, 1)
-    """Percent of a shard's limits (1000 records/s, 1 MiB/s) that this producer uses at the most."""
+    """Percent of each shard's limits (1000 records/s, 1 MiB/s) that this producer may use."""
     fail_if_throttled: bool = _flag(False)
     """A throttled record fails at once with ThrottledError."""
     max_connections: int = _number(24, 1, 256)
-    """Requests under way at once."""
+    """Requests in flight at the same time."""
 
     # --- room ---
     max_buffered_records: int = _number(100_000, 1)
-    """Records accepted and not yet answered."""
+    """Buffer size in records: accepted, and not yet delivered or failed."""
     max_buffered_bytes: int = _number(64 * MIB, 1024)
-    """The same in bytes: data, partition key and a fixed overhead a record (see RECORD_OVERHEAD)."""
+    """Buffer size in bytes: data, partition key and a fixed overhead for each record."""
     max_inflight_bytes: int = _number(32 * MIB, 1)
-    """Bytes of the requests under way; a request that alone is larger is sent by itself."""
+    """Bytes of all requests in flight. A larger request is sent alone."""
     on_buffer_full: Literal["block", "raise"] | None = _choice(None, None, "block", "raise")
-    """What put_record does without room. None: block, but raise BufferFullError inside a running event loop."""
+    """What put_record does when the buffer is full. None: block, but raise BufferFullError inside a running event
+    loop."""
     max_block_ms: int = _number(60_000, 0)
-    """How long put_record blocks before it raises BufferFullError."""
+    """How long put_record blocks on a full buffer before it raises BufferFullError."""
     close_timeout_ms: int = _number(30_000, 0)
-    """How long close() (and the interpreter's exit) goes on delivering; what is left then fails."""
+    """How long close() and the interpreter's exit go on delivering. Records that are left then fail."""
 
     # --- what is told ---
     on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
-    """Called with the error of every failed record, on one of kplpy's own threads, or on the one that closes.
-    Ready-made ones: DeadLetterFile and DeadLetterStream of kplpy.dead_letters."""
+    """Called with the error of every failed record, on a thread of kplpy's or on the one that calls close().
+    DeadLetterFile and DeadLetterStream of kplpy.dead_letters are two such functions."""
     hot_partition_keys: int = _number(0, 0, 100_000)
-    """Counters for Producer.hot_keys(), a stream, for records and for bytes; 0: off. A key with more than one part in
-    hot_partition_keys of a stream's records, or bytes, is surely reported, and no count is off by more than that."""
+    """Counters of each stream for Producer.hot_keys(). 0: off. With N counters every key with more than 1/N of a
+    stream's records or bytes is reported, and no count is wrong by more than 1/N of the whole."""
     metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | Sink | None = field(
         default=None, repr=False, metadata={"sink": True}
     )
     """Where metrics go: PutMetricData, log events in the embedded metric format, Prometheus, OpenTelemetry, or an
-    object with a method `emit(window)`. None: "emf" on Lambda, "cloudwatch" elsewhere; but nowhere while Kinesis has
-    another endpoint than the region's own, whatever names it, and cloudwatch_endpoint_url is None (docs/metrics.md)."""
+    object with a method `emit(window)`. None: "emf" on Lambda and "cloudwatch" elsewhere, if Kinesis is at the region's
+    own endpoint; else nowhere, unless cloudwatch_endpoint_url is set (docs/metrics.md)."""
     stats_path: str | None = field(default=None, metadata={"text": True, "longest": 80})
-    """Where `kplpy top` may look: a local socket `<stats_path>.<process id>`, for this user only, from the first record
-    to close(); at most 80 bytes, and a path for each producer of a process. None: none. See docs/cli.md."""
+    """Path for `kplpy top`: a local socket `<stats_path>.<process id>` for this user only, from the first record to
+    close(). Each producer of a process needs its own path. None: no socket. See docs/cli.md."""
     cloudwatch_endpoint_url: str | None = _text()
-    """Endpoint of CloudWatch, http:// or https://; None: the region's."""
+    """URL of CloudWatch. None: as botocore finds it, else the region's own."""
     metrics_session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
-    """A boto3 or botocore session for CloudWatch; None: that of Kinesis."""
+    """A boto3 or botocore session for CloudWatch. None: that of Kinesis."""
     metrics_level: Literal["none", "summary", "detailed"] = _choice("summary", "none", "summary", "detailed")
-    """Which metrics the sink gets; with "none" nothing is even counted."""
+    """Which metrics the sink gets. With "none" nothing is counted."""
     metrics_granularity: Literal["global", "stream", "shard"] = _choice("stream", *GRANULARITIES)
-    """Down to where metrics are told apart; each costs its own price at CloudWatch."""
+    """The finest dimension of the metrics. CloudWatch bills each one (docs/metrics-cost.md)."""
     metrics_namespace: str = field(default="KinesisProducerLibrary", metadata={"namespace": True})
+    """Namespace of the metrics in CloudWatch and EMF."""
     additional_metrics_dimensions: tuple[tuple[str, str, Literal["global", "stream", "shard"]], ...] = field(
         default=(), metadata={"dimensions": True}
     )
     """(name, value, granularity) of further dimensions in CloudWatch, as the KPL's addAdditionalMetricsDimension takes
-    them: ("HostName", "web-1", "stream") tells each stream's metrics with the host too, and its shards' under it."""
+    them: ("HostName", "web-1", "stream") adds the host to the metrics of each stream and of its shards."""
     metrics_upload_delay_ms: int = _number(60000, 1, 60000)
-    """How often the sink gets what was counted since: whole seconds, so below 1000 it is each second."""
+    """Interval at which the sink gets the metrics. Windows are whole seconds, so a value below 1000 means every
+    second."""
 
     def __repr__(self) -> str:
         """The fields, without those that may hold secrets or say little, and without passwords in URLs."""

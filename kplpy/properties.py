@@ -71,6 +71,12 @@ _WITHOUT_MEANING = frozenset(
 )
 
 
+def kpl_keys(field: str) -> list[str]:
+    """Return the KPL's keys that set this Config field: none, one or several."""
+    hosts, ports = _ENDPOINTS.get(field, ((), ()))
+    return [*(key for key, (name, _) in _FIELDS.items() if name == field), *hosts, *ports]
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """A value, and the place in the file and the key that it is from."""

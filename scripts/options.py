@@ -1,0 +1,113 @@
+"""The options of Config as a page: `python scripts/options.py` prints docs/options.md's tables, `--write` renews them.
+
+Types, defaults, ranges and meanings come from kplpy/config.py, the KPL's names from kplpy/properties.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+
+from kplpy.config import Config
+from kplpy.properties import kpl_keys
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/options.md"
+BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
+HEAD = "| option | type | default | range | meaning | KPL name |\n|---|---|---|---|---|---|"
+GROUPS = {
+    "where to": "Connection",
+    "packing": "Batching",
+    "time": "Time",
+    "order": "Order",
+    "limits": "Limits",
+    "room": "Buffer",
+    "what is told": "Failures and metrics",
+}
+"""The sections of Config, by the comments in its source, and their headings in the page."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row: `type` as the source writes it, `meaning` from the docstring below the field."""
+
+    name: str
+    type: str
+    meaning: str
+
+
+def sections(source: str) -> dict[str, list[Option]]:
+    """Return the options by heading, in the source's order. KeyError: a section that GROUPS does not know."""
+    lines = source.splitlines()
+    config = next(each for each in ast.parse(source).body if isinstance(each, ast.ClassDef) and each.name == "Config")
+    marks = {at: text for at, line in enumerate(lines, 1) if (text := re.match(r"    # --- (.*) ---$", line))}
+    found: dict[str, list[Option]] = {}
+    for statement, following in zip(config.body, [*config.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            heading = GROUPS[max((at, mark[1]) for at, mark in marks.items() if at < statement.lineno)[1]]
+            option = Option(statement.target.id, ast.unparse(statement.annotation), _docstring(following))
+            found.setdefault(heading, []).append(option)
+    return found
+
+
+def _docstring(statement: ast.stmt | None) -> str:
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return " ".join(str(statement.value.value).split())
+    return ""
+
+
+def range_of(knob: Field[object]) -> str:
+    """Return the values that Config accepts, from the rules that it checks."""
+    rules = knob.metadata
+    if "number" in rules:
+        low, high, _, _ = rules["number"]
+        return f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
+    if "longest" in rules:
+        return f"at most {rules['longest']} bytes"
+    if knob.name.endswith("_url"):
+        return "http:// or https://"
+    if "namespace" in rules:
+        return "1 to 255 characters, not beginning with AWS/"
+    return "at most 27; 1 to 255 ASCII characters each" if "dimensions" in rules else ""
+
+
+def _default(knob: Field[object]) -> str:
+    value = knob.default
+    return f"{value:,}" if type(value) is int else f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _type(text: str) -> str:
+    """Return the annotation as a reader writes it: a Literal as its values."""
+    text = re.sub(r"Literal\[([^\]]*)\]", lambda match: match[1].replace("'", '"').replace(", ", " | "), text)
+    return text.replace("|", "\\|")
+
+
+def tables() -> str:
+    """Return one table of Markdown for each section."""
+    knobs = {each.name: each for each in fields(Config)}
+    parts = []
+    for heading, options in sections((ROOT / "kplpy/config.py").read_text(encoding="utf-8")).items():
+        rows = [HEAD]
+        for each in options:
+            keys = ", ".join(f"`{key}`" for key in kpl_keys(each.name))
+            knob = knobs[each.name]
+            cells = [f"`{each.name}`", f"`{_type(each.type)}`", f"`{_default(knob)}`", range_of(knob)]
+            rows.append(f"| {' | '.join(cells)} | {each.meaning.replace('|', chr(92) + '|')} | {keys} |")
+        parts.append(f"## {heading}\n\n" + "\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def renewed(page: str) -> str:
+    """Return the page with today's tables between its two marks."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print(tables())
