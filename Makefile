@@ -7,13 +7,14 @@ JOBS ?= auto
 ARGS ?=
 INPUT ?=
 SEEDS ?= 2000
+REV ?=
 export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate mutate bench lint format types check lock clean
+.PHONY: help venv demo test simulate mutate bench lint format types check structure lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # Debian keeps venv's other half, ensurepip, in a package of its own. $(error) stops with the one line.
 define need_python
@@ -59,6 +60,9 @@ types: $(STAMP)  ## mypy --strict
 	@$(BIN)/mypy
 
 check: lint types test  ## all of lint, types and test
+
+structure: $(STAMP)  ## lines, functions, long files, imports; of the work tree, or of a git revision: REV=main
+	@$(BIN)/python scripts/structure.py $(REV)
 
 lock: $(STAMP)  ## remake requirements/*.lock with the newest and the lowest versions allowed
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/lock
