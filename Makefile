@@ -7,13 +7,14 @@ JOBS ?= auto
 ARGS ?=
 INPUT ?=
 SEEDS ?= 2000
+REV ?=
 export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate mutate bench lint format types check lock clean
+.PHONY: help venv demo test simulate mutate bench lint format types check docs structure lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # Debian keeps venv's other half, ensurepip, in a package of its own. $(error) stops with the one line.
 define need_python
@@ -59,6 +60,22 @@ types: $(STAMP)  ## mypy --strict
 	@$(BIN)/mypy
 
 check: lint types test  ## all of lint, types and test
+
+# In an environment of its own: nothing that only the site needs is among what tests and checks run with.
+DOCS := build/docs-env
+$(DOCS)/.ready: requirements/docs.lock | $(STAMP)
+	@rm -rf $(DOCS)
+	@$(BIN)/uv venv --quiet --no-project --python $(BIN)/python $(DOCS)
+	@$(BIN)/uv pip install --quiet --python $(DOCS)/bin/python --require-hashes -r requirements/docs.lock
+	@touch $@
+
+# Not with --quiet, which also keeps warnings (broken links) from --strict, as of MkDocs 1.6.1.
+docs: $(DOCS)/.ready  ## build the documentation's site into build/site; a broken link or reference is an error
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
+	@echo "build/site/index.html"
+
+structure: $(STAMP)  ## lines, functions, long files, imports; of the work tree, or of a git revision: REV=main
+	@$(BIN)/python scripts/structure.py $(REV)
 
 lock: $(STAMP)  ## remake requirements/*.lock with the newest and the lowest versions allowed
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/lock

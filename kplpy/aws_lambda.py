@@ -13,6 +13,8 @@ from kplpy.errors import FlushTimeoutError
 from kplpy.log_events import log
 from kplpy.producer import Producer
 
+__all__ = ["flush_after"]
+
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from kplpy.config_fields import ConfigFields
 
+__all__ = ["KinesisHandler"]
+
 logger = logging.getLogger(__name__)
 
 # What sending makes be logged; each such line sent would make the next.

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import IO
 
-COMMAND = [sys.executable, "-m", "kplpy.cli"]
+COMMAND = [sys.executable, "-m", "kplpy"]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
+import kplpy
 from kplpy.cli.app import cli
 
 
@@ -77,3 +82,25 @@ def test_help(command: str) -> None:
     result = CliRunner().invoke(cli, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert result.output.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    "command", [[sys.executable, "-m", "kplpy"], [Path(sys.executable).with_name("kplpy")]], ids=["module", "script"]
+)
+def test_the_module_and_the_script_are_the_same_command(command: list[str]) -> None:
+    def run(argument: str) -> tuple[int, str, str]:
+        done = subprocess.run([*command, argument], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    assert run("--version") == (0, f"kplpy {kplpy.__version__}\n", "")
+    code, output, errors = run("--help")
+    assert (code, errors) == (0, "")
+    assert output.startswith("Usage: kplpy [OPTIONS] COMMAND")
+    assert run("putt")[0] == 2
+
+
+def test_without_the_extra_one_line_says_what_to_install() -> None:
+    program = "import runpy, sys; sys.modules['click'] = None; runpy.run_module('kplpy', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "kplpy: the command line needs its extra: pip install 'kplpy[cli]' (missing: click)\n"

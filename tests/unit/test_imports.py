@@ -77,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         *COMMON,
     },  # which hands aws and metrics to the runtime
     "cli": {"", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
+    "__main__": {"cli"},
     "": {"producer", "future", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
 

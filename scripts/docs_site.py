@@ -1,0 +1,133 @@
+"""Hooks of MkDocs (mkdocs.yml) that bring in what lies outside docs/: README.md and its like, API pages, sources.
+
+A link in a page is written as it works in the checkout. Here it is changed to the page that the site has for that
+file: README.md is the site's first page, and a source file that is linked to becomes a page with its text.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # where the site is built, kplpy is not installed
+
+# Files of the checkout that are pages of the site under another name.
+PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "findings/README.md": "findings.md",
+    "examples/README.md": "examples.md",
+}
+_ORIGINS = {page: path for path, page in PAGES.items()}
+# Modules with a page of the API reference, which has all names of their __all__.
+REFERENCE = ("kplpy", "kplpy.dead_letters", "kplpy.logging", "kplpy.aws_lambda", "kplpy.local")
+
+# A fenced block, a code span, or the target of an inline link or image: the last one alone has a group.
+_LINK = re.compile(r"^```.*?^```|`[^`\n]+`|(?<=\]\()([^)\s]+)(?=[)\s])", re.MULTILINE | re.DOTALL)
+_OUTSIDE = re.compile(r"[a-z]+:|[/#]")  # the start of a URL, an absolute path, or an anchor of the same page
+_LANGUAGES = {".py": "python", ".sh": "bash", ".toml": "toml", ".yml": "yaml", ".json": "json"}
+_UNLISTED = {"source", "api"}  # folders of made pages; those of the reference are in mkdocs.yml
+
+
+def target_of(link: str, page: str) -> str | None:
+    """Return the file or folder of the checkout that a link in a page of the site leads to; None if there is none."""
+    if _OUTSIDE.match(link):
+        return None
+    folder = posixpath.dirname(_ORIGINS.get(page, f"docs/{page}"))
+    path = posixpath.normpath(posixpath.join(folder, link.partition("#")[0]))
+    if not (ROOT / path).exists() or path.startswith(".."):
+        return None
+    return f"{path}/README.md" if f"{path}/README.md" in PAGES and (ROOT / path / "README.md").exists() else path
+
+
+def page_of(path: str) -> str:
+    """Return the page that the site has for a file or folder of the checkout."""
+    if path in PAGES:
+        return PAGES[path]
+    return path.removeprefix("docs/") if path.startswith("docs/") else f"source/{path}.md"
+
+
+def rewrite_links(text: str, page: str) -> str:
+    """Return the page's text with links to files of the checkout changed to their pages; code stays as it is."""
+
+    def rewritten(found: re.Match[str]) -> str:
+        link = found[1]
+        path = target_of(link, page) if link else None
+        if path is None:
+            return found[0]  # if it leads nowhere, MkDocs says so
+        anchor = link.partition("#")[1:]
+        return posixpath.relpath(page_of(path), posixpath.dirname(page)) + "".join(anchor)
+
+    return _LINK.sub(rewritten, text)
+
+
+def source_page(path: str) -> str:
+    """Return the text of the page for a source file, or of a folder: its files."""
+    head = f"---\nsearch:\n  exclude: true\n---\n\n# {path}\n\n"
+    if (ROOT / path).is_dir():
+        names = sorted(each.name for each in (ROOT / path).iterdir() if each.is_file())
+        return head + "\n".join(f"- {name}" for name in names) + "\n"
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return f"{head}`````{_LANGUAGES.get(Path(path).suffix, 'text')}\n{text}`````\n"
+
+
+def reference_page(name: str) -> str:
+    """Return the text of the page of the API reference for a module: mkdocstrings fills it from the docstrings."""
+    module = import_module(name)
+    public = [each for each in module.__all__ if not each.startswith("__")]
+    about = (module.__doc__ or "").strip()
+    return f"# {name}\n\n{about}\n\n" + "".join(f"::: {name}.{each}\n\n" for each in public)
+
+
+def made_pages(pages: dict[str, str]) -> dict[str, str]:
+    """Return the pages that docs/ does not have, by their names; `pages`: those of docs/."""
+    made = {page: (ROOT / path).read_text(encoding="utf-8") for path, page in PAGES.items() if (ROOT / path).exists()}
+    sources = set()
+    for page, text in (pages | made).items():
+        links = [found[1] for found in _LINK.finditer(text) if found[1]]
+        paths = {target_of(link, page) for link in links} - {None}
+        sources |= {path for path in paths if path and page_of(path).startswith("source/")}
+    made |= {page_of(path): source_page(path) for path in sorted(sources)}
+    return made | {f"api/{name.rpartition('.')[2]}.md": reference_page(name) for name in REFERENCE}
+
+
+def add_unlisted(nav: list[Any], pages: list[str]) -> None:
+    """Append to the section Guides, or of the project's own files to Project, the pages that `nav` does not list."""
+    sections = {name: items for section in nav if isinstance(section, dict) for name, items in section.items()}
+    listed = {item for items in sections.values() for item in items} | {each for each in nav if isinstance(each, str)}
+    for page in sorted(set(pages) - listed):
+        if page.partition("/")[0] not in _UNLISTED:
+            sections["Project" if page in _ORIGINS else "Guides"].append(page)
+
+
+# --- what MkDocs calls ---
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the made pages, before the navigation is put together."""
+    from mkdocs.structure.files import File, InclusionLevel
+
+    given = {file.src_uri: file.content_string for file in files.documentation_pages()}
+    made = made_pages(given)
+    for page, text in made.items():
+        listed = InclusionLevel.NOT_IN_NAV if page.startswith("source/") else InclusionLevel.UNDEFINED
+        files.append(File.generated(config, page, content=text, inclusion=listed))
+    add_unlisted(config.nav or [], [*given, *made])
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Change the links of each page."""
+    return rewrite_links(markdown, page.file.src_uri)
