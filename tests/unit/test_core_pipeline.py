@@ -579,6 +579,12 @@ def test_a_record_that_expires_before_the_patience_with_the_map_says_what_it_wai
         (completion,) = driver.pipeline.take_completions()
         return failed(completion).message
 
+    without_client = Driver(policy(ttl=ttl), shards=())
+    without_client.pipeline.await_client()
+    without_client.accept(item(arrival=1.0))
+    without_client.pipeline.client_started()
+    assert message(without_client, 1.0 + ttl) == "the AWS client is still being made"
+
     unanswered = Driver(policy(ttl=ttl), shards=())
     unanswered.accept(item(arrival=1.0))
     unanswered.pipeline.listing_started(1.0)
