@@ -172,9 +172,9 @@ class Producer:
         """
         if self._in_our_midst():
             raise KplpyError("connect() in the midst of kplpy's own work would wait for itself")
-        _check_timeout(timeout)
-        if not timeout:
+        if timeout is None or (isinstance(timeout, (int, float)) and not timeout > 0):
             raise ValueError(f"timeout must be above 0 seconds, got {timeout!r}")
+        _check_timeout(timeout)
         self._engine.connect(self._open(stream), timeout)
 
     async def aconnect(self, stream: str, timeout: float = 5.0) -> None:

@@ -238,10 +238,10 @@ class Answers:
         left: Batch | None = batch
         if attempt.code == MALFORMED:
             _note_maybe_written(batch)
-            worn = [item for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_TRIES]
+            worn = {item: None for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_TRIES}
             if worn:
-                self.endings.give_up(batch_of(batch.lane, worn), attempt, Reason.UNCLEAR)
-                left = batch.without(worn)
+                self.endings.give_up(batch_of(batch.lane, [*worn]), attempt, Reason.UNCLEAR)
+                left = batch.without(worn.keys())
         if left is not None:
             self.endings.retry(left, attempt, now)
 
