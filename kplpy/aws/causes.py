@@ -63,7 +63,7 @@ def cause_of(failure: Exception) -> tuple[str, str]:
         return "MissingFile", f"a file cannot be read: {no_file}; {_CHECK}"
     if isinstance(failure, ImportError):
         return "MissingPackage", f"a package is missing: {failure}; install it"
-    own = str(failure) or repr(failure)
+    own = (str(failure) or repr(failure)).rstrip(" .:")  # more is said after it
     for kind, code, text in _KINDS:
         if isinstance(failure, kind):
             return code, text.format(own + _reason(failure))

@@ -108,6 +108,24 @@ def test_a_set_up_that_cannot_work_is_final_and_says_what_to_do(
 
 
 @pytest.mark.usefixtures("short_grace")
+@pytest.mark.parametrize("name", ["token file is missing", "never logged in"])
+def test_the_first_line_names_the_cause_and_botocore_s_tracebacks_do_not_bury_it(
+    name: str, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, environment, code, _ = SET_UPS[name]
+    (home / ".aws" / "config").write_text(config)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    with Producer(region_name="us-east-1", endpoint_url=NOWHERE, record_ttl_ms=None) as producer:
+        failure_of(producer)
+    said = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert {each.name.split(".")[0] for each in said} == {"kplpy"}
+    assert f": {code}; failed requests: 1)" in said[0].getMessage()
+    logging.getLogger("botocore.credentials").warning("A refresh of the user's failed: %s", "mandatory")
+    assert caplog.messages[-1] == "A refresh of the user's failed: mandatory"
+
+
+@pytest.mark.usefixtures("short_grace")
 def test_an_expired_login(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / ".aws" / "config").write_text(SSO)
     cached = home / ".aws" / "sso" / "cache" / (hashlib.sha1(b"corp").hexdigest() + ".json")
