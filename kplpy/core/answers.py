@@ -342,16 +342,13 @@ class Answers:
         return min((self.endings.oldest(batch) for batch in held), default=NEVER)
 
     def give_up(self, batches: list[Batch], reason: Reason, message: str) -> None:
-        """Fail everything that has no answer yet, of what is under way (`batches`), judged and hunted."""
+        """Fail everything that has no answer yet, of what is under way (`batches`) and judged."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
             live = self.endings.live_items(batch)
             batch.lane.release(len(live), payload_size(live))
             self.endings.fail(live, reason, message, lane=batch.lane)
         self.judging.clear()
-        for batch in self.hunt.take_all():
-            batch.lane.release(len(batch.items), batch.payload)
-            self.endings.fail(batch.items, reason, message, lane=batch.lane)
 
 
 def _senseless(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:

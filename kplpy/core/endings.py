@@ -119,12 +119,15 @@ class Endings:
             self.completions.append(Completion(items, outcome, payload_size(items), predicted))
 
     def fail_waiting(self, reason: Reason, message: str, cause: BaseException | None = None, code: str = "") -> None:
-        """Fail all that is not under way: what waits for the shard map, and what the lanes hold."""
+        """Fail all that is not under way: what waits for the shard map, and what the lanes and the hunt hold."""
         router = self._router
         items, router.waiting = router.waiting, []
         self.fail(items, reason, message, cause, code=code)
         for lane in router:
             self.fail(router.empty(lane), reason, message, cause, lane, code)
+        for batch in self._hunt.take_all():
+            batch.lane.release(len(batch.items), batch.payload)
+            self.fail(batch.items, reason, message, cause, batch.lane, code)
 
     # --- expiry ---
 

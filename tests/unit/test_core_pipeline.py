@@ -264,6 +264,23 @@ def test_denied_for_longer_than_a_hiccup() -> None:
     assert failed(driver.pipeline.take_completions()[0]).reason is Reason.REJECTED
 
 
+def test_what_is_final_for_the_stream_is_final_for_what_a_hunt_holds() -> None:
+    """Its parts would meet the same, one by one at an outage's pace."""
+    driver = Driver(policy(aggregate=False, collection_max_count=16), shards=(WHOLE,))
+    driver.accept(*[item(arrival=1.0) for _ in range(48)])
+    for request in [driver.request(1.1) for _ in range(3)]:
+        driver.fail(request, "InvalidArgumentException", 1.1)
+    now, completions = 1.2, list[Completion]()
+    while not completions:
+        driver.fail(driver.request(now), "AccessDeniedException", now)
+        assert now < 1.1 + rules.DENIED_GRACE + 5
+        now = max(now, driver.pipeline.next_wakeup(now))
+        completions = driver.pipeline.take_completions()
+    assert sum(len(each.items) for each in completions) == 48
+    assert {failed(each).reason for each in completions} == {Reason.REJECTED}
+    assert not any(driver.pipeline.leftovers().values())
+
+
 # --- where ---
 
 CHILDREN = (ShardRange("shardId-000000000002", 0, HALF - 1), ShardRange("shardId-000000000003", HALF, TOP))
