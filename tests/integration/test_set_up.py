@@ -92,6 +92,7 @@ def says_what_to_do(error: RecordFailedError, code: str, words: list[str]) -> No
     assert "refused by the service" not in str(error)
     for word in words:
         assert word in str(error)
+    assert not error.possible_duplicate  # nothing was sent
 
 
 @pytest.mark.usefixtures("short_grace")
@@ -219,6 +220,7 @@ def test_an_endpoint_that_is_not_kinesis(name: str) -> None:
     assert f"the endpoint {web.url}/ does not answer as Kinesis does {seen}: check endpoint_url" in str(error)
     assert "refused by the service" not in str(error)
     assert "<html>" not in str(error)
+    assert error.possible_duplicate is (seen != "(UnknownOperationException)")  # a page may come of a gateway
 
 
 def test_json_that_is_called_html_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +249,7 @@ def test_what_the_service_refuses_is_refused_by_the_service(code: str) -> None:
         error = failure_of(producer)
     assert isinstance(error, RejectedError)
     assert f"was refused by the service ({code}: so)" in str(error)
+    assert not error.possible_duplicate
 
 
 # --- what may pass ---
