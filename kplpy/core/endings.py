@@ -151,7 +151,7 @@ class Endings:
             return f"{shard} is throttled"
         if lane.behind:
             return f"an earlier record for {shard} has no answer yet"
-        return f"until its turn came: {shard} was at its limit, or every connection was busy"
+        return f"it waited for its turn: {shard} was at its limit, or every connection was busy"
 
     def expired_before(self, now: float) -> float:
         """Records that arrived at this time or earlier are expired; the microsecond is for rounding."""

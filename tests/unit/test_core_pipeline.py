@@ -625,7 +625,7 @@ def test_a_record_that_expires_before_the_patience_with_the_map_says_what_it_wai
 
     queued = Driver(policy(ttl=ttl))
     queued.accept(item(arrival=1.0))
-    expected = f"until its turn came: shard {ZERO} was at its limit, or every connection was busy"
+    expected = f"it waited for its turn: shard {ZERO} was at its limit, or every connection was busy"
     assert message(queued, 1.0 + ttl) == expected
 
 
