@@ -60,7 +60,8 @@ def error_of(
     tried = f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
     if attempts:
         last = f"{attempts[-1].error_code}: {attempts[-1].error_message}"
-        tried += f", the last: {last}"
+        if last not in why:
+            tried += f", the last: {last}"
         cause = cause or KplpyError(last)
     elif outcome.reason is Reason.EXPIRED and outcome.message != Reason.EXPIRED.value:
         tried += f"; {outcome.message}"

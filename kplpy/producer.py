@@ -161,7 +161,7 @@ class Producer:
         """Check, before the first put, that the stream can be reached, and learn its shards.
 
         Makes the client, lists the shards and asks for the RecordDistributionStrategy, so that the first records wait
-        for none of that. Starts no thread that outlives the call: fork, or take a snapshot, afterwards.
+        for none of that. No thread is left when it returns: fork, or take a snapshot, afterwards.
 
         stream: name or ARN. timeout: seconds, above 0.
 
@@ -172,13 +172,14 @@ class Producer:
         """
         if self._in_our_midst():
             raise KplpyError("connect() in the midst of kplpy's own work would wait for itself")
-        _check_timeout(timeout)
-        if not timeout:
+        if timeout is None or (isinstance(timeout, (int, float)) and not timeout > 0):
             raise ValueError(f"timeout must be above 0 seconds, got {timeout!r}")
+        _check_timeout(timeout)
         self._engine.connect(self._open(stream), timeout)
 
     async def aconnect(self, stream: str, timeout: float = 5.0) -> None:
         """As connect, without blocking the event loop."""
+        running_loop("aconnect", "producer.connect, stream, timeout")
         await asyncio.to_thread(self.connect, stream, timeout)
 
     # --- putting ---
@@ -379,7 +380,8 @@ class Producer:
         flushing = Flushing(self._engine, self._chosen(stream), done.set)
         if flushing.remaining():
             self._ensure_progress(flushing, deadline)
-            done.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            done.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
         flushing.finish(timeout)
 
     async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:

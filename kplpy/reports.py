@@ -12,8 +12,8 @@ class Health:
     is_open: False once the producer is closed, or being closed.
     outstanding_records, outstanding_bytes: what is accepted and has no answer, as the producer's own properties.
     oldest_age_ms: milliseconds since the oldest of these records was put; 0.0 without any.
-    last_error: "stream: reason" of the latest request or listing of shards that failed, or record that was given up;
-    None: there was none. It stays when all is well again: see last_error_age_ms.
+    last_error: "stream: reason" of the latest request, listing of shards or connect() that failed, or record that was
+    given up; None: there was none. It stays when all is well again: see last_error_age_ms.
     last_error_age_ms: milliseconds since then; None without an error.
     throttled: a shard refused records for its limits within the last 10 seconds.
     """

@@ -262,7 +262,7 @@ MUTATIONS = [
     Mutation(
         "no backoff after a failed request",
         "outage.py",
-        "self.not_before = now + backoff(self._failures, self._random())",
+        "self.not_before = self._within_grace(now, now + backoff(self._failures, self._random()))",
         "self.not_before = now",
     ),
     Mutation(
@@ -340,7 +340,7 @@ MUTATIONS = [
     Mutation(
         "nobody goes alone without a map",
         "router.py",
-        "        if self.blind_since is None or now < self.blind_since + rules.MAP_PATIENCE:\n            return\n",
+        "        if self.blind_since is None or self.holds(now):\n            return\n",
         "        return\n",
     ),
     Mutation(

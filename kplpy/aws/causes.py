@@ -43,7 +43,7 @@ _MAY_PASS = (
 )
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 # botocore calls these to get credentials, before it sends a request of ours.
-_FOR_CREDENTIALS = frozenset(
+FOR_CREDENTIALS = frozenset(
     "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity CreateOAuth2Token CreateToken GetCredentialsForIdentity "
     "GetRoleCredentials GetSessionToken".split()
 )
@@ -63,7 +63,7 @@ def cause_of(failure: Exception) -> tuple[str, str]:
         return "MissingFile", f"a file cannot be read: {no_file}; {_CHECK}"
     if isinstance(failure, ImportError):
         return "MissingPackage", f"a package is missing: {failure}; install it"
-    own = str(failure) or repr(failure)
+    own = (str(failure) or repr(failure)).rstrip(" .:")  # more is said after it
     for kind, code, text in _KINDS:
         if isinstance(failure, kind):
             return code, text.format(own + _reason(failure))
@@ -81,7 +81,7 @@ def cause_of_answer(failure: boto.ClientError) -> tuple[str, str]:
     status = int(about.get("HTTPStatusCode", 0))
     code = answer.get("Error", {}).get("Code") or f"HTTP{status}"
     message = answer.get("Error", {}).get("Message") or "the service gave no reason"
-    if failure.operation_name in _FOR_CREDENTIALS:
+    if failure.operation_name in FOR_CREDENTIALS:
         return _cause_of_denial(failure.operation_name, code, message)
     url = about.get(_URL)
     kind = about.get("HTTPHeaders", {}).get("content-type", "no content type")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from kplpy import forks
 from kplpy.aws.causes import name_endpoint
-from kplpy.aws.credentials import remember
+from kplpy.aws.credentials import remember, withhold_tracebacks
 from kplpy.config import Config
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def _make(
         if session is None:
             session = boto3.Session()
         remember(session)
+        withhold_tracebacks()
         make: Any = session.client if hasattr(session, "client") else session.create_client
         client = make(
             service,

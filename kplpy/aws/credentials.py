@@ -19,7 +19,21 @@ logger = logging.getLogger(__name__)
 # Credentials that botocore reads once, and that somebody may have written anew since.
 _READ_ONCE = frozenset({"env", "shared-credentials-file", "config-file"})
 
+# They log a traceback for each failing fetch of credentials, some 40 lines with SSO, and then raise.
+_LOGGERS = ("botocore.credentials", "botocore.tokens")
+
 _used: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def withhold_tracebacks() -> None:
+    """Have botocore not log what it raises on kplpy's threads: retries would bury the line that names the cause."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_is_news)  # once, however often it is called
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return False for a mandatory refresh that failed, which botocore (1.40 to 1.44) raises after it has logged it."""
+    return record.args != ("mandatory",) or not str(record.threadName).startswith("kplpy-")
 
 
 def remember(session: Any) -> None:

@@ -18,6 +18,7 @@ from kplpy import forks
 from kplpy.aws import errors
 from kplpy.aws.answer import read_entries
 from kplpy.aws.body import put_records_body
+from kplpy.aws.causes import FOR_CREDENTIALS
 from kplpy.aws.client import load, make_client
 from kplpy.aws.credentials import renewed
 from kplpy.aws.description import describe, read_strategy
@@ -257,10 +258,12 @@ class KinesisTransport:
 def _may_have_it(request: Request, failure: Exception) -> bool:
     """Return True if the service may have the whole request, as far as the connection shows.
 
-    An answer to a body that no connection asked for comes from a stub within the process, which may have it.
+    An answer to a body that no connection asked for comes from a stub within the process, which may have it, unless it
+    is about credentials: that one came before.
     """
     body: SentBody | None = _sending.sent_body
-    answered_here = isinstance(failure, ClientError) and (body is None or not body.is_begun)
+    is_answer = isinstance(failure, ClientError) and failure.operation_name not in FOR_CREDENTIALS
+    answered_here = is_answer and (body is None or not body.is_begun)
     return request.body_sent or answered_here
 
 

@@ -238,10 +238,10 @@ class Answers:
         left: Batch | None = batch
         if attempt.code == MALFORMED:
             _note_maybe_written(batch)
-            worn = [item for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_TRIES]
+            worn = {item: None for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_TRIES}
             if worn:
-                self.endings.give_up(batch_of(batch.lane, worn), attempt, Reason.UNCLEAR)
-                left = batch.without(worn)
+                self.endings.give_up(batch_of(batch.lane, [*worn]), attempt, Reason.UNCLEAR)
+                left = batch.without(worn.keys())
         if left is not None:
             self.endings.retry(left, attempt, now)
 
@@ -342,16 +342,13 @@ class Answers:
         return min((self.endings.oldest(batch) for batch in held), default=NEVER)
 
     def give_up(self, batches: list[Batch], reason: Reason, message: str) -> None:
-        """Fail everything that has no answer yet, of what is under way (`batches`), judged and hunted."""
+        """Fail everything that has no answer yet, of what is under way (`batches`) and judged."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
             live = self.endings.live_items(batch)
             batch.lane.release(len(live), payload_size(live))
             self.endings.fail(live, reason, message, lane=batch.lane)
         self.judging.clear()
-        for batch in self.hunt.take_all():
-            batch.lane.release(len(batch.items), batch.payload)
-            self.endings.fail(batch.items, reason, message, lane=batch.lane)
 
 
 def _senseless(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:

@@ -119,12 +119,15 @@ class Endings:
             self.completions.append(Completion(items, outcome, payload_size(items), predicted))
 
     def fail_waiting(self, reason: Reason, message: str, cause: BaseException | None = None, code: str = "") -> None:
-        """Fail all that is not under way: what waits for the shard map, and what the lanes hold."""
+        """Fail all that is not under way: what waits for the shard map, and what the lanes and the hunt hold."""
         router = self._router
         items, router.waiting = router.waiting, []
         self.fail(items, reason, message, cause, code=code)
         for lane in router:
             self.fail(router.empty(lane), reason, message, cause, lane, code)
+        for batch in self._hunt.take_all():
+            batch.lane.release(len(batch.items), batch.payload)
+            self.fail(batch.items, reason, message, cause, batch.lane, code)
 
     # --- expiry ---
 
@@ -148,7 +151,7 @@ class Endings:
             return f"{shard} is throttled"
         if lane.behind:
             return f"an earlier record for {shard} has no answer yet"
-        return f"until its turn came: {shard} was at its limit, or every connection was busy"
+        return f"it waited for its turn: {shard} was at its limit, or every connection was busy"
 
     def expired_before(self, now: float) -> float:
         """Records that arrived at this time or earlier are expired; the microsecond is for rounding."""

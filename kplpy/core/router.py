@@ -302,6 +302,8 @@ class Router:
 
     def awaited(self) -> str:
         """What records wait for that no lane has."""
+        if self.patience_begins == NEVER:
+            return "the AWS client is still being made"
         if self.listing_failure:
             return f"the shards cannot be listed ({self.listing_failure})"
         if self.map.ready and self.distribution.asking:

@@ -26,15 +26,22 @@ class Learnt:
 
 
 class Connection:
-    """One call of connect(). `take` gets what is learnt, on the thread that asks."""
+    """One call of connect(). `take` gets what is learnt, `note` why an attempt failed, on the thread that asks."""
 
     def __init__(
-        self, control_plane: ControlPlane, name: str, arn: str | None, take: Callable[[Learnt], object], timeout: float
+        self,
+        control_plane: ControlPlane,
+        name: str,
+        arn: str | None,
+        take: Callable[[Learnt], object],
+        note: Callable[[str], object],
+        timeout: float,
     ) -> None:
         self._control_plane = control_plane
         self._name = name
         self._arn = arn
         self._take = take
+        self._note = note
         self._timeout = timeout
         self._started = time.monotonic()
         self._denied_since = float("inf")
@@ -55,7 +62,9 @@ class Connection:
             worker.start()
         except RuntimeError:
             self._work()
-        if not self._ended.wait(self._timeout):
+        if not self._ended.wait(min(self._timeout, threading.TIMEOUT_MAX)):
+            if self._latest is None:
+                self._note(f"connect() had no answer within {self._timeout:g} s")
             raise self._error(self._latest)
         if self._raised is not None:
             raise self._raised
@@ -76,6 +85,7 @@ class Connection:
                 self._take(answer)
                 return
             self._latest = answer
+            self._note(f"{answer.code}: {answer.message}")
             left = self._patience_with(answer, time.monotonic())
             if left <= 0:
                 raise self._error(answer)

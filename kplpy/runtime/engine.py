@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from kplpy import outliving
 from kplpy.core.hot_keys import KeyCounts
@@ -150,13 +151,16 @@ class Engine:
         """Learn what the stream's first record would wait for; raises the error that it would meet."""
 
         def take(learnt: Learnt) -> None:
+            if learnt.summary.arn is not None:
+                self.directory.learnt(stream, learnt.summary.arn)
             self._mend_now(stream)
             with stream.lock, stream.guard:
                 now = time.monotonic()
                 stream.pipeline.connected(learnt.shards, learnt.summary, learnt.asked_at, now)
                 self._planning.plan(stream, now)
 
-        connection = Connection(self._transport, stream.name, stream.arn, take, timeout)
+        note = partial(self.troubles.note, stream.name)
+        connection = Connection(self._transport, stream.name, stream.arn, take, note, timeout)
         connection.run(lifecycle.threads_may_run())
 
     def oldest(self) -> float:

@@ -60,6 +60,23 @@ def test_by_arn_and_again_and_among_records() -> None:
             each.result(PATIENCE)
 
 
+def test_the_arn_of_a_name_is_known_before_the_first_put() -> None:
+    with local() as kinesis, producing(kinesis) as producer:
+        arn = kinesis.handle("DescribeStreamSummary", {"StreamName": "orders"})["StreamDescriptionSummary"]["StreamARN"]
+        producer.connect("orders", timeout=PATIENCE)
+        by_arn = producer.put_record(arn, b"x", "k")
+        by_arn.result(PATIENCE)
+        assert by_arn.stream == "orders"  # one pipeline
+
+
+def test_a_timeout_without_end() -> None:
+    with local() as kinesis, producing(kinesis) as producer:
+        producer.connect("orders", timeout=float("inf"))
+        producer.put_record("orders", b"x", "k")
+        producer.flush(timeout=float("inf"))
+        assert producer.outstanding_records == 0
+
+
 def test_inside_a_running_loop() -> None:
     async def main(kinesis: LocalKinesis) -> int:
         ticks = 0
@@ -162,12 +179,15 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_refused_connection_is_tried_until_the_timeout() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with Producer(endpoint_url=url, region_name="us-east-1") as producer:
-        with pytest.raises(RecordExpiredError):
-            producer.connect("orders", timeout=0.01)  # which makes the client
+        while producer.health().last_error in (None, "orders: connect() had no answer within 0.5 s"):
+            with pytest.raises(RecordExpiredError):  # while the client is being made; bounded by the test's own timeout
+                producer.connect("orders", timeout=0.5)
         before = time.monotonic()
         with pytest.raises(RecordExpiredError, match=f"within 1 s; the last attempt: Endpoint.*{url}/.*refused"):
             producer.connect("orders", timeout=1)
         assert time.monotonic() - before >= 0.9
+        last_error = producer.health().last_error or ""
+        assert last_error.startswith("orders: EndpointConnectionError: Could not connect")
 
 
 def test_an_endpoint_that_comes_up_in_time() -> None:
@@ -189,6 +209,7 @@ def test_an_endpoint_that_never_answers_does_not_hold_the_caller_beyond_the_time
             with pytest.raises(RecordExpiredError, match=r"'orders' gave no answer within 0\.5 s"):
                 producer.connect("orders", timeout=0.5)
             assert time.monotonic() - before < 20
+            assert producer.health().last_error == "orders: connect() had no answer within 0.5 s"
 
 
 def test_denied_listing_stops_no_put() -> None:

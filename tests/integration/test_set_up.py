@@ -92,6 +92,7 @@ def says_what_to_do(error: RecordFailedError, code: str, words: list[str]) -> No
     assert "refused by the service" not in str(error)
     for word in words:
         assert word in str(error)
+    assert not error.possible_duplicate  # nothing was sent
 
 
 @pytest.mark.usefixtures("short_grace")
@@ -105,6 +106,24 @@ def test_a_set_up_that_cannot_work_is_final_and_says_what_to_do(
         monkeypatch.setenv(variable, value)
     with Producer(region_name="us-east-1", endpoint_url=NOWHERE, record_ttl_ms=None) as producer:
         says_what_to_do(failure_of(producer), code, words)
+
+
+@pytest.mark.usefixtures("short_grace")
+@pytest.mark.parametrize("name", ["token file is missing", "never logged in"])
+def test_the_first_line_names_the_cause_and_botocore_s_tracebacks_do_not_bury_it(
+    name: str, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, environment, code, _ = SET_UPS[name]
+    (home / ".aws" / "config").write_text(config)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    with Producer(region_name="us-east-1", endpoint_url=NOWHERE, record_ttl_ms=None) as producer:
+        failure_of(producer)
+    said = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert {each.name.split(".")[0] for each in said} == {"kplpy"}
+    assert f": {code}; failed requests: 1)" in said[0].getMessage()
+    logging.getLogger("botocore.credentials").warning("A refresh of the user's failed: %s", "mandatory")
+    assert caplog.messages[-1] == "A refresh of the user's failed: mandatory"
 
 
 @pytest.mark.usefixtures("short_grace")
@@ -201,6 +220,7 @@ def test_an_endpoint_that_is_not_kinesis(name: str) -> None:
     assert f"the endpoint {web.url}/ does not answer as Kinesis does {seen}: check endpoint_url" in str(error)
     assert "refused by the service" not in str(error)
     assert "<html>" not in str(error)
+    assert error.possible_duplicate is (seen != "(UnknownOperationException)")  # a page may come of a gateway
 
 
 def test_json_that_is_called_html_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +249,7 @@ def test_what_the_service_refuses_is_refused_by_the_service(code: str) -> None:
         error = failure_of(producer)
     assert isinstance(error, RejectedError)
     assert f"was refused by the service ({code}: so)" in str(error)
+    assert not error.possible_duplicate
 
 
 # --- what may pass ---

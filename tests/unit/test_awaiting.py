@@ -76,6 +76,7 @@ def test_without_asyncios_event_loop_the_way_around_is_named(monkeypatch: pytest
         (wait(), "future.result, abandon_on_cancel=True"),
         (producer.aput_record("orders", b"x", "k"), "producer.put_record, stream, data, partition_key"),
         (producer.aput_records("orders", [(b"x", "k")]), "producer.put_records, stream, items"),
+        (producer.aconnect("orders"), "producer.connect, stream, timeout"),
         (producer.aflush(), "producer.flush, stream, timeout"),
         (producer.aclose(), "producer.close"),
     ]:

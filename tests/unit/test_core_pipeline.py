@@ -264,6 +264,23 @@ def test_denied_for_longer_than_a_hiccup() -> None:
     assert failed(driver.pipeline.take_completions()[0]).reason is Reason.REJECTED
 
 
+def test_what_is_final_for_the_stream_is_final_for_what_a_hunt_holds() -> None:
+    """Its parts would meet the same, one by one at an outage's pace."""
+    driver = Driver(policy(aggregate=False, collection_max_count=16), shards=(WHOLE,))
+    driver.accept(*[item(arrival=1.0) for _ in range(48)])
+    for request in [driver.request(1.1) for _ in range(3)]:
+        driver.fail(request, "InvalidArgumentException", 1.1)
+    now, completions = 1.2, list[Completion]()
+    while not completions:
+        driver.fail(driver.request(now), "AccessDeniedException", now)
+        assert now < 1.1 + rules.DENIED_GRACE + 5
+        now = max(now, driver.pipeline.next_wakeup(now))
+        completions = driver.pipeline.take_completions()
+    assert sum(len(each.items) for each in completions) == 48
+    assert {failed(each).reason for each in completions} == {Reason.REJECTED}
+    assert not any(driver.pipeline.leftovers().values())
+
+
 # --- where ---
 
 CHILDREN = (ShardRange("shardId-000000000002", 0, HALF - 1), ShardRange("shardId-000000000003", HALF, TOP))
@@ -579,6 +596,12 @@ def test_a_record_that_expires_before_the_patience_with_the_map_says_what_it_wai
         (completion,) = driver.pipeline.take_completions()
         return failed(completion).message
 
+    without_client = Driver(policy(ttl=ttl), shards=())
+    without_client.pipeline.await_client()
+    without_client.accept(item(arrival=1.0))
+    without_client.pipeline.client_started()
+    assert message(without_client, 1.0 + ttl) == "the AWS client is still being made"
+
     unanswered = Driver(policy(ttl=ttl), shards=())
     unanswered.accept(item(arrival=1.0))
     unanswered.pipeline.listing_started(1.0)
@@ -602,7 +625,7 @@ def test_a_record_that_expires_before_the_patience_with_the_map_says_what_it_wai
 
     queued = Driver(policy(ttl=ttl))
     queued.accept(item(arrival=1.0))
-    expected = f"until its turn came: shard {ZERO} was at its limit, or every connection was busy"
+    expected = f"it waited for its turn: shard {ZERO} was at its limit, or every connection was busy"
     assert message(queued, 1.0 + ttl) == expected
 
 

@@ -99,6 +99,13 @@ def test_attempts_and_cause(reason: Reason) -> None:
     assert error.__cause__ is cause
 
 
+@pytest.mark.parametrize("reason", sorted(set(REASONS) - {Reason.EXPIRED, Reason.CLOSED}, key=str))
+def test_a_cause_that_is_also_the_last_attempt_s_is_said_once(reason: Reason) -> None:
+    error = failure(reason, (Try(1.0, 1.0, 2.0, "Other", "oops"), Try(3.0, 3.0, 4.0, "Code", "why")))
+    assert str(error).count("Code: why") == 1
+    assert "; 2 attempts" in str(error)
+
+
 def test_without_an_exception_the_last_attempt_is_the_cause() -> None:
     error = failure(Reason.EXPIRED, (Try(1.0, 1.0, 2.0, "InternalFailure", "oops"),))
     assert isinstance(error.cause, KplpyError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -116,6 +117,31 @@ def test_without_credentials_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -
     error = failing_early(monkeypatch).error
     assert error is not None
     assert (error.code, error.maybe_written) == ("MissingFile", False)
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_an_answer_about_credentials_says_nothing_of_the_records(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int
+) -> None:
+    """Another service, or what lies before it, gave it, ahead of the request."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # of botocore's own requests
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/x")
+    (tmp_path / "token").write_text("token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    asked = []
+
+    def send(self: object, prepared: AWSPreparedRequest) -> AWSResponse:
+        asked.append(prepared.url)
+        return response(prepared.url, status, b"<html/>")
+
+    monkeypatch.setattr(SEND, send)
+    error = sending().put_records("orders", None, request()).error
+    assert error is not None
+    assert "AssumeRoleWithWebIdentity" in error.message
+    assert not error.maybe_written
+    assert all("sts" in url for url in asked)
 
 
 def test_a_request_that_is_sent_in_json_after_cbor_was_refused_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
