@@ -236,7 +236,9 @@ def load(stream: str, path: Path) -> int:
     if not is_complete:
         print(f"stopped after line {done.lines}; start it again to go on", file=sys.stderr)
         return 130
-    print(f"{done.lines} lines, {done.failed} of them failed (see {loader.dead_letters.path})")
+    print(f"{done.lines} lines, {done.failed} of them failed")
+    if done.failed:
+        print(f"the failed lines are in {loader.dead_letters.path}", file=sys.stderr)
     return 1 if done.failed else 0
 
 

@@ -87,6 +87,6 @@ def test_the_tests_of_the_example_pass_outside_of_this_suite() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(ROOT), "-p", "no:cacheprovider"]
     command += ["-W", "error", "examples/test_orders.py"]
     without_aws = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTEST_"))}
-    run = subprocess.run(command, cwd=ROOT, env=without_aws, timeout=PATIENCE, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=ROOT, env=without_aws, timeout=100, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
     assert "5 passed" in run.stdout
