@@ -9,9 +9,15 @@ from typing import Any
 
 def queues(folder: Path) -> Any:
     """The Celery application, as worker and clients see it."""
+    return in_folder(import_module("celery").Celery("app"), folder)
+
+
+def in_folder(app: Any, folder: Path) -> Any:
+    """Return the application, set to keep its queue and results in the folder."""
     for name in ("queue", "control", "results"):
         (folder / name).mkdir(exist_ok=True)
-    app = import_module("celery").Celery("app", broker="filesystem://localhost", backend=f"file://{folder}/results")
+    app.conf.broker_url = "filesystem://localhost"
+    app.conf.result_backend = f"file://{folder}/results"
     app.conf.broker_transport_options = {
         "data_folder_in": f"{folder}/queue",
         "data_folder_out": f"{folder}/queue",
