@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "findings"
 SCRIPTS = sorted(each for each in FOLDER.iterdir() if each.name != "README.md")
-PACKAGE = re.compile(r"[a-z][\w.\[\]-]*(==|@)\d[\w.]*")
+PACKAGE = re.compile(r"[a-z][\w./\[\]-]*(==|@)v?\d[\w.-]*")  # of pip, npm and Go
 
 
 def by_name(script: Path) -> str:
@@ -35,7 +35,7 @@ def test_it_installs_pinned_packages_into_a_temporary_folder(script: Path) -> No
     text = script.read_text(encoding="utf-8").replace("\\\n", "")  # commands of several lines
     assert "work=$(mktemp -d)\n" in text
     assert re.search(r"^trap '.*rm -rf \"\$work\"' EXIT$", text, re.MULTILINE)
-    installs = re.findall(r"^.*(?:pip|npm)\"? install (.*)$", text, re.MULTILINE)
+    installs = re.findall(r"^.*(?:(?:pip|npm)\"? install|go get) (.*)$", text, re.MULTILINE)
     assert installs
     for arguments in installs:
         packages = [each for each in arguments.replace('"', "").split() if each[0] != "-" and each != "$work"]
