@@ -245,7 +245,7 @@ PLAIN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 @pytest.mark.parametrize("columns", [80, 120])
 def test_progress_on_a_terminal(kinesis: LocalKinesis, at: list[str], tmp_path: Path, columns: int) -> None:
-    kinesis.faults.delay(1.0)  # time to see it
+    kinesis.faults.delay(3.0)  # time to see it, on a busy machine too
     code, shown = on_terminal(tmp_path, "put", *at, "/dev/stdin", given=b"x\n", columns=columns)
     assert code == 0
     text = PLAIN.sub("", shown.decode())
