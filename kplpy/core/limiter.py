@@ -179,13 +179,13 @@ class Limiter:
             self._overload_refused += 1
             self._decrease(now)
             return
+        self.grow(now)
         if started - self._refused_at > policy.SETTLED_AFTER:
             self._settled = True
         self._refused_at = now
         self._refused += 1
         if self._settled and started < self._decreased_at + policy.DECREASE_INTERVAL:
             return
-        self.grow(now)
         self._before, self._decreased_at = self.scale, now
         self._overload_sent, self._overload_refused = self._sent, self._refused
         self._sent = self._refused = 0
@@ -219,7 +219,8 @@ class Limiter:
         """What `grow` would make of the scale."""
         if self.scale >= self._ceiling:
             return self.scale
-        calm = now - self._decreased_at
+        # The first overload is to end before the rate grows again.
+        calm = max(0.0, now - (self._decreased_at if self._settled else self._refused_at + policy.SETTLED_AFTER))
         weight = calm + max(0.0, calm - policy.INCREASE_CALM) ** 3 / 3  # the integral of 1 + (calm - INCREASE_CALM)²
         slope = policy.INCREASE * (self._lowest + policy.INCREASE_BASE * self.shards)
         return min(self._ceiling, self._lowest + slope * weight)

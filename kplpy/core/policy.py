@@ -17,7 +17,7 @@ RESERVE = 0.1
 # measures what they do. The values were chosen by such sweeps, with 40 seeds a case.
 # A decrease is DECREASE_LEAST plus DECREASE_BY_SHARE times the producer's share of the shard: whoever has more gives up
 # a larger part. A steeper slope is fairer among three, and leaves eight producers with more throttled entries.
-DECREASE_LEAST, DECREASE_BY_SHARE, DECREASE_MOST = 0.05, 0.35, 0.8
+DECREASE_LEAST, DECREASE_BY_SHARE, DECREASE_MOST = 0.05, 0.35, 0.9
 # Refusals within this many seconds of a decrease are of the same overload: 0.6 s doubled the unfair windows.
 DECREASE_INTERVAL = 1.0
 # After a decrease nothing is sent for so many seconds: the overload ends sooner. Above 0.3 s luck decides who pauses.
@@ -25,10 +25,10 @@ DECREASE_PAUSE = 0.15
 # The share refused is taken of at least so many records: while the first overload lasts, and later.
 FIRST_SAMPLE, DECREASE_SAMPLE = 3, 22
 # The first overload is over after so many seconds without a refusal.
-SETTLED_AFTER = 1.0
+SETTLED_AFTER = 2.0
 # The increase is INCREASE times the share plus INCREASE_BASE, in shards a second. After INCREASE_CALM seconds without a
 # decrease it grows with the square of the time. A slower one leaves freed capacity unused for more than 5 s.
-INCREASE, INCREASE_BASE, INCREASE_CALM = 0.025, 0.1, 2.0
+INCREASE, INCREASE_BASE, INCREASE_CALM = 0.028, 0.05, 2.0
 # A shard that took this part of its limit within a second is hardly shared; the decrease is then this small.
 NEARLY_ALL, NEARLY_ALL_DECREASE = 0.93, 0.1
 # A new limiter may send this part of its burst at once: several that start together would be refused the rest.
@@ -138,3 +138,4 @@ def policy_of(config: Config) -> Policy:
         ordered=config.ordered,
         assumed_strategy=config.assume_distribution_strategy,
     )
+
