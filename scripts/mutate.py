@@ -25,6 +25,7 @@ class Mutation(NamedTuple):
     file: str  # from kplpy/core on
     old: str
     new: str
+    rates: bool = False  # seen by how producers share a shard, not by histories
 
 
 MUTATIONS = [
@@ -268,6 +269,44 @@ MUTATIONS = [
     ),
 ]
 
+RATES = [
+    Mutation(
+        "the larger share gives up no larger part",
+        "limiter.py",
+        "policy.DECREASE_LEAST + policy.DECREASE_BY_SHARE * min(1.0, self._before / self.shards)",
+        "policy.DECREASE_LEAST",
+        rates=True,
+    ),
+    Mutation(
+        "who takes nearly all never yields",
+        "limiter.py",
+        "part = policy.NEARLY_ALL_DECREASE\n",
+        "part = 0.0\n",
+        rates=True,
+    ),
+    Mutation(
+        "each refusal is an overload of its own",
+        "limiter.py",
+        "if self._settled and started < self._decreased_at + policy.DECREASE_INTERVAL:",
+        "if False:",
+        rates=True,
+    ),
+    Mutation(
+        "freed capacity is taken at the first pace",
+        "limiter.py",
+        "weight = calm + max(0.0, calm - policy.INCREASE_CALM) ** 3 / 3",
+        "weight = calm",
+        rates=True,
+    ),
+    Mutation(
+        "a first overload is met in small steps",
+        "limiter.py",
+        "max(least, self._overload_refused / max(sample, self._overload_sent))",
+        "least",
+        rates=True,
+    ),
+]
+
 PLAY = """
 import sys
 sys.path.insert(0, ".")
@@ -281,10 +320,37 @@ for seed in range({seeds}):
         sys.exit(1)
 """
 
+SHARE = """
+import sys
+sys.path.insert(0, ".")
+import kplpy.core.limiter as core
+assert core.__file__.startswith({root!r}), core.__file__
+from tests.core_helpers import policy
+from tests.simulation.rates import Rates
+
+def run(seed, **load):
+    return Rates(policy(), shards=1, offered=1.0, record_size=10_180, seed=seed, **load).run()
+
+def check(name, value, least):
+    if value < least:
+        print(f"{{name}} {{value:.2f}}")
+        sys.exit(1)
+
+seeds = range(1, 9)
+check("calm start", -sum(run(n, producers=3, seconds=8.0).throttled(2, 4) for n in seeds) / 8, -0.05)
+leavers = [run(n, producers=2, seconds=30.0, leaves=(15.0,)) for n in seeds]
+check("freed capacity", sum(each.taken(20, 23) for each in leavers) / 8, 0.96)
+# One start in some fifty has such a window by chance.
+for producers in (2, 3):
+    shares = sorted(run(n, producers=producers, seconds=40.0).least_share() for n in range(1, 13))
+    check("second worst share", shares[1], 0.5)
+"""
+
 
 def copy_core(where: Path) -> None:
     shutil.copytree(ROOT / "kplpy", where / "kplpy", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests/simulation", where / "tests/simulation", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests/core_helpers.py", where / "tests/core_helpers.py")
 
 
 def play(mutation: Mutation | None) -> tuple[bool, str]:
@@ -298,7 +364,7 @@ def play(mutation: Mutation | None) -> tuple[bool, str]:
             if text.count(mutation.old) != 1:
                 return False, f"OUT OF DATE: {text.count(mutation.old)} places for {mutation.old!r}"
             file.write_text(text.replace(mutation.old, mutation.new))
-        program = PLAY.format(root=str(where), seeds=SEEDS)
+        program = (SHARE if mutation is not None and mutation.rates else PLAY).format(root=str(where), seeds=SEEDS)
         environment = {**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"}
         # The histories of a core that never ends are ended.
         try:
@@ -313,7 +379,7 @@ def play(mutation: Mutation | None) -> tuple[bool, str]:
 
 
 def main(words: list[str]) -> int:
-    chosen = [each for each in MUTATIONS if not words or any(word in each.name for word in words)]
+    chosen = [each for each in [*MUTATIONS, *RATES] if not words or any(word in each.name for word in words)]
     started = time.monotonic()
     missed = 0
     with ThreadPoolExecutor(int(os.environ.get("JOBS", "0")) or os.cpu_count() or 2) as pool:

@@ -96,7 +96,10 @@ def row(case: Case, size: int, found: list[Found]) -> str:
 def main(arguments: list[str]) -> int:
     seeds = int(arguments[0]) if arguments else 20
     words = arguments[1:]
-    print("| producers | record, B | least share in 10 s | runs below half | least goodput | throttled from 10 s on ", end="")
+    print(
+        "| producers | record, B | least share in 10 s | runs below half | least goodput | throttled from 10 s on ",
+        end="",
+    )
     print("| below 5 % from second | throttled in second 3 (eight: 6) | freed capacity used after 5 s |")
     print("|---|---|---|---|---|---|---|---|---|")
     with ProcessPoolExecutor() as pool:

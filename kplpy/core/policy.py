@@ -138,4 +138,3 @@ def policy_of(config: Config) -> Policy:
         ordered=config.ordered,
         assumed_strategy=config.assume_distribution_strategy,
     )
-
