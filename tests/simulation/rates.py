@@ -87,7 +87,7 @@ class Rates:
         self.keyless = keyless
         self.busy = busy or (foreign,) * shards  # what others write to each shard, over its limit
         self.joins = joins or (0.0,) * producers
-        self.leaves = leaves + (NEVER,) * (producers - len(leaves))
+        self._ends = leaves + (NEVER,) * (producers - len(leaves))
         limits = Limits()
         rate, size = limits.shard_records_per_second or 0, limits.shard_bytes_per_second or 0
         self.service: list[WriteRate] = [
@@ -145,10 +145,10 @@ class Rates:
 
         The first SETTLING seconds after the start, and after a producer joined or left, are not looked at.
         """
-        changes = sorted({0.0, *self.joins, *(each for each in self.leaves if each < self.seconds)})
+        changes = sorted({0.0, *self.joins, *(each for each in self._ends if each < self.seconds)})
         least = NEVER
         for since, until in pairwise([*changes, self.seconds]):
-            present = [n for n in range(len(self.pipelines)) if self.joins[n] <= since < self.leaves[n]]
+            present = [n for n in range(len(self.pipelines)) if self.joins[n] <= since < self._ends[n]]
             for begin in range(ceil(since) + SETTLING, int(until) - WINDOW + 1):
                 taken = [self.taken(begin, begin + WINDOW, number) for number in present]
                 least = min(least, min(taken) * len(present) / sum(taken))
@@ -164,7 +164,7 @@ class Rates:
 
         def offer() -> None:
             nonlocal owed
-            if self.now >= self.leaves[number]:
+            if self.now >= self._ends[number]:
                 return
             owed += self.offered * self.shards * SHARD_BYTES_PER_SECOND * step / len(data)
             items = []
@@ -183,7 +183,7 @@ class Rates:
         return offer
 
     def _plan(self, number: int) -> None:
-        if self.now >= self.leaves[number]:
+        if self.now >= self._ends[number]:
             return
         wake_at = self.pipelines[number].next_wakeup(self.now)
         if wake_at <= self.now:
@@ -204,7 +204,7 @@ class Rates:
         self._plan(number)
 
     def _send(self, number: int) -> None:
-        if self._busy[number] >= 24 or self.now >= self.leaves[number]:
+        if self._busy[number] >= 24 or self.now >= self._ends[number]:
             return
         if self.pipelines[number].wants_listing(self.now):
             self.pipelines[number].listing_started(self.now)
