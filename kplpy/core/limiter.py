@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kplpy.core import policy
 
+NEVER = float("-inf")
+
 
 class Bucket:
     """Grows by `rate` a second, on being asked. Of a second's worth a little is kept in `reserve`.
@@ -79,8 +81,8 @@ class Recent:
 class Limiter:
     """A shard's two limits: Kinesis records and bytes (data + partition key) a second, times `scale`.
 
-    `scale` starts at its ceiling. When the shard throttles although that holds, others write to it too, and it adapts.
-    The service tells each producer only of its own refused records, some 20 sent a second at most.
+    `scale` soon reaches its ceiling. When the shard throttles although the limits hold, others write to it too, and it
+    adapts. The service tells each producer only of its own refused records, some 20 sent a second at most.
 
     - Equal shares come of an increase that is much the same for all and a decrease in proportion (AIMD: Chiu & Jain,
       1989). Here the decrease is also the larger part the larger the share: near its limit a shard refuses a sender of
@@ -88,27 +90,30 @@ class Limiter:
     - There is one decrease for each overload, as TCP has one for each round trip (RFC 5681).
     - The increase is a function of the time since the last decrease, slow at first, then faster and faster, as in H-TCP
       (Leith & Shorten, 2004) and beyond CUBIC's plateau (RFC 9438): what another leaves is in use within seconds.
+    - Where much is refused, many share: that time then counts for less. All who share the shard see the same, so it
+      changes nobody's part of it.
     - Until the first overload is over, the decrease is the part that was refused, as in DCTCP (RFC 8257): producers
       that start together get from N times the limit to about once within one or two decreases.
     - What the shard took within the last second bounds the decrease, as delivery does in BBR (Cardwell et al., 2016):
-      if that was nearly all of its limit, the refusal may be the service's way of counting (fixed windows), and the
-      decrease is small. It is never none: two producers, one of which never yields, do not share.
+      if that was nearly all of its limit, and nothing was refused for seconds, the refusal may be the service's way of
+      counting (fixed windows), and the decrease is small. Where others write, the next refusal comes sooner.
     """
 
     __slots__ = (
+        "_alone",
         "_before",
         "_bytes",
         "_bytes_taken",
         "_ceiling",
         "_decreased_at",
         "_lowest",
-        "_nearly_all",
         "_overload_refused",
         "_overload_sent",
         "_records",
         "_records_taken",
         "_refused",
         "_refused_at",
+        "_refused_share",
         "_sent",
         "_settled",
         "scale",
@@ -116,15 +121,17 @@ class Limiter:
     )
 
     def __init__(self, scale: float, now: float, shards: int = 1) -> None:
-        self.scale = self._ceiling = self._before = self._lowest = scale * shards
+        self._ceiling = scale * shards
+        self.scale = self._before = self._lowest = policy.START * self._ceiling
         self.shards = shards
         self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * self.scale, now, policy.FIRST_BURST)
         self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * self.scale, now, policy.FIRST_BURST)
         self._records_taken, self._bytes_taken = Recent(), Recent()
-        self._settled = self._nearly_all = False  # is the first overload over; did the shard take nearly its limit
-        self._decreased_at, self._refused_at = float("-inf"), float("inf")
+        self._settled = self._alone = False  # is the first overload over; does nobody else seem to write to the shard
+        self._decreased_at, self._refused_at = NEVER, now
         self._sent = self._refused = 0  # records since the last decrease
         self._overload_sent = self._overload_refused = 0  # records that the last decrease was reckoned from
+        self._refused_share = 0.0  # of some REFUSED_MEMORY records, once the first overload is over
 
     def ready_at(self, size: int, now: float) -> float:
         """The earliest time at which one Kinesis record of `size` bytes may be sent."""
@@ -184,25 +191,36 @@ class Limiter:
             self._settled = True
         self._refused_at = now
         self._refused += 1
-        if self._settled and started < self._decreased_at + policy.DECREASE_INTERVAL:
+        if (self._settled or self._alone) and started < self._decreased_at + policy.DECREASE_INTERVAL:
             return
+        calm = now - self._decreased_at > policy.ALONE_CALM
+        self._alone = calm and self.taken(now) > policy.NEARLY_ALL * self.shards
         self._before, self._decreased_at = self.scale, now
-        self._overload_sent, self._overload_refused = self._sent, self._refused
-        self._sent = self._refused = 0
-        self._nearly_all = self.taken(now) > policy.NEARLY_ALL * self.shards
+        self._begin_count()
         self._decrease(now)
-        if self._settled and not self._nearly_all:
+        if self._settled and not self._alone:
             self._records.spend(policy.DECREASE_PAUSE)
             self._bytes.spend(policy.DECREASE_PAUSE)
 
+    def _begin_count(self) -> None:
+        if self._settled and self._sent:
+            weight = min(1.0, self._sent / policy.REFUSED_MEMORY)
+            self._refused_share += weight * (self._refused / self._sent - self._refused_share)
+        self._overload_sent, self._overload_refused = self._sent, self._refused
+        self._sent = self._refused = 0
+
     def _decrease(self, now: float) -> None:
         """Set the scale by all that is known of the present overload, if that is lower than it is."""
-        part = policy.NEARLY_ALL_DECREASE
-        if not self._nearly_all:
-            sample = policy.DECREASE_SAMPLE if self._settled else policy.FIRST_SAMPLE
-            least = policy.DECREASE_LEAST + policy.DECREASE_BY_SHARE * min(1.0, self._before / self.shards)
-            part = min(max(least, self._overload_refused / max(sample, self._overload_sent)), policy.DECREASE_MOST)
-        scale = max(self._before * (1 - part), policy.LEAST_SCALE * self.shards)
+        share = self._before / self.shards
+        part = max(policy.DECREASE_LEAST, policy.DECREASE_BY_SHARE * (share - policy.DECREASE_FROM))
+        least = policy.LEAST_SCALE * self.shards
+        if self._alone:
+            part = policy.ALONE_DECREASE
+        elif not self._settled:
+            least *= policy.FIRST_LEAST
+            refused = self._overload_refused / max(policy.FIRST_SAMPLE, self._overload_sent)
+            part = min(max(part, refused), policy.DECREASE_MOST)
+        scale = max(self._before * (1 - part), min(self._before, least))
         if scale < self.scale:
             self._lowest = scale
             self._set_scale(scale, now)
@@ -219,11 +237,23 @@ class Limiter:
         """What `grow` would make of the scale."""
         if self.scale >= self._ceiling:
             return self.scale
+        if self._decreased_at == NEVER:
+            return min(self._ceiling, self._lowest + policy.START_INCREASE * self._ceiling * (now - self._refused_at))
+        if self._alone:
+            return min(self._ceiling, self._lowest + policy.ALONE_INCREASE * self.shards * (now - self._decreased_at))
         # The first overload is to end before the rate grows again.
         calm = max(0.0, now - (self._decreased_at if self._settled else self._refused_at + policy.SETTLED_AFTER))
-        weight = calm + max(0.0, calm - policy.INCREASE_CALM) ** 3 / 3  # the integral of 1 + (calm - INCREASE_CALM)²
-        slope = policy.INCREASE * (self._lowest + policy.INCREASE_BASE * self.shards)
-        return min(self._ceiling, self._lowest + slope * weight)
+        # Time passes the more slowly the more is refused.
+        slower = min(1.0, policy.REFUSED_MUCH / self._refused_share) if self._refused_share else 1.0
+        calm *= slower
+        over = max(0.0, calm - policy.INCREASE_CALM)
+        share = min(self._lowest / self.shards, policy.INCREASE_SHARE) + policy.INCREASE_BASE
+        gained = policy.INCREASE * share * self.shards * (calm + policy.INCREASE_FASTER * over**3)
+        knee = policy.INCREASE_KNEE * self.shards
+        scale = self._lowest + gained
+        if self._lowest < knee < scale:
+            scale = knee + policy.INCREASE_ABOVE_KNEE * (scale - knee)
+        return min(self._ceiling, scale)
 
     def _set_scale(self, scale: float, now: float) -> None:
         self.scale = scale

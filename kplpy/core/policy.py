@@ -15,24 +15,18 @@ RESERVE = 0.1
 
 # How the rate adapts to a shard that others write to as well: limiter.py says what these follow, and scripts/rates.py
 # measures what they do. The values were chosen by such sweeps, with 40 seeds a case.
-# A decrease is DECREASE_LEAST plus DECREASE_BY_SHARE times the producer's share of the shard: whoever has more gives up
-# a larger part. A steeper slope is fairer among three, and leaves eight producers with more throttled entries.
-DECREASE_LEAST, DECREASE_BY_SHARE, DECREASE_MOST = 0.05, 0.35, 0.9
-# Refusals within this many seconds of a decrease are of the same overload: 0.6 s doubled the unfair windows.
+# TODO
+START, START_INCREASE, FIRST_BURST = 0.76, 0.1, 0.28
+DECREASE_LEAST, DECREASE_BY_SHARE, DECREASE_FROM, DECREASE_MOST = 0.11, 0.62, 0.1, 0.9
 DECREASE_INTERVAL = 1.0
-# After a decrease nothing is sent for so many seconds: the overload ends sooner. Above 0.3 s luck decides who pauses.
-DECREASE_PAUSE = 0.15
-# The share refused is taken of at least so many records: while the first overload lasts, and later.
-FIRST_SAMPLE, DECREASE_SAMPLE = 3, 22
-# The first overload is over after so many seconds without a refusal.
-SETTLED_AFTER = 2.0
-# The increase is INCREASE times the share plus INCREASE_BASE, in shards a second. After INCREASE_CALM seconds without a
-# decrease it grows with the square of the time. A slower one leaves freed capacity unused for more than 5 s.
-INCREASE, INCREASE_BASE, INCREASE_CALM = 0.028, 0.05, 2.0
-# A shard that took this part of its limit within a second is hardly shared; the decrease is then this small.
-NEARLY_ALL, NEARLY_ALL_DECREASE = 0.93, 0.1
-# A new limiter may send this part of its burst at once: several that start together would be refused the rest.
-FIRST_BURST = 0.25
+DECREASE_PAUSE = 0.05
+FIRST_SAMPLE, FIRST_LEAST = 2.9, 7
+SETTLED_AFTER = 2.1
+INCREASE, INCREASE_SHARE, INCREASE_BASE = 0.034, 0.3, 0.074
+INCREASE_CALM, INCREASE_FASTER = 2.14, 0.7
+INCREASE_KNEE, INCREASE_ABOVE_KNEE = 0.86, 0.33
+REFUSED_MUCH, REFUSED_MEMORY = 0.06, 100
+NEARLY_ALL, ALONE_CALM, ALONE_DECREASE, ALONE_INCREASE = 0.915, 1.9, 0.03, 0.005
 # What may be saved up while a lane backs off, in seconds' worth.
 RESTED = 0.1
 LEAST_SCALE = 0.01

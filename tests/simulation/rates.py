@@ -91,7 +91,7 @@ class Rates:
         limits = Limits()
         rate, size = limits.shard_records_per_second or 0, limits.shard_bytes_per_second or 0
         self.service: list[WriteRate] = [
-            WriteWindow(rate, size, self.random.random()) if windows else WriteBucket(rate, size, 0.0)
+            WriteWindow(rate, size, self.random.random() - 1) if windows else WriteBucket(rate, size, 0.0)
             for _ in range(shards)
         ]
         width = (MAX_HASH + 1) // shards
