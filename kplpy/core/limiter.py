@@ -90,6 +90,7 @@ class Limiter:
     - There is one decrease for each overload, as TCP has one for each round trip (RFC 5681).
     - The increase is a function of the time since the last decrease, slow at first, then faster and faster, as in H-TCP
       (Leith & Shorten, 2004) and beyond CUBIC's plateau (RFC 9438): what another leaves is in use within seconds.
+      The last part, near the limit, is slow again, so that what the shard took tells who is alone there.
     - Where much is refused, many share: that time then counts for less. All who share the shard see the same, so it
       changes nobody's part of it.
     - Until the first overload is over, the decrease is the part that was refused, as in DCTCP (RFC 8257): producers
@@ -193,7 +194,7 @@ class Limiter:
         self._refused += 1
         if (self._settled or self._alone) and started < self._decreased_at + policy.DECREASE_INTERVAL:
             return
-        calm = now - self._decreased_at > policy.ALONE_CALM
+        calm = self._settled and now - self._decreased_at > policy.ALONE_CALM
         self._alone = calm and self.taken(now) > policy.NEARLY_ALL * self.shards
         self._before, self._decreased_at = self.scale, now
         self._begin_count()
@@ -211,7 +212,7 @@ class Limiter:
 
     def _decrease(self, now: float) -> None:
         """Set the scale by all that is known of the present overload, if that is lower than it is."""
-        share = self._before / self.shards
+        share = min(1.0, self._before / self.shards)
         part = max(policy.DECREASE_LEAST, policy.DECREASE_BY_SHARE * (share - policy.DECREASE_FROM))
         least = policy.LEAST_SCALE * self.shards
         if self._alone:
@@ -243,8 +244,7 @@ class Limiter:
             return min(self._ceiling, self._lowest + policy.ALONE_INCREASE * self.shards * (now - self._decreased_at))
         # The first overload is to end before the rate grows again.
         calm = max(0.0, now - (self._decreased_at if self._settled else self._refused_at + policy.SETTLED_AFTER))
-        # Time passes the more slowly the more is refused.
-        slower = min(1.0, policy.REFUSED_MUCH / self._refused_share) if self._refused_share else 1.0
+        slower = policy.REFUSED_MUCH / max(policy.REFUSED_MUCH, self._refused_share)
         calm *= slower
         over = max(0.0, calm - policy.INCREASE_CALM)
         share = min(self._lowest / self.shards, policy.INCREASE_SHARE) + policy.INCREASE_BASE

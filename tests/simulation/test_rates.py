@@ -17,7 +17,7 @@ SIZE = 10_180
     ("load", "goodput", "throttled"),
     [
         ({}, 0.99, 0.01),
-        ({"windows": True}, 0.91, 0.05),
+        ({"windows": True}, 0.95, 0.05),
         ({"producers": 2, "offered": 1.0}, 0.98, 0.05),
         ({"producers": 3, "offered": 1.0, "foreign": 0.25}, 0.97, 0.10),
     ],
@@ -54,7 +54,7 @@ def test_no_producer_gets_less_than_half_of_its_fair_share_for_long(load: dict[s
 @pytest.mark.parametrize(("producers", "seconds"), [(2, 3), (3, 3), (8, 6)])
 def test_producers_that_start_together_are_soon_throttled_little(producers: int, seconds: int) -> None:
     runs = [Rates(policy(), producers, offered=1.0, record_size=SIZE, seconds=8.0, seed=n).run() for n in (1, 2)]
-    # Of eight, each sends some three records a second to a shard, which is little to learn from: 7 % are measured.
+    # Of eight, each sends some three records a second to a shard, which is little to learn from.
     assert sum(each.throttled(seconds, seconds + 1) for each in runs) / len(runs) < (0.05 if producers < 8 else 0.09)
 
 
