@@ -292,13 +292,6 @@ RATES = [
         rates=True,
     ),
     Mutation(
-        "who shares is taken for alone",
-        "limiter.py",
-        "self._alone = calm and",
-        "self._alone =",
-        rates=True,
-    ),
-    Mutation(
         "each refusal is an overload of its own",
         "limiter.py",
         "if (self._settled or self._alone) and started < self._decreased_at + policy.DECREASE_INTERVAL:",

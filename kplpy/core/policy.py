@@ -33,8 +33,8 @@ FIRST_SAMPLE, FIRST_LEAST, SETTLED_AFTER = 2.9, 7, 2.1
 # INCREASE_FASTER; above INCREASE_KNEE of the limit it is INCREASE_ABOVE_KNEE times as fast. A slower one leaves freed
 # capacity unused.
 INCREASE, INCREASE_SHARE, INCREASE_BASE = 0.034, 0.3, 0.074
-INCREASE_CALM, INCREASE_FASTER = 2.14, 0.7
-INCREASE_KNEE, INCREASE_ABOVE_KNEE = 0.86, 0.33
+INCREASE_CALM, INCREASE_FASTER = 2.14, 0.85
+INCREASE_KNEE, INCREASE_ABOVE_KNEE = 0.86, 0.5
 # Where more than REFUSED_MUCH of some REFUSED_MEMORY records was refused, time counts for as much less. A shorter
 # memory throttles eight producers less, and is often wrong about two.
 REFUSED_MUCH, REFUSED_MEMORY = 0.06, 100
