@@ -316,7 +316,7 @@ RATES = [
         "many that share probe as fast as few",
         "limiter.py",
         "calm *= slower\n",
-        "",
+        "calm *= 1\n",
         rates=True,
     ),
 ]
