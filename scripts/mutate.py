@@ -27,10 +27,11 @@ class Mutation(NamedTuple):
     file: str  # from kplpy/core on
     old: str
     new: str
-    tests: str = ""  # a file of tests that must fail; without one, a history must
+    tests: str = ""  # a file of tests that must fail, or SHARES; without one, a history must
 
 
 SENT_BODY = "tests/unit/test_sent_body.py"
+SHARES = "shares"  # seen by how producers share a shard: SHARE must fail
 
 MUTATIONS = [
     Mutation(
@@ -392,6 +393,58 @@ MUTATIONS = [
     ),
 ]
 
+RATES = [
+    Mutation(
+        "the larger share gives up no larger part",
+        "limiter.py",
+        "max(policy.DECREASE_LEAST, policy.DECREASE_BY_SHARE * (share - policy.DECREASE_FROM))",
+        "policy.DECREASE_LEAST",
+        tests=SHARES,
+    ),
+    Mutation(
+        "who takes nearly all never yields",
+        "limiter.py",
+        "part = policy.ALONE_DECREASE\n",
+        "part = 0.0\n",
+        tests=SHARES,
+    ),
+    Mutation(
+        "a lone producer gives up its share",
+        "limiter.py",
+        "self._alone = calm and",
+        "self._alone = False and",
+        tests=SHARES,
+    ),
+    Mutation(
+        "each refusal is an overload of its own",
+        "limiter.py",
+        "if (self._settled or self._alone) and started < self._decreased_at + policy.DECREASE_INTERVAL:",
+        "if False:",
+        tests=SHARES,
+    ),
+    Mutation(
+        "freed capacity is taken at the first pace",
+        "limiter.py",
+        "(calm + policy.INCREASE_FASTER * over**3)",
+        "calm",
+        tests=SHARES,
+    ),
+    Mutation(
+        "a first overload is met in small steps",
+        "limiter.py",
+        "part = min(max(part, refused), policy.DECREASE_MOST)",
+        "pass",
+        tests=SHARES,
+    ),
+    Mutation(
+        "many that share probe as fast as few",
+        "limiter.py",
+        "calm *= slower\n",
+        "calm *= 1\n",
+        tests=SHARES,
+    ),
+]
+
 PLAY = """
 import sys
 sys.path.insert(0, ".")
@@ -403,6 +456,35 @@ for seed in range({seeds}):
     if found.failures:
         print(seed, found.failures[0][1][:150])
         sys.exit(1)
+"""
+
+SHARE = """
+import sys
+sys.path.insert(0, ".")
+import kplpy.core.limiter as core
+assert core.__file__.startswith({root!r}), core.__file__
+from tests.core_helpers import policy
+from tests.simulation.rates import Rates
+
+def run(seed, **load):
+    return Rates(policy(), shards=1, offered=1.0, record_size=10_180, seed=seed, **load).run()
+
+def check(name, value, least):
+    if value < least:
+        print(f"{{name}} {{value:.2f}}")
+        sys.exit(1)
+
+seeds = range(1, 9)
+check("calm start", -sum(run(n, producers=8, seconds=7.0).throttled(4, 6) for n in range(1, 5)) / 4, -0.15)
+windows = [run(n, windows=True, seconds=40.0) for n in range(1, 5)]
+check("fixed windows", sum(each.goodput for each in windows) / 4, 0.94)
+leavers = [run(n, producers=2, seconds=30.0, leaves=(15.0,)) for n in seeds]
+check("freed capacity", sum(each.taken(20, 23) for each in leavers) / 8, 0.96)
+check("calm eight", -sum(run(n, producers=8, seconds=40.0).throttled(25, 40) for n in range(1, 5)) / 4, -0.2)
+for load in ({{"producers": 2}}, {{"producers": 3}}, {{"producers": 2, "joins": (0.0, 15.3)}}):
+    runs = [run(n, seconds=40.0, **load) for n in range(1, 11)]
+    check("calm", -sum(each.throttled(10, 40) for each in runs) / 10, -0.07)
+    check("worst share", min(each.least_share() for each in runs), 0.55)
 """
 
 
@@ -425,8 +507,8 @@ def play(mutation: Mutation | None, tests: str = "") -> tuple[bool, str]:
             if text.count(mutation.old) != 1:
                 return False, f"OUT OF DATE: {text.count(mutation.old)} places for {mutation.old!r}"
             file.write_text(text.replace(mutation.old, mutation.new))
-        command = ["-c", PLAY.format(root=str(where), seeds=SEEDS)]
-        if tests:
+        command = ["-c", (SHARE if tests == SHARES else PLAY).format(root=str(where), seeds=SEEDS)]
+        if tests not in ("", SHARES):
             command = ["-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", tests]
         environment = {**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"}
         # The histories of a core that never ends are ended.
@@ -438,13 +520,13 @@ def play(mutation: Mutation | None, tests: str = "") -> tuple[bool, str]:
         except subprocess.TimeoutExpired:
             return True, "it never ended"
         text = " ".join((done.stdout.strip() or done.stderr.strip()).split())
-        if tests and done.returncode not in (0, 1):
+        if tests not in ("", SHARES) and done.returncode not in (0, 1):
             raise RuntimeError(f"{tests} cannot be run: {text[-300:]}")
         return done.returncode != 0, text[-300:]
 
 
 def main(words: list[str]) -> int:
-    chosen = [each for each in MUTATIONS if not words or any(word in each.name for word in words)]
+    chosen = [each for each in [*MUTATIONS, *RATES] if not words or any(word in each.name for word in words)]
     started = time.monotonic()
     missed = 0
     with ThreadPoolExecutor(int(os.environ.get("JOBS", "0")) or os.cpu_count() or 2) as pool:

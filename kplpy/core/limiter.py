@@ -4,32 +4,39 @@ from __future__ import annotations
 
 from kplpy.core import policy
 
-
-def cbrt(x: float) -> float:
-    return float(x ** (1 / 3))  # math.cbrt is newer than Python 3.10
+NEVER = float("-inf")
 
 
 class Bucket:
-    """Grows by `rate` a second, on being asked; starts full. Of a second's worth a little is kept in `reserve`.
+    """Grows by `rate` a second, on being asked. Of a second's worth a little is kept in `reserve`.
+
+    It starts with the reserve and `filled` of what is above it, 0 to 1. The rest is withheld while it fills up; a record
+    that needs a full bucket gets it at once.
 
     A cost above the rest needs a full bucket, as at the service, and may drive it negative, so that the long-run rate
     holds. Full here is so much above a second's worth that the service's bucket, which learns of what was sent before
     somewhat later, is full too.
     """
 
-    __slots__ = ("full", "level", "rate", "reserve", "stamp")
+    __slots__ = ("full", "level", "rate", "reserve", "stamp", "withheld")
 
-    def __init__(self, rate: float, now: float) -> None:
+    def __init__(self, rate: float, now: float, filled: float = 1.0) -> None:
         self.rate = rate
-        self.level = self.full = rate * (1 + policy.RESERVE)
+        self.full = rate * (1 + policy.RESERVE)
         self.reserve = rate * 2 * policy.RESERVE
+        self.level = self.reserve + filled * (self.full - self.reserve)
+        self.withheld = self.full - self.level
         self.stamp = now
 
     def ready_at(self, cost: float, now: float) -> float:
         """The earliest time at which the cost can be taken."""
         if now > self.stamp:
-            self.level = min(self.full, self.level + (now - self.stamp) * self.rate)
+            grown = (now - self.stamp) * self.rate
+            self.level = min(self.full, self.level + grown)
+            self.withheld = max(0.0, self.withheld - grown)
             self.stamp = now
+        if self.withheld and cost + self.reserve > self.full:
+            self.level, self.withheld = self.level + self.withheld, 0.0
         missing = min(cost + self.reserve, self.full) - self.level
         # Below a millionth of a unit it is rounding, which would have the caller wake again and again.
         return now if missing <= 1e-6 else max(now, self.stamp) + missing / self.rate
@@ -41,14 +48,16 @@ class Bucket:
         return missing / (self.rate if missing > 0 else full_rate)
 
     def set_rate(self, rate: float, now: float) -> None:
+        """A bucket that was full is full at the new rate too: a large record waits for that."""
         self.ready_at(0, now)
+        was_full = self.level >= self.full
         self.rate = rate
         self.full, self.reserve = rate * (1 + policy.RESERVE), rate * 2 * policy.RESERVE
-        self.level = min(self.level, self.full)
+        self.level = self.full if was_full else min(self.level, self.full)
 
-    def spend(self) -> None:
-        """Nothing is saved up."""
-        self.level = min(self.level, self.reserve)
+    def spend(self, pause: float = 0.0) -> None:
+        """Nothing is saved up, and nothing can be taken for `pause` seconds."""
+        self.level = min(self.level, self.reserve - pause * self.rate)
 
     def rest(self, until: float) -> None:
         """It grows again only shortly before `until`."""
@@ -80,39 +89,58 @@ class Recent:
 class Limiter:
     """A shard's two limits: Kinesis records and bytes (data + partition key) a second, times `scale`.
 
-    `scale` starts at its ceiling. When the shard throttles although that holds, others write to it too, and it adapts.
-    It decreases by the share that was refused (as DCTCP does it, RFC 8257), but never by so little that refusals go on,
-    and comes back as CUBIC does (RFC 9438): quickly to where it was, slowly past that, and then ever faster, so that a
-    shard that is free again is used within seconds. Multiplicative decrease is what lets all who do so converge to
-    equal shares (Chiu & Jain, 1989).
+    `scale` soon reaches its ceiling. When the shard throttles although the limits hold, others write to it too, and it
+    adapts. The service tells each producer only of its own refused records, some 20 sent a second at most.
 
-    What the shard took within the last second bounds the decrease, as delivery does in BBR (Cardwell et al., 2016): if
-    that was nearly all of its limit, there is nobody to make room for, and a refusal is the service's way of counting.
+    - Equal shares come of an increase that is much the same for all and a decrease in proportion (AIMD: Chiu & Jain,
+      1989). Here the decrease is also the larger part the larger the share: near its limit a shard refuses a sender of
+      few records more often than one of many, because the latter's next record takes what has just become free.
+    - There is one decrease for each overload, as TCP has one for each round trip (RFC 5681).
+    - The increase is a function of the time since the last decrease, slow at first, then faster and faster, as in H-TCP
+      (Leith & Shorten, 2004) and beyond CUBIC's plateau (RFC 9438): what another leaves is in use within seconds.
+      The last part, near the limit, is slow again, so that what the shard took tells who is alone there.
+    - Where much is refused, many share: that time then counts for less. All who share the shard see the same, so it
+      changes nobody's part of it.
+    - Until the first overload is over, the decrease is the part that was refused, as in DCTCP (RFC 8257): producers
+      that start together get from N times the limit to about once within one or two decreases.
+    - What the shard took within the last second bounds the decrease, as delivery does in BBR (Cardwell et al., 2016):
+      if that was nearly all of its limit, and nothing was refused for seconds, the refusal may be the service's way of
+      counting (fixed windows), and the decrease is small. Where others write, the next refusal comes sooner.
     """
 
     __slots__ = (
+        "_alone",
+        "_before",
         "_bytes",
         "_bytes_taken",
         "_ceiling",
         "_decreased_at",
-        "_plateau",
-        "_reached",
+        "_lowest",
+        "_overload_refused",
+        "_overload_sent",
         "_records",
         "_records_taken",
         "_refused",
+        "_refused_at",
+        "_refused_share",
         "_sent",
+        "_settled",
         "scale",
         "shards",
     )
 
     def __init__(self, scale: float, now: float, shards: int = 1) -> None:
-        self.scale = self._ceiling = self._plateau = scale * shards
+        self._ceiling = scale * shards
+        self.scale = self._before = self._lowest = policy.START * self._ceiling
         self.shards = shards
-        self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * self.scale, now)
-        self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * self.scale, now)
+        self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * self.scale, now, policy.FIRST_BURST)
+        self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * self.scale, now, policy.FIRST_BURST)
         self._records_taken, self._bytes_taken = Recent(), Recent()
-        self._decreased_at = self._reached = float("-inf")
+        self._settled = self._alone = False  # is the first overload over; does nobody else seem to write to the shard
+        self._decreased_at, self._refused_at = NEVER, now
         self._sent = self._refused = 0  # records since the last decrease
+        self._overload_sent = self._overload_refused = 0  # records that the last decrease was reckoned from
+        self._refused_share = 0.0  # of some REFUSED_MEMORY records, once the first overload is over
 
     def ready_at(self, size: int, now: float) -> float:
         """The earliest time at which one Kinesis record of `size` bytes may be sent."""
@@ -168,35 +196,52 @@ class Limiter:
         self._bytes_taken.add(size, now)
 
     def refused(self, started: float, now: float) -> None:
-        """A record of a request of `started` was throttled. Those of requests before the last decrease say nothing."""
-        if started < self._decreased_at:
+        """A record of a request that was sent at `started` was throttled."""
+        if started < self._decreased_at:  # sent before the decrease: the overload was worse than known then
+            self._overload_refused += 1
+            self._decrease(now)
             return
+        self.grow(now)
+        if started - self._refused_at > policy.SETTLED_AFTER:
+            self._settled = True
+        self._refused_at = now
         self._refused += 1
-        if now <= self._decreased_at:
+        if (self._settled or self._alone) and started < self._decreased_at + policy.DECREASE_INTERVAL:
             return
-        share = self._refused / max(1.0, policy.DECREASE_SAMPLE * self.scale, self._sent)
-        share = min(max(share, policy.DECREASE_LEAST), policy.DECREASE_MOST)
-        before = self.scale
-        self._set_scale(max(before * (1 - share), min(before, self._floor(now))), now)
-        # Lower than the last time: others have come, and are left room sooner.
-        self._plateau = before if before >= self._plateau else (before + self.scale) / 2
-        self._reached = now + cbrt(max(0.0, self._plateau - self.scale) / (policy.INCREASE * self.shards))
-        # What is saved up would only be refused as well.
-        self._records.spend()
-        self._bytes.spend()
-        self._decreased_at = now
+        calm = self._settled and now - self._decreased_at > policy.ALONE_CALM
+        self._alone = calm and self.taken(now) > policy.NEARLY_ALL * self.shards
+        self._before, self._decreased_at = self.scale, now
+        self._begin_count()
+        self._decrease(now)
+        if self._settled and not self._alone:
+            self._records.spend(policy.DECREASE_PAUSE)
+            self._bytes.spend(policy.DECREASE_PAUSE)
+
+    def _begin_count(self) -> None:
+        if self._settled and self._sent:
+            weight = min(1.0, self._sent / policy.REFUSED_MEMORY)
+            self._refused_share += weight * (self._refused / self._sent - self._refused_share)
+        self._overload_sent, self._overload_refused = self._sent, self._refused
         self._sent = self._refused = 0
 
-    def _floor(self, now: float) -> float:
-        taken = max(
-            self._records_taken.at(now) / policy.SHARD_RECORDS_PER_SECOND,
-            self._bytes_taken.at(now) / policy.SHARD_BYTES_PER_SECOND,
-        )
-        return (
-            (policy.NEARLY_ALL_KEPT * taken)
-            if taken > policy.NEARLY_ALL * self.shards
-            else policy.LEAST_SCALE * self.shards
-        )
+    def _decrease(self, now: float) -> None:
+        """Set the scale by all that is known of the present overload, if that is lower than it is."""
+        share = min(1.0, self._before / self.shards)
+        part = max(policy.DECREASE_LEAST, policy.DECREASE_BY_SHARE * (share - policy.DECREASE_FROM))
+        least = policy.LEAST_SCALE * self.shards
+        if self._alone:
+            part = policy.ALONE_DECREASE
+        elif not self._settled:
+            least *= policy.FIRST_LEAST
+            refused = self._overload_refused / max(policy.FIRST_SAMPLE, self._overload_sent)
+            part = min(max(part, refused), policy.DECREASE_MOST)
+        scale = max(self._before * (1 - part), min(self._before, least))
+        if scale < self.scale:
+            self._lowest = scale
+            self._set_scale(scale, now)
+            # What is saved up would only be refused as well.
+            self._records.spend()
+            self._bytes.spend()
 
     def grow(self, now: float) -> None:
         """Time has passed."""
@@ -207,8 +252,22 @@ class Limiter:
         """What `grow` would make of the scale."""
         if self.scale >= self._ceiling:
             return self.scale
-        grown = self._plateau + policy.INCREASE * self.shards * (now - self._reached) ** 3
-        return min(self._ceiling, grown)
+        if self._decreased_at == NEVER:
+            return min(self._ceiling, self._lowest + policy.START_INCREASE * self._ceiling * (now - self._refused_at))
+        if self._alone:
+            return min(self._ceiling, self._lowest + policy.ALONE_INCREASE * self.shards * (now - self._decreased_at))
+        # The first overload is to end before the rate grows again.
+        calm = max(0.0, now - (self._decreased_at if self._settled else self._refused_at + policy.SETTLED_AFTER))
+        slower = policy.REFUSED_MUCH / max(policy.REFUSED_MUCH, self._refused_share)
+        calm *= slower
+        over = max(0.0, calm - policy.INCREASE_CALM)
+        share = min(self._lowest / self.shards, policy.INCREASE_SHARE) + policy.INCREASE_BASE
+        gained = policy.INCREASE * share * self.shards * (calm + policy.INCREASE_FASTER * over**3)
+        knee = policy.INCREASE_KNEE * self.shards
+        scale = self._lowest + gained
+        if self._lowest < knee < scale:
+            scale = knee + policy.INCREASE_ABOVE_KNEE * (scale - knee)
+        return min(self._ceiling, scale)
 
     def _set_scale(self, scale: float, now: float) -> None:
         self.scale = scale

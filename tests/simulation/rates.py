@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, pairwise
+from math import ceil
 from random import Random
 
 from kplpy.core.distribution import BY_KEY, Summary
@@ -22,6 +23,16 @@ from tests.core_helpers import keyless
 from tests.simulation.scenario import MAX_HASH
 
 NEVER = float("inf")
+SETTLING = WINDOW = 10  # seconds
+
+
+@dataclass
+class Second:
+    """What one producer sent within one second of the clock, in Kinesis records, and the bytes that were taken."""
+
+    sent: int = 0
+    throttled: int = 0
+    taken_bytes: int = 0
 
 
 @dataclass
@@ -34,6 +45,7 @@ class Measured:
     sent: int = 0
     throttled: int = 0
     records: int = 0  # answered, from the beginning
+    seconds: list[Second] = field(default_factory=list)  # the whole run
     latencies: dict[int, list[float]] = field(default_factory=dict)
 
     @property
@@ -42,7 +54,12 @@ class Measured:
 
 
 class Rates:
-    """`offered`: bytes a second that each producer is given, over the limit of all shards; None: as `load` says."""
+    """Producers that share a stream's shards.
+
+    offered: bytes a second that each producer is given, over the limit of all shards.
+    joins, leaves: when each producer begins and ends, by default at once and never; one that leaves drops its backlog.
+    backlog: bytes that a producer has room for; what is beyond is not offered.
+    """
 
     def __init__(
         self,
@@ -57,6 +74,7 @@ class Rates:
         seconds: float = 60.0,
         seed: int = 1,
         joins: tuple[float, ...] = (),
+        leaves: tuple[float, ...] = (),
         backlog: float = 16e6,
         keyless: bool = False,
         busy: tuple[float, ...] = (),
@@ -69,16 +87,19 @@ class Rates:
         self.keyless = keyless
         self.busy = busy or (foreign,) * shards  # what others write to each shard, over its limit
         self.joins = joins or (0.0,) * producers
+        self._ends = leaves + (NEVER,) * (producers - len(leaves))
         limits = Limits()
         rate, size = limits.shard_records_per_second or 0, limits.shard_bytes_per_second or 0
         self.service: list[WriteRate] = [
-            WriteWindow(rate, size, self.random.random()) if windows else WriteBucket(rate, size, 0.0)
+            WriteWindow(rate, size, self.random.random() - 1) if windows else WriteBucket(rate, size, 0.0)
             for _ in range(shards)
         ]
         width = (MAX_HASH + 1) // shards
         self.ranges = [ShardRange(f"shardId-{n:012d}", n * width, (n + 1) * width - 1) for n in range(shards)]
         self.pipelines = [Pipeline(policy, Random(seed * 10 + n).random) for n in range(producers)]
         self.measured = [Measured() for _ in range(producers + 1)]  # the last is the foreign loop's
+        for each in self.measured:
+            each.seconds = [Second() for _ in range(ceil(seconds) + 1)]
         self._busy = [0] * producers
         self._backlog = [0.0] * producers
         self._visit_at = [NEVER] * producers
@@ -108,6 +129,31 @@ class Rates:
         taken = sum(each.taken_bytes for each in self.measured)
         return taken / ((self.seconds - 10) * self.shards * SHARD_BYTES_PER_SECOND)
 
+    def taken(self, begin: int, end: int, number: int | None = None) -> float:
+        """What all producers, or one, got through from second to second, over the limit of all shards."""
+        counted = self.measured if number is None else [self.measured[number]]
+        taken = sum(second.taken_bytes for each in counted for second in each.seconds[begin:end])
+        return taken / ((end - begin) * self.shards * SHARD_BYTES_PER_SECOND)
+
+    def throttled(self, begin: int, end: int) -> float:
+        """The throttled part of what the producers sent from second to second."""
+        seconds = [second for each in self.measured[:-1] for second in each.seconds[begin:end]]
+        return sum(each.throttled for each in seconds) / max(1, sum(each.sent for each in seconds))
+
+    def least_share(self) -> float:
+        """The worst window of WINDOW seconds that any producer had, over its fair share in that window.
+
+        The first SETTLING seconds after the start, and after a producer joined or left, are not looked at.
+        """
+        changes = sorted({0.0, *self.joins, *(each for each in self._ends if each < self.seconds)})
+        least = NEVER
+        for since, until in pairwise([*changes, self.seconds]):
+            present = [n for n in range(len(self.pipelines)) if self.joins[n] <= since < self._ends[n]]
+            for begin in range(ceil(since) + SETTLING, int(until) - WINDOW + 1):
+                taken = [self.taken(begin, begin + WINDOW, number) for number in present]
+                least = min(least, min(taken) * len(present) / sum(taken))
+        return least
+
     def _at(self, at: float, event: Callable[[], None]) -> None:
         heappush(self._events, (max(at, self.now), next(self._serial), event))
 
@@ -118,6 +164,8 @@ class Rates:
 
         def offer() -> None:
             nonlocal owed
+            if self.now >= self._ends[number]:
+                return
             owed += self.offered * self.shards * SHARD_BYTES_PER_SECOND * step / len(data)
             items = []
             while owed >= 1 and self._backlog[number] < self.backlog:
@@ -135,6 +183,8 @@ class Rates:
         return offer
 
     def _plan(self, number: int) -> None:
+        if self.now >= self._ends[number]:
+            return
         wake_at = self.pipelines[number].next_wakeup(self.now)
         if wake_at <= self.now:
             if self._busy[number] < 24:
@@ -154,7 +204,7 @@ class Rates:
         self._plan(number)
 
     def _send(self, number: int) -> None:
-        if self._busy[number] >= 24:
+        if self._busy[number] >= 24 or self.now >= self._ends[number]:
             return
         if self.pipelines[number].wants_listing(self.now):
             self.pipelines[number].listing_started(self.now)
@@ -187,6 +237,10 @@ class Rates:
         self._at(self.now + self.random.uniform(0.0025, 0.025), answered)
 
     def _count(self, measured: Measured, size: int, taken: bool) -> None:
+        second = measured.seconds[int(self.now)]
+        second.sent += 1
+        second.throttled += not taken
+        second.taken_bytes += size * taken
         if not 5 <= self.now < self.seconds - 5:
             return
         measured.sent += 1

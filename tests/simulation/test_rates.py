@@ -33,6 +33,45 @@ def test_overload(load: dict[str, Any], goodput: float, throttled: float) -> Non
         assert each.taken_bytes == pytest.approx(fair, rel=0.25)
 
 
+# One case of scripts/rates.py each, which has 20 seeds of each size: one shard, where luck weighs most.
+@pytest.mark.parametrize("size", [1_000, 5_000, 10_180])
+@pytest.mark.parametrize(
+    "load",
+    [
+        {"producers": 2},
+        {"producers": 3},
+        {"producers": 2, "joins": (0.0, 15.3)},
+        {"producers": 3, "leaves": (20.0,)},
+    ],
+    ids=["two", "three", "a late joiner", "a leaver"],
+)
+def test_no_producer_gets_less_than_half_of_its_fair_share_for_long(load: dict[str, Any], size: int) -> None:
+    rates = Rates(policy(), shards=1, offered=1.0, record_size=size, seconds=40.0, **load).run()
+    assert rates.least_share() >= 0.5
+    assert rates.throttled(10, 40) <= 0.08
+
+
+@pytest.mark.parametrize(("producers", "seconds"), [(2, 3), (3, 3), (8, 6)])
+def test_producers_that_start_together_are_soon_throttled_little(producers: int, seconds: int) -> None:
+    runs = [Rates(policy(), producers, offered=1.0, record_size=SIZE, seconds=8.0, seed=n).run() for n in (1, 2)]
+    # Of eight, each sends some three records a second to a shard, which is little to learn from.
+    assert sum(each.throttled(seconds, seconds + 1) for each in runs) / len(runs) < (0.05 if producers < 8 else 0.09)
+
+
+def test_what_a_producer_leaves_is_used_within_five_seconds() -> None:
+    runs = [
+        Rates(policy(), 2, 1, offered=1.0, record_size=SIZE, seconds=30.0, leaves=(15.0,), seed=n).run()
+        for n in range(1, 9)
+    ]
+    assert sum(each.taken(20, 23) for each in runs) / len(runs) >= 0.5 + 0.95 * 0.5
+
+
+@pytest.mark.parametrize("producers", [2, 3])
+def test_a_small_room_costs_no_goodput(producers: int) -> None:
+    rates = Rates(policy(), producers, offered=1.0, record_size=1_000, seconds=25.0, backlog=8e6).run()
+    assert rates.goodput >= 0.98
+
+
 def test_small_records_that_are_not_aggregated() -> None:
     rates = Rates(policy(aggregate=False), shards=1, offered=0.2, record_size=100, seconds=20.0).run()
     (ours, _) = rates.measured

@@ -92,7 +92,7 @@ def test_how_a_stream_stands() -> None:
     driver.accept(item(arrival=1.2), item(arrival=1.3, hash_key=TOP))
     standing = driver.pipeline.standing(1.5)
     assert (standing.outstanding, standing.oldest) == (3, 1.0)
-    assert standing.shards == {ZERO: ShardUse(1.0, 0.0), ONE: ShardUse(1.0, 0.0)}
+    assert standing.shards == {ZERO: ShardUse(0.91, 0.0), ONE: ShardUse(0.91, 0.0)}
     driver.answer(request, ZERO, now=1.6)
     assert driver.pipeline.standing(1.7).oldest == 1.2
     assert driver.pipeline.standing(1.7).shards[ZERO].taken == pytest.approx(1 / 1000)

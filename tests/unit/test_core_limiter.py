@@ -40,42 +40,127 @@ def test_it_never_says_later_for_what_is_only_rounding() -> None:
         bucket.level -= 1
 
 
+def grown(scale: float = 1.0, shards: int = 1) -> Limiter:
+    """A limiter in second 20, at its ceiling, that has sent and has never been refused anything."""
+    limiter = Limiter(scale, 0.0, shards)
+    for _ in range(100):
+        limiter.take(0)
+    limiter.grow(20.0)
+    assert limiter.scale == scale * shards
+    return limiter
+
+
 def test_both_limits_hold() -> None:
-    limiter = Limiter(1.0, 0.0)
-    while limiter.ready_at(10, 0.0) == 0.0:
+    limiter = grown()
+    while limiter.ready_at(10, 20.0) == 20.0:
         limiter.take(10)
-    assert limiter.ready_at(10, 0.0) == pytest.approx(0.001, abs=1e-6)
-    limiter = Limiter(0.5, 0.0)
+    assert limiter.ready_at(10, 20.0) == pytest.approx(20.001, abs=1e-6)
+    limiter = grown(0.5)
     limiter.take(SHARD_BYTES_PER_SECOND)
-    assert limiter.ready_at(1, 0.0) > 1.0
+    assert limiter.ready_at(1, 20.0) > 21.0
 
 
-def test_it_makes_room_for_others_and_comes_back_when_they_are_gone() -> None:
+def test_it_starts_below_its_limit_and_with_a_part_of_its_burst() -> None:
+    limiter = Limiter(1.0, 0.0)
+    burst = 0
+    while limiter.ready_at(10_000, 0.0) == 0.0:
+        limiter.take(10_000)
+        burst += 10_000
+    assert 0.15 <= burst / SHARD_BYTES_PER_SECOND <= 0.25
+    assert limiter.scale == pytest.approx(0.76)
+    assert limiter.scale_at(1.0) == pytest.approx(0.86)
+    assert limiter.scale_at(3.0) == 1.0
+
+
+def test_at_first_it_gives_up_the_part_that_was_refused() -> None:
     limiter = Limiter(1.0, 0.0)
     for _ in range(10):
         limiter.take(50_000)
-    limiter.accepted(50_000, 0.5)
-    for _ in range(9):
+    for _ in range(6):
         limiter.refused(0.1, 0.5)
-    assert limiter.scale == pytest.approx(0.88)  # one decrease: the others are of the same answer
-    limiter.refused(0.2, 0.6)  # sent before the decrease
-    assert limiter.scale == pytest.approx(0.88)
+    assert limiter.scale == pytest.approx(0.81 * 0.4)  # one decrease: they are of one answer
+    limiter.refused(0.2, 0.6)  # sent before the decrease: of the same overload
+    assert limiter.scale == pytest.approx(0.81 * 0.3)
     limiter.take(50_000)
-    limiter.refused(0.7, 0.8)
-    assert limiter.scale < 0.8
-    limiter.grow(15.0)
+    limiter.refused(0.7, 0.8)  # the first overload goes on
+    assert limiter.scale < 0.81 * 0.25
+    for number in range(20):
+        limiter.take(50_000)
+        limiter.refused(0.9 + number / 10, 0.95 + number / 10)
+    assert limiter.scale == pytest.approx(0.07)  # no less before it is known how many share
+
+
+def test_later_it_gives_up_a_larger_part_the_larger_its_share() -> None:
+    limiter = grown()
+    limiter.refused(20.1, 20.2)
+    assert limiter.scale == pytest.approx(1 - 0.62 * 0.9)
+    limiter.refused(20.5, 20.6)  # the same overload
+    assert limiter.scale < 0.5
+    before = limiter.scale_at(21.3)
+    limiter.refused(21.25, 21.3)
+    assert limiter.scale == pytest.approx(before * (1 - 0.62 * (before - 0.1)))
+    for second in range(22, 40):
+        limiter.refused(second + 0.5, second + 0.55)
+    before = limiter.scale_at(40.55)
+    limiter.refused(40.5, 40.55)
+    assert limiter.scale == pytest.approx(before * (1 - 0.11))  # the least that a small one gives up
+
+
+def test_a_lane_for_many_shards_counts_its_share_of_all_of_them() -> None:
+    limiter = grown(shards=4)
+    limiter.refused(20.1, 20.2)
+    assert limiter.scale == pytest.approx(4 * (1 - 0.62 * 0.9))
+
+
+def test_it_comes_back_slowly_at_first_then_faster_and_the_last_part_slowly() -> None:
+    limiter = grown()
+    limiter.refused(20.1, 20.2)
+    low = limiter.scale
+    gained = [limiter.scale_at(20.2 + second) - low for second in (1, 2, 4, 4.5)]
+    assert gained[1] == pytest.approx(2 * gained[0])
+    assert gained[3] - gained[2] > 4 * gained[0]
+    times = [20.2 + n / 100 for n in range(1000)]
+    reached = [next(each for each in times if limiter.scale_at(each) >= part) for part in (0.76, 0.86, 0.96)]
+    assert reached[2] - reached[1] > 1.5 * (reached[1] - reached[0])
+    assert limiter.scale == low  # to ask changes nothing
+    limiter.grow(20.2 + 8)
     assert limiter.scale == 1.0
 
 
-def test_what_the_shard_took_within_the_last_second_is_not_given_up_if_nobody_else_can_have_had_much() -> None:
-    for taken, scale in ((20, 20 * 50_000 / SHARD_BYTES_PER_SECOND * 1.02), (10, 0.88)):
-        limiter = Limiter(1.0, 0.0)
-        for number in range(20):
+def test_it_comes_back_more_slowly_where_much_is_refused() -> None:
+    gained = []
+    for refused in (1, 30):
+        limiter = grown()
+        limiter.refused(20.1, 20.2)
+        for _ in range(100):
             limiter.take(50_000)
-            if number < taken:
-                limiter.accepted(50_000, 0.5 + number / 50)
-        limiter.refused(0.85, 0.95)
+        for number in range(refused):
+            limiter.refused(20.3 + number / 100, 20.4 + number / 100)  # of the same overload
+        limiter.refused(21.25, 21.3)
+        gained.append(limiter.scale_at(24.3) - limiter.scale)
+    assert gained[0] > 3 * gained[1] > 0
+
+
+def test_a_decrease_is_followed_by_a_short_pause() -> None:
+    limiter = grown()
+    limiter.refused(20.1, 20.2)
+    assert limiter.ready_at(1, 20.2) >= 20.2 + 0.05
+
+
+def test_who_took_nearly_all_for_long_gives_up_little_but_never_nothing() -> None:
+    for taken, scale in ((20, 0.975), (10, 1 - 0.62 * 0.9)):
+        limiter = grown()
+        for number in range(taken):
+            limiter.accepted(50_000, 20.0 + number / 20)
+        limiter.refused(20.9, 20.95)
         assert limiter.scale == pytest.approx(scale)
+    for wait, least, most in ((1.2, 0.4, 0.5), (2.5, 0.9, 0.97)):  # soon again: others write to the shard
+        limiter = grown()
+        for number in range(100):
+            limiter.accepted(50_000, 19.0 + number / 20)
+        limiter.refused(20.9, 20.95)
+        limiter.refused(20.9 + wait, 20.95 + wait)
+        assert least < limiter.scale < most
 
 
 def test_a_backoff_saves_up_next_to_nothing() -> None:

@@ -113,7 +113,7 @@ def test_while_the_limit_is_not_known_a_large_record_goes_alone_beside_others() 
 def test_a_large_record_waits_for_no_tokens_and_takes_none_when_it_is_refused() -> None:
     driver = knowing(None)
     for number in range(20):
-        driver.accept(sized(5 * MIB), sized(50_000))
+        driver.accept(sized(5 * MIB), sized(30_000))
         first, second = driver.request(1.0 + number / 100), driver.request(1.0 + number / 100)
         for request in (first, second):
             if request.size > MIB:
@@ -131,7 +131,7 @@ def test_a_large_record_that_was_taken_has_its_shard_rest() -> None:
     driver.accept(sized(100, 1.1), sized(100, 1.1, TOP), now=1.1)
     assert len(driver.request(1.2).batches) == 1
     assert driver.pipeline.next_request(2.5) is None
-    assert data_sizes(driver.request(3.5)) == [100]
+    assert data_sizes(driver.request(4.0)) == [100]
 
 
 def test_a_limit_that_may_have_been_raised_is_asked_for_again_and_refuses_nothing_meanwhile() -> None:
