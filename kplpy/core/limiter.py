@@ -10,8 +10,8 @@ NEVER = float("-inf")
 class Bucket:
     """Grows by `rate` a second, on being asked. Of a second's worth a little is kept in `reserve`.
 
-    It starts with the reserve and `filled` of what is above it, 0 to 1. The rest is withheld while it fills up; a record
-    that needs a full bucket gets it at once.
+    It starts with the reserve and `filled` of what is above it, 0 to 1. The rest is withheld while the bucket fills up.
+    A record that needs a full bucket gets the rest at once.
 
     A cost above the rest needs a full bucket, as at the service, and may drive it negative, so that the long-run rate
     holds. Full here is so much above a second's worth that the service's bucket, which learns of what was sent before
