@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 ) -> None:
     """More lines than the window, one by one at the rate of a shard: the signal comes in the midst of the file."""
     path = tmp_path / "lines"
-    lines = list(write_lines(path, 20_000, b"x" * 500))
+    lines = list(write_lines(path, 40_000, b"x" * 500))
     with started([EXAMPLES / "bulk_load.py", "orders", path], kinesis) as program:
         wait_until(lambda: len(kinesis.ledger("orders")) > 20, PATIENCE)
         program.send_signal(ending)

@@ -14,8 +14,9 @@ COMMAND = [sys.executable, "-m", "kplpy"]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Nobody's settings: an empty home, and no AWS variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    """Nobody's settings: an empty home, no AWS variables, and no size of a terminal (pytest-xdist sets COLUMNS)."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    kept = {name: value for name, value in others.items() if name not in ("COLUMNS", "LINES")}
     return {**kept, "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **more}
 
 

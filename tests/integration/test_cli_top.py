@@ -75,7 +75,7 @@ def test_each_shard_is_told_of(kinesis: LocalKinesis, tmp_path: Path) -> None:
         shards = found["shards"]
         assert sorted(shards) == ["shardId-000000000000", "shardId-000000000001"]
         assert sum(each["counts"]["records_per_second"] for each in shards.values()) == pytest.approx(100.0)
-        assert [each["limit_percent"] for each in shards.values()] == [100, 100]
+        assert all(75 < each["limit_percent"] <= 100 for each in shards.values())  # a new limiter begins below 100
 
         printed = run(tmp_path, "top", str(path), "--once", COLUMNS="40").stdout.decode()  # uncut in a pipe
         assert re.search(rf"process {os.getpid()}: 0 of 100,000 records", printed)
