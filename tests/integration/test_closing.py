@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -207,9 +206,12 @@ def test_a_signal_handler_closes_in_the_midst_of_close_and_of_a_put(monkeypatch:
         producer = Producer(record_max_buffered_time_ms=60_000)
         futures = put(producer)
 
+        main = threading.main_thread().ident
+        assert main is not None
+
         def interrupt() -> None:
             service.await_waiting(1)
-            os.kill(os.getpid(), signal.SIGUSR1)
+            signal.pthread_kill(main, signal.SIGUSR1)  # to another thread it would not end the wait
             wait_until(lambda: len(handled) == 2, PATIENCE)
             service.let_go()
 
