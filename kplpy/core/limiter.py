@@ -58,6 +58,7 @@ class Bucket:
     def spend(self, pause: float = 0.0) -> None:
         """Nothing is saved up, and nothing can be taken for `pause` seconds."""
         self.level = min(self.level, self.reserve - pause * self.rate)
+        self.withheld = 0.0
 
     def rest(self, until: float) -> None:
         """It grows again only shortly before `until`."""

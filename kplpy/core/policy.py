@@ -19,7 +19,7 @@ RESERVE = 0.1
 # A new limiter begins at this part of its rate, with this part of its burst, and grows by so much of its rate a
 # second: several that start together would be refused the rest.
 START, START_INCREASE, FIRST_BURST = 0.76, 0.1, 0.28
-# A decrease is DECREASE_BY_SHARE times the producer's share of the shard above DECREASE_FROM: whoever has more gives
+# A decrease is DECREASE_BY_SHARE times the share of the shard above DECREASE_FROM: a producer that has more gives
 # up a larger part. A flatter slope leaves the shares to luck.
 DECREASE_LEAST, DECREASE_BY_SHARE, DECREASE_FROM, DECREASE_MOST = 0.11, 0.62, 0.1, 0.9
 # Refusals within this many seconds of a decrease are of the same overload.

@@ -173,3 +173,14 @@ def test_a_backoff_saves_up_next_to_nothing() -> None:
         limiter.take(50_000)
         burst += 50_000
     assert burst <= 0.15 * SHARD_BYTES_PER_SECOND
+
+
+def test_what_a_new_bucket_withholds_is_gone_with_what_is_saved_up() -> None:
+    """Else a large record would take, right after a refusal, more than the slower bucket holds."""
+    bucket = Bucket(100.0, 0.0, filled=0.25)
+    assert bucket.ready_at(1000, 0.0) == 0.0  # a large record gets the whole bucket
+    refused = Bucket(100.0, 0.0, filled=0.25)
+    refused.set_rate(50.0, 0.0)
+    refused.spend()
+    assert refused.ready_at(1000, 0.0) > 0.5
+    assert refused.level <= refused.full
