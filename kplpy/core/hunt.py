@@ -44,10 +44,15 @@ class Hunt:
         at_most = 1 if self._doubts else rules.HUNT_PARTS
         return under_way < at_most and next(self._places(ahead), None) is not None
 
-    def next_part(self, ahead: set[Lane]) -> Part:
+    def next_part(self, ahead: set[Lane], max_bytes: float) -> Part:
+        """Take the next part, or of a part above `max_bytes` as many batches as fit, at least one."""
         places = self._places(ahead)
         if not self._doubts:
-            return self._parts.pop(next(places))
+            place = next(places)
+            part = self._parts[place]
+            fitting = _count_fitting(part, max_bytes)
+            self._parts[place : place + 1] = [part[fitting:]] if fitting < len(part) else []
+            return part[:fitting]
         place, batch = min(
             ((place, batch) for place in places for batch in self._parts[place]),
             key=lambda each: len(each[1].items[0].data),
@@ -127,6 +132,16 @@ class Hunt:
         """Replace each waiting batch by what `keep` leaves of it."""
         parts = [[kept for batch in part if (kept := keep(batch)) is not None] for part in self._parts]
         self._parts = [part for part in parts if part]
+
+
+def _count_fitting(batches: Part, max_bytes: float) -> int:
+    """Return how many of the first batches fit into a request of this size: one at least."""
+    size = batches[0].wire_size
+    for count, batch in enumerate(batches[1:], 1):
+        size += batch.wire_size
+        if size > max_bytes:
+            return count
+    return len(batches)
 
 
 def _split(batches: Part, most: int) -> list[Part]:

@@ -229,7 +229,7 @@ class Pipeline:
             # In turn with others, as there may be but one sender.
             self._hunted_last = self._hunts() and not (self._hunted_last and self._collects(now))
             if self._hunted_last:
-                request = self._sent(self._hunt.next_part(self._lanes_ahead()), now)
+                request = self._sent(self._hunt.next_part(self._lanes_ahead(), self._sizes.request), now)
                 continue
             batches = self._collector.take(now, max_bytes)
             if batches:

@@ -43,9 +43,9 @@ class Room:
     """Counts records and bytes (data + key + RECORD_OVERHEAD) of a producer.
 
     What is drained into the core is counted exactly, by `add` and `release`; what is still staged is read off the
-    stream, without a lock, so the bounds can be passed by a few records. A put comes here only when more than
-    `stage_limit` is staged, which is 0 while the room is tight: more than half full. Then a stream is given room by the
-    portion.
+    stream, without a lock, so threads together can pass the bounds, by up to waiting.DRAINED_AT records. A put comes
+    here only when more than `stage_limit` is staged, which is 0 while the room is tight: more than half full. Then a
+    stream is given room by the portion.
 
     One stream alone may use all of it, unless `shared`: dead letters are to come. While another one has records, waits
     for room, or was refused its first record, no stream is given more than three quarters; one that has more already

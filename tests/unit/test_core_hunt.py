@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -35,7 +36,7 @@ def hunted(batches: list[Batch], is_bad: IsBad, ordered: bool = False) -> Found:
     while hunt:
         sent: list[list[Batch]] = []
         while hunt.has_part(len(sent), ahead := lanes(sent if ordered else [])):
-            sent.append(hunt.next_part(ahead))
+            sent.append(hunt.next_part(ahead, math.inf))
         assert sent
         assert len(sent) <= rules.HUNT_PARTS
         found.rounds += 1
@@ -119,13 +120,13 @@ def test_a_request_that_is_refused_after_the_grace_costs_one_more() -> None:
     while now < rules.DENIED_GRACE + 1:
         assert hunt.refused(some_batches(10, 1), now, conclusive=True) == []
         while hunt.has_part(0, set()):
-            hunt.refused(hunt.next_part(set()), now := now + ROUND, conclusive=True)
+            hunt.refused(hunt.next_part(set(), math.inf), now := now + ROUND, conclusive=True)
     batches = some_batches(10, 1)
     hunt.refused(batches, now, conclusive=True)
-    assert len(hunt.refused(hunt.next_part(set()), now + ROUND, conclusive=True)) == 10
+    assert len(hunt.refused(hunt.next_part(set(), math.inf), now + ROUND, conclusive=True)) == 10
     # What was so long ago says nothing of today.
     hunt.refused(batches, now + 2 * rules.DENIED_MEMORY, conclusive=True)
-    tried = hunt.next_part(set())
+    tried = hunt.next_part(set(), math.inf)
     assert hunt.refused(tried, now + 2 * rules.DENIED_MEMORY, conclusive=True) == tried
 
 
@@ -151,7 +152,7 @@ def test_while_all_is_refused_one_small_record_at_a_time_is_tried() -> None:
     assert hunt.refused([large, pair], 0.0, conclusive=True) == []
     assert hunt.has_part(0, set())
     assert not hunt.has_part(1, set())
-    assert [each.items for each in hunt.next_part(set())] == [pair.items[:1]]
+    assert [each.items for each in hunt.next_part(set(), math.inf)] == [pair.items[:1]]
     hunt.interrupted()
     assert [batch.items for batch in hunt] == [large.items, pair.items[1:]]
     assert hunt.has_part(rules.HUNT_PARTS - 1, set())
@@ -166,7 +167,7 @@ def test_what_is_refused_as_expected_says_nothing_of_others() -> None:
     hunt.suspect(good)
     hunt.suspect(other)
     assert hunt.has_part(1, set())
-    assert hunt.next_part(set()) == [good]
+    assert hunt.next_part(set(), math.inf) == [good]
 
 
 def test_in_order_the_parts_of_an_aggregate_go_one_after_the_other() -> None:
@@ -189,4 +190,14 @@ def test_nobody_is_blamed_for_a_record_that_is_gone() -> None:
     hunt = Hunt(ordered=False)
     batches = some_batches(1, 1)
     assert hunt.refused(batches, 0.0, conclusive=False) == []
-    assert hunt.next_part(set()) == batches
+    assert hunt.next_part(set(), math.inf) == batches
+
+
+def test_a_part_above_the_limit_of_requests_goes_out_in_several() -> None:
+    """The limit may have fallen since the part was made."""
+    hunt = Hunt(ordered=False)
+    batches = some_batches(4 * rules.HUNT_PARTS, 1, lambda _: bytes(1000))
+    hunt.refused(batches, 0.0, conclusive=True)
+    size = batches[0].wire_size
+    # Each part has four: three fit, or two; one batch is sent, however large.
+    assert [len(hunt.next_part(set(), limit * size)) for limit in (3, 3, 2.5, 2.5, 0.5, 4, 4)] == [3, 1, 2, 2, 1, 3, 4]
