@@ -138,7 +138,7 @@ class Config:
     """Buffer size in records: accepted, and not yet delivered or failed."""
     max_buffered_bytes: int = _number(64 * MIB, 1024)
     """Buffer size in bytes: data, partition key and 400 bytes for each record. Threads that put at the same moment can
-    together pass it, and max_buffered_records, by up to 256 records."""
+    together pass it, and max_buffered_records, by a few records."""
     max_inflight_bytes: int = _number(32 * MIB, 1)
     """Bytes of all requests in flight. A larger request is sent alone."""
     on_buffer_full: Literal["block", "raise"] | None = _choice(None, None, "block", "raise")

@@ -36,9 +36,9 @@ _new = object.__new__
 _LOCK = threading.RLock()
 
 
-def future_locks() -> tuple[Any, ...]:
-    """For the engine: a thread that holds one must not wait for room."""
-    return (_LOCK,)
+def holds_future_lock() -> bool:
+    """Return True if a signal handler or a __del__ runs within a section of the calling thread's: it must not wait."""
+    return bool(_LOCK._is_owned())  # type: ignore[attr-defined]  # of RLock in CPython, as threading.Condition uses it
 
 
 _Callback = Callable[["RecordFuture"], object]
@@ -329,12 +329,10 @@ def answer(
 def answer_all(
     answers: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]],
     unseen: UnseenFailures | None = None,
-    again: bool = False,
 ) -> list[RecordFuture]:
     """Give futures their answers and wake who waits. Returns those with callbacks, for run_callbacks.
 
-    `unseen`: counts the failures that nobody is sure to look at. `again`: an error may have struck in the midst of this
-    before; what is left is done.
+    A future that has an answer keeps it. `unseen`: counts the failures that nobody is sure to look at.
     """
     guarded: list[tuple[RecordFuture, Delivered | Failed]] = []
     with_callbacks: list[RecordFuture] = []
@@ -343,9 +341,6 @@ def answer_all(
         with _LOCK:
             for future in futures:
                 if future._outcome is not None:
-                    waits = future._waits
-                    if again and waits is not None and waits.callbacks:
-                        with_callbacks.append(future)
                     continue
                 waits = future._waits
                 if waits is not None:
@@ -365,12 +360,11 @@ def answer_all(
         assert waits.condition is not None
         delivered = outcome.__class__ is Delivered
         with waits.condition:
-            # Those who wait come to look once this section is left. The outcome is last: should an error strike before
-            # it, all is done again.
+            if future._outcome is not None:
+                continue
+            # Those who wait come to look once this section is left.
             waits.condition.notify_all()
             for waiter in waits.waiters:
-                if again and future in waiter.finished_futures:
-                    continue
                 # The waiter's own classes tell a result from an exception; only FIRST_EXCEPTION cares.
                 waiter.add_result(future) if delivered else waiter.add_exception(future)
             with _LOCK:
@@ -416,7 +410,7 @@ def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseExcept
                 callbacks[0](future)
             except BaseException as error:  # whatever it is, the sender that it is raised on has others to answer
                 raised(f"{type(error).__name__}: {error} (of {future!r})", error)
-            del callbacks[0]  # last: an error that strikes before may call it twice, never not at all
+            del callbacks[0]
 
 
 @forks.renew

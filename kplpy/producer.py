@@ -40,7 +40,7 @@ from kplpy.reports import Health, HotKeys
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.crew import JOINING, does_our_work, lent, on_own_thread
-from kplpy.runtime.engine import Engine
+from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS, Engine
 from kplpy.runtime.flushing import Flushing
 from kplpy.runtime.stats_socket import StatsSocket
 from kplpy.runtime.stream import Stream
@@ -53,11 +53,6 @@ if TYPE_CHECKING:
     from kplpy.config_fields import ConfigFields
 
 logger = logging.getLogger(__name__)
-
-# Staged records are drained by the putting thread itself past this many, or at once from this size on; waiting for the
-# stream's lock is never worth it. Draining 512 at a time costs a twentieth less CPU than 256, with 64 streams a tenth.
-_STAGED_BATCH = 512
-_LARGE = 4096
 
 # Looked up once.
 _new, _init, _clock = object.__new__, RecordFuture.__init__, time.monotonic
@@ -170,8 +165,8 @@ class Producer:
         nothing else is known then. What PutRecords alone meets shows with the first record: being allowed to list, but
         not to write. Denied listing is no error, for puts go on without. In a callback it raises KplpyError.
         """
-        if self._in_our_midst():
-            raise KplpyError("connect() in the midst of kplpy's own work would wait for itself")
+        if self._must_not_wait():
+            raise KplpyError("connect() within kplpy's own work would wait for itself")
         if timeout is None or (isinstance(timeout, (int, float)) and not timeout > 0):
             raise ValueError(f"timeout must be above 0 seconds, got {timeout!r}")
         _check_timeout(timeout)
@@ -224,21 +219,19 @@ class Producer:
         else:
             record = self._check(home.origin, data, partition_key, explicit_hash_key)
             size = charged(record)
-        staged = home.staged_bytes + size
-        if staged > self._room.stage_limit:
-            self._waiting_room.enter(home, record)
-            if self._closed:
-                self._engine.too_late(home)
-            return record
-        home.staged_bytes = staged
         staging = home.staging
-        staging.append(record)
-        if record.arrival + self._linger < home.wake_at and not home.nudged:
-            self._engine.nudge(home)
-        if len(staging) >= _STAGED_BATCH or size > _LARGE:
-            self._engine.drain(home)
+        staged, count = home.staged_bytes + size, len(staging)
+        if staged > home.credit or count > home.credit_records:
+            self._waiting_room.enter(home, record)
+        else:
+            home.staged_bytes = staged
+            staging.append(record)
+            if not home.nudged and (
+                record.arrival + self._linger < home.wake_at or count >= STAGED_RECORDS or staged >= STAGED_BYTES
+            ):  # as Engine.staged does
+                self._engine.nudge(home)
         if self._closed:
-            self._engine.too_late(home)
+            self._refuse_late(home, record)
         return record
 
     def put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
@@ -273,24 +266,23 @@ class Producer:
         if not records:
             return True
         accepted = self._stage_at_once(home, records, size) or self._waiting_room.enter_all(home, records)
-        self._all_staged(home)
+        self._all_staged(home, records)
         return accepted
 
     def _stage_at_once(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
         """False: they have to be counted one by one."""
         staged = home.staged_bytes + size + len(records) * RECORD_OVERHEAD
-        if staged > self._room.stage_limit:
+        if staged > home.credit or len(home.staging) + len(records) > home.credit_records:
             return False
         home.staged_bytes = staged
         home.staging.extend(records)
         self._engine.staged(home, records[0].arrival)
         return True
 
-    def _all_staged(self, home: Stream) -> None:
-        if len(home.staging) >= _STAGED_BATCH:
-            self._engine.drain(home)
+    def _all_staged(self, home: Stream, records: list[RecordFuture]) -> None:
         if self._closed:
-            self._engine.too_late(home)
+            late = self._engine.too_late(home, records)
+            self._engine.refuse(late, ProducerClosedError("the producer was closed while the records were put"))
 
     async def aput_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         """As put_records, but where there is no room it waits, up to max_block_ms, without blocking the event loop.
@@ -318,7 +310,7 @@ class Producer:
         if not records:
             return True
         accepted = self._stage_at_once(home, records, size) or await self._waiting_room.line_up_all(home, records)
-        self._all_staged(home)
+        self._all_staged(home, records)
         return accepted
 
     async def aput_record(
@@ -340,10 +332,14 @@ class Producer:
             except BaseException:  # cancelled, or the loop was closed
                 self._waiting_room.withdraw(waiter)
                 raise
-            self._waiting_room.go_on(waiter, record)
+            self._waiting_room.go_on(waiter)
         if self._closed:
-            self._engine.too_late(home)
+            self._refuse_late(home, record)
         return record
+
+    def _refuse_late(self, home: Stream, record: RecordFuture) -> None:
+        if self._engine.too_late(home, (record,)):
+            raise ProducerClosedError("the producer was closed while the record was put")
 
     def _check_open(self) -> None:
         """Not closed? While it is being closed, callbacks may still put: a dead letter is a record like any other."""
@@ -358,11 +354,12 @@ class Producer:
             self._check_open()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
-        return self._engine.directory.open(stream)
+        with self._waiting_room.never_blocking():
+            return self._engine.directory.open(stream)
 
     def _never_waiting(self) -> AbstractContextManager[None]:
         """Meanwhile this thread's puts raise BufferFullError where there is no room, whatever on_buffer_full says."""
-        return self._waiting_room.closed_to_me()
+        return self._waiting_room.never_blocking()
 
     # --- waiting ---
 
@@ -372,17 +369,22 @@ class Producer:
         timeout: seconds, None: for ever. FlushTimeoutError says how many are left; the producer goes on with them.
         In a callback, and in a signal handler or a __del__ that interrupted kplpy itself, it raises KplpyError.
         """
-        if self._in_our_midst():
-            raise KplpyError("flush() in the midst of kplpy's own work would wait for itself")
+        if self._must_not_wait():
+            raise KplpyError("flush() within kplpy's own work would wait for itself")
         _check_timeout(timeout)
+        self._flush(self._chosen(stream), timeout)
+
+    def _flush(self, streams: list[Stream], timeout: float | None) -> int:
+        """As flush; returns how many records there were to wait for."""
         deadline = None if timeout is None else time.monotonic() + timeout
         done = threading.Event()
-        flushing = Flushing(self._engine, self._chosen(stream), done.set)
-        if flushing.remaining():
+        flushing = Flushing(self._engine, streams, done.set)
+        if not flushing.ended:
             self._ensure_progress(flushing, deadline)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             done.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
         flushing.finish(timeout)
+        return flushing.found
 
     async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:
         """As flush, without blocking the event loop."""
@@ -397,14 +399,13 @@ class Producer:
                 pass  # the loop was closed: nobody waits there any longer
 
         flushing = Flushing(self._engine, self._chosen(stream), wake)
-        if flushing.remaining():
-            try:
+        try:
+            if not flushing.ended:
                 await asyncio.wait_for(done.wait(), timeout)
-            except asyncio.TimeoutError:
-                pass
-            except BaseException:
-                flushing.forget()
-                raise
+        except asyncio.TimeoutError:
+            pass
+        finally:
+            flushing.forget()
         flushing.finish(timeout)
 
     def _ensure_progress(self, flushing: Flushing, deadline: float | None) -> None:
@@ -412,12 +413,12 @@ class Producer:
         if not self._engine.ensure_threads():
             until = float("inf") if deadline is None else deadline
             self._transport.hurry(until - time.monotonic())
-            self._engine.run_inline(until, lambda: not flushing.remaining())
+            self._engine.run_inline(until, lambda: flushing.ended)
             self._end_if_asked()
 
     def _deliver_here(self) -> None:
         """No thread can be started: what is put goes out before the put returns."""
-        if self._delivering_here or self._engine.interrupted():
+        if self._delivering_here or self._must_not_wait():
             return  # a put within another, which sees to this one too
         self._delivering_here = True
         try:
@@ -425,19 +426,18 @@ class Producer:
             timeout = self.config.close_timeout_ms / 1000
             until = (time.monotonic() if began is None else began) + timeout
             self._transport.hurry(until - time.monotonic())
-            for stream in self._chosen(None):
-                self._engine.begin_flush(stream, _nothing)
-            self._engine.run_inline(until, lambda: not self._engine.overview.unsettled())
-            if not lifecycle.threads_may_run() and self._engine.overview.unsettled():  # nobody would come back to it
+            flushing = Flushing(self._engine, self._chosen(None), _nothing)
+            self._engine.run_inline(until, lambda: flushing.ended)
+            if not lifecycle.threads_may_run() and not flushing.ended:  # nobody would come back to it
                 why = "uWSGI lets no thread run here" if began is None else "the process is ending"
                 self._give_up(f"{why}, and {timeout:g} s were not enough to deliver it", until - timeout)
         finally:
             self._delivering_here = False
         self._end_if_asked()
 
-    def _in_our_midst(self) -> bool:
-        """Is this a callback, or did a signal handler or a __del__ strike this thread where others wait for it?"""
-        return does_our_work() or self._engine.interrupted()
+    def _must_not_wait(self) -> bool:
+        """Return True in a callback, and where a signal handler or a __del__ interrupted what others wait for."""
+        return does_our_work() or self._waiting_room.interrupted()
 
     def _chosen(self, stream: str | None) -> list[Stream]:
         if not self._here[0]:
@@ -446,7 +446,8 @@ class Producer:
             return list(self._engine.streams.values())
         if not isinstance(stream, str):
             raise TypeError(f"stream must be a stream's name or ARN, or None for all, got {stream!r}")
-        return self._engine.directory.all_of(stream)
+        with self._waiting_room.never_blocking():
+            return self._engine.directory.all_of(stream)
 
     def close(self) -> None:
         """Deliver what was accepted, for close_timeout_ms at the most, then fail what is left, and stop.
@@ -464,7 +465,7 @@ class Producer:
         self._here = _NOT_HERE
         if self._closing._is_owned():  # type: ignore[attr-defined]  # this very thread is at it
             return
-        if not self._in_our_midst():
+        if not self._must_not_wait():
             self._end()
             if self._closer is not None:  # it was closed in a callback before
                 self._closer.join(JOINING)
@@ -489,11 +490,10 @@ class Producer:
             began = time.monotonic() if began is None else began
             deadline = began + timeout
             try:
-                self.flush(timeout=max(0.0, deadline - time.monotonic()))
-                while left := self._engine.overview.unsettled():  # put by callbacks meanwhile
+                # Callbacks may put meanwhile.
+                while self._flush(self._chosen(None), max(0.0, deadline - time.monotonic())):
                     if time.monotonic() >= deadline:
-                        raise FlushTimeoutError("callbacks put without end", left)
-                    self.flush(timeout=max(0.0, deadline - time.monotonic()))
+                        raise FlushTimeoutError("callbacks put without end", 1)
             except FlushTimeoutError:
                 self._give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it", began)
             except BaseException:  # Ctrl-C, which asks for no more patience
@@ -513,14 +513,13 @@ class Producer:
         lost = self._engine.give_up(why)
         if lost:
             log(logger, "closed_with_undelivered", {"records": lost, "seconds": waited})
-        elif unsettled := self._engine.overview.unsettled():
+        elif unsettled := self._engine.ask(self._engine.overview.unsettled):
             log(logger, "closed_with_callbacks", {"records": unsettled, "seconds": waited})
 
     # --- what lifecycle calls ---
 
     def _begin_exit(self) -> None:
-        for stream in self._chosen(None):
-            self._engine.begin_flush(stream, _nothing)
+        Flushing(self._engine, self._chosen(None), _nothing)
 
     def _exit(self, began: float) -> None:
         """Deliver as close() does, but stay open for what functions that run even later at the exit may put."""
@@ -576,7 +575,7 @@ class Producer:
         """
         if not self._here[0]:
             forks.check()
-        oldest, now = self._engine.oldest(), time.monotonic()
+        oldest, now = self._oldest(), time.monotonic()
         last_error, last_error_age_ms, throttled = self._engine.troubles.latest(now)
         return Health(
             is_open=not self._closed,
@@ -588,6 +587,12 @@ class Producer:
             throttled=throttled,
         )
 
+    def _oldest(self) -> float:
+        if self._waiting_room.interrupted():
+            return float("inf")  # others may wait for what the interrupted section holds
+        with self._waiting_room.never_blocking():  # others wait for the streams' locks
+            return self._engine.oldest()
+
     def metrics(self, window: int | None = None) -> Metrics:
         """What was done so far, by stream; and the metrics' samples of the last `window` seconds, 1 to 60, or of all.
 
@@ -598,7 +603,8 @@ class Producer:
             raise TypeError(f"window must be a whole number of seconds or None, got {window!r}")
         if window is not None and not 1 <= window <= KEPT_SECONDS:
             raise ValueError(f"window must be from 1 to {KEPT_SECONDS} seconds or None, got {window!r}")
-        keys = self._engine.directory.keys()
+        with self._waiting_room.never_blocking():  # others wait for the directory's lock
+            keys = self._engine.directory.keys()
         totals: dict[str, StreamTotals] = {}
         for stream in list(self._engine.streams.values()):
             key = (stream.same_as or stream).origin.stream
@@ -608,7 +614,8 @@ class Producer:
         if self._recorder is None:
             return Metrics(totals, Window(wall, wall, ()), keys)
         registry = self._recorder.registry
-        samples = registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
+        with self._waiting_room.never_blocking():  # others wait for the registry's lock
+            samples = registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
         return Metrics(totals, samples, keys)
 
     def _hand_over_metrics(self, timeout: float) -> None:
@@ -630,7 +637,8 @@ class Producer:
     def hot_keys(self, limit: int | None = 10) -> dict[str, HotKeys]:
         """The partition keys with most records and bytes, by stream; needs hot_partition_keys, else ConfigError.
 
-        limit: how many keys of each kind, 1 or more; None: all that are counted, up to twice hot_partition_keys.
+        limit: how many keys of each kind, 1 or more; None: all that are counted, up to twice hot_partition_keys. In a
+        signal handler or a __del__ that interrupted kplpy itself it raises KplpyError.
         """
         if not self.config.hot_partition_keys:
             raise ConfigError("hot_keys() needs the Config field hot_partition_keys, which is 0: keys are not counted")
@@ -638,7 +646,9 @@ class Producer:
             raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}")
         if not self._here[0]:
             forks.check()
-        return self._engine.overview.hot_keys(limit)
+        if self._waiting_room.interrupted():
+            raise KplpyError("hot_keys() within kplpy's own work would wait for itself")
+        return self._engine.ask(lambda: self._engine.overview.hot_keys(limit))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.config,)

@@ -11,8 +11,9 @@ from kplpy.runtime.stream import Stream
 class HeldStream(Stream):
     def __init__(self) -> None:
         self.staging: deque[RecordFuture] = deque()
-        self.staged_bytes = self.held_records = self.held_bytes = self.kept_records = self.kept_bytes = 0
-        self.portion = 0
+        self.staged_bytes = self.held_records = self.held_bytes = self.charged_records = self.charged_bytes = 0
+        self.credit = self.credit_records = self.nudges = 0
+        self.charged_by_place: dict[int, tuple[int, int]] = {}
         self.held_by_shard: dict[int, tuple[int, int]] = {}  # by hash key: records and bytes
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
@@ -24,3 +25,6 @@ class HeldStream(Stream):
 
     def place_of(self, hash_key: int) -> int:
         return hash_key
+
+    def nudge(self) -> None:
+        self.nudges += 1

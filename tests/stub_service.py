@@ -54,9 +54,10 @@ class StubService:
     # --- what the test does ---
 
     def hold(self, *streams: str) -> None:
-        """Leave requests unanswered from now on: of these streams, or all."""
+        """Leave requests unanswered from now on: of these streams, or all. Those of others are answered."""
         with self._changed:
             self._held = set(streams) or None
+            self._changed.notify_all()
 
     def answer_one(self) -> None:
         """One request that waits, or the next one, is answered after all."""

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
 
 from kplpy.core.aggregator import Batch
 from kplpy.core.events import Events, Gauges
@@ -40,10 +39,6 @@ class Recorder:
         self.when_awake: Callable[[], object] = _nothing
         self._by_shard = registry.granularity == "shard"
         self._accepted: defaultdict[str, int] = defaultdict(int)
-
-    @property
-    def locks(self) -> tuple[Any, ...]:
-        return self.registry.lock, self._errors.lock
 
     def awake(self) -> None:
         self.when_awake()

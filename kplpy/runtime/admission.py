@@ -1,8 +1,9 @@
-"""Room: how much may be accepted and unanswered at once, shared fairly, and waiting for it."""
+"""The buffer's bounds: how much may be accepted and unanswered at once, shared fairly, and waiting for it."""
 
 from __future__ import annotations
 
 import threading
+import time
 from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 RECORD_OVERHEAD = 400
 """Bytes charged for each record beside its data and key: the future, its numbers, its place in the buffers."""
 
-LEAST_PORTION = 16 << 10
-"""Bytes. When less can be kept for a stream's next puts, each is counted by itself."""
-PORTIONS = 16
-"""So many are made of the room that is left. With 4 the first streams left none for others (64 streams: 0.61 of the
-records a second), with 64 a drain had few records of 1 KB (0.93)."""
+ROOMY, TIGHT = 4, 16
+"""A stream's credit is this part of the bytes left, while the buffer is less than half full, and above. In a tight
+buffer a fourth left nothing for other streams (64 streams: 0.61 of the records a second), a 64th made drains of few
+records of 1 KB (0.93)."""
+LEAST_CREDIT = 16 << 10
+"""Bytes. With less to give, each put is charged by itself."""
 
 
 Bound = Literal["records", "bytes"]
@@ -42,10 +44,10 @@ class Shortage(NamedTuple):
 class Room:
     """Counts records and bytes (data + key + RECORD_OVERHEAD) of a producer.
 
-    What is drained into the core is counted exactly, by `add` and `release`; what is still staged is read off the
-    stream, without a lock, so threads together can pass the bounds, by up to waiting.DRAINED_AT records. A put comes
-    here only when more than `stage_limit` is staged, which is 0 while the room is tight: more than half full. Then a
-    stream is given room by the portion.
+    A put compares what is staged with the stream's credit, which may be staged before the next drain. Each drain
+    charges exactly what was staged, and gives new credit. A put beyond the credit comes here, is charged before it is
+    staged, or waits: those who wait are served in their order. So the bounds can be passed by a few records that
+    several threads or streams stage on credit at the same moment.
 
     One stream alone may use all of it, unless `shared`: dead letters are to come. While another one has records, waits
     for room, or was refused its first record, no stream is given more than three quarters; one that has more already
@@ -57,82 +59,210 @@ class Room:
         self._shared = shared
         self._max_records = max_records
         self._max_bytes = max_bytes
-        # A signal handler or a __del__ may put in the middle of a section of its own thread.
+        # Reentrant: the garbage collector may run a __del__ that puts within a section. Each change is one assignment.
         self.lock = threading.RLock()
         self._waiters = Line()
+        self._holding: set[Stream] = set()  # streams with charged records
         self._newcomers: set[Stream] = set()  # refused their first record, until it is there or the room is empty
-        self._kept_records = 0  # granted, or in a portion; the streams have their own part
-        self._kept_bytes = 0
         self.records = 0
         self.bytes = 0
-        # A small room is always counted exactly.
-        self._always_tight = max_records < 2000 or max_bytes < 16 << 20
-        self._stage_limit = min(max_bytes, max_records * RECORD_OVERHEAD) // 4
-        self._judge()
+        self._exact = max_records < 2000 or max_bytes < 16 << 20  # a small buffer gives no credit
+        self.closed = False
 
     @property
     def short(self) -> bool:
         """Does somebody wait for room?"""
         return bool(self._waiters)
 
-    @property
-    def tight(self) -> bool:
-        """Is every record counted before it is staged?"""
-        return self.stage_limit == 0
+    # --- charges ---
 
-    def add(self, stream: Stream, records: int, size: int) -> None:
-        """Records were drained into the core."""
+    def drained(self, stream: Stream, records: int, size: int) -> None:
+        """All that was staged was taken out just now, under the lock: so many records, and bytes with their overhead.
+
+        `renew` is called when the pipeline knows them.
+        """
         with self.lock:
-            self._return_portion(stream)
-            self._count(stream, records, size)
-            self._newcomers.discard(stream)
+            stream.staged_bytes = 0
+            self._charge(stream, records - stream.charged_records, size - stream.charged_bytes)
+            stream.charged_records = stream.charged_bytes = 0
+
+    def renew(self, stream: Stream) -> None:
+        """Let in who waits, and give the stream credit until its next drain."""
+        with self.lock:
             self._grant()
-            self._judge()
+            self._renew_credit(stream)
 
     def release(self, stream: Stream, records: int, size: int) -> None:
         """Records were answered."""
         with self.lock:
-            self._count(stream, -records, -size)
-            self._grant()
-            self._judge()
+            self._charge(stream, -records, -size)
+            self.renew(stream)
 
-    def recount(self, stream: Stream, records: int, size: int) -> None:
-        """This is what the stream's core holds, whatever was counted before."""
+    def reset(self, stream: Stream) -> None:
+        """None of the stream's drained records is outstanding any more; what is staged stays charged."""
         with self.lock:
-            self._return_portion(stream)
-            self._count(stream, records - stream.held_records, size - stream.held_bytes)
+            self._charge(
+                stream,
+                stream.charged_records - stream.held_records,
+                stream.charged_bytes - stream.held_bytes,
+            )
             self._grant()
-            self._judge()
 
-    def _count(self, stream: Stream, records: int, size: int) -> None:
-        # In one go, and so whole, whatever strikes the thread.
+    def _charge(self, stream: Stream, records: int, size: int) -> None:
+        # One assignment, and so whole, whatever interrupts the thread.
         self.records, self.bytes, stream.held_records, stream.held_bytes = (
             self.records + records,
             self.bytes + size,
             stream.held_records + records,
             stream.held_bytes + size,
         )
+        if stream.held_records:
+            self._holding.add(stream)
+            self._newcomers.discard(stream)
+        else:
+            self._holding.discard(stream)
+            if not self.records:
+                self._newcomers.clear()  # who comes back finds room
 
-    def try_take(self, stream: Stream, hash_key: int, size: int) -> bool:
-        """May the record be staged now? Nobody overtakes those who wait for room as such, or for the same stream's."""
+    def _stage(self, stream: Stream, record: RecordFuture, hash_key: int, size: int) -> None:
+        """Charge the record and stage it."""
+        place = stream.place_of(hash_key)
+        records, held = stream.charged_by_place.get(place, (0, 0))
+        stream.charged_by_place[place] = records + 1, held + size - RECORD_OVERHEAD  # as the pipeline counts
+        stream.charged_records += 1
+        stream.charged_bytes += size
+        self._charge(stream, 1, size)
+        stream.staging.append(record)
+
+    def _renew_credit(self, stream: Stream) -> None:
+        stream.credit = stream.credit_records = 0
+        if self._exact or self.closed or self._waiters:
+            return
+        tight = 2 * self.records >= self._max_records or 2 * self.bytes >= self._max_bytes
+        part = max(TIGHT if tight else ROOMY, 2 * len(self._holding))
+        left = self._left(stream)
+        credit = max(left // part, LEAST_CREDIT)
+        if credit > left // 4:
+            return
+        stream.credit = stream.staged_bytes + credit
+        usual = max(RECORD_OVERHEAD, stream.held_bytes // max(1, stream.held_records))
+        stream.credit_records = len(stream.staging) + credit // usual
+
+    def _left(self, stream: Stream) -> int:
+        """Bytes that the stream can have, whichever shard they are for, by all the bounds."""
+        records, size = self._held_by(stream)
+        taken, taken_bytes = self._taken(stream)
+        share, share_bytes = self._share_of(stream)
+        left = min(self._max_records - taken, share - records)
+        left_bytes = min(self._max_bytes - taken_bytes, share_bytes - size)
+        if 4 * records >= self._max_records or 4 * size >= self._max_bytes:  # one shard may come near its share
+            held, held_bytes = stream.most_held_by_a_shard()
+            left = min(left, self._max_records // 2 - held)
+            left_bytes = min(left_bytes, self._max_bytes // 2 - held_bytes)
+        return min(left * RECORD_OVERHEAD, left_bytes)
+
+    # --- puts without credit ---
+
+    def admit(self, stream: Stream, record: RecordFuture, hash_key: int, size: int) -> bool:
+        """Charge and stage the record if there is room, and nobody who waits is overtaken."""
         with self.lock:
-            if self._may_take(stream, hash_key, size):
-                return True
-            if not self._held_by(stream)[0]:
-                self._newcomers.add(stream)
-            return False
+            if not self._may_pass(stream, hash_key) or not self._fits(stream, hash_key, size):
+                if not self._held_by(stream)[0]:
+                    self._newcomers.add(stream)
+                    for each in self._holding:
+                        self._renew_credit(each)  # some may be over their share now
+                return False
+            self._stage(stream, record, hash_key, size)
+            self._renew_credit(stream)
+            return True
 
-    def _may_take(self, stream: Stream, hash_key: int, size: int) -> bool:
-        if self._waiters:
-            if self._waiters.has(stream, hash_key):
+    def _may_pass(self, stream: Stream, hash_key: int) -> bool:
+        """Nobody overtakes those who wait for room as such, or for the same stream's."""
+        if not self._waiters:
+            return True
+        if self._waiters.has(stream, hash_key):
+            return False
+        full: set[Stream] = set()
+        return all(self._lets_pass(waiter, full) for waiter in self._waiters.firsts()) and stream not in full
+
+    def wait_for(self, waiter: Waiter) -> bool:
+        """Queue up; True when the record is staged at once after all."""
+        with self.lock:
+            if self.closed:
+                waiter.closed = True
                 return False
-            full: set[Stream] = set()
-            for waiter in self._waiters.firsts():
-                if not self._lets_pass(waiter, full):
-                    return False
-            if stream in full:
+            for stream in [*self._holding, waiter.stream]:  # or others would overtake
+                stream.credit = stream.credit_records = 0
+            if self._waiters.add(waiter):
+                self._grant()
+            return waiter.granted
+
+    def leave(self, waiter: Waiter) -> bool:
+        """Stop waiting; True when the record was staged meanwhile."""
+        with self.lock:
+            if waiter.group is not None:
+                self._waiters.remove(waiter)
+                self._grant()  # those behind may have waited only for their turn
+            return waiter.granted
+
+    def withdraw(self, waiter: Waiter) -> bool:
+        """Stop waiting, and take the record out of staging again; False when it was drained already, and is sent."""
+        with self.lock:
+            if not self.leave(waiter):
+                return True
+            stream = waiter.stream
+            try:
+                stream.staging.remove(waiter.record)
+            except ValueError:
                 return False
-        return self._fits(stream, hash_key, size)
+            stream.charged_records -= 1
+            stream.charged_bytes -= waiter.size
+            self._charge(stream, -1, -waiter.size)
+            self._grant()
+            return True
+
+    def close(self) -> None:
+        """Nobody waits for room any more."""
+        with self.lock:
+            self.closed = True
+            for waiter in self._waiters:
+                waiter.closed = True
+                try:
+                    waiter.wake()
+                except RuntimeError:
+                    pass  # its event loop is closed
+            self._waiters.clear()
+
+    def _grant(self) -> None:
+        """Stage the records of those who wait, in their order; one over its stream's share lets other streams pass,
+        one over its shard's share everybody."""
+        turns = self._waiters.firsts()
+        full: set[Stream] = set()
+        while turns:
+            waiter = heappop(turns)
+            if waiter.stream not in full and self._fits(waiter.stream, waiter.hash_key, waiter.size):
+                following = self._waiters.remove(waiter)
+                if following is not None:
+                    heappush(turns, following)
+                try:
+                    waiter.wake()
+                except RuntimeError:
+                    continue  # its event loop is closed: nobody waits any longer
+                waiter.granted = True
+                waiter.record.arrival = time.monotonic()  # its time to live counts from its acceptance
+                self._stage(waiter.stream, waiter.record, waiter.hash_key, waiter.size)
+                waiter.stream.nudge()
+            elif not self._lets_pass(waiter, full):
+                break
+
+    def _lets_pass(self, waiter: Waiter, full: set[Stream]) -> bool:
+        """Do others get room before this waiter? Not those of the `full` streams, to which its own may be added."""
+        if waiter.stream in full or self._over_the_streams_share(waiter.stream, waiter.size):
+            full.add(waiter.stream)
+            return True
+        return self._over_the_shards_share(waiter.stream, waiter.hash_key) is not None
+
+    # --- bounds and shares ---
 
     def shortage(self, stream: Stream, hash_key: int, size: int) -> Shortage | None:
         """What stands in the record's way, now that it was refused; None: nothing any more."""
@@ -147,134 +277,6 @@ class Room:
                 most = self._max_records if bound == "records" else self._max_bytes
                 return Shortage("shard", bound, stream.held_by_shard_of(hash_key)[bound == "bytes"], ceil(most / 2))
             return Shortage("turn", "records", len(self._waiters), self._max_records) if self._waiters else None
-
-    def reserve(self, stream: Stream) -> None:
-        """A record was staged in the tight room: keep a portion for it and those to come until the next drain, of what
-        nobody waits for, and a small part of what is left.
-
-        Puts look at no more than `stream.portion` meanwhile: 0.5 µs instead of 3.5.
-        """
-        with self.lock:
-            # Were it drained already, nobody might come to give the portion back.
-            if self._always_tight or self._waiters or stream.portion or not stream.staging:
-                return
-            left = self._left(stream)
-            portion = max(LEAST_PORTION, left // PORTIONS)
-            if portion <= left // 4:
-                self._keep_portion(stream, portion)
-
-    def _left(self, stream: Stream) -> int:
-        """Bytes that the stream can have, whichever shard they are for, by all the bounds."""
-        records, size = self._held_by(stream)
-        share, share_bytes = self._share_of(stream)
-        taken, taken_bytes = self._taken(stream)
-        held, held_bytes = stream.most_held_by_a_shard()
-        left = min(self._max_records - taken, share - records, self._max_records // 2 - held)
-        left_bytes = min(self._max_bytes - taken_bytes, share_bytes - size, self._max_bytes // 2 - held_bytes)
-        return min(left * RECORD_OVERHEAD, left_bytes)
-
-    def _return_portion(self, stream: Stream) -> None:
-        if stream.portion:
-            self._keep_portion(stream, -stream.portion)
-
-    def _keep_portion(self, stream: Stream, size: int) -> None:
-        sign = 1 if size > 0 else -1
-        records = sign * (abs(size) // RECORD_OVERHEAD)
-        stream.portion, self._kept_records, self._kept_bytes, stream.kept_records, stream.kept_bytes = (
-            max(0, size),
-            self._kept_records + records,
-            self._kept_bytes + size,
-            stream.kept_records + records,
-            stream.kept_bytes + size,
-        )
-
-    def wait_for(self, waiter: Waiter) -> bool:
-        """Queue up; True when there is room at once after all."""
-        with self.lock:
-            self._return_portion(waiter.stream)  # or others would overtake
-            if self._waiters.add(waiter):
-                self._grant()
-            self._judge()
-            return waiter.granted
-
-    def stage(self, waiter: Waiter, record: RecordFuture) -> None:
-        """The room that was kept for the waiter is the staged record's now. In one step, lest it be counted twice
-        while others are granted theirs."""
-        stream = waiter.stream
-        with self.lock:
-            stream.staged_bytes += waiter.size
-            stream.staging.append(record)
-            self._keep(waiter, -1)
-
-    def staged(self, waiter: Waiter) -> None:
-        """The room that was kept for the waiter is taken, or no longer wanted."""
-        with self.lock:
-            if waiter.granted:
-                self._keep(waiter, -1)
-                self._grant()
-
-    def leave(self, waiter: Waiter) -> bool:
-        """Stop waiting; True when the room was granted meanwhile, and is kept until `staged`."""
-        with self.lock:
-            if waiter.group is not None:
-                self._waiters.remove(waiter)
-                self._grant()  # those behind may have waited only for their turn
-                self._judge()
-            return waiter.granted
-
-    def withdraw(self, waiter: Waiter) -> None:
-        """Stop waiting, and give back what was granted meanwhile."""
-        self.leave(waiter)
-        self.staged(waiter)
-
-    def close(self) -> None:
-        """Nobody gets room any more."""
-        with self.lock:
-            for waiter in self._waiters:
-                waiter.closed = True
-                try:
-                    waiter.wake()
-                except RuntimeError:
-                    pass  # its event loop is closed
-            self._waiters.clear()
-            self._always_tight = True
-            self._judge()
-
-    def _grant(self) -> None:
-        """Keep room for those who wait, in their order; one over its stream's share lets other streams pass, one over
-        its shard's share everybody."""
-        turns = self._waiters.firsts()
-        full: set[Stream] = set()
-        while turns:
-            waiter = heappop(turns)
-            if waiter.stream not in full and self._fits(waiter.stream, waiter.hash_key, waiter.size):
-                following = self._waiters.remove(waiter)
-                if following is not None:
-                    heappush(turns, following)
-                try:
-                    waiter.wake()
-                except RuntimeError:
-                    continue  # its event loop is closed: nobody waits any longer
-                self._keep(waiter, 1)
-            elif not self._lets_pass(waiter, full):
-                break
-
-    def _lets_pass(self, waiter: Waiter, full: set[Stream]) -> bool:
-        """Do others get room before this waiter? Not those of the `full` streams, to which its own may be added."""
-        if waiter.stream in full or self._over_the_streams_share(waiter.stream, waiter.size):
-            full.add(waiter.stream)
-            return True
-        return self._over_the_shards_share(waiter.stream, waiter.hash_key) is not None
-
-    def _keep(self, waiter: Waiter, sign: int) -> None:
-        stream, size = waiter.stream, sign * waiter.size
-        waiter.granted, self._kept_records, self._kept_bytes, stream.kept_records, stream.kept_bytes = (
-            sign > 0,
-            self._kept_records + sign,
-            self._kept_bytes + size,
-            stream.kept_records + sign,
-            stream.kept_bytes + size,
-        )
 
     def _fits(self, stream: Stream, hash_key: int, size: int) -> bool:
         return not (
@@ -300,7 +302,7 @@ class Room:
 
     def _share_of(self, stream: Stream) -> tuple[int, int]:
         """Records and bytes that the stream may have: all, while no other has any or wants some."""
-        others = self.records + self._kept_records - stream.held_records - stream.kept_records
+        others = len(self._holding) > (stream in self._holding)
         newcomers = self._newcomers and self._newcomers != {stream}
         if others or self._shared or newcomers or self._waiters.has_others(stream):
             return ceil(0.75 * self._max_records), ceil(0.75 * self._max_bytes)
@@ -308,14 +310,12 @@ class Room:
 
     def _taken(self, stream: Stream) -> tuple[int, int]:
         """Records and bytes of the whole room that are taken, as the stream's next put sees it."""
-        return (
-            self.records + self._kept_records + len(stream.staging),
-            self.bytes + self._kept_bytes + stream.staged_bytes,
-        )
+        records = self.records + len(stream.staging) - stream.charged_records
+        return records, self.bytes + stream.staged_bytes
 
     def _held_by(self, stream: Stream) -> tuple[int, int]:
-        records = stream.held_records + stream.kept_records + len(stream.staging)
-        return records, stream.held_bytes + stream.kept_bytes + stream.staged_bytes
+        records = stream.held_records + len(stream.staging) - stream.charged_records
+        return records, stream.held_bytes + stream.staged_bytes
 
     def _over_the_shards_share(self, stream: Stream, hash_key: int) -> Bound | None:
         records, size = self._held_by(stream)
@@ -325,14 +325,3 @@ class Room:
         if 2 * held >= self._max_records:
             return "records"
         return "bytes" if 2 * held_bytes >= self._max_bytes else None
-
-    def _judge(self) -> None:
-        if self._newcomers and not self.records and not self._kept_records:
-            self._newcomers.clear()  # who comes back finds room
-        tight = (
-            self._always_tight
-            or self._waiters
-            or 2 * self.records >= self._max_records
-            or 2 * self.bytes >= self._max_bytes
-        )
-        self.stage_limit = 0 if tight else self._stage_limit

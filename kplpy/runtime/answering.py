@@ -1,20 +1,21 @@
-"""Giving records their answers: futures, room, callbacks, and only then the count that flush waits for."""
+"""Delivers what a pipeline decided: outcomes, room, callbacks, and only then the count that flush waits for."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 from kplpy.core.events import Events
-from kplpy.core.item import Completion, Delivered, Failed, Item
+from kplpy.core.item import Completion, Delivered, Failed, Reason
 from kplpy.core.notice import Notice
 from kplpy.core.retry import RequestError
 from kplpy.errors import RecordFailedError
 from kplpy.failures import UnseenFailures
-from kplpy.future import RecordFuture, answer_all, answer_each, run_callbacks
+from kplpy.future import RecordFuture, answer, answer_all, answer_each, run_callbacks
 from kplpy.repeats import Causes, Remind, Repeats
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.metering import Meter
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Answering:
-    """Runs on the thread that got the answers, without the stream's lock but for two moments."""
+    """Runs on the thread that took the results. Takes the stream's lock once, to mark the records as settled."""
 
     def __init__(
         self,
@@ -40,14 +41,15 @@ class Answering:
         self._meter = meter
         self._on_failure = on_failure
         lock = threading.RLock()  # of all that is logged here
-        self.locks = (lock,)
-        self.unseen = UnseenFailures(logger, remind, lock)
+        self._unseen = UnseenFailures(logger, remind, lock)
         self._report_errors = Repeats(logger, "on_failure_raised", remind, lock)
         self._callback_errors = Repeats(logger, "callbacks_raised", remind, lock)
         self._throttled = Repeats(logger, "records_throttled", remind, lock)
         self._causes = Causes(logger, remind, lock)
         self._notices: dict[str, Repeats] = {}
         self._remind, self._lock = remind, lock
+        self.busy: set[int] = set()
+        """The idents of threads that run callbacks."""
 
     def tell(self, stream: Stream, error: RequestError | None, throttled: int) -> None:
         """Log how a request ended, except what became of its records."""
@@ -68,53 +70,95 @@ class Answering:
             repeats = self._notices.setdefault(notice.event, made)
         repeats.say("", None, 1, stream.name, **notice.fields)
 
-    def finish(self, stream: Stream, results: Sequence[Results]) -> None:
-        """Give the answers. What an earlier thread did of it before an error struck it is not done again."""
-        for each in results:
-            self._finish(stream, each)
+    def finish(self, stream: Stream, results: Results) -> None:
+        """Answer the records, run their callbacks, and settle them. Whatever raises breaks the stream."""
+        callbacks = self.answer(stream, results)
+        if results.completions:
+            self.call_back(stream, results, callbacks)
 
-    def _finish(self, stream: Stream, results: Results) -> None:
-        while results.notices:
-            self._note(stream, results.notices.pop(0))
-        completions, events = results.completions, results.events
-        if not results.counted and (completions or events):
-            results.counted = True
-            # First of all: a delivered record's data is let go.
-            accepted = stream.pipeline.totals.user_records_accepted
-            self._meter.record(stream.origin.stream, events or Events(), completions, accepted, time.monotonic())
+    def answer(self, stream: Stream, results: Results) -> list[RecordFuture]:
+        """Log, count, set the outcomes and release the room. Return the futures whose callbacks are to run."""
+        for notice in results.notices:
+            self._note(stream, notice)
+        completions = results.completions
+        # Counted first: a delivered record's data is let go with its outcome.
+        if completions or results.events:
+            accepted = results.pipeline.totals.user_records_accepted
+            events = results.events or Events()
+            self._meter.record(stream.origin.stream, events, completions, accepted, time.monotonic())
         if not completions:
-            return
-        called = self._answer(completions, results.struck)
-        items: list[Item] = []
-        size = 0
-        for completion in completions:  # some thousands at a time
-            items += completion.items
-            size += completion.size
-            if completion.outcome.__class__ is Failed:
-                self._troubles.note(stream.name, completion.outcome.message)
-        with stream.lock, stream.guard:
-            if not results.released:
-                results.released = True
-                self._room.release(stream, len(items), size + len(items) * RECORD_OVERHEAD)
-        if self._on_failure is not None:
-            self._report(results, self._on_failure)
-        self.run_callbacks(called)
-        with stream.lock, stream.guard:
-            if results in stream.being_answered:
-                stream.being_answered.discard(results)
-                stream.settled(items)
+            return []
+        callbacks = self._answer(completions)
+        for each in completions:
+            if each.outcome.__class__ is Failed:
+                self._troubles.note(stream.name, each.outcome.message)
+        count = sum(len(each.items) for each in completions)
+        size = sum(each.size for each in completions)
+        with self._room.lock:
+            if results.pipeline is stream.pipeline:  # else the room forgot them with their pipeline
+                self._room.release(stream, count, size + count * RECORD_OVERHEAD)
+        return callbacks
+
+    def call_back(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
+        """Run what the application attached, which may block or raise; then settle the records."""
+        with self._calling():
+            failed = [item for each in results.completions if isinstance(each.outcome, Failed) for item in each.items]
+            self._report(cast("list[RecordFuture]", failed))
+            self.run_callbacks(callbacks)
+        with stream.entered():
+            stream.settled(results, results.items())
+
+    def needs_calls(self, results: Results, callbacks: list[RecordFuture]) -> bool:
+        """Return True if the application's own code is to run for these results."""
+        reported = self._on_failure is not None and any(
+            isinstance(each.outcome, Failed) for each in results.completions
+        )
+        return reported or bool(callbacks)
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        me = threading.get_ident()
+        added = me not in self.busy
+        self.busy.add(me)
+        try:
+            yield
+        finally:
+            if added:
+                self.busy.discard(me)
+
+    def fail(self, futures: Sequence[RecordFuture], outcome: Failed) -> None:
+        """Give records that are in no pipeline this outcome, and run their callbacks."""
+        callbacks = answer(futures, outcome, self._counts_unseen)
+        self._report(futures)
+        self.run_callbacks(callbacks)
+
+    def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
+        """These were not accepted after all: their futures raise the error."""
+        refusal = Failed(Reason.REFUSED, str(error), error, type(error).__name__)
+        self.run_callbacks(answer(futures, refusal, self._unseen))
 
     def run_callbacks(self, futures: list[RecordFuture]) -> None:
         """Those of futures that `answer` returned."""
         run_callbacks(futures, self._callback_errors.say)
 
-    @property
-    def _logged(self) -> tuple[Repeats | Causes | UnseenFailures, ...]:
-        repeats = (self._report_errors, self._callback_errors, self._throttled, *list(self._notices.values()))
-        return (self._causes, *repeats, self.unseen)
+    def _report(self, failed: Sequence[RecordFuture]) -> None:
+        """Call on_failure with the error of each record."""
+        on_failure = self._on_failure
+        if on_failure is None:
+            return
+        for future in failed:
+            error = future.exception()
+            try:
+                if isinstance(error, RecordFailedError):
+                    on_failure(error)
+            except BaseException as raised:  # whatever it is, this thread has other records to answer
+                self._report_errors.say(f"{type(raised).__name__}: {raised}", raised)
 
-    def _answer(self, completions: list[Completion], again: bool) -> list[RecordFuture]:
-        unseen = None if self._on_failure is not None else self.unseen
+    @property
+    def _counts_unseen(self) -> UnseenFailures | None:
+        return None if self._on_failure is not None else self._unseen
+
+    def _answer(self, completions: list[Completion]) -> list[RecordFuture]:
         answers: list[tuple[Sequence[RecordFuture], Delivered | Failed]] = []
         for each in completions:
             futures = cast("list[RecordFuture]", each.items)  # all our producer's
@@ -122,19 +166,12 @@ class Answering:
                 answers.append((futures, each.outcome))
             else:
                 answers += answer_each(futures, each.outcomes)
-        return answer_all(answers, unseen, again)
+        return answer_all(answers, self._counts_unseen)
 
-    def _report(self, results: Results, on_failure: Callable[[RecordFailedError], object]) -> None:
-        failed = [each for each in results.completions if isinstance(each.outcome, Failed)]
-        for future in [item for completion in failed for item in completion.items][results.reported :]:
-            assert isinstance(future, RecordFuture)
-            error = future.exception()
-            try:
-                if isinstance(error, RecordFailedError):
-                    on_failure(error)
-            except BaseException as raised:  # whatever it is, this thread has other records to answer
-                self._report_errors.say(f"{type(raised).__name__}: {raised}", raised)
-            results.reported += 1
+    @property
+    def _logged(self) -> tuple[Repeats | Causes | UnseenFailures, ...]:
+        repeats = (self._report_errors, self._callback_errors, self._throttled, *list(self._notices.values()))
+        return (self._causes, *repeats, self._unseen)
 
     def report(self) -> float:
         """Log what was held back for long enough; returns in how many seconds to call again, or infinity."""

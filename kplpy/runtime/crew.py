@@ -1,8 +1,7 @@
 """The threads of one producer: a scheduler that sleeps until something is due, and senders as they are needed.
 
-They outlive whatever strikes them, and look after each other: a sender, or a put that would wake it, starts the
-scheduler again should it have died, and a sender that died is no longer counted. Where no thread can be started, the
-scheduler sends as well.
+A thread survives whatever its work raises. A sender, or a put that would wake it, starts the scheduler again if it has
+died, and a sender that died is no longer counted. Where no thread can be started, the scheduler sends as well.
 """
 
 from __future__ import annotations
@@ -32,11 +31,12 @@ own_threads = threading.local()
 
 
 def on_own_thread() -> bool:
+    """Return True on a scheduler, a sender, or the thread of callbacks."""
     return getattr(own_threads, "is_one", False)
 
 
 def lent() -> bool:
-    """Is this a thread of the user's that sends, for want of ours?"""
+    """Return True on an application's thread that does kplpy's work, because none of kplpy's can be started."""
     return getattr(own_threads, "lent", False)
 
 
@@ -46,13 +46,29 @@ def does_our_work() -> bool:
 
 @contextmanager
 def lend_thread() -> Iterator[None]:
-    """This thread does our work meanwhile."""
+    """This thread does kplpy's work meanwhile."""
     before = getattr(own_threads, "lent", False)
     own_threads.lent = True
     try:
         yield
     finally:
         own_threads.lent = before
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """This thread holds the crew's lock meanwhile, which the scheduler may wait for."""
+    before = is_starting()
+    own_threads.starting = True
+    try:
+        yield
+    finally:
+        own_threads.starting = before
+
+
+def is_starting() -> bool:
+    """Return True if a signal handler or a __del__ runs while the calling thread starts others."""
+    return getattr(own_threads, "starting", False)
 
 
 class Sends(Protocol):
@@ -75,8 +91,8 @@ class Work(Protocol):
         """Look after every stream that is due; returns when to come again."""
         ...
 
-    def clear_up(self, error: BaseException) -> None:
-        """The error struck the calling thread in the midst of its work: leave nothing in its hands."""
+    def look_at_all(self) -> None:
+        """Something raised: have the scheduler look at every stream."""
         ...
 
 
@@ -96,6 +112,9 @@ class Crew:
         self._senders: set[threading.Thread] = set()
         self._leaving: set[threading.Thread] = set()  # no senders any more, but they may still be alive
         self._short = False  # of threads
+        self._calls: deque[Callable[[], object]] = deque()
+        self._caller: threading.Thread | None = None
+        self._caller_bell = Bell()
         self.stopping = False
 
     def begin(self) -> bool:
@@ -144,6 +163,34 @@ class Crew:
             self._senders.discard(sender)
         return True
 
+    def call(self, work: Callable[[], object]) -> None:
+        """For the scheduler: have another thread run the application's own code, which may block."""
+        self._calls.append(work)
+        if not (self._caller is not None and self._caller.is_alive()):
+            caller = self._thread("kplpy-callbacks", self._run_calls)
+            if not _start(caller):
+                self._run_waiting_calls()
+                return
+            self._caller = caller
+        self._caller_bell.ring()
+
+    def _run_calls(self, _: Bell) -> bool:
+        self._run_waiting_calls()
+        self._caller_bell.wait(NEVER)
+        return True
+
+    def _run_waiting_calls(self) -> None:
+        """Another thread may run some of them at the same time. What one raises is logged; the others are run."""
+        while True:
+            try:
+                work = self._calls.popleft()
+            except IndexError:
+                return
+            try:
+                work()
+            except Exception as error:
+                self.raised(error)
+
     def _count_senders(self) -> int:
         """Those that live, or are about to."""
         gone = {each for each in list(self._senders) if each.ident is not None and not each.is_alive()}
@@ -159,10 +206,12 @@ class Crew:
         """
         self.stopping = True
         self._bell.ring()
+        self._caller_bell.ring()
         for bell in list(self._idle):
             bell.ring()
         if not on_own_thread():
             self._join(busy)
+        self._run_waiting_calls()
         self.errors.close()
 
     def _join(self, busy: Callable[[], Collection[int]]) -> None:
@@ -170,9 +219,9 @@ class Crew:
         until = time.monotonic() + JOINING
         while time.monotonic() < until:
             with self.lock:
-                crew = [each for each in (self._scheduler, *self._senders, *self._leaving) if each is not None]
+                crew = (self._scheduler, self._caller, *self._senders, *self._leaving)
             at_work = busy()
-            idle = [each for each in crew if each.is_alive() and each.ident not in at_work]
+            idle = [each for each in crew if each is not None and each.is_alive() and each.ident not in at_work]
             if not idle:
                 return
             idle[0].join(0.05)  # it may have taken up work meanwhile
@@ -192,7 +241,11 @@ class Crew:
         outlive(lambda: work(bell), self._recover, lambda: self.stopping)
 
     def _recover(self, error: BaseException) -> None:
-        self._work.clear_up(error)
+        self._work.look_at_all()
+        self.raised(error)
+
+    def raised(self, error: BaseException) -> None:
+        """Log what kplpy's own work raised."""
         self.errors.say(f"{type(error).__name__}: {error}", error)
 
     def _schedule(self, _: Bell) -> bool:

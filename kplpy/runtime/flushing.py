@@ -14,37 +14,37 @@ class Flushing:
 
     def __init__(self, engine: Engine, streams: list[Stream], notify: Callable[[], object]) -> None:
         self._notify = notify
-        self._flushes: list[tuple[Stream, Flush]] = []
-        self._all_begun = False
-        for stream in streams:
-            flush = engine.begin_flush(stream, self._one_ended)
-            if flush is not None:
-                self._flushes.append((stream, flush))
-        self._all_begun = True
-        self._one_ended()
+        self._flushes = [(stream, Flush(self._one_ended)) for stream in streams]
+        engine.begin_flush(self._flushes)
+        if not self._flushes:
+            notify()
 
     def _one_ended(self) -> None:
-        # Whoever comes last, the constructor or a stream, sees all that the others wrote before.
-        if self._all_begun and all(flush.ended for _, flush in self._flushes):
+        if self.ended:
             self._notify()
 
+    @property
+    def ended(self) -> bool:
+        return all(flush.ended for _, flush in self._flushes)
+
+    @property
+    def found(self) -> int:
+        """Records that were outstanding when it began. Meant for a flush that has ended."""
+        return sum(flush.found for _, flush in self._flushes)
+
     def remaining(self) -> int:
-        """How many records are not answered."""
-        count = 0
-        for stream, flush in self._flushes:
-            with stream.lock:
-                count += stream.pipeline.unflushed(flush.mark)
-        return count
+        """How many records are not answered; of all records, where the scheduler has not begun the flush yet."""
+        return sum(
+            stream.outstanding() if flush.remaining is None else flush.remaining for stream, flush in self._flushes
+        )
 
     def forget(self) -> None:
         """Nobody waits any longer."""
-        for stream, flush in self._flushes:
-            with stream.lock:
-                if flush in stream.flushes:
-                    stream.flushes.remove(flush)
+        for _, flush in self._flushes:
+            flush.forgotten = True
 
     def finish(self, timeout: float | None) -> None:
-        """Raises FlushTimeoutError when records are left."""
+        """Nobody waits any longer. Raises FlushTimeoutError when records are left."""
         self.forget()
         remaining = self.remaining()
         if remaining:

@@ -8,17 +8,19 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kplpy.future import RecordFuture
     from kplpy.runtime.stream import Stream
 
 
 class Waiter:
-    """Somebody who waits for room for one record. `granted` once the room is kept for them."""
+    """Somebody who waits for room for one record. `granted`: the record was charged and staged."""
 
-    __slots__ = ("closed", "granted", "group", "hash_key", "size", "stream", "turn")
+    __slots__ = ("closed", "granted", "group", "hash_key", "record", "size", "stream", "turn")
 
-    def __init__(self, stream: Stream, hash_key: int, size: int) -> None:
+    def __init__(self, stream: Stream, record: RecordFuture, size: int) -> None:
         self.stream = stream
-        self.hash_key = hash_key
+        self.record = record
+        self.hash_key = record.hash_key
         self.size = size
         self.granted = False
         self.closed = False
@@ -26,7 +28,8 @@ class Waiter:
         self.group: Group | None = None  # while in line
 
     def wake(self) -> None:
-        """Room was granted, or the producer was closed. Raises RuntimeError where nobody waits any longer."""
+        """The record is about to be staged, or the producer was closed. Raises RuntimeError where nobody waits any
+        longer."""
         raise NotImplementedError
 
     def __lt__(self, other: Waiter) -> bool:

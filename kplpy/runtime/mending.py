@@ -1,100 +1,48 @@
-"""After something raised in the midst of a stream's core: a new core with every record that has no answer yet.
-
-Ctrl-C can strike a putting thread at nearly any moment, memory can run out anywhere, and there may be bugs. Instead of
-making every step of the core undoable, nothing is believed of the old core but what it had decided already; the
-unanswered futures are found where they cannot hide, among the garbage collector's objects.
-"""
+"""After something raised in a stream's pipeline: its unanswered records fail, and it goes on with a new pipeline."""
 
 from __future__ import annotations
 
-import gc
-import time
 from dataclasses import fields
 
-from kplpy.core.item import Completion, Failed, Item, Reason, Try, add_try, payload_size
+from kplpy.core.events import Events
+from kplpy.core.item import Completion, Failed, Item, Reason, payload_size
 from kplpy.core.pipeline import Pipeline
-from kplpy.future import KeylessFuture, RecordFuture
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room
+from kplpy.future import RecordFuture
+from kplpy.runtime.admission import Room
+from kplpy.runtime.answering import Answering
 from kplpy.runtime.stream import Results, Stream
 
-INTERNAL = "InternalError"
 
+def recover(
+    stream: Stream, fresh: Pipeline, room: Room, answering: Answering
+) -> tuple[Results, list[RecordFuture]] | None:
+    """Fail every drained record that has no outcome, and replace the pipeline. Staged records wait for the new one.
 
-def mend(stream: Stream, fresh: Pipeline, room: Room, now: float) -> None:
-    """Under the stream's lock: give the stream the fresh pipeline. What can be answered at once is left to be taken.
-
-    A record may go through this once for an error; at the second it fails, since it may be what raises. It may have
-    been sent already, and then is a possible duplicate.
+    Nothing is believed of the old pipeline: it may be half changed. A record may have been sent already, so it may have
+    been written. If this is interrupted, it can be done once more. Returns the failed records, whose callbacks are to
+    run, and these callbacks' futures; None: another thread was faster.
     """
-    error = stream.broken
-    assert error is not None
-    old = stream.pipeline
-    decided = Results(0, _decided(old), [], None)
-    stream.being_answered.add(decided)
-    known = {id(item) for results in stream.being_answered for item in results.items()}
-    known.update(map(id, list(stream.staging)))
-    drained = {id(item): place for place, item in enumerate(stream.draining or ())}
-    again: list[RecordFuture] = []
-    failed: list[Item] = []
-    for future in unanswered(stream):
-        if id(future) in known:
-            continue
-        numbered = hasattr(future, "number")
-        if not numbered and id(future) not in drained:
-            continue  # a thread is about to stage it
-        future.maybe_written = future.maybe_written or numbered
-        struck = any(each.code == INTERNAL for each in future.tries)
-        if isinstance(error, Exception):
-            add_try(future, Try(time.time(), now, now, INTERNAL, f"{type(error).__name__}: {error}"))
-        if struck and isinstance(error, Exception):
-            failed.append(future)
-        else:
-            again.append(future)
-    # What has no number yet comes in the order of its staging; arrivals may be equal.
-    again.sort(key=lambda future: (getattr(future, "number", float("inf")), drained.get(id(future), 0)))
-    for each in fields(old.totals):
-        setattr(fresh.totals, each.name, getattr(old.totals, each.name))
-    fresh.totals.user_records_accepted -= sum(hasattr(future, "number") for future in again)
-    if failed:
-        why = f"an error within kplpy: {type(error).__name__}: {error}"
-        decided.completions.append(Completion(failed, Failed(Reason.BROKEN, why, error), payload_size(failed)))
-        fresh.totals.user_records_failed += len(failed)
-    if not decided.completions:
-        stream.being_answered.discard(decided)
-    held, size = len(again), payload_size(again)
-    for results in stream.being_answered:
-        fresh.adopt(results.items())
-        if not results.released:
-            held += len(results.items())
-            size += sum(completion.size for completion in results.completions)
-    stream.pipeline = fresh
-    stream.draining = again
-    room.recount(stream, held, size + held * RECORD_OVERHEAD)
-    stream.broken = None
-    try:
-        if again:
-            fresh.accept(again, now)
-        stream.draining = None
-    except Exception as another:  # those that failed are to be told so all the same
-        stream.breaks(another)
-    for flush in stream.flushes:
-        flush.mark = fresh.flush(now)
-    stream.end_flushes()
-
-
-def _decided(old: Pipeline) -> list[Completion]:
-    try:
-        return old.take_completions()
-    except Exception:
-        return []
-
-
-def unanswered(stream: Stream) -> list[RecordFuture]:
-    """Every record of the stream that is accepted, or about to be, and has no answer."""
-    return [
-        each
-        for each in gc.get_objects()
-        if type(each) in (RecordFuture, KeylessFuture)
-        and getattr(each, "_origin", None) is stream.origin
-        and each._outcome is None
-    ]
+    with stream.lock:
+        error, old = stream.broken, stream.pipeline
+        if error is None:
+            return None
+        with room.lock:
+            for each in fields(old.totals):
+                setattr(fresh.totals, each.name, getattr(old.totals, each.name))
+            stream.pipeline = fresh
+            stream.ready = False
+            stream.charged_by_place = {}
+            room.reset(stream)
+        left: list[Item] = [*stream.unanswered()]
+        for record in left:
+            record.maybe_written = True
+        fresh.totals.user_records_failed += len(left)
+        outcome = Failed(Reason.BROKEN, f"an error within kplpy: {type(error).__name__}: {error}", error)
+        failed = [Completion(left, outcome, payload_size(left))] if left else []
+        # Of the old pipeline: the room and the new pipeline do not count them.
+        results = Results(old, failed, [], Events())
+        callbacks = answering.answer(stream, results)
+        stream.forget_drained()
+        stream.end_flushes()
+        stream.broken = None
+    return results, callbacks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from kplpy.core.events import Events
 from kplpy.core.item import Completion
@@ -10,11 +10,6 @@ from kplpy.core.item import Completion
 
 class Meter(Protocol):
     """Told of each stream's answers on the thread that got them, before they are given. It must not raise."""
-
-    @property
-    def locks(self) -> tuple[Any, ...]:
-        """Reentrant; a thread that holds one does not wait for room."""
-        ...
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
         """`stream`: its name, or the ARN that it is put by. `accepted`: its records so far. `now`: by
@@ -32,8 +27,6 @@ class Meter(Protocol):
 
 class NoMeter:
     """Counts nothing."""
-
-    locks = ()
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
         pass

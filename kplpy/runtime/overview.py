@@ -1,4 +1,4 @@
-"""How things stand with a producer's records: for whoever looks, from any thread."""
+"""How a producer's records stand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kplpy.core.events import Gauges, Standing
 from kplpy.core.item import payload_size
 from kplpy.reports import HotKeys
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
-from kplpy.runtime.crew import NEVER
+from kplpy.runtime.crew import NEVER, lend_thread
 from kplpy.runtime.stream import Stream
 
 
@@ -23,15 +23,19 @@ class Overview:
 
     @property
     def outstanding_records(self) -> int:
-        return self._room.records + sum(len(stream.staging) for stream in list(self._streams.values()))
+        return self._room.records + sum(
+            len(stream.staging) - stream.charged_records for stream in list(self._streams.values())
+        )
 
     @property
     def outstanding_bytes(self) -> int:
-        staged = [record for stream in list(self._streams.values()) for record in list(stream.staging)]
-        return self._room.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD
+        streams = list(self._streams.values())
+        staged = [record for stream in streams for record in list(stream.staging)]
+        charged = sum(stream.charged_bytes for stream in streams)
+        return self._room.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD - charged
 
     def hot_keys(self, limit: int | None) -> dict[str, HotKeys]:
-        """By stream's name or ARN; empty unless keys are counted."""
+        """By stream's name or ARN; empty unless keys are counted. The scheduler's work, see Engine.ask."""
         reports = {}
         for key, stream in list(self._streams.items()):
             if stream.key_counts is not None:
@@ -40,13 +44,14 @@ class Overview:
         return reports
 
     def gauges(self) -> Gauges:
-        """How things stand, for whoever samples them."""
+        """How things stand. On the thread that samples them, which must not wait for room meanwhile."""
         standings: dict[str, Standing] = {}
-        for key, stream in list(self._streams.items()):
-            if stream.broken is None:
-                standing = _standing(stream)
-                if stream.same_as is None or standing.outstanding:  # else the other one stands for it
-                    standings[key] = standing
+        with lend_thread():
+            for key, stream in list(self._streams.items()):
+                if stream.broken is None:
+                    standing = _standing(stream)
+                    if stream.same_as is None or standing.outstanding:  # else the other one stands for it
+                        standings[key] = standing
         return Gauges(standings, self.outstanding_records, self.outstanding_bytes)
 
     def oldest(self, passed_over: Callable[[Stream], bool]) -> float:
@@ -55,10 +60,10 @@ class Overview:
         return min((_standing(each).oldest for each in streams), default=NEVER)
 
     def unsettled(self) -> int:
-        """Records without an answer, or whose callbacks still run."""
+        """Records without an answer, or whose callbacks still run. The scheduler's work, see Engine.ask."""
         count = 0
         for stream in list(self._streams.values()):
-            with stream.lock:  # a drain has records in its hands, neither here nor there
+            with stream.lock:
                 count += stream.pipeline.outstanding + len(stream.staging)
         return count
 

@@ -1,11 +1,6 @@
-"""Taking staged records into a stream's core, and seeing that somebody comes when it has something to do.
-
-By whoever holds the stream's lock: a putting thread, the scheduler, a sender.
-"""
+"""Drains staged records into the pipeline, and wakes the scheduler or a sender when the pipeline has work."""
 
 from __future__ import annotations
-
-from itertools import repeat, starmap
 
 from kplpy.core.item import payload_size
 from kplpy.core.policy import Policy
@@ -20,7 +15,7 @@ CARE_INTERVAL = 0.25
 
 
 class Planning:
-    """`drain` and `plan` are called under the stream's lock, `call_sender` with or without it."""
+    """For the scheduler and senders: `drain` and `plan` under the stream's lock, `call_sender` also without."""
 
     def __init__(self, policy: Policy, room: Room, crew: Crew) -> None:
         self._linger = policy.linger
@@ -28,22 +23,24 @@ class Planning:
         self._crew = crew
 
     def drain(self, stream: Stream, now: float) -> None:
-        """Charge what is staged to the room, and hand it to the core."""
-        staging = stream.staging
-        count = len(staging)
-        if not count or stream.broken is not None:  # to be mended first, with what is in `draining` already
+        """Take out what is staged, charge it to the room, and hand it to the pipeline."""
+        if not stream.staging or stream.broken is not None:  # the pipeline is replaced first
             return
-        items: list[RecordFuture] = []
-        stream.draining = items
-        # In one go, so that a record is always to be found in one of the two; Ctrl-C does not strike in between.
-        items.extend(starmap(staging.popleft, repeat((), count)))
-        size = payload_size(items)
-        stream.staged_bytes = 0
-        self._room.add(stream, count, size + count * RECORD_OVERHEAD)
+        with self._room.lock:
+            records = stream.take_staged()
+            self._room.drained(stream, len(records), payload_size(records) + len(records) * RECORD_OVERHEAD)
+            accepted = bool(stream.charged_by_place)  # which counts them for their shards until the pipeline does
+            if accepted:
+                self._accept(stream, records, now)
+                stream.charged_by_place = {}
+            self._room.renew(stream)
+        if not accepted:
+            self._accept(stream, records, now)
+
+    def _accept(self, stream: Stream, records: list[RecordFuture], now: float) -> None:
         if stream.key_counts is not None:
-            stream.key_counts.add(items, now)
-        stream.pipeline.accept(items, now)  # which gives keys to those without
-        stream.draining = None
+            stream.key_counts.add(records, now)
+        stream.pipeline.accept(records, now)  # which gives keys to those without
 
     def plan(self, stream: Stream, now: float) -> None:
         """Say when somebody has to look at it again, and see that somebody does."""

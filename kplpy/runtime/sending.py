@@ -13,7 +13,7 @@ from kplpy.core.retry import Exchange, RequestError
 from kplpy.repeats import Repeats
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.planning import Planning
-from kplpy.runtime.questions import ControlPlane, Question, next_question
+from kplpy.runtime.questions import Answer, ControlPlane, Question, next_question
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.troubles import Troubles
 
@@ -69,6 +69,12 @@ class Sending:
     def _inflight_room(self) -> int:
         return self._max_inflight_bytes - sum(list(self._inflight.values()))
 
+    def forget(self, thread: int) -> None:
+        """The thread is in no request."""
+        self._inflight.pop(thread, None)
+        for stream in list(self._streams.values()):
+            stream.senders.discard(thread)
+
     def send_one(self) -> bool:
         """Form one request (or question) from what is due, carry it out and give the answers. False: nothing to do."""
         streams = list(self._streams.values())
@@ -80,10 +86,18 @@ class Sending:
         return False
 
     def _send_of(self, stream: Stream) -> bool:
-        with stream.lock, stream.guard:
+        try:
+            return self._serve(stream)
+        except BaseException as error:
+            stream.breaks(error)
+            raise
+
+    def _serve(self, stream: Stream) -> bool:
+        with stream.entered() as pipeline:
+            if stream.broken is not None:
+                return False
             now = time.monotonic()
             self._planning.drain(stream, now)
-            pipeline = stream.pipeline
             request = None
             question = next_question(pipeline, self._transport, stream.name, stream.arn, now)
             if question is None:
@@ -93,13 +107,16 @@ class Sending:
             busy = question is not None or request is not None
             if busy:
                 stream.senders.add(threading.get_ident())
-        if stream.ready:
-            self._planning.call_sender(stream)
-        self._answering.finish(stream, results)
-        if question is not None:
-            self._ask(stream, pipeline, question)
-        elif request is not None:
-            self._exchange(stream, pipeline, request)
+        try:
+            if stream.ready:
+                self._planning.call_sender(stream)
+            self._answering.finish(stream, results)
+            if question is not None:
+                self._ask(stream, pipeline, question)
+            elif request is not None:
+                self._exchange(stream, pipeline, request)
+        finally:
+            stream.senders.discard(threading.get_ident())
         return busy
 
     def _ask(self, stream: Stream, pipeline: Pipeline, question: Question) -> None:
@@ -113,15 +130,7 @@ class Sending:
             self._learnt(stream, question.arn)
         if question.problem:
             self._troubles.note(stream.name, question.problem)
-        with stream.lock, stream.guard:
-            stream.senders.discard(threading.get_ident())
-            now = time.monotonic()
-            if pipeline is stream.pipeline:  # else it was mended meanwhile, and will ask for itself
-                answer(now)
-            self._planning.drain(stream, now)
-            self._planning.plan(stream, now)
-            results = stream.take_results()
-        self._answering.finish(stream, results)
+        self._answered(stream, pipeline, answer)
         if end is not None:
             raise end
 
@@ -137,20 +146,31 @@ class Sending:
             exchange = Exchange(request.started, time.monotonic(), request.wall, error=error)
         finally:
             self._inflight.pop(me, None)
-        with stream.lock, stream.guard:
-            stream.senders.discard(me)
-            now = time.monotonic()
-            self._planning.drain(stream, now)
-            throttled = pipeline.totals.entries_throttled
-            if pipeline is stream.pipeline:
-                pipeline.answered(request, exchange, now)
-            throttled = pipeline.totals.entries_throttled - throttled
-            self._planning.plan(stream, now)
-            results = stream.take_results()
+        throttled = 0
+
+        def judge(now: float) -> None:
+            nonlocal throttled
+            before = pipeline.totals.entries_throttled
+            pipeline.answered(request, exchange, now)
+            throttled = pipeline.totals.entries_throttled - before
+
+        self._answered(stream, pipeline, judge)
         self._answering.tell(stream, exchange.error, throttled)
-        self._answering.finish(stream, results)
         if end is not None:
             raise end
+
+    def _answered(self, stream: Stream, pipeline: Pipeline, answer: Answer) -> None:
+        """Hand the answer to its pipeline, unless that was replaced meanwhile."""
+        with stream.entered():
+            stream.senders.discard(threading.get_ident())
+            now = time.monotonic()
+            self._planning.drain(stream, now)
+            if pipeline is not stream.pipeline or stream.broken is not None:
+                return
+            answer(now)
+            self._planning.plan(stream, now)
+            results = stream.take_results()
+        self._answering.finish(stream, results)
 
     def _unexpected(self, doing: str, failure: BaseException) -> BaseException | None:
         """What is not only to be logged, but raised once the state is in order: Ctrl-C on a thread of the user's."""
@@ -158,7 +178,3 @@ class Sending:
             return failure
         self._errors.say(f"{doing}: {type(failure).__name__}: {failure}", failure)
         return None
-
-    def let_go(self, thread: int) -> None:
-        """An error struck the thread: it is at no request any more."""
-        self._inflight.pop(thread, None)

@@ -1,4 +1,4 @@
-"""Where a put goes when room is short: it is counted exactly, and waits where it may until there is some."""
+"""Backpressure: what a put does without credit. It is charged by itself, or waits for room where it may."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from contextlib import contextmanager
 from kplpy.awaiting import arrivals_of
 from kplpy.config import Config
 from kplpy.errors import BufferFullError, ProducerClosedError
-from kplpy.future import RecordFuture
+from kplpy.future import RecordFuture, holds_future_lock
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Shortage
 from kplpy.runtime.bell import Bell
-from kplpy.runtime.crew import on_own_thread
+from kplpy.runtime.crew import does_our_work, is_starting
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
 
 TURN = 500
 """Records that a task stages before the event loop has a turn."""
-DRAINED_AT = 256
-"""As many staged records are drained at once, though others are on their way."""
 
 _WHY = {
     "room": "all streams together have {taken} {bound} outstanding, of {whole}",
@@ -35,7 +33,7 @@ _WHY = {
 
 
 class WaitingRoom:
-    """Stages records for which there may be no room. `closed`: is the producer?"""
+    """Stages records for which a stream has no credit. `closed`: is the producer?"""
 
     def __init__(self, config: Config, engine: Engine, room: Room, closed: Callable[[], bool]) -> None:
         self._config = config
@@ -43,36 +41,50 @@ class WaitingRoom:
         self._engine = engine
         self._room = room
         self._closed = closed
-        self._threads: set[int] = set()  # that wait, or must not
+        self._threads: set[int] = set()  # that wait for room, or are in a section of kplpy's: their puts do not block
+        self._waiting: set[int] = set()  # of these: those that wait for room
 
     def enter(self, stream: Stream, record: RecordFuture) -> bool:
         """Stage the record when there is room; block for it where that is allowed. Returns whether it had to wait.
 
         Raises BufferFullError when there is no room, ProducerClosedError when the producer is closed meanwhile.
         """
-        size = charged(record)
-        if self._admit(stream, record, size):
-            return False
-        if not self._may_block():
-            shortage = self._room.shortage(stream, record.hash_key, size)
-            if shortage is None and self._admit(stream, record, size):
-                return False
-            self._engine.press()
-            raise self._full(stream, size, shortage)
-        bell = Bell()
-        waiter = ThreadWaiter(stream, record.hash_key, size, bell)
-        self._threads.add(threading.get_ident())
+        may_block = self._may_block()
+        waiter = None
+        with self.never_blocking():
+            size = charged(record)
+            if not self._room.admit(stream, record, record.hash_key, size):
+                if may_block:
+                    waiter = self._wait(stream, record, size)
+                else:
+                    self._admit_or_raise(stream, record, size)
+        if waiter is not None:
+            self._check_entered(waiter)
+            return True
+        self._engine.staged(stream, record.arrival)
+        return False
+
+    def _admit_or_raise(self, stream: Stream, record: RecordFuture, size: int) -> None:
+        shortage = self._room.shortage(stream, record.hash_key, size)
+        if shortage is None and self._room.admit(stream, record, record.hash_key, size):
+            return
+        self._engine.press()
+        raise self._full(stream, size, shortage)
+
+    def _wait(self, stream: Stream, record: RecordFuture, size: int) -> ThreadWaiter:
+        waiter = ThreadWaiter(stream, record, size, Bell())
         try:
-            if not self._room.wait_for(waiter):
+            if not self._room.wait_for(waiter) and not waiter.closed:
                 self._engine.press()
-                bell.wait(self._max_block)
-        except BaseException:  # Ctrl-C while waiting: the record was not accepted
+                self._waiting.add(threading.get_ident())
+                waiter.bell.wait(self._max_block)
+        except BaseException:  # Ctrl-C while waiting: the record is taken back, unless it was drained already
             self._room.withdraw(waiter)
             raise
         finally:
-            self._threads.discard(threading.get_ident())
-        self._take_granted(stream, record, waiter)
-        return True
+            self._waiting.discard(threading.get_ident())
+        self._room.leave(waiter)
+        return waiter
 
     def enter_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
         """Stage these in turn. When room runs out, or the producer is closed, the futures of the rest fail: False."""
@@ -81,7 +93,8 @@ class WaitingRoom:
             if waited:
                 record.arrival = time.monotonic()  # its time to live counts from its acceptance
             try:
-                waited = self.enter(stream, record) or waited
+                if not self._on_credit(stream, record):
+                    waited = self.enter(stream, record) or waited
             except (BufferFullError, ProducerClosedError) as error:
                 self._engine.refuse(records[number:], error)
                 return False
@@ -96,7 +109,7 @@ class WaitingRoom:
             if number % TURN == TURN - 1:
                 await asyncio.sleep(0)
             try:
-                waiter = self.line_up(stream, record)
+                waiter = None if self._on_credit(stream, record) else self.line_up(stream, record)
                 if waiter is not None:
                     waited = True
                     try:
@@ -104,10 +117,20 @@ class WaitingRoom:
                     except BaseException:
                         self.withdraw(waiter)
                         raise
-                    self.go_on(waiter, record)
+                    self.go_on(waiter)
             except (BufferFullError, ProducerClosedError) as error:
                 self._engine.refuse(records[number:], error)
                 return False
+        return True
+
+    def _on_credit(self, stream: Stream, record: RecordFuture) -> bool:
+        """Stage the record if the stream's credit allows it, as a put does."""
+        staged = stream.staged_bytes + charged(record)
+        if staged > stream.credit or len(stream.staging) > stream.credit_records:
+            return False
+        stream.staged_bytes = staged
+        stream.staging.append(record)
+        self._engine.staged(stream, record.arrival)
         return True
 
     def line_up(self, stream: Stream, record: RecordFuture) -> TaskWaiter | None:
@@ -118,81 +141,72 @@ class WaitingRoom:
         the loop for longer.)
         """
         size = charged(record)
-        if self._admit(stream, record, size):
+        with self.never_blocking():
+            if self._room.admit(stream, record, record.hash_key, size):
+                self._engine.staged(stream, record.arrival)
+                return None
+            waiter = TaskWaiter(stream, record, size, asyncio.get_running_loop())
+            first = not self._room.short
+            granted = self._room.wait_for(waiter)
+        if granted:
             return None
-        waiter = TaskWaiter(stream, record.hash_key, size, asyncio.get_running_loop())
-        first = not self._room.short
-        if self._room.wait_for(waiter):
-            self.go_on(waiter, record)
-            return None
+        if waiter.closed:
+            self._check_entered(waiter)
         if first:  # else what waits for company is sent anyway
             self._engine.press()
         waiter.arrivals.patience(self._max_block).begin(waiter.woken)
         return waiter
 
-    def go_on(self, waiter: TaskWaiter, record: RecordFuture) -> None:
+    def go_on(self, waiter: TaskWaiter) -> None:
         """It was woken. Raises as enter does."""
         waiter.arrivals.patience(self._max_block).end(waiter.woken)
-        self._take_granted(waiter.stream, record, waiter)
+        with self.never_blocking():
+            self._room.leave(waiter)
+        self._check_entered(waiter)
 
     def withdraw(self, waiter: TaskWaiter) -> None:
-        """The task was cancelled, or the loop closed: the record was not accepted."""
+        """The task was cancelled, or the loop closed: the record is taken back, unless it was drained already."""
         waiter.arrivals.patience(self._max_block).end(waiter.woken)
-        self._room.withdraw(waiter)
+        with self.never_blocking():
+            self._room.withdraw(waiter)
 
     @contextmanager
-    def closed_to_me(self) -> Iterator[None]:
+    def never_blocking(self) -> Iterator[None]:
         """Meanwhile a put of this thread that finds no room raises BufferFullError at once."""
         thread = threading.get_ident()
         if thread in self._threads:
             yield
             return
-        self._threads.add(thread)
         try:
+            self._threads.add(thread)
             yield
         finally:
             self._threads.discard(thread)
 
-    def _admit(self, stream: Stream, record: RecordFuture, size: int) -> bool:
-        """Stage the record, if there is room: what may be staged uncounted, a portion, or what is found by counting."""
-        counted = stream.staged_bytes + size > max(self._room.stage_limit, stream.portion)
-        if counted:
-            if stream.staging:
-                self._engine.drain(stream)
-            if not self._room.try_take(stream, record.hash_key, size):
-                return False
-        stream.staged_bytes += size
-        stream.staging.append(record)
-        if counted:
-            self._room.reserve(stream)
-        self._engine.staged(stream, record.arrival)
-        if (counted and not stream.portion) or len(stream.staging) >= DRAINED_AT:
-            self._engine.drain(stream)
-        return True
+    def interrupted(self) -> bool:
+        """Return True if a signal handler or a __del__ runs within a section of the calling thread's.
 
-    def _take_granted(self, stream: Stream, record: RecordFuture, waiter: Waiter) -> None:
-        granted = self._room.leave(waiter)
-        try:
-            if self._closed() or waiter.closed:
-                raise ProducerClosedError("the producer was closed while the record waited for room")
-            if not granted:
-                raise self._full(stream, waiter.size, self._room.shortage(stream, waiter.hash_key, waiter.size))
-            record.arrival = time.monotonic()
-            self._room.stage(waiter, record)
-        finally:
-            self._room.staged(waiter)
-        self._engine.staged(stream, record.arrival)
-        # Of those who were granted room together the last one drains for all.
-        if not stream.kept_records or len(stream.staging) >= DRAINED_AT:
-            self._engine.drain(stream)
+        A thread that only waits for room is in none.
+        """
+        thread = threading.get_ident()
+        return (thread in self._threads and thread not in self._waiting) or holds_future_lock() or is_starting()
+
+    def _check_entered(self, waiter: Waiter) -> None:
+        if waiter.granted:
+            return
+        if self._closed() or waiter.closed:
+            raise ProducerClosedError("the producer was closed while the record waited for room")
+        with self.never_blocking():
+            shortage = self._room.shortage(waiter.stream, waiter.hash_key, waiter.size)
+        raise self._full(waiter.stream, waiter.size, shortage)
 
     def _may_block(self) -> bool:
         if self._config.on_buffer_full == "raise":
             return False
-        if on_own_thread() or self._engine.interrupted():
-            return False  # the one that would make room, or is in its way, must not wait for it
+        if does_our_work() or holds_future_lock() or is_starting():
+            return False  # a thread that makes room, or that others wait for, must not wait for room
         if threading.get_ident() in self._threads:
-            return False  # it said so, or a signal handler interrupted its waiting, which comes first
+            return False  # a signal handler or a __del__ interrupted a put of this thread, which comes first
         return self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
 
     def _full(self, stream: Stream, size: int, shortage: Shortage | None) -> BufferFullError:
@@ -209,14 +223,14 @@ class WaitingRoom:
 class ThreadWaiter(Waiter):
     """A thread that blocks."""
 
-    __slots__ = ("_bell",)
+    __slots__ = ("bell",)
 
-    def __init__(self, stream: Stream, hash_key: int, size: int, bell: Bell) -> None:
-        super().__init__(stream, hash_key, size)
-        self._bell = bell
+    def __init__(self, stream: Stream, record: RecordFuture, size: int, bell: Bell) -> None:
+        super().__init__(stream, record, size)
+        self.bell = bell
 
     def wake(self) -> None:
-        self._bell.ring()
+        self.bell.ring()
 
 
 class TaskWaiter(Waiter):
@@ -224,8 +238,8 @@ class TaskWaiter(Waiter):
 
     __slots__ = ("arrivals", "woken")
 
-    def __init__(self, stream: Stream, hash_key: int, size: int, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(stream, hash_key, size)
+    def __init__(self, stream: Stream, record: RecordFuture, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(stream, record, size)
         self.arrivals = arrivals_of(loop)
         self.woken: asyncio.Future[None] = loop.create_future()
 

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from kplpy import KplpyError, Producer, ProducerClosedError, RecordFuture
 from kplpy.core.retry import RequestError
 from kplpy.metrics.sample import Window
 from kplpy.runtime import crew, lifecycle
-from kplpy.runtime.stream import Guard
+from kplpy.runtime.admission import Room
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
 from tests.local_stream import contents, local
@@ -160,7 +161,7 @@ def test_an_interrupted_close_says_how_long_it_waited(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(producer, "flush", interrupted)
+    monkeypatch.setattr(producer, "_flush", interrupted)
     with pytest.raises(KeyboardInterrupt):
         producer.close()
     (line,) = [each for each in caplog.records if each.kplpy["event"] == "closed_with_undelivered"]  # type: ignore[attr-defined]
@@ -173,7 +174,8 @@ def test_a_signal_handler_closes_in_the_midst_of_close_and_of_a_put(monkeypatch:
     """The interrupted close goes on; an interrupted put that holds a lock lets another thread close."""
     service = install(monkeypatch)
     service.hold()
-    producer = Producer(record_max_buffered_time_ms=60_000)
+    # So small a buffer gives no credit: each put takes the room's lock.
+    producer = Producer(record_max_buffered_time_ms=60_000, max_buffered_records=1000)
     handled: list[bool] = []
 
     def handler(*_: object) -> None:
@@ -184,20 +186,19 @@ def test_a_signal_handler_closes_in_the_midst_of_close_and_of_a_put(monkeypatch:
 
     before = signal.signal(signal.SIGUSR1, handler)
     try:
-        enter = Guard.__enter__
+        futures = put(producer)
+        stage = Room._stage
 
-        def interrupted(self: Guard) -> None:
-            enter(self)
-            if not handled and threading.current_thread() is threading.main_thread():
+        def interrupted(self: Room, *args: Any) -> None:
+            stage(self, *args)
+            if not handled:
                 signal.raise_signal(signal.SIGUSR1)
 
-        monkeypatch.setattr(Guard, "__enter__", interrupted)
-        futures = put(producer)
-        assert not handled
-        threading.Timer(0.05, service.let_go).start()
-        producer.flush(timeout=PATIENCE)
+        monkeypatch.setattr(Room, "_stage", interrupted)
+        futures.append(producer.put_record("orders", b"%d" % COUNT, "k"))
         assert handled == [False]
-        monkeypatch.setattr(Guard, "__enter__", enter)
+        monkeypatch.setattr(Room, "_stage", stage)
+        threading.Timer(0.05, service.let_go).start()
         wait_until(lambda: ended(producer), PATIENCE)
         assert all(future.exception(0) is None for future in futures)
 

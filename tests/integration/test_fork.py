@@ -18,6 +18,7 @@ import pytest
 from kplpy import ForkedError, Producer, forks
 from kplpy.local import LocalKinesisProcess
 from kplpy.local.process import LocalKinesisProcess as Process
+from kplpy.repeats import Repeats
 from tests.integration.reading import wait_until
 
 pytestmark = [
@@ -166,7 +167,7 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
         home = engine.streams[stream]
         locks = [
             kplpy.aws.transport._encoding,
-            *kplpy.future.future_locks(),
+            kplpy.future._LOCK,
             producer._closing,
             producer._room.lock,
             home.lock,
@@ -174,7 +175,7 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
             engine._crew.lock,
             engine.directory.lock,
             engine._crew.errors.lock,
-            *engine._answering.locks,
+            *(each.lock for each in vars(engine._answering).values() if isinstance(each, Repeats)),
             forks._renewing,
         ]
         held, let_go = threading.Event(), threading.Event()

@@ -135,7 +135,7 @@ def test_together_they_have_one_share_of_the_room(service: Service) -> None:
             producer.put_record(given, b"x", "k")
         assert producer.outstanding_records == 200
         (stream,) = producer._engine.streams.values()
-        assert stream.held_records + len(stream.staging) == 200
+        assert stream.outstanding() == 200
         service.let_go()
 
 

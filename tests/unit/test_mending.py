@@ -1,29 +1,113 @@
-"""A stream's core made anew: the records keep the order in which they were put."""
+"""Recovery of a stream: what is drained and unanswered fails once, what is staged waits for the new pipeline."""
 
 from __future__ import annotations
 
+from kplpy.core.item import Delivered, Failed, Reason, Try
 from kplpy.core.pipeline import Pipeline
-from kplpy.future import RecordFuture
-from kplpy.runtime.admission import Room
-from kplpy.runtime.mending import mend
-from kplpy.runtime.stream import Stream
+from kplpy.errors import RecordFailedError
+from kplpy.future import RecordFuture, answer
+from kplpy.runtime.admission import RECORD_OVERHEAD, Room
+from kplpy.runtime.answering import Answering
+from kplpy.runtime.mending import recover
+from kplpy.runtime.metering import NoMeter
+from kplpy.runtime.stream import Flush, Stream
+from kplpy.runtime.troubles import Troubles
 from tests.core_helpers import POLICY
 
-
-def pipeline() -> Pipeline:
-    return Pipeline(POLICY, lambda: 0.5)
+SIZE = 2 + RECORD_OVERHEAD
 
 
-def test_records_keep_their_order_though_they_arrived_at_once() -> None:
-    stream = Stream("orders", None, pipeline(), lambda: None)
-    # Made in another order than they were put, for they are found among the garbage collector's objects.
-    made = [RecordFuture(stream.origin, b"x", "k", None, 0, 1.0) for _ in range(100)]
-    put = made[::-1]
-    stream.pipeline.accept(put[:30], 1.0)  # these have their numbers; the others were interrupted on their way
-    stream.draining = put
-    stream.broken = KeyboardInterrupt()
-    fresh = pipeline()
-    mend(stream, fresh, Room(1000, 1 << 20), 1.0)
-    assert not stream.being_answered
-    assert fresh.outstanding == 100
-    assert [each.number for each in put] == list(range(100))
+class Broken:
+    """A stream with 100 records that were drained, in two drains, and one that is staged; the first is answered."""
+
+    def __init__(self) -> None:
+        self.room = Room(10_000, 64 << 20)
+        self.reported: list[RecordFailedError] = []
+        self.answering = Answering(self.room, self.reported.append, NoMeter(), Troubles(), lambda _: None)
+        self.stream = Stream("orders", None, Pipeline(POLICY, lambda: 0.5), lambda: None)
+        self.records = [RecordFuture(self.stream.origin, b"x", "k", None, 0, 1.0) for _ in range(101)]
+        self.stage(self.records[:30])
+        self.stage(self.records[30:100])
+        answer(self.records[:1], Delivered("shardId-000000000000", "1", Try(1.0, 1.0, 1.0)))
+        self.room.release(self.stream, 1, SIZE)
+        self.room.admit(self.stream, self.records[100], 0, SIZE)
+        self.flush = Flush(lambda: None)
+        self.stream.flushes.append(self.flush)
+        self.stream.broken = ValueError("a bug")
+
+    def stage(self, records: list[RecordFuture]) -> None:
+        self.stream.staging.extend(records)
+        taken = self.stream.take_staged()
+        self.room.drained(self.stream, len(taken), len(taken) * SIZE)
+        self.stream.pipeline.accept(taken, 1.0)
+
+    def recover(self) -> list[RecordFuture] | None:
+        """Whose outcome it set."""
+        found = recover(self.stream, Pipeline(POLICY, lambda: 0.5), self.room, self.answering)
+        if found is None:
+            return None
+        results, callbacks = found
+        self.answering.call_back(self.stream, results, callbacks)
+        return [each for each in results.items() if isinstance(each, RecordFuture)]
+
+
+def test_the_unanswered_records_fail_in_their_order() -> None:
+    broken = Broken()
+    old = broken.stream.pipeline
+    assert broken.recover() == broken.records[1:100]
+    assert broken.stream.pipeline is not old
+    assert [broken.records[0].exception(0), broken.records[100].done()] == [None, False]
+    for each in broken.records[1:100]:
+        outcome = each._outcome
+        assert isinstance(outcome, Failed)
+        assert (outcome.reason, outcome.message) == (Reason.BROKEN, "an error within kplpy: ValueError: a bug")
+        assert each.maybe_written, "it may have been sent"
+    assert [each.record is not None for each in broken.reported] == [True] * 99
+
+
+def test_what_is_staged_stays_charged_and_is_accepted_by_the_new_pipeline() -> None:
+    broken = Broken()
+    broken.recover()
+    assert (broken.room.records, broken.room.bytes) == (1, SIZE)
+    broken.stage([])
+    assert broken.stream.pipeline.outstanding == 1
+    assert (broken.room.records, broken.room.bytes) == (1, SIZE)
+
+
+def test_flushes_that_waited_end() -> None:
+    broken = Broken()
+    broken.recover()
+    assert broken.flush.ended
+
+
+def test_the_totals_go_on() -> None:
+    broken = Broken()
+    broken.recover()
+    totals = broken.stream.pipeline.totals
+    assert (totals.user_records_accepted, totals.user_records_failed) == (100, 99)
+
+
+def test_a_stream_that_another_thread_recovered_is_left_alone() -> None:
+    broken = Broken()
+    broken.recover()
+    fresh = broken.stream.pipeline
+    assert broken.recover() is None
+    assert broken.stream.pipeline is fresh
+
+
+def test_an_error_that_interrupts_recovery_leaves_the_rest_to_the_next_one() -> None:
+    broken = Broken()
+    original = broken.answering.answer
+
+    def interrupted(*args: object) -> list[RecordFuture]:
+        broken.answering.answer = original  # type: ignore[method-assign]
+        raise MemoryError
+
+    broken.answering.answer = interrupted  # type: ignore[method-assign, assignment]
+    try:
+        broken.recover()
+    except MemoryError:
+        pass
+    assert not broken.records[50].done()
+    assert broken.recover() == broken.records[1:100]
+    assert (broken.room.records, broken.room.bytes) == (1, SIZE)
