@@ -18,9 +18,9 @@ from random import Random
 from typing import Any
 
 from kplpy.local import Limits, LocalKinesis, Phases
-from kplpy.local.faults import Fault
-from kplpy.local.limits import WriteRate
-from kplpy.local.model import Model
+from kplpy.local.model.faults import Fault
+from kplpy.local.model.limits import WriteRate
+from kplpy.local.model.model import Model
 from kplpy.wire.decode import decode_aggregate
 
 

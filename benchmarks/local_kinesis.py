@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from kplpy.local import LocalKinesisProcess
-from kplpy.local.options import Arguments
+from kplpy.local.server.options import Arguments
 
 SHAPES = {"500 × 100 B": (500, 100), "500 × 1 KB": (500, 1000), "100 × 50 KB": (100, 50_000)}
 TICKS = os.sysconf("SC_CLK_TCK")

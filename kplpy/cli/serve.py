@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from kplpy.local import LocalKinesisProcess
-    from kplpy.local.inprocess import StreamAtStart
+    from kplpy.local.server.inprocess import StreamAtStart
 
 
 @click.command()

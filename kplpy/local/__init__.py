@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kplpy.local.errors import ServiceError
-    from kplpy.local.faults import Fault, Faults
-    from kplpy.local.inprocess import LocalKinesis
-    from kplpy.local.limits import Limits, Phases
-    from kplpy.local.model import Exchange, LedgerRecord, Model
-    from kplpy.local.process import LocalKinesisProcess, serve
+    from kplpy.local.model.errors import ServiceError
+    from kplpy.local.model.faults import Fault, Faults
+    from kplpy.local.model.limits import Limits, Phases
+    from kplpy.local.model.model import Exchange, LedgerRecord, Model
+    from kplpy.local.server.inprocess import LocalKinesis
+    from kplpy.local.server.process import LocalKinesisProcess, serve
 
 __all__ = [
     "Exchange",
@@ -31,17 +31,17 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Exchange": "model",
-    "Fault": "faults",
-    "Faults": "faults",
-    "LedgerRecord": "model",
-    "Limits": "limits",
-    "LocalKinesis": "inprocess",
-    "LocalKinesisProcess": "process",
-    "Model": "model",
-    "Phases": "limits",
-    "ServiceError": "errors",
-    "serve": "process",
+    "Exchange": "model.model",
+    "Fault": "model.faults",
+    "Faults": "model.faults",
+    "LedgerRecord": "model.model",
+    "Limits": "model.limits",
+    "LocalKinesis": "server.inprocess",
+    "LocalKinesisProcess": "server.process",
+    "Model": "model.model",
+    "Phases": "model.limits",
+    "ServiceError": "model.errors",
+    "serve": "server.process",
 }
 
 

@@ -8,8 +8,8 @@ import signal
 import sys
 import threading
 
-from kplpy.local.options import Options
-from kplpy.local.process import run
+from kplpy.local.server.options import Options
+from kplpy.local.server.process import run
 
 
 def main(arguments: list[str]) -> int:

@@ -46,7 +46,7 @@ def kinesis(request: pytest.FixtureRequest) -> Iterator[LocalKinesis]:
 
 def _arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What the test's markers say; raises UsageError for a name that is misspelt."""
-    from kplpy.local.options import Arguments
+    from kplpy.local.server.options import Arguments
 
     known = Arguments.__annotations__
     arguments: dict[str, Any] = {}

@@ -15,7 +15,7 @@ import pytest
 
 from kplpy import RecordFuture, RejectedError
 from kplpy.local import LocalKinesis
-from kplpy.local.limits import MIB
+from kplpy.local.model.limits import MIB
 from tests.local_stream import PATIENCE, contents, local, producing
 
 

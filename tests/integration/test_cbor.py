@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from kplpy import ConfigError, Producer, RecordFailedError
-from kplpy.local import Fault, codec
-from kplpy.local.errors import ServiceError
+from kplpy.local import Fault
+from kplpy.local.model.errors import ServiceError
+from kplpy.local.server import codec
 from tests.local_stream import PATIENCE, contents, local, producing
 
 

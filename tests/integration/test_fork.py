@@ -17,7 +17,7 @@ import pytest
 
 from kplpy import ForkedError, Producer, forks
 from kplpy.local import LocalKinesisProcess
-from kplpy.local.process import LocalKinesisProcess as Process
+from kplpy.local.server.process import LocalKinesisProcess as Process
 from kplpy.repeats import Repeats
 from tests.integration.reading import wait_until
 

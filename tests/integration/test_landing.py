@@ -12,7 +12,7 @@ import pytest
 from kplpy import Producer, RecordFuture, deaggregate
 from kplpy.core import policy
 from kplpy.local import Fault, LocalKinesis, Phases, ServiceError
-from kplpy.local.model import LedgerRecord, Model
+from kplpy.local.model.model import LedgerRecord, Model
 from tests.integration.reading import wait_until
 from tests.local_stream import PATIENCE, local, producing
 

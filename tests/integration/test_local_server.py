@@ -28,7 +28,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 
 from kplpy import ConfigError
 from kplpy.local import Fault, Limits, LocalKinesis, LocalKinesisProcess, Phases
-from kplpy.local.options import Options
+from kplpy.local.server.options import Options
 from tests.integration.reading import wait_until
 
 ONE_TRY = Config(retries={"total_max_attempts": 1}, read_timeout=1)

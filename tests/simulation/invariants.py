@@ -9,7 +9,7 @@ from kplpy.core.endings import WRONG_SHARD
 from kplpy.core.item import KEPT_TRIES, Delivered, Failed, Reason
 from kplpy.core.policy import MALFORMED_TRIES
 from kplpy.core.retry import MALFORMED
-from kplpy.local.sequence import shard_index
+from kplpy.local.model.sequence import shard_index
 from kplpy.wire.decode import decode_aggregate
 from tests.simulation.scenario import NEVER
 from tests.simulation.world import DENIED, POISON, Record, Violation, World

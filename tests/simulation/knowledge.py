@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from kplpy.core.item import Item
 from kplpy.core.policy import JUDGE_PATIENCE, MAP_PATIENCE, RECREATION_TIME
 from kplpy.core.shard_map import ShardRange
-from kplpy.local.sequence import shard_index
-from kplpy.local.stream import Stream
+from kplpy.local.model.sequence import shard_index
+from kplpy.local.model.stream import Stream
 
 Shard = tuple[int, str]
 """The stream's incarnation and the shard's id: a stream that is created anew has the same ids with other ranges."""

@@ -17,7 +17,7 @@ from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, Policy
 from kplpy.core.retry import THROTTLED, Exchange
 from kplpy.core.shard_map import ShardRange
-from kplpy.local.limits import Limits, WriteBucket, WriteRate, WriteWindow
+from kplpy.local.model.limits import Limits, WriteBucket, WriteRate, WriteWindow
 from tests.core_helpers import item as keyed
 from tests.core_helpers import keyless
 from tests.simulation.scenario import MAX_HASH

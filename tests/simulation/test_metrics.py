@@ -15,7 +15,7 @@ from kplpy.core.events import Gauges
 from kplpy.core.item import Completion, Delivered, Item, Reason
 from kplpy.core.pipeline import Request
 from kplpy.core.retry import MALFORMED, Exchange
-from kplpy.local.stream import Stream
+from kplpy.local.model.stream import Stream
 from kplpy.metrics.put_metric_data import PutMetricDataSink
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry

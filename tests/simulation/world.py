@@ -23,11 +23,11 @@ from kplpy.core.policy import LEAST_REQUEST_LIMIT, REQUEST_LIMIT_GROWTH, STRATEG
 from kplpy.core.retry import MALFORMED, NOT_FOUND, TOO_LARGE, Exchange, RequestError
 from kplpy.core.shard_map import ShardRange
 from kplpy.keys import HashKeys
-from kplpy.local.errors import ServiceError
-from kplpy.local.faults import Fault
-from kplpy.local.limits import Limits, Phases
-from kplpy.local.model import Model
-from kplpy.local.stream import Stream
+from kplpy.local.model.errors import ServiceError
+from kplpy.local.model.faults import Fault
+from kplpy.local.model.limits import Limits, Phases
+from kplpy.local.model.model import Model
+from kplpy.local.model.stream import Stream
 from kplpy.wire.encode import encode_aggregate
 from tests.simulation.knowledge import Knowledge, Landed
 from tests.simulation.scenario import MAX_HASH, NEVER, Change, Scenario

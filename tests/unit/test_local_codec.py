@@ -11,9 +11,9 @@ import cbor2
 import pytest
 
 from kplpy.local import Model
-from kplpy.local.codec import CBOR, JSON, decode, encode
-from kplpy.local.errors import ServiceError
-from kplpy.local.service import VERSION, Service
+from kplpy.local.model.errors import ServiceError
+from kplpy.local.server.codec import CBOR, JSON, decode, encode
+from kplpy.local.server.service import VERSION, Service
 
 
 def test_json_carries_data_in_base64() -> None:

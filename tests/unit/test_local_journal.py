@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from kplpy.local import Limits, Model, Phases, ServiceError, journal
-from kplpy.local.journal import Journal
-from kplpy.local.model import no_journal
+from kplpy.local import Limits, Model, Phases, ServiceError
+from kplpy.local.model.model import no_journal
+from kplpy.local.server import journal
+from kplpy.local.server.journal import Journal
 
 
 def opened(directory: Path, **arguments: Any) -> tuple[Model, Journal]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kplpy.local.limits import MIB, CallRate, Limits, Phases, ReadRate, WriteBucket, WriteWindow
+from kplpy.local.model.limits import MIB, CallRate, Limits, Phases, ReadRate, WriteBucket, WriteWindow
 
 
 def taken(rate: WriteBucket | WriteWindow, size: int, now: float, tries: int) -> int:

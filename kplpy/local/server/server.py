@@ -14,8 +14,8 @@ from pathlib import Path
 import trustme
 from aiohttp import web
 
-from kplpy.local.http2 import Http2Protocol
-from kplpy.local.service import MAX_BODY, Reply, Service
+from kplpy.local.server.http2 import Http2Protocol
+from kplpy.local.server.service import MAX_BODY, Reply, Service
 
 _READ_BUFFER = 1 << 20
 

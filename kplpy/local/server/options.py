@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from kplpy.local.checks import NAME
-from kplpy.local.limits import Limits, Phases
-from kplpy.local.model import Model
+from kplpy.local.model.limits import Limits, Phases
+from kplpy.local.model.model import Model
+from kplpy.local.model.validation import NAME
 
 GIB = 1 << 30
 

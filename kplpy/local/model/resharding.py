@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from kplpy.local.errors import in_use, invalid_argument, not_found, validation
-from kplpy.local.limits import Limits
-from kplpy.local.sequence import HASH_KEYS, in_range, shard_index
-from kplpy.local.shard import Shard
-from kplpy.local.stream import PROVISIONED, Stream
+from kplpy.local.model.errors import in_use, invalid_argument, not_found, validation
+from kplpy.local.model.limits import Limits
+from kplpy.local.model.sequence import HASH_KEYS, in_range, shard_index
+from kplpy.local.model.shard import Shard
+from kplpy.local.model.stream import PROVISIONED, Stream
 
 Step = Callable[[float], None]
 

@@ -11,7 +11,7 @@ from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamR
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
-from kplpy.local.service import MAX_BODY, Reply, Service
+from kplpy.local.server.service import MAX_BODY, Reply, Service
 
 _WINDOW = 16 << 20
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from kplpy.local.errors import ServiceError, invalid_argument, not_found, throttled
-from kplpy.local.limits import MIB
-from kplpy.local.puts import rate_exceeded
-from kplpy.local.sequence import (
+from kplpy.local.model.errors import ServiceError, invalid_argument, not_found, throttled
+from kplpy.local.model.limits import MIB
+from kplpy.local.model.put_records import rate_exceeded
+from kplpy.local.model.sequence import (
     TOKEN_SECONDS,
     pack_token,
     sequence_shard,
@@ -17,8 +17,8 @@ from kplpy.local.sequence import (
     shard_index,
     unpack_token,
 )
-from kplpy.local.shard import Record, Shard
-from kplpy.local.stream import Stream
+from kplpy.local.model.shard import Record, Shard
+from kplpy.local.model.stream import Stream
 
 ANSWER_RECORDS = 10_000
 ANSWER_BYTES = 10 * MIB

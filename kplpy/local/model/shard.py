@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from kplpy.local.limits import Limits, ReadRate, WriteRate, read_rate, write_rate
-from kplpy.local.sequence import LAST_COUNT, sequence_base, sequence_count, sequence_floor, sequence_number, shard_id
+from kplpy.local.model.limits import Limits, ReadRate, WriteRate, read_rate, write_rate
+from kplpy.local.model.sequence import (
+    LAST_COUNT,
+    sequence_base,
+    sequence_count,
+    sequence_floor,
+    sequence_number,
+    shard_id,
+)
 
 
 @dataclass(slots=True)

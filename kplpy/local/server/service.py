@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from kplpy.local import codec
-from kplpy.local.errors import ServiceError
-from kplpy.local.faults import Transport
-from kplpy.local.model import Model
+from kplpy.local.model.errors import ServiceError
+from kplpy.local.model.faults import Transport
+from kplpy.local.model.model import Model
+from kplpy.local.server import codec
 
 VERSION = "Kinesis_20131202"
 MAX_BODY = 64 << 20

@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from random import Random
 
-from kplpy.local import puts, reads
-from kplpy.local.account import READING, Account, Answer, Params, named
-from kplpy.local.checks import OPERATIONS, check
-from kplpy.local.errors import ServiceError
-from kplpy.local.events import CallEvent, Event, PutEvent
-from kplpy.local.faults import Fault, Faults, Transport
-from kplpy.local.limits import Limits, Phases
-from kplpy.local.sequence import sequence_count, sequence_number
-from kplpy.local.shard import Record, Shard
-from kplpy.local.stream import Stream
+from kplpy.local.model import get_records, put_records
+from kplpy.local.model.account import READING, Account, Answer, Params, named
+from kplpy.local.model.errors import ServiceError
+from kplpy.local.model.events import CallEvent, Event, PutEvent
+from kplpy.local.model.faults import Fault, Faults, Transport
+from kplpy.local.model.limits import Limits, Phases
+from kplpy.local.model.sequence import sequence_count, sequence_number
+from kplpy.local.model.shard import Record, Shard
+from kplpy.local.model.stream import Stream
+from kplpy.local.model.validation import OPERATIONS, check
 from kplpy.wire.decode import decode_aggregate
 
 
@@ -127,7 +127,7 @@ class Model:
         if stream is None:
             return set()
         stream.settle(max(now, self.now))
-        return puts.shards_by_key(stream, params.get("Records", [params]))
+        return put_records.shards_by_key(stream, params.get("Records", [params]))
 
     def _handle(self, operation: str, params: Params, now: float, fault: Fault | None) -> Answer:
         self.now = now = max(now, self.now)  # a clock set back must not unsort the records
@@ -173,32 +173,32 @@ class Model:
         return {"FailedRecordCount": failed, "Records": answers}
 
     def _put_record(self, params: Params, now: float, fault: Fault | None) -> Answer:
-        return puts.single(self._put(params, [params], now, fault, 0)[0])
+        return put_records.single(self._put(params, [params], now, fault, 0)[0])
 
     def _put(
         self, params: Params, records: list[Params], now: float, fault: Fault | None, first: int
     ) -> list[dict[str, str]]:
         stream = self.account.usable(params, now)
-        entries = puts.entries_of(stream, records, self.limits, first)
+        entries = put_records.entries_of(stream, records, self.limits, first)
         _refuse_dry_run(params)
-        answers, accepted = puts.judge(stream, entries, now, self.requests, fault, self.account.number)
+        answers, accepted = put_records.judge(stream, entries, now, self.requests, fault, self.account.number)
         if accepted:
             with self.journal(PutEvent.of(stream, now, self.requests, accepted)):
-                puts.take_in(stream, accepted, self.store)
+                put_records.take_in(stream, accepted, self.store)
         self._bound()
         return answers
 
     def _get_shard_iterator(self, params: Params, now: float) -> Answer:
         stream = self.account.usable(params, now)
-        answer = reads.get_shard_iterator(stream, params, now, self.account.number)
+        answer = get_records.get_shard_iterator(stream, params, now, self.account.number)
         _refuse_dry_run(params)
         return answer
 
     def _get_records(self, params: Params, now: float) -> Answer:
-        iterator = reads.Iterator(params["ShardIterator"], now)
+        iterator = get_records.Iterator(params["ShardIterator"], now)
         stream = self.account.usable({"StreamName": iterator.stream}, now)
         _refuse_dry_run(params)
-        return reads.get_records(stream, iterator, params, now, self.account.number)
+        return get_records.get_records(stream, iterator, params, now, self.account.number)
 
     def restore(self, event: Event) -> None:
         """Do again what a journal kept, with no limits in the way and the same sequence numbers."""

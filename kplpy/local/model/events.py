@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kplpy.local.sequence import sequence_count
-from kplpy.local.shard import Record, Shard
-from kplpy.local.stream import Stream
+from kplpy.local.model.sequence import sequence_count
+from kplpy.local.model.shard import Record, Shard
+from kplpy.local.model.stream import Stream
 
 PlainRecord = tuple[int, int, "str | None", bytes, "str | None"]
 """Shard index, count within the stream, partition key, data, explicit hash key."""

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from kplpy.local.clients import make_client, make_producer, make_session
-from kplpy.local.inprocess import Running, StreamAtStart
-from kplpy.local.options import Arguments, Options
+from kplpy.local.server.inprocess import Running, StreamAtStart
+from kplpy.local.server.options import Arguments, Options
 
 if TYPE_CHECKING:
     import boto3

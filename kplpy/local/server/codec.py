@@ -12,7 +12,7 @@ import cbor2
 import orjson
 from pybase64 import b64decode, b64encode
 
-from kplpy.local.errors import ServiceError
+from kplpy.local.model.errors import ServiceError
 
 JSON = "application/x-amz-json-1.1"
 CBOR = "application/x-amz-cbor-1.1"

@@ -19,9 +19,9 @@ from difflib import get_close_matches
 from random import Random
 from typing import Any, Literal
 
-from kplpy.local.account import named
-from kplpy.local.checks import OPERATIONS
-from kplpy.local.errors import CODES
+from kplpy.local.model.account import named
+from kplpy.local.model.errors import CODES
+from kplpy.local.model.validation import OPERATIONS
 
 Transport = Literal["refused", "cut_before", "cut_after", "cut_answer", "never", "empty", "garbage", "wrong_length"]
 TRANSPORTS: tuple[str, ...] = (

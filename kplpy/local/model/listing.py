@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kplpy.local.errors import ServiceError, invalid_argument
-from kplpy.local.sequence import TOKEN_SECONDS, pack_token, shard_index, unpack_token
-from kplpy.local.shard import Shard
-from kplpy.local.stream import ON_DEMAND, Stream
+from kplpy.local.model.errors import ServiceError, invalid_argument
+from kplpy.local.model.sequence import TOKEN_SECONDS, pack_token, shard_index, unpack_token
+from kplpy.local.model.shard import Shard
+from kplpy.local.model.stream import ON_DEMAND, Stream
 
 PAGE = 1000
 FOREVER = float("inf")

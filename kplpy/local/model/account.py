@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-from kplpy.local import listing, resharding
-from kplpy.local.errors import in_use, invalid_argument, not_found, over_limit, validation
-from kplpy.local.limits import CallRate, Limits, Phases
-from kplpy.local.stream import AUTO, ON_DEMAND, PROVISIONED, USER_KEY, Stream
+from kplpy.local.model import listing, resharding
+from kplpy.local.model.errors import in_use, invalid_argument, not_found, over_limit, validation
+from kplpy.local.model.limits import CallRate, Limits, Phases
+from kplpy.local.model.stream import AUTO, ON_DEMAND, PROVISIONED, USER_KEY, Stream
 
 Params = Mapping[str, Any]
 Answer = dict[str, Any]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kplpy.local.errors import ServiceError, validation
+from kplpy.local.model.errors import ServiceError, validation
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
-from kplpy.local.limits import CallRate, Limits
-from kplpy.local.sequence import HASH_KEYS, sequence_count
-from kplpy.local.shard import Shard
+from kplpy.local.model.limits import CallRate, Limits
+from kplpy.local.model.sequence import HASH_KEYS, sequence_count
+from kplpy.local.model.shard import Shard
 
 USER_KEY, AUTO = "USER_PARTITION_KEY", "AUTO"
 PROVISIONED, ON_DEMAND = "PROVISIONED", "ON_DEMAND"

@@ -13,7 +13,7 @@ import zlib
 from functools import lru_cache
 from hashlib import md5
 
-from kplpy.local.errors import ServiceError
+from kplpy.local.model.errors import ServiceError
 
 HASH_KEYS = 1 << 128
 TOKEN_SECONDS = 300.0

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 
 import cbor2
 
-from kplpy.local.errors import ServiceError
-from kplpy.local.events import CallEvent, Event, PutEvent
-from kplpy.local.model import Model
+from kplpy.local.model.errors import ServiceError
+from kplpy.local.model.events import CallEvent, Event, PutEvent
+from kplpy.local.model.model import Model
 from kplpy.log_events import log
 from kplpy.private_files import open_private
 

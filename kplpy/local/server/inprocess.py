@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kplpy.local.clients import make_client, make_producer, make_session
-from kplpy.local.errors import ServiceError
-from kplpy.local.faults import Faults
-from kplpy.local.journal import Journal
-from kplpy.local.limits import Limits, Phases
-from kplpy.local.model import LedgerRecord, Model, no_journal
-from kplpy.local.options import DEFAULT_STREAM, GIB, Options
-from kplpy.local.server import Server, turns
-from kplpy.local.service import Service
+from kplpy.local.model.errors import ServiceError
+from kplpy.local.model.faults import Faults
+from kplpy.local.model.limits import Limits, Phases
+from kplpy.local.model.model import LedgerRecord, Model, no_journal
+from kplpy.local.server.journal import Journal
+from kplpy.local.server.options import DEFAULT_STREAM, GIB, Options
+from kplpy.local.server.server import Server, turns
+from kplpy.local.server.service import Service
 
 if TYPE_CHECKING:
     import boto3
@@ -228,7 +228,7 @@ class LocalKinesis:
 
     @property
     def faults(self) -> Faults:
-        """What is to go wrong with coming requests (kplpy.local.faults)."""
+        """What is to go wrong with coming requests (kplpy.local.model.faults)."""
         return self._running.model.faults
 
     def ledger(self, stream: str | None = None) -> list[LedgerRecord]:

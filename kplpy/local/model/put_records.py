@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
 
-from kplpy.local.checks import HASH, PUT_ENTRY, check
-from kplpy.local.errors import ServiceError, invalid_argument, throttled, validation
-from kplpy.local.faults import Fault
-from kplpy.local.limits import KIB, Limits
-from kplpy.local.sequence import HASH_KEYS, hash_key, in_range, sequence_number
-from kplpy.local.shard import Record, Shard
-from kplpy.local.stream import AUTO, Stream
+from kplpy.local.model.errors import ServiceError, invalid_argument, throttled, validation
+from kplpy.local.model.faults import Fault
+from kplpy.local.model.limits import KIB, Limits
+from kplpy.local.model.sequence import HASH_KEYS, hash_key, in_range, sequence_number
+from kplpy.local.model.shard import Record, Shard
+from kplpy.local.model.stream import AUTO, Stream
+from kplpy.local.model.validation import HASH, PUT_ENTRY, check
 
 THROTTLED = "ProvisionedThroughputExceededException"
 _HASH = re.compile(HASH).fullmatch

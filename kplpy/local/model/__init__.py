@@ -1,0 +1,1 @@
+"""The modelled Kinesis: an account's streams, shards, limits and faults."""

@@ -1,0 +1,1 @@
+"""The modelled Kinesis behind HTTP, in this process or in one of its own."""
