@@ -18,7 +18,7 @@ from benchmarks.peers.driver import make_keys
 from benchmarks.stand_in import TRANSPORT, Answering, unlimited
 from kplpy import Producer
 from kplpy.core.hot_keys import SPAN, KeyCounts
-from kplpy.core.item import Item
+from kplpy.core.record import Item
 
 RECORDS = 20_000
 ROUNDS = 15

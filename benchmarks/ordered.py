@@ -17,8 +17,8 @@ from unittest.mock import patch
 
 from benchmarks.stand_in import TRANSPORT, Answering, unlimited
 from kplpy import Producer
-from kplpy.core.request import Request
-from kplpy.core.retry import Exchange
+from kplpy.core.batching.request import Request
+from kplpy.core.results.retry_policy import Exchange
 
 WARM_UP = 1.5
 SHARDS = (1, 4, 16)

@@ -9,10 +9,10 @@ from typing import Any
 from benchmarks import scan
 from kplpy import Config
 from kplpy.aws.body import put_records_body
-from kplpy.core.distribution import Summary
-from kplpy.core.request import Request
-from kplpy.core.retry import Exchange, RequestError
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.batching.request import Request
+from kplpy.core.results.retry_policy import Exchange, RequestError
+from kplpy.core.routing.placement import Summary
+from kplpy.core.routing.shard_map import ShardRange
 
 SHARDS = 16
 TRANSPORT = "kplpy.aws.transport.KinesisTransport"

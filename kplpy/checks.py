@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sized
 from itertools import repeat
 from typing import Any, SupportsIndex
 
-from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, payload_size
+from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError, KplpyError
 from kplpy.future import KeylessFuture, Origin, RecordFuture
 from kplpy.keys import MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kplpy import forks
-from kplpy.core.item import Failed, Reason, Try
+from kplpy.core.record import Failed, Reason, Try
 from kplpy.errors import (
     ForkedError,
     KplpyError,

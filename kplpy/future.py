@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from kplpy import forks
 from kplpy.awaiting import Awaits, Waits, awaits_of, running_loop
-from kplpy.core.item import Delivered, Failed, Item, Reason
+from kplpy.core.record import Delivered, Failed, Item, Reason
 from kplpy.errors import KplpyError, NotPicklableError
 from kplpy.failures import Unseen, UnseenFailures, error_of
 from kplpy.log_events import log

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.distribution import BY_KEY, Summary
-from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Item
-from kplpy.core.lane import Lane
-from kplpy.core.limiter import Limiter
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.limiter import Limiter
+from kplpy.core.batching.shard_queue import Lane
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import Policy
-from kplpy.core.retry import Exchange, RequestError
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, Item
+from kplpy.core.results.retry_policy import Exchange, RequestError
+from kplpy.core.routing.placement import BY_KEY, Summary
+from kplpy.core.routing.shard_map import ShardRange
 
 NEVER = float("inf")
 TOP = (1 << 128) - 1

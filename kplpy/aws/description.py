@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from kplpy.aws import errors
-from kplpy.core.distribution import BY_KEY, Summary
+from kplpy.core.routing.placement import BY_KEY, Summary
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient

@@ -10,8 +10,8 @@ from botocore import exceptions as boto
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from kplpy.aws.causes import cause_of, cause_of_answer
-from kplpy.core.retry import TOO_LARGE, RequestError, Verdict, judge_error
-from kplpy.core.shard_map import ListingError
+from kplpy.core.results.retry_policy import TOO_LARGE, RequestError, Verdict, judge_error
+from kplpy.core.routing.shard_map import ListingError
 from kplpy.escaping import shown
 
 # Another quick try is not worth it: there is no connection, or nothing to sign with. These say nothing of whether a

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kplpy.core.request import Request
+from kplpy.core.batching.request import Request
 
 
 class SentBody:

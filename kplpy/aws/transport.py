@@ -25,11 +25,11 @@ from kplpy.aws.description import describe, read_strategy
 from kplpy.aws.endpoint import is_regional
 from kplpy.aws.sent_body import SentBody
 from kplpy.config import Config
-from kplpy.core.aggregator import Batch
-from kplpy.core.distribution import Summary
+from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Request
-from kplpy.core.retry import Exchange, RequestError, Verdict, judge_error, needs_fresh_credentials
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.results.retry_policy import Exchange, RequestError, Verdict, judge_error, needs_fresh_credentials
+from kplpy.core.routing.placement import Summary
+from kplpy.core.routing.shard_map import ShardRange
 from kplpy.errors import ConfigError
 from kplpy.log_events import log
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kplpy.core.item import Item
+from kplpy.core.record import Item
 from kplpy.core.space_saving import SpaceSaving, together
 from kplpy.reports import HotKey, HotKeys
 

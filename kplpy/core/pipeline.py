@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import Batch
-from kplpy.core.answers import Answers
-from kplpy.core.collector import NEVER, Collector
-from kplpy.core.distribution import Summary
-from kplpy.core.events import Events, ShardUse, Standing
-from kplpy.core.flushes import Flushes
-from kplpy.core.item import NO_HASH_KEY, Completion, Item, Reason
-from kplpy.core.lane import Lane
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.collector import NEVER, Collector
+from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.flush_tracker import Flushes
+from kplpy.core.gauges import Events, ShardUse, Standing
 from kplpy.core.notice import Notice
-from kplpy.core.order import hold_back
+from kplpy.core.ordering import hold_back
 from kplpy.core.policy import Policy
-from kplpy.core.request import Request
-from kplpy.core.retry import Exchange, RequestError, meets_puts_too
-from kplpy.core.router import Router
-from kplpy.core.shard_map import ShardMap, ShardRange
-from kplpy.core.sizes import SizeLimits
+from kplpy.core.record import NO_HASH_KEY, Completion, Item, Reason
+from kplpy.core.results.responses import Answers
+from kplpy.core.results.retry_policy import Exchange, RequestError, meets_puts_too
+from kplpy.core.routing.placement import Summary
+from kplpy.core.routing.router import Router
+from kplpy.core.routing.shard_map import ShardMap, ShardRange
+from kplpy.core.size_limits import SizeLimits
 from kplpy.core.totals import Totals
 
 __all__ = ["Pipeline", "Request", "Totals"]

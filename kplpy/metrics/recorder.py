@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.events import Events, Gauges
-from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Trimmed, Try
-from kplpy.core.request import Request
-from kplpy.core.retry import MALFORMED, Exchange
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.request import Request
+from kplpy.core.gauges import Events, Gauges
+from kplpy.core.record import Completion, Delivered, Failed, Item, Reason, Trimmed, Try
+from kplpy.core.results.retry_policy import MALFORMED, Exchange
 from kplpy.metrics.frame import Update
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.tally import Ages, Tally, tally

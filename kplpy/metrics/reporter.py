@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from kplpy import forks
-from kplpy.core.events import Gauges
+from kplpy.core.gauges import Gauges
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.sample import Sink, Window
 from kplpy.outliving import outlive

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from kplpy.core.events import Gauges
+from kplpy.core.gauges import Gauges
 from kplpy.metrics.catalogue import DEPTHS
 from kplpy.metrics.sample import Sample, Window
 from kplpy.names import name_of

@@ -7,7 +7,7 @@ from array import array
 from operator import attrgetter
 from typing import NamedTuple
 
-from kplpy.core.item import Completion, Item
+from kplpy.core.record import Completion, Item
 from kplpy.metrics.frame import Update
 from kplpy.metrics.histogram import Histogram
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kplpy.core import policy as rules
-from kplpy.core.distribution import Summary
-from kplpy.core.retry import RequestError, Verdict, backoff, is_access_denied, judge_error
-from kplpy.core.shard_map import ListingError, ShardRange
+from kplpy.core.results.retry_policy import RequestError, Verdict, backoff, is_access_denied, judge_error
+from kplpy.core.routing.placement import Summary
+from kplpy.core.routing.shard_map import ListingError, ShardRange
 from kplpy.errors import RecordExpiredError, RecordFailedError, RejectedError, SetupError
 from kplpy.runtime.questions import ControlPlane
 

@@ -16,11 +16,11 @@ from functools import partial
 from typing import TypeVar
 
 from kplpy import outliving
-from kplpy.core.events import Events
+from kplpy.core.gauges import Events
 from kplpy.core.hot_keys import KeyCounts
-from kplpy.core.item import Failed, Reason
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import Policy
+from kplpy.core.record import Failed, Reason
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture
 from kplpy.runtime import lifecycle

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from kplpy.core.events import Events
-from kplpy.core.item import Completion, Failed, Item, Reason, payload_size
+from kplpy.core.gauges import Events
 from kplpy.core.pipeline import Pipeline
+from kplpy.core.record import Completion, Failed, Item, Reason, payload_size
 from kplpy.future import RecordFuture
 from kplpy.runtime.admission import Room
 from kplpy.runtime.answering import Answering

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kplpy.core.events import Events
-from kplpy.core.item import Completion
+from kplpy.core.gauges import Events
+from kplpy.core.record import Completion
 
 
 class Meter(Protocol):

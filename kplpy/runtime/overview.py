@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from kplpy.core.events import Gauges, Standing
-from kplpy.core.item import payload_size
+from kplpy.core.gauges import Gauges, Standing
+from kplpy.core.record import payload_size
 from kplpy.reports import HotKeys
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.crew import NEVER, lend_thread

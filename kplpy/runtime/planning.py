@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kplpy.core.item import payload_size
 from kplpy.core.policy import Policy
+from kplpy.core.record import payload_size
 from kplpy.future import RecordFuture
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.crew import NEVER, Crew

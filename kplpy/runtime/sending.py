@@ -9,7 +9,7 @@ from math import ceil
 from typing import Protocol
 
 from kplpy.core.pipeline import Pipeline, Request
-from kplpy.core.retry import Exchange, RequestError
+from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.repeats import Repeats
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.planning import Planning

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat, starmap
 
-from kplpy.core.events import Events
+from kplpy.core.gauges import Events
 from kplpy.core.hot_keys import KeyCounts
-from kplpy.core.item import NO_HASH_KEY, Completion, Item
 from kplpy.core.notice import Notice
 from kplpy.core.pipeline import Pipeline
+from kplpy.core.record import NO_HASH_KEY, Completion, Item
 from kplpy.future import Origin, RecordFuture
 
 NEVER = float("inf")

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from kplpy import Producer, RecordExpiredError, outliving
 from kplpy.aws.client import make_cloudwatch_client
-from kplpy.core.events import Gauges
+from kplpy.core.gauges import Gauges
 from kplpy.local import LocalKinesis
 from kplpy.metrics.sample import Sample, Window
 from tests.integration.reading import wait_until

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from kplpy import FlushTimeoutError, Producer
-from kplpy.core.distribution import Summary
+from kplpy.core.routing.placement import Summary
 from tests.integration.reading import wait_until
 from tests.local_stream import contents, local, producing
 from tests.stub_service import PATIENCE, StubService, install

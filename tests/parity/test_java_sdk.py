@@ -13,9 +13,9 @@ import pytest
 from kplpy import Config
 from kplpy.aws.cbor import put_records_body
 from kplpy.aws.transport import CBOR
-from kplpy.core.aggregator import Batch
-from kplpy.core.lane import Lane
-from kplpy.core.limiter import Limiter
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.limiter import Limiter
+from kplpy.core.batching.shard_queue import Lane
 from kplpy.core.policy import policy_of
 from tests.core_helpers import item
 

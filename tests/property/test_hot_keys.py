@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kplpy import ConfigError, HotKey, HotKeys, Producer
 from kplpy.core.hot_keys import AT_ONCE, SPAN, KeyCounts
-from kplpy.core.item import Item
+from kplpy.core.record import Item
 from kplpy.core.space_saving import SpaceSaving
 from kplpy.local import LocalKinesis
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from kplpy.core.endings import WRONG_SHARD
-from kplpy.core.item import KEPT_TRIES, Delivered, Failed, Reason
 from kplpy.core.policy import MALFORMED_TRIES
-from kplpy.core.retry import MALFORMED
+from kplpy.core.record import KEPT_TRIES, Delivered, Failed, Reason
+from kplpy.core.results.outcomes import WRONG_SHARD
+from kplpy.core.results.retry_policy import MALFORMED
 from kplpy.local.model.sequence import shard_index
 from kplpy.wire.decode import decode_aggregate
 from tests.simulation.scenario import NEVER

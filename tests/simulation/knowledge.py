@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kplpy.core.item import Item
 from kplpy.core.policy import JUDGE_PATIENCE, MAP_PATIENCE, RECREATION_TIME
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.record import Item
+from kplpy.core.routing.shard_map import ShardRange
 from kplpy.local.model.sequence import shard_index
 from kplpy.local.model.stream import Stream
 

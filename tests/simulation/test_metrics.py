@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from kplpy.core.events import Gauges
-from kplpy.core.item import Completion, Delivered, Item, Reason
+from kplpy.core.gauges import Gauges
 from kplpy.core.pipeline import Request
-from kplpy.core.retry import MALFORMED, Exchange
+from kplpy.core.record import Completion, Delivered, Item, Reason
+from kplpy.core.results.retry_policy import MALFORMED, Exchange
 from kplpy.local.model.stream import Stream
 from kplpy.metrics.put_metric_data import PutMetricDataSink
 from kplpy.metrics.recorder import Recorder

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kplpy.core.item import KEPT_TRIES, Delivered
+from kplpy.core.record import KEPT_TRIES, Delivered
 from tests.core_helpers import policy
 from tests.simulation.invariants import check
 from tests.simulation.scenario import NEVER, Load, Scenario, Trouble, draw

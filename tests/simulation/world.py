@@ -15,13 +15,13 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.distribution import AUTO, BY_KEY, Summary
-from kplpy.core.item import NO_HASH_KEY, PLACEHOLDER, Completion, Delivered, Failed, Item, Reason
+from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import LEAST_REQUEST_LIMIT, REQUEST_LIMIT_GROWTH, STRATEGY_POLL
-from kplpy.core.retry import MALFORMED, NOT_FOUND, TOO_LARGE, Exchange, RequestError
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, Completion, Delivered, Failed, Item, Reason
+from kplpy.core.results.retry_policy import MALFORMED, NOT_FOUND, TOO_LARGE, Exchange, RequestError
+from kplpy.core.routing.placement import AUTO, BY_KEY, Summary
+from kplpy.core.routing.shard_map import ShardRange
 from kplpy.keys import HashKeys
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.faults import Fault

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kplpy.aws.answer import read_entries
 from kplpy.aws.transport import _parse_ours
 from kplpy.core import policy as rules
-from kplpy.core.item import Delivered, Failed
-from kplpy.core.retry import MALFORMED, THROTTLED, Exchange
+from kplpy.core.record import Delivered, Failed
+from kplpy.core.results.retry_policy import MALFORMED, THROTTLED, Exchange
 from tests.core_helpers import RIGHT, Driver, item, policy
 
 TAKEN = {"SequenceNumber": "49", "ShardId": "shardId-000000000000"}

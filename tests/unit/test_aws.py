@@ -25,13 +25,13 @@ from kplpy.aws import errors
 from kplpy.aws.body import PIECE, put_records_body
 from kplpy.aws.client import make_client
 from kplpy.aws.transport import CBOR, KinesisTransport, _open_shards, _parse_ours
-from kplpy.core.aggregator import Batch
-from kplpy.core.distribution import Summary
-from kplpy.core.item import Item
-from kplpy.core.lane import Lane
-from kplpy.core.limiter import Limiter
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.limiter import Limiter
+from kplpy.core.batching.shard_queue import Lane
 from kplpy.core.policy import policy_of
-from kplpy.core.shard_map import ListingError, ShardRange
+from kplpy.core.record import Item
+from kplpy.core.routing.placement import Summary
+from kplpy.core.routing.shard_map import ListingError, ShardRange
 from kplpy.future import Origin, RecordFuture
 from kplpy.keys import hash_of
 

@@ -11,7 +11,7 @@ from urllib3.exceptions import NewConnectionError
 
 from kplpy.aws import causes
 from kplpy.aws.errors import classify
-from kplpy.core.retry import Verdict, judge_error
+from kplpy.core.results.retry_policy import Verdict, judge_error
 
 URL = "http://127.0.0.1:9/"
 

@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
-from kplpy.core.events import ShardUse
-from kplpy.core.item import KEPT_TRIES, Item, Reason, Trimmed, Try, add_try
-from kplpy.core.limiter import Limiter
-from kplpy.core.retry import THROTTLED
+from kplpy.core.batching.limiter import Limiter
+from kplpy.core.gauges import ShardUse
+from kplpy.core.record import KEPT_TRIES, Item, Reason, Trimmed, Try, add_try
+from kplpy.core.results.retry_policy import THROTTLED
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, Driver, item, policy
 
 ZERO, ONE = LEFT.shard_id, RIGHT.shard_id

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import Batch, batch_of
-from kplpy.core.hunt import Hunt
-from kplpy.core.item import Item
-from kplpy.core.lane import Lane
+from kplpy.core.batching.batch import Batch, batch_of
+from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.record import Item
+from kplpy.core.results.bisection import Hunt
 from tests.core_helpers import item, lane
 
 ROUND = 0.02  # seconds

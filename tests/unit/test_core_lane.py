@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import batch_of
-from kplpy.core.item import KEPT_TRIES, Try, add_tries, add_try
+from kplpy.core.batching.batch import batch_of
+from kplpy.core.record import KEPT_TRIES, Try, add_tries, add_try
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import item, lane, policy, sizes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kplpy.core.limiter import Bucket, Limiter
+from kplpy.core.batching.limiter import Bucket, Limiter
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND
 
 

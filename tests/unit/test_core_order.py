@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import Batch
-from kplpy.core.item import Delivered, Item
+from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Request
-from kplpy.core.retry import THROTTLED
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.record import Delivered, Item
+from kplpy.core.results.retry_policy import THROTTLED
+from kplpy.core.routing.shard_map import ShardRange
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy
 
 ZERO, ONE = LEFT.shard_id, RIGHT.shard_id

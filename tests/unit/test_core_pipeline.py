@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.distribution import BY_KEY, Summary
-from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, payload_size
 from kplpy.core.notice import Notice
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.retry import THROTTLED, Exchange, RequestError
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.record import Completion, Delivered, Failed, Item, Reason, payload_size
+from kplpy.core.results.retry_policy import THROTTLED, Exchange, RequestError
+from kplpy.core.routing.placement import BY_KEY, Summary
+from kplpy.core.routing.shard_map import ShardRange
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy, sizes
 

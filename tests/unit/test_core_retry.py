@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.outage import Outage
-from kplpy.core.retry import (
+from kplpy.core.results.circuit_breaker import Outage
+from kplpy.core.results.retry_policy import (
     Landing,
     RequestError,
     Verdict,
@@ -15,7 +15,7 @@ from kplpy.core.retry import (
     judge_landing,
     meets_puts_too,
 )
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.routing.shard_map import ShardRange
 from tests.core_helpers import HALF, LEFT, RIGHT, TOP, WHOLE
 
 ERROR = RequestError("InternalFailure", "a bad day", maybe_written=True)

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.distribution import BY_KEY
-from kplpy.core.item import Delivered, Failed, Item, Reason
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import Policy
-from kplpy.core.retry import TOO_LARGE
-from kplpy.core.sizes import SizeLimits
+from kplpy.core.record import Delivered, Failed, Item, Reason
+from kplpy.core.results.retry_policy import TOO_LARGE
+from kplpy.core.routing.placement import BY_KEY
+from kplpy.core.size_limits import SizeLimits
 from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, policy
 
 MIB = 1 << 20

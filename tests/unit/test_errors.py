@@ -30,7 +30,7 @@ from kplpy import (
     ThrottledError,
     UserRecord,
 )
-from kplpy.core.item import Failed, Reason, Try
+from kplpy.core.record import Failed, Reason, Try
 from kplpy.future import Origin, answer
 
 REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {

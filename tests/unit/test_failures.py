@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError, failures, repeats
-from kplpy.core.item import Failed, Reason
-from kplpy.core.request import Request
-from kplpy.core.retry import Exchange, RequestError
+from kplpy.core.batching.request import Request
+from kplpy.core.record import Failed, Reason
+from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.failures import LOOK_GRACE, MOST_CODES, Unseen, UnseenFailures
 from kplpy.repeats import INTERVAL, Repeats
 from tests.stub_service import PATIENCE, StubService, install

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from kplpy import BufferFullError, RecordFailedError, RecordFuture, RecordResult
-from kplpy.core.item import Delivered, Failed, Reason, Try
+from kplpy.core.record import Delivered, Failed, Reason, Try
 from kplpy.failures import UnseenFailures
 from kplpy.future import Origin, answer, answer_each, run_callbacks
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kplpy import Health, Producer, RecordFuture
-from kplpy.core.retry import Exchange, RequestError
-from kplpy.core.shard_map import ListingError
+from kplpy.core.results.retry_policy import Exchange, RequestError
+from kplpy.core.routing.shard_map import ListingError
 from kplpy.runtime import troubles
 from kplpy.runtime.admission import Room
 from tests.integration.reading import wait_until

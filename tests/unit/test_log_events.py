@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kplpy import Config, Producer
-from kplpy.core.retry import THROTTLED
+from kplpy.core.results.retry_policy import THROTTLED
 from kplpy.local import LocalKinesis
 from kplpy.log_events import EVENTS, log
 from tests.log_events import breach

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kplpy.core.item import Delivered, Failed, Reason, Try
 from kplpy.core.pipeline import Pipeline
+from kplpy.core.record import Delivered, Failed, Reason, Try
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room

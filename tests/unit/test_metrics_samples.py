@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kplpy import InvalidRecordError, Producer
-from kplpy.core.events import Gauges, ShardUse, Standing
+from kplpy.core.gauges import Gauges, ShardUse, Standing
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
 from kplpy.runtime.admission import RECORD_OVERHEAD

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kplpy.core.aggregator import Batch, batch_of
-from kplpy.core.item import Completion, Delivered, Item, Try
-from kplpy.core.lane import Lane
-from kplpy.core.limiter import Limiter
+from kplpy.core.batching.batch import Batch, batch_of
+from kplpy.core.batching.limiter import Limiter
+from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.record import Completion, Delivered, Item, Try
 from kplpy.metrics.histogram import Histogram
 from kplpy.metrics.tally import Ages, Tally, tally
 from tests.core_helpers import POLICY, item

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from kplpy.core.item import Delivered, Try, add_try
+from kplpy.core.record import Delivered, Try, add_try
 from kplpy.future import Origin, RecordFuture, answer
 from kplpy.records import Attempt, RecordResult
 

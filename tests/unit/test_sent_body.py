@@ -21,7 +21,7 @@ from kplpy import Config, Producer
 from kplpy.aws.sent_body import SentBody
 from kplpy.aws.transport import KinesisTransport
 from kplpy.core.pipeline import Request
-from kplpy.core.retry import Exchange
+from kplpy.core.results.retry_policy import Exchange
 from tests.local_stream import PATIENCE
 from tests.unit.test_aws import WITHOUT_AN_ANSWER, batch, item
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kplpy.core import policy
 
 if TYPE_CHECKING:
-    from kplpy.core.retry import RequestError
+    from kplpy.core.results.retry_policy import RequestError
 
 LAST_KEY = (1 << 128) - 1
 

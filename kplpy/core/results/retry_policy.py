@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from kplpy.core.policy import BACKOFF_BASE, BACKOFF_MAX
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.routing.shard_map import ShardRange
 from kplpy.escaping import shown
 
 THROTTLED = "ProvisionedThroughputExceededException"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.item import Item
-from kplpy.core.lane import Lane
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.shard_queue import Lane
 from kplpy.core.policy import STICKY_CANDIDATES, STICKY_RECORDS
-from kplpy.core.shard_map import ShardRange
+from kplpy.core.record import Item
+from kplpy.core.routing.shard_map import ShardRange
 
 EVERYWHERE = ShardRange("", 0, (1 << 128) - 1)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.collector import NEVER, Collector
-from kplpy.core.hunt import Hunt
-from kplpy.core.item import Completion, Delivered, Failed, Item, Reason, Try, add_tries, payload_size
-from kplpy.core.lane import Lane
-from kplpy.core.outage import Outage
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.collector import NEVER, Collector
+from kplpy.core.batching.shard_queue import Lane
 from kplpy.core.policy import Policy
-from kplpy.core.router import Router
+from kplpy.core.record import Completion, Delivered, Failed, Item, Reason, Try, add_tries, payload_size
+from kplpy.core.results.bisection import Hunt
+from kplpy.core.results.circuit_breaker import Outage
+from kplpy.core.routing.router import Router
 from kplpy.core.totals import Totals
 
 WRONG_SHARD = "WrongShard"

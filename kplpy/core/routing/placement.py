@@ -35,7 +35,7 @@ class Distribution:
     """One stream's strategy as it was last learnt, or as `assumed` (None: by key) until then.
 
     Asked for with the first records, when records land where it would not have them, when one is larger than the stream
-    is known to take (the same answer has that limit: see sizes.py), and for as long as it is AUTO. At
+    is known to take (the same answer has that limit: see size_limits.py), and for as long as it is AUTO. At
     the most once in STRATEGY_POLL seconds, and half as long again by chance: the service limits these calls for the
     whole account. Until it may be asked again, what is seen of where records land counts.
     """

@@ -7,10 +7,10 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from math import ceil
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.lane import Lane
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.shard_queue import Lane
 from kplpy.core.policy import LANE_TURN_BYTES, TOKEN_GRID, WORTH_SENDING, Policy
-from kplpy.core.sizes import SizeLimits
+from kplpy.core.size_limits import SizeLimits
 
 NEVER = float("inf")
 

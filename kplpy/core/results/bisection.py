@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import Batch, batch_of
-from kplpy.core.lane import Lane
+from kplpy.core.batching.batch import Batch, batch_of
+from kplpy.core.batching.shard_queue import Lane
 
 Part = list[Batch]
 

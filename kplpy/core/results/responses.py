@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import Batch, batch_of
-from kplpy.core.collector import NEVER, Collector
-from kplpy.core.endings import WRONG_SHARD, Endings
-from kplpy.core.events import Events
-from kplpy.core.hunt import Hunt
-from kplpy.core.item import Item, Reason, Try, add_tries, payload_size
-from kplpy.core.lane import Lane
-from kplpy.core.outage import Outage
+from kplpy.core.batching.batch import Batch, batch_of
+from kplpy.core.batching.collector import NEVER, Collector
+from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.gauges import Events
 from kplpy.core.policy import Policy
-from kplpy.core.request import Request
-from kplpy.core.retry import (
+from kplpy.core.record import Item, Reason, Try, add_tries, payload_size
+from kplpy.core.results.bisection import Hunt
+from kplpy.core.results.circuit_breaker import Outage
+from kplpy.core.results.outcomes import WRONG_SHARD, Endings
+from kplpy.core.results.retry_policy import (
     MALFORMED,
     NOT_FOUND,
     THROTTLED,
@@ -30,8 +30,8 @@ from kplpy.core.retry import (
     judge_error,
     judge_landing,
 )
-from kplpy.core.router import Router
-from kplpy.core.sizes import SizeLimits
+from kplpy.core.routing.router import Router
+from kplpy.core.size_limits import SizeLimits
 from kplpy.core.totals import Totals
 from kplpy.escaping import shown
 
@@ -56,7 +56,7 @@ class _Judged:
 
 
 class Answers:
-    """Judges answers; see retry.py for the rules, which are pure functions."""
+    """Judges answers; see retry_policy.py for the rules, which are pure functions."""
 
     def __init__(
         self,

@@ -6,12 +6,12 @@ from collections import deque
 from itertools import repeat
 from operator import attrgetter
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.item import Item, payload_size
-from kplpy.core.limiter import Limiter
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import DOUBT_PROOF, Policy
-from kplpy.core.shard_map import ShardRange
-from kplpy.core.sizes import SizeLimits
+from kplpy.core.record import Item, payload_size
+from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.size_limits import SizeLimits
 
 _arrival = attrgetter("arrival")
 

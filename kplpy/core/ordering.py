@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.collector import Collector
-from kplpy.core.router import Router
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.collector import Collector
+from kplpy.core.routing.router import Router
 
 
 def hold_back(router: Router, collector: Collector, under_way: Iterable[Batch], now: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from kplpy.core.item import Item
+from kplpy.core.record import Item
 
 
 class Flushes:

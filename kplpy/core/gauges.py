@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.request import Request
-from kplpy.core.retry import Exchange
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.request import Request
+from kplpy.core.results.retry_policy import Exchange
 
 
 @dataclass(slots=True)

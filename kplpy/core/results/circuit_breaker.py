@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kplpy.core import policy as rules
-from kplpy.core.retry import RequestError, backoff
+from kplpy.core.results.retry_policy import RequestError, backoff
 
 NEVER = float("inf")
 

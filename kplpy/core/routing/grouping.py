@@ -6,10 +6,10 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from kplpy.core.aggregator import Batch
-from kplpy.core.item import Item
-from kplpy.core.lane import Lane
-from kplpy.core.shard_map import ShardMap
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.record import Item
+from kplpy.core.routing.shard_map import ShardMap
 
 # Where a drain has fewer than FEW records for a lane they wait until there are SOME, unless one is larger than SMALL.
 FEW, SOME, SMALL = 8, 16, 1024

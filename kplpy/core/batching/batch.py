@@ -7,11 +7,11 @@ from array import array
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from kplpy.core.item import Item
+from kplpy.core.record import Item
 from kplpy.wire.encode import Packing
 
 if TYPE_CHECKING:
-    from kplpy.core.lane import Lane
+    from kplpy.core.batching.shard_queue import Lane
 
 AGGREGATE_KEY = "a"
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kplpy.core import policy as rules
-from kplpy.core.aggregator import Batch
-from kplpy.core.collector import NEVER, Collector
-from kplpy.core.dealing import deal_few, deal_many, is_sparse
-from kplpy.core.distribution import Distribution, Summary
-from kplpy.core.flushes import Flushes
-from kplpy.core.item import Item
-from kplpy.core.keyless import Keyless
-from kplpy.core.lane import Lane
-from kplpy.core.limiter import Limiter
+from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.collector import NEVER, Collector
+from kplpy.core.batching.limiter import Limiter
+from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.flush_tracker import Flushes
 from kplpy.core.notice import Notice
 from kplpy.core.policy import Policy
-from kplpy.core.shard_map import ShardMap, ShardRange
-from kplpy.core.sizes import SizeLimits
+from kplpy.core.record import Item
+from kplpy.core.routing.grouping import deal_few, deal_many, is_sparse
+from kplpy.core.routing.placement import Distribution, Summary
+from kplpy.core.routing.shard_map import ShardMap, ShardRange
+from kplpy.core.routing.sticky import Keyless
+from kplpy.core.size_limits import SizeLimits
 
 
 class Router:

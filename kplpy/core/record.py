@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kplpy.core.aggregator import Batch
+    from kplpy.core.batching.batch import Batch
 
 # Of an endless retry the first attempt and the latest ones are kept, so that an outage does not grow the record.
 KEPT_TRIES = 12
@@ -32,7 +32,7 @@ class Item:
     """One accepted user record. `number` orders the records of a stream; `arrival` is when it was put.
 
     A keyless one was put without a partition key. It comes with NO_HASH_KEY and PLACEHOLDER for a key; the core
-    chooses its shard, and with it the hash key, the partition key and an explicit hash key (see keyless.py).
+    chooses its shard, and with it the hash key, the partition key and an explicit hash key (see sticky.py).
     """
 
     keyless = False  # of the class, as it costs nothing there

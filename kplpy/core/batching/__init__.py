@@ -1,0 +1,1 @@
+"""From records to requests: aggregates, shard queues, limits, collection."""

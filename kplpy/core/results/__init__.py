@@ -1,0 +1,1 @@
+"""From responses to outcomes: delivered, retried, or failed."""
