@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.peers.driver import make_keys
 from benchmarks.processes import Sink
 from kplpy import Producer, RecordFuture
-from kplpy.aws import transport
+from kplpy.aws.kinesis import transport
 from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Pipeline
 from kplpy.metrics.recorder import Recorder

@@ -8,14 +8,14 @@ from typing import Any
 
 from benchmarks import scan
 from kplpy import Config
-from kplpy.aws.body import put_records_body
+from kplpy.aws.kinesis.request_json import put_records_body
 from kplpy.core.batching.request import Request
 from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.shard_map import ShardRange
 
 SHARDS = 16
-TRANSPORT = "kplpy.aws.transport.KinesisTransport"
+TRANSPORT = "kplpy.aws.kinesis.transport.KinesisTransport"
 """What it is patched over."""
 
 

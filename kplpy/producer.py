@@ -99,7 +99,7 @@ class Producer:
     def _start_afresh(self) -> None:
         """A new engine: at the beginning, in a forked child, where no thread has survived, and after the exit began."""
         from kplpy.aws.cloudwatch import CloudWatch
-        from kplpy.aws.transport import KinesisTransport
+        from kplpy.aws.kinesis.transport import KinesisTransport
 
         config = self.config
         on_failure = config.on_failure

@@ -145,5 +145,5 @@ def install(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> StubService:
     def transport(_: Config) -> StubService:
         return stub
 
-    monkeypatch.setattr("kplpy.aws.transport.KinesisTransport", transport)
+    monkeypatch.setattr("kplpy.aws.kinesis.transport.KinesisTransport", transport)
     return stub

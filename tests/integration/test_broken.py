@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kplpy import Producer, RecordFailedError, RecordFuture
-from kplpy.aws.transport import KinesisTransport
+from kplpy.aws.kinesis.transport import KinesisTransport
 from kplpy.core.pipeline import Pipeline
 from kplpy.local import LocalKinesis
 from kplpy.runtime.answering import Answering

@@ -105,6 +105,6 @@ def test_what_json_does_not_help_with_is_told_as_it_is(kinds: list[str]) -> None
 
 
 def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kplpy.aws.transport.find_spec", {}.get)
+    monkeypatch.setattr("kplpy.aws.kinesis.transport.find_spec", {}.get)
     with pytest.raises(ConfigError, match=r"request_format='cbor' needs cbor2: pip install 'kplpy\[cbor\]'"):
         Producer(request_format="cbor")

@@ -157,7 +157,7 @@ def test_inherited_futures_fail_at_once(kinesis: Process, stream: str, fork: Cal
 
 def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stream: str) -> None:
     """Every lock of kplpy's that another thread may hold, held."""
-    import kplpy.aws.transport
+    import kplpy.aws.kinesis.transport
     import kplpy.future
 
     with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:
@@ -166,7 +166,7 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
         engine = producer._engine
         home = engine.streams[stream]
         locks = [
-            kplpy.aws.transport._encoding,
+            kplpy.aws.kinesis.transport._encoding,
             kplpy.future._LOCK,
             producer._closing,
             producer._room.lock,
@@ -240,8 +240,8 @@ def make(*given):
     client = make_client(*given)
     made.update(sys.modules)
     return client
-import kplpy.aws.transport
-kplpy.aws.transport.make_client = make
+import kplpy.aws.kinesis.transport
+kplpy.aws.kinesis.transport.make_client = make
 with kplpy.Producer(endpoint_url=sys.argv[1], region_name="us-east-1") as producer:
     producer.put_record(sys.argv[2], b"x", "k").result(30)
     print(sorted(set(sys.modules) - made))

@@ -34,7 +34,7 @@ class Service(StubService):
 def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     install(monkeypatch)
     service = Service()
-    monkeypatch.setattr("kplpy.aws.transport.KinesisTransport", lambda config: service)
+    monkeypatch.setattr("kplpy.aws.kinesis.transport.KinesisTransport", lambda config: service)
     return service
 
 

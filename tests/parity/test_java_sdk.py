@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kplpy import Config
-from kplpy.aws.cbor import put_records_body
-from kplpy.aws.transport import CBOR
+from kplpy.aws.kinesis.request_cbor import put_records_body
+from kplpy.aws.kinesis.transport import CBOR
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import Lane

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kplpy.aws.answer import read_entries
-from kplpy.aws.transport import _parse_ours
+from kplpy.aws.kinesis.response import read_entries
+from kplpy.aws.kinesis.transport import _parse_ours
 from kplpy.core import policy as rules
 from kplpy.core.record import Delivered, Failed
 from kplpy.core.results.retry_policy import MALFORMED, THROTTLED, Exchange

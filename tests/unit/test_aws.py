@@ -22,9 +22,9 @@ from urllib3 import HTTPResponse
 
 from kplpy import Config, deaggregate
 from kplpy.aws import errors
-from kplpy.aws.body import PIECE, put_records_body
 from kplpy.aws.client import make_client
-from kplpy.aws.transport import CBOR, KinesisTransport, _open_shards, _parse_ours
+from kplpy.aws.kinesis.request_json import PIECE, put_records_body
+from kplpy.aws.kinesis.transport import CBOR, KinesisTransport, _open_shards, _parse_ours
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import Lane

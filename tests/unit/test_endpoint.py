@@ -12,7 +12,7 @@ from botocore.exceptions import EndpointVariantError
 from kplpy import Config
 from kplpy.aws.client import make_client
 from kplpy.aws.endpoint import is_regional
-from kplpy.aws.transport import KinesisTransport
+from kplpy.aws.kinesis.transport import KinesisTransport
 
 STAND_IN = "http://127.0.0.1:4566"
 INTERFACE = "https://vpce-0a1b-2c3d.kinesis.eu-west-1.vpce.amazonaws.com"

@@ -18,8 +18,8 @@ from moto import mock_aws
 from urllib3 import HTTPResponse
 
 from kplpy import Config, Producer
-from kplpy.aws.sent_body import SentBody
-from kplpy.aws.transport import KinesisTransport
+from kplpy.aws.kinesis.sent_body import SentBody
+from kplpy.aws.kinesis.transport import KinesisTransport
 from kplpy.core.pipeline import Request
 from kplpy.core.results.retry_policy import Exchange
 from tests.local_stream import PATIENCE

@@ -16,14 +16,14 @@ from botocore.exceptions import ClientError
 
 from kplpy import forks
 from kplpy.aws import errors
-from kplpy.aws.answer import read_entries
-from kplpy.aws.body import put_records_body
 from kplpy.aws.causes import FOR_CREDENTIALS
 from kplpy.aws.client import load, make_client
 from kplpy.aws.credentials import renewed
-from kplpy.aws.description import describe, read_strategy
 from kplpy.aws.endpoint import is_regional
-from kplpy.aws.sent_body import SentBody
+from kplpy.aws.kinesis.control_plane import describe, read_strategy
+from kplpy.aws.kinesis.request_json import put_records_body
+from kplpy.aws.kinesis.response import read_entries
+from kplpy.aws.kinesis.sent_body import SentBody
 from kplpy.config import Config
 from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Request
@@ -98,7 +98,7 @@ def _parse_ours(response_dict: dict[str, Any], customized_response_dict: dict[st
 
 
 def _read_cbor(body: bytes) -> Any:
-    from kplpy.aws.cbor import read
+    from kplpy.aws.kinesis.request_cbor import read
 
     return read(body)
 
@@ -270,7 +270,7 @@ def _may_have_it(request: Request, failure: Exception) -> bool:
 def _put_records_in_cbor() -> Callable[[str, str | None, list[Batch]], bytes]:
     if find_spec("cbor2") is None:
         raise ConfigError("request_format='cbor' needs cbor2: pip install 'kplpy[cbor]'")
-    from kplpy.aws.cbor import put_records_body as put_records_in_cbor
+    from kplpy.aws.kinesis.request_cbor import put_records_body as put_records_in_cbor
 
     return put_records_in_cbor
 

@@ -1,0 +1,1 @@
+"""PutRecords, ListShards and DescribeStreamSummary through botocore."""
