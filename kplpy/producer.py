@@ -29,20 +29,20 @@ from kplpy.errors import (
 from kplpy.escaping import hide_sign_in
 from kplpy.future import RecordFuture
 from kplpy.log_events import log
-from kplpy.metrics.choosing import sink_maker
-from kplpy.metrics.reading import Metrics
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import KEPT_SECONDS, Registry
 from kplpy.metrics.reporter import Reporter
 from kplpy.metrics.sample import Window
+from kplpy.metrics.sinks.factory import sink_maker
 from kplpy.metrics.snapshot import SECONDS, snapshot
+from kplpy.metrics.stats_socket import StatsSocket
+from kplpy.metrics.view import Metrics
 from kplpy.reports import Health, HotKeys
 from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.crew import JOINING, does_our_work, lent, on_own_thread
 from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS, Engine
 from kplpy.runtime.flushing import Flushing
-from kplpy.runtime.stats_socket import StatsSocket
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.waiting import WaitingRoom, charged
 from kplpy.totals import StreamTotals

@@ -13,7 +13,7 @@ from kplpy.cli.lines import Given, Position, SkippedTooMuchError
 from kplpy.cli.progress import Speed, duration, say, shown, size
 from kplpy.cli.stop import Interrupted, Stop
 from kplpy.errors import BufferFullError, FlushTimeoutError, InvalidRecordError
-from kplpy.metrics.choosing import sink_maker
+from kplpy.metrics.sinks.factory import sink_maker
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

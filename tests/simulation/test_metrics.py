@@ -16,9 +16,9 @@ from kplpy.core.pipeline import Request
 from kplpy.core.record import Completion, Delivered, Item, Reason
 from kplpy.core.results.retry_policy import MALFORMED, Exchange
 from kplpy.local.model.stream import Stream
-from kplpy.metrics.put_metric_data import PutMetricDataSink
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
+from kplpy.metrics.sinks.cloudwatch import PutMetricDataSink
 from tests.simulation.scenario import Scenario, Trouble, draw
 from tests.simulation.world import CORE, NAME, Record, World
 

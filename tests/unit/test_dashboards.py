@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from kplpy.cli.app import cli
 from kplpy.metrics.catalogue import DEPTHS, METRICS
-from kplpy.metrics.prometheus import EXPORTED, FAILED, PrometheusSink
+from kplpy.metrics.sinks.prometheus import EXPORTED, FAILED, PrometheusSink
 
 
 def printed(*arguments: str) -> Any:

@@ -16,8 +16,8 @@ from aws_embedded_metrics.config import get_config
 from aws_embedded_metrics.environment import environment_detector
 
 from kplpy import Producer
-from kplpy.metrics.emf import EmfSink
 from kplpy.metrics.sample import Dimensions, Sample, Window
+from kplpy.metrics.sinks.emf import EmfSink
 from tests.stub_service import install
 
 # aws-embedded-metrics leaves its TCP sockets to the garbage collector.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kplpy.metrics.dimensions import WithDimensions
 from kplpy.metrics.sample import Dimensions, Sample, Window
+from kplpy.metrics.sinks.dimensions import WithDimensions
 
 CODE, STREAM, SHARD = ("ErrorCode", "Slow"), ("StreamName", "orders"), ("ShardId", "shardId-000000000000")
 ALL, ALL_TOO = ("Fleet", "blue"), ("Zone", "a")

@@ -15,8 +15,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kplpy import ConfigError, Producer
-from kplpy.metrics.prometheus import PrometheusSink
 from kplpy.metrics.sample import Window
+from kplpy.metrics.sinks.prometheus import PrometheusSink
 from tests.integration.reading import wait_until
 from tests.stub_service import install
 
@@ -111,9 +111,9 @@ def test_the_default_sink_tells_aws_of_what_went_to_aws(
 ) -> None:
     found: list[str] = []
     monkeypatch.setattr(install(monkeypatch), "is_regional", lambda: is_regional)
-    monkeypatch.setattr("kplpy.metrics.choosing.on_lambda", lambda: on_lambda)
+    monkeypatch.setattr("kplpy.metrics.sinks.factory.on_lambda", lambda: on_lambda)
     monkeypatch.setattr("kplpy.aws.cloudwatch.CloudWatch.put_metric_data", lambda *_: found.append("PutMetricData"))
-    monkeypatch.setattr("kplpy.metrics.emf.EmfSink.emit", lambda *_: found.append("EMF"))
+    monkeypatch.setattr("kplpy.metrics.sinks.emf.EmfSink.emit", lambda *_: found.append("EMF"))
     with Producer(region_name="us-east-1") as producer:
         producer.put_record("orders", b"x", "k").result(30)
     assert found == told
@@ -121,7 +121,7 @@ def test_the_default_sink_tells_aws_of_what_went_to_aws(
 
 @pytest.mark.parametrize(("name", "needs"), [("prometheus", "prometheus_client"), ("opentelemetry", "opentelemetry")])
 def test_an_extra_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, name: Any, needs: str) -> None:
-    monkeypatch.setattr("kplpy.metrics.choosing.find_spec", {}.get)
+    monkeypatch.setattr("kplpy.metrics.sinks.factory.find_spec", {}.get)
     with pytest.raises(ConfigError, match=rf"metrics_sink='{name}' needs {needs}: pip install 'kplpy\[{name}\]'"):
         Producer(region_name="us-east-1", metrics_sink=name)
 

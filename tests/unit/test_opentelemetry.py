@@ -10,8 +10,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from kplpy.metrics.catalogue import METRICS
 from kplpy.metrics.histogram import Histogram
-from kplpy.metrics.opentelemetry import EXPORTED, QUANTILE, SENT, OpenTelemetrySink
 from kplpy.metrics.sample import Dimensions, Sample, Window
+from kplpy.metrics.sinks.opentelemetry import EXPORTED, QUANTILE, SENT, OpenTelemetrySink
 
 STREAM: Dimensions = (("StreamName", "orders"),)
 SHARD: Dimensions = (*STREAM, ("ShardId", "shardId-000000000000"))

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kplpy.metrics.catalogue import METRICS
 from kplpy.metrics.histogram import Histogram
-from kplpy.metrics.prometheus import EXPORTED, FAILED, PrometheusSink
 from kplpy.metrics.sample import Dimensions, Sample, Window
+from kplpy.metrics.sinks.prometheus import EXPORTED, FAILED, PrometheusSink
 
 STREAM: Dimensions = (("StreamName", "orders"),)
 SHARD: Dimensions = (*STREAM, ("ShardId", "shardId-000000000000"))

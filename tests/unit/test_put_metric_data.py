@@ -14,8 +14,8 @@ from kplpy import Config
 from kplpy.aws.client import make_cloudwatch_client
 from kplpy.aws.cloudwatch import ATTEMPTS, CloudWatch
 from kplpy.metrics.catalogue import METRICS
-from kplpy.metrics.put_metric_data import MAX_BYTES, MAX_METRICS, PutMetricDataSink, calls
 from kplpy.metrics.sample import Sample, Window
+from kplpy.metrics.sinks.cloudwatch import MAX_BYTES, MAX_METRICS, PutMetricDataSink, calls
 
 
 def window(count: int, stream: str = "orders") -> Window:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kplpy import Producer, outliving
-from kplpy.runtime.stats_socket import StatsSocket
+from kplpy.metrics.stats_socket import StatsSocket
 from tests.stub_service import install
 
 

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary
 
 from kplpy.metrics.catalogue import METRICS
-from kplpy.metrics.leaves import Leaf, leaves
 from kplpy.metrics.sample import Window
+from kplpy.metrics.sinks.leaf_samples import Leaf, leaves
 
 Kind = Literal["counter", "gauge", "summary", "histogram"]
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -12,8 +12,8 @@ from typing import Literal
 from opentelemetry import metrics
 
 from kplpy.metrics.catalogue import METRICS
-from kplpy.metrics.leaves import Leaf, leaves
 from kplpy.metrics.sample import Window
+from kplpy.metrics.sinks.leaf_samples import Leaf, leaves
 
 Kind = Literal["counter", "gauge", "sum and count"]
 SENT = "messaging.client.sent.messages"

@@ -9,10 +9,10 @@ from typing import Any
 
 from kplpy.config import Config
 from kplpy.errors import ConfigError
-from kplpy.metrics.dimensions import WithDimensions
-from kplpy.metrics.emf import EmfSink, on_lambda
-from kplpy.metrics.put_metric_data import Datum, PutMetricDataSink
 from kplpy.metrics.sample import Sink, Window
+from kplpy.metrics.sinks.cloudwatch import Datum, PutMetricDataSink
+from kplpy.metrics.sinks.dimensions import WithDimensions
+from kplpy.metrics.sinks.emf import EmfSink, on_lambda
 
 PutMetricData = Callable[[list[Datum]], object]
 
@@ -69,6 +69,6 @@ def _with(added: tuple[tuple[str, str, str], ...], sink: Sink) -> Sink:
 
 # Each needs a package that may not be there, and is imported on first use.
 _EXTRAS = {
-    "prometheus": ("prometheus_client", "kplpy.metrics.prometheus", "PrometheusSink"),
-    "opentelemetry": ("opentelemetry", "kplpy.metrics.opentelemetry", "OpenTelemetrySink"),
+    "prometheus": ("prometheus_client", "kplpy.metrics.sinks.prometheus", "PrometheusSink"),
+    "opentelemetry": ("opentelemetry", "kplpy.metrics.sinks.opentelemetry", "OpenTelemetrySink"),
 }
