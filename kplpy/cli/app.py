@@ -10,7 +10,7 @@ import click
 
 import kplpy
 from kplpy.cli.dashboard import dashboard
-from kplpy.cli.demo import demo
+from kplpy.cli.demo.command import demo
 from kplpy.cli.put import put
 from kplpy.cli.serve import local
 from kplpy.cli.tail import tail

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from kplpy.cli.app import cli
-from kplpy.cli.demo import Run
+from kplpy.cli.demo.command import Run
 from tests.integration.cli_process import Running, run
 from tests.integration.reading import wait_until
 

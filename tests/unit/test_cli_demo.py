@@ -8,9 +8,9 @@ import click
 import pytest
 
 from kplpy import UserRecord
-from kplpy.cli import demo_input
-from kplpy.cli.demo_check import Comparison, Delays
-from kplpy.cli.demo_input import Source, given_files, standard_library
+from kplpy.cli.demo import source
+from kplpy.cli.demo.comparison import Comparison, Delays
+from kplpy.cli.demo.source import Source, given_files, standard_library
 from kplpy.cli.reader import Found
 
 A = Source("a", b"one\ntwo\n\nfour")
@@ -71,7 +71,7 @@ def test_differences() -> None:
 
 def test_the_standard_library_is_long_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources, what = standard_library()
-    assert sum(map(len, sources)) >= demo_input.ENOUGH_LINES
+    assert sum(map(len, sources)) >= source.ENOUGH_LINES
     assert "standard library" in what
     assert len({each.name for each in sources}) == len(sources)
     assert not any("site-packages" in each.name for each in sources) or "installed packages" in what
@@ -88,8 +88,8 @@ def test_a_short_standard_library_is_made_up_for(tmp_path: Path, monkeypatch: py
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     places = {"stdlib": tmp_path / "lib", "purelib": tmp_path / "lib" / "site-packages"}
-    monkeypatch.setattr(demo_input, "get_path", places.__getitem__)
-    monkeypatch.setattr(demo_input, "ENOUGH_LINES", 5)
+    monkeypatch.setattr(source, "get_path", places.__getitem__)
+    monkeypatch.setattr(source, "ENOUGH_LINES", 5)
     sources, what = standard_library()
     assert [each.name for each in sources] == ["a.py", "site-packages/p/x.py", "site-packages/p/y.py"]
     assert what.endswith("and installed packages")

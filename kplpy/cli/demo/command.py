@@ -15,8 +15,8 @@ from kplpy.cli.serve import local_process
 
 if TYPE_CHECKING:
     from kplpy import Config, Producer, StreamTotals
-    from kplpy.cli.demo_check import Comparison, Delays
-    from kplpy.cli.demo_input import Source
+    from kplpy.cli.demo.comparison import Comparison, Delays
+    from kplpy.cli.demo.source import Source
     from kplpy.errors import RecordFailedError
     from kplpy.local import LocalKinesisProcess
 
@@ -37,7 +37,7 @@ def demo(files: tuple[str, ...], shards: int) -> None:
     The local Kinesis runs in a process of its own and holds the service's limits. Nothing is left behind. Exits with
     0 when what came back is identical.
     """
-    from kplpy.cli.demo_input import given_files, standard_library
+    from kplpy.cli.demo.source import given_files, standard_library
 
     signal.signal(signal.SIGTERM, _end)
     show_warnings()
@@ -75,7 +75,7 @@ class Run:
     """One demo: put everything, read it back, tell."""
 
     def __init__(self, sources: list[Source], kinesis: LocalKinesisProcess) -> None:
-        from kplpy.cli.demo_check import Comparison, Delays
+        from kplpy.cli.demo.comparison import Comparison, Delays
 
         self._sources = sources
         self._kinesis = kinesis

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from kplpy import RecordFuture, UserRecord
-from kplpy.cli.demo_input import Source
+from kplpy.cli.demo.source import Source
 from kplpy.cli.reader import Found
 
 

@@ -1,0 +1,1 @@
+"""`kplpy demo`: real lines through a producer into a local Kinesis, and compared."""
