@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from kplpy import forks
 from kplpy.core.record import Failed, Reason, Try
 from kplpy.errors import (
     ForkedError,
@@ -21,6 +20,7 @@ from kplpy.errors import (
 )
 from kplpy.escaping import shown
 from kplpy.log_events import log
+from kplpy.process import fork
 from kplpy.records import Attempt, UserRecord
 from kplpy.repeats import INTERVAL, NEVER, Remind, and_others
 
@@ -135,7 +135,7 @@ class UnseenFailures:
         self._logger = logger
         self._remind = remind
         self._lock = lock
-        self._page = forks.page()
+        self._page = fork.page()
         self._tallies: dict[tuple[str, str], Tally] = {}
         self._codes: set[str] = set()
         self._report_at = NEVER

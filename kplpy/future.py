@@ -19,12 +19,12 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
-from kplpy import forks
 from kplpy.awaiting import Awaits, Waits, awaits_of, running_loop
 from kplpy.core.record import Delivered, Failed, Item, Reason
 from kplpy.errors import KplpyError, NotPicklableError
 from kplpy.failures import Unseen, UnseenFailures, error_of
 from kplpy.log_events import log
+from kplpy.process import fork
 from kplpy.records import Attempt, RecordResult, UserRecord, set_source
 
 logger = logging.getLogger(__name__)
@@ -51,14 +51,14 @@ class Origin:
 
     def __init__(self, stream: str) -> None:
         self.stream = stream
-        self._page = forks.page()
+        self._page = fork.page()
         self._waits: Waits | None = None
 
     @property
     def forked(self) -> bool:
         if self._page[0]:
             return False
-        forks.check()
+        fork.check()
         return True
 
     def waits_in_child(self) -> Waits:
@@ -413,7 +413,7 @@ def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseExcept
             del callbacks[0]
 
 
-@forks.renew
+@fork.renew
 def _renew_lock() -> None:
     global _LOCK
     _LOCK = threading.RLock()  # another thread may have held it

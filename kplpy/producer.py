@@ -14,7 +14,6 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from kplpy import forks
 from kplpy.awaiting import running_loop
 from kplpy.checks import BytesLike, Checks, PutItem, parts_of
 from kplpy.config import Config
@@ -37,8 +36,8 @@ from kplpy.metrics.sinks.factory import sink_maker
 from kplpy.metrics.snapshot import SECONDS, snapshot
 from kplpy.metrics.stats_socket import StatsSocket
 from kplpy.metrics.view import Metrics
+from kplpy.process import fork, interpreter_exit
 from kplpy.reports import Health, HotKeys
-from kplpy.runtime import lifecycle
 from kplpy.runtime.admission import RECORD_OVERHEAD, Room
 from kplpy.runtime.crew import JOINING, does_our_work, lent, on_own_thread
 from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS, Engine
@@ -92,9 +91,9 @@ class Producer:
         self._known, self._hash = self._checks.hash_keys.cached, self._checks.hash_keys.compute
         self._closed = False
         self._asked_to_close = False
-        forks.check()
+        fork.check()
         self._start_afresh()
-        lifecycle.watch(self)
+        interpreter_exit.watch(self)
 
     def _start_afresh(self) -> None:
         """A new engine: at the beginning, in a forked child, where no thread has survived, and after the exit began."""
@@ -138,11 +137,11 @@ class Producer:
         self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
         self._delivering_here = False
         # Last, for it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
-        self._here: forks.Page = _NOT_HERE if self._closed else forks.page()
+        self._here: fork.Page = _NOT_HERE if self._closed else fork.page()
 
     def _start(self) -> bool:
         """With the first record; False: the interpreter's exit has begun, and no thread can be started."""
-        if not lifecycle.keep(self):
+        if not interpreter_exit.keep(self):
             return False
         if self._reporter is not None:
             self._reporter.start()
@@ -343,7 +342,7 @@ class Producer:
 
     def _check_open(self) -> None:
         """Not closed? While it is being closed, callbacks may still put: a dead letter is a record like any other."""
-        forks.check()  # in a child of a fork that skipped Python's hooks it is here that all starts afresh
+        fork.check()  # in a child of a fork that skipped Python's hooks it is here that all starts afresh
         if not self._closed:
             return
         if self._engine.stopping or not on_own_thread():
@@ -422,13 +421,13 @@ class Producer:
             return  # a put within another, which sees to this one too
         self._delivering_here = True
         try:
-            began = lifecycle.exit_began()
+            began = interpreter_exit.exit_began()
             timeout = self.config.close_timeout_ms / 1000
             until = (time.monotonic() if began is None else began) + timeout
             self._transport.hurry(until - time.monotonic())
             flushing = Flushing(self._engine, self._chosen(None), _nothing)
             self._engine.run_inline(until, lambda: flushing.ended)
-            if not lifecycle.threads_may_run() and not flushing.ended:  # nobody would come back to it
+            if not interpreter_exit.threads_may_run() and not flushing.ended:  # nobody would come back to it
                 why = "uWSGI lets no thread run here" if began is None else "the process is ending"
                 self._give_up(f"{why}, and {timeout:g} s were not enough to deliver it", until - timeout)
         finally:
@@ -441,7 +440,7 @@ class Producer:
 
     def _chosen(self, stream: str | None) -> list[Stream]:
         if not self._here[0]:
-            forks.check()
+            fork.check()
         if stream is None:
             return list(self._engine.streams.values())
         if not isinstance(stream, str):
@@ -460,7 +459,7 @@ class Producer:
         A callback, and a signal handler or a __del__ that interrupted kplpy itself, cannot wait for that: there close()
         returns at once, and the rest happens on another thread, or when the interrupted work is done.
         """
-        forks.check()
+        fork.check()
         self._closed = self._asked_to_close = True
         self._here = _NOT_HERE
         if self._closing._is_owned():  # type: ignore[attr-defined]  # this very thread is at it
@@ -505,7 +504,7 @@ class Producer:
                     self._reporter.close(deadline - time.monotonic())
                 if self._stats is not None:
                     self._stats.close()
-                lifecycle.forget(self)
+                interpreter_exit.forget(self)
 
     def _give_up(self, why: str, began: float) -> None:
         """Fail what has no answer. began: since when its delivery was waited for."""
@@ -574,7 +573,7 @@ class Producer:
         oldest_age_ms is that of the streams that no thread works at in this moment.
         """
         if not self._here[0]:
-            forks.check()
+            fork.check()
         oldest, now = self._oldest(), time.monotonic()
         last_error, last_error_age_ms, throttled = self._engine.troubles.latest(now)
         return Health(
@@ -645,7 +644,7 @@ class Producer:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}")
         if not self._here[0]:
-            forks.check()
+            fork.check()
         if self._waiting_room.interrupted():
             raise KplpyError("hot_keys() within kplpy's own work would wait for itself")
         return self._engine.ask(lambda: self._engine.overview.hot_keys(limit))

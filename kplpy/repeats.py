@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kplpy import forks
 from kplpy.log_events import EVENTS, log
+from kplpy.process import fork
 
 INTERVAL = 30.0
 NEVER = float("inf")
@@ -35,7 +35,7 @@ class Repeats:
         self._event = event
         self._remind = remind
         self.lock = threading.RLock() if lock is None else lock
-        self._page = forks.page()
+        self._page = fork.page()
         self._count = 0
         self._streams: set[str] = set()
         self._latest: dict[str, object] = {}
@@ -101,7 +101,7 @@ class Causes:
         self._logger = logger
         self._remind = remind
         self._lock = lock
-        self._page = forks.page()
+        self._page = fork.page()
         self._by_code: dict[str, Repeats] = {}
 
     def say(self, stream: str, operation: str, code: str, reason: str) -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from kplpy import forks
 from kplpy.aws.causes import name_endpoint
 from kplpy.aws.credentials import remember, withhold_tracebacks
 from kplpy.config import Config
+from kplpy.process import fork
 
 if TYPE_CHECKING:
     import botocore.config
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 # Sessions, and making clients from them, are not thread-safe; clients are.
-_making = forks.WholeSection()
+_making = fork.WholeSection()
 
 
 def make_client(config: Config, credentials: Mapping[str, str] | None = None) -> KinesisClient:

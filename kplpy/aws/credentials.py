@@ -11,8 +11,8 @@ import threading
 import weakref
 from typing import Any
 
-from kplpy import forks
 from kplpy.log_events import log
+from kplpy.process import fork
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def renewed(session: Any) -> dict[str, str]:
     return given | ({"aws_session_token": frozen.token} if frozen.token else {})
 
 
-@forks.renew
+@fork.renew
 def _renew_locks() -> None:
     """Another thread of the parent may have been refreshing: its lock would be held here for ever."""
     for session in list(_used):

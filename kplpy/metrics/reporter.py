@@ -7,16 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from kplpy import forks
 from kplpy.core.gauges import Gauges
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.sample import Sink, Window
 from kplpy.outliving import outlive
+from kplpy.process import fork
 from kplpy.repeats import Repeats
 
 logger = logging.getLogger(__name__)
 
-_making = forks.WholeSection()  # a sink's package is imported then
+_making = fork.WholeSection()  # a sink's package is imported then
 
 SAMPLING = 1.0
 """Seconds between two samples."""

@@ -23,7 +23,7 @@ from kplpy.core.policy import Policy
 from kplpy.core.record import Failed, Reason
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture
-from kplpy.runtime import lifecycle
+from kplpy.process import interpreter_exit
 from kplpy.runtime.admission import Room
 from kplpy.runtime.answering import Answering
 from kplpy.runtime.commands import Command, Commands
@@ -127,7 +127,7 @@ class Engine:
 
         note = partial(self.troubles.note, stream.name)
         connection = Connection(self._transport, stream.name, stream.arn, take, note, timeout)
-        connection.run(lifecycle.threads_may_run())
+        connection.run(interpreter_exit.threads_may_run())
 
     def oldest(self) -> float:
         """When the oldest record without an answer arrived; infinite without any.

@@ -17,7 +17,8 @@ import pytest
 from kplpy import KplpyError, Producer, ProducerClosedError, RecordFuture
 from kplpy.core.results.retry_policy import RequestError
 from kplpy.metrics.sample import Window
-from kplpy.runtime import crew, lifecycle
+from kplpy.process import interpreter_exit
+from kplpy.runtime import crew
 from kplpy.runtime.admission import Room
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
@@ -247,7 +248,7 @@ def test_event_loops_and_threads_close_together(monkeypatch: pytest.MonkeyPatch)
 def test_put_records_where_no_thread_may_run_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """As at the interpreter's end: each call delivers before it returns, all of it at once."""
     service = install(monkeypatch)
-    monkeypatch.setattr(lifecycle, "keep", lambda _: False)
+    monkeypatch.setattr(interpreter_exit, "keep", lambda _: False)
     producer = Producer()
     futures = producer.put_records("orders", [(b"%d" % number, str(number)) for number in range(COUNT)])
     assert all(future.done() for future in futures)

@@ -54,7 +54,7 @@ for n in range(500): put(b'%03d' % n)",
         [b"from the thread", b"x"],
     ),
     # Registered after kplpy was imported it runs before kplpy's own; registered before, after it.
-    "first put in atexit": ("import kplpy.runtime.lifecycle; atexit.register(put)", 0, "", [b"x"]),
+    "first put in atexit": ("import kplpy.process.interpreter_exit; atexit.register(put)", 0, "", [b"x"]),
     "another put in atexit": ("put(); atexit.register(put, b'y')", 0, "", [b"x", b"y"]),
     "waits in atexit": ("f = put(); atexit.register(lambda: f.result(30))", 0, "", [b"x"]),
     "puts and waits in atexit": ("atexit.register(lambda: put().result(30))", 0, "", [b"x"]),
@@ -191,7 +191,7 @@ def test_ctrl_c_in_the_midst_of_putting(kinesis: LocalKinesis, stream: str) -> N
         assert put == delivered != "0"
 
 
-@pytest.mark.parametrize("where", ["put()", "import kplpy.runtime.lifecycle; atexit.register(put)"])
+@pytest.mark.parametrize("where", ["put()", "import kplpy.process.interpreter_exit; atexit.register(put)"])
 def test_a_dead_endpoint_keeps_the_process_for_no_longer_than_close_timeout(where: str) -> None:
     head = HEAD.replace('"us-east-1"', '"us-east-1", close_timeout_ms=1000')
     began = time.monotonic()
@@ -207,7 +207,7 @@ def test_an_endpoint_that_never_answers_keeps_it_no_longer_either() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         head = HEAD.replace('"us-east-1"', '"us-east-1", close_timeout_ms=1000, request_timeout_ms=600_000')
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        for where in ["put()", "import kplpy.runtime.lifecycle; atexit.register(put)"]:
+        for where in ["put()", "import kplpy.process.interpreter_exit; atexit.register(put)"]:
             code, _, stderr = ends(start(head + where, url, "test"))
             assert code == 0
             assert "closed with 1 records undelivered after 1 s" in stderr.splitlines()

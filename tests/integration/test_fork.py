@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kplpy import ForkedError, Producer, forks
+from kplpy import ForkedError, Producer
 from kplpy.local import LocalKinesisProcess
 from kplpy.local.server.process import LocalKinesisProcess as Process
+from kplpy.process import fork
 from kplpy.repeats import Repeats
 from tests.integration.reading import wait_until
 
@@ -176,7 +177,7 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
             engine.directory.lock,
             engine._crew.errors.lock,
             *(each.lock for each in vars(engine._answering).values() if isinstance(each, Repeats)),
-            forks._renewing,
+            fork._renewing,
         ]
         held, let_go = threading.Event(), threading.Event()
 
@@ -355,8 +356,8 @@ def test_a_new_producer_in_a_child_of_a_fork_without_hooks(kinesis: Process, str
 
 def test_the_page_of_a_system_without_wiping(kinesis: Process, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the kernel does not wipe, Python's hook does."""
-    monkeypatch.setattr(forks, "_page", bytearray(b"\1"))
-    monkeypatch.setattr(forks, "_new_page", lambda: bytearray(b"\1"))
+    monkeypatch.setattr(fork, "_page", bytearray(b"\1"))
+    monkeypatch.setattr(fork, "_new_page", lambda: bytearray(b"\1"))
     with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:
         future = producer.put_record(stream, b"parent", "k")
 

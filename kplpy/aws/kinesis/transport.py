@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from kplpy import forks
 from kplpy.aws import errors
 from kplpy.aws.causes import FOR_CREDENTIALS
 from kplpy.aws.client import load, make_client
@@ -32,6 +31,7 @@ from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.shard_map import ShardRange
 from kplpy.errors import ConfigError
 from kplpy.log_events import log
+from kplpy.process import fork
 
 if TYPE_CHECKING:
     from botocore.client import ClientMeta
@@ -57,7 +57,7 @@ STALE = 30.0
 RENEWAL_INTERVAL = 5.0
 
 
-@forks.renew
+@fork.renew
 def _renew_lock() -> None:
     global _encoding
     _encoding = threading.Lock()

@@ -12,8 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from kplpy import forks
-from kplpy.runtime import uwsgi
+from kplpy.process import fork, uwsgi
 
 
 class Living(Protocol):
@@ -64,7 +63,7 @@ def exit_began() -> float | None:
 def deliver_all(*_: Any, **__: Any) -> None:
     """The process is about to end: deliver all that was put."""
     global _exit_began
-    forks.check()
+    fork.check()
     if _exit_began is None:
         _exit_began = time.monotonic()
     producers = list(_started)
@@ -129,7 +128,7 @@ _EXITS: dict[str, Callable[[Any], None]] = {
 }
 
 
-@forks.renew
+@fork.renew
 def _renew_producers() -> None:
     global _exit_began
     _exit_began = None

@@ -1,0 +1,1 @@
+"""What a process does to a producer: fork, exit, uWSGI."""
