@@ -26,9 +26,9 @@ from kplpy.aws.kinesis import transport
 from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Pipeline
 from kplpy.metrics.recorder import Recorder
-from kplpy.runtime import answering
-from kplpy.runtime.planning import Planning
-from kplpy.runtime.sending import Sending
+from kplpy.runtime import delivery
+from kplpy.runtime.planner import Planning
+from kplpy.runtime.sender import Sending
 
 CHUNK = 1_000
 
@@ -75,8 +75,8 @@ def watch_all(stages: Stages) -> None:
     stages.watch(Pipeline, "next_request", "form requests")
     stages.watch(Pipeline, "answered", "judge answers")
     stages.watch(Recorder, "record", "count")
-    stages.watch(answering.Answering, "finish", "answer: room, counts")
-    stages.watch(answering, "answer_all", "answer: futures")
+    stages.watch(delivery.Answering, "finish", "answer: room, counts")
+    stages.watch(delivery, "answer_all", "answer: futures")
 
 
 def run(producer: Producer, stages: Stages, keys: list[str], data: bytes, mode: str, window: int) -> float:

@@ -12,7 +12,7 @@ from kplpy.log_events import log
 from kplpy.names import parse_stream
 from kplpy.producer import Producer
 from kplpy.repeats import Repeats
-from kplpy.runtime.crew import does_our_work
+from kplpy.runtime.threads import does_our_work
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

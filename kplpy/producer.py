@@ -38,12 +38,12 @@ from kplpy.metrics.stats_socket import StatsSocket
 from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
 from kplpy.reports import Health, HotKeys
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room
-from kplpy.runtime.crew import JOINING, does_our_work, lent, on_own_thread
+from kplpy.runtime.backpressure import WaitingRoom, charged
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
 from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS, Engine
-from kplpy.runtime.flushing import Flushing
+from kplpy.runtime.flush import Flushing
 from kplpy.runtime.stream import Stream
-from kplpy.runtime.waiting import WaitingRoom, charged
+from kplpy.runtime.threads import JOINING, does_our_work, lent, on_own_thread
 from kplpy.totals import StreamTotals
 
 if TYPE_CHECKING:

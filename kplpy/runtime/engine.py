@@ -1,9 +1,9 @@
 """One producer's streams and threads: records staged, streams visited in time, flushed, recovered, given up.
 
 Application threads stage records, wake the scheduler, and ask it for work (commands.py). The scheduler and senders take
-staged records into a stream's pipeline and plan what comes next (planning.py), under the stream's lock. A stream that
-has something to send is `ready`, and stays so until a sender has looked at it. Senders do all I/O (sending.py), and run
-the callbacks of the records that they sent (answering.py). The scheduler runs none, so it always comes back.
+staged records into a stream's pipeline and plan what comes next (planner.py), under the stream's lock. A stream that
+has something to send is `ready`, and stays so until a sender has looked at it. Senders do all I/O (sender.py), and run
+the callbacks of the records that they sent (delivery.py). The scheduler runs none, so it always comes back.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from kplpy.core.record import Failed, Reason
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture
 from kplpy.process import interpreter_exit
-from kplpy.runtime.admission import Room
-from kplpy.runtime.answering import Answering
+from kplpy.runtime.buffer import Room
 from kplpy.runtime.commands import Command, Commands
-from kplpy.runtime.connecting import Connection, Learnt
-from kplpy.runtime.crew import NEVER, Crew, does_our_work, lend_thread, lent, starting
+from kplpy.runtime.connection import Connection, Learnt
+from kplpy.runtime.delivery import Answering
 from kplpy.runtime.directory import Directory
-from kplpy.runtime.mending import recover
-from kplpy.runtime.metering import Meter, NoMeter
-from kplpy.runtime.overview import Overview
-from kplpy.runtime.planning import CARE_INTERVAL, Planning
-from kplpy.runtime.sending import Sending, Transport
+from kplpy.runtime.meter import Meter, NoMeter
+from kplpy.runtime.planner import CARE_INTERVAL, Planning
+from kplpy.runtime.recent_errors import Troubles
+from kplpy.runtime.recovery import recover
+from kplpy.runtime.sender import Sending, Transport
+from kplpy.runtime.status import Overview
 from kplpy.runtime.stream import Flush, Results, Stream
-from kplpy.runtime.troubles import Troubles
+from kplpy.runtime.threads import NEVER, Crew, does_our_work, lend_thread, lent, starting
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from kplpy import Producer, RecordFailedError, RecordFuture
 from kplpy.aws.kinesis.transport import KinesisTransport
 from kplpy.core.pipeline import Pipeline
 from kplpy.local import LocalKinesis
-from kplpy.runtime.answering import Answering
+from kplpy.runtime.delivery import Answering
 from kplpy.runtime.engine import Engine
-from kplpy.runtime.sending import Sending
+from kplpy.runtime.sender import Sending
 from kplpy.runtime.stream import Stream
 from tests.integration.reading import read_all, wait_until
 from tests.stub_service import install

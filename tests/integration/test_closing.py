@@ -18,8 +18,8 @@ from kplpy import KplpyError, Producer, ProducerClosedError, RecordFuture
 from kplpy.core.results.retry_policy import RequestError
 from kplpy.metrics.sample import Window
 from kplpy.process import interpreter_exit
-from kplpy.runtime import crew
-from kplpy.runtime.admission import Room
+from kplpy.runtime import threads
+from kplpy.runtime.buffer import Room
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
 from tests.local_stream import contents, local
@@ -301,7 +301,7 @@ def test_after_a_close_in_a_callback_another_one_leaves_no_thread(monkeypatch: p
 
 
 def test_close_does_not_wait_for_a_request_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "JOINING", 10 * PATIENCE)
+    monkeypatch.setattr(threads, "JOINING", 10 * PATIENCE)
     before = threads_of("kplpy-sender")
     service = install(monkeypatch)
     service.hold("stuck")

@@ -12,8 +12,8 @@ import pytest
 from kplpy import Producer
 from kplpy.core import policy
 from kplpy.metrics.sample import Window
-from kplpy.runtime import crew
-from kplpy.runtime.bell import Bell
+from kplpy.runtime import threads
+from kplpy.runtime.wake_signal import Bell
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
 from tests.local_stream import contents, local
@@ -35,7 +35,7 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
     more at what it had planned while records were under way: their expiry, a lost request, the next question.)"""
     install(monkeypatch, shards=2)
     monkeypatch.setattr(policy, "STRATEGY_POLL", 1.0)
-    monkeypatch.setattr(crew, "IDLE_SENDER", 0.01)
+    monkeypatch.setattr(threads, "IDLE_SENDER", 0.01)
     sleeping: dict[int, float] = {}  # thread → how long it means to sleep
     wait = Bell.wait
 
@@ -50,7 +50,7 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
     wait_for_event = threading.Event.wait
 
     def noted_event(self: threading.Event, timeout: float | None = None) -> bool:
-        sleeping[threading.get_ident()] = crew.NEVER if timeout is None else timeout
+        sleeping[threading.get_ident()] = threads.NEVER if timeout is None else timeout
         try:
             return wait_for_event(self, timeout)
         finally:
@@ -71,7 +71,7 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
         def asleep() -> bool:
             ours = {each for each in set(threading.enumerate()) - before if each.name.startswith("kplpy")}
             ours = {each for each in ours if each.name != "kplpy-metrics-sink"}  # it waits for a window, without end
-            return len(ours) >= 2 and all(sleeping.get(each.ident or 0) == crew.NEVER for each in ours)
+            return len(ours) >= 2 and all(sleeping.get(each.ident or 0) == threads.NEVER for each in ours)
 
         wait_until(asleep, PATIENCE)
         assert producer.put_record("stream-0", b"x", "k").exception(PATIENCE) is None  # and they wake up for work

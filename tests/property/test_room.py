@@ -7,9 +7,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kplpy import RecordFuture
 from kplpy.future import Origin
-from kplpy.runtime.admission import Room
-from kplpy.runtime.line import Waiter
+from kplpy.runtime.buffer import Room
 from kplpy.runtime.stream import Stream
+from kplpy.runtime.wait_queue import Waiter
 from tests.held_stream import HeldStream
 
 MAX_RECORDS = 12

@@ -16,9 +16,9 @@ import pytest
 from kplpy import BufferFullError, Producer, ProducerClosedError, RecordFuture
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.future import Origin
-from kplpy.runtime.admission import LEAST_CREDIT, RECORD_OVERHEAD, ROOMY, TIGHT, Room, Shortage
-from kplpy.runtime.line import Waiter
+from kplpy.runtime.buffer import LEAST_CREDIT, RECORD_OVERHEAD, ROOMY, TIGHT, Room, Shortage
 from kplpy.runtime.stream import Stream
+from kplpy.runtime.wait_queue import Waiter
 from tests.held_stream import HeldStream
 from tests.stub_service import PATIENCE, StubService, install
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from kplpy.runtime.crew import Crew
+from kplpy.runtime.threads import Crew
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE
 

@@ -12,8 +12,8 @@ import pytest
 from kplpy import Health, Producer, RecordFuture
 from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.core.routing.shard_map import ListingError
-from kplpy.runtime import troubles
-from kplpy.runtime.admission import Room
+from kplpy.runtime import recent_errors
+from kplpy.runtime.buffer import Room
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -119,7 +119,7 @@ def test_throttled_for_a_while(service: StubService, monkeypatch: pytest.MonkeyP
         health = producer.health()
         assert health.throttled
         assert health.last_error is None, "throttling is no error"
-        monkeypatch.setattr(troubles, "THROTTLED_FOR", 0.0)
+        monkeypatch.setattr(recent_errors, "THROTTLED_FOR", 0.0)
         assert not producer.health().throttled
 
 

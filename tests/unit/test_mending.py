@@ -6,12 +6,12 @@ from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import Delivered, Failed, Reason, Try
 from kplpy.errors import RecordFailedError
 from kplpy.future import RecordFuture, answer
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room
-from kplpy.runtime.answering import Answering
-from kplpy.runtime.mending import recover
-from kplpy.runtime.metering import NoMeter
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
+from kplpy.runtime.delivery import Answering
+from kplpy.runtime.meter import NoMeter
+from kplpy.runtime.recent_errors import Troubles
+from kplpy.runtime.recovery import recover
 from kplpy.runtime.stream import Flush, Stream
-from kplpy.runtime.troubles import Troubles
 from tests.core_helpers import POLICY
 
 SIZE = 2 + RECORD_OVERHEAD

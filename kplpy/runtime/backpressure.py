@@ -12,12 +12,12 @@ from kplpy.awaiting import arrivals_of
 from kplpy.config import Config
 from kplpy.errors import BufferFullError, ProducerClosedError
 from kplpy.future import RecordFuture, holds_future_lock
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room, Shortage
-from kplpy.runtime.bell import Bell
-from kplpy.runtime.crew import does_our_work, is_starting
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Room, Shortage
 from kplpy.runtime.engine import Engine
-from kplpy.runtime.line import Waiter
 from kplpy.runtime.stream import Stream
+from kplpy.runtime.threads import does_our_work, is_starting
+from kplpy.runtime.wait_queue import Waiter
+from kplpy.runtime.wake_signal import Bell
 
 TURN = 500
 """Records that a task stages before the event loop has a turn."""

@@ -17,10 +17,10 @@ from kplpy.errors import RecordFailedError
 from kplpy.failures import UnseenFailures
 from kplpy.future import RecordFuture, answer, answer_all, answer_each, run_callbacks
 from kplpy.repeats import Causes, Remind, Repeats
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room
-from kplpy.runtime.metering import Meter
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
+from kplpy.runtime.meter import Meter
+from kplpy.runtime.recent_errors import Troubles
 from kplpy.runtime.stream import Results, Stream
-from kplpy.runtime.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 

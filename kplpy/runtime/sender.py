@@ -11,11 +11,11 @@ from typing import Protocol
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.repeats import Repeats
-from kplpy.runtime.answering import Answering
-from kplpy.runtime.planning import Planning
-from kplpy.runtime.questions import Answer, ControlPlane, Question, next_question
+from kplpy.runtime.control_plane import Answer, ControlPlane, Question, next_question
+from kplpy.runtime.delivery import Answering
+from kplpy.runtime.planner import Planning
+from kplpy.runtime.recent_errors import Troubles
 from kplpy.runtime.stream import Stream
-from kplpy.runtime.troubles import Troubles
 
 
 class Transport(ControlPlane, Protocol):

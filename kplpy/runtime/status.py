@@ -9,9 +9,9 @@ from dataclasses import replace
 from kplpy.core.gauges import Gauges, Standing
 from kplpy.core.record import payload_size
 from kplpy.reports import HotKeys
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room
-from kplpy.runtime.crew import NEVER, lend_thread
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
 from kplpy.runtime.stream import Stream
+from kplpy.runtime.threads import NEVER, lend_thread
 
 
 class Overview:

@@ -13,7 +13,7 @@ from kplpy.core.results.retry_policy import RequestError, Verdict, backoff, is_a
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.shard_map import ListingError, ShardRange
 from kplpy.errors import RecordExpiredError, RecordFailedError, RejectedError, SetupError
-from kplpy.runtime.questions import ControlPlane
+from kplpy.runtime.control_plane import ControlPlane
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from kplpy.outliving import outlive
 from kplpy.repeats import Repeats
-from kplpy.runtime.bell import Bell
+from kplpy.runtime.wake_signal import Bell
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from kplpy.runtime.line import Line, Waiter
+from kplpy.runtime.wait_queue import Line, Waiter
 
 if TYPE_CHECKING:
     from kplpy.future import RecordFuture

@@ -5,9 +5,9 @@ from __future__ import annotations
 from kplpy.core.policy import Policy
 from kplpy.core.record import payload_size
 from kplpy.future import RecordFuture
-from kplpy.runtime.admission import RECORD_OVERHEAD, Room
-from kplpy.runtime.crew import NEVER, Crew
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
 from kplpy.runtime.stream import Stream
+from kplpy.runtime.threads import NEVER, Crew
 
 # A stream that waits for a sender is looked after this often all the same (expiry, lost requests), should every
 # sender be stuck in a request.
