@@ -16,7 +16,7 @@ import os
 from typing import Any
 
 from kplpy import BufferFullError, FlushTimeoutError, InvalidRecordError, Producer, RecordFuture
-from kplpy.aws_lambda import flush_after
+from kplpy.integrations.aws_lambda import flush_after
 
 STREAM = os.environ.get("STREAM", "orders")
 MARGIN_SECONDS = 1.0

@@ -52,7 +52,7 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {
         "kinesis": {
-            "class": "kplpy.logging.KinesisHandler",
+            "class": "kplpy.integrations.logging.KinesisHandler",
             "formatter": "json",
             "stream": STREAM,
             "partition_key": logger_name,

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kplpy.config import Config as Config
+    from kplpy.config.options import Config as Config
     from kplpy.errors import AggregateTooLargeError as AggregateTooLargeError
     from kplpy.errors import BufferFullError as BufferFullError
     from kplpy.errors import ConfigError as ConfigError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kplpy.errors import RejectedError as RejectedError
     from kplpy.errors import SetupError as SetupError
     from kplpy.errors import ThrottledError as ThrottledError
-    from kplpy.future import RecordFuture as RecordFuture
+    from kplpy.futures.record_future import RecordFuture as RecordFuture
     from kplpy.producer import Producer as Producer
     from kplpy.records import Attempt as Attempt
     from kplpy.records import RecordResult as RecordResult
@@ -39,7 +39,7 @@ _HOMES = {
     "AggregateTooLargeError": "kplpy.errors",
     "Attempt": "kplpy.records",
     "BufferFullError": "kplpy.errors",
-    "Config": "kplpy.config",
+    "Config": "kplpy.config.options",
     "ConfigError": "kplpy.errors",
     "FlushTimeoutError": "kplpy.errors",
     "ForkedError": "kplpy.errors",
@@ -53,7 +53,7 @@ _HOMES = {
     "ProducerClosedError": "kplpy.errors",
     "RecordExpiredError": "kplpy.errors",
     "RecordFailedError": "kplpy.errors",
-    "RecordFuture": "kplpy.future",
+    "RecordFuture": "kplpy.futures.record_future",
     "RecordResult": "kplpy.records",
     "RejectedError": "kplpy.errors",
     "SetupError": "kplpy.errors",

@@ -14,9 +14,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from kplpy.awaiting import running_loop
-from kplpy.checks import BytesLike, Checks, PutItem, parts_of
-from kplpy.config import Config
+from kplpy.config.options import Config
 from kplpy.core.policy import policy_of
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
@@ -26,8 +24,9 @@ from kplpy.errors import (
     ProducerClosedError,
 )
 from kplpy.escaping import hide_sign_in
-from kplpy.future import RecordFuture
-from kplpy.log_events import log
+from kplpy.futures.asyncio_bridge import running_loop
+from kplpy.futures.record_future import RecordFuture
+from kplpy.logs import log
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import KEPT_SECONDS, Registry
 from kplpy.metrics.reporter import Reporter
@@ -45,11 +44,12 @@ from kplpy.runtime.flush import Flushing
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import JOINING, does_our_work, lent, on_own_thread
 from kplpy.totals import StreamTotals
+from kplpy.validation import BytesLike, Checks, PutItem, parts_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from kplpy.config_fields import ConfigFields
+    from kplpy.config.fields import ConfigFields
 
 logger = logging.getLogger(__name__)
 

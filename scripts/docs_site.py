@@ -32,7 +32,13 @@ PAGES = {
 }
 _ORIGINS = {page: path for path, page in PAGES.items()}
 # Modules with a page of the API reference, which has all names of their __all__.
-REFERENCE = ("kplpy", "kplpy.dead_letters", "kplpy.logging", "kplpy.aws_lambda", "kplpy.local")
+REFERENCE = (
+    "kplpy",
+    "kplpy.dead_letters",
+    "kplpy.integrations.logging",
+    "kplpy.integrations.aws_lambda",
+    "kplpy.local",
+)
 
 # A fenced block, a code span, or the target of an inline link or image: the last one alone has a group.
 _LINK = re.compile(r"^```.*?^```|`[^`\n]+`|(?<=\]\()([^)\s]+)(?=[)\s])", re.MULTILINE | re.DOTALL)

@@ -1,6 +1,7 @@
 """The options of Config as a page: `python scripts/options.py` prints docs/options.md's tables, `--write` renews them.
 
-Types, defaults, ranges and meanings come from kplpy/config.py, the KPL's names from kplpy/properties.py.
+Types, defaults, ranges and meanings come from kplpy/config/options.py, the KPL's names from
+kplpy/config/kpl_properties.py.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import sys
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 
-from kplpy.config import Config
-from kplpy.properties import kpl_keys
+from kplpy.config.kpl_properties import kpl_keys
+from kplpy.config.options import Config
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/options.md"
@@ -89,7 +90,7 @@ def tables() -> str:
     """Return one table of Markdown for each section."""
     knobs = {each.name: each for each in fields(Config)}
     parts = []
-    for heading, options in sections((ROOT / "kplpy/config.py").read_text(encoding="utf-8")).items():
+    for heading, options in sections((ROOT / "kplpy/config/options.py").read_text(encoding="utf-8")).items():
         rows = [HEAD]
         for each in options:
             keys = ", ".join(f"`{key}`" for key in kpl_keys(each.name))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from kplpy.config import Config
+from kplpy.config.options import Config
 from tests.log_events import breach
 
 # At import, before any test module can make a botocore session. The worker processes of xdist inherit it.

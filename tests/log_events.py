@@ -1,17 +1,17 @@
-"""Does a log record follow the schema of kplpy.log_events?"""
+"""Does a log record follow the schema of kplpy.logs?"""
 
 from __future__ import annotations
 
 import logging
 
-from kplpy.log_events import EVENTS
+from kplpy.logs import EVENTS
 
 
 def breach(record: logging.LogRecord) -> str | None:
     """What is wrong with it."""
     given = getattr(record, "kplpy", None)
     if not isinstance(given, dict) or given.get("event") not in EVENTS:
-        return f"{record.name} logged without an event of kplpy.log_events: {record.getMessage()}"
+        return f"{record.name} logged without an event of kplpy.logs: {record.getMessage()}"
     event = EVENTS[given["event"]]
     if set(given) != {"event", *event.fields}:
         return f"{given['event']} has the fields {sorted(given)}, not event and {sorted(event.fields)}"

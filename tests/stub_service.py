@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from kplpy.config import Config
+from kplpy.config.options import Config
 from kplpy.core.pipeline import Request
 from kplpy.core.record import Item
 from kplpy.core.results.retry_policy import Exchange, RequestError

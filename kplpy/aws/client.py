@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from kplpy.aws.causes import name_endpoint
 from kplpy.aws.credentials import remember, withhold_tracebacks
-from kplpy.config import Config
+from kplpy.config.options import Config
 from kplpy.process import fork
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.auth import AUTH_TYPE_MAPS, SIGV4_TIMESTAMP, SigV4Auth
 
-from kplpy.log_events import log
+from kplpy.logs import log
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from kplpy.aws.client import make_cloudwatch_client
 from kplpy.aws.errors import classify, passing
-from kplpy.config import Config
+from kplpy.config.options import Config
 from kplpy.core.results.retry_policy import needs_fresh_credentials
 
 if TYPE_CHECKING:

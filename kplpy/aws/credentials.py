@@ -11,7 +11,7 @@ import threading
 import weakref
 from typing import Any
 
-from kplpy.log_events import log
+from kplpy.logs import log
 from kplpy.process import fork
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kplpy.aws.client import regional_endpoint_url
-from kplpy.config import Config
+from kplpy.config.options import Config
 
 if TYPE_CHECKING:
     from botocore.client import ClientMeta

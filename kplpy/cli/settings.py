@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from kplpy.cli.connection import Connection
-from kplpy.config import Config
+from kplpy.config.options import Config
 from kplpy.errors import ConfigError
 
 # Objects cannot be written on a command line, and how put waits for room is its own matter.
@@ -34,7 +34,7 @@ def build_config(connection: Connection, path: str | None, settings: Sequence[st
 
 def _properties(path: str) -> dict[str, Any]:
     """As Config.from_properties, but telling what the file sets from what it leaves."""
-    from kplpy.properties import read
+    from kplpy.config.kpl_properties import read
 
     values = {}
     for name, setting in read(path).items():

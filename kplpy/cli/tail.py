@@ -96,7 +96,7 @@ def tail(
     from botocore.exceptions import ClientError
 
     from kplpy.cli.reader import Start, StreamReader
-    from kplpy.config import Config
+    from kplpy.config.options import Config
 
     if from_start and at_timestamp:
         raise click.UsageError("--from-start and --at-timestamp contradict each other: give one of them")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An event of kplpy.log_events, to be logged with the stream's name and these fields."""
+    """An event of kplpy.logs, to be logged with the stream's name and these fields."""
 
     event: str
     fields: dict[str, str] = field(default_factory=dict)

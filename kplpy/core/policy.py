@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kplpy.config import Config
+from kplpy.config.options import Config
 from kplpy.wire.envelope import MAX_RECORDS
 
 # The service's limits of one shard.

@@ -9,8 +9,8 @@ from typing import Protocol, SupportsIndex
 
 from kplpy.dead_letters.entry import entry_of, line_of
 from kplpy.errors import KplpyError, RecordFailedError
-from kplpy.future import RecordFuture
-from kplpy.names import parse_stream
+from kplpy.futures.record_future import RecordFuture
+from kplpy.stream_names import parse_stream
 
 OnFailure = Callable[[RecordFailedError], object]
 

@@ -19,8 +19,8 @@ from kplpy.core.results.retry_policy import MALFORMED, Exchange
 from kplpy.metrics.frame import Update
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.tally import Ages, Tally, tally
-from kplpy.names import name_of
-from kplpy.repeats import Repeats
+from kplpy.rate_limited_log import Repeats
+from kplpy.stream_names import name_of
 
 logger = logging.getLogger(__name__)
 

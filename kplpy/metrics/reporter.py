@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from kplpy.concurrency import outlive
 from kplpy.core.gauges import Gauges
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.sample import Sink, Window
-from kplpy.outliving import outlive
 from kplpy.process import fork
-from kplpy.repeats import Repeats
+from kplpy.rate_limited_log import Repeats
 
 logger = logging.getLogger(__name__)
 

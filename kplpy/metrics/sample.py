@@ -12,7 +12,7 @@ from math import nan
 from typing import Literal, Protocol
 
 from kplpy.metrics.histogram import Histogram
-from kplpy.names import name_of
+from kplpy.stream_names import name_of
 
 Unit = Literal["Count", "Bytes", "Milliseconds", "Seconds", "Percent", "Bytes/Second", "Count/Second"]
 Dimensions = tuple[tuple[str, str], ...]

@@ -8,7 +8,7 @@ from typing import Any
 from kplpy.core.gauges import Gauges
 from kplpy.metrics.catalogue import DEPTHS
 from kplpy.metrics.sample import Sample, Window
-from kplpy.names import name_of
+from kplpy.stream_names import name_of
 
 SECONDS = 10
 """What rates and counts are taken over."""

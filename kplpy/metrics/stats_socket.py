@@ -8,9 +8,9 @@ import socket
 import threading
 from collections.abc import Callable
 
-from kplpy.log_events import log
-from kplpy.outliving import outlive
-from kplpy.repeats import Repeats
+from kplpy.concurrency import outlive
+from kplpy.logs import log
+from kplpy.rate_limited_log import Repeats
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from kplpy.core.totals import Totals
 from kplpy.metrics.sample import Sample, Window
-from kplpy.names import parse_stream
+from kplpy.stream_names import parse_stream
 from kplpy.totals import StreamTotals
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from kplpy.log_events import log
+from kplpy.logs import log
 
 logger = logging.getLogger(__name__)
 

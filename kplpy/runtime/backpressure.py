@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from kplpy.awaiting import arrivals_of
-from kplpy.config import Config
+from kplpy.config.options import Config
 from kplpy.errors import BufferFullError, ProducerClosedError
-from kplpy.future import RecordFuture, holds_future_lock
+from kplpy.futures.asyncio_bridge import arrivals_of
+from kplpy.futures.record_future import RecordFuture, holds_future_lock
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Room, Shortage
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.stream import Stream

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from kplpy.runtime.wait_queue import Line, Waiter
 
 if TYPE_CHECKING:
-    from kplpy.future import RecordFuture
+    from kplpy.futures.record_future import RecordFuture
     from kplpy.runtime.stream import Stream
 
 RECORD_OVERHEAD = 400

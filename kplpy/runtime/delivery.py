@@ -14,9 +14,9 @@ from kplpy.core.notice import Notice
 from kplpy.core.record import Completion, Delivered, Failed, Reason
 from kplpy.core.results.retry_policy import RequestError
 from kplpy.errors import RecordFailedError
-from kplpy.failures import UnseenFailures
-from kplpy.future import RecordFuture, answer, answer_all, answer_each, run_callbacks
-from kplpy.repeats import Causes, Remind, Repeats
+from kplpy.futures.failures import UnseenFailures
+from kplpy.futures.record_future import RecordFuture, answer, answer_all, answer_each, run_callbacks
+from kplpy.rate_limited_log import Causes, Remind, Repeats
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
 from kplpy.runtime.meter import Meter
 from kplpy.runtime.recent_errors import Troubles

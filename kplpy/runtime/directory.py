@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from kplpy.names import parse_stream
 from kplpy.runtime.stream import Stream
+from kplpy.stream_names import parse_stream
 
 
 class Directory:

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from kplpy import outliving
+from kplpy import concurrency
 from kplpy.core.gauges import Events
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import Policy
 from kplpy.core.record import Failed, Reason
 from kplpy.errors import RecordFailedError
-from kplpy.future import RecordFuture
+from kplpy.futures.record_future import RecordFuture
 from kplpy.process import interpreter_exit
 from kplpy.runtime.buffer import Room
 from kplpy.runtime.commands import Command, Commands
@@ -249,7 +249,7 @@ class Engine:
                     stream.breaks(error)
                     self._forget_thread()
                     self._crew.raised(error)
-                    earliest = now + outliving.REST
+                    earliest = now + concurrency.REST
             earliest = min(earliest, stream.visit_at)
         return min(earliest, time.monotonic() + self._answering.report())
 
@@ -398,7 +398,7 @@ class Engine:
         except Exception as error:
             stream.breaks(error)
             self._crew.raised(error)
-            return time.monotonic() + outliving.REST
+            return time.monotonic() + concurrency.REST
         except BaseException as error:  # Ctrl-C, on an application's thread
             stream.breaks(error)
             raise

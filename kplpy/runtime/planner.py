@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kplpy.core.policy import Policy
 from kplpy.core.record import payload_size
-from kplpy.future import RecordFuture
+from kplpy.futures.record_future import RecordFuture
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import NEVER, Crew

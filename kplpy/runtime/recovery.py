@@ -7,7 +7,7 @@ from dataclasses import fields
 from kplpy.core.gauges import Events
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import Completion, Failed, Item, Reason, payload_size
-from kplpy.future import RecordFuture
+from kplpy.futures.record_future import RecordFuture
 from kplpy.runtime.buffer import Room
 from kplpy.runtime.delivery import Answering
 from kplpy.runtime.stream import Results, Stream

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.results.retry_policy import Exchange, RequestError
-from kplpy.repeats import Repeats
+from kplpy.rate_limited_log import Repeats
 from kplpy.runtime.control_plane import Answer, ControlPlane, Question, next_question
 from kplpy.runtime.delivery import Answering
 from kplpy.runtime.planner import Planning

@@ -13,7 +13,7 @@ from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.notice import Notice
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import NO_HASH_KEY, Completion, Item
-from kplpy.future import Origin, RecordFuture
+from kplpy.futures.record_future import Origin, RecordFuture
 
 NEVER = float("inf")
 KEPT_ANSWERED = 100_000

@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from kplpy.outliving import outlive
-from kplpy.repeats import Repeats
+from kplpy.concurrency import outlive
+from kplpy.rate_limited_log import Repeats
 from kplpy.runtime.wake_signal import Bell
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kplpy.future import RecordFuture
+    from kplpy.futures.record_future import RecordFuture
     from kplpy.runtime.stream import Stream
 
 

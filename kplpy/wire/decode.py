@@ -18,7 +18,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kplpy.errors import AggregateTooLargeError
-from kplpy.log_events import log
+from kplpy.logs import log
 from kplpy.wire.envelope import DIGEST_SIZE, ENVELOPE, MAGIC
 from kplpy.wire.schema import aggregated_record_class
 

@@ -19,7 +19,7 @@ from kplpy import ForkedError, Producer
 from kplpy.local import LocalKinesisProcess
 from kplpy.local.server.process import LocalKinesisProcess as Process
 from kplpy.process import fork
-from kplpy.repeats import Repeats
+from kplpy.rate_limited_log import Repeats
 from tests.integration.reading import wait_until
 
 pytestmark = [
@@ -159,7 +159,7 @@ def test_inherited_futures_fail_at_once(kinesis: Process, stream: str, fork: Cal
 def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stream: str) -> None:
     """Every lock of kplpy's that another thread may hold, held."""
     import kplpy.aws.kinesis.transport
-    import kplpy.future
+    import kplpy.futures.record_future
 
     with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:
         future = producer.put_record(stream, b"x", "k")
@@ -168,7 +168,7 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
         home = engine.streams[stream]
         locks = [
             kplpy.aws.kinesis.transport._encoding,
-            kplpy.future._LOCK,
+            kplpy.futures.record_future._LOCK,
             producer._closing,
             producer._room.lock,
             home.lock,

@@ -25,7 +25,7 @@ SCRIPT = """
 import sys
 from kplpy import Producer
 from kplpy.aws.kinesis import transport
-from kplpy.aws_lambda import flush_after
+from kplpy.integrations.aws_lambda import flush_after
 transport.STALE = float(sys.argv[2])
 producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", record_ttl_ms=20_000, request_timeout_ms=30_000)
 
@@ -99,7 +99,7 @@ def test_after_a_freeze_in_either_clock_connections_are_new(monkeypatch: pytest.
 LEFT = """
 import sys
 from kplpy import FlushTimeoutError, Producer
-from kplpy.aws_lambda import flush_after
+from kplpy.integrations.aws_lambda import flush_after
 producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", record_ttl_ms=3000, request_timeout_ms=500)
 while producer.put_record("orders", b"warm", "k").exception(30):
     pass  # making the client takes some of its time

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from kplpy import ConfigError, InvalidRecordError, Producer, RecordFuture
+from kplpy.integrations.logging import KinesisHandler
 from kplpy.local import LocalKinesis
-from kplpy.logging import KinesisHandler
-from kplpy.repeats import Repeats
+from kplpy.rate_limited_log import Repeats
 from tests.integration.reading import read_all, wait_until
 from tests.integration.test_exit import ends, start
 from tests.local_stream import PATIENCE, local, producing
@@ -104,7 +104,7 @@ def test_without_room_it_drops_counts_and_tells_once_an_interval(
         for number in range(100):
             log.info("%d", number)  # the test's own timeout would tell if it waited
         assert 80 <= handler.dropped <= 95
-        lines = [each.getMessage() for each in caplog.records if each.name == "kplpy.logging"]
+        lines = [each.getMessage() for each in caplog.records if each.name == "kplpy.integrations.logging"]
         assert len(lines) == 1
         assert lines[0].startswith("1 log records dropped; the latest: BufferFullError: no room for a record")
         stub.let_go()
@@ -169,7 +169,7 @@ def test_dict_config(kinesis: LocalKinesis) -> None:
         "formatters": {"short": {"format": "%(message)s"}},
         "handlers": {
             "stream": {
-                "class": "kplpy.logging.KinesisHandler",
+                "class": "kplpy.integrations.logging.KinesisHandler",
                 "stream": "test",
                 "endpoint_url": kinesis.endpoint_url,
                 "record_max_buffered_time_ms": 60_000,
@@ -205,7 +205,7 @@ def of_key(kinesis: LocalKinesis, key: str) -> list[bytes]:
 
 LOGGING = """
 import logging, os, sys
-from kplpy.logging import KinesisHandler
+from kplpy.integrations.logging import KinesisHandler
 handler = KinesisHandler("test", endpoint_url=sys.argv[1], region_name="us-east-1", partition_key=sys.argv[2])
 logging.basicConfig(level=logging.DEBUG, handlers=[handler], format="%(message)s")
 log = logging.getLogger("shop")

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from kplpy import Producer, RecordExpiredError, outliving
+from kplpy import Producer, RecordExpiredError, concurrency
 from kplpy.aws.client import make_cloudwatch_client
 from kplpy.core.gauges import Gauges
 from kplpy.local import LocalKinesis
@@ -341,7 +341,7 @@ def test_a_sink_that_fails_says_so_once_and_gets_the_next_window(
 def test_the_thread_that_samples_outlives_what_strikes_it(
     kinesis: LocalKinesis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outliving, "REST", 0.002)
+    monkeypatch.setattr(concurrency, "REST", 0.002)
     sink = Keeping()
     producer = Producer(
         endpoint_url=kinesis.endpoint_url, region_name="us-east-1", metrics_sink=sink, metrics_upload_delay_ms=1

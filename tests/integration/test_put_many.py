@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 
-from kplpy import BufferFullError, InvalidRecordError, KplpyError, Producer, ProducerClosedError, RecordFuture, checks
+from kplpy import (
+    BufferFullError,
+    InvalidRecordError,
+    KplpyError,
+    Producer,
+    ProducerClosedError,
+    RecordFuture,
+    validation,
+)
 from tests.stub_service import PATIENCE, StubService, install
 
-PART = checks.PART_RECORDS
+PART = validation.PART_RECORDS
 
 
 @pytest.fixture
@@ -139,7 +147,7 @@ def test_an_iterator_without_end_is_ended_with_what_to_do(
     service: StubService, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = 2 * PART + 9
-    monkeypatch.setattr(checks, "MOST_OF_AN_ITERATOR", limit)
+    monkeypatch.setattr(validation, "MOST_OF_AN_ITERATOR", limit)
     with Producer() as producer:
         source = Source()
         with pytest.raises(KplpyError, match=rf"{limit:,} records were taken .*Call put_record for each item"):

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import kplpy
-from kplpy import Producer, RecordFailedError, RecordFuture, outliving
+from kplpy import Producer, RecordFailedError, RecordFuture, concurrency
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -112,7 +112,7 @@ def live(service: StubService, striker: Striker, hurried: bool) -> None:
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[StubService]:
-    monkeypatch.setattr(outliving, "REST", 0.002)
+    monkeypatch.setattr(concurrency, "REST", 0.002)
     with caplog.at_level(logging.CRITICAL):
         yield install(monkeypatch, shards=2)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kplpy import RecordFuture
-from kplpy.future import Origin
+from kplpy.futures.record_future import Origin
 from kplpy.runtime.buffer import Room
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter

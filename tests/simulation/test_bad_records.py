@@ -9,7 +9,7 @@ import pytest
 
 from kplpy.core.policy import Policy
 from kplpy.core.record import Delivered, Failed
-from kplpy.keys import HashKeys
+from kplpy.hash_keys import HashKeys
 from tests.core_helpers import policy
 from tests.simulation.invariants import check
 from tests.simulation.scenario import NEVER, Load, Scenario, draw

@@ -22,7 +22,7 @@ from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, Completion, Delivered, F
 from kplpy.core.results.retry_policy import MALFORMED, NOT_FOUND, TOO_LARGE, Exchange, RequestError
 from kplpy.core.routing.placement import AUTO, BY_KEY, Summary
 from kplpy.core.routing.shard_map import ShardRange
-from kplpy.keys import HashKeys
+from kplpy.hash_keys import HashKeys
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.faults import Fault
 from kplpy.local.model.limits import Limits, Phases

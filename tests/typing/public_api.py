@@ -36,9 +36,9 @@ from kplpy import (
     UserRecord,
     deaggregate,
 )
-from kplpy.aws_lambda import flush_after
 from kplpy.dead_letters import DeadLetterFile, DeadLetterStream
-from kplpy.logging import KinesisHandler
+from kplpy.integrations.aws_lambda import flush_after
+from kplpy.integrations.logging import KinesisHandler
 
 
 def ten_lines() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from kplpy import BufferFullError, Producer, ProducerClosedError, RecordFuture
 from kplpy.dead_letters import DeadLetterStream
-from kplpy.future import Origin
+from kplpy.futures.record_future import Origin
 from kplpy.runtime.buffer import LEAST_CREDIT, RECORD_OVERHEAD, ROOMY, TIGHT, Room, Shortage
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from kplpy import KplpyError, Producer
-from kplpy.awaiting import Patience, arrivals_of
+from kplpy.futures.asyncio_bridge import Patience, arrivals_of
 from tests.stub_service import PATIENCE as STUB_PATIENCE
 from tests.stub_service import install
 

@@ -32,8 +32,8 @@ from kplpy.core.policy import policy_of
 from kplpy.core.record import Item
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.shard_map import ListingError, ShardRange
-from kplpy.future import Origin, RecordFuture
-from kplpy.keys import hash_of
+from kplpy.futures.record_future import Origin, RecordFuture
+from kplpy.hash_keys import hash_of
 
 WHOLE = ShardRange("shardId-000000000000", 0, (1 << 128) - 1)
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kplpy import FlushTimeoutError, Producer, RecordFuture
-from kplpy.aws_lambda import flush_after
+from kplpy.integrations.aws_lambda import flush_after
 from kplpy.metrics.sample import Window
 from tests.stub_service import StubService, install
 

@@ -17,7 +17,7 @@ import botocore.session
 import pytest
 
 from kplpy import Config, ConfigError, KplpyError, Producer
-from kplpy.config_fields import ConfigFields
+from kplpy.config.fields import ConfigFields
 
 
 @dataclass

@@ -10,7 +10,7 @@ from kplpy.core import policy as rules
 from kplpy.core.record import PLACEHOLDER
 from kplpy.core.routing.placement import BY_KEY, Summary
 from kplpy.core.routing.shard_map import ShardRange
-from kplpy.keys import HashKeys
+from kplpy.hash_keys import HashKeys
 from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, keyless, policy, sizes
 
 SHARDS = tuple(ShardRange(f"shardId-{n:012d}", n << 122, ((n + 1) << 122) - 1) for n in range(64))

@@ -31,7 +31,7 @@ from kplpy import (
     UserRecord,
 )
 from kplpy.core.record import Failed, Reason, Try
-from kplpy.future import Origin, answer
+from kplpy.futures.record_future import Origin, answer
 
 REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.EXPIRED: (RecordExpiredError, "expired"),

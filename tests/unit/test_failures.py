@@ -12,12 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError, failures, repeats
+from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError, rate_limited_log
 from kplpy.core.batching.request import Request
 from kplpy.core.record import Failed, Reason
 from kplpy.core.results.retry_policy import Exchange, RequestError
-from kplpy.failures import LOOK_GRACE, MOST_CODES, Unseen, UnseenFailures
-from kplpy.repeats import INTERVAL, Repeats
+from kplpy.futures import failures
+from kplpy.futures.failures import LOOK_GRACE, MOST_CODES, Unseen, UnseenFailures
+from kplpy.rate_limited_log import INTERVAL, Repeats
 from tests.stub_service import PATIENCE, StubService, install
 
 REFUSAL = RequestError("InvalidArgumentException", "I do not like it", maybe_written=False)
@@ -79,7 +80,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (repeats, failures):
+    for module in (rate_limited_log, failures):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
@@ -271,7 +272,7 @@ def test_a_cause_is_logged_within_half_a_second_of_the_first_failing_request(
 def test_what_is_held_back_is_logged_when_its_time_has_come(
     service: StubService, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "INTERVAL", 0.2)
+    monkeypatch.setattr(rate_limited_log, "INTERVAL", 0.2)
     with Producer(record_max_buffered_time_ms=0) as producer:
         for number in range(5):
             producer.put_record("bad", b"secret", str(number)).exception(PATIENCE)

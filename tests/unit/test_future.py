@@ -21,8 +21,8 @@ import pytest
 
 from kplpy import BufferFullError, RecordFailedError, RecordFuture, RecordResult
 from kplpy.core.record import Delivered, Failed, Reason, Try
-from kplpy.failures import UnseenFailures
-from kplpy.future import Origin, answer, answer_each, run_callbacks
+from kplpy.futures.failures import UnseenFailures
+from kplpy.futures.record_future import Origin, answer, answer_each, run_callbacks
 
 PATIENCE = 30.0
 ORIGIN = Origin("orders")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from kplpy import keys
+from kplpy import hash_keys
 from kplpy.errors import InvalidRecordError
-from kplpy.keys import HashKeys, hash_of, parse_explicit_hash_key
+from kplpy.hash_keys import HashKeys, hash_of, parse_explicit_hash_key
 
 LARGEST = 340282366920938463463374607431768211455
 
@@ -50,31 +50,31 @@ def test_the_hash_key_is_the_md5_of_the_utf8_key(key: str, digest: str | None) -
     ],
 )
 def test_a_bad_partition_key(key: Any, said: str) -> None:
-    hash_keys = HashKeys()
-    for compute in (hash_of, hash_keys.compute):
+    keys = HashKeys()
+    for compute in (hash_of, keys.compute):
         with pytest.raises(InvalidRecordError) as raised:
             compute(key)
         assert str(raised.value).startswith(said)
         assert len(str(raised.value)) < 300  # a long key is not repeated in full
     if isinstance(key, str):
-        assert hash_keys.cached(key) is None
+        assert keys.cached(key) is None
 
 
 def test_a_computed_key_is_remembered() -> None:
-    hash_keys = HashKeys()
-    assert hash_keys.cached("k") is None
-    assert hash_keys.compute("k") == hash_keys.cached("k") == hash_of("k")
+    keys = HashKeys()
+    assert keys.cached("k") is None
+    assert keys.compute("k") == keys.cached("k") == hash_of("k")
 
 
 def test_the_memory_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_CACHE_LIMIT", 10)
-    hash_keys = HashKeys()
+    monkeypatch.setattr(hash_keys, "_CACHE_LIMIT", 10)
+    keys = HashKeys()
     names = [f"key-{n}" for n in range(95)]
     for name in names:
-        assert hash_keys.compute(name) == hash_of(name)
-        assert sum(hash_keys.cached(each) is not None for each in names) <= 10
+        assert keys.compute(name) == hash_of(name)
+        assert sum(keys.cached(each) is not None for each in names) <= 10
     # Full with the first ten, it begins anew after forty that it does not know.
-    assert [each for each in names if hash_keys.cached(each) is not None] == names[50:60]
+    assert [each for each in names if keys.cached(each) is not None] == names[50:60]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from kplpy import Config, Producer
 from kplpy.core.results.retry_policy import THROTTLED
 from kplpy.local import LocalKinesis
-from kplpy.log_events import EVENTS, log
+from kplpy.logs import EVENTS, log
 from tests.log_events import breach
 
 ROOT = Path(__file__).parents[2]

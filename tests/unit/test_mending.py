@@ -5,7 +5,7 @@ from __future__ import annotations
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import Delivered, Failed, Reason, Try
 from kplpy.errors import RecordFailedError
-from kplpy.future import RecordFuture, answer
+from kplpy.futures.record_future import RecordFuture, answer
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
 from kplpy.runtime.delivery import Answering
 from kplpy.runtime.meter import NoMeter

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kplpy.config import Config
-from kplpy.properties import kpl_keys, read
+from kplpy.config.kpl_properties import kpl_keys, read
+from kplpy.config.options import Config
 
 ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("options", ROOT / "scripts/options.py")
@@ -22,7 +22,7 @@ _spec.loader.exec_module(options)
 
 ROWS = {
     each.name: each
-    for section in options.sections((ROOT / "kplpy/config.py").read_text(encoding="utf-8")).values()
+    for section in options.sections((ROOT / "kplpy/config/options.py").read_text(encoding="utf-8")).values()
     for each in section
 }
 

@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from kplpy.core.record import Delivered, Try, add_try
-from kplpy.future import Origin, RecordFuture, answer
+from kplpy.futures.record_future import Origin, RecordFuture, answer
 from kplpy.records import Attempt, RecordResult
 
 ATTEMPTS = (

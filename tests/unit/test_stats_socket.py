@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kplpy import Producer, outliving
+from kplpy import Producer, concurrency
 from kplpy.metrics.stats_socket import StatsSocket
 from tests.stub_service import install
 
@@ -29,7 +29,7 @@ def test_a_path_that_cannot_be_is_said_once_and_records_go_on(
 
 
 def test_it_goes_on_after_whatever_struck_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outliving, "REST", 0.002)
+    monkeypatch.setattr(concurrency, "REST", 0.002)
     struck = iter([SystemExit("struck"), MemoryError(), None])
 
     def tell() -> bytes:

@@ -23,14 +23,14 @@ from kplpy.aws.kinesis.control_plane import describe, read_strategy
 from kplpy.aws.kinesis.request_json import put_records_body
 from kplpy.aws.kinesis.response import read_entries
 from kplpy.aws.kinesis.sent_body import SentBody
-from kplpy.config import Config
+from kplpy.config.options import Config
 from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Request
 from kplpy.core.results.retry_policy import Exchange, RequestError, Verdict, judge_error, needs_fresh_credentials
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.shard_map import ShardRange
 from kplpy.errors import ConfigError
-from kplpy.log_events import log
+from kplpy.logs import log
 from kplpy.process import fork
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import cbor2
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.events import CallEvent, Event, PutEvent
 from kplpy.local.model.model import Model
-from kplpy.log_events import log
+from kplpy.logs import log
 from kplpy.private_files import open_private
 
 try:

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from kplpy.config import Config
+from kplpy.config.options import Config
 from kplpy.errors import ConfigError
 from kplpy.metrics.sample import Sink, Window
 from kplpy.metrics.sinks.cloudwatch import Datum, PutMetricDataSink

@@ -19,11 +19,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
-from kplpy.awaiting import Awaits, Waits, awaits_of, running_loop
 from kplpy.core.record import Delivered, Failed, Item, Reason
 from kplpy.errors import KplpyError, NotPicklableError
-from kplpy.failures import Unseen, UnseenFailures, error_of
-from kplpy.log_events import log
+from kplpy.futures.asyncio_bridge import Awaits, Waits, awaits_of, running_loop
+from kplpy.futures.failures import Unseen, UnseenFailures, error_of
+from kplpy.logs import log
 from kplpy.process import fork
 from kplpy.records import Attempt, RecordResult, UserRecord, set_source
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import botocore.session
     from typing_extensions import Unpack
 
-    from kplpy.config_fields import ConfigFields
+    from kplpy.config.fields import ConfigFields
     from kplpy.metrics.sample import Sink
 
 MIB = 1 << 20
@@ -220,7 +220,7 @@ class Config:
         Unknown keys and bad values raise ConfigError; keys that mean nothing here (the native daemon's) are accepted
         and named once in the log.
         """
-        from kplpy.properties import read
+        from kplpy.config.kpl_properties import read
 
         settings = read(path)
         for name, setting in settings.items():

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kplpy.log_events import EVENTS, log
+from kplpy.logs import EVENTS, log
 from kplpy.process import fork
 
 INTERVAL = 30.0

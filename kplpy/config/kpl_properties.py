@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kplpy.errors import ConfigError
-from kplpy.log_events import log
+from kplpy.logs import log
 
 logger = logging.getLogger(__name__)
 

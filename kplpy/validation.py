@@ -10,8 +10,8 @@ from typing import Any, SupportsIndex
 
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError, KplpyError
-from kplpy.future import KeylessFuture, Origin, RecordFuture
-from kplpy.keys import MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
+from kplpy.futures.record_future import KeylessFuture, Origin, RecordFuture
+from kplpy.hash_keys import MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
 from kplpy.records import UserRecord
 
 BytesLike = bytes | bytearray | memoryview

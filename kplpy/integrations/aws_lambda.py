@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from kplpy.errors import FlushTimeoutError
-from kplpy.log_events import log
+from kplpy.logs import log
 from kplpy.producer import Producer
 
 __all__ = ["flush_after"]

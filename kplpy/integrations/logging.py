@@ -8,16 +8,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kplpy.errors import FlushTimeoutError, KplpyError
-from kplpy.log_events import log
-from kplpy.names import parse_stream
+from kplpy.logs import log
 from kplpy.producer import Producer
-from kplpy.repeats import Repeats
+from kplpy.rate_limited_log import Repeats
 from kplpy.runtime.threads import does_our_work
+from kplpy.stream_names import parse_stream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from kplpy.config_fields import ConfigFields
+    from kplpy.config.fields import ConfigFields
 
 __all__ = ["KinesisHandler"]
 
@@ -37,9 +37,9 @@ class KinesisHandler(logging.Handler):
     terminator: appended to each. flush_timeout: seconds that flush() waits at the most.
 
     Logging never waits: what there is no room for, or is too large, is dropped, counted in `dropped`, and told once
-    an interval on the logger "kplpy.logging". What kplpy, botocore, boto3, s3transfer and urllib3 log, and whatever is
-    logged on kplpy's own threads (in callbacks, too), is not sent, or it would go on for ever; of that, kplpy's
-    warnings go to stderr where no other handler would show them.
+    an interval on the logger "kplpy.integrations.logging". What kplpy, botocore, boto3, s3transfer and urllib3 log, and
+    whatever is logged on kplpy's own threads (in callbacks, too), is not sent, or it would go on for ever; of that,
+    kplpy's warnings go to stderr where no other handler would show them.
     """
 
     def __init__(

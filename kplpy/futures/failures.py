@@ -19,10 +19,10 @@ from kplpy.errors import (
     ThrottledError,
 )
 from kplpy.escaping import shown
-from kplpy.log_events import log
+from kplpy.logs import log
 from kplpy.process import fork
+from kplpy.rate_limited_log import INTERVAL, NEVER, Remind, and_others
 from kplpy.records import Attempt, UserRecord
-from kplpy.repeats import INTERVAL, NEVER, Remind, and_others
 
 LOOK_GRACE = 5.0
 """Seconds that a failure may wait for somebody to look at it, before it is logged."""

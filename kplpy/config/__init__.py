@@ -1,0 +1,1 @@
+"""The options of a producer, and KPL properties files."""

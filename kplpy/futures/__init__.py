@@ -1,0 +1,1 @@
+"""RecordFuture, how it is resolved and awaited, and its failures."""

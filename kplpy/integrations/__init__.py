@@ -1,0 +1,1 @@
+"""kplpy in other frameworks: logging handlers and AWS Lambda."""
