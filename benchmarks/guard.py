@@ -28,7 +28,7 @@ from benchmarks import environments, processes, scan
 from benchmarks.peers.driver import make_keys
 from benchmarks.processes import ROOT
 from benchmarks.reference import ReferenceProducer
-from benchmarks.stand_in import SHARDS, TRANSPORT, Answering, unlimited
+from benchmarks.stand_in import SHARDS, TRANSPORT, Delivery, unlimited
 from kplpy import Producer
 
 RECORDED = Path(__file__).with_name("guard.json")
@@ -109,7 +109,7 @@ def ratios(slower: float = 0.0, cases: Sequence[str] = tuple(CASES)) -> tuple[di
     found, slowed = {}, {}
     # A linger that never ends: what is packed together must not depend on how busy the machine is.
     config = unlimited(record_max_buffered_time_ms=600_000)
-    with patch(TRANSPORT, Answering), Producer(config) as producer:
+    with patch(TRANSPORT, Delivery), Producer(config) as producer:
         producer.put_record("guard", b"warm", "up")
         producer.flush()
         for name in cases:

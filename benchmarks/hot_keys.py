@@ -15,10 +15,10 @@ from unittest.mock import patch
 
 from benchmarks.guard import cpu_of, put_record
 from benchmarks.peers.driver import make_keys
-from benchmarks.stand_in import TRANSPORT, Answering, unlimited
+from benchmarks.stand_in import TRANSPORT, Delivery, unlimited
 from kplpy import Producer
 from kplpy.core.hot_keys import SPAN, KeyCounts
-from kplpy.core.record import Item
+from kplpy.core.record import PendingRecord
 
 RECORDS = 20_000
 ROUNDS = 15
@@ -40,7 +40,7 @@ def measure() -> None:
         "10,000 in turn": make_keys("fixed", RECORDS),
         "all new": make_keys("uuid", RECORDS),
     }
-    with patch(TRANSPORT, Answering), producer(0) as off, producer(COUNTERS) as on:
+    with patch(TRANSPORT, Delivery), producer(0) as off, producer(COUNTERS) as on:
         for name, keys in cases.items():
             times: dict[Producer, list[float]] = {off: [], on: []}
             for turn in range(ROUNDS + 1):
@@ -57,7 +57,7 @@ def measure() -> None:
 def size() -> None:
     items = []
     for key in zipf(20 * COUNTERS):
-        item = Item()
+        item = PendingRecord()
         item.partition_key, item.data, item.hash_key = key, b"x" * 100, 7
         items.append(item)
     tracemalloc.start()

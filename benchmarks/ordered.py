@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.stand_in import TRANSPORT, Answering, unlimited
+from benchmarks.stand_in import TRANSPORT, Delivery, unlimited
 from kplpy import Producer
 from kplpy.core.batching.request import Request
 from kplpy.core.results.retry_policy import Exchange
@@ -26,7 +26,7 @@ SIZES = (100, 1000)
 LATENCIES = (0.005, 0.020, 0.050)
 
 
-class Late(Answering):
+class Late(Delivery):
     """Answers `latency` seconds late, and counts."""
 
     latency = 0.0

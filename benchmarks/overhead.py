@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from unittest.mock import patch
 
-from benchmarks.stand_in import TRANSPORT, Answering, unlimited
+from benchmarks.stand_in import TRANSPORT, Delivery, unlimited
 from kplpy import Producer, RecordFuture
 from kplpy.core.batching.request import Request
 from kplpy.core.results.retry_policy import Exchange
@@ -52,7 +52,7 @@ def report(found: Mapping[str, Sequence[float]]) -> str:
 # --- the producer's process ---
 
 
-class Silent(Answering):
+class Silent(Delivery):
     """Never answers a request."""
 
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:

@@ -143,8 +143,8 @@ def run(options: argparse.Namespace) -> int:
         if options.stream:
             summary = client.describe_stream_summary(StreamName=options.stream)["StreamDescriptionSummary"]
             shards = summary["OpenShardCount"]
-            managed = summary.get("StreamModeDetails", {}).get("StreamMode") == "ON_DEMAND"
-            tariff = billed.on_demand(options) if managed else billed.provisioned(shards, options)
+            placed_by_service = summary.get("StreamModeDetails", {}).get("StreamMode") == "ON_DEMAND"
+            tariff = billed.on_demand(options) if placed_by_service else billed.provisioned(shards, options)
         if not billed.agreed(tariff, options, shards):
             return 1
         stream = stack.enter_context(billed.stream_for(client, options))

@@ -27,8 +27,8 @@ from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Pipeline
 from kplpy.metrics.recorder import Recorder
 from kplpy.runtime import delivery
-from kplpy.runtime.planner import Planning
-from kplpy.runtime.sender import Sending
+from kplpy.runtime.planner import Planner
+from kplpy.runtime.sender import Sender
 
 CHUNK = 1_000
 
@@ -65,17 +65,17 @@ class Stages:
 
 
 def watch_all(stages: Stages) -> None:
-    stages.watch(Planning, "drain", "drain")
+    stages.watch(Planner, "drain", "drain")
     stages.watch(Pipeline, "accept", "route, pack")
-    stages.watch(Planning, "plan", "plan")
-    stages.watch(Sending, "_send_of", "send: the rest")
+    stages.watch(Planner, "plan", "plan")
+    stages.watch(Sender, "_send_of", "send: the rest")
     stages.watch(Batch, "parts", "join, MD5")
     stages.watch(transport, "put_records_body", "base64, body")
     stages.watch(transport.KinesisTransport, "put_records", "botocore: sign, HTTP, TLS, parse")
     stages.watch(Pipeline, "next_request", "form requests")
     stages.watch(Pipeline, "answered", "judge answers")
     stages.watch(Recorder, "record", "count")
-    stages.watch(delivery.Answering, "finish", "answer: room, counts")
+    stages.watch(delivery.Delivery, "finish", "answer: room, counts")
     stages.watch(delivery, "answer_all", "answer: futures")
 
 

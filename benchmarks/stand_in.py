@@ -31,7 +31,7 @@ def unlimited(**options: Any) -> Config:
     return Config(**defaults | options)
 
 
-class Answering:
+class Delivery:
     """In the transport's place: encodes as it does, and says that all was taken."""
 
     shards = SHARDS
@@ -52,7 +52,7 @@ class Answering:
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
         started = time.monotonic()
         put_records_body(name, arn, request.batches)
-        landed = [batch.lane.shard.shard_id if batch.lane.shard else "none" for batch in request.batches]
+        landed = [batch.queue.shard.shard_id if batch.queue.shard else "none" for batch in request.batches]
         entries = [{"SequenceNumber": "1", "ShardId": shard_id} for shard_id in landed]
         return Exchange(started, time.monotonic(), time.time(), entries)
 

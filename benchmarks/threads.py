@@ -14,7 +14,7 @@ import threading
 import time
 from unittest.mock import patch
 
-from benchmarks.stand_in import TRANSPORT, Answering, unlimited
+from benchmarks.stand_in import TRANSPORT, Delivery, unlimited
 from kplpy import Producer
 
 RECORDS = 200_000
@@ -45,7 +45,7 @@ def main() -> None:
     chosen = options.parse_args()
     rounds = chosen.rounds
     keys = [f"key-{n % 10_000}" for n in range(RECORDS)]
-    with patch(TRANSPORT, Answering):
+    with patch(TRANSPORT, Delivery):
         rate(1, keys[:10_000])
         pairs = [(rate(1, keys), rate(8, keys)) for _ in range(rounds)]
     if chosen.json:

@@ -96,7 +96,7 @@ class Checkpoint:
         os.replace(new, path)
 
 
-class Line(NamedTuple):
+class WaitQueue(NamedTuple):
     """A line that was read. end: the offset behind it. outcome: the error when it could not even be put."""
 
     end: int
@@ -114,7 +114,7 @@ class Loader:
         self.checkpoint_path = path.with_name(path.name + ".checkpoint")
         self.dead_letters = DeadLetterFile(path.with_name(path.name + ".failed"))
         self.checkpoint = Checkpoint.read(self.checkpoint_path, stream, path.stat().st_size)
-        self.window: deque[Line] = deque()
+        self.window: deque[WaitQueue] = deque()
         self.window_bytes = 0
         self.stop_by = math.inf
         self._failed_before = self.checkpoint.failed
@@ -159,7 +159,7 @@ class Loader:
             outcome = self.producer.put_record(self.stream, data, key_of(data))
         except InvalidRecordError as error:
             outcome = RecordFailedError(str(error), self.stream, UserRecord(data), cause=error)
-        self.window.append(Line(file.tell(), len(read), outcome))
+        self.window.append(WaitQueue(file.tell(), len(read), outcome))
         self.window_bytes += len(read)
         return True
 
@@ -209,7 +209,7 @@ class Loader:
         self.window.popleft()
 
 
-def is_done(line: Line) -> bool:
+def is_done(line: WaitQueue) -> bool:
     """Return True if the line has its answer."""
     return not isinstance(line.outcome, RecordFuture) or line.outcome.done()
 

@@ -1,8 +1,8 @@
 """All that kplpy logs, for people and for programs.
 
 A record of the loggers below `kplpy` carries a dict, `record.kplpy`: its "event", from this table, and the fields that
-stand in its message. An event of Repeats is logged at once, and then every 30 s at most: with how many there were
-since, and with the fields of the latest.
+stand in its message. An event of RateLimitedLog is logged at once, and then every 30 s at most: with how many there
+were since, and with the fields of the latest.
 """
 
 from __future__ import annotations

@@ -37,10 +37,10 @@ from kplpy.metrics.stats_socket import StatsSocket
 from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
 from kplpy.reports import Health, HotKeys
-from kplpy.runtime.backpressure import WaitingRoom, charged
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
+from kplpy.runtime.backpressure import Backpressure, charged
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS, Engine
-from kplpy.runtime.flush import Flushing
+from kplpy.runtime.flush import FlushWait
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import JOINING, does_our_work, lent, on_own_thread
 from kplpy.totals import StreamTotals
@@ -112,12 +112,12 @@ class Producer:
         self._closing = threading.RLock()  # a signal handler may close in the midst of it
         self._closer: threading.Thread | None = None  # closes where the caller could not wait
         puts_dead_letters = isinstance(on_failure, DeadLetterStream) and on_failure.producer is self
-        self._room = Room(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
+        self._buffer = Buffer(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
         self._transport = KinesisTransport(config)
         self._engine = Engine(
             policy_of(config),
             self._transport,
-            self._room,
+            self._buffer,
             config.max_connections,
             config.max_inflight_bytes,
             on_failure,
@@ -130,11 +130,11 @@ class Producer:
             make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data, self._transport.is_regional)
             interval = config.metrics_upload_delay_ms / 1000
             self._reporter = Reporter(
-                self._recorder, self._engine.overview.gauges, make_sink, config.metrics_level, interval
+                self._recorder, self._engine.status.gauges, make_sink, config.metrics_level, interval
             )
         self._stats = StatsSocket(config.stats_path, self._told) if config.stats_path else None
         self._streams = self._engine.directory.homes
-        self._waiting_room = WaitingRoom(config, self._engine, self._room, lambda: self._closed)
+        self._backpressure = Backpressure(config, self._engine, self._buffer, lambda: self._closed)
         self._delivering_here = False
         # Last, for it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
         self._here: fork.Page = _NOT_HERE if self._closed else fork.page()
@@ -221,14 +221,14 @@ class Producer:
         staging = home.staging
         staged, count = home.staged_bytes + size, len(staging)
         if staged > home.credit or count > home.credit_records:
-            self._waiting_room.enter(home, record)
+            self._backpressure.enter(home, record)
         else:
             home.staged_bytes = staged
             staging.append(record)
-            if not home.nudged and (
+            if not home.wake_requested and (
                 record.arrival + self._linger < home.wake_at or count >= STAGED_RECORDS or staged >= STAGED_BYTES
             ):  # as Engine.staged does
-                self._engine.nudge(home)
+                self._engine.request_wake(home)
         if self._closed:
             self._refuse_late(home, record)
         return record
@@ -264,7 +264,7 @@ class Producer:
         """Records that were checked. False: there was no room for all; the futures of the rest have failed."""
         if not records:
             return True
-        accepted = self._stage_at_once(home, records, size) or self._waiting_room.enter_all(home, records)
+        accepted = self._stage_at_once(home, records, size) or self._backpressure.enter_all(home, records)
         self._all_staged(home, records)
         return accepted
 
@@ -308,7 +308,7 @@ class Producer:
         """As _put_all."""
         if not records:
             return True
-        accepted = self._stage_at_once(home, records, size) or await self._waiting_room.line_up_all(home, records)
+        accepted = self._stage_at_once(home, records, size) or await self._backpressure.enqueue_all(home, records)
         self._all_staged(home, records)
         return accepted
 
@@ -324,14 +324,14 @@ class Producer:
         running_loop("aput_record", "producer.put_record, stream, data, partition_key")
         home = self._open(stream)
         record = self._check(home.origin, data, partition_key, explicit_hash_key)
-        waiter = self._waiting_room.line_up(home, record)
+        waiter = self._backpressure.enqueue(home, record)
         if waiter is not None:
             try:
                 await waiter.woken
             except BaseException:  # cancelled, or the loop was closed
-                self._waiting_room.withdraw(waiter)
+                self._backpressure.withdraw(waiter)
                 raise
-            self._waiting_room.go_on(waiter)
+            self._backpressure.go_on(waiter)
         if self._closed:
             self._refuse_late(home, record)
         return record
@@ -353,12 +353,12 @@ class Producer:
             self._check_open()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
-        with self._waiting_room.never_blocking():
+        with self._backpressure.never_blocking():
             return self._engine.directory.open(stream)
 
     def _never_waiting(self) -> AbstractContextManager[None]:
         """Meanwhile this thread's puts raise BufferFullError where there is no room, whatever on_buffer_full says."""
-        return self._waiting_room.never_blocking()
+        return self._backpressure.never_blocking()
 
     # --- waiting ---
 
@@ -377,13 +377,13 @@ class Producer:
         """As flush; returns how many records there were to wait for."""
         deadline = None if timeout is None else time.monotonic() + timeout
         done = threading.Event()
-        flushing = Flushing(self._engine, streams, done.set)
-        if not flushing.ended:
-            self._ensure_progress(flushing, deadline)
+        flush_wait = FlushWait(self._engine, streams, done.set)
+        if not flush_wait.ended:
+            self._ensure_progress(flush_wait, deadline)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             done.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
-        flushing.finish(timeout)
-        return flushing.found
+        flush_wait.finish(timeout)
+        return flush_wait.found
 
     async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:
         """As flush, without blocking the event loop."""
@@ -397,22 +397,22 @@ class Producer:
             except RuntimeError:
                 pass  # the loop was closed: nobody waits there any longer
 
-        flushing = Flushing(self._engine, self._chosen(stream), wake)
+        flush_wait = FlushWait(self._engine, self._chosen(stream), wake)
         try:
-            if not flushing.ended:
+            if not flush_wait.ended:
                 await asyncio.wait_for(done.wait(), timeout)
         except asyncio.TimeoutError:
             pass
         finally:
-            flushing.forget()
-        flushing.finish(timeout)
+            flush_wait.forget()
+        flush_wait.finish(timeout)
 
-    def _ensure_progress(self, flushing: Flushing, deadline: float | None) -> None:
+    def _ensure_progress(self, flush_wait: FlushWait, deadline: float | None) -> None:
         """At the interpreter's end no thread can be started; then this one does the work."""
         if not self._engine.ensure_threads():
             until = float("inf") if deadline is None else deadline
             self._transport.hurry(until - time.monotonic())
-            self._engine.run_inline(until, lambda: flushing.ended)
+            self._engine.run_inline(until, lambda: flush_wait.ended)
             self._end_if_asked()
 
     def _deliver_here(self) -> None:
@@ -425,9 +425,9 @@ class Producer:
             timeout = self.config.close_timeout_ms / 1000
             until = (time.monotonic() if began is None else began) + timeout
             self._transport.hurry(until - time.monotonic())
-            flushing = Flushing(self._engine, self._chosen(None), _nothing)
-            self._engine.run_inline(until, lambda: flushing.ended)
-            if not interpreter_exit.threads_may_run() and not flushing.ended:  # nobody would come back to it
+            flush_wait = FlushWait(self._engine, self._chosen(None), _nothing)
+            self._engine.run_inline(until, lambda: flush_wait.ended)
+            if not interpreter_exit.threads_may_run() and not flush_wait.ended:  # nobody would come back to it
                 why = "uWSGI lets no thread run here" if began is None else "the process is ending"
                 self._give_up(f"{why}, and {timeout:g} s were not enough to deliver it", until - timeout)
         finally:
@@ -436,7 +436,7 @@ class Producer:
 
     def _must_not_wait(self) -> bool:
         """Return True in a callback, and where a signal handler or a __del__ interrupted what others wait for."""
-        return does_our_work() or self._waiting_room.interrupted()
+        return does_our_work() or self._backpressure.interrupted()
 
     def _chosen(self, stream: str | None) -> list[Stream]:
         if not self._here[0]:
@@ -445,7 +445,7 @@ class Producer:
             return list(self._engine.streams.values())
         if not isinstance(stream, str):
             raise TypeError(f"stream must be a stream's name or ARN, or None for all, got {stream!r}")
-        with self._waiting_room.never_blocking():
+        with self._backpressure.never_blocking():
             return self._engine.directory.all_of(stream)
 
     def close(self) -> None:
@@ -484,7 +484,7 @@ class Producer:
 
     def _end(self, began: float | None = None) -> None:
         with self._closing:
-            self._room.close()
+            self._buffer.close()
             timeout = self.config.close_timeout_ms / 1000
             began = time.monotonic() if began is None else began
             deadline = began + timeout
@@ -512,13 +512,13 @@ class Producer:
         lost = self._engine.give_up(why)
         if lost:
             log(logger, "closed_with_undelivered", {"records": lost, "seconds": waited})
-        elif unsettled := self._engine.ask(self._engine.overview.unsettled):
+        elif unsettled := self._engine.ask(self._engine.status.unsettled):
             log(logger, "closed_with_callbacks", {"records": unsettled, "seconds": waited})
 
     # --- what lifecycle calls ---
 
     def _begin_exit(self) -> None:
-        Flushing(self._engine, self._chosen(None), _nothing)
+        FlushWait(self._engine, self._chosen(None), _nothing)
 
     def _exit(self, began: float) -> None:
         """Deliver as close() does, but stay open for what functions that run even later at the exit may put."""
@@ -559,12 +559,12 @@ class Producer:
     @property
     def outstanding_records(self) -> int:
         """Records accepted and not answered."""
-        return self._engine.overview.outstanding_records
+        return self._engine.status.outstanding_records
 
     @property
     def outstanding_bytes(self) -> int:
         """What these are charged: data, partition keys and RECORD_OVERHEAD each."""
-        return self._engine.overview.outstanding_bytes
+        return self._engine.status.outstanding_bytes
 
     def health(self) -> Health:
         """How the producer stands now: for health and readiness checks (see docs/recipes.md). From any thread.
@@ -575,7 +575,7 @@ class Producer:
         if not self._here[0]:
             fork.check()
         oldest, now = self._oldest(), time.monotonic()
-        last_error, last_error_age_ms, throttled = self._engine.troubles.latest(now)
+        last_error, last_error_age_ms, throttled = self._engine.recent_errors.latest(now)
         return Health(
             is_open=not self._closed,
             outstanding_records=self.outstanding_records,
@@ -587,9 +587,9 @@ class Producer:
         )
 
     def _oldest(self) -> float:
-        if self._waiting_room.interrupted():
+        if self._backpressure.interrupted():
             return float("inf")  # others may wait for what the interrupted section holds
-        with self._waiting_room.never_blocking():  # others wait for the streams' locks
+        with self._backpressure.never_blocking():  # others wait for the streams' locks
             return self._engine.oldest()
 
     def metrics(self, window: int | None = None) -> Metrics:
@@ -602,7 +602,7 @@ class Producer:
             raise TypeError(f"window must be a whole number of seconds or None, got {window!r}")
         if window is not None and not 1 <= window <= KEPT_SECONDS:
             raise ValueError(f"window must be from 1 to {KEPT_SECONDS} seconds or None, got {window!r}")
-        with self._waiting_room.never_blocking():  # others wait for the directory's lock
+        with self._backpressure.never_blocking():  # others wait for the directory's lock
             keys = self._engine.directory.keys()
         totals: dict[str, StreamTotals] = {}
         for stream in list(self._engine.streams.values()):
@@ -613,7 +613,7 @@ class Producer:
         if self._recorder is None:
             return Metrics(totals, Window(wall, wall, ()), keys)
         registry = self._recorder.registry
-        with self._waiting_room.never_blocking():  # others wait for the registry's lock
+        with self._backpressure.never_blocking():  # others wait for the registry's lock
             samples = registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
         return Metrics(totals, samples, keys)
 
@@ -629,7 +629,7 @@ class Producer:
     def _standing(self) -> dict[str, Any]:
         config = self.config
         granularity = None if config.metrics_level == "none" else config.metrics_granularity
-        told = snapshot(self._engine.overview.gauges(), self.metrics(SECONDS).window, granularity, time.monotonic())
+        told = snapshot(self._engine.status.gauges(), self.metrics(SECONDS).window, granularity, time.monotonic())
         bounds = {"max_buffered_records": config.max_buffered_records, "max_buffered_bytes": config.max_buffered_bytes}
         return {**told, **bounds}
 
@@ -645,9 +645,9 @@ class Producer:
             raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}")
         if not self._here[0]:
             fork.check()
-        if self._waiting_room.interrupted():
+        if self._backpressure.interrupted():
             raise KplpyError("hot_keys() within kplpy's own work would wait for itself")
-        return self._engine.ask(lambda: self._engine.overview.hot_keys(limit))
+        return self._engine.ask(lambda: self._engine.status.hot_keys(limit))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.config,)

@@ -20,7 +20,7 @@ Remind = Callable[[float], object]
 """Has `report` called in so many seconds."""
 
 
-class Repeats:
+class RateLimitedLog:
     """Logs one event: the first at once, then at most one line each 30 s for all that came since.
 
     The line has the event's fields out of: `count`, how many there were; `latest`, the latest one's detail; `stream`,
@@ -102,21 +102,21 @@ class Causes:
         self._remind = remind
         self._lock = lock
         self._page = fork.page()
-        self._by_code: dict[str, Repeats] = {}
+        self._by_code: dict[str, RateLimitedLog] = {}
 
     def say(self, stream: str, operation: str, code: str, reason: str) -> None:
         """A request of the stream failed."""
         if not self._page[0]:
-            return  # in a forked child: see Repeats
+            return  # in a forked child: see RateLimitedLog
         with self._lock:
             known = code if code in self._by_code or len(self._by_code) < MOST_CAUSES else ""
             if known not in self._by_code:
-                self._by_code[known] = Repeats(self._logger, "requests_failed", self._remind, self._lock)
+                self._by_code[known] = RateLimitedLog(self._logger, "requests_failed", self._remind, self._lock)
             repeats = self._by_code[known]
         repeats.say(stream=stream, operation=operation, code=code, reason=reason)
 
     def report(self) -> float:
-        """As Repeats.report, for all of them."""
+        """As RateLimitedLog.report, for all of them."""
         return min((each.report() for each in list(self._by_code.values())), default=NEVER)
 
     def close(self) -> None:

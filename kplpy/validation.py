@@ -73,7 +73,7 @@ class Checks:
             data = _as_bytes(data)
         if partition_key is None:
             if explicit_hash_key is None:
-                return self._keyless(origin, data)
+                return self._sticky(origin, data)
             partition_key = secrets.token_hex(16)
         hash_key = self.hash_keys.cached(partition_key) if type(partition_key) is str else None
         if hash_key is None:
@@ -135,7 +135,7 @@ class Checks:
             f"UserRecord, got {item!r:.80}"
         )
 
-    def _keyless(self, origin: Origin, data: bytes) -> RecordFuture:
+    def _sticky(self, origin: Origin, data: bytes) -> RecordFuture:
         """Room is charged, and the size checked, for the key that the core will choose."""
         if len(data) + len(PLACEHOLDER) > self._max_size:
             self._check_size(data, PLACEHOLDER)

@@ -2,8 +2,8 @@
 
 What the simulation does not reach, the edge to botocore, is judged by the tests that its mutations name.
 
-`scripts/mutate.py` checks all of them, `scripts/mutate.py hunt flag` those whose name holds one of these words. Each
-must be caught within SEEDS histories (200), and the unmutated copy must pass them. JOBS: how many at a time.
+`scripts/mutate.py` checks all of them, `scripts/mutate.py bisection flag` those whose name holds one of these words.
+Each must be caught within SEEDS histories (200), and the unmutated copy must pass them. JOBS: how many at a time.
 """
 
 from __future__ import annotations
@@ -53,13 +53,16 @@ MUTATIONS = [
         "predicted is not None or",
     ),
     Mutation(
-        "a failed batch is not queued again", "batching/shard_queue.py", "self.queue.insert(place, batch)", "pass"
+        "a failed batch is not queued again",
+        "batching/shard_queue.py",
+        "self.closed_batches.insert(place, batch)",
+        "pass",
     ),
     Mutation(
         "a closed batch is forgotten by the collector",
         "batching/shard_queue.py",
-        "        self.queue.append(batch)\n",
-        "        self.queue.append(batch) if len(self.queue) < 3 else None\n",
+        "        self.closed_batches.append(batch)\n",
+        "        self.closed_batches.append(batch) if len(self.closed_batches) < 3 else None\n",
     ),
     Mutation(
         "a few that wait to be packed are forgotten",
@@ -82,8 +85,8 @@ MUTATIONS = [
     Mutation(
         "no duplicate flag after a wrong shard",
         "results/responses.py",
-        "        _note_maybe_written(batch)\n        self.endings.retry",
-        "        self.endings.retry",
+        "        _note_maybe_written(batch)\n        self.outcomes.retry",
+        "        self.outcomes.retry",
     ),
     Mutation(
         "the duplicate flag after every error",
@@ -223,7 +226,7 @@ MUTATIONS = [
     Mutation(
         "nobody looks where records land",
         "routing/router.py",
-        "if by_key == self.managed and len(self.map.open) > 1:",
+        "if by_key == self.placed_by_service and len(self.map.open) > 1:",
         "if False:",
     ),
     Mutation(
@@ -235,13 +238,13 @@ MUTATIONS = [
     Mutation(
         "a hunt goes on in closed shards",
         "results/responses.py",
-        "for batch in self.hunt if not batch.lane.alive",
+        "for batch in self.bisection if not batch.queue.alive",
         "for batch in ()",
     ),
     Mutation(
         "attempts are not noted",
         "results/outcomes.py",
-        "        add_tries(kept.items, attempt)\n",
+        "        add_attempts(kept.items, attempt)\n",
         "",
     ),
     Mutation(
@@ -264,7 +267,7 @@ MUTATIONS = [
         "for part in (others,) if part]",
     ),
     Mutation("an oversized record shares a request", "batching/collector.py", "if size > largest:", "if False:"),
-    Mutation("an oversized record is forgotten", "pipeline.py", "self._answers.oversized(batch, now)", "pass"),
+    Mutation("an oversized record is forgotten", "pipeline.py", "self._responses.oversized(batch, now)", "pass"),
     Mutation(
         "requests stay as large as they are after HTTP 413",
         "size_limits.py",
@@ -355,8 +358,8 @@ MUTATIONS = [
     Mutation(
         "the neighbour is predicted for a few",
         "routing/grouping.py",
-        "lanes[bisect_left(ends, hash_key)]",
-        "lanes[bisect_left(ends, hash_key) - 1]",
+        "queues[bisect_left(ends, hash_key)]",
+        "queues[bisect_left(ends, hash_key) - 1]",
     ),
     Mutation(
         "a recreated stream is taken for the old one",
@@ -373,7 +376,7 @@ MUTATIONS = [
     Mutation(
         "nobody goes alone without a map",
         "routing/router.py",
-        "        if self.blind_since is None or self.holds(now):\n            return\n",
+        "        if self.map_missing_since is None or self.holds(now):\n            return\n",
         "        return\n",
     ),
     Mutation(
@@ -391,8 +394,8 @@ MUTATIONS = [
     Mutation(
         "giving up forgets what is under way",
         "pipeline.py",
-        "self._answers.give_up(self._under_way(), reason, message)",
-        "self._answers.give_up([], reason, message)",
+        "self._responses.give_up(self._under_way(), reason, message)",
+        "self._responses.give_up([], reason, message)",
     ),
     Mutation(
         "ordered: two under way for one shard",
@@ -400,7 +403,7 @@ MUTATIONS = [
         "self.hold_behind(batch.items[0].hash_key)",
         "pass",
     ),
-    Mutation("ordered: what came back is overtaken", "ordering.py", "batch.lane.behind = True", "pass"),
+    Mutation("ordered: what came back is overtaken", "ordering.py", "batch.queue.behind = True", "pass"),
     Mutation(
         "ordered: the next shard does not wait for the one before",
         "ordering.py",
@@ -416,20 +419,20 @@ MUTATIONS = [
     Mutation(
         "ordered: a hunt goes on past what failed",
         "results/outcomes.py",
-        "        if kept.lane.ordered:  #",
+        "        if kept.queue.ordered:  #",
         "        if False:  #",
     ),
     Mutation(
         "ordered: a hunt sends several parts at once",
         "results/bisection.py",
-        "if not lanes & waiting:",
+        "if not queues & waiting:",
         "if True:",
     ),
     Mutation(
         "ordered: a hunt does not wait for what is under way",
         "pipeline.py",
-        "return {batch.lane for batch in [*self._under_way(), *judged]",
-        "return {batch.lane for batch in judged",
+        "return {batch.queue for batch in [*self._under_way(), *judged]",
+        "return {batch.queue for batch in judged",
     ),
 ]
 
@@ -518,7 +521,7 @@ seeds = range(1, 9)
 check("calm start", -sum(run(n, producers=8, seconds=7.0).throttled(4, 6) for n in range(1, 5)) / 4, -0.15)
 windows = [run(n, windows=True, seconds=40.0) for n in range(1, 5)]
 check("fixed windows", sum(each.goodput for each in windows) / 4, 0.94)
-leavers = [run(n, producers=2, seconds=30.0, leaves=(15.0,)) for n in seeds]
+leavers = [run(n, producers=2, seconds=30.0, leaf_samples=(15.0,)) for n in seeds]
 check("freed capacity", sum(each.taken(20, 23) for each in leavers) / 8, 0.96)
 check("calm eight", -sum(run(n, producers=8, seconds=40.0).throttled(25, 40) for n in range(1, 5)) / 4, -0.2)
 for load in ({{"producers": 2}}, {{"producers": 3}}, {{"producers": 2, "joins": (0.0, 15.3)}}):

@@ -7,10 +7,10 @@ from typing import Any
 
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.batching.shard_queue import ShardQueue
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import Policy
-from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, Item
+from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, PendingRecord
 from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.core.routing.placement import BY_KEY, Summary
 from kplpy.core.routing.shard_map import ShardRange
@@ -42,23 +42,25 @@ def policy(**changes: Any) -> Policy:
     return replace(POLICY, **changes)
 
 
-class KeylessItem(Item):
+class KeylessItem(PendingRecord):
     __slots__ = ()
 
     keyless = True
 
 
-def keyless(arrival: float = 1.0, data: bytes = b"x") -> Item:
+def keyless(arrival: float = 1.0, data: bytes = b"x") -> PendingRecord:
     return filled(KeylessItem(), data, PLACEHOLDER, NO_HASH_KEY, arrival, None)
 
 
 def item(
     data: bytes = b"x", key: str = "k", hash_key: int = 0, arrival: float = 0.0, explicit: str | None = None
-) -> Item:
-    return filled(Item(), data, key, hash_key, arrival, explicit)
+) -> PendingRecord:
+    return filled(PendingRecord(), data, key, hash_key, arrival, explicit)
 
 
-def filled(made: Item, data: bytes, key: str, hash_key: int, arrival: float, explicit: str | None) -> Item:
+def filled(
+    made: PendingRecord, data: bytes, key: str, hash_key: int, arrival: float, explicit: str | None
+) -> PendingRecord:
     made.data = data
     made.partition_key = key
     made.explicit_hash_key = explicit
@@ -70,8 +72,8 @@ def filled(made: Item, data: bytes, key: str, hash_key: int, arrival: float, exp
     return made
 
 
-def lane(shard: ShardRange | None = WHOLE, rules: Policy = POLICY) -> Lane:
-    return Lane(shard, rules, Limiter(rules.rate, 0.0))
+def queue(shard: ShardRange | None = WHOLE, rules: Policy = POLICY) -> ShardQueue:
+    return ShardQueue(shard, rules, Limiter(rules.rate, 0.0))
 
 
 class Driver:
@@ -94,7 +96,7 @@ class Driver:
         problem = "" if strategy else "AccessDenied"
         self.pipeline.described(Summary(strategy, problem=problem, max_record_size=max_record_size), now)
 
-    def accept(self, *items: Item, now: float | None = None) -> None:
+    def accept(self, *items: PendingRecord, now: float | None = None) -> None:
         self.pipeline.accept(items, items[0].arrival if now is None else now)
 
     def request(self, now: float) -> Request:

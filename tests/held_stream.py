@@ -26,5 +26,5 @@ class HeldStream(Stream):
     def place_of(self, hash_key: int) -> int:
         return hash_key
 
-    def nudge(self) -> None:
+    def request_wake(self) -> None:
         self.nudges += 1

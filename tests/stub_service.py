@@ -11,7 +11,7 @@ import pytest
 
 from kplpy.config.options import Config
 from kplpy.core.pipeline import Request
-from kplpy.core.record import Item
+from kplpy.core.record import PendingRecord
 from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.shard_map import ShardRange
@@ -93,7 +93,7 @@ class StubService:
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
         started = time.monotonic()
         request.wall = time.time()
-        items = [(batch.lane.shard, list(batch.items)) for batch in request.batches]
+        items = [(batch.queue.shard, list(batch.items)) for batch in request.batches]
         with self._changed:
             self._requests += 1
             self._waiting += 1
@@ -134,7 +134,7 @@ class StubService:
         return not self._is_held(name) or self._passes > 0
 
 
-def _sent(stream: str, shard: ShardRange | None, item: Item) -> Sent:
+def _sent(stream: str, shard: ShardRange | None, item: PendingRecord) -> Sent:
     return Sent(stream, shard.shard_id if shard else "", bytes(item.data), item.partition_key, item.explicit_hash_key)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from kplpy.core.record import Item
+from kplpy.core.record import PendingRecord
 
 
-class Flushes:
+class FlushTracker:
     """Acceptance numbers below which a flush waits, ascending, and how many records of each part are outstanding.
 
     A part is what lies between two marks. Costs nothing while nobody flushes.
@@ -30,7 +30,7 @@ class Flushes:
             self._marks.append(mark)
             self._counts.append(below)
 
-    def settled(self, items: Iterable[Item]) -> None:
+    def settled(self, items: Iterable[PendingRecord]) -> None:
         marks, counts = self._marks, self._counts
         if not marks:
             return

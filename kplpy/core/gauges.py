@@ -34,7 +34,7 @@ class ShardUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StreamGauges:
     """How a stream stands. `accepted`: its records so far; `outstanding`: those without an answer; `oldest`: when the
     oldest of them arrived, infinite without any; `shards` by their ids."""
 
@@ -48,6 +48,6 @@ class Standing:
 class Gauges:
     """How a producer stands: its streams by the names or ARNs that they are put by, and the room that is taken."""
 
-    streams: dict[str, Standing]
+    streams: dict[str, StreamGauges]
     records: int
     bytes: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kplpy.core.record import Item
+from kplpy.core.record import PendingRecord
 from kplpy.core.space_saving import SpaceSaving, together
 from kplpy.reports import HotKey, HotKeys
 
@@ -32,7 +32,7 @@ class KeyCounts:
         self._before = _Span(counters, now)
         self._latest = _Span(counters, now)
 
-    def add(self, items: Sequence[Item], now: float) -> None:
+    def add(self, items: Sequence[PendingRecord], now: float) -> None:
         if now >= self._latest.began + SPAN:
             self._turn(now)
         keys, sizes = self._keys, self._sizes

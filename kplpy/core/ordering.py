@@ -14,24 +14,24 @@ from kplpy.core.batching.collector import Collector
 from kplpy.core.routing.router import Router
 
 
-def hold_back(router: Router, collector: Collector, under_way: Iterable[Batch], now: float) -> None:
-    """Hold lanes back behind the batches that have no verdict yet, and let the others go.
+def block_overtaking(router: Router, collector: Collector, under_way: Iterable[Batch], now: float) -> None:
+    """Hold queues back behind the batches that have no verdict yet, and let the others go.
 
-    A batch holds back the lane of its shard: one Kinesis record under way a shard. When that is no more, it holds back
-    every lane that its records would go to now: a split shard's children, or what the shard was merged into, which so
+    A batch holds back the queue of its shard: one Kinesis record under way a shard. When that is no more, it holds back
+    every queue that its records would go to now: a split shard's children, or what the shard was merged into, which so
     waits for both. Where the service places the records itself there is no order to keep.
     """
-    for lane in router:
-        lane.ordered = not router.managed
-        lane.let_go()
-    if not router.managed:
+    for queue in router:
+        queue.ordered = not router.placed_by_service
+        queue.unblock()
+    if not router.placed_by_service:
         for batch in under_way:
-            if batch.lane.shard is not None and router.lives(batch.lane):
-                batch.lane.behind = True
+            if batch.queue.shard is not None and router.lives(batch.queue):
+                batch.queue.behind = True
                 continue
             for item in batch.items:
-                heir = router.lane_of(item.hash_key)
+                heir = router.queue_of(item.hash_key)
                 if heir is not None:
                     heir.hold_behind(item.hash_key)
-    for lane in router:
-        collector.let_go(lane, now)
+    for queue in router:
+        collector.unblock(queue, now)

@@ -13,14 +13,14 @@ from kplpy.core import policy as rules
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.collector import NEVER, Collector
 from kplpy.core.batching.request import Request
-from kplpy.core.batching.shard_queue import Lane
-from kplpy.core.flush_tracker import Flushes
-from kplpy.core.gauges import Events, ShardUse, Standing
+from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.flush_tracker import FlushTracker
+from kplpy.core.gauges import Events, ShardUse, StreamGauges
 from kplpy.core.notice import Notice
-from kplpy.core.ordering import hold_back
+from kplpy.core.ordering import block_overtaking
 from kplpy.core.policy import Policy
-from kplpy.core.record import NO_HASH_KEY, Completion, Item, Reason
-from kplpy.core.results.responses import Answers
+from kplpy.core.record import NO_HASH_KEY, Completion, PendingRecord, Reason
+from kplpy.core.results.responses import Responses
 from kplpy.core.results.retry_policy import Exchange, RequestError, meets_puts_too
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.router import Router
@@ -39,22 +39,22 @@ class Pipeline:
         self.totals = Totals()
         self.outstanding = 0  # accepted and not yet settled
         self._next_number = 0
-        self._flushes = Flushes()
+        self._flushes = FlushTracker()
         self._sizes = SizeLimits(policy)
         self._collector = Collector(policy, self._sizes)
         self._router = Router(policy, self._collector, self._flushes, self._sizes, random)
-        self._answers = Answers(policy, self._router, self._collector, self.totals, self._sizes, random)
-        self._endings = self._answers.endings
-        self._outage = self._answers.outage
-        self._hunt = self._answers.hunt
-        self._hunted_last = False  # was the request before this one part of a hunt
+        self._responses = Responses(policy, self._router, self._collector, self.totals, self._sizes, random)
+        self._outcomes = self._responses.outcomes
+        self._circuit_breaker = self._responses.circuit_breaker
+        self._bisection = self._responses.bisection
+        self._sent_part_last = False  # was the request before this one part of a hunt
         self._in_flight: dict[Request, None] = {}
         self._next_expiry = NEVER
         self._awaits_client = self._client_asked = False
 
     # --- records come in ---
 
-    def accept(self, items: Sequence[Item], now: float) -> None:
+    def accept(self, items: Sequence[PendingRecord], now: float) -> None:
         """Number the records and put each into the open aggregate of its predicted shard."""
         number = self._next_number
         router = self._router
@@ -71,7 +71,7 @@ class Pipeline:
         self.totals.user_records_accepted += accepted
         self._next_expiry = min(self._next_expiry, now + self._policy.waiting_ttl)
 
-    def adopt(self, items: Sequence[Item]) -> None:
+    def adopt(self, items: Sequence[PendingRecord]) -> None:
         """Of another pipeline, in whose place this one is: their answers are decided, and will be settled here."""
         for item in items:
             item.number = -1  # before all that is accepted here
@@ -97,7 +97,7 @@ class Pipeline:
         self._router.patience_begins = now
         if error is not None:
             self._note_failure("making the client", error)
-            self._answers.cannot_send(error, now)
+            self._responses.cannot_send(error, now)
 
     def connected(self, shards: Iterable[ShardRange] | None, summary: Summary, asked_at: float, now: float) -> None:
         """Take in what was learnt outside, before any record or among them. shards: None if they were not listed."""
@@ -120,7 +120,7 @@ class Pipeline:
     def _next_listing(self) -> float:
         if self._awaits_client:
             return NEVER
-        return self.map.next_listing() if self._router.asks or self._answers.judging else NEVER
+        return self.map.next_listing() if self._router.asks or self._responses.judging else NEVER
 
     def listing_started(self, now: float) -> None:
         self.totals.listings += 1
@@ -131,8 +131,8 @@ class Pipeline:
         self._router.listing_failure = ""
         self._router.listed(shards, now)
         if self.map.ready:
-            self._answers.listed(now)
-        self._hold_back(now)
+            self._responses.listed(now)
+        self._block_overtaking(now)
 
     def listing_failed(self, message: str, now: float, error: RequestError | None = None) -> None:
         """message: what records that expire meanwhile waited for. error: what the request met, if that is known."""
@@ -141,7 +141,7 @@ class Pipeline:
         if error is not None and meets_puts_too(error):
             self._router.end_patience(now)
         self._router.check_patience(now)
-        if error is not None and not self._router.said_blind:
+        if error is not None and not self._router.said_map_missing:
             self._note_failure("ListShards", error)
 
     def _note_failure(self, operation: str, error: RequestError) -> None:
@@ -153,23 +153,23 @@ class Pipeline:
 
     def wants_description(self, now: float) -> bool:
         """Is DescribeStreamSummary to be asked?"""
-        return self.outstanding > 0 and not self._awaits_client and self._router.distribution.next_asking() <= now
+        return self.outstanding > 0 and not self._awaits_client and self._router.placement.next_asking() <= now
 
     def description_started(self, now: float) -> None:
-        self._router.distribution.asked(now)
+        self._router.placement.asked(now)
 
     def described(self, summary: Summary, now: float) -> None:
         """The answer, or that there was none."""
         self._router.described(summary, now)
         if self.map.ready:
-            self._answers.listed(now)
+            self._responses.listed(now)
 
     # --- requests go out ---
 
     def tick(self, now: float) -> None:
         """Do what the time asks for: deadlines, expiry, lost requests, patience with the map."""
-        self._next_expiry = min(self._next_expiry, self._endings.first_expiry)
-        self._endings.first_expiry = NEVER
+        self._next_expiry = min(self._next_expiry, self._outcomes.first_expiry)
+        self._outcomes.first_expiry = NEVER
         if now >= self._next_expiry:
             self._expire(now)
         while self._in_flight:
@@ -180,37 +180,37 @@ class Pipeline:
         self._router.check_patience(now)
         if now >= self._sizes.grows_at:
             self._sizes.grow(now)
-        if self._answers.judging:
-            self._answers.check_patience(now)
-        if self._hunt:
-            self._answers.hunt_in_open_shards(now)
+        if self._responses.judging:
+            self._responses.check_patience(now)
+        if self._bisection:
+            self._responses.bisect_in_open_shards(now)
         self._collector.tick(now)  # last: what came back or went alone may be due
-        self._hold_back(now)
+        self._block_overtaking(now)
 
-    def _hold_back(self, now: float) -> None:
-        """In ordered mode, whenever what is under way or the lanes may have changed."""
+    def _block_overtaking(self, now: float) -> None:
+        """In ordered mode, whenever what is under way or the queues may have changed."""
         if self._policy.ordered:
-            answers = self._answers
+            answers = self._responses
             judged = [each.batch for each in answers.judging]
-            hold_back(self._router, self._collector, [*self._under_way(), *judged, *self._hunt], now)
+            block_overtaking(self._router, self._collector, [*self._under_way(), *judged, *self._bisection], now)
 
-    def _hunts(self) -> bool:
+    def _has_part(self) -> bool:
         """May a part of a hunt be sent?"""
-        if not self._hunt:
+        if not self._bisection:
             return False
-        under_way = sum(request.hunted for request in self._in_flight)
-        return self._hunt.has_part(under_way, self._lanes_ahead())
+        under_way = sum(request.is_part for request in self._in_flight)
+        return self._bisection.has_part(under_way, self._queues_ahead())
 
-    def _lanes_ahead(self) -> set[Lane]:
-        """In ordered mode: the lanes of shards for which something is under way, or waits to be judged."""
+    def _queues_ahead(self) -> set[ShardQueue]:
+        """In ordered mode: the queues of shards for which something is under way, or waits to be judged."""
         if not self._policy.ordered:
             return set()
-        judged = [each.batch for each in self._answers.judging]
-        return {batch.lane for batch in [*self._under_way(), *judged] if batch.lane.shard is not None}
+        judged = [each.batch for each in self._responses.judging]
+        return {batch.queue for batch in [*self._under_way(), *judged] if batch.queue.shard is not None}
 
     def has_request(self, now: float) -> bool:
-        ready = not self._awaits_client and now >= self._outage.not_before
-        return ready and (self._hunts() or self._collects(now))
+        ready = not self._awaits_client and now >= self._circuit_breaker.not_before
+        return ready and (self._has_part() or self._collects(now))
 
     def _collects(self, now: float) -> bool:
         """May a request of what is due be sent, or of what is worth one?"""
@@ -222,29 +222,29 @@ class Pipeline:
     def next_request(self, now: float, max_bytes: float = NEVER) -> Request | None:
         """Form a request from what is due, or None. Its answer must come back through `answered`."""
         self.tick(now)
-        if self._outage.lasts:
+        if self._circuit_breaker.lasts:
             max_bytes = 1  # one batch asks as well
         request = None
         while request is None and self.has_request(now):
             # In turn with others, as there may be but one sender.
-            self._hunted_last = self._hunts() and not (self._hunted_last and self._collects(now))
-            if self._hunted_last:
-                request = self._sent(self._hunt.next_part(self._lanes_ahead(), self._sizes.request), now)
+            self._sent_part_last = self._has_part() and not (self._sent_part_last and self._collects(now))
+            if self._sent_part_last:
+                request = self._sent(self._bisection.next_part(self._queues_ahead(), self._sizes.request), now)
                 continue
             batches = self._collector.take(now, max_bytes)
             if batches:
                 request = self._sent(batches, now)
             oversized = self._collector.take_oversized()
-            if not batches and not oversized and not self._hunts():
+            if not batches and not oversized and not self._has_part():
                 break
             self._set_aside(oversized, now)
         return request
 
     def _sent(self, batches: list[Batch], now: float) -> Request:
         lost_at = now + self._policy.request_timeout + rules.REQUEST_SLACK
-        request = Request(batches, now, lost_at, self._hunted_last)
+        request = Request(batches, now, lost_at, self._sent_part_last)
         self._in_flight[request] = None
-        self._outage.asked(now)
+        self._circuit_breaker.asked(now)
         self.totals.put_records_requests += 1
         self.totals.kinesis_records_sent += len(batches)
         return request
@@ -252,19 +252,19 @@ class Pipeline:
     def _set_aside(self, oversized: list[Batch], now: float) -> None:
         """These are not to be sent with others, if at all."""
         for batch in oversized:
-            self._answers.oversized(batch, now)
+            self._responses.oversized(batch, now)
         if oversized:
-            self._hold_back(now)
+            self._block_overtaking(now)
 
     def next_wakeup(self, now: float) -> float:
         """When to call tick, next_request or wants_listing again; not later than `now` when there is work already."""
         if not self.outstanding:
             return NEVER
         if self._awaits_client:
-            return now if self.wants_client() else max(now, min(self._next_expiry, self._endings.first_expiry))
+            return now if self.wants_client() else max(now, min(self._next_expiry, self._outcomes.first_expiry))
         if self.has_request(now) or self.wants_listing(now) or self.wants_description(now):
             return now
-        if self._hunts():
+        if self._has_part():
             send = now
         elif self._router.holds(now):
             send = self._router.holds_until
@@ -272,11 +272,11 @@ class Pipeline:
             send = self._collector.next_time()
         times = [
             self._next_expiry,
-            self._endings.first_expiry,
+            self._outcomes.first_expiry,
             self._next_listing(),
-            self._router.distribution.next_asking(),
-            max(send, self._outage.not_before),
-            min((each.until for each in self._answers.judging), default=NEVER),
+            self._router.placement.next_asking(),
+            max(send, self._circuit_breaker.not_before),
+            min((each.until for each in self._responses.judging), default=NEVER),
         ]
         if self._router.waiting:
             times.append(self._router.holds_until)
@@ -288,25 +288,25 @@ class Pipeline:
 
     def _expire(self, now: float) -> None:
         """Fail what waited longer than its TTL; say when the next record can expire."""
-        endings, router, collector = self._endings, self._router, self._collector
-        limit = endings.expired_before(now)
+        outcomes, router, collector = self._outcomes, self._router, self._collector
+        limit = outcomes.expired_before(now)
         expired = [item for item in router.waiting if item.arrival <= limit]
         if expired:
             router.waiting = [item for item in router.waiting if item.arrival > limit]
-            endings.expire(expired)
+            outcomes.expire(expired)
         oldest = min((item.arrival for item in router.waiting), default=NEVER)
-        for lane in router:
-            if lane.oldest() <= limit:
-                collector.drop(lane)
-                endings.expire(lane.expire(limit), lane)
-                if lane.queue:
-                    collector.returned(lane, now)
-            oldest = min(oldest, lane.oldest())
-        if self._hunt:
-            self._hunt.sift(lambda batch: endings.drop_expired(batch, limit))
-            oldest = min(oldest, min((batch.arrival for batch in self._hunt), default=NEVER))
+        for queue in router:
+            if queue.oldest() <= limit:
+                collector.drop(queue)
+                outcomes.expire(queue.expire(limit), queue)
+                if queue.closed_batches:
+                    collector.returned(queue, now)
+            oldest = min(oldest, queue.oldest())
+        if self._bisection:
+            self._bisection.sift(lambda batch: outcomes.drop_expired(batch, limit))
+            oldest = min(oldest, min((batch.arrival for batch in self._bisection), default=NEVER))
         if self._policy.answer_timeout < NEVER:
-            oldest = min(oldest, self._answers.expire_under_way(self._under_way(), now))
+            oldest = min(oldest, self._responses.expire_under_way(self._under_way(), now))
         self._next_expiry = max(min(oldest, now) + self._policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)
 
     def _under_way(self) -> list[Batch]:
@@ -318,8 +318,8 @@ class Pipeline:
         """The answer to a request. One that was taken as lost before is past caring for."""
         if request in self._in_flight:
             del self._in_flight[request]
-            self._answers.take(request, exchange, now)
-            self._hold_back(now)
+            self._responses.take(request, exchange, now)
+            self._block_overtaking(now)
 
     def _forget(self, request: Request, now: float) -> None:
         """No answer within every timeout: take it as lost, whatever the HTTP client still waits for."""
@@ -330,28 +330,28 @@ class Pipeline:
 
     def take_completions(self) -> list[Completion]:
         """Records whose answer is final; once it was given to them, the caller says `settled`."""
-        completions, self._endings.completions = self._endings.completions, []
+        completions, self._outcomes.completions = self._outcomes.completions, []
         return completions
 
     def take_events(self) -> Events:
-        events, self._answers.events = self._answers.events, Events()
+        events, self._responses.events = self._responses.events, Events()
         return events
 
-    def standing(self, now: float) -> Standing:
+    def stream_gauges(self, now: float) -> StreamGauges:
         router = self._router
-        arrivals = [self._answers.oldest(self._under_way())]
+        arrivals = [self._responses.oldest(self._under_way())]
         arrivals += [item.arrival for item in router.waiting]
-        for lane in router:
-            if lane.queue:
-                arrivals.append(lane.queue[0].arrival)  # they are in the order of acceptance
-            if lane.open is not None:
-                arrivals.append(lane.open.arrival)
+        for queue in router:
+            if queue.closed_batches:
+                arrivals.append(queue.closed_batches[0].arrival)  # they are in the order of acceptance
+            if queue.open is not None:
+                arrivals.append(queue.open.arrival)
         shards = {
-            lane.shard.shard_id: ShardUse(lane.limiter.scale_at(now), lane.limiter.taken(now))
-            for lane in router.lanes
-            if lane.shard is not None
+            queue.shard.shard_id: ShardUse(queue.limiter.scale_at(now), queue.limiter.taken(now))
+            for queue in router.queues
+            if queue.shard is not None
         }
-        return Standing(self.totals.user_records_accepted, self.outstanding, min(arrivals), shards)
+        return StreamGauges(self.totals.user_records_accepted, self.outstanding, min(arrivals), shards)
 
     @property
     def notices(self) -> list[Notice]:
@@ -362,7 +362,7 @@ class Pipeline:
     def notices(self, notices: list[Notice]) -> None:
         self._router.notices = notices
 
-    def settled(self, items: list[Item]) -> None:
+    def settled(self, items: list[PendingRecord]) -> None:
         """These records' futures are answered and their callbacks have run."""
         self.outstanding -= len(items)
         self._flushes.settled(items)
@@ -385,21 +385,21 @@ class Pipeline:
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
         """Records and payload bytes that wait for, or are under way to, the one shard of this hash key, if any."""
         router = self._router
-        if router.blind_since is not None or router.managed or hash_key == NO_HASH_KEY:
+        if router.map_missing_since is not None or router.placed_by_service or hash_key == NO_HASH_KEY:
             return 0, 0
         index = self.map.index_of(hash_key)
-        lane = router.lanes[index] if 0 <= index < len(router.lanes) else router.alone
-        return (0, 0) if lane is None else (lane.held, lane.held_bytes)
+        queue = router.queues[index] if 0 <= index < len(router.queues) else router.alone
+        return (0, 0) if queue is None else (queue.held, queue.held_bytes)
 
     def most_held_by_a_shard(self) -> tuple[int, int]:
         """The most records, and the most payload bytes, that wait for, or are under way to, one shard."""
-        lanes = self._router.lanes
-        return max((lane.held for lane in lanes), default=0), max((lane.held_bytes for lane in lanes), default=0)
+        queues = self._router.queues
+        return max((queue.held for queue in queues), default=0), max((queue.held_bytes for queue in queues), default=0)
 
     def give_up(self, reason: Reason, message: str, now: float) -> None:
         """Fail everything that has no answer yet; records under way may have been written."""
-        self._endings.fail_waiting(reason, message)
-        self._answers.give_up(self._under_way(), reason, message)
+        self._outcomes.fail_waiting(reason, message)
+        self._responses.give_up(self._under_way(), reason, message)
         self._in_flight.clear()
 
     def leftovers(self) -> dict[str, float]:
@@ -407,12 +407,12 @@ class Pipeline:
         router, collector = self._router, self._collector
         return {
             "waiting": len(router.waiting),
-            "in lanes": sum(len(lane.queue) + (lane.open is not None) for lane in router),
-            "bytes in lanes": sum(lane.queue_bytes for lane in router),
-            "held": sum(abs(lane.held) + abs(lane.held_bytes) for lane in router),
+            "in queues": sum(len(queue.closed_batches) + (queue.open is not None) for queue in router),
+            "bytes in queues": sum(queue.queue_bytes for queue in router),
+            "held": sum(abs(queue.held) + abs(queue.held_bytes) for queue in router),
             "collected": collector.pending(),
             "in flight": len(self._in_flight),
-            "hunted": bool(self._hunt),
-            "judged": len(self._answers.judging),
+            "hunted": bool(self._bisection),
+            "judged": len(self._responses.judging),
             "to flush": bool(self._flushes),
         }

@@ -43,7 +43,7 @@ REFUSED_MUCH, REFUSED_MEMORY = 0.06, 100
 # the decrease is ALONE_DECREASE, and the increase ALONE_INCREASE a second. Two lock each other out where the calm is
 # shorter.
 NEARLY_ALL, ALONE_CALM, ALONE_DECREASE, ALONE_INCREASE = 0.915, 1.9, 0.025, 0.005
-# What may be saved up while a lane backs off, in seconds' worth.
+# What may be saved up while a queue backs off, in seconds' worth.
 RESTED = 0.1
 LEAST_SCALE = 0.01
 
@@ -60,7 +60,7 @@ LISTING_BACKOFF_FIRST, LISTING_BACKOFF_FACTOR, LISTING_BACKOFF_MAX = 1.0, 1.5, 3
 RELISTING_BACKOFF_MAX = 5.0
 # How long an aggregate on a shard that no listing shows waits for one that does, before its records are sent again.
 JUDGE_PATIENCE = 10.0
-# A lane whose records landed elsewhere aggregates again after so many requests in a row that its own shard took; after
+# A queue whose records landed elsewhere aggregates again after so many requests in a row that its own shard took; after
 # the second time, four times as many, and so on: on a service-managed stream that is but chance.
 DOUBT_PROOF = 8
 # A stream is asked for its RecordDistributionStrategy at the most this often, and up to half as long again.
@@ -88,12 +88,12 @@ MALFORMED_TRIES = 5
 EXPIRY_INTERVAL = 0.1
 # An invalid request is sent again in so many parts, and as many of those are under way at once. Of 500 records one is
 # found in three rounds and some 24 requests; halves take nine rounds and 18 requests.
-HUNT_PARTS = 8
+BISECTION_PARTS = 8
 # In ordered mode the parts of an aggregate go one after the other; two, three or four take about as many requests.
-HUNT_PARTS_IN_ORDER = 4
+BISECTION_PARTS_IN_ORDER = 4
 # After so many single records in a row, and so many more that were tried one by one, it may be the request's own fault:
 # it is when nothing was taken for DENIED_GRACE.
-HUNT_FAILURES = 8
+BISECTION_FAILURES = 8
 # What every stream takes of one record: MaxRecordSizeInKiB is at least 1024.
 LEAST_RECORD_LIMIT = 1 << 20
 # UTF-8 bytes of a partition key, which has at most 256 characters.
@@ -101,12 +101,12 @@ LONGEST_KEY = 1024
 # HTTP 413 makes requests smaller, down to collection_max_size's own least. They may grow again, twofold, after this.
 LEAST_REQUEST_LIMIT = 52224
 REQUEST_LIMIT_GROWTH = 60.0
-# Lanes that wait for tokens wake on a common grid (the KPL's drain interval), so that their requests travel together.
+# Queues that wait for tokens wake on a common grid (the KPL's drain interval), so that their requests travel together.
 TOKEN_GRID = 0.025
-# A lane with this much closed makes a request at once (the KPL's per-shard collector limit), and one lane gives at the
-# most this much in its turn.
-LANE_TURN_BYTES = 256 << 10
-# With no request under way, this much closed in all lanes makes one. A request costs some 2 ms of CPU at any size, but
+# A queue with this much closed makes a request at once (the KPL's per-shard collector limit), and one queue gives at
+# the most this much in its turn.
+QUEUE_TURN_BYTES = 256 << 10
+# With no request under way, this much closed in all queues makes one. A request costs some 2 ms of CPU at any size, but
 # writers that wait for answers gain more: 1.2 times the records a second with 20,000 records of 100 B outstanding.
 WORTH_SENDING = 512 << 10
 # A request that is this much over its timeouts is taken as lost, whatever the HTTP client still waits for.

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from kplpy.core.batching.batch import Batch
 
 # Of an endless retry the first attempt and the latest ones are kept, so that an outage does not grow the record.
-KEPT_TRIES = 12
+KEPT_ATTEMPTS = 12
 
 NO_HASH_KEY = -1
 PLACEHOLDER = "0" * 32
 
 
 @dataclass(slots=True)
-class Try:
+class SendAttempt:
     """One attempt, shared by every record that was in it. `wall` is Unix time; the others are the core's clock."""
 
     wall: float
@@ -28,7 +28,7 @@ class Try:
     message: str | None = None
 
 
-class Item:
+class PendingRecord:
     """One accepted user record. `number` orders the records of a stream; `arrival` is when it was put.
 
     A keyless one was put without a partition key. It comes with NO_HASH_KEY and PLACEHOLDER for a key; the core
@@ -54,11 +54,11 @@ class Item:
     hash_key: int
     arrival: float
     number: int
-    tries: tuple[Try, ...]
+    tries: tuple[SendAttempt, ...]
     maybe_written: bool
 
 
-class Trimmed(tuple[Try, ...]):
+class Trimmed(tuple[SendAttempt, ...]):
     """Tries of which those after the first were left out. `waits`: how long the record waited before each of these:
     count, sum, minimum and maximum in seconds. `ended`: the last one's end."""
 
@@ -66,9 +66,9 @@ class Trimmed(tuple[Try, ...]):
     ended: float
 
 
-def add_try(item: Item, attempt: Try) -> None:
+def add_attempt(item: PendingRecord, attempt: SendAttempt) -> None:
     tries = item.tries
-    if len(tries) < KEPT_TRIES:
+    if len(tries) < KEPT_ATTEMPTS:
         item.tries = (*tries, attempt)
         return
     gone = tries[1]
@@ -80,16 +80,16 @@ def add_try(item: Item, attempt: Try) -> None:
     item.tries = trimmed
 
 
-def add_tries(items: Iterable[Item], attempt: Try) -> None:
+def add_attempts(items: Iterable[PendingRecord], attempt: SendAttempt) -> None:
     """To each. Records that went through the same share one tuple: in an outage they are tens of thousands."""
-    before: tuple[Try, ...] | None = None
-    after: tuple[Try, ...] = ()
+    before: tuple[SendAttempt, ...] | None = None
+    after: tuple[SendAttempt, ...] = ()
     for item in items:
         if item.tries is before:
             item.tries = after
         else:
             before = item.tries
-            add_try(item, attempt)
+            add_attempt(item, attempt)
             after = item.tries
 
 
@@ -114,7 +114,7 @@ class Delivered:
 
     shard_id: str
     sequence_number: str
-    final: Try
+    final: SendAttempt
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class Completion:
     delivered, in their order, where these are all of their records: one, or as many as records. `outcomes`: where they
     travelled alone, each record's own, which tell of the same shard and attempt as `outcome`."""
 
-    items: list[Item]
+    items: list[PendingRecord]
     outcome: Delivered | Failed
     size: int
     predicted: str | None = None
@@ -145,6 +145,6 @@ class Completion:
     outcomes: list[Delivered] | None = None
 
 
-def payload_size(items: Iterable[Item]) -> int:
+def payload_size(items: Iterable[PendingRecord]) -> int:
     """What the records' data and partition keys are charged in room."""
     return sum([len(item.data) + len(item.partition_key) for item in items])  # a list is faster than a generator

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from kplpy.core.record import Failed, Reason, Try
+from kplpy.core.record import Failed, Reason, SendAttempt
 from kplpy.errors import (
     ForkedError,
     KplpyError,
@@ -72,7 +72,7 @@ def error_of(
     return kind(shown(message), stream, record, attempts, maybe_written, cause)
 
 
-def code_of(failure: Failed, tries: Sequence[Try]) -> str:
+def code_of(failure: Failed, tries: Sequence[SendAttempt]) -> str:
     """Return the code that a failed record is counted by: its error's, or "Expired after" the last attempt's."""
     code = failure.code or (tries[-1].code if tries else "") or ""
     kind = _KINDS.get(failure.reason)
@@ -143,7 +143,7 @@ class UnseenFailures:
         self._said_at = -NEVER
         self._summed = 0  # how many the last sum was of
 
-    def count(self, failure: Failed, stream: str, tries: Sequence[Try]) -> Unseen:
+    def count(self, failure: Failed, stream: str, tries: Sequence[SendAttempt]) -> Unseen:
         """Count one record's failure, which nobody looked at so far; returns what is to be its outcome."""
         code = code_of(failure, tries)
         tally = self._tallies.get((stream, code)) or self._new_tally(stream, code, failure)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
-from kplpy.core.record import Delivered, Failed, Item, Reason
+from kplpy.core.record import Delivered, Failed, PendingRecord, Reason
 from kplpy.errors import KplpyError, NotPicklableError
 from kplpy.futures.asyncio_bridge import Awaits, Waits, awaits_of, running_loop
 from kplpy.futures.failures import Unseen, UnseenFailures, error_of
@@ -73,7 +73,7 @@ class Origin:
 _FORKED = Failed(Reason.FORKED, "forked")
 
 
-class RecordFuture(Item, Future[RecordResult]):
+class RecordFuture(PendingRecord, Future[RecordResult]):
     """The answer to one record: `result()` is a RecordResult or raises a RecordFailedError. It can be awaited.
 
     Works with concurrent.futures.wait, as_completed and asyncio.wrap_future. `cancel()` always returns False: an

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kplpy.errors import FlushTimeoutError, KplpyError
 from kplpy.logs import log
 from kplpy.producer import Producer
-from kplpy.rate_limited_log import Repeats
+from kplpy.rate_limited_log import RateLimitedLog
 from kplpy.runtime.threads import does_our_work
 from kplpy.stream_names import parse_stream
 
@@ -162,5 +162,5 @@ def _configuring() -> bool:
     return lock is not None and bool(lock._is_owned())
 
 
-def _drops() -> Repeats:
-    return Repeats(logger, "log_records_dropped")
+def _drops() -> RateLimitedLog:
+    return RateLimitedLog(logger, "log_records_dropped")

@@ -14,17 +14,17 @@ from operator import attrgetter
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.request import Request
 from kplpy.core.gauges import Events, Gauges
-from kplpy.core.record import Completion, Delivered, Failed, Item, Reason, Trimmed, Try
+from kplpy.core.record import Completion, Delivered, Failed, PendingRecord, Reason, SendAttempt, Trimmed
 from kplpy.core.results.retry_policy import MALFORMED, Exchange
 from kplpy.metrics.frame import Update
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.tally import Ages, Tally, tally
-from kplpy.rate_limited_log import Repeats
+from kplpy.rate_limited_log import RateLimitedLog
 from kplpy.stream_names import name_of
 
 logger = logging.getLogger(__name__)
 
-_lane_of = attrgetter("lane")
+_queue_of = attrgetter("queue")
 
 
 class Recorder:
@@ -35,7 +35,7 @@ class Recorder:
         self.registry = registry
         self._max_records = max_records
         self._max_bytes = max_bytes
-        self._errors = Repeats(logger, "metrics_not_counted")
+        self._errors = RateLimitedLog(logger, "metrics_not_counted")
         self.when_awake: Callable[[], object] = _nothing
         self._by_shard = registry.granularity == "shard"
         self._accepted: defaultdict[str, int] = defaultdict(int)
@@ -81,9 +81,9 @@ class Recorder:
         yield _values("UserRecordsPerPutRecordsRequest", stream, None, [sum(counts)])
         if self._by_shard:
             start = 0
-            for lane, group in groupby(batches, _lane_of):
+            for queue, group in groupby(batches, _queue_of):
                 end = start + len(list(group))
-                shard = lane.shard.shard_id if lane.shard is not None else None
+                shard = queue.shard.shard_id if queue.shard is not None else None
                 yield _values("UserRecordsPerKinesisRecord", stream, shard, counts[start:end])
                 if exchange.entries is not None:
                     yield from _answered_batches(stream, shard, batches[start:end], entries and entries[start:end])
@@ -101,7 +101,7 @@ class Recorder:
             yield _same("ErrorsByCode", stream, None, 1, 1, exchange.error.code)
 
     def _shard_of(self, batch: Batch) -> str | None:
-        return batch.lane.shard.shard_id if self._by_shard and batch.lane.shard is not None else None
+        return batch.queue.shard.shard_id if self._by_shard and batch.queue.shard is not None else None
 
     # --- user records ---
 
@@ -118,7 +118,7 @@ class Recorder:
     def _groups(self, completions: list[Completion]) -> Iterator[tuple[str | None, list[Completion]]]:
         """Those of one shard and one request together: they were sent at the same moment. They mostly come in a row."""
         shard: str | None = None
-        final: Try | None = None
+        final: SendAttempt | None = None
         group: list[Completion] = []
         its_shard: str | None
         for completion in completions:
@@ -145,12 +145,12 @@ class Recorder:
         pending: defaultdict[str, int] = defaultdict(int)
         ages: defaultdict[str, float] = defaultdict(float)
         with self.registry.lock:
-            for key, standing in gauges.streams.items():
+            for key, stream_gauges in gauges.streams.items():
                 stream = name_of(key)
-                updates += self._received(key, standing.accepted)
-                pending[stream] += standing.outstanding
-                ages[stream] = max(ages[stream], (now - standing.oldest) * 1000)
-                for shard, use in standing.shards.items():
+                updates += self._received(key, stream_gauges.accepted)
+                pending[stream] += stream_gauges.outstanding
+                ages[stream] = max(ages[stream], (now - stream_gauges.oldest) * 1000)
+                for shard, use in stream_gauges.shards.items():
                     place = shard if self._by_shard else None
                     updates.append(_values("ShardRateLimit", stream, place, [use.scale * 100]))
                     updates.append(_values("ShardHeadroom", stream, place, [max(0.0, 1 - use.taken / use.scale) * 100]))
@@ -214,7 +214,7 @@ def _answered(stream: str, shard: str | None, outcome: Delivered | Failed, found
         yield from _retried(stream, shard, item, sent)
 
 
-def _retried(stream: str, shard: str | None, item: Item, final: float | None) -> Iterator[Update]:
+def _retried(stream: str, shard: str | None, item: PendingRecord, final: float | None) -> Iterator[Update]:
     """One with attempts that failed; `final`: when the one was sent that delivered it."""
     tries = item.tries
     attempts = len(tries) + (final is not None)

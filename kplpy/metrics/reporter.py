@@ -12,7 +12,7 @@ from kplpy.core.gauges import Gauges
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.sample import Sink, Window
 from kplpy.process import fork
-from kplpy.rate_limited_log import Repeats
+from kplpy.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Reporter:
         self._make_sink = make_sink
         self._level = level
         self._interval = interval
-        self.errors = Repeats(logger, "metrics_not_taken")
+        self.errors = RateLimitedLog(logger, "metrics_not_taken")
         self._called = threading.Event()  # it ended, or there is work again
         self._ended = False
         self._resting = False
@@ -193,7 +193,7 @@ def _accepted(gauges: Gauges) -> int:
 class _Outlet:
     """The thread of the sink."""
 
-    def __init__(self, make_sink: Callable[[], Sink], errors: Repeats) -> None:
+    def __init__(self, make_sink: Callable[[], Sink], errors: RateLimitedLog) -> None:
         self._make_sink = make_sink
         self._errors = errors
         self._sink: Sink | None = None

@@ -25,7 +25,7 @@ def snapshot(gauges: Gauges, window: Window, counted_to: str | None, now: float)
     found: _Found = {(each.name, each.dimensions): each for each in window.samples}
     streams: dict[str, Any] = {}
     bearers = Counter(map(name_of, gauges.streams))
-    for key, standing in sorted(gauges.streams.items()):
+    for key, stream_gauges in sorted(gauges.streams.items()):
         name = name_of(key)
         alone = bearers[name] == 1
         place: tuple[tuple[str, str], ...] = (("StreamName", name),)
@@ -35,11 +35,11 @@ def snapshot(gauges: Gauges, window: Window, counted_to: str | None, now: float)
                 "used_percent": use.taken * 100,
                 "counts": _counts(found, (*place, ("ShardId", shard))) if depth >= 2 and alone else None,
             }
-            for shard, use in sorted(standing.shards.items())
+            for shard, use in sorted(stream_gauges.shards.items())
         }
         streams[name if alone else key] = {
-            "outstanding_records": standing.outstanding,
-            "oldest_ms": max(0.0, now - standing.oldest) * 1000 if standing.outstanding else 0.0,
+            "outstanding_records": stream_gauges.outstanding,
+            "oldest_ms": max(0.0, now - stream_gauges.oldest) * 1000 if stream_gauges.outstanding else 0.0,
             "counts": _counts(found, place) if depth >= 1 and alone else None,
             "shards": shards,
         }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from kplpy.concurrency import outlive
 from kplpy.logs import log
-from kplpy.rate_limited_log import Repeats
+from kplpy.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class StatsSocket:
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._ended = False
-        self._errors = Repeats(logger, "internal_errors")
+        self._errors = RateLimitedLog(logger, "internal_errors")
 
     def start(self) -> None:
         """With the first put. Where there can be no socket, or no thread, that is logged, and records go on."""

@@ -7,7 +7,7 @@ from array import array
 from operator import attrgetter
 from typing import NamedTuple
 
-from kplpy.core.record import Completion, Item
+from kplpy.core.record import Completion, PendingRecord
 from kplpy.metrics.frame import Update
 from kplpy.metrics.histogram import Histogram
 
@@ -25,8 +25,8 @@ class Tally(NamedTuple):
     data: int
     smallest: int
     largest: int
-    retried: list[Item]
-    fresh: list[Item]
+    retried: list[PendingRecord]
+    fresh: list[PendingRecord]
 
     def until(self, moment: float, name: str, stream: str, shard: str | None) -> Update:
         """Milliseconds from each record's arrival."""
@@ -65,8 +65,8 @@ def tally(group: list[Completion], ages: Ages) -> Tally:
     arrivals = array("d")
     ascending = True
     data, smallest, largest = 0, sys.maxsize, 0
-    retried: list[Item] = []
-    fresh: list[Item] = []
+    retried: list[PendingRecord] = []
+    fresh: list[PendingRecord] = []
     for each in group:
         batches = each.batches
         if len(batches) == 1:

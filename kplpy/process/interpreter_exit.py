@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from kplpy.process import fork, uwsgi
 
 
-class Living(Protocol):
+class ExitParticipant(Protocol):
     """What lifecycle asks of a producer."""
 
     def _begin_exit(self) -> None: ...
@@ -25,19 +25,19 @@ class Living(Protocol):
     def _renew_in_child(self) -> None: ...
 
 
-_all: weakref.WeakSet[Living] = weakref.WeakSet()
+_all: weakref.WeakSet[ExitParticipant] = weakref.WeakSet()
 # Producers that were put to and not closed: their records must survive the last reference to the producer.
-_started: set[Living] = set()
+_started: set[ExitParticipant] = set()
 _exit_began: float | None = None
 _watched: set[str] = set()  # the other ways to exit that we have hooked into, in this process
 
 
-def watch(producer: Living) -> None:
+def watch(producer: ExitParticipant) -> None:
     """From its construction: a forked child gives the producer a new engine."""
     _all.add(producer)
 
 
-def keep(producer: Living) -> bool:
+def keep(producer: ExitParticipant) -> bool:
     """From its first put: the producer delivers at the interpreter's exit. False: it must do without threads."""
     if _exit_began is not None:
         return False
@@ -50,7 +50,7 @@ def threads_may_run() -> bool:
     return _exit_began is None and uwsgi.lets_threads_run()
 
 
-def forget(producer: Living) -> None:
+def forget(producer: ExitParticipant) -> None:
     """It is closed."""
     _started.discard(producer)
 

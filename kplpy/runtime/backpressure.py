@@ -12,12 +12,12 @@ from kplpy.config.options import Config
 from kplpy.errors import BufferFullError, ProducerClosedError
 from kplpy.futures.asyncio_bridge import arrivals_of
 from kplpy.futures.record_future import RecordFuture, holds_future_lock
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Room, Shortage
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer, Shortage
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import does_our_work, is_starting
 from kplpy.runtime.wait_queue import Waiter
-from kplpy.runtime.wake_signal import Bell
+from kplpy.runtime.wake_signal import WakeSignal
 
 TURN = 500
 """Records that a task stages before the event loop has a turn."""
@@ -32,14 +32,14 @@ _WHY = {
 """By a Shortage's `share`."""
 
 
-class WaitingRoom:
+class Backpressure:
     """Stages records for which a stream has no credit. `closed`: is the producer?"""
 
-    def __init__(self, config: Config, engine: Engine, room: Room, closed: Callable[[], bool]) -> None:
+    def __init__(self, config: Config, engine: Engine, buffer: Buffer, closed: Callable[[], bool]) -> None:
         self._config = config
         self._max_block = config.max_block_ms / 1000
         self._engine = engine
-        self._room = room
+        self._buffer = buffer
         self._closed = closed
         self._threads: set[int] = set()  # that wait for room, or are in a section of kplpy's: their puts do not block
         self._waiting: set[int] = set()  # of these: those that wait for room
@@ -53,7 +53,7 @@ class WaitingRoom:
         waiter = None
         with self.never_blocking():
             size = charged(record)
-            if not self._room.admit(stream, record, record.hash_key, size):
+            if not self._buffer.admit(stream, record, record.hash_key, size):
                 if may_block:
                     waiter = self._wait(stream, record, size)
                 else:
@@ -65,25 +65,25 @@ class WaitingRoom:
         return False
 
     def _admit_or_raise(self, stream: Stream, record: RecordFuture, size: int) -> None:
-        shortage = self._room.shortage(stream, record.hash_key, size)
-        if shortage is None and self._room.admit(stream, record, record.hash_key, size):
+        shortage = self._buffer.shortage(stream, record.hash_key, size)
+        if shortage is None and self._buffer.admit(stream, record, record.hash_key, size):
             return
-        self._engine.press()
+        self._engine.request_drain()
         raise self._full(stream, size, shortage)
 
     def _wait(self, stream: Stream, record: RecordFuture, size: int) -> ThreadWaiter:
-        waiter = ThreadWaiter(stream, record, size, Bell())
+        waiter = ThreadWaiter(stream, record, size, WakeSignal())
         try:
-            if not self._room.wait_for(waiter) and not waiter.closed:
-                self._engine.press()
+            if not self._buffer.wait_for(waiter) and not waiter.closed:
+                self._engine.request_drain()
                 self._waiting.add(threading.get_ident())
-                waiter.bell.wait(self._max_block)
+                waiter.wake_signal.wait(self._max_block)
         except BaseException:  # Ctrl-C while waiting: the record is taken back, unless it was drained already
-            self._room.withdraw(waiter)
+            self._buffer.withdraw(waiter)
             raise
         finally:
             self._waiting.discard(threading.get_ident())
-        self._room.leave(waiter)
+        self._buffer.leave(waiter)
         return waiter
 
     def enter_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
@@ -100,7 +100,7 @@ class WaitingRoom:
                 return False
         return True
 
-    async def line_up_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
+    async def enqueue_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
         """As enter_all, but it waits without blocking the event loop."""
         waited = False
         for number, record in enumerate(records):
@@ -109,7 +109,7 @@ class WaitingRoom:
             if number % TURN == TURN - 1:
                 await asyncio.sleep(0)
             try:
-                waiter = None if self._on_credit(stream, record) else self.line_up(stream, record)
+                waiter = None if self._on_credit(stream, record) else self.enqueue(stream, record)
                 if waiter is not None:
                     waited = True
                     try:
@@ -133,7 +133,7 @@ class WaitingRoom:
         self._engine.staged(stream, record.arrival)
         return True
 
-    def line_up(self, stream: Stream, record: RecordFuture) -> TaskWaiter | None:
+    def enqueue(self, stream: Stream, record: RecordFuture) -> TaskWaiter | None:
         """As enter, but where there is no room it always may wait, and not here.
 
         None: the record is staged. Else await `woken` of what is returned, and then `go_on` or `withdraw`. (All that in
@@ -142,18 +142,18 @@ class WaitingRoom:
         """
         size = charged(record)
         with self.never_blocking():
-            if self._room.admit(stream, record, record.hash_key, size):
+            if self._buffer.admit(stream, record, record.hash_key, size):
                 self._engine.staged(stream, record.arrival)
                 return None
             waiter = TaskWaiter(stream, record, size, asyncio.get_running_loop())
-            first = not self._room.short
-            granted = self._room.wait_for(waiter)
+            first = not self._buffer.short
+            granted = self._buffer.wait_for(waiter)
         if granted:
             return None
         if waiter.closed:
             self._check_entered(waiter)
         if first:  # else what waits for company is sent anyway
-            self._engine.press()
+            self._engine.request_drain()
         waiter.arrivals.patience(self._max_block).begin(waiter.woken)
         return waiter
 
@@ -161,14 +161,14 @@ class WaitingRoom:
         """It was woken. Raises as enter does."""
         waiter.arrivals.patience(self._max_block).end(waiter.woken)
         with self.never_blocking():
-            self._room.leave(waiter)
+            self._buffer.leave(waiter)
         self._check_entered(waiter)
 
     def withdraw(self, waiter: TaskWaiter) -> None:
         """The task was cancelled, or the loop closed: the record is taken back, unless it was drained already."""
         waiter.arrivals.patience(self._max_block).end(waiter.woken)
         with self.never_blocking():
-            self._room.withdraw(waiter)
+            self._buffer.withdraw(waiter)
 
     @contextmanager
     def never_blocking(self) -> Iterator[None]:
@@ -197,7 +197,7 @@ class WaitingRoom:
         if self._closed() or waiter.closed:
             raise ProducerClosedError("the producer was closed while the record waited for room")
         with self.never_blocking():
-            shortage = self._room.shortage(waiter.stream, waiter.hash_key, waiter.size)
+            shortage = self._buffer.shortage(waiter.stream, waiter.hash_key, waiter.size)
         raise self._full(waiter.stream, waiter.size, shortage)
 
     def _may_block(self) -> bool:
@@ -223,14 +223,14 @@ class WaitingRoom:
 class ThreadWaiter(Waiter):
     """A thread that blocks."""
 
-    __slots__ = ("bell",)
+    __slots__ = ("wake_signal",)
 
-    def __init__(self, stream: Stream, record: RecordFuture, size: int, bell: Bell) -> None:
+    def __init__(self, stream: Stream, record: RecordFuture, size: int, wake_signal: WakeSignal) -> None:
         super().__init__(stream, record, size)
-        self.bell = bell
+        self.wake_signal = wake_signal
 
     def wake(self) -> None:
-        self.bell.ring()
+        self.wake_signal.wake()
 
 
 class TaskWaiter(Waiter):

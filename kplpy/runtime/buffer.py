@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from kplpy.runtime.wait_queue import Line, Waiter
+from kplpy.runtime.wait_queue import Waiter, WaitQueue
 
 if TYPE_CHECKING:
     from kplpy.futures.record_future import RecordFuture
@@ -41,7 +41,7 @@ class Shortage(NamedTuple):
     limit: int
 
 
-class Room:
+class Buffer:
     """Counts records and bytes (data + key + RECORD_OVERHEAD) of a producer.
 
     A put compares what is staged with the stream's credit, which may be staged before the next drain. Each drain
@@ -61,7 +61,7 @@ class Room:
         self._max_bytes = max_bytes
         # Reentrant: the garbage collector may run a __del__ that puts within a section. Each change is one assignment.
         self.lock = threading.RLock()
-        self._waiters = Line()
+        self._waiters = WaitQueue()
         self._holding: set[Stream] = set()  # streams with charged records
         self._newcomers: set[Stream] = set()  # refused their first record, until it is there or the room is empty
         self.records = 0
@@ -251,7 +251,7 @@ class Room:
                 waiter.granted = True
                 waiter.record.arrival = time.monotonic()  # its time to live counts from its acceptance
                 self._stage(waiter.stream, waiter.record, waiter.hash_key, waiter.size)
-                waiter.stream.nudge()
+                waiter.stream.request_wake()
             elif not self._lets_pass(waiter, full):
                 break
 
@@ -267,7 +267,7 @@ class Room:
     def shortage(self, stream: Stream, hash_key: int, size: int) -> Shortage | None:
         """What stands in the record's way, now that it was refused; None: nothing any more."""
         with self.lock:
-            if bound := self._over_the_room(stream, size):
+            if bound := self._over_the_buffer(stream, size):
                 most = self._max_records if bound == "records" else self._max_bytes
                 return Shortage("room", bound, self._taken(stream)[bound == "bytes"], most)
             if bound := self._over_the_streams_share(stream, size):
@@ -280,12 +280,12 @@ class Room:
 
     def _fits(self, stream: Stream, hash_key: int, size: int) -> bool:
         return not (
-            self._over_the_room(stream, size)
+            self._over_the_buffer(stream, size)
             or self._over_the_streams_share(stream, size)
             or self._over_the_shards_share(stream, hash_key)
         )
 
-    def _over_the_room(self, stream: Stream, size: int) -> Bound | None:
+    def _over_the_buffer(self, stream: Stream, size: int) -> Bound | None:
         records, taken = self._taken(stream)
         if records >= self._max_records:
             return "records"

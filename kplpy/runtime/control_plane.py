@@ -30,7 +30,7 @@ class ControlPlane(Protocol):
         ...
 
 
-class Question:
+class ControlPlaneCall:
     """One that is under way. `ask` waits for the answer; `failed` makes one of whatever else it raised.
 
     arn: the stream's, if the answer told it.
@@ -46,9 +46,9 @@ class Question:
         self.failed = failed
 
 
-def next_question(
+def next_call(
     pipeline: Pipeline, control_plane: ControlPlane, name: str, arn: str | None, now: float
-) -> Question | None:
+) -> ControlPlaneCall | None:
     """What the core wants to know now, noted there as being asked. First of all it wants a client that can ask."""
     if pipeline.wants_client():
         pipeline.client_started()
@@ -56,25 +56,25 @@ def next_question(
         def made(error: RequestError | None) -> Answer:
             return lambda at: pipeline.client_made(at, error)
 
-        return Question("making the client", lambda: made(control_plane.connect()), lambda _: made(None))
+        return ControlPlaneCall("making the client", lambda: made(control_plane.connect()), lambda _: made(None))
     if pipeline.wants_description(now):
         pipeline.description_started(now)
 
         def described(summary: Summary) -> Answer:
-            question.arn = summary.arn
+            control_call.arn = summary.arn
             return lambda at: pipeline.described(summary, at)
 
-        question = Question(
+        control_call = ControlPlaneCall(
             f"describing {name}",
             lambda: described(control_plane.describe(name, arn)),
             lambda problem: described(Summary(None, problem=problem)),
         )
-        return question
+        return control_call
     if pipeline.wants_listing(now):
         pipeline.listing_started(now)
 
         def failed(problem: str, error: RequestError | None = None) -> Answer:
-            question.problem = problem
+            control_call.problem = problem
             return lambda at: pipeline.listing_failed(problem, at, error)
 
         def ask() -> Answer:
@@ -84,6 +84,6 @@ def next_question(
                 return failed(str(failure), failure.error)
             return lambda at: pipeline.listed(shards, at)
 
-        question = Question(f"listing the shards of {name}", ask, failed)
-        return question
+        control_call = ControlPlaneCall(f"listing the shards of {name}", ask, failed)
+        return control_call
     return None

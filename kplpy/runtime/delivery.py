@@ -16,37 +16,37 @@ from kplpy.core.results.retry_policy import RequestError
 from kplpy.errors import RecordFailedError
 from kplpy.futures.failures import UnseenFailures
 from kplpy.futures.record_future import RecordFuture, answer, answer_all, answer_each, run_callbacks
-from kplpy.rate_limited_log import Causes, Remind, Repeats
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
+from kplpy.rate_limited_log import Causes, RateLimitedLog, Remind
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.meter import Meter
-from kplpy.runtime.recent_errors import Troubles
+from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.stream import Results, Stream
 
 logger = logging.getLogger(__name__)
 
 
-class Answering:
+class Delivery:
     """Runs on the thread that took the results. Takes the stream's lock once, to mark the records as settled."""
 
     def __init__(
         self,
-        room: Room,
+        buffer: Buffer,
         on_failure: Callable[[RecordFailedError], object] | None,
         meter: Meter,
-        troubles: Troubles,
+        recent_errors: RecentErrors,
         remind: Remind,
     ) -> None:
-        self._room = room
-        self._troubles = troubles
+        self._buffer = buffer
+        self._recent_errors = recent_errors
         self._meter = meter
         self._on_failure = on_failure
         lock = threading.RLock()  # of all that is logged here
         self._unseen = UnseenFailures(logger, remind, lock)
-        self._report_errors = Repeats(logger, "on_failure_raised", remind, lock)
-        self._callback_errors = Repeats(logger, "callbacks_raised", remind, lock)
-        self._throttled = Repeats(logger, "records_throttled", remind, lock)
+        self._report_errors = RateLimitedLog(logger, "on_failure_raised", remind, lock)
+        self._callback_errors = RateLimitedLog(logger, "callbacks_raised", remind, lock)
+        self._throttled = RateLimitedLog(logger, "records_throttled", remind, lock)
         self._causes = Causes(logger, remind, lock)
-        self._notices: dict[str, Repeats] = {}
+        self._notices: dict[str, RateLimitedLog] = {}
         self._remind, self._lock = remind, lock
         self.busy: set[int] = set()
         """The idents of threads that run callbacks."""
@@ -54,10 +54,10 @@ class Answering:
     def tell(self, stream: Stream, error: RequestError | None, throttled: int) -> None:
         """Log how a request ended, except what became of its records."""
         if error is not None:
-            self._troubles.note(stream.name, f"{error.code}: {error.message}")
+            self._recent_errors.note(stream.name, f"{error.code}: {error.message}")
             self._causes.say(stream.name, "PutRecords", error.code, error.message)
         if throttled:
-            self._troubles.throttled()
+            self._recent_errors.throttled()
             self._throttled.say(times=throttled, stream=stream.name)
 
     def _note(self, stream: Stream, notice: Notice) -> None:
@@ -66,7 +66,7 @@ class Answering:
             return
         repeats = self._notices.get(notice.event)
         if repeats is None:
-            made = Repeats(logger, notice.event, self._remind, self._lock)
+            made = RateLimitedLog(logger, notice.event, self._remind, self._lock)
             repeats = self._notices.setdefault(notice.event, made)
         repeats.say("", None, 1, stream.name, **notice.fields)
 
@@ -91,12 +91,12 @@ class Answering:
         callbacks = self._answer(completions)
         for each in completions:
             if each.outcome.__class__ is Failed:
-                self._troubles.note(stream.name, each.outcome.message)
+                self._recent_errors.note(stream.name, each.outcome.message)
         count = sum(len(each.items) for each in completions)
         size = sum(each.size for each in completions)
-        with self._room.lock:
+        with self._buffer.lock:
             if results.pipeline is stream.pipeline:  # else the room forgot them with their pipeline
-                self._room.release(stream, count, size + count * RECORD_OVERHEAD)
+                self._buffer.release(stream, count, size + count * RECORD_OVERHEAD)
         return callbacks
 
     def call_back(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
@@ -169,7 +169,7 @@ class Answering:
         return answer_all(answers, self._counts_unseen)
 
     @property
-    def _logged(self) -> tuple[Repeats | Causes | UnseenFailures, ...]:
+    def _logged(self) -> tuple[RateLimitedLog | Causes | UnseenFailures, ...]:
         repeats = (self._report_errors, self._callback_errors, self._throttled, *list(self._notices.values()))
         return (self._causes, *repeats, self._unseen)
 

@@ -24,19 +24,19 @@ from kplpy.core.record import Failed, Reason
 from kplpy.errors import RecordFailedError
 from kplpy.futures.record_future import RecordFuture
 from kplpy.process import interpreter_exit
-from kplpy.runtime.buffer import Room
+from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.commands import Command, Commands
 from kplpy.runtime.connection import Connection, Learnt
-from kplpy.runtime.delivery import Answering
+from kplpy.runtime.delivery import Delivery
 from kplpy.runtime.directory import Directory
 from kplpy.runtime.meter import Meter, NoMeter
-from kplpy.runtime.planner import CARE_INTERVAL, Planning
-from kplpy.runtime.recent_errors import Troubles
+from kplpy.runtime.planner import CARE_INTERVAL, Planner
+from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.recovery import recover
-from kplpy.runtime.sender import Sending, Transport
-from kplpy.runtime.status import Overview
+from kplpy.runtime.sender import Sender, Transport
+from kplpy.runtime.status import Status
 from kplpy.runtime.stream import Flush, Results, Stream
-from kplpy.runtime.threads import NEVER, Crew, does_our_work, lend_thread, lent, starting
+from kplpy.runtime.threads import NEVER, WorkerThreads, does_our_work, lend_thread, lent, starting
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Engine:
         self,
         policy: Policy,
         transport: Transport,
-        room: Room,
+        buffer: Buffer,
         max_senders: int,
         max_inflight_bytes: int,
         on_failure: Callable[[RecordFailedError], object] | None,
@@ -70,30 +70,30 @@ class Engine:
     ) -> None:
         self._policy = policy
         self._transport = transport
-        self._room = room
+        self._buffer = buffer
         self._on_start = on_start
         self._deliver_here = deliver_here
         self._hot_partition_keys = hot_partition_keys
         self._random = random.Random()
         self._meter = meter or NoMeter()
-        self.troubles = Troubles()
+        self.recent_errors = RecentErrors()
         self._commands = Commands()
-        self._crew = Crew(self, max_senders)
-        self._answering = Answering(room, on_failure, self._meter, self.troubles, self._remind)
+        self._threads = WorkerThreads(self, max_senders)
+        self._delivery = Delivery(buffer, on_failure, self._meter, self.recent_errors, self._remind)
         self._started = False
         self._ended = False  # all that was held back is logged
         self.directory = Directory(self._new_stream)
         self.streams = self.directory.streams
-        self.overview = Overview(self.streams, room)
-        self._planning = Planning(policy, room, self._crew)
-        self.sending = Sending(
+        self.status = Status(self.streams, buffer)
+        self._planner = Planner(policy, buffer, self._threads)
+        self.sender = Sender(
             self.streams,
             self.directory.learnt,
             transport,
-            self._planning,
-            self._answering,
-            self._crew.errors,
-            self.troubles,
+            self._planner,
+            self._delivery,
+            self._threads.errors,
+            self.recent_errors,
             max_senders,
             max_inflight_bytes,
         )
@@ -103,8 +103,8 @@ class Engine:
     def _new_stream(self, name: str, arn: str | None) -> Stream:
         counters = self._hot_partition_keys
         key_counts = KeyCounts(counters, time.monotonic()) if counters else None
-        made = Stream(name, arn, self._new_pipeline(), self._crew.ring, key_counts)
-        self._room.renew(made)  # its first credit
+        made = Stream(name, arn, self._new_pipeline(), self._threads.wake, key_counts)
+        self._buffer.renew(made)  # its first credit
         return made
 
     def _new_pipeline(self) -> Pipeline:
@@ -123,9 +123,9 @@ class Engine:
                 with stream.entered() as pipeline:
                     now = time.monotonic()
                     pipeline.connected(learnt.shards, learnt.summary, learnt.asked_at, now)
-                    self._planning.plan(stream, now)
+                    self._planner.plan(stream, now)
 
-        note = partial(self.troubles.note, stream.name)
+        note = partial(self.recent_errors.note, stream.name)
         connection = Connection(self._transport, stream.name, stream.arn, take, note, timeout)
         connection.run(interpreter_exit.threads_may_run())
 
@@ -135,34 +135,34 @@ class Engine:
         A thread of kplpy's passes over streams whose lock is taken: it may itself be the one that has it.
         """
         skips = does_our_work()
-        return self.overview.oldest(lambda stream: skips and stream.lock.locked())
+        return self.status.oldest(lambda stream: skips and stream.lock.locked())
 
     def staged(self, stream: Stream, arrival: float) -> None:
         """A record of this arrival was staged: see that the scheduler comes before it is due, and for a good batch."""
-        if not stream.nudged and (
+        if not stream.wake_requested and (
             arrival + self._policy.linger < stream.wake_at
             or len(stream.staging) >= STAGED_RECORDS
             or stream.staged_bytes + stream.charged_bytes >= STAGED_BYTES
         ):
-            self.nudge(stream)
+            self.request_wake(stream)
 
-    def nudge(self, stream: Stream) -> None:
+    def request_wake(self, stream: Stream) -> None:
         """Have the scheduler visit the stream at once; the first record of all starts the scheduler."""
         try:
-            stream.nudged = True
-            if not self._crew.alive and not self.ensure_threads():
+            stream.wake_requested = True
+            if not self._threads.alive and not self.ensure_threads():
                 self._deliver_here()
             else:
-                self._crew.ring()
+                self._threads.wake()
         except BaseException:  # else Ctrl-C here would have the next puts believe that the scheduler comes
-            stream.nudged = False
+            stream.wake_requested = False
             raise
 
-    def press(self) -> None:
+    def request_drain(self) -> None:
         """Room ran out: have the scheduler look at every stream for what waits only for company."""
         for stream in list(self.streams.values()):
-            stream.pressed = True
-            self.nudge(stream)
+            stream.drain_requested = True
+            self.request_wake(stream)
 
     def too_late(self, stream: Stream, records: Iterable[RecordFuture]) -> list[RecordFuture]:
         """Return those of the records that were staged after the engine stopped; they are not staged any more.
@@ -182,9 +182,9 @@ class Engine:
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
         """These were not accepted after all: their futures raise the error."""
-        self._answering.refuse(futures, error)
+        self._delivery.refuse(futures, error)
         if self._ended:
-            self._answering.close()
+            self._delivery.close()
 
     def ask(self, work: Callable[[], T]) -> T:
         """Have the scheduler do the work, wait until it has, and return the result or raise the error.
@@ -198,7 +198,7 @@ class Engine:
             self._commands.add(command)
             while not command.done.is_set():
                 if not self.stopping and self.ensure_threads():
-                    self._crew.ring()
+                    self._threads.wake()
                     command.done.wait(LOOK_AGAIN)
                 else:
                     with lend_thread():
@@ -212,7 +212,7 @@ class Engine:
         command = Command(lambda: self._begin_flushes(flushes))
         self._commands.add(command)
         if not self.stopping and self.ensure_threads():
-            self._crew.ring()
+            self._threads.wake()
             return
         with lend_thread():
             self._commands.run()
@@ -224,78 +224,78 @@ class Engine:
         given_up = self.ask(lambda: [self._give_up(stream, message) for stream in list(self.streams.values())])
         for stream, results, callbacks in given_up:
             try:
-                self._answering.call_back(stream, results, callbacks)
+                self._delivery.call_back(stream, results, callbacks)
             except Exception as error:
                 stream.breaks(error)
-                self._crew.raised(error)
+                self._threads.raised(error)
         return sum(len(results.items()) for _, results, _ in given_up)
 
     # --- the scheduler's work ---
 
     def _remind(self, seconds: float) -> None:
         """Have visit_due called, and with it what was not logged yet looked at, in so many seconds."""
-        self._crew.wake_by(time.monotonic() + seconds)
+        self._threads.wake_by(time.monotonic() + seconds)
 
     def visit_due(self) -> float:
         self._commands.run()
         now = time.monotonic()
         earliest = NEVER
         for stream in list(self.streams.values()):
-            if stream.nudged or stream.visit_at <= now:
-                stream.nudged = False  # before the drain, which then sees what was staged before
+            if stream.wake_requested or stream.visit_at <= now:
+                stream.wake_requested = False  # before the drain, which then sees what was staged before
                 try:
                     self._visit(stream)
                 except BaseException as error:  # the other streams go on
                     stream.breaks(error)
                     self._forget_thread()
-                    self._crew.raised(error)
+                    self._threads.raised(error)
                     earliest = now + concurrency.REST
             earliest = min(earliest, stream.visit_at)
-        return min(earliest, time.monotonic() + self._answering.report())
+        return min(earliest, time.monotonic() + self._delivery.report())
 
     def look_at_all(self) -> None:
         """An error ended the calling thread's turn: it is at nothing any more, and no stream is forgotten for that."""
         self._forget_thread()
         for stream in list(self.streams.values()):
-            stream.nudged = True
-        self._crew.ring()
+            stream.wake_requested = True
+        self._threads.wake()
 
     def _forget_thread(self) -> None:
         """The calling thread is in no request and no callback, though an error may have kept it from noting that."""
         me = threading.get_ident()
-        self.sending.forget(me)
-        self._answering.busy.discard(me)
+        self.sender.forget(me)
+        self._delivery.busy.discard(me)
 
     def _visit(self, stream: Stream) -> None:
         self._recover(stream)
         with stream.entered() as pipeline:
             now = time.monotonic()
-            self._planning.drain(stream, now)
+            self._planner.drain(stream, now)
             pipeline.tick(now)
             if stream.ready:
-                self._crew.call_sender()  # should the one that was called have died, or not been there to be called
-            self._planning.plan(stream, now)
+                self._threads.call_sender()  # should the one that was called have died, or not been there to be called
+            self._planner.plan(stream, now)
             results = stream.take_results()
         self._meter.awake()
-        self._settle(stream, results, self._answering.answer(stream, results))
+        self._settle(stream, results, self._delivery.answer(stream, results))
 
     def _settle(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
         """Run callbacks and settle the records: on another thread, where the application's code is to run."""
-        if self._answering.needs_calls(results, callbacks) and not lent():
-            self._crew.call(lambda: self._call_back(stream, results, callbacks))
+        if self._delivery.needs_calls(results, callbacks) and not lent():
+            self._threads.call(lambda: self._call_back(stream, results, callbacks))
         elif results.completions:
             self._call_back(stream, results, callbacks)
 
     def _call_back(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
         try:
-            self._answering.call_back(stream, results, callbacks)
+            self._delivery.call_back(stream, results, callbacks)
         except BaseException as error:
             stream.breaks(error)
             raise
 
     def _recover(self, stream: Stream) -> None:
         if stream.broken is not None:
-            failed = recover(stream, self._new_pipeline(), self._room, self._answering)
+            failed = recover(stream, self._new_pipeline(), self._buffer, self._delivery)
             if failed is not None:
                 self._settle(stream, *failed)
 
@@ -314,7 +314,7 @@ class Engine:
                 stream.breaks(error)
                 if lent() and not isinstance(error, Exception):  # Ctrl-C, on an application's thread
                     raise
-                self._crew.raised(error)
+                self._threads.raised(error)
         return None
 
     def _begin_flushes(self, flushes: Sequence[tuple[Stream, Flush]]) -> None:
@@ -327,18 +327,18 @@ class Engine:
             if stream.broken is not None:
                 return None
             now = time.monotonic()
-            self._planning.drain(stream, now)
+            self._planner.drain(stream, now)
             flush.mark = pipeline.flush(now)
             flush.found = pipeline.unflushed(flush.mark)
             stream.flushes.append(flush)
             stream.end_flushes()
-            self._planning.plan(stream, now)
+            self._planner.plan(stream, now)
         return True
 
     def _give_up(self, stream: Stream, message: str) -> tuple[Stream, Results, list[RecordFuture]]:
         found = self._insist(stream, partial(self._fail_all, stream, message))
         if found is None:
-            found = recover(stream, self._new_pipeline(), self._room, self._answering)
+            found = recover(stream, self._new_pipeline(), self._buffer, self._delivery)
         return (stream, *found) if found else (stream, Results(stream.pipeline, [], [], Events()), [])
 
     def _fail_all(self, stream: Stream, message: str) -> tuple[Results, list[RecordFuture]] | None:
@@ -346,27 +346,27 @@ class Engine:
             if stream.broken is not None:
                 return None
             now = time.monotonic()
-            self._planning.drain(stream, now)
+            self._planner.drain(stream, now)
             pipeline.give_up(Reason.CLOSED, message, now)
-            self._planning.plan(stream, now)
+            self._planner.plan(stream, now)
             results = stream.take_results()
-        return results, self._answering.answer(stream, results)
+        return results, self._delivery.answer(stream, results)
 
     # --- the end ---
 
     @property
     def stopping(self) -> bool:
-        return self._crew.stopping
+        return self._threads.stopping
 
     def ensure_threads(self) -> bool:
         """Return True if a thread of kplpy's runs, or could be started."""
         with starting():
-            return self._begin() and self._crew.begin()
+            return self._begin() and self._threads.begin()
 
     def _begin(self) -> bool:
-        with self._crew.lock:
+        with self._threads.lock:
             if not self._started and not self.stopping:
-                if not self._on_start() or not self._crew.begin():
+                if not self._on_start() or not self._threads.begin():
                     return False
                 self._started = True
         return True
@@ -380,7 +380,7 @@ class Engine:
                 self._forget_thread()
         for stream in list(self.streams.values()):  # nobody looks after them from now on: the next put has to nudge
             stream.wake_at = NEVER
-            stream.nudged = False
+            stream.wake_requested = False
 
     def _run_inline(self, until: float, done: Callable[[], bool]) -> None:
         while not done() and time.monotonic() < until:
@@ -388,7 +388,7 @@ class Engine:
             wake_at = NEVER
             for stream in list(self.streams.values()):
                 wake_at = min(wake_at, self._visit_here(stream))
-            if self.sending.send_one():
+            if self.sender.send_one():
                 continue
             time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))
 
@@ -397,7 +397,7 @@ class Engine:
             self._visit(stream)
         except Exception as error:
             stream.breaks(error)
-            self._crew.raised(error)
+            self._threads.raised(error)
             return time.monotonic() + concurrency.REST
         except BaseException as error:  # Ctrl-C, on an application's thread
             stream.breaks(error)
@@ -407,7 +407,7 @@ class Engine:
     def stop(self) -> None:
         """End the threads, and fail what was staged too late. Those without work have ended when this returns; one that
         is in a request or a callback ends with it. All are daemons."""
-        self._crew.stop(self._busy)
+        self._threads.stop(self._busy)
         error = Failed(Reason.CLOSED, "the producer was closed while the record was put")
         for stream in list(self.streams.values()):
             late: list[RecordFuture] = []
@@ -416,20 +416,20 @@ class Engine:
                     late.append(stream.staging.popleft())
             except IndexError:  # a put may take its own record out at the same moment
                 pass
-            self._answering.fail(late, error)
-        self._answering.close()
+            self._delivery.fail(late, error)
+        self._delivery.close()
         self._ended = True
         self._transport.close()
 
     def _busy(self) -> set[int]:
         """The threads that are in a request or a callback."""
         senders = (list(stream.senders) for stream in list(self.streams.values()))
-        return set(self._answering.busy).union(*senders)
+        return set(self._delivery.busy).union(*senders)
 
     def abandon(self) -> None:
         """In a forked child: the parent goes on with this; nothing of it is to move here, or to stand in the way."""
-        self._crew.abandon()
-        self._room.lock = threading.RLock()
+        self._threads.abandon()
+        self._buffer.lock = threading.RLock()
         self._meter.abandon()
         for stream in list(self.streams.values()):
             stream.lock = threading.Lock()  # for the rest of a callback that forked

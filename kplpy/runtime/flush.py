@@ -9,7 +9,7 @@ from kplpy.runtime.engine import Engine
 from kplpy.runtime.stream import Flush, Stream
 
 
-class Flushing:
+class FlushWait:
     """One flush over several streams: sends what they hold, calls `notify` when all of it is answered."""
 
     def __init__(self, engine: Engine, streams: list[Stream], notify: Callable[[], object]) -> None:

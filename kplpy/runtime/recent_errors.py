@@ -8,7 +8,7 @@ THROTTLED_FOR = 10.0
 """Seconds for which a producer counts as throttled after a shard refused a record for its limits."""
 
 
-class Troubles:
+class RecentErrors:
     """Written by senders, read from any thread, without a lock: each field is replaced as a whole."""
 
     def __init__(self) -> None:

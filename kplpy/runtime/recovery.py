@@ -6,15 +6,15 @@ from dataclasses import fields
 
 from kplpy.core.gauges import Events
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.record import Completion, Failed, Item, Reason, payload_size
+from kplpy.core.record import Completion, Failed, PendingRecord, Reason, payload_size
 from kplpy.futures.record_future import RecordFuture
-from kplpy.runtime.buffer import Room
-from kplpy.runtime.delivery import Answering
+from kplpy.runtime.buffer import Buffer
+from kplpy.runtime.delivery import Delivery
 from kplpy.runtime.stream import Results, Stream
 
 
 def recover(
-    stream: Stream, fresh: Pipeline, room: Room, answering: Answering
+    stream: Stream, fresh: Pipeline, buffer: Buffer, delivery: Delivery
 ) -> tuple[Results, list[RecordFuture]] | None:
     """Fail every drained record that has no outcome, and replace the pipeline. Staged records wait for the new one.
 
@@ -26,14 +26,14 @@ def recover(
         error, old = stream.broken, stream.pipeline
         if error is None:
             return None
-        with room.lock:
+        with buffer.lock:
             for each in fields(old.totals):
                 setattr(fresh.totals, each.name, getattr(old.totals, each.name))
             stream.pipeline = fresh
             stream.ready = False
             stream.charged_by_place = {}
-            room.reset(stream)
-        left: list[Item] = [*stream.unanswered()]
+            buffer.reset(stream)
+        left: list[PendingRecord] = [*stream.unanswered()]
         for record in left:
             record.maybe_written = True
         fresh.totals.user_records_failed += len(left)
@@ -41,7 +41,7 @@ def recover(
         failed = [Completion(left, outcome, payload_size(left))] if left else []
         # Of the old pipeline: the room and the new pipeline do not count them.
         results = Results(old, failed, [], Events())
-        callbacks = answering.answer(stream, results)
+        callbacks = delivery.answer(stream, results)
         stream.forget_drained()
         stream.end_flushes()
         stream.broken = None

@@ -10,11 +10,11 @@ from typing import Protocol
 
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.results.retry_policy import Exchange, RequestError
-from kplpy.rate_limited_log import Repeats
-from kplpy.runtime.control_plane import Answer, ControlPlane, Question, next_question
-from kplpy.runtime.delivery import Answering
-from kplpy.runtime.planner import Planning
-from kplpy.runtime.recent_errors import Troubles
+from kplpy.rate_limited_log import RateLimitedLog
+from kplpy.runtime.control_plane import Answer, ControlPlane, ControlPlaneCall, next_call
+from kplpy.runtime.delivery import Delivery
+from kplpy.runtime.planner import Planner
+from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.stream import Stream
 
 
@@ -26,7 +26,7 @@ class Transport(ControlPlane, Protocol):
     def close(self) -> None: ...
 
 
-class Sending:
+class Sender:
     """Bounds how many senders one stream has, and the bytes of all requests under way.
 
     `learnt`: called with a stream's ARN, once the service has said it. `errors`: where it is logged what the transport
@@ -38,20 +38,20 @@ class Sending:
         streams: Mapping[str, Stream],
         learnt: Callable[[Stream, str], object],
         transport: Transport,
-        planning: Planning,
-        answering: Answering,
-        errors: Repeats,
-        troubles: Troubles,
+        planner: Planner,
+        delivery: Delivery,
+        errors: RateLimitedLog,
+        recent_errors: RecentErrors,
         max_senders: int,
         max_inflight_bytes: int,
     ) -> None:
         self._streams = streams
         self._learnt = learnt
         self._transport = transport
-        self._planning = planning
-        self._answering = answering
+        self._planner = planner
+        self._delivery = delivery
         self._errors = errors
-        self._troubles = troubles
+        self._recent_errors = recent_errors
         self._senders_a_stream = max(1, ceil(0.75 * max_senders))
         self._max_inflight_bytes = max_inflight_bytes
         self._inflight: dict[int, int] = {}  # thread → bytes of the request that it is at
@@ -97,39 +97,39 @@ class Sending:
             if stream.broken is not None:
                 return False
             now = time.monotonic()
-            self._planning.drain(stream, now)
+            self._planner.drain(stream, now)
             request = None
-            question = next_question(pipeline, self._transport, stream.name, stream.arn, now)
-            if question is None:
+            control_call = next_call(pipeline, self._transport, stream.name, stream.arn, now)
+            if control_call is None:
                 request = pipeline.next_request(now, self._inflight_room())
-            self._planning.plan(stream, now)
+            self._planner.plan(stream, now)
             results = stream.take_results()
-            busy = question is not None or request is not None
+            busy = control_call is not None or request is not None
             if busy:
                 stream.senders.add(threading.get_ident())
         try:
             if stream.ready:
-                self._planning.call_sender(stream)
-            self._answering.finish(stream, results)
-            if question is not None:
-                self._ask(stream, pipeline, question)
+                self._planner.call_sender(stream)
+            self._delivery.finish(stream, results)
+            if control_call is not None:
+                self._ask(stream, pipeline, control_call)
             elif request is not None:
                 self._exchange(stream, pipeline, request)
         finally:
             stream.senders.discard(threading.get_ident())
         return busy
 
-    def _ask(self, stream: Stream, pipeline: Pipeline, question: Question) -> None:
+    def _ask(self, stream: Stream, pipeline: Pipeline, control_call: ControlPlaneCall) -> None:
         end: BaseException | None = None
         try:
-            answer = question.ask()
+            answer = control_call.ask()
         except BaseException as failure:
-            end = self._unexpected(question.what, failure)
-            answer = question.failed(repr(failure))
-        if question.arn is not None:
-            self._learnt(stream, question.arn)
-        if question.problem:
-            self._troubles.note(stream.name, question.problem)
+            end = self._unexpected(control_call.what, failure)
+            answer = control_call.failed(repr(failure))
+        if control_call.arn is not None:
+            self._learnt(stream, control_call.arn)
+        if control_call.problem:
+            self._recent_errors.note(stream.name, control_call.problem)
         self._answered(stream, pipeline, answer)
         if end is not None:
             raise end
@@ -155,7 +155,7 @@ class Sending:
             throttled = pipeline.totals.entries_throttled - before
 
         self._answered(stream, pipeline, judge)
-        self._answering.tell(stream, exchange.error, throttled)
+        self._delivery.tell(stream, exchange.error, throttled)
         if end is not None:
             raise end
 
@@ -164,13 +164,13 @@ class Sending:
         with stream.entered():
             stream.senders.discard(threading.get_ident())
             now = time.monotonic()
-            self._planning.drain(stream, now)
+            self._planner.drain(stream, now)
             if pipeline is not stream.pipeline or stream.broken is not None:
                 return
             answer(now)
-            self._planning.plan(stream, now)
+            self._planner.plan(stream, now)
             results = stream.take_results()
-        self._answering.finish(stream, results)
+        self._delivery.finish(stream, results)
 
     def _unexpected(self, doing: str, failure: BaseException) -> BaseException | None:
         """What is not only to be logged, but raised once the state is in order: Ctrl-C on a thread of the user's."""

@@ -6,24 +6,24 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from kplpy.core.gauges import Gauges, Standing
+from kplpy.core.gauges import Gauges, StreamGauges
 from kplpy.core.record import payload_size
 from kplpy.reports import HotKeys
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import NEVER, lend_thread
 
 
-class Overview:
+class Status:
     """Over all streams. What is staged counts as well."""
 
-    def __init__(self, streams: Mapping[str, Stream], room: Room) -> None:
+    def __init__(self, streams: Mapping[str, Stream], buffer: Buffer) -> None:
         self._streams = streams
-        self._room = room
+        self._buffer = buffer
 
     @property
     def outstanding_records(self) -> int:
-        return self._room.records + sum(
+        return self._buffer.records + sum(
             len(stream.staging) - stream.charged_records for stream in list(self._streams.values())
         )
 
@@ -32,7 +32,7 @@ class Overview:
         streams = list(self._streams.values())
         staged = [record for stream in streams for record in list(stream.staging)]
         charged = sum(stream.charged_bytes for stream in streams)
-        return self._room.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD - charged
+        return self._buffer.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD - charged
 
     def hot_keys(self, limit: int | None) -> dict[str, HotKeys]:
         """By stream's name or ARN; empty unless keys are counted. The scheduler's work, see Engine.ask."""
@@ -45,14 +45,14 @@ class Overview:
 
     def gauges(self) -> Gauges:
         """How things stand. On the thread that samples them, which must not wait for room meanwhile."""
-        standings: dict[str, Standing] = {}
+        all_stream_gauges: dict[str, StreamGauges] = {}
         with lend_thread():
             for key, stream in list(self._streams.items()):
                 if stream.broken is None:
-                    standing = _standing(stream)
-                    if stream.same_as is None or standing.outstanding:  # else the other one stands for it
-                        standings[key] = standing
-        return Gauges(standings, self.outstanding_records, self.outstanding_bytes)
+                    stream_gauges = _standing(stream)
+                    if stream.same_as is None or stream_gauges.outstanding:  # else the other one stands for it
+                        all_stream_gauges[key] = stream_gauges
+        return Gauges(all_stream_gauges, self.outstanding_records, self.outstanding_bytes)
 
     def oldest(self, passed_over: Callable[[Stream], bool]) -> float:
         """When the oldest record without an answer arrived, by time.monotonic(); infinite without any."""
@@ -68,9 +68,9 @@ class Overview:
         return count
 
 
-def _standing(stream: Stream) -> Standing:
+def _standing(stream: Stream) -> StreamGauges:
     with stream.lock:
-        standing = stream.pipeline.standing(time.monotonic())
+        stream_gauges = stream.pipeline.stream_gauges(time.monotonic())
         staged = len(stream.staging)
-        oldest = min(standing.oldest, stream.staging[0].arrival if staged else NEVER)
-    return replace(standing, outstanding=standing.outstanding + staged, oldest=oldest)
+        oldest = min(stream_gauges.oldest, stream.staging[0].arrival if staged else NEVER)
+    return replace(stream_gauges, outstanding=stream_gauges.outstanding + staged, oldest=oldest)

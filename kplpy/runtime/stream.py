@@ -12,7 +12,7 @@ from kplpy.core.gauges import Events
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.notice import Notice
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.record import NO_HASH_KEY, Completion, Item
+from kplpy.core.record import NO_HASH_KEY, Completion, PendingRecord
 from kplpy.futures.record_future import Origin, RecordFuture
 
 NEVER = float("inf")
@@ -26,8 +26,8 @@ class Stream:
     `lock` guards the pipeline and every field below it. Only kplpy's own threads take the lock, or a thread that does
     their work at the interpreter's exit. The fields above are read and written without it.
 
-    A put appends to `staging` and then looks at `wake_at` and `nudged`. A drain writes these two and then looks at
-    `staging`. So one of the two sees the other, and no record is left behind.
+    A put appends to `staging` and then looks at `wake_at` and `wake_requested`. A drain writes these two and then looks
+    at `staging`. So one of the two sees the other, and no record is left behind.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Stream:
         self.staged_bytes = 0  # bytes staged on credit since the last drain; approximate with several putting threads
         self.wake_at = NEVER  # a put that is due earlier wakes the scheduler
         self.visit_at = NEVER  # when the scheduler visits
-        self.nudged = False  # the scheduler visits at once
-        self.pressed = False  # the buffer is full: send what waits for company
+        self.wake_requested = False  # the scheduler visits at once
+        self.drain_requested = False  # the buffer is full: send what waits for company
         self.ready = False  # a sender visits
         self.senders: set[int] = set()  # threads that send, or list shards, for this stream
         # The room's, guarded by its lock.
@@ -85,7 +85,7 @@ class Stream:
         """Have the scheduler replace the pipeline, and fail what has no answer."""
         if self.broken is None:
             self.broken = error
-        self.nudge()
+        self.request_wake()
 
     def take_staged(self) -> list[RecordFuture]:
         """Under the lock: take the staged records out, and remember them until they are answered.
@@ -138,9 +138,9 @@ class Stream:
         drained = max(self.held_records - self.charged_records, self.pipeline.outstanding)
         return drained + len(self.staging)
 
-    def nudge(self) -> None:
+    def request_wake(self) -> None:
         """Have the scheduler visit at once."""
-        self.nudged = True
+        self.wake_requested = True
         self._alarm()
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
@@ -162,7 +162,7 @@ class Stream:
         shard_map = self.pipeline.map
         return shard_map.index_of(hash_key) if len(shard_map.open) > 1 and hash_key != NO_HASH_KEY else 0
 
-    def settled(self, results: Results, items: list[Item]) -> None:
+    def settled(self, results: Results, items: list[PendingRecord]) -> None:
         """Under the lock: these are answered and their callbacks have run; flushes that waited for them end."""
         if results.pipeline is not self.pipeline or self.broken is not None:
             return  # the pipeline is replaced, which ends its flushes
@@ -195,8 +195,8 @@ class Results:
         self.notices = notices
         self.events = events
 
-    def items(self) -> list[Item]:
-        items: list[Item] = []
+    def items(self) -> list[PendingRecord]:
+        items: list[PendingRecord] = []
         for completion in self.completions:  # some thousands at a time
             items += completion.items
         return items

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from kplpy.concurrency import outlive
-from kplpy.rate_limited_log import Repeats
-from kplpy.runtime.wake_signal import Bell
+from kplpy.rate_limited_log import RateLimitedLog
+from kplpy.runtime.wake_signal import WakeSignal
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Work(Protocol):
     """What the threads do."""
 
     @property
-    def sending(self) -> Sends: ...
+    def sender(self) -> Sends: ...
 
     def visit_due(self) -> float:
         """Look after every stream that is due; returns when to come again."""
@@ -96,7 +96,7 @@ class Work(Protocol):
         ...
 
 
-class Crew:
+class WorkerThreads:
     """No thread runs before `begin`. All are daemons: a request that hangs must not keep the process."""
 
     def __init__(self, work: Work, max_senders: int) -> None:
@@ -104,17 +104,17 @@ class Crew:
         self._max_senders = max_senders
         # Reentrant: the first put to a stream may come from a signal handler within another's.
         self.lock = threading.RLock()
-        self.errors = Repeats(logger, "internal_errors")
-        self._bell = Bell()  # the scheduler's
+        self.errors = RateLimitedLog(logger, "internal_errors")
+        self._wake_signal = WakeSignal()  # the scheduler's
         self._sleeps_until = NEVER
         self._scheduler: threading.Thread | None = None
-        self._idle: deque[Bell] = deque()
+        self._idle: deque[WakeSignal] = deque()
         self._senders: set[threading.Thread] = set()
         self._leaving: set[threading.Thread] = set()  # no senders any more, but they may still be alive
         self._short = False  # of threads
         self._calls: deque[Callable[[], object]] = deque()
         self._caller: threading.Thread | None = None
-        self._caller_bell = Bell()
+        self._caller_signal = WakeSignal()
         self.stopping = False
 
     def begin(self) -> bool:
@@ -134,13 +134,13 @@ class Crew:
         scheduler = self._scheduler
         return scheduler is not None and scheduler.is_alive()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Have the scheduler look for what is due."""
-        self._bell.ring()
+        self._wake_signal.wake()
 
     def wake_by(self, when: float) -> None:
         if when < self._sleeps_until:
-            self._bell.ring()
+            self._wake_signal.wake()
 
     def call_sender(self) -> bool:
         """Wake an idle sender or start one; when all are busy, each looks for work before it rests.
@@ -149,7 +149,7 @@ class Crew:
         waiting put can be in the way.
         """
         # A sender takes its bell out by itself: one that was taken out and not rung would be forgotten.
-        if any(bell.ring() for bell in reversed(list(self._idle))):
+        if any(wake_signal.wake() for wake_signal in reversed(list(self._idle))):
             return True
         if not on_own_thread():
             return False
@@ -172,11 +172,11 @@ class Crew:
                 self._run_waiting_calls()
                 return
             self._caller = caller
-        self._caller_bell.ring()
+        self._caller_signal.wake()
 
-    def _run_calls(self, _: Bell) -> bool:
+    def _run_calls(self, _: WakeSignal) -> bool:
         self._run_waiting_calls()
-        self._caller_bell.wait(NEVER)
+        self._caller_signal.wait(NEVER)
         return True
 
     def _run_waiting_calls(self) -> None:
@@ -205,10 +205,10 @@ class Crew:
         for. Nor is anything waited for on one of the crew's own threads.
         """
         self.stopping = True
-        self._bell.ring()
-        self._caller_bell.ring()
-        for bell in list(self._idle):
-            bell.ring()
+        self._wake_signal.wake()
+        self._caller_signal.wake()
+        for wake_signal in list(self._idle):
+            wake_signal.wake()
         if not on_own_thread():
             self._join(busy)
         self._run_waiting_calls()
@@ -219,9 +219,9 @@ class Crew:
         until = time.monotonic() + JOINING
         while time.monotonic() < until:
             with self.lock:
-                crew = (self._scheduler, self._caller, *self._senders, *self._leaving)
+                threads = (self._scheduler, self._caller, *self._senders, *self._leaving)
             at_work = busy()
-            idle = [each for each in crew if each is not None and each.is_alive() and each.ident not in at_work]
+            idle = [each for each in threads if each is not None and each.is_alive() and each.ident not in at_work]
             if not idle:
                 return
             idle[0].join(0.05)  # it may have taken up work meanwhile
@@ -232,13 +232,13 @@ class Crew:
         self.lock = threading.RLock()
         own_threads.is_one = own_threads.lent = False
 
-    def _thread(self, name: str, work: Callable[[Bell], bool]) -> threading.Thread:
-        return threading.Thread(target=self._live, args=(work, Bell()), name=name, daemon=True)
+    def _thread(self, name: str, work: Callable[[WakeSignal], bool]) -> threading.Thread:
+        return threading.Thread(target=self._live, args=(work, WakeSignal()), name=name, daemon=True)
 
-    def _live(self, work: Callable[[Bell], bool], bell: Bell) -> None:
+    def _live(self, work: Callable[[WakeSignal], bool], wake_signal: WakeSignal) -> None:
         """A thread's whole life: it works until there is no more work, and outlives whatever strikes it."""
         own_threads.is_one = True
-        outlive(lambda: work(bell), self._recover, lambda: self.stopping)
+        outlive(lambda: work(wake_signal), self._recover, lambda: self.stopping)
 
     def _recover(self, error: BaseException) -> None:
         self._work.look_at_all()
@@ -248,19 +248,19 @@ class Crew:
         """Log what kplpy's own work raised."""
         self.errors.say(f"{type(error).__name__}: {error}", error)
 
-    def _schedule(self, _: Bell) -> bool:
+    def _schedule(self, _: WakeSignal) -> bool:
         self._sleeps_until = NEVER  # awake: whoever plans rings, which ends the next sleep at once
         earliest = self._work.visit_due()
-        if self._short and not self._count_senders() and self._work.sending.send_one():
+        if self._short and not self._count_senders() and self._work.sender.send_one():
             return True
         self._sleeps_until = earliest
-        self._bell.wait(earliest - time.monotonic())
+        self._wake_signal.wait(earliest - time.monotonic())
         return True
 
-    def _send(self, bell: Bell) -> bool:
+    def _send(self, wake_signal: WakeSignal) -> bool:
         if not self.alive:
             self.begin()
-        if self._work.sending.send_one() or self._rest(bell):
+        if self._work.sender.send_one() or self._rest(wake_signal):
             return True
         with self.lock:  # lest the last two end at once
             if self._count_senders() > 1:
@@ -269,17 +269,17 @@ class Crew:
                 return False
         return True
 
-    def _rest(self, bell: Bell) -> bool:
+    def _rest(self, wake_signal: WakeSignal) -> bool:
         """Wait for work; False when there was none for long."""
         patience = IDLE_SENDER if len(self._senders) > 1 else NEVER  # the last one stays, and does not wake for nothing
-        self._idle.append(bell)
+        self._idle.append(wake_signal)
         try:
             # Something may have become ready, or all may have ended, just before the bell was there to be found.
-            if self.stopping or self._work.sending.has_work() or bell.wait(patience):
+            if self.stopping or self._work.sender.has_work() or wake_signal.wait(patience):
                 return True
         finally:
-            self._idle.remove(bell)
-        return bell.wait(0)  # it may have been rung at the last moment
+            self._idle.remove(wake_signal)
+        return wake_signal.wait(0)  # it may have been rung at the last moment
 
 
 def _start(thread: threading.Thread) -> bool:

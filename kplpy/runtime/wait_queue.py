@@ -45,7 +45,7 @@ class Group(OrderedDict[Waiter, None]):
         self.key = key
 
 
-class Line:
+class WaitQueue:
     """Waiters, grouped."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class Bell:
+class WakeSignal:
     """A binary semaphore: ring() is remembered until wait() returns.
 
     Ringing takes no lock that a holder could be interrupted in, so it is safe in signal handlers and in __del__;
@@ -18,7 +18,7 @@ class Bell:
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    def ring(self) -> bool:
+    def wake(self) -> bool:
         """False: it rang already."""
         try:
             self._lock.release()

@@ -13,9 +13,9 @@ from kplpy import Producer, RecordFailedError, RecordFuture
 from kplpy.aws.kinesis.transport import KinesisTransport
 from kplpy.core.pipeline import Pipeline
 from kplpy.local import LocalKinesis
-from kplpy.runtime.delivery import Answering
+from kplpy.runtime.delivery import Delivery
 from kplpy.runtime.engine import Engine
-from kplpy.runtime.sender import Sending
+from kplpy.runtime.sender import Sender
 from kplpy.runtime.stream import Stream
 from tests.integration.reading import read_all, wait_until
 from tests.stub_service import install
@@ -24,10 +24,10 @@ PATIENCE = 30.0
 STEPS = [
     *((Pipeline, name) for name in "accept next_request answered tick next_wakeup take_completions settled".split()),
     *((Pipeline, name) for name in "wants_listing listing_started listed flush".split()),
-    (Answering, "_answer"),
+    (Delivery, "_answer"),
     (KinesisTransport, "put_records"),
     (KinesisTransport, "list_shards"),
-    (Sending, "send_one"),
+    (Sender, "send_one"),
     (Engine, "visit_due"),
 ]
 
@@ -65,7 +65,7 @@ def in_order(producer: Producer) -> bool:
         producer.outstanding_records == producer.outstanding_bytes == 0
         and stream.held_records == stream.held_bytes == 0
         and not stream.senders
-        and not producer._engine._answering.busy
+        and not producer._engine._delivery.busy
         and stream.broken is None
         and stream.pipeline.outstanding == 0
         and not any(stream.pipeline.leftovers().values())
@@ -103,7 +103,7 @@ def test_an_error_anywhere_fails_what_is_in_the_pipeline_at_most(
         delivered = {b"%d" % n for n, future in enumerate(futures) if future.exception(0) is None}
         producer.put_record("test", b"afterwards", "k").result(PATIENCE)
     assert {record.data for record in read_all(kinesis)} >= delivered
-    if owner not in (Pipeline, Answering):  # the pipeline is whole
+    if owner not in (Pipeline, Delivery):  # the pipeline is whole
         assert len(delivered) == len(futures)
     if name != "list_shards":
         # Said by the thread that it struck, which nobody waits for.
@@ -182,16 +182,16 @@ def test_a_scheduler_that_dies_is_started_again(kinesis: LocalKinesis) -> None:
     """It outlives what strikes it; even so, should it end, a put sees to it."""
     with Producer(endpoint_url=kinesis.endpoint_url) as producer:
         producer.put_record("test", b"0", "k").result(PATIENCE)
-        crew = producer._engine._crew
-        first = crew._scheduler
+        threads = producer._engine._threads
+        first = threads._scheduler
         assert first is not None
-        crew.stopping = True
-        crew.ring()
+        threads.stopping = True
+        threads.wake()
         first.join(PATIENCE)
         assert not first.is_alive()
-        crew.stopping = False
+        threads.stopping = False
         assert producer.put_record("test", b"1", "k").result(PATIENCE).shard_id
-        assert crew._scheduler is not first
+        assert threads._scheduler is not first
     assert [record.data for record in read_all(kinesis)] == [b"0", b"1"]
 
 
@@ -224,7 +224,7 @@ def test_a_flush_and_an_end_cover_what_is_staged_though_the_stream_breaks_then(
     with kinesis.producer(record_max_buffered_time_ms=3_600_000, record_ttl_ms=None, close_timeout_ms=0) as producer:
         first = producer.put_record("test", b"first", "k")
         (stream,) = producer._engine.streams.values()
-        wait_until(lambda: not stream.staging and not stream.nudged, PATIENCE)
+        wait_until(lambda: not stream.staging and not stream.wake_requested, PATIENCE)
         monkeypatch.setattr(Engine, "_recover", recover)
         second = producer.put_record("test", b"second", "k")
         if ending == "flush":

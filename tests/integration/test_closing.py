@@ -19,7 +19,7 @@ from kplpy.core.results.retry_policy import RequestError
 from kplpy.metrics.sample import Window
 from kplpy.process import interpreter_exit
 from kplpy.runtime import threads
-from kplpy.runtime.buffer import Room
+from kplpy.runtime.buffer import Buffer
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
 from tests.local_stream import contents, local
@@ -188,17 +188,17 @@ def test_a_signal_handler_closes_in_the_midst_of_close_and_of_a_put(monkeypatch:
     before = signal.signal(signal.SIGUSR1, handler)
     try:
         futures = put(producer)
-        stage = Room._stage
+        stage = Buffer._stage
 
-        def interrupted(self: Room, *args: Any) -> None:
+        def interrupted(self: Buffer, *args: Any) -> None:
             stage(self, *args)
             if not handled:
                 signal.raise_signal(signal.SIGUSR1)
 
-        monkeypatch.setattr(Room, "_stage", interrupted)
+        monkeypatch.setattr(Buffer, "_stage", interrupted)
         futures.append(producer.put_record("orders", b"%d" % COUNT, "k"))
         assert handled == [False]
-        monkeypatch.setattr(Room, "_stage", stage)
+        monkeypatch.setattr(Buffer, "_stage", stage)
         threading.Timer(0.05, service.let_go).start()
         wait_until(lambda: ended(producer), PATIENCE)
         assert all(future.exception(0) is None for future in futures)

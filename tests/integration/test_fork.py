@@ -19,7 +19,7 @@ from kplpy import ForkedError, Producer
 from kplpy.local import LocalKinesisProcess
 from kplpy.local.server.process import LocalKinesisProcess as Process
 from kplpy.process import fork
-from kplpy.rate_limited_log import Repeats
+from kplpy.rate_limited_log import RateLimitedLog
 from tests.integration.reading import wait_until
 
 pytestmark = [
@@ -170,13 +170,13 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
             kplpy.aws.kinesis.transport._encoding,
             kplpy.futures.record_future._LOCK,
             producer._closing,
-            producer._room.lock,
+            producer._buffer.lock,
             home.lock,
             condition,
-            engine._crew.lock,
+            engine._threads.lock,
             engine.directory.lock,
-            engine._crew.errors.lock,
-            *(each.lock for each in vars(engine._answering).values() if isinstance(each, Repeats)),
+            engine._threads.errors.lock,
+            *(each.lock for each in vars(engine._delivery).values() if isinstance(each, RateLimitedLog)),
             fork._renewing,
         ]
         held, let_go = threading.Event(), threading.Event()

@@ -25,7 +25,7 @@ class Load:
     def __init__(self, producer: Producer, keyless: bool = False) -> None:
         self.futures: list[RecordFuture] = []
         self._producer = producer
-        self._keyless = keyless
+        self._sticky = keyless
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._put)
 
@@ -41,7 +41,7 @@ class Load:
     def _put(self) -> None:
         while not self._stop.wait(0.005):
             at = len(self.futures)
-            items = [(b"%d" % n, None if self._keyless else str(n)) for n in range(at, at + 20)]
+            items = [(b"%d" % n, None if self._sticky else str(n)) for n in range(at, at + 20)]
             self.futures += self._producer.put_records("orders", items)
 
     def goes_on(self, records: int = 200) -> None:

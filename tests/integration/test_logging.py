@@ -16,7 +16,7 @@ import pytest
 from kplpy import ConfigError, InvalidRecordError, Producer, RecordFuture
 from kplpy.integrations.logging import KinesisHandler
 from kplpy.local import LocalKinesis
-from kplpy.rate_limited_log import Repeats
+from kplpy.rate_limited_log import RateLimitedLog
 from tests.integration.reading import read_all, wait_until
 from tests.integration.test_exit import ends, start
 from tests.local_stream import PATIENCE, local, producing
@@ -292,7 +292,7 @@ def test_drops_in_a_forked_child_are_the_childs_to_tell(
     handler = KinesisHandler("logs", max_user_record_size=100)
     log.addHandler(handler)
     monkeypatch.setattr(handler._drops, "_page", b"\0")
-    parents: Repeats = handler._drops
+    parents: RateLimitedLog = handler._drops
     assert parents.forked
     log.info("x" * 101)
     assert "1 log records dropped" in caplog.text

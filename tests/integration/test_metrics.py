@@ -346,7 +346,7 @@ def test_the_thread_that_samples_outlives_what_strikes_it(
     producer = Producer(
         endpoint_url=kinesis.endpoint_url, region_name="us-east-1", metrics_sink=sink, metrics_upload_delay_ms=1
     )
-    gauges, struck = producer._engine.overview.gauges, threading.Event()
+    gauges, struck = producer._engine.status.gauges, threading.Event()
 
     def strike() -> Gauges:
         if not struck.is_set():

@@ -74,7 +74,7 @@ def test_first_by_arn(service: Service) -> None:
         assert metrics[ARN].user_records_put == 3
         assert metrics[ARN].listings == 2
         assert repr(producer).startswith(f"<Producer {ARN}: ")
-        assert list(producer._engine.overview.gauges().streams) == [ARN]
+        assert list(producer._engine.status.gauges().streams) == [ARN]
 
 
 def test_flush_by_either_waits_for_what_was_put_by_both(service: Service) -> None:

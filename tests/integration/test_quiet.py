@@ -13,7 +13,7 @@ from kplpy import Producer
 from kplpy.core import policy
 from kplpy.metrics.sample import Window
 from kplpy.runtime import threads
-from kplpy.runtime.wake_signal import Bell
+from kplpy.runtime.wake_signal import WakeSignal
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
 from tests.local_stream import contents, local
@@ -37,16 +37,16 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(policy, "STRATEGY_POLL", 1.0)
     monkeypatch.setattr(threads, "IDLE_SENDER", 0.01)
     sleeping: dict[int, float] = {}  # thread → how long it means to sleep
-    wait = Bell.wait
+    wait = WakeSignal.wait
 
-    def noted(self: Bell, timeout: float) -> bool:
+    def noted(self: WakeSignal, timeout: float) -> bool:
         sleeping[threading.get_ident()] = timeout
         try:
             return wait(self, timeout)
         finally:
             sleeping.pop(threading.get_ident(), None)
 
-    monkeypatch.setattr(Bell, "wait", noted)
+    monkeypatch.setattr(WakeSignal, "wait", noted)
     wait_for_event = threading.Event.wait
 
     def noted_event(self: threading.Event, timeout: float | None = None) -> bool:

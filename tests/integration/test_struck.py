@@ -92,8 +92,8 @@ def live(service: StubService, striker: Striker, hurried: bool) -> None:
                 and stream.held_records == stream.held_bytes == stream.pipeline.outstanding == 0
                 and stream.broken is None
                 and not stream.senders
-                and not producer._engine._answering.busy
-                and not producer._engine.sending._inflight
+                and not producer._engine._delivery.busy
+                and not producer._engine.sender._inflight
             )
 
         wait_until(in_order, PATIENCE)

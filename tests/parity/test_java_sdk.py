@@ -15,7 +15,7 @@ from kplpy.aws.kinesis.request_cbor import put_records_body
 from kplpy.aws.kinesis.transport import CBOR
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.batching.shard_queue import ShardQueue
 from kplpy.core.policy import policy_of
 from tests.core_helpers import item
 
@@ -23,7 +23,7 @@ REQUESTS = [
     json.loads(line)
     for line in Path(__file__).with_name("java_sdk_requests.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-LANE = Lane(None, policy_of(Config()), Limiter(1.0, 0.0))
+LANE = ShardQueue(None, policy_of(Config()), Limiter(1.0, 0.0))
 
 
 @pytest.mark.parametrize("number", range(2))

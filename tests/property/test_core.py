@@ -10,14 +10,14 @@ from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND
 from kplpy.core.routing.shard_map import LAST_KEY, ShardMap, ShardRange
 from kplpy.wire.encode import encode_aggregate
-from tests.core_helpers import item, lane, policy
+from tests.core_helpers import item, policy, queue
 from tests.wire_records import Put, puts
 
 
 @given(st.lists(puts(), min_size=1, max_size=30))
 def test_the_size_counted_on_the_way_is_the_encoded_size(records: list[Put]) -> None:
     items = [item(each.data, each.partition_key, explicit=each.explicit_hash_key) for each in records]
-    batch = batch_of(lane(), items)
+    batch = batch_of(queue(), items)
     assert batch.packed == len(encode_aggregate(items))
     data = encode_aggregate(items) if len(items) > 1 else items[0].data
     assert batch.wire_size == len(data) + len((batch.outer_key or "").encode())
@@ -26,13 +26,13 @@ def test_the_size_counted_on_the_way_is_the_encoded_size(records: list[Put]) -> 
 @given(st.lists(puts(), min_size=1, max_size=40), st.integers(64, 2000))
 def test_no_aggregate_is_above_its_size_and_no_record_is_lost(records: list[Put], limit: int) -> None:
     items = [item(each.data, each.partition_key, explicit=each.explicit_hash_key) for each in records]
-    home = lane(rules=policy(aggregation_max_size=limit))
+    home = queue(rules=policy(aggregation_max_size=limit))
     for number, each in enumerate(items):
         each.number = number
         home.add([each])
     home.close_open()
-    assert [each for batch in home.queue for each in batch.items] == items
-    for batch in home.queue:
+    assert [each for batch in home.closed_batches for each in batch.items] == items
+    for batch in home.closed_batches:
         assert len(batch.items) == 1 or len(encode_aggregate(batch.items)) <= limit
 
 

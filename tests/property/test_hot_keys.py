@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kplpy import ConfigError, HotKey, HotKeys, Producer
 from kplpy.core.hot_keys import AT_ONCE, SPAN, KeyCounts
-from kplpy.core.record import Item
+from kplpy.core.record import PendingRecord
 from kplpy.core.space_saving import SpaceSaving
 from kplpy.local import LocalKinesis
 
@@ -19,8 +19,8 @@ keys = st.integers(0, 40).map(lambda number: "é" * (number * number // 100) + f
 drains = st.lists(st.lists(st.tuples(keys, st.integers(0, 2000)), max_size=12), max_size=12)
 
 
-def item(key: str, size: int) -> Item:
-    made = Item()
+def item(key: str, size: int) -> PendingRecord:
+    made = PendingRecord()
     made.partition_key, made.data, made.hash_key = key, b"x" * size, 7
     return made
 

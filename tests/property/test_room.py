@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kplpy import RecordFuture
 from kplpy.futures.record_future import Origin
-from kplpy.runtime.buffer import Room
+from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter
 from tests.held_stream import HeldStream
@@ -34,7 +34,7 @@ class Put(Waiter):
 class RoomMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.room = Room(MAX_RECORDS, MAX_BYTES)
+        self.buffer = Buffer(MAX_RECORDS, MAX_BYTES)
         self.streams = [HeldStream() for _ in range(STREAMS)]
         self.inside: list[Put] = []
         self.waiting: list[Put] = []  # in their order
@@ -53,11 +53,11 @@ class RoomMachine(RuleBasedStateMachine):
     def put(self, which: int, size: int) -> None:
         self.puts += 1
         put = Put(self.streams[which], size, self.puts)
-        if self.room.admit(put.stream, put.record, 0, size):
+        if self.buffer.admit(put.stream, put.record, 0, size):
             self.inside.append(put)
         else:
             self.waiting.append(put)
-            self.room.wait_for(put)
+            self.buffer.wait_for(put)
             self.note_granted()
 
     @rule(which=st.integers(0, STREAMS - 1))
@@ -65,12 +65,12 @@ class RoomMachine(RuleBasedStateMachine):
         stream = self.streams[which]
         staged = [each for each in self.inside if each.stream is stream and not each.drained]
         assert {id(each.record) for each in staged} == {id(record) for record in stream.staging}
-        self.room.drained(stream, len(staged), sum(each.size for each in staged))
+        self.buffer.drained(stream, len(staged), sum(each.size for each in staged))
         stream.staging.clear()
         stream.charged_by_place = {}
         for each in staged:
             each.drained = True
-        self.room.renew(stream)
+        self.buffer.renew(stream)
         self.note_granted()
 
     @precondition(lambda self: any(each.drained for each in self.inside))
@@ -78,7 +78,7 @@ class RoomMachine(RuleBasedStateMachine):
     def answer(self, data: st.DataObject) -> None:
         put = data.draw(st.sampled_from([each for each in self.inside if each.drained]))
         self.inside.remove(put)
-        self.room.release(put.stream, 1, put.size)
+        self.buffer.release(put.stream, 1, put.size)
         self.note_granted()
 
     @precondition(lambda self: self.waiting)
@@ -86,7 +86,7 @@ class RoomMachine(RuleBasedStateMachine):
     def give_up(self, data: st.DataObject) -> None:
         """One whose time is over, or that was cancelled."""
         put = data.draw(st.sampled_from(self.waiting))
-        assert not self.room.leave(put)
+        assert not self.buffer.leave(put)
         self.waiting.remove(put)
         self.note_granted()
 
@@ -95,15 +95,15 @@ class RoomMachine(RuleBasedStateMachine):
     def withdraw(self, data: st.DataObject) -> None:
         """One that was cancelled just when it was granted room: its record is taken back unless it was drained."""
         put = data.draw(st.sampled_from([each for each in self.inside if each.granted]))
-        assert self.room.withdraw(put) == (not put.drained)
+        assert self.buffer.withdraw(put) == (not put.drained)
         if not put.drained:
             self.inside.remove(put)
         self.note_granted()
 
     @invariant()
     def counts_are_right(self) -> None:
-        assert self.room.records == len(self.inside)
-        assert self.room.bytes == sum(each.size for each in self.inside)
+        assert self.buffer.records == len(self.inside)
+        assert self.buffer.bytes == sum(each.size for each in self.inside)
         for stream in self.streams:
             mine = [each.size for each in self.inside if each.stream is stream]
             assert (stream.held_records, stream.held_bytes) == (len(mine), sum(mine))
@@ -131,8 +131,8 @@ class RoomMachine(RuleBasedStateMachine):
     def nobody_alone_waits_for_others(self) -> None:
         """All that stands in a stream's way is the bound, and who waits before it, while no other has or wants any."""
         streams = {each.stream for each in [*self.inside, *self.waiting]}
-        if len(streams) == 1 and self.waiting and not self.room._newcomers - streams:
-            assert self.room.records >= MAX_RECORDS or self.room.bytes + self.waiting[0].size > MAX_BYTES
+        if len(streams) == 1 and self.waiting and not self.buffer._newcomers - streams:
+            assert self.buffer.records >= MAX_RECORDS or self.buffer.bytes + self.waiting[0].size > MAX_BYTES
 
     @invariant()
     def nobody_waits_in_an_empty_room(self) -> None:
@@ -145,13 +145,13 @@ class RoomMachine(RuleBasedStateMachine):
                 self.drain(which)
             put = self.inside.pop()
             if put.drained:
-                self.room.release(put.stream, 1, put.size)
+                self.buffer.release(put.stream, 1, put.size)
             else:
                 self.inside.insert(0, put)
             self.note_granted()
         assert not self.waiting, "they wait for ever"
-        assert (self.room.records, self.room.bytes) == (0, 0)
-        assert self.room.admit(self.streams[0], Put(self.streams[0], 0, 0).record, 0, MAX_BYTES)
+        assert (self.buffer.records, self.buffer.bytes) == (0, 0)
+        assert self.buffer.admit(self.streams[0], Put(self.streams[0], 0, 0).record, 0, MAX_BYTES)
 
 
 TestRoom = RoomMachine.TestCase

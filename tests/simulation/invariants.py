@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from kplpy.core.policy import MALFORMED_TRIES
-from kplpy.core.record import KEPT_TRIES, Delivered, Failed, Reason
+from kplpy.core.record import KEPT_ATTEMPTS, Delivered, Failed, Reason
 from kplpy.core.results.outcomes import WRONG_SHARD
 from kplpy.core.results.retry_policy import MALFORMED
 from kplpy.local.model.sequence import shard_index
@@ -84,13 +84,13 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
     else:
         _check_failure(world, record, outcome, copies)
     resent = any(each.code == WRONG_SHARD for each in record.tries)
-    if record.malformed > MALFORMED_TRIES and len(record.tries) < KEPT_TRIES:
+    if record.malformed > MALFORMED_TRIES and len(record.tries) < KEPT_ATTEMPTS:
         raise wrong(f"sent again after {record.malformed} answers that said nothing of it")
     if record.maybe_written and not (record.ambiguous or resent or record.off_shard or _gone_in_flight(world, record)):
         raise wrong("said to be a possible duplicate for no reason")
     # All were tries but the delivery, or what was still under way.
     last = isinstance(outcome, Delivered) or _gone_in_flight(world, record)
-    if not min(record.sent - last, KEPT_TRIES) <= len(record.tries) <= record.sent - isinstance(outcome, Delivered):
+    if not min(record.sent - last, KEPT_ATTEMPTS) <= len(record.tries) <= record.sent - isinstance(outcome, Delivered):
         raise wrong(f"its attempts do not tell of all the {record.sent} requests that held it")
     ends = [each.ended for each in record.tries]
     if ends != sorted(ends) or any(each.code is None for each in record.tries):
@@ -154,7 +154,7 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
             raise wrong(f"given up after {record.malformed} malformed answers")
     elif outcome.reason is not Reason.CLOSED or world.scenario.gives_up_at == NEVER:
         raise wrong("failed for no reason")
-    if len(record.tries) > KEPT_TRIES:
+    if len(record.tries) > KEPT_ATTEMPTS:
         raise wrong("keeps too many attempts")
 
 
@@ -195,13 +195,13 @@ def _check_effort(world: World) -> None:
     """No busy loop, and no storm of requests."""
     seconds = world.now - 5000.0
     records = len(world.records)
-    lanes = 16
+    queues = 16
     totals = world.pipeline.totals
     # One as large as a second's worth needs the service's bucket full, and may overtake the one before.
     limited_alone = world.scenario.limited_alone and not world.sent_without_map
     if limited_alone and totals.entries_throttled > 2 + totals.kinesis_records_sent // 20:
         raise Violation(f"{totals.entries_throttled} entries were throttled although nobody else sends")
-    if world.calls > 12 * records + 60 * seconds + 40 * lanes:
+    if world.calls > 12 * records + 60 * seconds + 40 * queues:
         raise Violation(f"{world.calls} calls of the core for {records} records in {seconds:.0f} s")
     if world.requests > 4 * records + 20 * seconds:
         raise Violation(f"{world.requests} requests for {records} records in {seconds:.0f} s")

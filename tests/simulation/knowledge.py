@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kplpy.core.policy import JUDGE_PATIENCE, MAP_PATIENCE, RECREATION_TIME
-from kplpy.core.record import Item
+from kplpy.core.record import PendingRecord
 from kplpy.core.routing.shard_map import ShardRange
 from kplpy.local.model.sequence import shard_index
 from kplpy.local.model.stream import Stream
@@ -26,7 +26,7 @@ class Landed:
     oldest: float  # when the first of its records arrived
 
     @staticmethod
-    def on(stream: Stream, shard_id: str, items: list[Item], ended: float) -> Landed:
+    def on(stream: Stream, shard_id: str, items: list[PendingRecord], ended: float) -> Landed:
         shard = stream.shards[shard_index(shard_id) or 0]
         readable = all(shard.first <= item.hash_key <= shard.last for item in items)
         return Landed((stream.incarnation, shard_id), readable, ended, min(item.arrival for item in items))

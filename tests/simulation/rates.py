@@ -74,7 +74,7 @@ class Rates:
         seconds: float = 60.0,
         seed: int = 1,
         joins: tuple[float, ...] = (),
-        leaves: tuple[float, ...] = (),
+        leaf_samples: tuple[float, ...] = (),
         backlog: float = 16e6,
         keyless: bool = False,
         busy: tuple[float, ...] = (),
@@ -87,7 +87,7 @@ class Rates:
         self.keyless = keyless
         self.busy = busy or (foreign,) * shards  # what others write to each shard, over its limit
         self.joins = joins or (0.0,) * producers
-        self._ends = leaves + (NEVER,) * (producers - len(leaves))
+        self._ends = leaf_samples + (NEVER,) * (producers - len(leaf_samples))
         limits = Limits()
         rate, size = limits.shard_records_per_second or 0, limits.shard_bytes_per_second or 0
         self.service: list[WriteRate] = [
@@ -220,7 +220,7 @@ class Rates:
     def _arrive(self, number: int, request: Request) -> None:
         entries: list[dict[str, str]] = []
         for batch in request.batches:
-            shard = self.ranges.index(batch.lane.shard) if batch.lane.shard else 0
+            shard = self.ranges.index(batch.queue.shard) if batch.queue.shard else 0
             taken = self.service[shard].take(batch.wire_size, self.now)
             self._count(self.measured[number], batch.wire_size, taken)
             if taken:

@@ -135,7 +135,7 @@ def draw(seed: int) -> Scenario:
     random = Random(seed)
     seconds = random.uniform(60, 100)
     on_demand = random.random() < 0.2
-    policy, troubles, changes = _policy(random), _troubles(random, seconds), _changes(random, seconds, on_demand)
+    policy, troubles, changes = _policy(random), _recent_errors(random, seconds), _changes(random, seconds, on_demand)
     capacity = random.choice((1.0, 1.0, 1.0, 0.3, 0.05))
     if capacity < 1 and random.random() < 0.5:
         policy = replace(policy, rate=capacity)  # the producer knows of its small share
@@ -246,7 +246,7 @@ def _load(random: Random, seconds: float) -> Load:
     )
 
 
-def _troubles(random: Random, seconds: float) -> tuple[Trouble, ...]:
+def _recent_errors(random: Random, seconds: float) -> tuple[Trouble, ...]:
     troubles = []
     for kind in random.sample(FAULTS, random.choice((0, 1, 4, 5, 6, 7))):
         start = random.uniform(0, seconds * 0.6)

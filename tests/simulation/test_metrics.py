@@ -13,7 +13,7 @@ import pytest
 
 from kplpy.core.gauges import Gauges
 from kplpy.core.pipeline import Request
-from kplpy.core.record import Completion, Delivered, Item, Reason
+from kplpy.core.record import Completion, Delivered, PendingRecord, Reason
 from kplpy.core.results.retry_policy import MALFORMED, Exchange
 from kplpy.local.model.stream import Stream
 from kplpy.metrics.recorder import Recorder
@@ -54,7 +54,7 @@ class Counted(World):
         self.sink = PutMetricDataSink(self.told.extend)
         self.expected = Expected()
         self.attempts: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
-        self.taken: list[tuple[float, str | None, int, list[Item]]] = []
+        self.taken: list[tuple[float, str | None, int, list[PendingRecord]]] = []
         self.sizes: dict[Request, list[int]] = {}
         take = self.pipeline.take_completions
 
@@ -69,7 +69,7 @@ class Counted(World):
         self._at(CORE + 60.2, self._upload)
 
     def _sample(self) -> None:
-        gauges = Gauges({NAME: self.pipeline.standing(self.now)}, 10, 1000)
+        gauges = Gauges({NAME: self.pipeline.stream_gauges(self.now)}, 10, 1000)
         self.recorder.sample(gauges, self.now)
         self.expected.add("UserRecordsPending", len(self.accepted) - len(self.settled))
         waiting = [each.arrival for each in self.accepted if each.completion is None]
@@ -82,13 +82,17 @@ class Counted(World):
 
     # --- what goes over the wire ---
 
-    def _arrived(self, request: Request, entries: list[dict[str, Any]], sent: list[list[Item]], started: float) -> None:
+    def _arrived(
+        self, request: Request, entries: list[dict[str, Any]], sent: list[list[PendingRecord]], started: float
+    ) -> None:
         self.sizes[request] = [len(entry["Data"]) for entry in entries]
         super()._arrived(request, entries, sent, started)
 
-    def _answered(self, request: Request, exchange: Exchange, sent: list[list[Item]], stream: Stream | None) -> None:
+    def _answered(
+        self, request: Request, exchange: Exchange, sent: list[list[PendingRecord]], stream: Stream | None
+    ) -> None:
         add, sizes = self.expected.add, self.sizes[request]
-        shards = [batch.lane.shard.shard_id if batch.lane.shard else None for batch in request.batches]
+        shards = [batch.queue.shard.shard_id if batch.queue.shard else None for batch in request.batches]
         add("RequestTime", (self.now - exchange.started) * 1000)
         add("KinesisRecordsPerPutRecordsRequest", len(sent))
         add("UserRecordsPerPutRecordsRequest", sum(map(len, sent)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kplpy.core.record import KEPT_TRIES, Delivered
+from kplpy.core.record import KEPT_ATTEMPTS, Delivered
 from tests.core_helpers import policy
 from tests.simulation.invariants import check
 from tests.simulation.scenario import NEVER, Load, Scenario, Trouble, draw
@@ -59,7 +59,7 @@ def test_an_outage_of_minutes(kind: str, shards: int) -> None:
     for record in world.accepted:
         assert record.completion is not None
         assert isinstance(record.completion.outcome, Delivered)
-        assert len(record.tries) <= KEPT_TRIES
+        assert len(record.tries) <= KEPT_ATTEMPTS
         late.append(record.completed_at - max(record.arrival, CORE + END))
     # Only what was in a request that hangs waits for its timeout.
     assert max(late) < (13.0 if kind == "never" else 5.0)

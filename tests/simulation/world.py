@@ -18,7 +18,7 @@ from typing import Any
 from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import LEAST_REQUEST_LIMIT, REQUEST_LIMIT_GROWTH, STRATEGY_POLL
-from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, Completion, Delivered, Failed, Item, Reason
+from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, Completion, Delivered, Failed, PendingRecord, Reason
 from kplpy.core.results.retry_policy import MALFORMED, NOT_FOUND, TOO_LARGE, Exchange, RequestError
 from kplpy.core.routing.placement import AUTO, BY_KEY, Summary
 from kplpy.core.routing.shard_map import ShardRange
@@ -45,7 +45,7 @@ class Violation(AssertionError):
     """An invariant does not hold."""
 
 
-class Record(Item):
+class Record(PendingRecord):
     """A user record, with what the world knows of it."""
 
     __slots__ = (
@@ -445,8 +445,8 @@ class World:
                 len(data) > policy.aggregation_max_size or len(items) > policy.aggregation_max_count
             ):
                 raise Violation(f"an aggregate of {len(items)} records, {len(data)} bytes")
-            if len(items) > 1 and not batch.lane.alive:
-                raise Violation(f"an aggregate is sent to {batch.lane.shard}, which a listing showed to be closed")
+            if len(items) > 1 and not batch.queue.alive:
+                raise Violation(f"an aggregate is sent to {batch.queue.shard}, which a listing showed to be closed")
             entry = {"Data": data, "PartitionKey": key, "ExplicitHashKey": str(items[0].hash_key)}
             entries.append(entry if key is not None else {"Data": data})
             if key is None:
@@ -466,7 +466,9 @@ class World:
 
         self._at(self.now + self._latency() / 2, arrive)
 
-    def _arrived(self, request: Request, entries: list[dict[str, Any]], sent: list[list[Item]], started: float) -> None:
+    def _arrived(
+        self, request: Request, entries: list[dict[str, Any]], sent: list[list[PendingRecord]], started: float
+    ) -> None:
         exchange = self.model.exchange("PutRecords", {"StreamName": NAME, "Records": entries}, self.wall)
         stream = self.model.streams.get(NAME)
         answer: list[dict[str, str]] | None = None
@@ -508,7 +510,9 @@ class World:
                 entries = [{} if bad else entry for entry, bad in zip(entries, spoilt, strict=True)]
         return entries
 
-    def _answered(self, request: Request, exchange: Exchange, sent: list[list[Item]], stream: Stream | None) -> None:
+    def _answered(
+        self, request: Request, exchange: Exchange, sent: list[list[PendingRecord]], stream: Stream | None
+    ) -> None:
         self._busy -= 1
         self._inflight_bytes -= request.size
         late = request not in self.pipeline._in_flight
@@ -518,7 +522,7 @@ class World:
             for items in sent:
                 _mark(items, "ambiguous")
             entries = None
-        self.sent_without_map |= any(batch.lane.shard is None for batch in request.batches)
+        self.sent_without_map |= any(batch.queue.shard is None for batch in request.batches)
         for batch, items, entry in zip(request.batches, sent, entries or (), strict=False):
             if not entry:
                 _mark(items, "ambiguous")
@@ -530,7 +534,7 @@ class World:
                 self.knowledge.heard(exchange.started, self.now)
             if entry.get("SequenceNumber") and len(items) > 1 and stream is not None:
                 self.landed[batch] = Landed.on(stream, entry["ShardId"], items, exchange.ended)
-                predicted = batch.lane.shard
+                predicted = batch.queue.shard
                 if predicted is None or predicted.shard_id != entry["ShardId"]:
                     self._note_misplaced(exchange.started)
                     _mark(items, "off_shard")
@@ -765,7 +769,7 @@ class World:
         self.model.handle("CreateStream", {"StreamName": NAME, "ShardCount": count}, self.wall)
 
 
-def _mark(items: list[Item], what: str) -> None:
+def _mark(items: list[PendingRecord], what: str) -> None:
     for item in items:
         setattr(item, what, True)
 

@@ -16,7 +16,7 @@ import pytest
 from kplpy import BufferFullError, Producer, ProducerClosedError, RecordFuture
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.futures.record_future import Origin
-from kplpy.runtime.buffer import LEAST_CREDIT, RECORD_OVERHEAD, ROOMY, TIGHT, Room, Shortage
+from kplpy.runtime.buffer import LEAST_CREDIT, RECORD_OVERHEAD, ROOMY, TIGHT, Buffer, Shortage
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter
 from tests.held_stream import HeldStream
@@ -29,23 +29,23 @@ def record(hash_key: int = LOW) -> RecordFuture:
     return RecordFuture(Origin("test"), b"", "key", None, hash_key, 0.0)
 
 
-def admit(room: Room, stream: Stream, hash_key: int, size: int) -> bool:
-    return room.admit(stream, record(hash_key), hash_key, size)
+def admit(buffer: Buffer, stream: Stream, hash_key: int, size: int) -> bool:
+    return buffer.admit(stream, record(hash_key), hash_key, size)
 
 
-def take(room: Room, stream: Stream, records: int, size: int) -> None:
+def take(buffer: Buffer, stream: Stream, records: int, size: int) -> None:
     """Records of this size in all are staged and drained."""
     stream.staging.extend(record() for _ in range(records))
     stream.staged_bytes += size
-    drain(room, stream, size)
+    drain(buffer, stream, size)
 
 
-def drain(room: Room, stream: Stream, size: int = 0) -> None:
+def drain(buffer: Buffer, stream: Stream, size: int = 0) -> None:
     """Drain what is staged: `size` bytes of it on credit."""
-    room.drained(stream, len(stream.staging), stream.charged_bytes + size)
+    buffer.drained(stream, len(stream.staging), stream.charged_bytes + size)
     stream.staging.clear()
     stream.charged_by_place = {}
-    room.renew(stream)
+    buffer.renew(stream)
 
 
 class Woken(Waiter):
@@ -65,169 +65,169 @@ class Woken(Waiter):
 
 
 def test_records_are_bounded() -> None:
-    room = Room(4, 1 << 20)
+    buffer = Buffer(4, 1 << 20)
     one, other = HeldStream(), HeldStream()
     for _ in range(2):
-        assert admit(room, one, LOW, 100)
+        assert admit(buffer, one, LOW, 100)
     for _ in range(2):
-        assert admit(room, other, LOW, 100)
-    assert (room.records, room.bytes) == (4, 400)
-    assert not admit(room, one, LOW, 0)
-    assert not admit(room, HeldStream(), LOW, 0)
-    drain(room, one)
-    drain(room, other)
-    assert (room.records, room.bytes) == (4, 400)
-    room.release(one, 2, 200)
-    assert admit(room, one, LOW, 100)
-    drain(room, one)
-    room.release(one, 1, 100)
-    room.release(other, 2, 200)
-    assert (room.records, room.bytes) == (0, 0)
+        assert admit(buffer, other, LOW, 100)
+    assert (buffer.records, buffer.bytes) == (4, 400)
+    assert not admit(buffer, one, LOW, 0)
+    assert not admit(buffer, HeldStream(), LOW, 0)
+    drain(buffer, one)
+    drain(buffer, other)
+    assert (buffer.records, buffer.bytes) == (4, 400)
+    buffer.release(one, 2, 200)
+    assert admit(buffer, one, LOW, 100)
+    drain(buffer, one)
+    buffer.release(one, 1, 100)
+    buffer.release(other, 2, 200)
+    assert (buffer.records, buffer.bytes) == (0, 0)
     assert (one.held_records, one.held_bytes, other.held_records, other.held_bytes) == (0, 0, 0, 0)
 
 
 def test_bytes_are_bounded() -> None:
-    room = Room(1000, 1000)
+    buffer = Buffer(1000, 1000)
     one, other = HeldStream(), HeldStream()
-    take(room, one, 1, 700)
-    assert not admit(room, other, LOW, 301)
-    assert admit(room, other, LOW, 300)
-    drain(room, other)
-    room.release(other, 1, 300)
-    room.release(one, 1, 700)
-    assert admit(room, other, LOW, 301)
+    take(buffer, one, 1, 700)
+    assert not admit(buffer, other, LOW, 301)
+    assert admit(buffer, other, LOW, 300)
+    drain(buffer, other)
+    buffer.release(other, 1, 300)
+    buffer.release(one, 1, 700)
+    assert admit(buffer, other, LOW, 301)
 
 
 def test_what_is_staged_on_credit_counts() -> None:
-    room = Room(2, 1000)
+    buffer = Buffer(2, 1000)
     one = HeldStream()
     one.staging.extend([record(), record()])
-    assert not admit(room, one, LOW, 0)
+    assert not admit(buffer, one, LOW, 0)
     one.staging.clear()
     one.staging.append(record())
     one.staged_bytes = 700
-    assert not admit(room, one, LOW, 301)
-    assert admit(room, one, LOW, 300)
+    assert not admit(buffer, one, LOW, 301)
+    assert admit(buffer, one, LOW, 300)
 
 
 def test_an_empty_buffer_takes_one_record_of_any_size() -> None:
-    room = Room(1, 1024)
+    buffer = Buffer(1, 1024)
     one = HeldStream()
-    assert admit(room, one, LOW, 1 << 30)
-    assert not admit(room, HeldStream(), LOW, 0)
+    assert admit(buffer, one, LOW, 1 << 30)
+    assert not admit(buffer, HeldStream(), LOW, 0)
 
 
-def fill_with(room: Room, stream: Stream) -> int:
+def fill_with(buffer: Buffer, stream: Stream) -> int:
     """As many empty records as there is room for."""
     taken = 0
-    while admit(room, stream, LOW, 0):
-        drain(room, stream)
+    while admit(buffer, stream, LOW, 0):
+        drain(buffer, stream)
         taken += 1
     return taken
 
 
 @pytest.mark.parametrize("records", [1, 2, 3, 5, 8, 100])
 def test_one_stream_alone_gets_all_of_it(records: int) -> None:
-    room, one = Room(records, 1 << 30), HeldStream()
-    assert fill_with(room, one) == records
-    room.release(one, records, 0)
-    assert fill_with(room, one) == records
+    buffer, one = Buffer(records, 1 << 30), HeldStream()
+    assert fill_with(buffer, one) == records
+    buffer.release(one, records, 0)
+    assert fill_with(buffer, one) == records
 
 
 @pytest.mark.parametrize("records", [2, 3, 5, 8, 100])
 def test_a_stream_gets_three_quarters_while_another_has_records(records: int) -> None:
-    room = Room(records, 1 << 30)
+    buffer = Buffer(records, 1 << 30)
     dead, other = HeldStream(), HeldStream()
-    take(room, other, 1, 0)
+    take(buffer, other, 1, 0)
     share = min(-(-3 * records // 4), records - 1)
-    assert fill_with(room, dead) == share
-    assert fill_with(room, other) == records - share - 1
-    room.release(other, records - share, 0)
-    assert fill_with(room, dead) == records - share  # it is alone again
+    assert fill_with(buffer, dead) == share
+    assert fill_with(buffer, other) == records - share - 1
+    buffer.release(other, records - share, 0)
+    assert fill_with(buffer, dead) == records - share  # it is alone again
 
 
 def test_a_stream_gets_three_quarters_of_the_bytes_while_another_has_records() -> None:
-    room = Room(1000, 4000)
+    buffer = Buffer(1000, 4000)
     dead, other = HeldStream(), HeldStream()
-    take(room, dead, 1, 2900)
-    assert not admit(room, dead, LOW, 1101)
-    assert admit(room, other, LOW, 10)
-    assert not admit(room, dead, LOW, 101)
-    assert admit(room, dead, LOW, 100)
-    assert not admit(room, other, LOW, 991)
-    assert admit(room, other, LOW, 990)
+    take(buffer, dead, 1, 2900)
+    assert not admit(buffer, dead, LOW, 1101)
+    assert admit(buffer, other, LOW, 10)
+    assert not admit(buffer, dead, LOW, 101)
+    assert admit(buffer, dead, LOW, 100)
+    assert not admit(buffer, other, LOW, 991)
+    assert admit(buffer, other, LOW, 990)
 
 
 def test_a_stream_that_has_more_when_a_second_comes_gets_none_until_it_is_below() -> None:
-    room = Room(100, 1 << 30)
+    buffer = Buffer(100, 1 << 30)
     dead, other = HeldStream(), HeldStream()
-    assert fill_with(room, dead) == 100
-    assert not admit(room, other, LOW, 0)
+    assert fill_with(buffer, dead) == 100
+    assert not admit(buffer, other, LOW, 0)
     for left in range(99, 74, -1):  # what becomes free is the newcomer's
-        room.release(dead, 1, 0)
-        assert not admit(room, dead, LOW, 0), left
-        assert admit(room, other, LOW, 0), left
-        drain(room, other)
+        buffer.release(dead, 1, 0)
+        assert not admit(buffer, dead, LOW, 0), left
+        assert admit(buffer, other, LOW, 0), left
+        drain(buffer, other)
     assert (dead.held_records, other.held_records) == (75, 25)
-    room.release(dead, 1, 0)
-    assert admit(room, dead, LOW, 0)
+    buffer.release(dead, 1, 0)
+    assert admit(buffer, dead, LOW, 0)
 
 
 def test_a_newcomer_that_was_refused_finds_room_however_often_others_try() -> None:
     """Where puts do not wait, the stream that is there would take each place before the newcomer tries again."""
-    room = Room(100, 1 << 30)
+    buffer = Buffer(100, 1 << 30)
     busy, rare = HeldStream(), HeldStream()
-    fill_with(room, busy)
-    assert not admit(room, rare, LOW, 0)
-    room.release(busy, 40, 0)
-    assert fill_with(room, busy) == 15  # up to its three quarters
-    assert admit(room, rare, LOW, 0)
-    drain(room, rare)
-    room.release(rare, 1, 0)
-    assert fill_with(room, busy) == 25  # nobody else is there, or asks
+    fill_with(buffer, busy)
+    assert not admit(buffer, rare, LOW, 0)
+    buffer.release(busy, 40, 0)
+    assert fill_with(buffer, busy) == 15  # up to its three quarters
+    assert admit(buffer, rare, LOW, 0)
+    drain(buffer, rare)
+    buffer.release(rare, 1, 0)
+    assert fill_with(buffer, busy) == 25  # nobody else is there, or asks
 
 
 def test_a_newcomer_that_never_comes_back_is_forgotten_once_the_room_is_empty() -> None:
-    room = Room(100, 1 << 30)
+    buffer = Buffer(100, 1 << 30)
     busy, gone = HeldStream(), HeldStream()
-    fill_with(room, busy)
-    assert not admit(room, gone, LOW, 0)
-    room.release(busy, 100, 0)
-    assert fill_with(room, busy) == 100
+    fill_with(buffer, busy)
+    assert not admit(buffer, gone, LOW, 0)
+    buffer.release(busy, 100, 0)
+    assert fill_with(buffer, busy) == 100
 
 
 def test_where_dead_letters_are_to_come_a_stream_alone_leaves_them_a_quarter() -> None:
-    room = Room(100, 1 << 30, shared=True)
+    buffer = Buffer(100, 1 << 30, shared=True)
     stuck, letters = HeldStream(), HeldStream()
-    assert fill_with(room, stuck) == 75
-    assert fill_with(room, letters) == 25
+    assert fill_with(buffer, stuck) == 75
+    assert fill_with(buffer, letters) == 25
 
 
 def test_those_who_wait_for_a_full_stream_let_a_newcomer_pass() -> None:
-    room = Room(4, 1 << 20)
+    buffer = Buffer(4, 1 << 20)
     full, other = HeldStream(), HeldStream()
-    fill_with(room, full)
+    fill_with(buffer, full)
     stuck, served = Woken(full), Woken(other)
-    assert not room.wait_for(stuck)
-    assert not admit(room, other, LOW, 0)
-    assert not room.wait_for(served)
-    room.release(full, 1, 0)
+    assert not buffer.wait_for(stuck)
+    assert not admit(buffer, other, LOW, 0)
+    assert not buffer.wait_for(served)
+    buffer.release(full, 1, 0)
     assert (stuck.granted, served.granted) == (False, True)
-    drain(room, other)
-    room.release(full, 1, 0)
+    drain(buffer, other)
+    buffer.release(full, 1, 0)
     assert stuck.granted
 
 
 def test_who_waits_counts_when_it_has_no_more_records() -> None:
-    room = Room(8, 1 << 20)
+    buffer = Buffer(8, 1 << 20)
     busy, other = HeldStream(), HeldStream()
-    take(room, busy, 6, 0)
-    take(room, other, 2, 0)
+    take(buffer, busy, 6, 0)
+    take(buffer, other, 2, 0)
     waiters = [Woken(busy), Woken(other), Woken(other)]
     for each in waiters:
-        assert not admit(room, each.stream, LOW, 0)
-        assert not room.wait_for(each)
-    room.release(other, 2, 0)
+        assert not admit(buffer, each.stream, LOW, 0)
+        assert not buffer.wait_for(each)
+    buffer.release(other, 2, 0)
     assert [each.granted for each in waiters] == [False, True, True]
 
 
@@ -240,29 +240,29 @@ def test_a_shortage_names_the_bound_and_the_share(bound: str, other_bound: int) 
         return (count, 0) if bound == "records" else (1, count)
 
     size = 0 if bound == "records" else 1
-    room, of, other = Room(*whole), HeldStream(), HeldStream()
-    take(room, of, *held(100))
-    assert not admit(room, of, LOW, size)
-    assert room.shortage(of, LOW, size) == ("room", bound, 100, 100)
-    room.release(of, *held(80))
-    take(room, of, *held(55))
-    take(room, other, *held(10))
-    assert not admit(room, of, LOW, size)
-    assert room.shortage(of, LOW, size) == ("stream", bound, 75, 75)
-    room.release(of, *held(15))
+    buffer, of, other = Buffer(*whole), HeldStream(), HeldStream()
+    take(buffer, of, *held(100))
+    assert not admit(buffer, of, LOW, size)
+    assert buffer.shortage(of, LOW, size) == ("room", bound, 100, 100)
+    buffer.release(of, *held(80))
+    take(buffer, of, *held(55))
+    take(buffer, other, *held(10))
+    assert not admit(buffer, of, LOW, size)
+    assert buffer.shortage(of, LOW, size) == ("stream", bound, 75, 75)
+    buffer.release(of, *held(15))
     of.held_by_shard[LOW] = held(50)
-    assert not admit(room, of, LOW, size)
-    assert room.shortage(of, LOW, size) == ("shard", bound, 50, 50)
-    assert admit(room, of, HIGH, size)
+    assert not admit(buffer, of, LOW, size)
+    assert buffer.shortage(of, LOW, size) == ("shard", bound, 50, 50)
+    assert admit(buffer, of, HIGH, size)
 
 
 def test_who_is_not_short_of_room_itself_waits_for_a_turn() -> None:
-    room = Room(100, 1000)
+    buffer = Buffer(100, 1000)
     full, other = HeldStream(), HeldStream()
-    take(room, full, 7, 700)
-    assert not room.wait_for(Woken(other, 600))
-    assert not admit(room, other, LOW, 10)
-    assert room.shortage(other, LOW, 10) == ("turn", "records", 1, 100)
+    take(buffer, full, 7, 700)
+    assert not buffer.wait_for(Woken(other, 600))
+    assert not admit(buffer, other, LOW, 10)
+    assert buffer.shortage(other, LOW, 10) == ("turn", "records", 1, 100)
 
 
 def test_a_put_that_finds_room_while_it_is_refused_takes_it(
@@ -272,98 +272,98 @@ def test_a_put_that_finds_room_while_it_is_refused_takes_it(
     service.hold()
     with Producer(max_buffered_records=2, record_max_buffered_time_ms=0, on_buffer_full="raise") as producer:
         fill(producer)
-        shortage = producer._room.shortage
+        shortage = producer._buffer.shortage
 
         def late(stream: Stream, hash_key: int, size: int) -> Shortage | None:
             service.let_go()
-            until(lambda: producer._room.records == 0)
+            until(lambda: producer._buffer.records == 0)
             return shortage(stream, hash_key, size)
 
-        monkeypatch.setattr(producer._room, "shortage", late)
+        monkeypatch.setattr(producer._buffer, "shortage", late)
         producer.put_record("orders", b"late", "key").result(PATIENCE)
         empty(producer)
 
 
 def test_one_shard_gets_half() -> None:
-    room = Room(100, 1000)
+    buffer = Buffer(100, 1000)
     of = HeldStream()
-    take(room, of, 50, 0)
+    take(buffer, of, 50, 0)
     of.held_by_shard[LOW] = (50, 0)
-    assert not admit(room, of, LOW, 0)
+    assert not admit(buffer, of, LOW, 0)
     of.held_by_shard[LOW] = (49, 0)
-    assert admit(room, of, LOW, 0)
-    assert admit(room, of, HIGH, 0)
+    assert admit(buffer, of, LOW, 0)
+    assert admit(buffer, of, HIGH, 0)
 
 
 def test_one_shard_gets_half_of_the_bytes() -> None:
-    room = Room(100, 1000)
+    buffer = Buffer(100, 1000)
     of = HeldStream()
-    take(room, of, 1, 500)
+    take(buffer, of, 1, 500)
     of.held_by_shard[HIGH] = (1, 500)
-    assert not admit(room, of, HIGH, 1)
-    assert admit(room, of, LOW, 1)
+    assert not admit(buffer, of, HIGH, 1)
+    assert admit(buffer, of, LOW, 1)
 
 
 # --- credit ---
 
 
 def test_credit_is_a_part_of_what_is_left() -> None:
-    room, stream = Room(10_000, 64 << 20), HeldStream()
-    room.renew(stream)
+    buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
+    buffer.renew(stream)
     assert stream.credit == 10_000 * RECORD_OVERHEAD // ROOMY
     assert stream.credit_records == 10_000 // ROOMY
-    take(room, stream, 5_000, 0)
-    room.renew(stream)
+    take(buffer, stream, 5_000, 0)
+    buffer.renew(stream)
     assert stream.credit == 5_000 * RECORD_OVERHEAD // TIGHT
 
 
 def test_a_credit_that_would_be_small_is_the_least_or_none() -> None:
-    room, stream = Room(10_000, 64 << 20), HeldStream()
-    take(room, stream, 9_800, 0)
+    buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
+    take(buffer, stream, 9_800, 0)
     assert stream.credit == LEAST_CREDIT
-    take(room, stream, 100, 0)
+    take(buffer, stream, 100, 0)
     assert stream.credit == 0
 
 
 def test_many_streams_share_the_credit() -> None:
     """So that the bounds hold though all of them use it."""
-    room = Room(100_000, 64 << 20)
+    buffer = Buffer(100_000, 64 << 20)
     streams = [HeldStream() for _ in range(64)]
     for stream in streams:
-        take(room, stream, 100, 0)
+        take(buffer, stream, 100, 0)
     for stream in streams:
-        room.renew(stream)
+        buffer.renew(stream)
     assert sum(stream.credit for stream in streams) <= 100_000 * RECORD_OVERHEAD // 2
 
 
 def test_no_credit_near_a_shards_share() -> None:
     """Whichever shard the next puts are for."""
-    room, stream = Room(10_000, 64 << 20), HeldStream()
-    take(room, stream, 6_000, 0)
+    buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
+    take(buffer, stream, 6_000, 0)
     stream.held_by_shard[7] = 4_990, 0
-    room.renew(stream)
+    buffer.renew(stream)
     assert stream.credit == 0
     stream.held_by_shard[7] = 4_000, 0
-    room.renew(stream)
+    buffer.renew(stream)
     assert stream.credit > 0
 
 
 def test_no_credit_while_somebody_waits_nor_in_a_small_or_a_closed_buffer() -> None:
-    room, stream, other = Room(10_000, 64 << 20), HeldStream(), HeldStream()
-    take(room, stream, 10, 0)
+    buffer, stream, other = Buffer(10_000, 64 << 20), HeldStream(), HeldStream()
+    take(buffer, stream, 10, 0)
     assert stream.credit
     waiter = Woken(other, 100 << 20)
-    assert not room.wait_for(waiter)
+    assert not buffer.wait_for(waiter)
     assert stream.credit == other.credit == 0
-    room.renew(stream)
+    buffer.renew(stream)
     assert stream.credit == 0
-    room.leave(waiter)
-    room.renew(stream)
+    buffer.leave(waiter)
+    buffer.renew(stream)
     assert stream.credit
-    room.close()
-    room.renew(stream)
+    buffer.close()
+    buffer.renew(stream)
     assert stream.credit == 0
-    for small in (Room(1999, 100 << 20), Room(2000, (16 << 20) - 1)):
+    for small in (Buffer(1999, 100 << 20), Buffer(2000, (16 << 20) - 1)):
         small.renew(stream)
         assert stream.credit == 0
 
@@ -373,17 +373,17 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
     """Three streams put, are drained and answered by chance; what is staged is counted here."""
     records, size_bound = 10_000, 64 << 20
     rng = random.Random(seed)
-    room, streams = Room(records, size_bound), [HeldStream() for _ in range(3)]
+    buffer, streams = Buffer(records, size_bound), [HeldStream() for _ in range(3)]
     inside: list[tuple[HeldStream, int]] = []
     staged: dict[HeldStream, list[int]] = {stream: [] for stream in streams}
     outcomes: Counter[str] = Counter()
 
     def drain_all(stream: HeldStream) -> None:
         sizes = staged[stream]
-        room.drained(stream, len(sizes), sum(sizes))
+        buffer.drained(stream, len(sizes), sum(sizes))
         stream.staging.clear()
         stream.charged_by_place = {}
-        room.renew(stream)
+        buffer.renew(stream)
         inside.extend((stream, size) for size in sizes)
         sizes.clear()
 
@@ -392,7 +392,7 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
             outcomes["on credit"] += 1
             stream.staged_bytes += size
             stream.staging.append(record())
-        elif admit(room, stream, LOW, size):
+        elif admit(buffer, stream, LOW, size):
             outcomes["charged"] += 1
         else:
             outcomes["no room"] += 1
@@ -408,199 +408,199 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
         elif inside and rng.random() < 0.005:
             rng.shuffle(inside)
             for each, size in [inside.pop() for _ in range(len(inside) // rng.choice((2, 10, 100)))]:
-                room.release(each, 1, size)
+                buffer.release(each, 1, size)
         # what the other two have staged on credit a put does not see
         staged_bytes = sum(each.staged_bytes for each in streams)
-        assert room.records + sum(len(each.staging) - each.charged_records for each in streams) <= 1.5 * records
-        assert room.bytes + staged_bytes <= 1.5 * size_bound
+        assert buffer.records + sum(len(each.staging) - each.charged_records for each in streams) <= 1.5 * records
+        assert buffer.bytes + staged_bytes <= 1.5 * size_bound
     assert min(outcomes[each] for each in ("no room", "charged", "on credit")) > 0, outcomes
     for each in streams:
         drain_all(each)
     for each, size in inside:
-        room.release(each, 1, size)
-    assert (room.records, room.bytes) == (0, 0)
+        buffer.release(each, 1, size)
+    assert (buffer.records, buffer.bytes) == (0, 0)
 
 
 # --- waiting for it ---
 
 
 def test_room_goes_to_those_who_wait_in_their_order() -> None:
-    room = Room(4, 1 << 20)
+    buffer = Buffer(4, 1 << 20)
     full, other = HeldStream(), HeldStream()
-    take(room, full, 4, 400)
+    take(buffer, full, 4, 400)
     waiters = [Woken(other, 10) for _ in range(3)]
-    assert [room.wait_for(each) for each in waiters] == [False] * 3
-    room.release(full, 1, 100)
+    assert [buffer.wait_for(each) for each in waiters] == [False] * 3
+    buffer.release(full, 1, 100)
     assert [each.granted for each in waiters] == [True, False, False]
     assert [each.wakes for each in waiters] == [1, 0, 0]
     assert list(other.staging) == [waiters[0].record]  # it is staged, and charged, and the scheduler is to come
-    assert (room.records, room.bytes, other.nudges) == (4, 310, 1)
-    room.release(full, 1, 100)
+    assert (buffer.records, buffer.bytes, other.nudges) == (4, 310, 1)
+    buffer.release(full, 1, 100)
     assert [each.granted for each in waiters] == [True, True, False]
-    assert not admit(room, full, LOW, 0)
-    drain(room, other)
-    room.release(other, 2, 20)
+    assert not admit(buffer, full, LOW, 0)
+    drain(buffer, other)
+    buffer.release(other, 2, 20)
     assert waiters[2].granted
     assert [each.wakes for each in waiters] == [1, 1, 1]
 
 
 def test_a_large_record_is_not_overtaken_by_small_ones() -> None:
-    room = Room(100, 1000)
+    buffer = Buffer(100, 1000)
     full, other = HeldStream(), HeldStream()
-    take(room, full, 7, 700)
+    take(buffer, full, 7, 700)
     large, small = Woken(other, 600), Woken(other, 10)
-    assert not room.wait_for(large)
-    assert not room.wait_for(small)
-    assert not admit(room, other, LOW, 10)
-    room.release(full, 2, 200)
+    assert not buffer.wait_for(large)
+    assert not buffer.wait_for(small)
+    assert not admit(buffer, other, LOW, 10)
+    buffer.release(full, 2, 200)
     assert [large.granted, small.granted] == [False, False]
-    room.release(full, 1, 100)
+    buffer.release(full, 1, 100)
     assert [large.granted, small.granted] == [True, False]
-    room.release(full, 1, 100)
+    buffer.release(full, 1, 100)
     assert small.granted
 
 
 def test_one_over_its_own_share_lets_the_others_pass() -> None:
-    room = Room(8, 1 << 20)
+    buffer = Buffer(8, 1 << 20)
     dead, other = HeldStream(), HeldStream()
-    take(room, dead, 6, 0)
-    take(room, other, 1, 0)
+    take(buffer, dead, 6, 0)
+    take(buffer, other, 1, 0)
     stuck, served = Woken(dead), Woken(other)
-    assert not room.wait_for(stuck)
-    drain(room, other)
-    room.release(other, 1, 0)
+    assert not buffer.wait_for(stuck)
+    drain(buffer, other)
+    buffer.release(other, 1, 0)
     assert stuck.granted  # alone, a stream may have all
-    room = Room(8, 1 << 20)
+    buffer = Buffer(8, 1 << 20)
     dead, other = HeldStream(), HeldStream()
-    take(room, other, 1, 0)
-    take(room, dead, 6, 0)
+    take(buffer, other, 1, 0)
+    take(buffer, dead, 6, 0)
     stuck, served = Woken(dead), Woken(other)
-    assert not room.wait_for(stuck)
-    assert room.wait_for(served)  # it does not queue up behind the other
+    assert not buffer.wait_for(stuck)
+    assert buffer.wait_for(served)  # it does not queue up behind the other
     assert served.wakes == 1
     assert not stuck.granted
-    room.release(dead, 1, 0)
+    buffer.release(dead, 1, 0)
     assert stuck.granted
 
 
 def test_once_a_stream_is_alone_again_those_who_wait_for_it_go_on() -> None:
-    room = Room(8, 1 << 20)
+    buffer = Buffer(8, 1 << 20)
     busy, other = HeldStream(), HeldStream()
-    take(room, busy, 6, 0)
-    take(room, other, 1, 0)
+    take(buffer, busy, 6, 0)
+    take(buffer, other, 1, 0)
     waiter = Woken(busy)
-    assert not room.wait_for(waiter)
-    room.release(other, 1, 0)
+    assert not buffer.wait_for(waiter)
+    buffer.release(other, 1, 0)
     assert waiter.granted
 
 
 def test_a_large_record_is_not_overtaken_within_its_stream() -> None:
     """Where only the stream's own share stands in its way: else small ones could keep it out for ever."""
-    room = Room(100, 1000)
+    buffer = Buffer(100, 1000)
     one, other = HeldStream(), HeldStream()
-    take(room, one, 2, 700)
-    take(room, other, 1, 0)
+    take(buffer, one, 2, 700)
+    take(buffer, other, 1, 0)
     large, small = Woken(one, 300), Woken(one, 10)
-    assert not room.wait_for(large)
-    assert not admit(room, one, LOW, 10)
-    assert not room.wait_for(small)
-    assert admit(room, other, LOW, 10)
-    room.release(one, 1, 250)
+    assert not buffer.wait_for(large)
+    assert not admit(buffer, one, LOW, 10)
+    assert not buffer.wait_for(small)
+    assert admit(buffer, other, LOW, 10)
+    buffer.release(one, 1, 250)
     assert [large.granted, small.granted] == [True, False]
-    room.release(one, 1, 450)
+    buffer.release(one, 1, 450)
     assert [large.granted, small.granted] == [True, True]
 
 
 def test_what_is_granted_counts_for_its_stream() -> None:
     """Else many threads that wait for one dead stream take all the room at one release."""
-    room = Room(8, 1 << 20)
+    buffer = Buffer(8, 1 << 20)
     dead, other = HeldStream(), HeldStream()
-    take(room, dead, 6, 0)
-    take(room, other, 1, 0)
+    take(buffer, dead, 6, 0)
+    take(buffer, other, 1, 0)
     waiters = [Woken(dead) for _ in range(8)]
     for each in waiters:
-        assert not room.wait_for(each)
-    room.release(dead, 3, 0)
+        assert not buffer.wait_for(each)
+    buffer.release(dead, 3, 0)
     assert [each.granted for each in waiters] == [True] * 3 + [False] * 5
-    drain(room, dead)
+    drain(buffer, dead)
     assert [each.granted for each in waiters[3:]] == [False] * 5
-    assert admit(room, other, LOW, 0)
+    assert admit(buffer, other, LOW, 0)
 
 
 def test_a_hot_shard_lets_the_others_pass() -> None:
-    room = Room(4, 1 << 20)
+    buffer = Buffer(4, 1 << 20)
     of = HeldStream()
-    take(room, of, 2, 0)
+    take(buffer, of, 2, 0)
     of.held_by_shard[HIGH] = (2, 0)
     hot, cool = Woken(of, hash_key=HIGH), Woken(of, hash_key=LOW)
-    assert not room.wait_for(hot)
-    assert room.wait_for(cool)
+    assert not buffer.wait_for(hot)
+    assert buffer.wait_for(cool)
     of.held_by_shard[HIGH] = (1, 0)
-    room.release(of, 1, 0)
+    buffer.release(of, 1, 0)
     assert hot.granted
 
 
 def test_leaving_the_queue() -> None:
-    room = Room(1, 1 << 20)
+    buffer = Buffer(1, 1 << 20)
     full, other = HeldStream(), HeldStream()
-    take(room, full, 1, 0)
+    take(buffer, full, 1, 0)
     waiters = [Woken(other) for _ in range(3)]
     for each in waiters:
-        assert not room.wait_for(each)
-    assert not room.leave(waiters[0])
-    room.release(full, 1, 0)
+        assert not buffer.wait_for(each)
+    assert not buffer.leave(waiters[0])
+    buffer.release(full, 1, 0)
     assert [each.granted for each in waiters] == [False, True, False]
-    assert room.leave(waiters[1])  # its record was staged meanwhile
-    assert room.withdraw(waiters[1])  # and is taken back, for it was not drained
+    assert buffer.leave(waiters[1])  # its record was staged meanwhile
+    assert buffer.withdraw(waiters[1])  # and is taken back, for it was not drained
     assert not (set(other.staging) & {waiters[1].record})
     assert [each.granted for each in waiters] == [False, True, True]
-    drain(room, other)
-    assert not room.withdraw(waiters[2])  # too late
-    assert (room.records, other.held_records) == (1, 1)
+    drain(buffer, other)
+    assert not buffer.withdraw(waiters[2])  # too late
+    assert (buffer.records, other.held_records) == (1, 1)
     assert waiters[0].wakes == 0
 
 
 def test_those_behind_one_who_leaves_get_their_turn() -> None:
-    room = Room(100, 1000)
+    buffer = Buffer(100, 1000)
     full, other = HeldStream(), HeldStream()
-    take(room, full, 7, 700)
+    take(buffer, full, 7, 700)
     large, small = Woken(other, 600), Woken(other, 10)
-    assert not room.wait_for(large)
-    assert not room.wait_for(small)
-    assert not room.leave(large)
+    assert not buffer.wait_for(large)
+    assert not buffer.wait_for(small)
+    assert not buffer.leave(large)
     assert small.granted
     assert small.wakes == 1
 
 
 def test_a_reset_forgets_what_was_drained_and_lets_those_in_who_wait() -> None:
-    room = Room(4, 1 << 20)
+    buffer = Buffer(4, 1 << 20)
     one, other = HeldStream(), HeldStream()
-    take(room, one, 2, 200)
-    assert admit(room, one, LOW, 70)  # staged, and not drained
-    take(room, other, 1, 50)
+    take(buffer, one, 2, 200)
+    assert admit(buffer, one, LOW, 70)  # staged, and not drained
+    take(buffer, other, 1, 50)
     waiter = Woken(other)
-    assert not room.wait_for(waiter)
-    room.reset(one)
+    assert not buffer.wait_for(waiter)
+    buffer.reset(one)
     assert (one.held_records, one.held_bytes) == (1, 70)
-    assert (room.records, room.bytes) == (3, 120)
+    assert (buffer.records, buffer.bytes) == (3, 120)
     assert waiter.granted
 
 
 def test_close_wakes_all_who_wait() -> None:
-    room = Room(1, 1 << 20)
+    buffer = Buffer(1, 1 << 20)
     full, other = HeldStream(), HeldStream()
-    take(room, full, 1, 0)
+    take(buffer, full, 1, 0)
     waiters = [Woken(other) for _ in range(3)]
     for each in waiters:
-        assert not room.wait_for(each)
-    room.close()
+        assert not buffer.wait_for(each)
+    buffer.close()
     assert [(each.closed, each.granted, each.wakes) for each in waiters] == [(True, False, 1)] * 3
     late = Woken(other)
-    assert not room.wait_for(late)
+    assert not buffer.wait_for(late)
     assert late.closed
-    room.release(full, 1, 0)
+    buffer.release(full, 1, 0)
     assert [each.wakes for each in waiters] == [1] * 3
-    assert (room.records, room.bytes) == (0, 0)
+    assert (buffer.records, buffer.bytes) == (0, 0)
 
 
 # --- a producer without room ---
@@ -621,7 +621,7 @@ def pool(service: StubService) -> Iterator[ThreadPoolExecutor]:
 
 
 def waiters_of(producer: Producer) -> int:
-    return len(producer._room._waiters)
+    return len(producer._buffer._waiters)
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -634,7 +634,7 @@ def until(reached: Callable[[], bool]) -> None:
 
 def counted(producer: Producer, records: int) -> None:
     """Until so many are drained: what is staged only its own stream's puts see."""
-    until(lambda: producer._room.records == records)
+    until(lambda: producer._buffer.records == records)
 
 
 def fill(producer: Producer, name: str = "orders") -> list[RecordFuture]:
@@ -654,10 +654,10 @@ def fill(producer: Producer, name: str = "orders") -> list[RecordFuture]:
 def empty(producer: Producer) -> None:
     """Everything is answered, and every count is back at zero."""
     producer.flush(timeout=PATIENCE)
-    room = producer._room
+    buffer = producer._buffer
     assert (producer.outstanding_records, producer.outstanding_bytes) == (0, 0)
-    assert (room.records, room.bytes) == (0, 0)
-    assert not room._waiters
+    assert (buffer.records, buffer.bytes) == (0, 0)
+    assert not buffer._waiters
     for each in producer._engine.streams.values():
         assert (each.held_records, each.held_bytes, each.staged_bytes) == (0, 0, 0)
         assert not each.staging

@@ -27,9 +27,9 @@ from kplpy.aws.kinesis.request_json import PIECE, put_records_body
 from kplpy.aws.kinesis.transport import CBOR, KinesisTransport, _open_shards, _parse_ours
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.batching.shard_queue import ShardQueue
 from kplpy.core.policy import policy_of
-from kplpy.core.record import Item
+from kplpy.core.record import PendingRecord
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.shard_map import ListingError, ShardRange
 from kplpy.futures.record_future import Origin, RecordFuture
@@ -39,14 +39,14 @@ WHOLE = ShardRange("shardId-000000000000", 0, (1 << 128) - 1)
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
 
 
-def item(data: bytes, key: str, explicit_hash_key: str | None = None) -> Item:
+def item(data: bytes, key: str, explicit_hash_key: str | None = None) -> PendingRecord:
     hash_key = int(explicit_hash_key) if explicit_hash_key is not None else hash_of(key)
     return RecordFuture(Origin("orders"), data, key, explicit_hash_key, hash_key, 0.0)
 
 
-def batch(*items: Item, **knobs: Any) -> Batch:
+def batch(*items: PendingRecord, **knobs: Any) -> Batch:
     policy = policy_of(Config(**knobs))
-    lane = Lane(WHOLE, policy, Limiter(1.0, 0.0))
+    lane = ShardQueue(WHOLE, policy, Limiter(1.0, 0.0))
     made = Batch(lane, items[0])
     assert made.add(list(items[1:]), 1 << 24, 100) == len(items) - 1
     made.close()

@@ -8,7 +8,7 @@ import pytest
 
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.gauges import ShardUse
-from kplpy.core.record import KEPT_TRIES, Item, Reason, Trimmed, Try, add_try
+from kplpy.core.record import KEPT_ATTEMPTS, PendingRecord, Reason, SendAttempt, Trimmed, add_attempt
 from kplpy.core.results.retry_policy import THROTTLED
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, Driver, item, policy
 
@@ -86,23 +86,23 @@ def test_a_record_without_a_prediction_has_none_to_tell() -> None:
 
 def test_how_a_stream_stands() -> None:
     driver = Driver()
-    assert driver.pipeline.standing(0.5).oldest == NEVER
+    assert driver.pipeline.stream_gauges(0.5).oldest == NEVER
     driver.accept(item(arrival=1.0))
     request = driver.request(1.1)
     driver.accept(item(arrival=1.2), item(arrival=1.3, hash_key=TOP))
-    standing = driver.pipeline.standing(1.5)
-    assert (standing.outstanding, standing.oldest) == (3, 1.0)
-    assert standing.shards == {ZERO: ShardUse(0.91, 0.0), ONE: ShardUse(0.91, 0.0)}
+    stream_gauges = driver.pipeline.stream_gauges(1.5)
+    assert (stream_gauges.outstanding, stream_gauges.oldest) == (3, 1.0)
+    assert stream_gauges.shards == {ZERO: ShardUse(0.91, 0.0), ONE: ShardUse(0.91, 0.0)}
     driver.answer(request, ZERO, now=1.6)
-    assert driver.pipeline.standing(1.7).oldest == 1.2
-    assert driver.pipeline.standing(1.7).shards[ZERO].taken == pytest.approx(1 / 1000)
+    assert driver.pipeline.stream_gauges(1.7).oldest == 1.2
+    assert driver.pipeline.stream_gauges(1.7).shards[ZERO].taken == pytest.approx(1 / 1000)
 
 
 def test_a_refused_record_is_still_the_oldest() -> None:
     driver = Driver()
     driver.accept(item(arrival=1.0))
     driver.answer(driver.request(1.1), (THROTTLED, "slow down"), now=1.2)
-    assert driver.pipeline.standing(1.3).oldest == 1.0
+    assert driver.pipeline.stream_gauges(1.3).oldest == 1.0
 
 
 def test_one_that_ran_out_of_time_under_way_is_not() -> None:
@@ -110,7 +110,7 @@ def test_one_that_ran_out_of_time_under_way_is_not() -> None:
     driver.accept(item(arrival=1.0), item(arrival=2.0))
     driver.request(3.0)
     driver.pipeline.tick(4.5)
-    assert driver.pipeline.standing(4.6).oldest == 2.0
+    assert driver.pipeline.stream_gauges(4.6).oldest == 2.0
 
 
 def test_a_reduced_rate_is_told_as_it_has_grown_since() -> None:
@@ -123,14 +123,14 @@ def test_a_reduced_rate_is_told_as_it_has_grown_since() -> None:
     assert limiter.scale_at(1000.0) == 1.0
 
 
-@pytest.mark.parametrize("tries", [1, KEPT_TRIES, KEPT_TRIES + 1, 100])
+@pytest.mark.parametrize("tries", [1, KEPT_ATTEMPTS, KEPT_ATTEMPTS + 1, 100])
 def test_left_out_tries_are_counted_with_what_the_record_waited(tries: int) -> None:
-    record: Item = item(arrival=0.0)
+    record: PendingRecord = item(arrival=0.0)
     for number in range(tries):  # a wait of number + 1 seconds before each, which takes half a second
         started = sum(each + 1.5 for each in range(number)) + number + 1
-        add_try(record, Try(0.0, started, started + 0.5, "X"))
-    assert len(record.tries) == min(tries, KEPT_TRIES)
-    left_out = max(0, tries - KEPT_TRIES)
+        add_attempt(record, SendAttempt(0.0, started, started + 0.5, "X"))
+    assert len(record.tries) == min(tries, KEPT_ATTEMPTS)
+    left_out = max(0, tries - KEPT_ATTEMPTS)
     assert isinstance(record.tries, Trimmed) == (left_out > 0)
     if left_out:
         kept = cast("Trimmed", record.tries)

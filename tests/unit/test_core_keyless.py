@@ -22,9 +22,9 @@ def test_they_fill_one_aggregate_and_have_keys_of_its_shard() -> None:
     driver.accept(*items)
     (batch,) = driver.request(1.1).batches
     assert batch.items == items
-    assert batch.lane.shard is not None
+    assert batch.queue.shard is not None
     for each in items:
-        assert batch.lane.shard.holds(each.hash_key)
+        assert batch.queue.shard.holds(each.hash_key)
         assert each.explicit_hash_key == str(each.hash_key)
         assert len(each.partition_key) == len(PLACEHOLDER)  # room was charged for this
     assert len({each.partition_key for each in items}) == 1  # one entry in the tables
@@ -40,7 +40,7 @@ def test_the_next_aggregate_goes_where_most_room_is() -> None:
 
 def test_unaggregated_ones_change_their_shard_now_and_then() -> None:
     driver = Driver(policy(aggregate=False), shards=(*SHARDS[:4], ShardRange("shardId-9", 4 << 122, TOP)))
-    driver.pipeline._router._keyless._random = Random(1).random
+    driver.pipeline._router._sticky._random = Random(1).random
     items = [keyless(data=b"x" * 1000) for _ in range(10 * rules.STICKY_RECORDS)]
     driver.accept(*items)
     assert len({each.hash_key >> 122 for each in items}) >= 4
@@ -60,25 +60,25 @@ def test_a_reshard_has_them_chosen_anew() -> None:
     driver.answer(sent, ("InternalFailure", "once"), now=1.3)
     (batch,) = driver.request(4.0).batches  # both in one
     assert {id(each) for each in batch.items} == set(keys)
-    assert batch.lane.shard in shards
+    assert batch.queue.shard in shards
     for each in batch.items:
-        assert batch.lane.shard.holds(each.hash_key)
+        assert batch.queue.shard.holds(each.hash_key)
         assert each.partition_key != keys[id(each)]
 
 
 def test_of_very_many_shards_some_are_looked_at() -> None:
     shards = tuple(ShardRange(f"shardId-{n:012d}", n << 118, ((n + 1) << 118) - 1) for n in range(1024))
     driver = Driver(policy(aggregate=False), shards=shards)
-    driver.pipeline._router._keyless._random = Random(1).random
+    driver.pipeline._router._sticky._random = Random(1).random
     for turn in range(200):
         driver.accept(*[keyless(1.0 + turn / 1000) for _ in range(rules.STICKY_RECORDS)])
-    used = {lane.shard for lane in driver.pipeline._router.lanes if lane.queue}
+    used = {queue.shard for queue in driver.pipeline._router.queues if queue.closed_batches}
     assert len(used) > 150
 
 
 def test_one_that_is_held_back_is_left_out() -> None:
     driver = Driver()
-    left = driver.pipeline._router.lanes[0]
+    left = driver.pipeline._router.queues[0]
     left.not_before = 100.0
     items = [keyless(data=b"x" * 10_000) for _ in range(50)]
     driver.accept(*items)

@@ -9,7 +9,7 @@ import pytest
 from kplpy.core import policy as rules
 from kplpy.core.batching.batch import Batch
 from kplpy.core.pipeline import Request
-from kplpy.core.record import Delivered, Item
+from kplpy.core.record import Delivered, PendingRecord
 from kplpy.core.results.retry_policy import THROTTLED
 from kplpy.core.routing.shard_map import ShardRange
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy
@@ -24,11 +24,11 @@ def numbers(request: Request) -> list[list[int]]:
     return [[each.number for each in batch.items] for batch in request.batches]
 
 
-def left(count: int = 1, arrival: float = 1.0) -> list[Item]:
+def left(count: int = 1, arrival: float = 1.0) -> list[PendingRecord]:
     return [item(arrival=arrival) for _ in range(count)]
 
 
-def right(count: int = 1, arrival: float = 1.0) -> list[Item]:
+def right(count: int = 1, arrival: float = 1.0) -> list[PendingRecord]:
     return [item(arrival=arrival, hash_key=TOP) for _ in range(count)]
 
 
@@ -137,7 +137,7 @@ def test_records_of_a_closed_shard_go_before_later_ones_of_the_next() -> None:
     for _ in range(3):
         request = driver.request(driver.pipeline.next_wakeup(1.2))
         sent += numbers(request)
-        driver.answer(request, *(each.lane.shard.shard_id for each in request.batches if each.lane.shard), now=1.2)
+        driver.answer(request, *(each.queue.shard.shard_id for each in request.batches if each.queue.shard), now=1.2)
     assert sent == [[0, 2], [1, 4], [3]] or sent == [[1, 4], [0, 2], [3]]
 
 
@@ -217,17 +217,17 @@ def test_a_hunt_keeps_the_order_whatever_fails_in_it() -> None:
 
 def test_a_batch_whose_numbers_are_mixed_with_those_that_wait_is_packed_anew() -> None:
     driver = Driver(policy(ordered=True, linger=0.0))
-    lane = driver.pipeline._router.lanes[0]
+    queue = driver.pipeline._router.queues[0]
     first = left(4)
     for number, each in enumerate(first):
         each.number = number
-    back = Batch(lane, first[0])
+    back = Batch(queue, first[0])
     assert back.add([first[3]], 1000, 10) == 1
     back.close()
     for each in first[1:3]:
-        lane.add([each])
-    lane.close_open()
-    assert not lane.put_back(back)
+        queue.add([each])
+    queue.close_open()
+    assert not queue.put_back(back)
     driver.pipeline._router.reroute(back.items, 1.0)
     assert numbers(driver.request(1.0)) == [[0, 1, 2, 3]]
 
@@ -265,7 +265,7 @@ def test_everything_ends_with_nothing_left() -> None:
     while driver.pipeline.outstanding:
         now = max(now, driver.pipeline.next_wakeup(now))
         request = driver.request(now)
-        driver.answer(request, *(each.lane.shard.shard_id for each in request.batches if each.lane.shard), now=now)
+        driver.answer(request, *(each.queue.shard.shard_id for each in request.batches if each.queue.shard), now=now)
         for completion in driver.pipeline.take_completions():
             driver.pipeline.settled(completion.items)
     assert driver.pipeline.next_wakeup(now) == NEVER

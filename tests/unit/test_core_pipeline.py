@@ -9,7 +9,7 @@ import pytest
 from kplpy.core import policy as rules
 from kplpy.core.notice import Notice
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.record import Completion, Delivered, Failed, Item, Reason, payload_size
+from kplpy.core.record import Completion, Delivered, Failed, PendingRecord, Reason, payload_size
 from kplpy.core.results.retry_policy import THROTTLED, Exchange, RequestError
 from kplpy.core.routing.placement import BY_KEY, Summary
 from kplpy.core.routing.shard_map import ShardRange
@@ -35,7 +35,7 @@ def test_nothing_is_due_before_the_deadline() -> None:
     assert driver.request(1.1).size == 2
 
 
-def spread(count: int, **fields: Any) -> list[Item]:
+def spread(count: int, **fields: Any) -> list[PendingRecord]:
     """Records of both shards in turn, numbered by their data."""
     return [item(b"%d" % each, hash_key=TOP * (each % 2), **fields) for each in range(count)]
 
@@ -109,7 +109,7 @@ def test_a_lane_without_tokens_does_not_stop_the_others() -> None:
         pass
     driver.accept(item(arrival=1.2, hash_key=TOP))
     request = driver.request(1.3)
-    assert any(batch.lane.shard == RIGHT for batch in request.batches)
+    assert any(batch.queue.shard == RIGHT for batch in request.batches)
 
 
 def test_lanes_share_a_request_fairly() -> None:
@@ -117,7 +117,7 @@ def test_lanes_share_a_request_fairly() -> None:
     driver.accept(*[item(b"x" * 100_000, arrival=1.0) for _ in range(9)])
     driver.accept(*[item(b"x" * 100_000, arrival=1.0, hash_key=TOP) for _ in range(9)])
     taken = driver.request(1.1).batches
-    assert sum(batch.lane.shard == RIGHT for batch in taken) >= 3
+    assert sum(batch.queue.shard == RIGHT for batch in taken) >= 3
 
 
 def test_make_room_closes_what_is_oldest() -> None:
@@ -170,7 +170,7 @@ def test_only_the_failed_entries_are_sent_again() -> None:
     kept = item(hash_key=TOP, arrival=1.0)
     driver.accept(item(arrival=1.0), kept)
     request = driver.request(1.1)
-    assert [batch.lane.shard for batch in request.batches] == [LEFT, RIGHT]
+    assert [batch.queue.shard for batch in request.batches] == [LEFT, RIGHT]
     driver.answer(request, ZERO, ("InternalFailure", "try again"), now=1.2)
     assert len(driver.pipeline.take_completions()) == 1
     again = driver.request(driver.pipeline.next_wakeup(1.2))
@@ -256,7 +256,7 @@ def test_denied_for_longer_than_a_hiccup() -> None:
     record = item(arrival=1.0)
     driver.accept(record)
     now = 1.1
-    while not driver.pipeline._endings.completions:
+    while not driver.pipeline._outcomes.completions:
         driver.fail(driver.request(now), "AccessDeniedException", now)
         assert now < 1.1 + rules.DENIED_GRACE + 5
         now = max(now, driver.pipeline.next_wakeup(now))
@@ -297,7 +297,7 @@ def test_after_a_split_misplaced_aggregates_are_judged_by_a_fresh_listing() -> N
     driver.list(CHILDREN, 1.3)
     assert all(each.maybe_written for each in both)
     request = driver.request(1.4)
-    assert [batch.lane.shard for batch in request.batches] == list(CHILDREN)
+    assert [batch.queue.shard for batch in request.batches] == list(CHILDREN)
     assert driver.pipeline.totals.wrong_shard == 1
 
 
@@ -701,11 +701,11 @@ def test_a_hunt_does_not_go_on_in_a_shard_that_was_closed() -> None:
     driver.fail(driver.request(1.2), "InvalidArgumentException", now=1.3)
     halves = ShardRange("shardId-2", 0, 10), ShardRange("shardId-3", 11, HALF - 1)
     driver.list((*halves, RIGHT), 1.4)
-    hunted = driver.request(1.5)
-    assert [[each.hash_key for each in batch.items] for batch in hunted.batches] == [[TOP, TOP]]
-    driver.answer(hunted, ONE, now=1.6)
+    bisected = driver.request(1.5)
+    assert [[each.hash_key for each in batch.items] for batch in bisected.batches] == [[TOP, TOP]]
+    driver.answer(bisected, ONE, now=1.6)
     again = driver.request(1.6)
-    assert [(batch.lane.shard, len(batch.items)) for batch in again.batches] == [(half, 1) for half in halves]
+    assert [(batch.queue.shard, len(batch.items)) for batch in again.batches] == [(half, 1) for half in halves]
     driver.answer(again, "shardId-2", "shardId-3", now=1.7)
     assert sum(len(each.items) for each in driver.pipeline.take_completions()) == 4
     assert not any(driver.pipeline.leftovers().values())

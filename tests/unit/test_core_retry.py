@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.results.circuit_breaker import Outage
+from kplpy.core.results.circuit_breaker import CircuitBreaker
 from kplpy.core.results.retry_policy import (
     Landing,
     RequestError,
@@ -106,56 +106,56 @@ def test_backoff_grows_with_full_jitter_to_its_bound() -> None:
 
 
 def test_an_outage_spaces_requests_until_a_good_answer() -> None:
-    outage = Outage(lambda: 0.5)
-    outage.asked(0.0)
-    assert bool(outage.lasts) is False
-    assert outage.not_before < 0
-    outage.failed(started=0.0, now=1.0, error=ERROR)
-    assert bool(outage.lasts) is True
-    assert 1.0 < outage.not_before < 1.2
-    outage.asked(2.0)  # the next does not wait for the answer of this one, only for its own time
-    assert 2.5 <= outage.not_before <= 4.0
-    outage.over()
-    assert bool(outage.lasts) is False
-    assert outage.not_before < 0
+    circuit_breaker = CircuitBreaker(lambda: 0.5)
+    circuit_breaker.asked(0.0)
+    assert bool(circuit_breaker.lasts) is False
+    assert circuit_breaker.not_before < 0
+    circuit_breaker.failed(started=0.0, now=1.0, error=ERROR)
+    assert bool(circuit_breaker.lasts) is True
+    assert 1.0 < circuit_breaker.not_before < 1.2
+    circuit_breaker.asked(2.0)  # the next does not wait for the answer of this one, only for its own time
+    assert 2.5 <= circuit_breaker.not_before <= 4.0
+    circuit_breaker.over()
+    assert bool(circuit_breaker.lasts) is False
+    assert circuit_breaker.not_before < 0
 
 
 def test_requests_under_way_together_fail_as_one_step() -> None:
-    outage = Outage(lambda: 0.999)
-    outage.failed(started=0.0, now=1.0, error=ERROR)
-    first = outage.not_before
+    circuit_breaker = CircuitBreaker(lambda: 0.999)
+    circuit_breaker.failed(started=0.0, now=1.0, error=ERROR)
+    first = circuit_breaker.not_before
     for _ in range(7):
-        outage.failed(started=0.5, now=1.01, error=ERROR)
-    assert outage.not_before == first
-    outage.failed(started=2.0, now=2.0, error=ERROR)
-    assert outage.not_before - 2.0 > first - 1.0
-    assert outage.error is ERROR
-    outage.over()
-    assert outage.error is None
+        circuit_breaker.failed(started=0.5, now=1.01, error=ERROR)
+    assert circuit_breaker.not_before == first
+    circuit_breaker.failed(started=2.0, now=2.0, error=ERROR)
+    assert circuit_breaker.not_before - 2.0 > first - 1.0
+    assert circuit_breaker.error is ERROR
+    circuit_breaker.over()
+    assert circuit_breaker.error is None
 
 
 def test_denial_has_a_grace_and_a_late_one_its_own() -> None:
-    outage = Outage(lambda: 0.5)
-    assert not outage.denied(0.0)
-    assert not outage.denied(rules.DENIED_GRACE - 0.1)
-    assert outage.denied(rules.DENIED_GRACE)
-    assert outage.denied(rules.DENIED_GRACE + rules.DENIED_MEMORY)
-    assert not outage.denied(10 + 3 * rules.DENIED_MEMORY)
-    outage.over()
-    assert not outage.denied(11 + 3 * rules.DENIED_MEMORY)
+    circuit_breaker = CircuitBreaker(lambda: 0.5)
+    assert not circuit_breaker.denied(0.0)
+    assert not circuit_breaker.denied(rules.DENIED_GRACE - 0.1)
+    assert circuit_breaker.denied(rules.DENIED_GRACE)
+    assert circuit_breaker.denied(rules.DENIED_GRACE + rules.DENIED_MEMORY)
+    assert not circuit_breaker.denied(10 + 3 * rules.DENIED_MEMORY)
+    circuit_breaker.over()
+    assert not circuit_breaker.denied(11 + 3 * rules.DENIED_MEMORY)
 
 
 @pytest.mark.parametrize("random", [0.0, 0.5, 0.999])
 def test_the_last_attempt_comes_at_the_end_of_the_grace(random: float) -> None:
     """Whatever the backoff, a denial is final when the grace ends, not a backoff later."""
-    outage = Outage(lambda: random)
+    circuit_breaker = CircuitBreaker(lambda: random)
     now, answer_takes = 10.0, 0.03
-    outage.failed(now, now, ERROR)
-    while not outage.denied(now):
-        started = outage.not_before
-        outage.asked(started)
+    circuit_breaker.failed(now, now, ERROR)
+    while not circuit_breaker.denied(now):
+        started = circuit_breaker.not_before
+        circuit_breaker.asked(started)
         now = started + answer_takes
-        outage.failed(started, now, ERROR)
+        circuit_breaker.failed(started, now, ERROR)
     assert 10.0 + rules.DENIED_GRACE <= now <= 10.0 + rules.DENIED_GRACE + answer_takes + 1e-9
 
 

@@ -9,7 +9,7 @@ import pytest
 from kplpy.core import policy as rules
 from kplpy.core.pipeline import Pipeline, Request
 from kplpy.core.policy import Policy
-from kplpy.core.record import Delivered, Failed, Item, Reason
+from kplpy.core.record import Delivered, Failed, PendingRecord, Reason
 from kplpy.core.results.retry_policy import TOO_LARGE
 from kplpy.core.routing.placement import BY_KEY
 from kplpy.core.size_limits import SizeLimits
@@ -25,12 +25,12 @@ STALE = 1.5 * rules.STRATEGY_POLL + 1
 def knowing(limit: int | None, rules: Policy = RULES) -> Driver:
     """A driver of two shards that knows the stream's limit, in bytes, or that it cannot be learnt."""
     driver = Driver(rules)
-    driver.pipeline._router.distribution._not_before = 0.0
+    driver.pipeline._router.placement._not_before = 0.0
     driver.describe(BY_KEY, 0.5, limit)
     return driver
 
 
-def sized(size: int, arrival: float = 1.0, hash_key: int = 0) -> Item:
+def sized(size: int, arrival: float = 1.0, hash_key: int = 0) -> PendingRecord:
     """A record of so many bytes, its key counted."""
     return item(bytes(size - 1), "k", arrival=arrival, hash_key=hash_key)
 
@@ -86,7 +86,7 @@ def test_the_limit_holds_for_what_was_accepted_before_it_was_known() -> None:
     driver = Driver(RULES, shards=())
     driver.accept(sized(MIB + 1))
     driver.list((LEFT, RIGHT), 1.1)
-    driver.pipeline._router.distribution._not_before = 0.0
+    driver.pipeline._router.placement._not_before = 0.0
     driver.describe(BY_KEY, 1.2, MIB)
     assert driver.pipeline.next_request(1.3) is None
     assert only_failure(driver.pipeline).reason is Reason.TOO_LARGE
@@ -194,14 +194,14 @@ def test_an_aggregate_that_was_packed_for_a_larger_limit_is_packed_again() -> No
     records = [item(bytes(30_000), arrival=1.0) for _ in range(60)]
     driver.accept(*records)
     driver.pipeline.flush(1.0)
-    driver.pipeline._router.distribution._not_before = 0.0
+    driver.pipeline._router.placement._not_before = 0.0
     driver.describe(BY_KEY, 1.0, MIB)
     request = driver.request(1.1)
     assert max(data_sizes(request)) <= MIB
     assert [each for batch in request.batches for each in batch.items] == records[: sum(map(len, _items(request)))]
 
 
-def _items(request: Request) -> list[list[Item]]:
+def _items(request: Request) -> list[list[PendingRecord]]:
     return [batch.items for batch in request.batches]
 
 
@@ -230,13 +230,13 @@ def test_with_one_sender_the_parts_of_a_hunt_and_other_requests_take_turns() -> 
     driver = knowing(MIB)
     driver.accept(*[sized(100) for _ in range(64)])
     driver.fail(driver.request(1.0), INVALID, now=1.0)
-    hunted = []
+    bisected = []
     for number in range(6):
         driver.accept(sized(100, hash_key=TOP))
         request = driver.request(1.0)
-        hunted.append(request.hunted)
+        bisected.append(request.is_part)
         driver.answer(request, *[ONE if number % 2 else ZERO] * len(request.batches), now=1.0)
-    assert hunted == [True, False] * 3
+    assert bisected == [True, False] * 3
 
 
 # --- HTTP 413 ---
@@ -253,7 +253,7 @@ def front(driver: Driver, limit: int, now: float) -> list[int]:
             refused.append(request.size)
             driver.fail(request, TOO_LARGE, now=now)
         else:
-            shards = [batch.lane.shard.shard_id for batch in request.batches if batch.lane.shard is not None]
+            shards = [batch.queue.shard.shard_id for batch in request.batches if batch.queue.shard is not None]
             driver.answer(request, *shards, now=now)
 
 

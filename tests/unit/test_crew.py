@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from kplpy.runtime.threads import Crew
+from kplpy.runtime.threads import WorkerThreads
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE
 
@@ -13,7 +13,7 @@ class Idle:
     """Work of which there is none."""
 
     @property
-    def sending(self) -> Idle:
+    def sender(self) -> Idle:
         return self
 
     def send_one(self) -> bool:
@@ -30,28 +30,28 @@ class Idle:
 
 
 def test_callbacks_run_on_a_thread_of_their_own_in_their_order() -> None:
-    crew, seen = Crew(Idle(), 1), []
+    threads, seen = WorkerThreads(Idle(), 1), []
     for number in range(100):
-        crew.call(lambda number=number: seen.append((number, threading.current_thread().name)))  # type: ignore[misc]
+        threads.call(lambda number=number: seen.append((number, threading.current_thread().name)))  # type: ignore[misc]
     wait_until(lambda: len(seen) == 100)
     assert seen == [(number, "kplpy-callbacks") for number in range(100)]
-    crew.stop(set)
+    threads.stop(set)
 
 
 def test_stopping_runs_what_waits_behind_a_callback_that_blocks() -> None:
-    crew, seen = Crew(Idle(), 1), list[str]()
+    threads, seen = WorkerThreads(Idle(), 1), list[str]()
     begun, let_go = threading.Event(), threading.Event()
 
     def block() -> None:
         begun.set()
         let_go.wait(PATIENCE)
 
-    crew.call(block)
+    threads.call(block)
     assert begun.wait(PATIENCE)
-    crew.call(lambda: seen.append(threading.current_thread().name))
-    blocked = crew._caller
+    threads.call(lambda: seen.append(threading.current_thread().name))
+    blocked = threads._caller
     assert blocked is not None
-    crew.stop(lambda: {blocked.ident or 0})
+    threads.stop(lambda: {blocked.ident or 0})
     assert seen == [threading.current_thread().name]
     let_go.set()
     blocked.join(PATIENCE)
@@ -59,12 +59,12 @@ def test_stopping_runs_what_waits_behind_a_callback_that_blocks() -> None:
 
 
 def test_a_callback_that_raises_does_not_stop_the_next() -> None:
-    crew, seen = Crew(Idle(), 1), list[int]()
+    threads, seen = WorkerThreads(Idle(), 1), list[int]()
 
     def fail() -> None:
         raise ValueError("a bug")
 
-    crew.call(fail)
-    crew.call(lambda: seen.append(1))
+    threads.call(fail)
+    threads.call(lambda: seen.append(1))
     wait_until(lambda: seen == [1])
-    crew.stop(set)
+    threads.stop(set)

@@ -30,7 +30,7 @@ from kplpy import (
     ThrottledError,
     UserRecord,
 )
-from kplpy.core.record import Failed, Reason, Try
+from kplpy.core.record import Failed, Reason, SendAttempt
 from kplpy.futures.record_future import Origin, answer
 
 REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
@@ -47,7 +47,9 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
 LEAVES = [RecordExpiredError, ThrottledError, RejectedError, SetupError, ForkedError, RecordFailedError]
 
 
-def failure(reason: Reason, tries: tuple[Try, ...] = (), cause: BaseException | None = None) -> RecordFailedError:
+def failure(
+    reason: Reason, tries: tuple[SendAttempt, ...] = (), cause: BaseException | None = None
+) -> RecordFailedError:
     future = RecordFuture(Origin("orders"), b"data", "key", "77", 77, time.monotonic())
     future.tries = tries
     message = {Reason.CLOSED: "the producer was closed", Reason.EXPIRED: "expired"}.get(reason, "Code: why")
@@ -91,7 +93,10 @@ def test_a_record_that_expired_untried_tells_what_it_waited_for() -> None:
 @pytest.mark.parametrize("reason", REASONS)
 def test_attempts_and_cause(reason: Reason) -> None:
     cause = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutRecords")
-    tries = (Try(1.0, 1.0, 2.0, "InternalFailure", "oops"), Try(3.0, 3.0, 4.0, "AccessDenied", "you may not"))
+    tries = (
+        SendAttempt(1.0, 1.0, 2.0, "InternalFailure", "oops"),
+        SendAttempt(3.0, 3.0, 4.0, "AccessDenied", "you may not"),
+    )
     error = failure(reason, tries, cause)
     assert [each.error_code for each in error.attempts] == ["InternalFailure", "AccessDenied"]
     assert "2 attempts, the last: AccessDenied: you may not" in str(error)
@@ -101,13 +106,13 @@ def test_attempts_and_cause(reason: Reason) -> None:
 
 @pytest.mark.parametrize("reason", sorted(set(REASONS) - {Reason.EXPIRED, Reason.CLOSED}, key=str))
 def test_a_cause_that_is_also_the_last_attempt_s_is_said_once(reason: Reason) -> None:
-    error = failure(reason, (Try(1.0, 1.0, 2.0, "Other", "oops"), Try(3.0, 3.0, 4.0, "Code", "why")))
+    error = failure(reason, (SendAttempt(1.0, 1.0, 2.0, "Other", "oops"), SendAttempt(3.0, 3.0, 4.0, "Code", "why")))
     assert str(error).count("Code: why") == 1
     assert "; 2 attempts" in str(error)
 
 
 def test_without_an_exception_the_last_attempt_is_the_cause() -> None:
-    error = failure(Reason.EXPIRED, (Try(1.0, 1.0, 2.0, "InternalFailure", "oops"),))
+    error = failure(Reason.EXPIRED, (SendAttempt(1.0, 1.0, 2.0, "InternalFailure", "oops"),))
     assert isinstance(error.cause, KplpyError)
     assert str(error.cause) == "InternalFailure: oops"
     assert error.__cause__ is error.cause
@@ -171,7 +176,7 @@ def test_pickling_of_the_others(error: KplpyError) -> None:
 
 
 def raise_in_a_child() -> None:
-    raise failure(Reason.REJECTED, (Try(1.0, 1.0, 2.0, "Code", "why"),), ValueError("root"))
+    raise failure(Reason.REJECTED, (SendAttempt(1.0, 1.0, 2.0, "Code", "why"),), ValueError("root"))
 
 
 def test_through_a_process_pool() -> None:

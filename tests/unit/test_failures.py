@@ -18,7 +18,7 @@ from kplpy.core.record import Failed, Reason
 from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.futures import failures
 from kplpy.futures.failures import LOOK_GRACE, MOST_CODES, Unseen, UnseenFailures
-from kplpy.rate_limited_log import INTERVAL, Repeats
+from kplpy.rate_limited_log import INTERVAL, RateLimitedLog
 from tests.stub_service import PATIENCE, StubService, install
 
 REFUSAL = RequestError("InvalidArgumentException", "I do not like it", maybe_written=False)
@@ -404,11 +404,11 @@ def test_a_done_callback_that_raises_stops_nothing(service: StubService, kind: t
         assert producer.outstanding_records == 0
 
 
-# --- Repeats by itself ---
+# --- RateLimitedLog by itself ---
 
 
 def test_repeats_says_the_first_at_once_and_counts_the_rest(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    repeated = Repeats(logging.getLogger("kplpy.test"), "on_failure_raised")
+    repeated = RateLimitedLog(logging.getLogger("kplpy.test"), "on_failure_raised")
     for number in range(3):
         repeated.say(f"n{number}")
     clock.now += INTERVAL

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from kplpy import BufferFullError, RecordFailedError, RecordFuture, RecordResult
-from kplpy.core.record import Delivered, Failed, Reason, Try
+from kplpy.core.record import Delivered, Failed, Reason, SendAttempt
 from kplpy.futures.failures import UnseenFailures
 from kplpy.futures.record_future import Origin, answer, answer_each, run_callbacks
 
@@ -33,7 +33,7 @@ def pending(data: bytes = b"secret payload", key: str = "customer-7", origin: Or
 
 
 def delivered(sequence_number: str = "4711") -> Delivered:
-    return Delivered("shardId-000000000003", sequence_number, Try(1000.0, 50.0, 50.5))
+    return Delivered("shardId-000000000003", sequence_number, SendAttempt(1000.0, 50.0, 50.5))
 
 
 def failed(reason: Reason = Reason.REJECTED) -> Failed:
@@ -120,9 +120,12 @@ def test_a_delivered_record() -> None:
 def test_attempts_and_their_delays() -> None:
     future = pending()
     future.arrival = 10.0
-    future.tries = (Try(500.0, 11.0, 11.25, "InternalFailure", "oops"), Try(502.0, 13.25, 14.0, "Throttled", "slow"))
+    future.tries = (
+        SendAttempt(500.0, 11.0, 11.25, "InternalFailure", "oops"),
+        SendAttempt(502.0, 13.25, 14.0, "Throttled", "slow"),
+    )
     future.maybe_written = True
-    give(Delivered("s", "1", Try(504.0, 14.5, 15.5)), future)
+    give(Delivered("s", "1", SendAttempt(504.0, 14.5, 15.5)), future)
     result = future.result()
     assert result.possible_duplicate is True
     assert [each.delay for each in result.attempts] == [1.0, 2.0, 0.5]
@@ -943,7 +946,7 @@ def test_failures_are_counted_by_code_and_successes_are_not() -> None:
     answer(futures[:10], delivered(), unseen.failures)
     unseen.fail(*futures[10:30])
     unseen.fail(*futures[30:37], outcome=Failed(Reason.EXPIRED, "expired"))
-    futures[37].tries = (Try(1000.0, 50.0, 50.5, "InternalFailure", "told so"),)
+    futures[37].tries = (SendAttempt(1000.0, 50.0, 50.5, "InternalFailure", "told so"),)
     unseen.fail(*futures[37:], outcome=Failed(Reason.EXPIRED, "expired"))
     for future in futures[10:15]:
         future.exception()

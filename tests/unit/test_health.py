@@ -13,7 +13,7 @@ from kplpy import Health, Producer, RecordFuture
 from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.core.routing.shard_map import ListingError
 from kplpy.runtime import recent_errors
-from kplpy.runtime.buffer import Room
+from kplpy.runtime.buffer import Buffer
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -138,16 +138,16 @@ def test_a_signal_handler_within_kplpys_own_sections(service: StubService, monke
     """It must not wait for a lock whose holder may wait for what the interrupted section holds."""
     service.hold()
     seen: list[Health] = []
-    stage = Room._stage
+    stage = Buffer._stage
 
-    def interrupted(self: Room, *args: Any) -> None:
+    def interrupted(self: Buffer, *args: Any) -> None:
         stage(self, *args)
         with producer._engine.streams["orders"].lock:  # as the scheduler may have it
             seen.append(producer.health())
 
     # So small a buffer gives no credit: each put takes the room's lock.
     with Producer(record_max_buffered_time_ms=60_000, max_buffered_records=1000) as producer:
-        monkeypatch.setattr(Room, "_stage", interrupted)
+        monkeypatch.setattr(Buffer, "_stage", interrupted)
         producer.put_record("orders", b"x", "k")
         monkeypatch.undo()
         service.let_go()

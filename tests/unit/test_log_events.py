@@ -18,7 +18,7 @@ from tests.log_events import breach
 
 ROOT = Path(__file__).parents[2]
 METHODS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "fatal", "log"}
-NAMED_BY = {"log": 1, "Repeats": 1, "Notice": 0}
+NAMED_BY = {"log": 1, "RateLimitedLog": 1, "Notice": 0}
 """What takes an event's name, and as which argument."""
 
 
@@ -51,7 +51,7 @@ def test_every_event_that_is_named_is_in_the_table_and_every_one_there_is_named(
             for name in names:
                 assert name in EVENTS, f"{where}: {name!r} is no event"
                 named.add(name)
-                if call.func.id == "Repeats":
+                if call.func.id == "RateLimitedLog":
                     assert {"count", "stream"} & set(EVENTS[name].fields), where
     assert named == set(EVENTS)
 

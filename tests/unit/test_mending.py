@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.record import Delivered, Failed, Reason, Try
+from kplpy.core.record import Delivered, Failed, Reason, SendAttempt
 from kplpy.errors import RecordFailedError
 from kplpy.futures.record_future import RecordFuture, answer
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Room
-from kplpy.runtime.delivery import Answering
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
+from kplpy.runtime.delivery import Delivery
 from kplpy.runtime.meter import NoMeter
-from kplpy.runtime.recent_errors import Troubles
+from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.recovery import recover
 from kplpy.runtime.stream import Flush, Stream
 from tests.core_helpers import POLICY
@@ -21,16 +21,16 @@ class Broken:
     """A stream with 100 records that were drained, in two drains, and one that is staged; the first is answered."""
 
     def __init__(self) -> None:
-        self.room = Room(10_000, 64 << 20)
+        self.buffer = Buffer(10_000, 64 << 20)
         self.reported: list[RecordFailedError] = []
-        self.answering = Answering(self.room, self.reported.append, NoMeter(), Troubles(), lambda _: None)
+        self.delivery = Delivery(self.buffer, self.reported.append, NoMeter(), RecentErrors(), lambda _: None)
         self.stream = Stream("orders", None, Pipeline(POLICY, lambda: 0.5), lambda: None)
         self.records = [RecordFuture(self.stream.origin, b"x", "k", None, 0, 1.0) for _ in range(101)]
         self.stage(self.records[:30])
         self.stage(self.records[30:100])
-        answer(self.records[:1], Delivered("shardId-000000000000", "1", Try(1.0, 1.0, 1.0)))
-        self.room.release(self.stream, 1, SIZE)
-        self.room.admit(self.stream, self.records[100], 0, SIZE)
+        answer(self.records[:1], Delivered("shardId-000000000000", "1", SendAttempt(1.0, 1.0, 1.0)))
+        self.buffer.release(self.stream, 1, SIZE)
+        self.buffer.admit(self.stream, self.records[100], 0, SIZE)
         self.flush = Flush(lambda: None)
         self.stream.flushes.append(self.flush)
         self.stream.broken = ValueError("a bug")
@@ -38,16 +38,16 @@ class Broken:
     def stage(self, records: list[RecordFuture]) -> None:
         self.stream.staging.extend(records)
         taken = self.stream.take_staged()
-        self.room.drained(self.stream, len(taken), len(taken) * SIZE)
+        self.buffer.drained(self.stream, len(taken), len(taken) * SIZE)
         self.stream.pipeline.accept(taken, 1.0)
 
     def recover(self) -> list[RecordFuture] | None:
         """Whose outcome it set."""
-        found = recover(self.stream, Pipeline(POLICY, lambda: 0.5), self.room, self.answering)
+        found = recover(self.stream, Pipeline(POLICY, lambda: 0.5), self.buffer, self.delivery)
         if found is None:
             return None
         results, callbacks = found
-        self.answering.call_back(self.stream, results, callbacks)
+        self.delivery.call_back(self.stream, results, callbacks)
         return [each for each in results.items() if isinstance(each, RecordFuture)]
 
 
@@ -68,10 +68,10 @@ def test_the_unanswered_records_fail_in_their_order() -> None:
 def test_what_is_staged_stays_charged_and_is_accepted_by_the_new_pipeline() -> None:
     broken = Broken()
     broken.recover()
-    assert (broken.room.records, broken.room.bytes) == (1, SIZE)
+    assert (broken.buffer.records, broken.buffer.bytes) == (1, SIZE)
     broken.stage([])
     assert broken.stream.pipeline.outstanding == 1
-    assert (broken.room.records, broken.room.bytes) == (1, SIZE)
+    assert (broken.buffer.records, broken.buffer.bytes) == (1, SIZE)
 
 
 def test_flushes_that_waited_end() -> None:
@@ -97,17 +97,17 @@ def test_a_stream_that_another_thread_recovered_is_left_alone() -> None:
 
 def test_an_error_that_interrupts_recovery_leaves_the_rest_to_the_next_one() -> None:
     broken = Broken()
-    original = broken.answering.answer
+    original = broken.delivery.answer
 
     def interrupted(*args: object) -> list[RecordFuture]:
-        broken.answering.answer = original  # type: ignore[method-assign]
+        broken.delivery.answer = original  # type: ignore[method-assign]
         raise MemoryError
 
-    broken.answering.answer = interrupted  # type: ignore[method-assign, assignment]
+    broken.delivery.answer = interrupted  # type: ignore[method-assign, assignment]
     try:
         broken.recover()
     except MemoryError:
         pass
     assert not broken.records[50].done()
     assert broken.recover() == broken.records[1:100]
-    assert (broken.room.records, broken.room.bytes) == (1, SIZE)
+    assert (broken.buffer.records, broken.buffer.bytes) == (1, SIZE)

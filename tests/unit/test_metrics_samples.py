@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from kplpy import InvalidRecordError, Producer
-from kplpy.core.gauges import Gauges, ShardUse, Standing
+from kplpy.core.gauges import Gauges, ShardUse, StreamGauges
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
 from kplpy.runtime.buffer import RECORD_OVERHEAD
 from tests.integration.reading import wait_until
 from tests.stub_service import install
 
-ORDERS = Standing(7, 3, 98.5, {"s0": ShardUse(scale=0.5, taken=0.2), "s1": ShardUse(scale=1.0, taken=1.25)})
-OTHER = Standing(2, 2, 99.0, {"s0": ShardUse(scale=1.0, taken=0.25)})
+ORDERS = StreamGauges(7, 3, 98.5, {"s0": ShardUse(scale=0.5, taken=0.2), "s1": ShardUse(scale=1.0, taken=1.25)})
+OTHER = StreamGauges(2, 2, 99.0, {"s0": ShardUse(scale=1.0, taken=0.25)})
 
 
 @pytest.mark.parametrize(

@@ -10,27 +10,27 @@ from hypothesis import strategies as st
 
 from kplpy.core.batching.batch import Batch, batch_of
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.batching.shard_queue import Lane
-from kplpy.core.record import Completion, Delivered, Item, Try
+from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.record import Completion, Delivered, PendingRecord, SendAttempt
 from kplpy.metrics.histogram import Histogram
 from kplpy.metrics.tally import Ages, Tally, tally
 from tests.core_helpers import POLICY, item
 
 NOW = 2000.0
-LANE = Lane(None, POLICY, Limiter(1.0, 0.0))
-FINAL = Try(0.0, NOW - 0.5, NOW)
+LANE = ShardQueue(None, POLICY, Limiter(1.0, 0.0))
+FINAL = SendAttempt(0.0, NOW - 0.5, NOW)
 
 
-def items(records: list[tuple[float, int]]) -> list[Item]:
+def items(records: list[tuple[float, int]]) -> list[PendingRecord]:
     return [item(b"x" * size, arrival=arrival) for arrival, size in records]
 
 
-def completed(batches: list[list[Item]], known: bool) -> list[Completion]:
+def completed(batches: list[list[PendingRecord]], known: bool) -> list[Completion]:
     outcome = Delivered("shardId-000000000000", "1", FINAL)
     return [Completion(each, outcome, 0, batches=[batch_of(LANE, each)] if known else ()) for each in batches]
 
 
-def alone(batches: list[list[Item]]) -> list[Completion]:
+def alone(batches: list[list[PendingRecord]]) -> list[Completion]:
     outcome = Delivered("shardId-000000000000", "1", FINAL)
     return [Completion(each, outcome, 0, batches=[Batch.alone(LANE, one) for one in each]) for each in batches]
 
@@ -67,7 +67,7 @@ def test_times_to_answers_are_counted_alike_at_once_and_merged() -> None:
 @given(records)
 def test_records_that_were_sent_before_are_told_apart(some: list[tuple[float, int]]) -> None:
     all_of_them = items(sorted(some))
-    all_of_them[0].tries = (Try(0.0, NOW - 1, NOW - 1, "Throttled"),)
+    all_of_them[0].tries = (SendAttempt(0.0, NOW - 1, NOW - 1, "Throttled"),)
     found, _ = counted(completed([all_of_them], known=True))
     assert found.retried == all_of_them[:1]
     assert found.fresh == all_of_them[1:]

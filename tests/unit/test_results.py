@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from kplpy.core.record import Delivered, Try, add_try
+from kplpy.core.record import Delivered, SendAttempt, add_attempt
 from kplpy.futures.record_future import Origin, RecordFuture, answer
 from kplpy.records import Attempt, RecordResult
 
@@ -22,9 +22,9 @@ EXPECTED = RecordResult("shardId-000000000003", "4711", ATTEMPTS, True)
 def fresh() -> RecordResult:
     """Delivered at the second attempt, and nothing of the result looked at yet."""
     future = RecordFuture(Origin("orders"), b"data", "key", None, 7, 49.0)
-    add_try(future, Try(1000.0, 50.0, 50.5, "InternalFailure", "sorry"))
+    add_attempt(future, SendAttempt(1000.0, 50.0, 50.5, "InternalFailure", "sorry"))
     future.maybe_written = True
-    answer([future], Delivered("shardId-000000000003", "4711", Try(1002.0, 52.0, 52.25)))
+    answer([future], Delivered("shardId-000000000003", "4711", SendAttempt(1002.0, 52.0, 52.25)))
     return future.result()
 
 

@@ -7,11 +7,11 @@ from array import array
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from kplpy.core.record import Item
+from kplpy.core.record import PendingRecord
 from kplpy.wire.encode import Packing
 
 if TYPE_CHECKING:
-    from kplpy.core.batching.shard_queue import Lane
+    from kplpy.core.batching.shard_queue import ShardQueue
 
 AGGREGATE_KEY = "a"
 
@@ -37,16 +37,16 @@ class Batch:
         "closed",
         "data_size",
         "items",
-        "lane",
         "payload",
+        "queue",
         "tried",
         "wire_size",
     )
     data_size: int
     wire_size: int
 
-    def __init__(self, lane: Lane, first: Item) -> None:
-        self.lane = lane
+    def __init__(self, queue: ShardQueue, first: PendingRecord) -> None:
+        self.queue = queue
         self.items = [first]
         self.arrival = first.arrival
         self._arrivals: array[float] | None = None  # of one record alone there is no need
@@ -60,7 +60,7 @@ class Batch:
         """The exact size of the aggregate that the records make."""
         return self._packed().size
 
-    def add(self, items: list[Item], max_size: int, max_count: int) -> int:
+    def add(self, items: list[PendingRecord], max_size: int, max_count: int) -> int:
         """Add records until the aggregate would have more than `max_size` bytes or `max_count` of them.
 
         Returns how many were added.
@@ -120,10 +120,10 @@ class Batch:
 
         None for a keyless record where the service needs none.
         """
-        if self.aggregated and not self.lane.first_key_outside:
+        if self.aggregated and not self.queue.first_key_outside:
             return AGGREGATE_KEY
         first = self.items[0]
-        return None if first.keyless and self.lane.omits_keys else first.partition_key
+        return None if first.keyless and self.queue.omits_keys else first.partition_key
 
     def close(self) -> None:
         """No more records. The sizes are final."""
@@ -136,26 +136,26 @@ class Batch:
         self.wire_size = self.data_size + utf8_size(self.outer_key or "")
 
     @classmethod
-    def alone(cls, lane: Lane, item: Item) -> Batch:
+    def alone(cls, queue: ShardQueue, item: PendingRecord) -> Batch:
         """A closed batch of one record."""
-        batch = cls(lane, item)
+        batch = cls(queue, item)
         batch.closed = True
         size = batch.data_size = len(item.data)
         key = item.partition_key
-        if not (item.keyless and lane.omits_keys):
+        if not (item.keyless and queue.omits_keys):
             size += len(key) if key.isascii() else len(key.encode())
         batch.wire_size = size
         return batch
 
-    def without(self, gone: Collection[Item]) -> Batch | None:
+    def without(self, gone: Collection[PendingRecord]) -> Batch | None:
         """A closed batch of the records that are not in `gone`, in their order; None when none is left."""
         kept = [item for item in self.items if item not in gone]
-        return batch_of(self.lane, kept) if kept else None
+        return batch_of(self.queue, kept) if kept else None
 
 
-def batch_of(lane: Lane, items: list[Item]) -> Batch:
+def batch_of(queue: ShardQueue, items: list[PendingRecord]) -> Batch:
     """A closed batch of these records, whatever its size."""
-    batch = Batch(lane, items[0])
+    batch = Batch(queue, items[0])
     batch.add(items[1:], sys.maxsize, sys.maxsize)
     batch.tried = any(item.tries for item in items)
     batch.close()

@@ -1,4 +1,4 @@
-"""Which lanes send, and when: requests are formed from what is due at the moment a sender asks."""
+"""Which queues send, and when: requests are formed from what is due at the moment a sender asks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from itertools import count
 from math import ceil
 
 from kplpy.core.batching.batch import Batch
-from kplpy.core.batching.shard_queue import Lane
-from kplpy.core.policy import LANE_TURN_BYTES, TOKEN_GRID, WORTH_SENDING, Policy
+from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.policy import QUEUE_TURN_BYTES, TOKEN_GRID, WORTH_SENDING, Policy
 from kplpy.core.size_limits import SizeLimits
 
 NEVER = float("inf")
 
 
 class Collector:
-    """Closed batches of all lanes of a stream, on their way into PutRecords requests.
+    """Closed batches of all queues of a stream, on their way into PutRecords requests.
 
-    A lane with closed batches is in `_ready`, or, when its tokens or its backoff forbid sending, in `_blocked` until
-    it may. A request is due when a deadline has passed, when a lane has closed LANE_TURN_BYTES, or when a whole
+    A queue with closed batches is in `_ready`, or, when its tokens or its backoff forbid sending, in `_blocked` until
+    it may. A request is due when a deadline has passed, when a queue has closed LANE_TURN_BYTES, or when a whole
     request is there; it takes along whatever else is closed.
     """
 
@@ -29,10 +29,10 @@ class Collector:
         self._oversized: list[Batch] = []
         # A record must not be due only when it expires.
         self._linger = min(policy.linger, policy.waiting_ttl / 2)
-        self._serial = count()  # heaps never compare batches or lanes
+        self._serial = count()  # heaps never compare batches or queues
         self._deadlines: list[tuple[float, int, Batch]] = []
-        self._ready: deque[Lane] = deque()
-        self._blocked: list[tuple[float, int, Lane]] = []
+        self._ready: deque[ShardQueue] = deque()
+        self._blocked: list[tuple[float, int, ShardQueue]] = []
         self._count = 0
         self._bytes = 0
         self._due_at = NEVER
@@ -45,22 +45,22 @@ class Collector:
         # Whatever is closed goes along with an earlier deadline, so a closed batch needs one of its own only if first.
         if not batch.closed or not self._deadlines or deadline < self._deadlines[0][0]:
             heappush(self._deadlines, (deadline, next(self._serial), batch))
-        self.closed_in(batch.lane, now)
+        self.closed_in(batch.queue, now)
 
-    def closed_in(self, lane: Lane, now: float) -> None:
-        """The lane may have closed batches now."""
-        if not lane.queue or not lane.may_send:
+    def closed_in(self, queue: ShardQueue, now: float) -> None:
+        """The queue may have closed batches now."""
+        if not queue.closed_batches or not queue.may_send:
             return
-        if not lane.waiting:
-            lane.waiting = True
-            self._ready.append(lane)
-        elif lane.blocked:
+        if not queue.waiting:
+            queue.waiting = True
+            self._ready.append(queue)
+        elif queue.blocked:
             return
-        self._count += len(lane.queue) - lane.counted
-        self._bytes += lane.queue_bytes - lane.counted_bytes
-        lane.counted, lane.counted_bytes = len(lane.queue), lane.queue_bytes
+        self._count += len(queue.closed_batches) - queue.counted
+        self._bytes += queue.queue_bytes - queue.counted_bytes
+        queue.counted, queue.counted_bytes = len(queue.closed_batches), queue.queue_bytes
         if (
-            lane.queue_bytes >= LANE_TURN_BYTES
+            queue.queue_bytes >= QUEUE_TURN_BYTES
             or self._count >= self._policy.collection_max_count
             or self._bytes >= self._sizes.request
         ):
@@ -84,18 +84,18 @@ class Collector:
     # --- the time ---
 
     def tick(self, now: float) -> None:
-        """Close what has come due, let lanes go whose tokens are there, decide whether a request is due."""
+        """Close what has come due, let queues go whose tokens are there, decide whether a request is due."""
         while self._blocked and self._blocked[0][0] <= now:
-            lane = heappop(self._blocked)[2]
-            lane.blocked = lane.waiting = False
-            self.closed_in(lane, now)
-            if lane.queue:
+            queue = heappop(self._blocked)[2]
+            queue.blocked = queue.waiting = False
+            self.closed_in(queue, now)
+            if queue.closed_batches:
                 self._due_at = min(self._due_at, now)
         first_due = NEVER
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, _, batch = heappop(self._deadlines)
             first_due = min(first_due, deadline)
-            if not batch.lane.fills_on:
+            if not batch.queue.fills_on:
                 self._close(batch, now)
         if first_due < NEVER and self._ready:
             self._due_at = min(self._due_at, max(now, first_due + self._policy.collect_wait))
@@ -126,7 +126,7 @@ class Collector:
     # --- emptying ---
 
     def take(self, now: float, max_bytes: float) -> list[Batch]:
-        """The batches of one request, taken from the lanes in turn, each lane paying its tokens.
+        """The batches of one request, taken from the queues in turn, each queue paying its tokens.
 
         Those that are larger than the stream is known to take are left for `take_oversized`, and pay nothing.
         """
@@ -135,33 +135,33 @@ class Collector:
         largest = self._sizes.record
         full = False
         while self._ready and not full:
-            lane = self._ready.popleft()
-            self._uncount(lane)
-            lane.limiter.grow(now)
+            queue = self._ready.popleft()
+            self._uncount(queue)
+            queue.limiter.grow(now)
             turn = 0
-            queue, limiter = lane.queue, lane.limiter
-            while queue and turn < LANE_TURN_BYTES and lane.may_send:
-                size = queue[0].wire_size
+            closed_batches, limiter = queue.closed_batches, queue.limiter
+            while closed_batches and turn < QUEUE_TURN_BYTES and queue.may_send:
+                size = closed_batches[0].wire_size
                 if size > largest:
-                    self._oversized.append(lane.pop())
+                    self._oversized.append(queue.pop())
                     continue
-                if lane.not_before > now or not limiter.has(size, now):
-                    ready_at = lane.ready_at(now)
+                if queue.not_before > now or not limiter.has(size, now):
+                    ready_at = queue.ready_at(now)
                     if ready_at > now:
-                        self._block(lane, ready_at)
+                        self._block(queue, ready_at)
                         break
                 # A batch above the room is sent by itself.
                 if taken and (size > room or len(taken) >= self._policy.collection_max_count):
                     full = True
                     break
                 limiter.take(size)
-                taken.append(lane.pop())
+                taken.append(queue.pop())
                 room -= size
                 turn += size
-            if not lane.blocked:
-                lane.waiting = False
-                if lane.queue and lane.may_send:
-                    self._recount(lane, first=full)
+            if not queue.blocked:
+                queue.waiting = False
+                if queue.closed_batches and queue.may_send:
+                    self._recount(queue, first=full)
         if not self._ready:
             self._due_at = NEVER
         return taken
@@ -170,70 +170,70 @@ class Collector:
         batches, self._oversized = self._oversized, []
         return batches
 
-    def paid_back(self, lane: Lane, now: float) -> None:
-        """The lane has tokens again that it waits for."""
-        if lane.blocked and lane.not_before <= now:
-            self.drop(lane)
-            self.closed_in(lane, now)
+    def paid_back(self, queue: ShardQueue, now: float) -> None:
+        """The queue has tokens again that it waits for."""
+        if queue.blocked and queue.not_before <= now:
+            self.drop(queue)
+            self.closed_in(queue, now)
             self._due_at = min(self._due_at, now)
 
-    def drop(self, lane: Lane) -> None:
-        """The lane was emptied for good."""
-        if lane.blocked:
-            self._blocked = [entry for entry in self._blocked if entry[2] is not lane]
+    def drop(self, queue: ShardQueue) -> None:
+        """The queue was emptied for good."""
+        if queue.blocked:
+            self._blocked = [entry for entry in self._blocked if entry[2] is not queue]
             heapify(self._blocked)
-        elif lane.waiting:
-            self._uncount(lane)
-            self._ready.remove(lane)
-        lane.waiting = lane.blocked = False
+        elif queue.waiting:
+            self._uncount(queue)
+            self._ready.remove(queue)
+        queue.waiting = queue.blocked = False
 
-    def returned(self, lane: Lane, now: float) -> None:
-        """A failed batch is back in the lane's queue: it is overdue, and waits only for the lane's backoff."""
-        if lane.blocked:
+    def returned(self, queue: ShardQueue, now: float) -> None:
+        """A failed batch is back in the queue's queue: it is overdue, and waits only for the queue's backoff."""
+        if queue.blocked:
             return
-        if lane.not_before > now:
-            self.drop(lane)
-            self._block(lane, lane.not_before)
+        if queue.not_before > now:
+            self.drop(queue)
+            self._block(queue, queue.not_before)
             return
-        self.closed_in(lane, now)
+        self.closed_in(queue, now)
         self._due_at = min(self._due_at, now)
 
-    def let_go(self, lane: Lane, now: float) -> None:
-        """Ordered mode: nothing holds the lane back (any more). What has waited for that is overdue."""
-        if lane.waiting or not lane.may_send:
+    def unblock(self, queue: ShardQueue, now: float) -> None:
+        """Ordered mode: nothing holds the queue back (any more). What has waited for that is overdue."""
+        if queue.waiting or not queue.may_send:
             return
-        if not lane.queue and lane.open is not None and lane.open.arrival + self._linger <= now:
-            lane.close_open()
-        if lane.queue:
-            self.closed_in(lane, now)
+        if not queue.closed_batches and queue.open is not None and queue.open.arrival + self._linger <= now:
+            queue.close_open()
+        if queue.closed_batches:
+            self.closed_in(queue, now)
             self._due_at = min(self._due_at, now)
 
     def pending(self) -> int:
-        """How much of the lanes is marked here."""
+        """How much of the queues is marked here."""
         return self._count + self._bytes + len(self._ready) + len(self._blocked)
 
     def _close(self, batch: Batch, now: float) -> None:
-        if not batch.closed and batch.lane.open is batch:
-            batch.lane.close_open()
-            self.closed_in(batch.lane, now)
+        if not batch.closed and batch.queue.open is batch:
+            batch.queue.close_open()
+            self.closed_in(batch.queue, now)
 
-    def _block(self, lane: Lane, until: float) -> None:
-        lane.waiting = lane.blocked = True
-        # Never before `until`, which rounding could make of it: the lane would be woken for nothing, again and again.
+    def _block(self, queue: ShardQueue, until: float) -> None:
+        queue.waiting = queue.blocked = True
+        # Never before `until`, which rounding could make of it: the queue would be woken for nothing, again and again.
         wake_at = max(until, ceil(until / TOKEN_GRID) * TOKEN_GRID)
-        heappush(self._blocked, (wake_at, next(self._serial), lane))
+        heappush(self._blocked, (wake_at, next(self._serial), queue))
 
-    def _uncount(self, lane: Lane) -> None:
-        self._count -= lane.counted
-        self._bytes -= lane.counted_bytes
-        lane.counted = lane.counted_bytes = 0
+    def _uncount(self, queue: ShardQueue) -> None:
+        self._count -= queue.counted
+        self._bytes -= queue.counted_bytes
+        queue.counted = queue.counted_bytes = 0
 
-    def _recount(self, lane: Lane, first: bool) -> None:
-        lane.waiting = True
-        lane.counted, lane.counted_bytes = len(lane.queue), lane.queue_bytes
-        self._count += lane.counted
-        self._bytes += lane.counted_bytes
+    def _recount(self, queue: ShardQueue, first: bool) -> None:
+        queue.waiting = True
+        queue.counted, queue.counted_bytes = len(queue.closed_batches), queue.queue_bytes
+        self._count += queue.counted
+        self._bytes += queue.counted_bytes
         if first:
-            self._ready.appendleft(lane)
+            self._ready.appendleft(queue)
         else:
-            self._ready.append(lane)
+            self._ready.append(queue)

@@ -7,17 +7,17 @@ from kplpy.core.batching.batch import Batch
 
 class Request:
     """`size`: as the service counts it. `lost_at`: when its answer is no longer waited for. `wall`: the sender's note
-    of the Unix time at which it was sent. `hunted`: it is part of a hunt, and pays tokens only when it is taken.
+    of the Unix time at which it was sent. `is_part`: it is part of a hunt, and pays tokens only when it is taken.
     `body_sent`: the sender's note that the service may have the whole request.
 
     Its batches are never changed: a sender encodes them without the stream's lock.
     """
 
-    __slots__ = ("batches", "body_sent", "hunted", "lost_at", "size", "started", "wall")
+    __slots__ = ("batches", "body_sent", "is_part", "lost_at", "size", "started", "wall")
 
-    def __init__(self, batches: list[Batch], started: float, lost_at: float, hunted: bool = False) -> None:
+    def __init__(self, batches: list[Batch], started: float, lost_at: float, is_part: bool = False) -> None:
         self.batches = batches
-        self.hunted = hunted
+        self.is_part = is_part
         self.size = sum(batch.wire_size for batch in batches)
         self.started = started
         self.lost_at = lost_at

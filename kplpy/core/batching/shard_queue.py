@@ -9,14 +9,14 @@ from operator import attrgetter
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import DOUBT_PROOF, Policy
-from kplpy.core.record import Item, payload_size
+from kplpy.core.record import PendingRecord, payload_size
 from kplpy.core.routing.shard_map import ShardRange
 from kplpy.core.size_limits import SizeLimits
 
 _arrival = attrgetter("arrival")
 
 
-class Lane:
+class ShardQueue:
     """One predicted shard; or, with `shard` None, the records that travel alone because no shard is predicted."""
 
     __slots__ = (
@@ -30,6 +30,7 @@ class Lane:
         "behind",
         "behind_keys",
         "blocked",
+        "closed_batches",
         "counted",
         "counted_bytes",
         "doubted_at",
@@ -44,7 +45,6 @@ class Lane:
         "omits_keys",
         "open",
         "ordered",
-        "queue",
         "queue_bytes",
         "shard",
         "waiting",
@@ -66,15 +66,17 @@ class Lane:
         self._max_count = policy.aggregation_max_count
         self._sizes = sizes or SizeLimits(policy)
         self.open: Batch | None = None
-        self.few: list[Item] = []  # small ones that the open aggregate is to have once there are some, or it is closed
-        self.queue: deque[Batch] = deque()
+        self.few: list[
+            PendingRecord
+        ] = []  # small ones that the open aggregate is to have once there are some, or it is closed
+        self.closed_batches: deque[Batch] = deque()
         self.queue_bytes = 0
-        # The collector's marks: in one of its lists; in that of the blocked lanes; what of the queue it has counted.
+        # The collector's marks: in one of its lists; in that of the blocked queues; what of the queue it has counted.
         self.waiting = self.blocked = False
         self.counted = self.counted_bytes = 0
         self.not_before = float("-inf")
         self.failures = 0  # throttled answers in a row
-        # Ordered mode: something is under way that all of the lane would overtake, or the records with these hash keys.
+        # Ordered mode: what is under way that all of the queue would overtake, or records with these hash keys.
         self.ordered = policy.ordered
         self.behind = False
         self.behind_keys: set[int] = set()
@@ -82,7 +84,7 @@ class Lane:
         self.held = 0
         self.held_bytes = 0
 
-    def add(self, items: list[Item], tried: bool = False) -> list[Batch]:
+    def add(self, items: list[PendingRecord], tried: bool = False) -> list[Batch]:
         """Put records into the open aggregate, in their order. Returns the batches that this opened.
 
         `tried`: some of them may have been sent before.
@@ -94,7 +96,7 @@ class Lane:
             self.few = []
         if not self._aggregate:
             batches = [*map(Batch.alone, repeat(self), items)]
-            self.queue += batches
+            self.closed_batches += batches
             self.queue_bytes += sum([batch.wire_size for batch in batches])
             self.held += len(batches)
             self.held_bytes += sum([batch.payload for batch in batches])
@@ -138,24 +140,24 @@ class Lane:
         """
         number = batch.items[0].number
         place = 0
-        for each in self.queue:
+        for each in self.closed_batches:
             if each.items[0].number > number:
                 break
             place += 1
         if self.ordered and not self._in_order(batch, place):
             return False
-        self.queue.insert(place, batch)
+        self.closed_batches.insert(place, batch)
         self.queue_bytes += batch.wire_size
         return True
 
     def _in_order(self, batch: Batch, place: int) -> bool:
-        if place > 0 and self.queue[place - 1].items[-1].number > batch.items[0].number:
+        if place > 0 and self.closed_batches[place - 1].items[-1].number > batch.items[0].number:
             return False
-        later = self.queue[place] if place < len(self.queue) else self.open
+        later = self.closed_batches[place] if place < len(self.closed_batches) else self.open
         return later is None or batch.items[-1].number < later.items[0].number
 
     def pop(self) -> Batch:
-        batch = self.queue.popleft()
+        batch = self.closed_batches.popleft()
         self.queue_bytes -= batch.wire_size
         if self.ordered:
             self.hold_behind(batch.items[0].hash_key)
@@ -163,28 +165,28 @@ class Lane:
 
     def newest(self) -> int:
         """The highest number in here; -1: none. Where keyless records came back it need not be the last one's."""
-        batches = self.queue if self.open is None else [*self.queue, self.open]
+        batches = self.closed_batches if self.open is None else [*self.closed_batches, self.open]
         items = [*(item for batch in batches for item in batch.items), *self.few]
         return max((item.number for item in items), default=-1)
 
-    def take_all(self) -> list[Item]:
-        """Empty the lane, for its records to be routed anew."""
+    def take_all(self) -> list[PendingRecord]:
+        """Empty the queue, for its records to be routed anew."""
         self.close_open()
-        items = [item for batch in self.queue for item in batch.items]
-        for batch in self.queue:
+        items = [item for batch in self.closed_batches for item in batch.items]
+        for batch in self.closed_batches:
             self.release(len(batch.items), batch.payload)
-        self.queue.clear()
+        self.closed_batches.clear()
         self.queue_bytes = 0
         return items
 
-    def expire(self, limit: float) -> list[Item]:
+    def expire(self, limit: float) -> list[PendingRecord]:
         """Take out the records that arrived at `limit` or earlier."""
         if self._oldest_open() <= limit:
             self.close_open()
-        expired: list[Item] = []
+        expired: list[PendingRecord] = []
         kept: deque[Batch] = deque()
         self.queue_bytes = 0
-        for batch in self.queue:
+        for batch in self.closed_batches:
             rest: Batch | None = batch
             if batch.arrival <= limit:
                 gone = {item for item in batch.items if item.arrival <= limit}
@@ -193,13 +195,13 @@ class Lane:
             if rest is not None:
                 kept.append(rest)
                 self.queue_bytes += rest.wire_size
-        self.queue = kept
+        self.closed_batches = kept
         self.release(len(expired), payload_size(expired))
         return expired
 
     def oldest(self) -> float:
         """When the oldest record in here arrived; infinite when there is none."""
-        oldest = min((batch.arrival for batch in self.queue), default=float("inf"))
+        oldest = min((batch.arrival for batch in self.closed_batches), default=float("inf"))
         return min(oldest, self._oldest_open())
 
     def _oldest_open(self) -> float:
@@ -211,12 +213,14 @@ class Lane:
         """Does the first batch overtake nothing that is under way? Without order nobody minds."""
         if not self.ordered:
             return True
-        return not self.behind and not (self.queue and self.queue[0].items[0].hash_key in self.behind_keys)
+        return not self.behind and not (
+            self.closed_batches and self.closed_batches[0].items[0].hash_key in self.behind_keys
+        )
 
     @property
     def fills_on(self) -> bool:
-        """Is there no point in closing the open aggregate, because others of the lane have to be answered first?"""
-        return self.ordered and (self.behind or bool(self.queue))
+        """Is there no point in closing the open aggregate, because others of the queue have to be answered first?"""
+        return self.ordered and (self.behind or bool(self.closed_batches))
 
     def hold_behind(self, hash_key: int) -> None:
         """A record with this hash key is under way: what would go to the same shard stays behind it.
@@ -228,7 +232,7 @@ class Lane:
         else:
             self.behind = True
 
-    def let_go(self) -> None:
+    def unblock(self) -> None:
         self.behind = False
         self.behind_keys.clear()
 
@@ -246,7 +250,7 @@ class Lane:
         self._aggregate = False
 
     def took(self, started: float, count: int = 1) -> None:
-        """So many batches of a request of `started` were taken by this lane's shard."""
+        """So many batches of a request of `started` were taken by this queue's shard."""
         self.failures = 0
         self.missed_at = float("inf")
         if self.doubted and started > self.doubted_at:
@@ -256,28 +260,28 @@ class Lane:
                 self._aggregate = self._may_aggregate
 
     def missed(self, started: float) -> None:
-        """Another shard took a record of this lane, of a request of `started`."""
+        """Another shard took a record of this queue, of a request of `started`."""
         self._hits = 0
         self.missed_at = min(self.missed_at, started)
 
     def release(self, count: int, payload: int) -> None:
-        """These records are answered, or have left for another lane."""
+        """These records are answered, or have left for another queue."""
         self.held -= count
         self.held_bytes -= payload
 
     def backlog(self, now: float) -> float:
         """Seconds until what is queued may be sent; below 0: room for so many seconds of a whole shard's traffic."""
-        return max(self.not_before - now, self.limiter.backlog(len(self.queue), self.queue_bytes, now))
+        return max(self.not_before - now, self.limiter.backlog(len(self.closed_batches), self.queue_bytes, now))
 
     def ready_at(self, now: float) -> float:
         """When the first queued batch may be sent: backoff and tokens."""
         if self.not_before > now:
             return self.not_before
-        return self.limiter.ready_at(self.queue[0].wire_size, now)
+        return self.limiter.ready_at(self.closed_batches[0].wire_size, now)
 
     def _enqueue(self, batch: Batch) -> None:
         batch.close()
-        self.queue.append(batch)
+        self.closed_batches.append(batch)
         self.queue_bytes += batch.wire_size
         self.held += len(batch.items)
         self.held_bytes += batch.payload

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator
 
 from kplpy.core import policy as rules
 from kplpy.core.batching.batch import Batch, batch_of
-from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.batching.shard_queue import ShardQueue
 
 Part = list[Batch]
 
 
-class Hunt:
+class Bisection:
     """Parts of refused requests, each to be sent as a request of its own.
 
     The parts of a request go out together, beside other requests. The parts of what was refused last go first, so that
     single records are reached soon.
 
-    When HUNT_FAILURES single records in a row were refused, the cause may be the request's. Then single records are
-    tried, the smallest first, one after the other. If that goes on for the grace of denied requests, the hunt is over.
+    When BISECTION_FAILURES single records in a row were refused, the cause may be the request's. Then single records
+    are tried, the smallest first, one after the other. The bisection ends when that goes on for DENIED_GRACE.
 
     ordered: of each shard only the earliest part may be sent, and only when nothing is under way for it.
     """
@@ -39,12 +39,12 @@ class Hunt:
 
     # --- parts go out ---
 
-    def has_part(self, under_way: int, ahead: set[Lane]) -> bool:
-        """Return True if a part may be sent. under_way: parts now; ahead: lanes that, in order, have to wait."""
-        at_most = 1 if self._doubts else rules.HUNT_PARTS
+    def has_part(self, under_way: int, ahead: set[ShardQueue]) -> bool:
+        """Return True if a part may be sent. under_way: parts now; ahead: queues that, in order, have to wait."""
+        at_most = 1 if self._doubts else rules.BISECTION_PARTS
         return under_way < at_most and next(self._places(ahead), None) is not None
 
-    def next_part(self, ahead: set[Lane], max_bytes: float) -> Part:
+    def next_part(self, ahead: set[ShardQueue], max_bytes: float) -> Part:
         """Take the next part, or of a part above `max_bytes` as many batches as fit, at least one."""
         places = self._places(ahead)
         if not self._doubts:
@@ -61,23 +61,23 @@ class Hunt:
 
     @property
     def _doubts(self) -> bool:
-        return self._refused >= rules.HUNT_FAILURES
+        return self._refused >= rules.BISECTION_FAILURES
 
-    def _places(self, ahead: set[Lane]) -> Iterator[int]:
+    def _places(self, ahead: set[ShardQueue]) -> Iterator[int]:
         """The places of the parts that may be sent."""
         waiting = set(ahead)
         for place, part in enumerate(self._parts):
-            lanes = {batch.lane for batch in part if batch.lane.shard is not None} if self._ordered else set()
-            if not lanes & waiting:
+            queues = {batch.queue for batch in part if batch.queue.shard is not None} if self._ordered else set()
+            if not queues & waiting:
                 yield place
-            waiting |= lanes
+            waiting |= queues
 
     def _take_first(self, place: int, batch: Batch) -> Batch:
         """Take the first record of the batch out of the part at this place, to be tried alone."""
         others = [each for each in self._parts[place] if each is not batch]
-        rest = [batch_of(batch.lane, batch.items[1:])] if batch.aggregated else []
+        rest = [batch_of(batch.queue, batch.items[1:])] if batch.aggregated else []
         self._parts[place : place + 1] = [part for part in (rest, others) if part]
-        self._trial = batch_of(batch.lane, batch.items[:1])
+        self._trial = batch_of(batch.queue, batch.items[:1])
         return self._trial
 
     # --- answers come back ---
@@ -92,7 +92,7 @@ class Hunt:
         `conclusive`: they are all that the request held. Otherwise the cause may be one that is answered already.
         `expected`: they are larger than what the stream takes, which says nothing of others.
         """
-        parts = _split(batches, rules.HUNT_PARTS_IN_ORDER if self._ordered else rules.HUNT_PARTS)
+        parts = _split(batches, rules.BISECTION_PARTS_IN_ORDER if self._ordered else rules.BISECTION_PARTS)
         if len(parts) > 1 or not conclusive:
             self._parts[:0] = parts
             return []
@@ -108,7 +108,7 @@ class Hunt:
         self._refused_at = now
         self._refused += 1
         self._trials_refused += refused is self._trial
-        return self._trials_refused >= rules.HUNT_FAILURES and now >= self._since + rules.DENIED_GRACE
+        return self._trials_refused >= rules.BISECTION_FAILURES and now >= self._since + rules.DENIED_GRACE
 
     def suspect(self, batch: Batch) -> None:
         """Send this one, which is apt to be refused, in a request of its own."""
@@ -121,11 +121,11 @@ class Hunt:
         self._parts.clear()
         return batches
 
-    def take_of(self, lane: Lane) -> Part:
-        """Leave out what is of this lane, and return it."""
-        taken = [batch for batch in self if batch.lane is lane]
+    def take_of(self, queue: ShardQueue) -> Part:
+        """Leave out what is of this queue, and return it."""
+        taken = [batch for batch in self if batch.queue is queue]
         if taken:
-            self.sift(lambda batch: None if batch.lane is lane else batch)
+            self.sift(lambda batch: None if batch.queue is queue else batch)
         return taken
 
     def sift(self, keep: Callable[[Batch], Batch | None]) -> None:
@@ -156,7 +156,7 @@ def _split(batches: Part, most: int) -> list[Part]:
             return [batches]
         size = -(-len(only.items) // most)
         starts = range(0, len(only.items), size)
-        return [[batch_of(only.lane, only.items[start : start + size])] for start in starts]
+        return [[batch_of(only.queue, only.items[start : start + size])] for start in starts]
     worth = sum(batch.wire_size for batch in batches) / most
     parts: list[Part] = [[]]
     size = 0

@@ -10,7 +10,7 @@ from kplpy.core.results.retry_policy import RequestError, backoff
 NEVER = float("inf")
 
 
-class Outage:
+class CircuitBreaker:
     """After a failed request the stream sends one at a time, each a backoff after the last; a good answer ends it.
 
     The next one does not wait for the answer of the one before: that may be a timeout away.

@@ -6,35 +6,50 @@ from collections import defaultdict
 
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.collector import NEVER, Collector
-from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.batching.shard_queue import ShardQueue
 from kplpy.core.policy import Policy
-from kplpy.core.record import Completion, Delivered, Failed, Item, Reason, Try, add_tries, payload_size
-from kplpy.core.results.bisection import Hunt
-from kplpy.core.results.circuit_breaker import Outage
+from kplpy.core.record import (
+    Completion,
+    Delivered,
+    Failed,
+    PendingRecord,
+    Reason,
+    SendAttempt,
+    add_attempts,
+    payload_size,
+)
+from kplpy.core.results.bisection import Bisection
+from kplpy.core.results.circuit_breaker import CircuitBreaker
 from kplpy.core.routing.router import Router
 from kplpy.core.totals import Totals
 
 WRONG_SHARD = "WrongShard"
 
 
-class Endings:
-    """Carries out what `Answers` and the time decide on. `completions`: the records whose answer is final."""
+class Outcomes:
+    """Carries out what `Responses` and the time decide on. `completions`: the records whose answer is final."""
 
     def __init__(
-        self, policy: Policy, router: Router, collector: Collector, totals: Totals, hunt: Hunt, outage: Outage
+        self,
+        policy: Policy,
+        router: Router,
+        collector: Collector,
+        totals: Totals,
+        bisection: Bisection,
+        circuit_breaker: CircuitBreaker,
     ) -> None:
         self._policy = policy
         self._router = router
         self._collector = collector
         self._totals = totals
-        self._hunt = hunt
-        self._outage = outage
+        self._bisection = bisection
+        self._circuit_breaker = circuit_breaker
         self.completions: list[Completion] = []
         # Failed while under way (user_record_timeout): whatever becomes of their batch, they have their answer.
-        self._gone: set[Item] = set()
-        self.first_expiry = NEVER  # of what went back into a lane since the pipeline looked
+        self._gone: set[PendingRecord] = set()
+        self.first_expiry = NEVER  # of what went back into a queue since the pipeline looked
 
-    def deliver_all(self, taken: list[tuple[Batch, dict[str, str]]], success: Try) -> None:
+    def deliver_all(self, taken: list[tuple[Batch, dict[str, str]]], success: SendAttempt) -> None:
         """As deliver, of one request. What travelled alone is told shard by shard: 1.3 µs a record less."""
         alone: defaultdict[str, list[tuple[Batch, str]]] = defaultdict(list)
         for batch, entry in taken:
@@ -48,7 +63,7 @@ class Endings:
             for batch, _ in singles:
                 size += batch.payload
                 totals.kinesis_bytes_put += batch.wire_size
-                batch.lane.release(1, batch.payload)
+                batch.queue.release(1, batch.payload)
             totals.kinesis_records_put += count
             totals.user_records_put += count
             outcomes = [Delivered(shard_id, number, success) for _, number in singles]
@@ -56,7 +71,7 @@ class Endings:
             items = [batch.items[0] for batch in batches]
             self.completions.append(Completion(items, outcomes[0], size, batches=batches, outcomes=outcomes))
 
-    def deliver(self, batch: Batch, entry: dict[str, str], success: Try) -> None:
+    def deliver(self, batch: Batch, entry: dict[str, str], success: SendAttempt) -> None:
         """The service took the batch, where consumers can read it."""
         self._totals.kinesis_records_put += 1
         self._totals.kinesis_bytes_put += batch.wire_size
@@ -65,91 +80,91 @@ class Endings:
             self._totals.user_records_put += len(items)
             whole = items is batch.items
             size = batch.payload if whole else payload_size(items)
-            batch.lane.release(len(items), size)
+            batch.queue.release(len(items), size)
             outcome = Delivered(entry.get("ShardId", ""), entry["SequenceNumber"], success)
             self.completions.append(Completion(items, outcome, size, batches=(batch,) if whole else ()))
 
-    def retry(self, batch: Batch, attempt: Try, now: float) -> None:
-        """Queue the batch again: as it is while its lane lives, through prediction otherwise."""
+    def retry(self, batch: Batch, attempt: SendAttempt, now: float) -> None:
+        """Queue the batch again: as it is while its queue lives, through prediction otherwise."""
         kept = self.live(batch)
         if kept is None:
             return
         kept.tried = True
-        add_tries(kept.items, attempt)
+        add_attempts(kept.items, attempt)
         kept = self.drop_expired(kept, self.expired_before(now))
         if kept is None:
             return
         self.send_again(kept, now, anew=attempt.code == WRONG_SHARD)
-        if kept.lane.ordered:  # what the hunt holds of the lane must not overtake it
-            for later in self._hunt.take_of(kept.lane):
+        if kept.queue.ordered:  # what the hunt holds of the queue must not overtake it
+            for later in self._bisection.take_of(kept.queue):
                 self.send_again(later, now)
 
     def send_again(self, batch: Batch, now: float, anew: bool = False) -> None:
-        """As it is, while its lane lives; otherwise, and `anew`, its records through prediction."""
+        """As it is, while its queue lives; otherwise, and `anew`, its records through prediction."""
         self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
-        lane = batch.lane
-        as_it_is = not anew and self._router.lives(lane) and not (lane.doubted and batch.aggregated)
-        if as_it_is and lane.put_back(batch):
-            self._collector.returned(lane, now)
+        queue = batch.queue
+        as_it_is = not anew and self._router.lives(queue) and not (queue.doubted and batch.aggregated)
+        if as_it_is and queue.put_back(batch):
+            self._collector.returned(queue, now)
         else:
-            lane.release(len(batch.items), batch.payload)
+            queue.release(len(batch.items), batch.payload)
             self._router.reroute(batch.items, now)
 
-    def give_up(self, batch: Batch, attempt: Try, reason: Reason, cause: BaseException | None = None) -> None:
+    def give_up(self, batch: Batch, attempt: SendAttempt, reason: Reason, cause: BaseException | None = None) -> None:
         """The attempt was the batch's last."""
         items = self.live_items(batch)
-        add_tries(items, attempt)
-        batch.lane.release(len(items), payload_size(items))
-        self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause, batch.lane, attempt.code or "")
+        add_attempts(items, attempt)
+        batch.queue.release(len(items), payload_size(items))
+        self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause, batch.queue, attempt.code or "")
 
     def fail(
         self,
-        items: list[Item],
+        items: list[PendingRecord],
         reason: Reason,
         message: str = "",
         cause: BaseException | None = None,
-        lane: Lane | None = None,
+        queue: ShardQueue | None = None,
         code: str = "",
     ) -> None:
         """Give the records up. message: the reason in words. code: the error code behind it, if there is one."""
         if items:
             self._totals.user_records_failed += len(items)
             outcome = Failed(reason, message or reason.value, cause, code)
-            predicted = lane.shard.shard_id if lane is not None and lane.shard is not None else None
+            predicted = queue.shard.shard_id if queue is not None and queue.shard is not None else None
             self.completions.append(Completion(items, outcome, payload_size(items), predicted))
 
     def fail_waiting(self, reason: Reason, message: str, cause: BaseException | None = None, code: str = "") -> None:
-        """Fail all that is not under way: what waits for the shard map, and what the lanes and the hunt hold."""
+        """Fail all that is not under way: what waits for the shard map, and what the queues and the hunt hold."""
         router = self._router
         items, router.waiting = router.waiting, []
         self.fail(items, reason, message, cause, code=code)
-        for lane in router:
-            self.fail(router.empty(lane), reason, message, cause, lane, code)
-        for batch in self._hunt.take_all():
-            batch.lane.release(len(batch.items), batch.payload)
-            self.fail(batch.items, reason, message, cause, batch.lane, code)
+        for queue in router:
+            self.fail(router.empty(queue), reason, message, cause, queue, code)
+        for batch in self._bisection.take_all():
+            batch.queue.release(len(batch.items), batch.payload)
+            self.fail(batch.items, reason, message, cause, batch.queue, code)
 
     # --- expiry ---
 
-    def expire(self, items: list[Item], lane: Lane | None = None, under_way: bool = False) -> None:
+    def expire(self, items: list[PendingRecord], queue: ShardQueue | None = None, under_way: bool = False) -> None:
         """Give up what waited too long, and say for what: a record that was never sent has no attempt that tells."""
-        error = self._outage.error
+        error = self._circuit_breaker.error
         if error is not None:
             why = f"the stream's requests fail, the last with {error.code}: {error.message}"
-            self.fail(items, Reason.EXPIRED, why, error.cause, lane, error.code)
+            self.fail(items, Reason.EXPIRED, why, error.cause, queue, error.code)
         elif under_way:
-            self.fail(items, Reason.EXPIRED, "the request with it has no answer yet", lane=lane)
+            self.fail(items, Reason.EXPIRED, "the request with it has no answer yet", queue=queue)
         else:
-            self.fail(items, Reason.EXPIRED, self._awaited(lane), lane=lane)
+            self.fail(items, Reason.EXPIRED, self._awaited(queue), queue=queue)
 
-    def _awaited(self, lane: Lane | None) -> str:
-        """What a record in the lane, or without one, waits for, while requests succeed or none was sent."""
-        if lane is None or (self._router.blind_since is not None and lane.shard is not None):
+    def _awaited(self, queue: ShardQueue | None) -> str:
+        """What a record in the queue, or without one, waits for, while requests succeed or none was sent."""
+        if queue is None or (self._router.map_missing_since is not None and queue.shard is not None):
             return self._router.awaited()
-        shard = f"shard {lane.shard.shard_id}" if lane.shard else "the stream"
-        if lane.failures:
+        shard = f"shard {queue.shard.shard_id}" if queue.shard else "the stream"
+        if queue.failures:
             return f"{shard} is throttled"
-        if lane.behind:
+        if queue.behind:
             return f"an earlier record for {shard} has no answer yet"
         return f"it waited for its turn: {shard} was at its limit, or every connection was busy"
 
@@ -162,8 +177,8 @@ class Endings:
         if batch.arrival > limit:
             return batch
         expired = [item for item in batch.items if item.arrival <= limit]
-        batch.lane.release(len(expired), payload_size(expired))
-        self.expire(expired, batch.lane)
+        batch.queue.release(len(expired), payload_size(expired))
+        self.expire(expired, batch.queue)
         return batch.without(set(expired))
 
     def expire_under_way(self, batches: list[Batch], now: float) -> float:
@@ -176,13 +191,13 @@ class Endings:
                 for item in expired:
                     item.maybe_written = True
                 self._gone.update(expired)
-                batch.lane.release(len(expired), payload_size(expired))
-                self.expire(expired, batch.lane, under_way=True)
+                batch.queue.release(len(expired), payload_size(expired))
+                self.expire(expired, batch.queue, under_way=True)
             arrivals = [item.arrival for item in batch.items if item.arrival > limit]
             oldest = min(oldest, min(arrivals, default=NEVER))
         return oldest
 
-    def live_items(self, batch: Batch, forget: bool = True) -> list[Item]:
+    def live_items(self, batch: Batch, forget: bool = True) -> list[PendingRecord]:
         """The batch's records that have no answer yet."""
         if not self._gone:
             return batch.items

@@ -10,13 +10,13 @@ from kplpy.core import policy as rules
 from kplpy.core.batching.batch import Batch, batch_of
 from kplpy.core.batching.collector import NEVER, Collector
 from kplpy.core.batching.request import Request
-from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.batching.shard_queue import ShardQueue
 from kplpy.core.gauges import Events
 from kplpy.core.policy import Policy
-from kplpy.core.record import Item, Reason, Try, add_tries, payload_size
-from kplpy.core.results.bisection import Hunt
-from kplpy.core.results.circuit_breaker import Outage
-from kplpy.core.results.outcomes import WRONG_SHARD, Endings
+from kplpy.core.record import PendingRecord, Reason, SendAttempt, add_attempts, payload_size
+from kplpy.core.results.bisection import Bisection
+from kplpy.core.results.circuit_breaker import CircuitBreaker
+from kplpy.core.results.outcomes import WRONG_SHARD, Outcomes
 from kplpy.core.results.retry_policy import (
     MALFORMED,
     NOT_FOUND,
@@ -51,11 +51,11 @@ class _Judged:
 
     batch: Batch
     entry: dict[str, str]
-    attempt: Try
+    attempt: SendAttempt
     until: float
 
 
-class Answers:
+class Responses:
     """Judges answers; see retry_policy.py for the rules, which are pure functions."""
 
     def __init__(
@@ -73,11 +73,11 @@ class Answers:
         self._sizes = sizes
         self._totals = totals
         self._random = random
-        self.outage = Outage(random)
-        self.hunt = Hunt(policy.ordered)
+        self.circuit_breaker = CircuitBreaker(random)
+        self.bisection = Bisection(policy.ordered)
         self.judging: list[_Judged] = []
         self.events = Events()
-        self.endings = Endings(policy, router, collector, totals, self.hunt, self.outage)
+        self.outcomes = Outcomes(policy, router, collector, totals, self.bisection, self.circuit_breaker)
 
     # --- answers ---
 
@@ -89,26 +89,26 @@ class Answers:
             self.events.exchanges.append((request, exchange, 0))
             self._request_failed(request, error, exchange, now)
             return
-        if self.outage.lasts:
+        if self.circuit_breaker.lasts:
             self._router.map.hurry(now)
-        self.outage.over()
-        self._router.say_blind(now)
+        self.circuit_breaker.over()
+        self._router.say_map_missing(now)
         self._router.say_unknown()
-        self.hunt.interrupted()
-        success = Try(exchange.wall, exchange.started, exchange.ended)
+        self.bisection.interrupted()
+        success = SendAttempt(exchange.wall, exchange.started, exchange.ended)
         vouched = self._router.map.vouches_for(exchange.ended)
-        tries: dict[tuple[str, str], Try] = {}
-        refused: list[tuple[Batch, Try]] = []
-        # As nearly all are: taken by the shard that was predicted. Limits are told of a lane's together.
-        as_predicted: defaultdict[Lane, list[Batch]] = defaultdict(list)
+        tries: dict[tuple[str, str], SendAttempt] = {}
+        refused: list[tuple[Batch, SendAttempt]] = []
+        # As nearly all are: taken by the shard that was predicted. Limits are told of a queue's together.
+        as_predicted: defaultdict[ShardQueue, list[Batch]] = defaultdict(list)
         delivered: list[tuple[Batch, dict[str, str]]] = []
-        plain = vouched and not self._router.managed
+        plain = vouched and not self._router.placed_by_service
         range_of = self._router.map.range_of
         for batch, entry in zip(request.batches, entries, strict=True):
             if entry.get("SequenceNumber"):
-                shard = batch.lane.shard
+                shard = batch.queue.shard
                 if plain and shard is not None and range_of(entry.get("ShardId", "")) is shard:
-                    as_predicted[batch.lane].append(batch)
+                    as_predicted[batch.queue].append(batch)
                     delivered.append((batch, entry))
                 elif self._accepted(batch, entry, success, vouched, now):
                     delivered.append((batch, entry))
@@ -117,56 +117,58 @@ class Answers:
             message = shown(entry.get("ErrorMessage") or "the service gave no reason")
             attempt = tries.get((code, message))
             if attempt is None:
-                attempt = tries[code, message] = Try(exchange.wall, exchange.started, exchange.ended, code, message)
+                attempt = tries[code, message] = SendAttempt(
+                    exchange.wall, exchange.started, exchange.ended, code, message
+                )
             refused.append((batch, attempt))
         self.events.exchanges.append((request, exchange, len(refused)))
-        self.endings.deliver_all(delivered, success)
-        if request.hunted:
+        self.outcomes.deliver_all(delivered, success)
+        if request.is_part:
             for batch, _ in delivered:
-                batch.lane.limiter.ready_at(batch.wire_size, now)  # which brings it up to date
-                batch.lane.limiter.take(batch.wire_size)
+                batch.queue.limiter.ready_at(batch.wire_size, now)  # which brings it up to date
+                batch.queue.limiter.take(batch.wire_size)
                 self._sizes.took(batch.wire_size)
-        for lane, batches in as_predicted.items():
-            lane.took(success.started, len(batches))
-            lane.limiter.accepted(sum([batch.wire_size for batch in batches]), now, len(batches))
+        for queue, batches in as_predicted.items():
+            queue.took(success.started, len(batches))
+            queue.limiter.accepted(sum([batch.wire_size for batch in batches]), now, len(batches))
         if vouched and len(refused) < len(entries):
             self._router.map.seen_alive(exchange.started)
         for batch, attempt in reversed(refused):  # each goes back before the later ones
             self._refused(batch, attempt, now)
 
-    def _accepted(self, batch: Batch, entry: dict[str, str], success: Try, vouched: bool, now: float) -> bool:
+    def _accepted(self, batch: Batch, entry: dict[str, str], success: SendAttempt, vouched: bool, now: float) -> bool:
         """Is it delivered, where consumers can read it? If not, what becomes of it is seen to."""
-        lane = batch.lane
+        queue = batch.queue
         actual = entry.get("ShardId", "")
         landing = Landing.UNKNOWN_SHARD
         if vouched or not batch.aggregated:
             landing = self._land(batch, actual)
         if landing is Landing.UNKNOWN_SHARD:
-            if self.endings.all_gone(batch):
-                self.endings.live(batch)
+            if self.outcomes.all_gone(batch):
+                self.outcomes.live(batch)
             else:
                 latest = min(now + rules.JUDGE_PATIENCE, batch.arrival + self._policy.waiting_ttl)
                 self.judging.append(_Judged(batch, entry, success, max(latest, now + rules.MAP_PATIENCE)))
-            self._router.distrust(lane, success.started, now)
+            self._router.distrust(queue, success.started, now)
             self._router.map.relist(now)
             return False
         if vouched and batch.outer_key is not None and self._router.landed(batch.items[0].hash_key, actual, now):
             pass  # it says nothing of the map
-        elif lane.shard is not None and actual != lane.shard.shard_id:
+        elif queue.shard is not None and actual != queue.shard.shard_id:
             listed_at = self._router.map.updated_at
-            self._router.distrust(lane, success.started, now)
-            if lane.missed_at < listed_at < success.started:
-                self._router.doubt(lane, now)  # a fresh listing did not help
-            lane.missed(success.started)
+            self._router.distrust(queue, success.started, now)
+            if queue.missed_at < listed_at < success.started:
+                self._router.doubt(queue, now)  # a fresh listing did not help
+            queue.missed(success.started)
         elif vouched:
-            lane.took(success.started)
-            lane.limiter.accepted(batch.wire_size, now)
+            queue.took(success.started)
+            queue.limiter.accepted(batch.wire_size, now)
         if landing is Landing.WRONG_SHARD:
             self._landed_wrong(batch, actual, success, now)
         return landing is Landing.DELIVERED
 
     def _land(self, batch: Batch, actual: str) -> Landing:
-        predicted = batch.lane.shard
+        predicted = batch.queue.shard
         known = self._router.map.range_of(actual)
         return judge_landing(predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
 
@@ -179,21 +181,21 @@ class Answers:
             known = self._router.map.range_of(actual)
             landing = judge_landing(None, True, (item.hash_key for item in batch.items), known)
             if landing is Landing.DELIVERED:
-                self.endings.deliver(batch, each.entry, each.attempt)
+                self.outcomes.deliver(batch, each.entry, each.attempt)
             elif landing is Landing.WRONG_SHARD:
                 self._landed_wrong(batch, actual, each.attempt, now)
             else:
                 self.judging.append(each)
-            predicted = batch.lane.shard
+            predicted = batch.queue.shard
             misled = predicted in self._router.map.open and predicted is not None and predicted.shard_id != actual
             if landing is Landing.UNKNOWN_SHARD or misled:
-                self._router.doubt(batch.lane, now)
+                self._router.doubt(batch.queue, now)
 
-    def hunt_in_open_shards(self, now: float) -> None:
+    def bisect_in_open_shards(self, now: float) -> None:
         """What the hunt holds for closed ones goes through prediction again; consumers would drop it there."""
-        for lane in {batch.lane: None for batch in self.hunt if not batch.lane.alive}:
-            for batch in self.hunt.take_of(lane):
-                self.endings.send_again(batch, now)
+        for queue in {batch.queue: None for batch in self.bisection if not batch.queue.alive}:
+            for batch in self.bisection.take_of(queue):
+                self.outcomes.send_again(batch, now)
 
     def check_patience(self, now: float) -> None:
         """Send again what no listing has explained for too long."""
@@ -206,75 +208,75 @@ class Answers:
             else:
                 self.judging.append(each)
 
-    def _landed_wrong(self, batch: Batch, actual: str, success: Try, now: float) -> None:
+    def _landed_wrong(self, batch: Batch, actual: str, success: SendAttempt, now: float) -> None:
         self._totals.wrong_shard += 1
         self.events.misplaced.append(batch)
-        predicted = batch.lane.shard.shard_id if batch.lane.shard is not None else None
+        predicted = batch.queue.shard.shard_id if batch.queue.shard is not None else None
         message = f"landed on {actual} instead of {predicted}, where consumers would drop it"
         if actual == predicted:
             message = f"landed on {actual}, and whether that still has the same range could not be learnt in time"
         _note_maybe_written(batch)
-        self.endings.retry(batch, Try(success.wall, success.started, success.ended, WRONG_SHARD, message), now)
+        self.outcomes.retry(batch, SendAttempt(success.wall, success.started, success.ended, WRONG_SHARD, message), now)
 
-    def _refused(self, batch: Batch, attempt: Try, now: float) -> None:
-        lane = batch.lane
+    def _refused(self, batch: Batch, attempt: SendAttempt, now: float) -> None:
+        queue = batch.queue
         if attempt.code == THROTTLED:
             self._totals.entries_throttled += 1
-            lane.limiter.refused(attempt.started, now)
+            queue.limiter.refused(attempt.started, now)
             if self._policy.fail_if_throttled:
-                self.endings.give_up(batch, attempt, Reason.THROTTLED)
+                self.outcomes.give_up(batch, attempt, Reason.THROTTLED)
                 return
         else:
             self._totals.entries_failed += 1
-        if lane.not_before <= now:
+        if queue.not_before <= now:
             # One step an answer: the other entries of the same burst say nothing new.
-            lane.not_before = now + backoff(lane.failures, self._random())
-            lane.failures += 1
-            lane.limiter.rest(lane.not_before)
+            queue.not_before = now + backoff(queue.failures, self._random())
+            queue.failures += 1
+            queue.limiter.rest(queue.not_before)
         self._retry(batch, attempt, now)
 
-    def _retry(self, batch: Batch, attempt: Try, now: float) -> None:
+    def _retry(self, batch: Batch, attempt: SendAttempt, now: float) -> None:
         """Queue the batch again, except records whose answers were malformed too often."""
         left: Batch | None = batch
         if attempt.code == MALFORMED:
             _note_maybe_written(batch)
             worn = {item: None for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_TRIES}
             if worn:
-                self.endings.give_up(batch_of(batch.lane, [*worn]), attempt, Reason.UNCLEAR)
+                self.outcomes.give_up(batch_of(batch.queue, [*worn]), attempt, Reason.UNCLEAR)
                 left = batch.without(worn.keys())
         if left is not None:
-            self.endings.retry(left, attempt, now)
+            self.outcomes.retry(left, attempt, now)
 
     def _request_failed(self, request: Request, error: RequestError, exchange: Exchange, now: float) -> None:
         self._totals.requests_failed += 1
-        attempt = Try(exchange.wall, exchange.started, exchange.ended, error.code, error.message)
+        attempt = SendAttempt(exchange.wall, exchange.started, exchange.ended, error.code, error.message)
         verdict = judge_error(error)
         if error.maybe_written:
             for batch in request.batches:
                 _note_maybe_written(batch)
         if verdict is Verdict.INVALID and self._router.keys_are_refused(request.batches, now):
             for batch in reversed(request.batches):
-                self.endings.retry(batch, attempt, now)
+                self.outcomes.retry(batch, attempt, now)
             return
         if verdict in (Verdict.INVALID, Verdict.TOO_LARGE):
             if verdict is Verdict.TOO_LARGE:
                 self._sizes.request_refused(request.size, now)
-            if not request.hunted:
+            if not request.is_part:
                 self._pay_back(request, now)
-            self._hunt_among(request.batches, attempt, error, now)
+            self._bisect(request.batches, attempt, error, now)
             return
-        self.hunt.interrupted()
+        self.bisection.interrupted()
         if error.code == NOT_FOUND:
             self._router.missing(now)
-        self.outage.failed(exchange.started, now, error)
+        self.circuit_breaker.failed(exchange.started, now, error)
         if self._is_final(verdict, now):
             reason = Reason.SET_UP
             if verdict is Verdict.GRACE:
                 reason = Reason.UNCLEAR if error.code == MALFORMED else Reason.REJECTED
             for batch in request.batches:
-                self.endings.give_up(batch, attempt, reason, error.cause)
+                self.outcomes.give_up(batch, attempt, reason, error.cause)
             # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
-            self.endings.fail_waiting(reason, f"{error.code}: {error.message}", error.cause, error.code)
+            self.outcomes.fail_waiting(reason, f"{error.code}: {error.message}", error.cause, error.code)
             return
         for batch in reversed(request.batches):
             self._retry(batch, attempt, now)
@@ -282,72 +284,74 @@ class Answers:
     def cannot_send(self, error: RequestError, now: float) -> None:
         """No request can even be made."""
         if self._is_final(judge_error(error), now):
-            self.endings.fail_waiting(Reason.SET_UP, f"{error.code}: {error.message}", error.cause, error.code)
+            self.outcomes.fail_waiting(Reason.SET_UP, f"{error.code}: {error.message}", error.cause, error.code)
 
     def _is_final(self, verdict: Verdict, now: float) -> bool:
-        return verdict is Verdict.HOPELESS or (verdict in (Verdict.GRACE, Verdict.SET_UP) and self.outage.denied(now))
+        return verdict is Verdict.HOPELESS or (
+            verdict in (Verdict.GRACE, Verdict.SET_UP) and self.circuit_breaker.denied(now)
+        )
 
     def _pay_back(self, request: Request, now: float) -> None:
-        """Nothing of the request reached a shard: its lanes need not wait for what it would have used up."""
+        """Nothing of the request reached a shard: its queues need not wait for what it would have used up."""
         for batch in request.batches:
-            batch.lane.limiter.give_back(batch.wire_size)
-        for lane in {batch.lane: None for batch in request.batches}:
-            self._collector.paid_back(lane, now)
+            batch.queue.limiter.give_back(batch.wire_size)
+        for queue in {batch.queue: None for batch in request.batches}:
+            self._collector.paid_back(queue, now)
 
-    def _hunt_among(self, batches: list[Batch], attempt: Try, error: RequestError, now: float) -> None:
-        live = [kept for batch in batches if (kept := self.endings.live(batch)) is not None]
+    def _bisect(self, batches: list[Batch], attempt: SendAttempt, error: RequestError, now: float) -> None:
+        live = [kept for batch in batches if (kept := self.outcomes.live(batch)) is not None]
         if not live:
             return
         for batch in live:
             batch.tried = True
-            add_tries(batch.items, attempt)
+            add_attempts(batch.items, attempt)
         sent = sum(len(batch.items) for batch in batches)
         conclusive = sent == sum(len(batch.items) for batch in live)
         first, invalid = live[0], error.code != TOO_LARGE
         expected = invalid and first.wire_size > self._sizes.record
-        given_up = self.hunt.refused(live, now, conclusive, expected)
+        given_up = self.bisection.refused(live, now, conclusive, expected)
         if given_up and invalid and self._sizes.refused(first.wire_size):
-            self._router.distribution.doubt()
+            self._router.placement.doubt()
         for batch in given_up:
-            batch.lane.release(len(batch.items), batch.payload)
+            batch.queue.release(len(batch.items), batch.payload)
             reason, message = Reason.REJECTED, f"{attempt.code}: {attempt.message}"
             if not invalid:
                 reason, message = Reason.TOO_LARGE, _ALONE_TOO_LARGE.format(size=batch.wire_size)
-            self.endings.fail(batch.items, reason, message, error.cause, batch.lane, attempt.code or "")
+            self.outcomes.fail(batch.items, reason, message, error.cause, batch.queue, attempt.code or "")
 
     def oversized(self, batch: Batch, now: float) -> None:
         """The batch, which was not sent, is larger than any Kinesis record that the stream is known to take."""
-        self._router.distribution.doubt()  # the limit may have been raised
+        self._router.placement.doubt()  # the limit may have been raised
         if batch.aggregated:
-            self.endings.send_again(batch, now, anew=True)
+            self.outcomes.send_again(batch, now, anew=True)
         elif self._sizes.is_known(now):
-            batch.lane.release(1, batch.payload)
+            batch.queue.release(1, batch.payload)
             limit, accepted = self._sizes.record, self._policy.max_user_record_size
             message = _OVERSIZED.format(size=batch.wire_size, limit=limit, kib=limit >> 10, accepted=accepted)
-            self.endings.fail(batch.items, Reason.TOO_LARGE, message, lane=batch.lane)
+            self.outcomes.fail(batch.items, Reason.TOO_LARGE, message, queue=batch.queue)
         else:
-            self.hunt.suspect(batch)
+            self.bisection.suspect(batch)
 
     # --- what is under way ---
 
     def expire_under_way(self, batches: list[Batch], now: float) -> float:
         """user_record_timeout covers records under way too. Returns the arrival of the oldest that is left."""
-        oldest = self.endings.expire_under_way([*batches, *(each.batch for each in self.judging)], now)
-        self.judging = [each for each in self.judging if not self.endings.all_gone(each.batch)]
+        oldest = self.outcomes.expire_under_way([*batches, *(each.batch for each in self.judging)], now)
+        self.judging = [each for each in self.judging if not self.outcomes.all_gone(each.batch)]
         return oldest
 
     def oldest(self, batches: list[Batch]) -> float:
         """When the oldest record without an answer arrived, of what is under way (`batches`), judged and hunted."""
-        held = [*batches, *(each.batch for each in self.judging), *self.hunt]
-        return min((self.endings.oldest(batch) for batch in held), default=NEVER)
+        held = [*batches, *(each.batch for each in self.judging), *self.bisection]
+        return min((self.outcomes.oldest(batch) for batch in held), default=NEVER)
 
     def give_up(self, batches: list[Batch], reason: Reason, message: str) -> None:
         """Fail everything that has no answer yet, of what is under way (`batches`) and judged."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
-            live = self.endings.live_items(batch)
-            batch.lane.release(len(live), payload_size(live))
-            self.endings.fail(live, reason, message, lane=batch.lane)
+            live = self.outcomes.live_items(batch)
+            batch.queue.release(len(live), payload_size(live))
+            self.outcomes.fail(live, reason, message, queue=batch.queue)
         self.judging.clear()
 
 
@@ -361,7 +365,7 @@ def _senseless(request: Request, entries: Sequence[dict[str, str]]) -> RequestEr
     return RequestError(MALFORMED, entries[0].get("ErrorMessage") or "it is empty", maybe_written=True)
 
 
-def _malformed(item: Item) -> int:
+def _malformed(item: PendingRecord) -> int:
     """Return how many of the record's attempts had a malformed answer."""
     return sum([each.code == MALFORMED for each in item.tries])
 

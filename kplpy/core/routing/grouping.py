@@ -1,4 +1,4 @@
-"""Numbering records and dealing them out to the lanes of their predicted shards: the way of every record."""
+"""Numbering records and dealing them out to the queues of their predicted shards: the way of every record."""
 
 from __future__ import annotations
 
@@ -7,35 +7,40 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from kplpy.core.batching.batch import Batch
-from kplpy.core.batching.shard_queue import Lane
-from kplpy.core.record import Item
+from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.record import PendingRecord
 from kplpy.core.routing.shard_map import ShardMap
 
-# Where a drain has fewer than FEW records for a lane they wait until there are SOME, unless one is larger than SMALL.
+# Where a drain has fewer than FEW records for a queue they wait until there are SOME, unless one is larger than SMALL.
 FEW, SOME, SMALL = 8, 16, 1024
 
-Route = Callable[[Item], object]
+Route = Callable[[PendingRecord], object]
 Opened = Callable[[Batch], object]
 
 
-def is_sparse(items: Sequence[Item], lanes: int) -> bool:
-    return len(items) < FEW * lanes and max(map(len, [item.data for item in items])) <= SMALL
+def is_sparse(items: Sequence[PendingRecord], queues: int) -> bool:
+    return len(items) < FEW * queues and max(map(len, [item.data for item in items])) <= SMALL
 
 
-def deal_many(
-    items: Sequence[Item], number: int, shards: ShardMap, lanes: list[Lane], route: Route, opened: Opened
+def group_by_shard(
+    items: Sequence[PendingRecord],
+    number: int,
+    shards: ShardMap,
+    queues: list[ShardQueue],
+    route: Route,
+    opened: Opened,
 ) -> int:
-    """Number the records, from `number` on; returns the next number. `shards`: of the lanes, and without a gap.
+    """Number the records, from `number` on; returns the next number. `shards`: of the queues, and without a gap.
 
-    `route` is for those that have no hash key yet, `opened` is told of batches. The records go to each lane together:
+    `route` is for those that have no hash key yet, `opened` is told of batches. The records go to each queue together:
     0.5 µs instead of 0.9.
     """
     ends, by_first_byte = shards.ends, shards.by_first_byte
-    groups: defaultdict[int, list[Item]] = defaultdict(list)
+    groups: defaultdict[int, list[PendingRecord]] = defaultdict(list)
 
     def add() -> None:
         for index, group in groups.items():
-            for batch in lanes[index].add(group):
+            for batch in queues[index].add(group):
                 opened(batch)
         groups.clear()
 
@@ -55,13 +60,18 @@ def deal_many(
     return number
 
 
-def deal_few(
-    items: Sequence[Item], number: int, shards: ShardMap, lanes: list[Lane], route: Route, opened: Opened
+def append_by_shard(
+    items: Sequence[PendingRecord],
+    number: int,
+    shards: ShardMap,
+    queues: list[ShardQueue],
+    route: Route,
+    opened: Opened,
 ) -> int:
-    """As deal_many, where a lane gets few of them, or one. They wait there to be packed with later ones.
+    """As group_by_shard, where a queue gets few of them, or one. They wait there to be packed with later ones.
 
     A record of 512 at a time costs 1.4 µs instead of 4.5 with 4,096 shards, 0.9 instead of 2.0 with 256: the steps that
-    are taken once an aggregate are as dear for one record as for many, and a list for each lane and drain would call
+    are taken once an aggregate are as dear for one record as for many, and a list for each queue and drain would call
     for the garbage collector.
     """
     ends = shards.ends
@@ -72,10 +82,10 @@ def deal_few(
         if hash_key < 0:
             route(item)
             continue
-        lane = lanes[bisect_left(ends, hash_key)]
-        few = lane.few
+        queue = queues[bisect_left(ends, hash_key)]
+        few = queue.few
         few.append(item)
-        if len(few) >= SOME or lane.open is None:
-            for batch in lane.add([]):
+        if len(few) >= SOME or queue.open is None:
+            for batch in queue.add([]):
                 opened(batch)
     return number

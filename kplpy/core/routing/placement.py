@@ -31,7 +31,7 @@ class Summary:
     passes: bool = False
 
 
-class Distribution:
+class Placement:
     """One stream's strategy as it was last learnt, or as `assumed` (None: by key) until then.
 
     Asked for with the first records, when records land where it would not have them, when one is larger than the stream
@@ -42,7 +42,7 @@ class Distribution:
 
     def __init__(self, assumed: str | None, random: Callable[[], float]) -> None:
         self._random = random
-        self.managed = assumed == AUTO
+        self.placed_by_service = assumed == AUTO
         self.known = False  # from the service itself
         self._told = False
         self.open_shards = 0
@@ -70,12 +70,12 @@ class Distribution:
         """Something is not as the strategy would have it."""
         self._wanted = True
 
-    def seen(self, managed: bool) -> Notice:
+    def seen(self, placed_by_service: bool) -> Notice:
         """Where records land shows that it is another one. Returns what a person should be told."""
         self.doubt()
         self._outdated = self.asking
-        self.managed, self.known, self._told = managed, False, True
-        return _CHANGED[managed]
+        self.placed_by_service, self.known, self._told = placed_by_service, False, True
+        return _CHANGED[placed_by_service]
 
     def learnt(self, summary: Summary) -> Notice | None:
         """Returns what a person should be told, if anything."""
@@ -84,15 +84,15 @@ class Distribution:
         if self._outdated:
             return None
         if summary.strategy is not None:
-            managed = summary.strategy == AUTO
-            if managed != self.managed and self._told:
-                notice = _CHANGED[managed]
-            self.managed, self.open_shards = managed, summary.open_shards
+            placed_by_service = summary.strategy == AUTO
+            if placed_by_service != self.placed_by_service and self._told:
+                notice = _CHANGED[placed_by_service]
+            self.placed_by_service, self.open_shards = placed_by_service, summary.open_shards
             self.known = self._told = True
         else:
             self._problem = "" if summary.passes else summary.problem
             self._wanted = self._wanted or summary.passes
-        if self.managed:
+        if self.placed_by_service:
             self._wanted = True
         return notice
 

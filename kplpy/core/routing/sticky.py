@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kplpy.core.batching.batch import Batch
-from kplpy.core.batching.shard_queue import Lane
+from kplpy.core.batching.shard_queue import ShardQueue
 from kplpy.core.policy import STICKY_CANDIDATES, STICKY_RECORDS
-from kplpy.core.record import Item
+from kplpy.core.record import PendingRecord
 from kplpy.core.routing.shard_map import ShardRange
 
 EVERYWHERE = ShardRange("", 0, (1 << 128) - 1)
 
 
-class Keyless:
+class StickyPartitioner:
     """Kafka's sticky partitioner (KIP-480), made aware of the shards' limits.
 
     Each time that a keyless record is routed, after a reshard too, it gets a random hash key of the chosen shard's, the
@@ -23,35 +23,35 @@ class Keyless:
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
-        self._lane: Lane | None = None
+        self._queue: ShardQueue | None = None
         self._batch: Batch | None = None
         self._left = 0
         self._new_key(EVERYWHERE)
 
-    def choose(self, lanes: Sequence[Lane], now: float) -> Lane | None:
-        """The lane for the next record; None when there are none."""
-        lane = self._lane
-        if lane is not None and lane.alive:
+    def choose(self, queues: Sequence[ShardQueue], now: float) -> ShardQueue | None:
+        """The queue for the next record; None when there are none."""
+        queue = self._queue
+        if queue is not None and queue.alive:
             if self._batch is None:
-                self._batch = lane.open
-            if self._batch is lane.open and (self._batch is not None or self._left > 0):
+                self._batch = queue.open
+            if self._batch is queue.open and (self._batch is not None or self._left > 0):
                 self._left -= 1
-                return lane
+                return queue
         self._batch, self._left = None, STICKY_RECORDS - 1
-        self._lane = min(self._candidates(lanes), key=lambda each: (each.backlog(now), self._random()), default=None)
-        if self._lane is not None and self._lane.shard is not None:
-            self._new_key(self._lane.shard)
-        return self._lane
+        self._queue = min(self._candidates(queues), key=lambda each: (each.backlog(now), self._random()), default=None)
+        if self._queue is not None and self._queue.shard is not None:
+            self._new_key(self._queue.shard)
+        return self._queue
 
-    def _candidates(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
-        """Of very many lanes some neighbours, since looking at all of them costs more than the best one gains."""
-        if len(lanes) <= STICKY_CANDIDATES:
-            return lanes
-        first = int(self._random() * len(lanes))
-        some = lanes[first : first + STICKY_CANDIDATES]
-        return [*some, *lanes[: STICKY_CANDIDATES - len(some)]]
+    def _candidates(self, queues: Sequence[ShardQueue]) -> Sequence[ShardQueue]:
+        """Of very many queues some neighbours, since looking at all of them costs more than the best one gains."""
+        if len(queues) <= STICKY_CANDIDATES:
+            return queues
+        first = int(self._random() * len(queues))
+        some = queues[first : first + STICKY_CANDIDATES]
+        return [*some, *queues[: STICKY_CANDIDATES - len(some)]]
 
-    def give_key(self, item: Item, shard: ShardRange | None) -> None:
+    def give_key(self, item: PendingRecord, shard: ShardRange | None) -> None:
         """Make it a record of this shard; None: it travels alone, so any will do."""
         if shard is None or not shard.holds(self._hash_key):
             self._new_key(shard or EVERYWHERE)

@@ -18,7 +18,7 @@ Place = tuple[str, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class LeafSample:
     """Values of one metric. `stream`, `shard` and `error_code` are empty where they are not known or not told apart."""
 
     name: str
@@ -32,7 +32,7 @@ class Leaf:
     histogram: Histogram | None
 
 
-def leaves(window: Window) -> list[Leaf]:
+def leaf_samples(window: Window) -> list[LeafSample]:
     """What a request as a whole met with has no shard: it is what its stream has more than its shards together."""
     samples = {place: sample for sample in window.samples if (place := _place(sample)) is not None}
     counts: defaultdict[Place, int] = defaultdict(int)
@@ -49,7 +49,7 @@ def leaves(window: Window) -> list[Leaf]:
             name, code, stream, shard = place
             total = sample.total - totals[place]
             place_names = (name, stream or "", shard or "", code or "")
-            found.append(Leaf(*place_names, count, total, sample.latest, sample.maximum, sample.histogram))
+            found.append(LeafSample(*place_names, count, total, sample.latest, sample.maximum, sample.histogram))
     return found
 
 

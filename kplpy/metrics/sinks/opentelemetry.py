@@ -13,7 +13,7 @@ from opentelemetry import metrics
 
 from kplpy.metrics.catalogue import METRICS
 from kplpy.metrics.sample import Window
-from kplpy.metrics.sinks.leaf_samples import Leaf, leaves
+from kplpy.metrics.sinks.leaf_samples import LeafSample, leaf_samples
 
 Kind = Literal["counter", "gauge", "sum and count"]
 SENT = "messaging.client.sent.messages"
@@ -79,7 +79,7 @@ class OpenTelemetrySink:
     def emit(self, window: Window) -> None:
         if not self._counters:
             self._make()
-        for leaf in leaves(window):
+        for leaf in leaf_samples(window):
             exported = EXPORTED.get(leaf.name)
             if exported is not None:
                 self._add(exported, leaf)
@@ -97,7 +97,7 @@ class OpenTelemetrySink:
                 self._counters[name] = meter.create_counter(name, "1", f"how many values {each.name} is the sum of")
         self._gauges[QUANTILE] = meter.create_gauge(QUANTILE, "s", "p50, p90 and p99 of the latest window")
 
-    def _add(self, exported: Exported, leaf: Leaf) -> None:
+    def _add(self, exported: Exported, leaf: LeafSample) -> None:
         attributes = attributes_of(leaf)
         name, total = exported.name, leaf.total * exported.scale
         if exported.kind == "gauge":
@@ -114,7 +114,7 @@ class OpenTelemetrySink:
                 self._gauges[QUANTILE].set(value, {**attributes, "quantile": percent / 100})
 
 
-def attributes_of(leaf: Leaf) -> dict[str, str]:
+def attributes_of(leaf: LeafSample) -> dict[str, str]:
     attributes = {
         "messaging.system": "aws.kinesis",
         "messaging.operation.name": "put_records",

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from kplpy.metrics.catalogue import METRICS
 from kplpy.metrics.sample import Window
-from kplpy.metrics.sinks.leaf_samples import Leaf, leaves
+from kplpy.metrics.sinks.leaf_samples import LeafSample, leaf_samples
 
 Kind = Literal["counter", "gauge", "summary", "histogram"]
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -137,14 +137,14 @@ class PrometheusSink:
     def emit(self, window: Window) -> None:
         instruments = self._instruments
         with instruments.lock:
-            found = leaves(window)
+            found = leaf_samples(window)
             self._forget_closed_shards(instruments, found)
             for leaf in found:
                 exported = EXPORTED.get(leaf.name)
                 if exported is not None:
                     self._count(instruments, exported, leaf)
 
-    def _forget_closed_shards(self, instruments: _Instruments, found: list[Leaf]) -> None:
+    def _forget_closed_shards(self, instruments: _Instruments, found: list[LeafSample]) -> None:
         """Each window that tells of a stream's shards tells of all that are open."""
         told: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         for leaf in found:
@@ -157,7 +157,7 @@ class PrometheusSink:
                     del instruments.latest[name, labels]
                     instruments.gauges[name].remove(*labels)
 
-    def _count(self, instruments: _Instruments, exported: Exported, leaf: Leaf) -> None:
+    def _count(self, instruments: _Instruments, exported: Exported, leaf: LeafSample) -> None:
         name = leaf.name
         labels = tuple(str(getattr(leaf, label)) for label in exported.labels)
         if exported.kind == "counter":
