@@ -30,7 +30,7 @@ class Mutation(NamedTuple):
     tests: str = ""  # a file of tests that must fail, or SHARES; without one, a history must
 
 
-SENT_BODY = "tests/unit/test_sent_body.py"
+SENT_BODY = "tests/unit/aws/kinesis/test_sent_body.py"
 SHARES = "shares"  # seen by how producers share a shard: SHARE must fail
 
 MUTATIONS = [
@@ -170,28 +170,28 @@ MUTATIONS = [
         "../aws/errors.py",
         "not 400 <= status < 500 or not code.isidentifier() or _WITHIN_THE_SERVICE.search(code)",
         "not 400 <= status < 500",
-        "tests/unit/test_aws.py",
+        "tests/unit/aws/kinesis/test_transport.py",
     ),
     Mutation(
         "sent: an answer undoes nothing",
         "../aws/errors.py",
         "sent and not _is_refusal(answer, status, said)",
         "sent",
-        "tests/unit/test_aws.py",
+        "tests/unit/aws/kinesis/test_transport.py",
     ),
     Mutation(
         "sent: an entry with an error and a sequence number counts as taken",
         "../aws/kinesis/response.py",
         'if _is_text(number) and code in (None, ""):',
         "if _is_text(number):",
-        "tests/unit/test_answer.py",
+        "tests/unit/aws/kinesis/test_response.py",
     ),
     Mutation(
         "sent: an entry's members may be of any type",
         "../aws/kinesis/response.py",
         'type(entry.get("SequenceNumber")) is str',
         'entry.get("SequenceNumber")',
-        "tests/unit/test_answer.py",
+        "tests/unit/aws/kinesis/test_response.py",
     ),
     Mutation(
         "a refused entry counts as taken",

@@ -1,6 +1,6 @@
 """ConfigFields: the fields of Config as keywords, for type checkers and editors alone.
 
-Nothing imports this module at run time. tests/unit/test_config.py holds it equal to Config.
+Nothing imports this module at run time. tests/unit/config/test_options.py holds it equal to Config.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 
 import kplpy
 
-_spec = importlib.util.spec_from_file_location("docs_site", Path(__file__).parents[2] / "scripts/docs_site.py")
+_spec = importlib.util.spec_from_file_location("docs_site", Path(__file__).parents[3] / "scripts/docs_site.py")
 assert _spec is not None
 assert _spec.loader is not None
 site = importlib.util.module_from_spec(_spec)
@@ -95,7 +95,7 @@ def test_the_reference_has_every_public_name() -> None:
     page = site.reference_page("kplpy")
     for name in kplpy.__all__:
         assert (f"\n::: kplpy.{name}\n" in page) == (name != "__version__")
-    assert "::: kplpy.logging.KinesisHandler\n" in site.reference_page("kplpy.logging")
+    assert "::: kplpy.integrations.logging.KinesisHandler\n" in site.reference_page("kplpy.integrations.logging")
 
 
 def test_a_page_that_the_navigation_lacks_is_added() -> None:

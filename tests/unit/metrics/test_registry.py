@@ -137,7 +137,7 @@ def test_the_kpls_metrics_are_all_there() -> None:
 
 
 def test_the_page_tells_of_all_metrics() -> None:
-    page = (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs/metrics.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\w+) \| (\w+) \| (.*) \|$", page, re.MULTILINE)
     expected = [(each.name, each.unit, each.level, each.finest, each.meaning) for each in METRICS.values()]
     assert rows == expected

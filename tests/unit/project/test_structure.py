@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("structure", Path(__file__).parents[2] / "scripts/structure.py")
+_spec = importlib.util.spec_from_file_location("structure", Path(__file__).parents[3] / "scripts/structure.py")
 assert _spec is not None
 assert _spec.loader is not None
 structure = importlib.util.module_from_spec(_spec)

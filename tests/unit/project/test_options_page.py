@@ -12,7 +12,7 @@ import pytest
 from kplpy.config.kpl_properties import kpl_keys, read
 from kplpy.config.options import Config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _spec = importlib.util.spec_from_file_location("options", ROOT / "scripts/options.py")
 assert _spec is not None
 assert _spec.loader is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2] / "kplpy"
+ROOT = Path(__file__).parents[3] / "kplpy"
 
 # Values and vocabulary, which anything may use.
 COMMON = {

@@ -23,7 +23,7 @@ from kplpy.aws.kinesis.transport import KinesisTransport
 from kplpy.core.pipeline import Request
 from kplpy.core.results.retry_policy import Exchange
 from tests.local_stream import PATIENCE
-from tests.unit.test_aws import WITHOUT_AN_ANSWER, batch, item
+from tests.unit.aws.kinesis.test_transport import WITHOUT_AN_ANSWER, batch, item
 
 SEND = "botocore.httpsession.URLLib3Session.send"
 MOMENTS = ("before the body", "within the body", "after the body")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "findings"
+FOLDER = Path(__file__).parents[3] / "findings"
 SCRIPTS = sorted(each for each in FOLDER.iterdir() if each.name != "README.md")
 PACKAGE = re.compile(r"[a-z][\w./\[\]-]*(==|@)v?\d[\w.-]*")  # of pip, npm and Go
 
