@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Sized
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
@@ -36,14 +36,13 @@ from kplpy.metrics.snapshot import SECONDS, snapshot
 from kplpy.metrics.stats_socket import StatsSocket
 from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
-from kplpy.reports import Health, HotKeys
+from kplpy.reports import Health, HotKeys, StreamTotals
 from kplpy.runtime.backpressure import Backpressure, charged
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS, Engine
 from kplpy.runtime.flush import FlushWait
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import JOINING, does_our_work, lent, on_own_thread
-from kplpy.totals import StreamTotals
 from kplpy.validation import BytesLike, Checks, PutItem, parts_of
 
 if TYPE_CHECKING:
@@ -607,7 +606,7 @@ class Producer:
         totals: dict[str, StreamTotals] = {}
         for stream in list(self._engine.streams.values()):
             key = (stream.same_as or stream).origin.stream
-            counts = StreamTotals(**asdict(stream.pipeline.totals))
+            counts = replace(stream.pipeline.totals)
             totals[key] = totals[key] + counts if key in totals else counts
         wall = time.time()
         if self._recorder is None:

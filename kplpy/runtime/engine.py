@@ -16,11 +16,11 @@ from functools import partial
 from typing import TypeVar
 
 from kplpy import concurrency
-from kplpy.core.gauges import Events
 from kplpy.core.hot_keys import KeyCounts
+from kplpy.core.outcome import Failed, Reason
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import Policy
-from kplpy.core.record import Failed, Reason
+from kplpy.core.results.events import Events
 from kplpy.errors import RecordFailedError
 from kplpy.futures.record_future import RecordFuture
 from kplpy.process import interpreter_exit

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kplpy import KplpyError, Producer, ProducerClosedError, RecordFuture
-from kplpy.core.results.retry_policy import RequestError
+from kplpy.core.exchange import RequestError
 from kplpy.metrics.sample import Window
 from kplpy.process import interpreter_exit
 from kplpy.runtime import threads

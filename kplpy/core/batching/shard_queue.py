@@ -10,7 +10,7 @@ from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import DOUBT_PROOF, Policy
 from kplpy.core.record import PendingRecord, payload_size
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
 
 _arrival = attrgetter("arrival")

@@ -15,8 +15,9 @@ from kplpy.core.policy import Policy
 from kplpy.core.record import PendingRecord
 from kplpy.core.routing.grouping import append_by_shard, group_by_shard, is_sparse
 from kplpy.core.routing.placement import Placement, Summary
-from kplpy.core.routing.shard_map import ShardMap, ShardRange
+from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.routing.sticky import StickyPartitioner
+from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
 
 
