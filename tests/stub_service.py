@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from kplpy.config.options import Config
+from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange, RequestError
-from kplpy.core.pipeline import Request
 from kplpy.core.record import PendingRecord
 from kplpy.core.routing.placement import Summary
 from kplpy.core.shard_range import ShardRange

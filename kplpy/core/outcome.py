@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.record import PendingRecord, SendAttempt
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.collector import NEVER, Collector
 from kplpy.core.batching.request import Request
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.flush_tracker import FlushTracker
 from kplpy.core.gauges import ShardUse, StreamGauges
@@ -31,8 +30,6 @@ from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
 from kplpy.reports import StreamTotals
-
-__all__ = ["Pipeline", "Request", "StreamTotals"]
 
 
 class Pipeline:

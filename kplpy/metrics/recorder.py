@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.exchange import Exchange
 from kplpy.core.gauges import Gauges
 from kplpy.core.outcome import Completion, Delivered, Failed, Reason

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kplpy.core.batching.batch import batch_of
 from kplpy.core.batching.limiter import Limiter
+from kplpy.core.batching.shard_queue import batch_of
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND
 from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import LAST_KEY, ShardRange

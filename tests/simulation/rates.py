@@ -12,8 +12,9 @@ from itertools import count, pairwise
 from math import ceil
 from random import Random
 
+from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange
-from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, Policy
 from kplpy.core.results.retry_policy import THROTTLED
 from kplpy.core.routing.placement import BY_KEY, Summary

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange
 from kplpy.core.gauges import Gauges
 from kplpy.core.outcome import Completion, Delivered, Reason
-from kplpy.core.pipeline import Request
 from kplpy.core.record import PendingRecord
 from kplpy.core.results.retry_policy import MALFORMED
 from kplpy.local.model.stream import Stream

@@ -15,10 +15,11 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.outcome import Completion, Delivered, Failed, Reason
-from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import LEAST_REQUEST_LIMIT, REQUEST_LIMIT_GROWTH, STRATEGY_POLL
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, PendingRecord
 from kplpy.core.results.retry_policy import MALFORMED, NOT_FOUND, TOO_LARGE

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.exchange import Exchange
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.collector import NEVER, Collector
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.outcome import Completion, Delivered, Failed, Reason
 from kplpy.core.policy import Policy
 from kplpy.core.record import PendingRecord, SendAttempt, add_attempts, payload_size

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch, batch_of
 from kplpy.core.batching.collector import NEVER, Collector
 from kplpy.core.batching.request import Request
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue, batch_of
 from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.outcome import Reason
 from kplpy.core.policy import Policy

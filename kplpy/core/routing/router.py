@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.collector import NEVER, Collector
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.flush_tracker import FlushTracker
 from kplpy.core.notice import Notice
 from kplpy.core.policy import Policy

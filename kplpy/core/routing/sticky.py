@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kplpy.core.batching.batch import Batch
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.policy import STICKY_CANDIDATES, STICKY_RECORDS
 from kplpy.core.record import PendingRecord
 from kplpy.core.shard_range import ShardRange

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.outcome import Delivered
-from kplpy.core.pipeline import Request
 from kplpy.core.record import PendingRecord
 from kplpy.core.results.retry_policy import THROTTLED
 from kplpy.core.shard_range import ShardRange

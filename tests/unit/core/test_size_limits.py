@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from kplpy.core import policy as rules
+from kplpy.core.batching.request import Request
 from kplpy.core.outcome import Delivered, Failed, Reason
-from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import Policy
 from kplpy.core.record import PendingRecord
 from kplpy.core.results.retry_policy import TOO_LARGE
