@@ -1,20 +1,20 @@
-"""Puts each line of a file on a stream, and goes on where it stopped when it is started again.
+"""Puts each line of a file on a stream. A second run continues where the first one stopped.
 
     python bulk_load.py orders lines.jsonl
 
-- lines.jsonl.checkpoint says up to where each line is acknowledged, or is in the dead-letter file. The next run begins
-  there. The checkpoint is written once a second and at the end.
+- lines.jsonl.checkpoint has an offset in the file. Each line before the offset is in the stream or in the dead-letter
+  file. The next run begins at the offset. The checkpoint is written once a second and at the end.
 - lines.jsonl.failed has the lines that cannot be put. `kplpy put --from-failed lines.jsonl.failed` puts them again.
-- Memory is bounded, however long the file or a line is.
-- Ctrl-C or SIGTERM stops reading, waits up to ten seconds for what was read, and writes the checkpoint. A second one
-  does not wait.
-- No line is lost, however the run ends. Lines behind the checkpoint that were delivered all the same (after kill -9, a
-  second Ctrl-C, or an error) are put again, so consumers may see those twice.
+- Memory is bounded, whatever the length of the file or of a line.
+- Ctrl-C or SIGTERM stops reading. The loader then waits up to ten seconds for the lines that it has read, and writes
+  the checkpoint. After a second Ctrl-C or SIGTERM it does not wait.
+- No line is lost, however the run ends. After kill -9, a second Ctrl-C or an error, some lines after the checkpoint may
+  be delivered already. The next run puts them again, so consumers may see them twice.
 - During an outage the loader waits. It stops with an error when the stream or the credentials are missing, or when
   more than a hundred lines failed.
 
-Exit code 0: all lines are in the stream. 1: some are in the dead-letter file, or an error stopped the run. 130: Ctrl-C.
-The file must not change between the runs. Lines may arrive in another order.
+Exit codes: 0, all lines are in the stream. 1, some lines are in the dead-letter file, or an error stopped the run.
+130, Ctrl-C or SIGTERM. The file must not change between the runs. Lines may arrive in another order.
 """
 
 from __future__ import annotations
@@ -45,26 +45,32 @@ from kplpy import (
 )
 from kplpy.dead_letters import DeadLetterFile
 
-# Below half of the producer's own bounds (100,000 records, 64 MiB), so a put never waits for room.
+# Below half of the producer's own bounds (100,000 records, 64 MiB), so that a put never waits for buffer space.
 WINDOW_RECORDS = 20_000
 WINDOW_BYTES = 16 << 20
-LONGEST_LINE = 1 << 20
-"""Bytes. A longer line fails, since no record may be larger, and the dead-letter file gets only its beginning."""
-MOST_FAILED = 100
+MAX_LINE_BYTES = 1 << 20
+"""A longer line fails, because no record may be larger. The dead-letter file gets only its beginning."""
+MAX_FAILED = 100
 CHECKPOINT_SECONDS = 1.0
-PATIENCE_SECONDS = 10.0
-"""How long the rest may take after Ctrl-C."""
-MOMENT_SECONDS = 0.2
+STOP_SECONDS = 10.0
+"""Time for the lines in the window after Ctrl-C."""
+POLL_SECONDS = 0.2
 
 
 def key_of(line: bytes) -> str | None:
-    """Return the partition key of a line. None: kplpy chooses the shard. Change this to suit your lines."""
+    """Return the partition key of a line, or None if kplpy is to choose the shard. Change this to suit your lines."""
     return None
 
 
 @dataclass
 class Checkpoint:
-    """Each line before `offset` (bytes from the start of the file) is in the stream or in the dead-letter file."""
+    """A place in the file: each line before it is in the stream or in the dead-letter file.
+
+    stream: the stream that the lines are put on.
+    offset: bytes from the start of the file.
+    lines: number of lines before the offset.
+    failed: number of these lines that failed.
+    """
 
     stream: str
     offset: int = 0
@@ -73,7 +79,10 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path, stream: str, size_bytes: int) -> Checkpoint:
-        """Read the file, or begin at 0 when there is none. ValueError: it is broken, or for another stream or input."""
+        """Read the checkpoint file; without a file, begin at offset 0.
+
+        Raises ValueError if the file is broken, or belongs to another stream or input.
+        """
         if not path.exists():
             return cls(stream)
         try:
@@ -87,7 +96,7 @@ class Checkpoint:
         return checkpoint
 
     def write(self, path: Path) -> None:
-        """Replace the file in one step, so that a crash leaves the old one or the new one."""
+        """Replace the file in one step, so that a crash leaves the old file or the new one."""
         new = path.with_name(path.name + ".new")
         with open(new, "w") as file:
             json.dump(asdict(self), file)
@@ -96,8 +105,13 @@ class Checkpoint:
         os.replace(new, path)
 
 
-class WaitQueue(NamedTuple):
-    """A line that was read. end: the offset behind it. outcome: the error when it could not even be put."""
+class Line(NamedTuple):
+    """A line of the file that was read.
+
+    end: offset in the file after the line.
+    size_bytes: length with the newline.
+    outcome: the future, or the error of a line that could not be put.
+    """
 
     end: int
     size_bytes: int
@@ -105,7 +119,7 @@ class WaitQueue(NamedTuple):
 
 
 class Loader:
-    """Reads lines, keeps the unanswered ones in a window, and moves the checkpoint in the order of the file."""
+    """Reads lines, holds those without an outcome in a window, and moves the checkpoint in the order of the file."""
 
     def __init__(self, producer: Producer, stream: str, path: Path) -> None:
         self.producer = producer
@@ -114,30 +128,30 @@ class Loader:
         self.checkpoint_path = path.with_name(path.name + ".checkpoint")
         self.dead_letters = DeadLetterFile(path.with_name(path.name + ".failed"))
         self.checkpoint = Checkpoint.read(self.checkpoint_path, stream, path.stat().st_size)
-        self.window: deque[WaitQueue] = deque()
+        self.window: deque[Line] = deque()
         self.window_bytes = 0
         self.stop_by = math.inf
         self._failed_before = self.checkpoint.failed
         self._written_at = time.monotonic()
 
     def stop(self, *_: object) -> None:
-        """Stop reading; a signal handler. The second call raises KeyboardInterrupt."""
+        """Stop reading. This is a signal handler. The second call raises KeyboardInterrupt."""
         if self.stop_by < math.inf:
             raise KeyboardInterrupt
-        self.stop_by = time.monotonic() + PATIENCE_SECONDS
+        self.stop_by = time.monotonic() + STOP_SECONDS
 
     def run(self) -> bool:
-        """Put all lines from the checkpoint on. Returns False if it was stopped before the end."""
+        """Put all lines after the checkpoint. Return False if stop() was called before the end."""
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.checkpoint.offset)
                 while self.stop_by == math.inf and self._put_next(file):
                     self._keep_checkpoint()
-                    self._make_room()
+                    self._wait_for_window()
             if self.stop_by < math.inf:
                 print("stopping; another Ctrl-C stops at once", file=sys.stderr)
             while self.window and time.monotonic() < self.stop_by:
-                self._flush_for_a_moment()
+                self._flush_briefly()
                 self._keep_checkpoint()
         finally:
             try:
@@ -147,8 +161,8 @@ class Loader:
         return self.stop_by == math.inf
 
     def _put_next(self, file: BinaryIO) -> bool:
-        """Read a line and put it. Returns False at the end of the file."""
-        read = file.readline(LONGEST_LINE + 1)
+        """Read a line and put it. Return False at the end of the file."""
+        read = file.readline(MAX_LINE_BYTES + 1)
         if not read:
             return False
         if not read.endswith(b"\n"):
@@ -159,49 +173,50 @@ class Loader:
             outcome = self.producer.put_record(self.stream, data, key_of(data))
         except InvalidRecordError as error:
             outcome = RecordFailedError(str(error), self.stream, UserRecord(data), cause=error)
-        self.window.append(WaitQueue(file.tell(), len(read), outcome))
+        self.window.append(Line(file.tell(), len(read), outcome))
         self.window_bytes += len(read)
         return True
 
-    def _make_room(self) -> None:
+    def _wait_for_window(self) -> None:
         """Wait until the window is within its bounds."""
         while (len(self.window) > WINDOW_RECORDS or self.window_bytes > WINDOW_BYTES) and self.stop_by == math.inf:
             first = self.window[0].outcome
             if isinstance(first, RecordFuture):
-                wait([first], timeout=MOMENT_SECONDS)
+                wait([first], timeout=POLL_SECONDS)
             self._keep_checkpoint()
 
-    def _flush_for_a_moment(self) -> None:
+    def _flush_briefly(self) -> None:
         try:
-            self.producer.flush(self.stream, timeout=MOMENT_SECONDS)
+            self.producer.flush(self.stream, timeout=POLL_SECONDS)
         except FlushTimeoutError:
             pass
 
     def _keep_checkpoint(self) -> None:
-        """Settle what has its answer, and write the checkpoint if it is older than a second."""
+        """Settle the lines that have an outcome, and write the checkpoint if it is older than a second."""
         self._settle()
         if time.monotonic() - self._written_at >= CHECKPOINT_SECONDS:
             self.checkpoint.write(self.checkpoint_path)
             self._written_at = time.monotonic()
 
     def _settle(self) -> None:
-        """Move the checkpoint up to the first line without an answer. Never waits."""
-        while self.window and is_done(self.window[0]):
+        """Move the checkpoint up to the first line without an outcome. Never waits."""
+        while self.window and has_outcome(self.window[0]):
             self._settle_first()
 
     def _settle_first(self) -> None:
-        """Move the checkpoint behind the first line, which has its answer.
+        """Move the checkpoint past the first line, which has an outcome.
 
-        The line leaves the window last: interrupted at any moment, it is there, or the checkpoint is behind it.
+        The line leaves the window last. After an interruption at any moment the line is still in the window, or the
+        checkpoint is past it.
         """
         line = self.window[0]
         outcome = line.outcome
         error = outcome.exception() if isinstance(outcome, RecordFuture) else outcome
         if isinstance(error, SetupError) or (error is not None and not isinstance(error, RecordFailedError)):
-            raise error  # not this line's fault: the next run puts it again
+            raise error  # the line is not the cause, so the next run puts it again
         failed = self.checkpoint.failed + (error is not None)
-        if failed - self._failed_before > MOST_FAILED:
-            raise KplpyError(f"more than {MOST_FAILED} lines failed, the last one with: {error}")
+        if failed - self._failed_before > MAX_FAILED:
+            raise KplpyError(f"more than {MAX_FAILED} lines failed, the last one with: {error}")
         if error is not None:
             self.dead_letters(error)
         self.checkpoint = Checkpoint(self.stream, line.end, self.checkpoint.lines + 1, failed)
@@ -209,20 +224,20 @@ class Loader:
         self.window.popleft()
 
 
-def is_done(line: WaitQueue) -> bool:
-    """Return True if the line has its answer."""
+def has_outcome(line: Line) -> bool:
+    """Return True if the line was delivered or failed."""
     return not isinstance(line.outcome, RecordFuture) or line.outcome.done()
 
 
 def skip_rest(file: BinaryIO) -> None:
-    """Read to the end of the line, a piece at a time."""
-    while (piece := file.readline(LONGEST_LINE)) and not piece.endswith(b"\n"):
+    """Read to the end of the line, in pieces of bounded size."""
+    while (piece := file.readline(MAX_LINE_BYTES)) and not piece.endswith(b"\n"):
         pass
 
 
 def load(stream: str, path: Path) -> int:
     """Load the file, and return the exit code."""
-    # No time to live: an outage makes the loader wait. Closing does not wait, since run() has waited.
+    # Without a time to live the loader waits during an outage. close() need not wait, because run() has waited.
     with Producer(record_ttl_ms=None, close_timeout_ms=0) as producer:
         loader = Loader(producer, stream, path)
         signal.signal(signal.SIGINT, loader.stop)

@@ -3,12 +3,12 @@
     pip install celery
     celery --app celery_app worker
 
-The producer is made at import, before Celery forks its workers. That is safe: each worker process starts its own
-threads with its first put, and delivers what it buffered when a warm shutdown ends it.
+The producer is made at import, before Celery forks its workers. Each worker process starts its own threads with its
+first put. In a warm shutdown each worker delivers its buffered records.
 
-- `put_click` returns at once. A worker that is killed loses the clicks that it has buffered.
-- `put_order` ends when the order is in the stream. With acks_late the broker keeps the task until then, and a task
-  whose order was not delivered is tried again.
+- `put_click` returns at once. A worker that is killed loses its buffered clicks.
+- `put_order` ends when the order is in the stream. With acks_late the broker keeps the task until then. Celery tries a
+  task again if its order was not delivered.
 
 The environment variable STREAM names the stream, BROKER_URL the broker.
 """
@@ -31,7 +31,7 @@ producer = Producer()
 
 @app.task(ignore_result=True)
 def put_click(click: dict[str, Any]) -> None:
-    """Put a click, and do not wait for its delivery."""
+    """Put a click without waiting for its delivery."""
     producer.put_record(STREAM, json.dumps(click).encode(), click["customer"])
 
 

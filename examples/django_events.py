@@ -3,12 +3,12 @@
     pip install django
     # urls.py:  path("events/", include("shop.django_events"))
 
-The producer is made at import, also where a server forks its workers afterwards (gunicorn --preload). Each worker
-process starts its own threads with its first put.
+The producer is made at import, even if a server forks its workers afterwards (gunicorn --preload). Each worker process
+starts its own threads with its first put.
 
-- `put_event` is a view: 202 when the event is accepted, 503 with Retry-After when the buffer has no room.
-- `put_on_commit` puts a record once the surrounding database transaction is committed, and nothing when the
-  transaction is rolled back. A commit cannot be undone when the put fails, so failed records go to a dead-letter file.
+- `put_event` is a view. It answers 202 when the event is accepted, and 503 with Retry-After when the buffer is full.
+- `put_on_commit` puts a record when the surrounding database transaction is committed. It puts nothing when the
+  transaction is rolled back. A failed put cannot undo the commit, so failed records go to a dead-letter file.
 
 The environment variable STREAM names the stream, DEAD_LETTERS the file.
 """
@@ -31,7 +31,7 @@ STREAM = os.environ.get("STREAM", "orders")
 
 logger = logging.getLogger(__name__)
 dead_letters = DeadLetterFile(os.environ.get("DEAD_LETTERS", "failed.jsonl"))
-# "raise": a request is not kept waiting for room in the buffer. The client is asked to come again.
+# "raise", so that a request does not wait for buffer space. The client gets 503 and retries.
 producer = Producer(on_buffer_full="raise", on_failure=dead_letters)
 
 
@@ -49,7 +49,7 @@ def put_event(request: HttpRequest) -> HttpResponse:
 
 
 def put_on_commit(data: bytes, partition_key: str) -> None:
-    """Put a record when the transaction is committed; at once outside of a transaction."""
+    """Put a record when the transaction is committed. Outside of a transaction put it at once."""
 
     def put() -> None:
         try:

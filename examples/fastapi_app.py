@@ -4,10 +4,10 @@
     uvicorn --factory fastapi_app:create_app
     curl -d '{"customer": "c-42", "item": "book"}' -H 'Content-Type: application/json' localhost:8000/orders
 
-- At start-up the producer connects: a missing stream or missing credentials end the start-up with a clear error.
-- POST /orders answers 201 when the order is in the stream, and 502 when the order was given up.
-- Without room in the producer's buffer POST /orders answers 503 with Retry-After, and the order was not taken.
-- GET /ready is for a load balancer: 503 while the producer gets no answers from Kinesis.
+- The producer connects at start-up. A missing stream or missing credentials end the start-up with a clear error.
+- POST /orders answers 201 when the order is in the stream, and 502 when the record failed.
+- POST /orders answers 503 with Retry-After when the producer's buffer is full. The order is then not accepted.
+- GET /ready is for a load balancer. It answers 503 while records wait longer than five seconds for Kinesis.
 
 The environment variable STREAM names the stream.
 """
@@ -29,7 +29,7 @@ from kplpy import BufferFullError, InvalidRecordError, Producer, RecordExpiredEr
 STREAM = os.environ.get("STREAM", "orders")
 RETRY_AFTER_SECONDS = 1
 OLDEST_AGE_MS = 5_000
-"""An unanswered record older than this makes the application not ready. Without trouble the age stays below 500."""
+"""The application is not ready when its oldest undelivered record is older. Normally the age stays below 500."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Order(BaseModel):
 
 
 def create_app(producer: Producer | None = None) -> FastAPI:
-    """Return the application. It closes the producer, which delivers the rest, when the server stops."""
+    """Return the application. When the server stops, it closes the producer, which delivers the buffered records."""
     producer = producer or Producer()
 
     @asynccontextmanager
@@ -50,8 +50,8 @@ def create_app(producer: Producer | None = None) -> FastAPI:
         async with producer:
             try:
                 await producer.aconnect(STREAM, timeout=5)
-            except RecordExpiredError as error:  # no answer yet: start all the same, and let /ready say so
-                logger.warning("Kinesis does not answer: %s", error)
+            except RecordExpiredError as error:  # start without a response; /ready reports it
+                logger.warning("Kinesis does not respond: %s", error)
             yield
 
     app = FastAPI(lifespan=lifespan)
@@ -59,17 +59,17 @@ def create_app(producer: Producer | None = None) -> FastAPI:
     @app.post("/orders", status_code=201)
     async def put_order(order: Order) -> dict[str, str]:
         try:
-            # In an event loop put_record never waits for room. It raises BufferFullError at once.
+            # In an event loop put_record never waits for buffer space. It raises BufferFullError at once.
             future = producer.put_record(STREAM, order.model_dump_json().encode(), order.customer)
             result = await future
-        except InvalidRecordError as error:  # larger than a record may be
+        except InvalidRecordError as error:  # such as an order larger than a record may be
             raise HTTPException(422, str(error)) from error
         except RecordFailedError as error:
             raise HTTPException(502, f"the order was not delivered: {error}") from error
         return {"shard": result.shard_id, "sequence_number": result.sequence_number}
 
     @app.exception_handler(BufferFullError)
-    async def no_room(_: Request, error: BufferFullError) -> JSONResponse:
+    async def buffer_full(_: Request, error: BufferFullError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     @app.get("/ready")

@@ -3,11 +3,11 @@
 Deploy this file with kplpy beside it. The environment variable STREAM names the stream.
 
 - `handler` is for single events (API Gateway, EventBridge). `flush_after` delivers the record before Lambda freezes
-  the environment. When the time runs out the invocation fails, and Lambda retries the event where the source does so.
-- `sqs_handler` is for batches from SQS. It names the messages whose records were not delivered, and SQS sends only
-  those again. Set ReportBatchItemFailures in the event source mapping's FunctionResponseTypes.
+  the environment. When the time runs out, the invocation fails. Lambda then retries the event if its source allows it.
+- `sqs_handler` is for batches from SQS. It returns the ids of messages whose records were not delivered, and SQS sends
+  only these messages again. Set ReportBatchItemFailures in the event source mapping's FunctionResponseTypes.
 
-A message is sent again too when its record is delivered after the time ran out, so consumers may see duplicates.
+A record may be delivered after the time ran out. Its message is then sent again, so consumers may see duplicates.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from kplpy.integrations.aws_lambda import flush_after
 
 STREAM = os.environ.get("STREAM", "orders")
 MARGIN_SECONDS = 1.0
-"""Time that `sqs_handler` keeps for its answer and for `flush_after`."""
+"""Time that `sqs_handler` reserves for its response and for `flush_after`."""
 
-# In the init phase: connections and shards are kept between invocations, and the first invocation waits for neither.
+# Made in the init phase: invocations share connections and the shard map, and the first invocation waits for neither.
 producer = Producer()
 producer.connect(STREAM, timeout=5)
 
@@ -34,9 +34,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     return {"statusCode": 202}
 
 
-@flush_after(producer, on_timeout="log")  # the answer already names what is late
+@flush_after(producer, on_timeout="log")  # the response names the late messages
 def sqs_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
-    """Put each message of a batch, and return the ids of those that were not delivered."""
+    """Put each message of a batch, and return the ids of the messages that were not delivered."""
     futures: dict[str, RecordFuture | None] = {}
     for message in event["Records"]:
         try:

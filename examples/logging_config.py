@@ -1,10 +1,10 @@
-"""Sends log records to a stream as JSON objects, configured with logging.config.dictConfig.
+"""Puts log records on a stream as JSON objects, configured with logging.config.dictConfig.
 
     python logging_config.py
 
-Warnings go to standard error too: kplpy's own log records are never sent to the stream, and must be seen somewhere.
-Logging never waits. Log records without room in the buffer are dropped and counted. What was logged is delivered at
-the end of the process.
+Warnings also go to standard error, because kplpy's own log records are never put on the stream. Logging never waits.
+When the buffer is full, log records are dropped and counted. Buffered log records are delivered at the end of the
+process.
 
 The environment variable STREAM names the stream.
 """
@@ -21,7 +21,7 @@ from typing import Any
 STREAM = os.environ.get("STREAM", "logs")
 
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime"}
-"""Attributes that every LogRecord has. The others came with `extra`."""
+"""Attributes that every LogRecord has. All others come from `extra`."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -39,7 +39,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def logger_name(record: logging.LogRecord) -> str:
-    """Return the partition key: log records of one logger go to one shard."""
+    """Return the partition key. Log records of one logger go to one shard."""
     return record.name
 
 
@@ -56,7 +56,7 @@ LOGGING: dict[str, Any] = {
             "formatter": "json",
             "stream": STREAM,
             "partition_key": logger_name,
-            "terminator": "\n",  # Firehose joins records without one
+            "terminator": "\n",  # Firehose joins records without a separator
             "record_max_buffered_time_ms": 1000,  # and any other field of kplpy.Config
         },
         "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "level": "WARNING"},

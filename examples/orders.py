@@ -10,30 +10,37 @@ from kplpy import BufferFullError, Producer
 
 @dataclass(frozen=True)
 class Order:
-    """customer: the partition key, so orders of one customer go to one shard."""
+    """An order of one item.
+
+    customer: the partition key, so that orders of one customer go to one shard.
+    item: what the customer orders.
+    """
 
     customer: str
     item: str
 
 
 class OrderNotTakenError(Exception):
-    """The order is not in the stream, and the customer has to be told."""
+    """The order may not be in the stream. The application must report this to the customer."""
 
 
 class Orders:
-    """Takes orders. The producer is handed in, so tests can hand in one for the local Kinesis."""
+    """Takes orders. The caller passes the producer, so tests can pass one for the local Kinesis."""
 
     def __init__(self, producer: Producer, stream: str = "orders") -> None:
         self._producer = producer
         self._stream = stream
 
     def take(self, orders: list[Order]) -> list[str]:
-        """Put the orders, wait for all of them, and return their shards. Raises OrderNotTakenError."""
+        """Put the orders, wait for all of them, and return their shards.
+
+        Raises OrderNotTakenError if the buffer is full, or if an order failed.
+        """
         try:
             futures = [self._producer.put_record(self._stream, encode(each), each.customer) for each in orders]
         except BufferFullError as error:
             raise OrderNotTakenError(f"try again later: {error}") from error
-        failed = [future for future in futures if future.exception() is not None]  # waits for each
+        failed = [future for future in futures if future.exception() is not None]  # waits for the outcome
         if failed:
             raise OrderNotTakenError(f"{len(failed)} of {len(futures)} orders failed") from failed[0].exception()
         return [future.result().shard_id for future in futures]

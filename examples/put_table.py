@@ -5,8 +5,8 @@
     python put_table.py orders sales.csv customer
 
 Each row becomes a JSON object. The key column's value is the partition key, so rows of one customer go to one shard.
-At most two chunks of rows are held, one being read while the other is delivered. Rows that fail go to FILE.failed, and
-`kplpy put --from-failed FILE.failed` puts them again.
+The program holds at most two chunks of rows: it reads one while the other is delivered. Rows that fail go to
+FILE.failed, and `kplpy put --from-failed FILE.failed` puts them again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ Row = tuple[bytes, str]
 
 
 def arrow_rows(path: Path, key_column: str) -> Iterator[Row]:
-    """Yield the rows of a Parquet file, read CHUNK_ROWS at a time. Times and decimals become texts, NaN null."""
+    """Yield the rows of a Parquet file, read CHUNK_ROWS at a time.
+
+    Times and decimals become texts, and NaN becomes null.
+    """
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=CHUNK_ROWS):
             for row in batch.to_pylist():
@@ -42,12 +45,13 @@ def arrow_rows(path: Path, key_column: str) -> Iterator[Row]:
 
 
 def pandas_rows(frames: Iterable[pd.DataFrame], key_column: str) -> Iterator[Row]:
-    """Yield the rows of DataFrames: those of pd.read_csv(chunksize=...), or a single one, as [frame].
+    """Yield the rows of DataFrames.
 
-    pandas writes the JSON: times in ISO 8601, NaN as null.
+    frames: the DataFrames of pd.read_csv(chunksize=...), or [frame] for one DataFrame. pandas writes the JSON, with
+    times in ISO 8601 and NaN as null.
     """
     for frame in frames:
-        for start in range(0, len(frame), CHUNK_ROWS):  # a large frame is not written as JSON in one piece
+        for start in range(0, len(frame), CHUNK_ROWS):  # so that the JSON of a large frame is not in memory at once
             part = frame.iloc[start : start + CHUNK_ROWS]
             lines = part.to_json(orient="records", lines=True, date_format="iso").rstrip("\n").split("\n")
             for line, key in zip(lines, part[key_column], strict=True):
@@ -55,22 +59,25 @@ def pandas_rows(frames: Iterable[pd.DataFrame], key_column: str) -> Iterator[Row
 
 
 def put_rows(producer: Producer, stream: str, rows: Iterable[Row]) -> tuple[int, int]:
-    """Put all rows, wait for them, and return how many were delivered and how many failed."""
+    """Put all rows, wait for their outcomes, and return how many were delivered and how many failed."""
     rows = iter(rows)
     delivered = failed = 0
-    under_way: list[RecordFuture] = []
+    in_flight: list[RecordFuture] = []
     while True:
         chunk = list(islice(rows, CHUNK_ROWS))
-        following = producer.put_records(stream, chunk) if chunk else []  # waits while the buffer has no room
-        good = count_delivered(under_way)
-        delivered, failed = delivered + good, failed + len(under_way) - good
-        under_way = following
+        following = producer.put_records(stream, chunk) if chunk else []  # waits while the buffer is full
+        good = count_delivered(in_flight)
+        delivered, failed = delivered + good, failed + len(in_flight) - good
+        in_flight = following
         if not chunk:
             return delivered, failed
 
 
 def count_delivered(futures: list[RecordFuture]) -> int:
-    """Wait for the futures. An error other than a failed record (no room for a minute) is raised."""
+    """Wait for the futures, and return how many records were delivered.
+
+    Raises errors other than that of a failed record, such as BufferFullError after a minute without buffer space.
+    """
     delivered = 0
     for future in futures:
         error = future.exception()
@@ -82,7 +89,7 @@ def count_delivered(futures: list[RecordFuture]) -> int:
 
 
 def rows_of(path: Path, key_column: str) -> Iterator[Row]:
-    """Yield the rows of a .parquet file with pyarrow, of any other with pandas as CSV."""
+    """Yield the rows of a .parquet file with pyarrow, or of any other file with pandas as CSV."""
     if path.suffix == ".parquet":
         yield from arrow_rows(path, key_column)
     else:

@@ -1,9 +1,9 @@
 """Tests an application with the `kinesis` fixture: a local Kinesis for each test, without AWS or Docker.
 
-    pip install pytest 'kplpy[local]'
+    pip install pytest '.[local]'
     python -m pytest examples/test_orders.py
 
-The fixture is installed with kplpy. `kinesis.producer()` is a Producer for it and takes any field of Config.
+kplpy installs the fixture. `kinesis.producer()` is a Producer for the local Kinesis and takes any field of Config.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def producer(kinesis: LocalKinesis) -> Iterator[Producer]:
 
 
 def in_stream(kinesis: LocalKinesis) -> list[bytes]:
-    """Return the data of every user record in the stream, as the KCL would hand it out.
+    """Return the data of every user record in the stream, as the KCL would deliver it.
 
-    Packed records are taken apart. One that a reshard brought to the wrong shard is left out: the KCL drops it, and
-    kplpy has sent its user records again.
+    An aggregate that a reshard brought to the wrong shard is omitted. The KCL drops it, and kplpy has sent its user
+    records again.
     """
     entries = [entry for entry in kinesis.ledger("orders") if not entry.dropped]
     return [record.data for entry in entries for record in deaggregate(entry.data)]
@@ -55,7 +55,7 @@ def test_an_outage_is_reported_and_passes(kinesis: LocalKinesis) -> None:
         with pytest.raises(OrderNotTakenError, match="100 of 100 orders failed"):
             Orders(producer).take(ORDERS)
         kinesis.faults.clear()
-    with kinesis.producer() as producer:  # with the usual time to live
+    with kinesis.producer() as producer:  # with the default time to live
         Orders(producer).take(ORDERS)
     assert sorted(in_stream(kinesis)) == sorted(map(encode, ORDERS))
 

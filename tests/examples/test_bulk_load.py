@@ -128,7 +128,7 @@ def test_too_many_failed_lines_stop_the_run(
     kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next run begins with the first line that is neither in the stream nor a dead letter."""
-    monkeypatch.setattr(bulk_load, "MOST_FAILED", 3)
+    monkeypatch.setattr(bulk_load, "MAX_FAILED", 3)
     path = tmp_path / "lines"
     path.write_bytes(b"x" * (2 << 20) + b"\n" + (b"y" * (1 << 20) + b"\n") * 4 + b"last\n")
     with patient(kinesis) as producer:
