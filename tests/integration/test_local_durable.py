@@ -149,7 +149,7 @@ def test_a_full_disk_refuses_and_what_it_refused_is_nowhere(tmp_path: Path) -> N
 def test_a_server_that_finds_its_disk_full_says_so(tmp_path: Path) -> None:
     with small_disk(tmp_path, 64):
         fill(tmp_path / "filler")
-        with pytest.raises(OSError, match=r"stream 'test' cannot be made: .* No space left on device"):
+        with pytest.raises(OSError, match=r"stream 'test' cannot be created: .* No space left on device"):
             LocalKinesis(data_dir=tmp_path / "kept").start()
 
 

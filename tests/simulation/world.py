@@ -696,7 +696,7 @@ class World:
 
     def _concerns(self, place: int, params: Mapping[str, Any]) -> bool:
         shards = self._stream().open if NAME in self.model.streams else []
-        return bool(shards) and shards[place % len(shards)].id in self.model.bound_for(params, self.wall)
+        return bool(shards) and shards[place % len(shards)].id in self.model.target_shards(params, self.wall)
 
     def _fault_of(self, kind: str, params: Mapping[str, Any]) -> Fault | None:
         if kind in _SIMPLE:

@@ -1,4 +1,4 @@
-"""The account's streams: finding, making, ending, describing and reshaping them. No records pass here."""
+"""The account's streams, and the operations that create, delete, describe, change and reshard them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ON_DEMAND_SHARDS = 4
 
 
 class Account:
-    """All streams of one account in one region, and the operations on them as wholes."""
+    """All streams of one account in one region, and every operation that does not handle records."""
 
     def __init__(
         self, number: str, region: str, limits: Limits, phases: Phases, keep_deleted: bool, random: Random
@@ -33,14 +33,14 @@ class Account:
         self._summary_rate: CallRate | None = None
 
     def call(self, operation: str, params: Params, now: float) -> Answer:
-        """Carry out one of OPERATIONS, its members checked already."""
+        """Carry out one of OPERATIONS. The caller has checked the members of `params`."""
         return OPERATIONS[operation](self, params, now)
 
-    # --- finding one ---
+    # --- finding a stream ---
 
     def stream(self, params: Params, now: float) -> Stream:
-        """The stream that a request names, as it is at `now`; ResourceNotFoundException when there is none."""
-        name = named(params)
+        """Return the stream that a request names, as it is at `now`; ResourceNotFoundException if it does not exist."""
+        name = requested_stream(params)
         if name is None:
             raise invalid_argument("Either StreamName or StreamARN must be provided.")
         return self.find(name, now)
@@ -48,21 +48,24 @@ class Account:
     def find(self, name: str, now: float) -> Stream:
         stream = self.streams.get(name)
         if stream is not None:
-            stream.settle(now)
-            stream = self.streams.get(name)  # settling may have ended its deletion
+            stream.apply_changes(now)
+            stream = self.streams.get(name)  # the changes may have completed the stream's deletion
         if stream is None:
             raise not_found(f"Stream {name} under account {self.number} not found.")
         stream.trim(now)
         return stream
 
-    def usable(self, params: Params, now: float) -> Stream:
-        """A stream that takes and hands out records: while it is created or deleted, the service does not know it."""
+    def active_stream(self, params: Params, now: float) -> Stream:
+        """Return the stream for an operation on records.
+
+        For these operations, the service answers that a stream does not exist while it is CREATING or DELETING.
+        """
         stream = self.stream(params, now)
         if stream.status not in ("ACTIVE", "UPDATING"):
             raise not_found(f"Stream {stream.name} under account {self.number} not found.")
         return stream
 
-    # --- making and ending ---
+    # --- creating and deleting ---
 
     def _create_stream(self, params: Params, now: float) -> Answer:
         name = params["StreamName"]
@@ -76,7 +79,7 @@ class Account:
         if mode == PROVISIONED and strategy == AUTO:
             raise invalid_argument("RecordDistributionStrategy AUTO is supported only for streams in On-Demand mode.")
         if name in self.streams:
-            self.streams[name].settle(now)
+            self.streams[name].apply_changes(now)
         if name in self.streams:
             raise in_use(f"Stream {name} under account {self.number} already exists.")
         self._incarnations += 1
@@ -86,12 +89,12 @@ class Account:
         stream.max_record_kib = params.get("MaxRecordSizeInKiB") or 1024
         self.streams[name] = stream
 
-        def ready(at: float) -> None:
+        def activate(at: float) -> None:
             stream.open_shards(count or ON_DEMAND_SHARDS, at)
             stream.set_status("ACTIVE")
 
-        stream.schedule(now + self.phases.creating, ready)
-        stream.settle(now)
+        stream.schedule(now + self.phases.creating, activate)
+        stream.apply_changes(now)
         return {}
 
     def _delete_stream(self, params: Params, now: float) -> Answer:
@@ -99,15 +102,15 @@ class Account:
         if stream.status == "DELETING":
             raise in_use(f"Stream {stream.name} under account {self.number} not ACTIVE, instead in state DELETING")
         stream.set_status("DELETING")
-        stream.abandon()
+        stream.cancel_changes()
 
-        def gone(_: float) -> None:
+        def remove(_: float) -> None:
             del self.streams[stream.name]
             if self.keep_deleted:
                 self.deleted.append(stream)
 
-        stream.schedule(now + self.phases.deleting, gone)
-        stream.settle(now)
+        stream.schedule(now + self.phases.deleting, remove)
+        stream.apply_changes(now)
         return {}
 
     # --- describing and setting ---
@@ -125,7 +128,7 @@ class Account:
 
     def _list_streams(self, params: Params, now: float) -> Answer:
         for stream in list(self.streams.values()):
-            stream.settle(now)
+            stream.apply_changes(now)
         return listing.list_streams(self.streams, params, now)
 
     def _update_stream_mode(self, params: Params, now: float) -> Answer:
@@ -143,7 +146,7 @@ class Account:
         return {}
 
     def _update_strategy(self, params: Params, now: float) -> Answer:
-        """It takes effect at once, for records that come after it."""
+        """Set the distribution strategy, which takes effect at once."""
         stream = self.stream(params, now)
         resharding.require_active(stream, self.number)
         if stream.mode != ON_DEMAND:
@@ -154,7 +157,7 @@ class Account:
         stream.strategy = params["RecordDistributionStrategy"]
         return {}
 
-    # --- its shards ---
+    # --- shards ---
 
     def _list_shards(self, params: Params, now: float) -> Answer:
         token = params.get("NextToken")
@@ -168,7 +171,7 @@ class Account:
             if query.incarnation != stream.incarnation:
                 raise not_found(f"Stream {stream.name} under account {self.number} of this NextToken not found.")
         else:
-            if named(params) is None:
+            if requested_stream(params) is None:
                 raise invalid_argument("Either NextToken or StreamName should be provided.")
             stream = self.stream(params, now)
         if stream.list_rate is not None and not stream.list_rate.take(now):
@@ -195,8 +198,8 @@ class Account:
         return resharding.update_shard_count(stream, params, now, seconds, self.number, self.limits)
 
 
-def named(params: Params) -> str | None:
-    """The name of the stream that a request is about; None when it names none."""
+def requested_stream(params: Params) -> str | None:
+    """Return the name of the request's stream, from its name or ARN; None if the request has neither."""
     arn, name = params.get("StreamARN"), params.get("StreamName")
     return arn.rpartition(":stream/")[2] if isinstance(arn, str) else name
 
@@ -216,5 +219,5 @@ OPERATIONS: Mapping[str, Callable[[Account, Params, float], Answer]] = {
     "UpdateStreamRecordDistributionStrategy": Account._update_strategy,
 }
 
-READING = frozenset({"DescribeStream", "DescribeStreamSummary", "ListStreams", "ListShards"})
-"""Those that change nothing, so that a journal need not keep them."""
+READ_ONLY_OPERATIONS = frozenset({"DescribeStream", "DescribeStreamSummary", "ListStreams", "ListShards"})
+"""The OPERATIONS that change nothing, so the journal does not keep them."""

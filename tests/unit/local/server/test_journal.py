@@ -24,7 +24,7 @@ def opened(directory: Path, **arguments: Any) -> tuple[Model, Journal]:
     model = Model(limits=Limits.none(), **arguments)
     kept = Journal(directory)
     kept.restore(model)
-    model.journal = kept.keeping
+    model.journal = kept.recording
     return model, kept
 
 
@@ -189,11 +189,11 @@ def test_what_the_service_refuses_leaves_nothing_in_the_log(tmp_path: Path) -> N
             model.handle(operation, params, 1.0)
         assert log.read_bytes() == before
 
-    keeping = model.journal
+    recording = model.journal
 
     @contextmanager
     def watched(event: Any) -> Iterator[None]:
-        with keeping(event):
+        with recording(event):
             seen.append(log.read_bytes())
             yield
 
