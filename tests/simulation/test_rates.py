@@ -1,4 +1,4 @@
-"""Goodput and refusals under more load than the shards take, on a virtual clock; figures of issue 4."""
+"""Goodput and throttling under more load than the shards accept, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.core_helpers import policy
 from tests.simulation.rates import Rates
 
-# Five of these fill an aggregate as records of 1 KB do, and cost less time.
+# Five of these records fill an aggregate as well as records of 1 KB do, and simulate faster.
 SIZE = 10_180
 
 
@@ -33,7 +33,7 @@ def test_overload(load: dict[str, Any], goodput: float, throttled: float) -> Non
         assert each.taken_bytes == pytest.approx(fair, rel=0.25)
 
 
-# One case of scripts/rates.py each, which has 20 seeds of each size: one shard, where luck weighs most.
+# One seed of cases for which scripts/rates.py has 20. One shard, where chance matters most.
 @pytest.mark.parametrize("size", [1_000, 5_000, 10_180])
 @pytest.mark.parametrize(
     "load",
@@ -54,20 +54,20 @@ def test_no_producer_gets_less_than_half_of_its_fair_share_for_long(load: dict[s
 @pytest.mark.parametrize(("producers", "seconds"), [(2, 3), (3, 3), (8, 6)])
 def test_producers_that_start_together_are_soon_throttled_little(producers: int, seconds: int) -> None:
     runs = [Rates(policy(), producers, offered=1.0, record_size=SIZE, seconds=8.0, seed=n).run() for n in (1, 2)]
-    # Of eight, each sends some three records a second to a shard, which is little to learn from.
+    # Each of eight producers sends about three records per second to a shard, which is little to learn from.
     assert sum(each.throttled(seconds, seconds + 1) for each in runs) / len(runs) < (0.05 if producers < 8 else 0.09)
 
 
-def test_what_a_producer_leaves_is_used_within_five_seconds() -> None:
+def test_the_share_of_a_producer_that_leaves_is_used_within_five_seconds() -> None:
     runs = [
-        Rates(policy(), 2, 1, offered=1.0, record_size=SIZE, seconds=30.0, leaf_samples=(15.0,), seed=n).run()
+        Rates(policy(), 2, 1, offered=1.0, record_size=SIZE, seconds=30.0, leaves=(15.0,), seed=n).run()
         for n in range(1, 9)
     ]
     assert sum(each.taken(20, 23) for each in runs) / len(runs) >= 0.5 + 0.95 * 0.5
 
 
 @pytest.mark.parametrize("producers", [2, 3])
-def test_a_small_room_costs_no_goodput(producers: int) -> None:
+def test_a_small_buffer_costs_no_goodput(producers: int) -> None:
     rates = Rates(policy(), producers, offered=1.0, record_size=1_000, seconds=25.0, backlog=8e6).run()
     assert rates.goodput >= 0.98
 
@@ -88,8 +88,8 @@ def test_a_hot_shard_does_not_delay_the_others() -> None:
     assert len(ours.latencies[0]) > 0.95 * 35 * 1048576 / 5000
 
 
-def test_what_choosing_the_shard_gains_at_a_low_rate() -> None:
-    """200 records a second on 64 shards: random keys leave nearly each of them alone."""
+def test_choosing_the_shard_packs_more_records_at_a_low_rate() -> None:
+    """200 records per second on 64 shards: with random keys, nearly every Kinesis record holds one user record."""
     packed = []
     for keyless in (False, True):
         load = 200 * 100 / (64 * 1048576)
@@ -99,8 +99,8 @@ def test_what_choosing_the_shard_gains_at_a_low_rate() -> None:
     assert packed[1] > 15
 
 
-def test_what_choosing_the_shard_gains_beside_a_busy_one() -> None:
-    """Four shards, nine tenths of one of them taken by others, and as much offered as the rest can take."""
+def test_choosing_the_shard_gives_more_goodput_beside_a_busy_shard() -> None:
+    """Others use nine tenths of one of four shards. The producer's load is what the other three shards accept."""
     goodput = []
     for keyless in (False, True):
         busy = (0.9, 0.0, 0.0, 0.0)
