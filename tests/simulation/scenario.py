@@ -95,7 +95,7 @@ class Scenario:
     changes: tuple[tuple[float, Change], ...]
     shards: int
     on_demand: bool  # the stream has four shards, and may be switched to AUTO and back
-    strategy_known: bool  # DescribeStreamSummary tells the producer the distribution strategy
+    strategy_known: bool  # the producer can learn the distribution strategy
     senders: int
     latency: tuple[float, float]
     capacity: float  # the shards' limits divided by those that the producer knows; other producers use the rest

@@ -26,10 +26,10 @@ SIZE = 10_180
 def test_overload(load: dict[str, Any], goodput: float, throttled: float) -> None:
     rates = Rates(policy(), record_size=SIZE, **load).run()
     assert rates.goodput >= goodput
-    *ours, foreign = rates.measured
-    assert sum(each.throttled for each in ours) <= throttled * sum(each.sent for each in ours)
-    fair = (sum(each.taken_bytes for each in rates.measured) - foreign.taken_bytes) / len(ours)
-    for each in ours:
+    *producers, foreign = rates.measured
+    assert sum(each.throttled for each in producers) <= throttled * sum(each.sent for each in ours)
+    fair = (sum(each.taken_bytes for each in rates.measured) - foreign.taken_bytes) / len(producers)
+    for each in producers:
         assert each.taken_bytes == pytest.approx(fair, rel=0.25)
 
 
@@ -74,18 +74,18 @@ def test_a_small_buffer_costs_no_goodput(producers: int) -> None:
 
 def test_small_records_that_are_not_aggregated() -> None:
     rates = Rates(policy(aggregate=False), shards=1, offered=0.2, record_size=100, seconds=20.0).run()
-    (ours, _) = rates.measured
-    assert ours.sent - ours.throttled >= 0.99 * 10 * 1000
-    assert ours.throttled <= 0.01 * ours.sent
+    (own, _) = rates.measured
+    assert own.sent - own.throttled >= 0.99 * 10 * 1000
+    assert own.throttled <= 0.01 * own.sent
 
 
 def test_a_hot_shard_does_not_delay_the_others() -> None:
     rates = Rates(policy(), offered=1.5, shares=(10.0, 1.0, 1.0, 1.0), seconds=40.0, backlog=1e12).run()
-    (ours, _) = rates.measured
+    (own, _) = rates.measured
     for shard in (1, 2, 3):
-        latencies = sorted(ours.latencies[shard])
+        latencies = sorted(own.latencies[shard])
         assert latencies[len(latencies) * 99 // 100] < 0.25
-    assert len(ours.latencies[0]) > 0.95 * 35 * 1048576 / 5000
+    assert len(own.latencies[0]) > 0.95 * 35 * 1048576 / 5000
 
 
 def test_choosing_the_shard_packs_more_records_at_a_low_rate() -> None:

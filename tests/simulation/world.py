@@ -801,7 +801,7 @@ _SIMPLE = {
     "access_denied": Fault(code="AccessDeniedException"),
     "expired_token": Fault(code="ExpiredTokenException"),
     "not_found": Fault(code="ResourceNotFoundException"),
-    "all_invalid": Fault(code="InvalidArgumentException", message="whatever it is"),
+    "all_invalid": Fault(code="InvalidArgumentException", message="for any request"),
     "refused": Fault(transport="refused"),
     "cut_before": Fault(transport="cut_before"),
     "cut_after": Fault(transport="cut_after"),

@@ -105,7 +105,7 @@ class LocalKinesisProcess:
         """
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kplpy.local", "--options", self.options.to_json()],
-            stdin=subprocess.PIPE,  # its end tells the process that this process has ended
+            stdin=subprocess.PIPE,  # the process ends when it reaches the end of its input
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
