@@ -27,7 +27,7 @@ def test_overload(load: dict[str, Any], goodput: float, throttled: float) -> Non
     rates = Rates(policy(), record_size=SIZE, **load).run()
     assert rates.goodput >= goodput
     *producers, foreign = rates.measured
-    assert sum(each.throttled for each in producers) <= throttled * sum(each.sent for each in ours)
+    assert sum(each.throttled for each in producers) <= throttled * sum(each.sent for each in producers)
     fair = (sum(each.taken_bytes for each in rates.measured) - foreign.taken_bytes) / len(producers)
     for each in producers:
         assert each.taken_bytes == pytest.approx(fair, rel=0.25)
