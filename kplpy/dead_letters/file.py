@@ -57,7 +57,9 @@ class DeadLetterFile:
 
 
 def append(path: str, entry: dict[str, Any], *, follow_symlinks: bool = False) -> None:
-    """Append the entry as one line. A single write with O_APPEND keeps the lines of several writers whole.
+    """Append the entry as one line.
+
+    A single write with O_APPEND keeps the lines of several writers whole.
 
     Raises OSError if the line was not written, or not completely. The file may then have empty and broken lines between
     whole ones.
@@ -79,7 +81,7 @@ def append(path: str, entry: dict[str, Any], *, follow_symlinks: bool = False) -
 
 
 def _is_line_start(file: int, written: bytes) -> bool:
-    """Return True if the bytes just written begin with a newline, or follow the end of a line."""
+    """Return True if the bytes just written begin with, or follow, a newline."""
     return written.startswith(b"\n") or _is_line_end(file, os.lseek(file, 0, os.SEEK_CUR) - len(written))
 
 

@@ -31,13 +31,19 @@ class Puts(Protocol):
 
 
 class _DeadLetterKey(str):
-    """The partition key of a dead letter. Its type marks the record as a dead letter, should it fail."""
+    """The partition key of a dead letter.
+
+    Its type marks the record as a dead letter, should it fail.
+    """
 
     __slots__ = ()
 
 
 class _FollowedKey(_DeadLetterKey):
-    """The partition key of a dead letter whose future has a callback: if it fails, `otherwise` gets the record."""
+    """The partition key of a dead letter whose future has a callback.
+
+    If the dead letter fails, the callback passes the record to `otherwise`.
+    """
 
     __slots__ = ()
 

@@ -1,6 +1,7 @@
-"""A local Kinesis: a model of the service that enforces its limits, and an HTTP server for the model.
+"""A local Kinesis: a model of the service, and an HTTP server for the model.
 
-The model (`kplpy.local.Model`) needs only Python. The servers need the extra: pip install 'kplpy[local]'.
+The model (`kplpy.local.Model`) enforces the service's limits. It needs only Python.
+The servers need the extra: pip install 'kplpy[local]'.
 """
 
 from __future__ import annotations

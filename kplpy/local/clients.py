@@ -50,7 +50,10 @@ def make_client(place: Place, **arguments: Any) -> KinesisClient:
 
 
 def make_producer(place: Place, **config: Any) -> Producer:
-    """Return a Producer for the local Kinesis. `config`: fields of Config, which override the address's."""
+    """Return a Producer for the local Kinesis.
+
+    `config`: fields of Config, which override the address's.
+    """
     from kplpy.producer import Producer
 
     address = {

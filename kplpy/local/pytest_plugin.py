@@ -30,7 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def kinesis(request: pytest.FixtureRequest) -> Iterator[LocalKinesis]:
-    """A running LocalKinesis. It has the stream "test" with one shard, unless the marker `kinesis` changes that."""
+    """A running LocalKinesis.
+
+    It has the stream "test" with one shard, unless the marker `kinesis` changes that.
+    """
     from kplpy.local import LocalKinesis
 
     arguments = _arguments(request)

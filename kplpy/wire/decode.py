@@ -3,8 +3,8 @@
 "The KCL" is AggregatorUtil.deaggregate of awslabs/amazon-kinesis-client,
 amazon-kinesis-client/src/main/java/software/amazon/kinesis/retrieval/AggregatorUtil.java. Its rules:
 
-- A record is plain if the magic is missing, if nothing lies between magic and MD5, if the MD5 is wrong, or if the
-  message does not parse. A missing required field also makes it plain.
+- A record is plain if the magic is missing, if nothing lies between magic and MD5, or if the MD5 is wrong. It is also
+  plain if the message does not parse, or if a required field is missing.
 - An aggregate is dropped whole if the hash key of any inner record lies outside the given range (by default all 128
   bits).
 - An inner record is bad if an index lies outside its table, or if its explicit hash key is not an integer. The records

@@ -31,9 +31,10 @@ def _varint(n: int) -> bytes:
 
 
 class _Tagged(dict[int, bytes]):
-    """Maps n to a field's tag followed by the varint n, which is the field's value or its length.
+    """Maps n to a field's tag followed by the varint n.
 
-    Caches n below 16,384. For larger n the work is negligible beside 16 KiB of data.
+    n is the field's value or its length. Caches n below 16,384. For larger n the work is negligible beside 16 KiB of
+    data.
     """
 
     def __init__(self, tag: bytes) -> None:
@@ -54,7 +55,9 @@ _lengths = _Tagged(b"\x1a")  # field 3 is both the record in the aggregate and t
 
 
 class _Shapes(dict[int, tuple[bytes, bytes, int]]):
-    """Maps n, a record's data size, to the bytes before the record, the bytes before its data, and its whole size.
+    """Maps n, the size of a record's data, to what is written around the data.
+
+    The value has the bytes before the record, the bytes before its data, and the record's whole size.
 
     head: size of the record's other fields in bytes.
     Caches n below 4 KiB: one lookup instead of four makes packing a record of 100 B 0.07 µs cheaper, of 0.45 µs.
@@ -164,7 +167,10 @@ class Packing:
         return added
 
     def _hash_key_parts(self, hash_key: str) -> tuple[bytes, bytes]:
-        """Return the hash key's table entry, empty if it is in the table already, and the field with its index."""
+        """Return the hash key's table entry and the field with its index.
+
+        The entry is empty if the key is in the table already.
+        """
         field = self._hash_key_fields.get(hash_key)
         if field is not None:
             return b"", field

@@ -1,4 +1,4 @@
-"""The account's streams, and the operations that create, delete, describe, change and reshard them."""
+"""The account's streams, and the operations on them except those on records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ON_DEMAND_SHARDS = 4
 
 
 class Account:
-    """All streams of one account in one region, and every operation that does not handle records."""
+    """All streams of one account in one region, and the operations on them."""
 
     def __init__(
         self, number: str, region: str, limits: Limits, phases: Phases, keep_deleted: bool, random: Random
@@ -39,7 +39,10 @@ class Account:
     # --- finding a stream ---
 
     def stream(self, params: Params, now: float) -> Stream:
-        """Return the stream that a request names, as it is at `now`; ResourceNotFoundException if it does not exist."""
+        """Return the stream that a request names, as it is at `now`.
+
+        Raises ResourceNotFoundException if the stream does not exist.
+        """
         name = requested_stream(params)
         if name is None:
             raise invalid_argument("Either StreamName or StreamARN must be provided.")
@@ -199,7 +202,7 @@ class Account:
 
 
 def requested_stream(params: Params) -> str | None:
-    """Return the name of the request's stream, from its name or ARN; None if the request has neither."""
+    """Return the name of the request's stream, None if the request names none."""
     arn, name = params.get("StreamARN"), params.get("StreamName")
     return arn.rpartition(":stream/")[2] if isinstance(arn, str) else name
 

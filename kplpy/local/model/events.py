@@ -23,7 +23,10 @@ class CallEvent:
     params: Mapping[str, Any]
     now: float
     phases: tuple[float, float, float]
-    """The phases at that time (creating, updating, deleting), in seconds. They decide when the change took effect."""
+    """The phases at that time (creating, updating, deleting), in seconds.
+
+    They decide when the change took effect.
+    """
 
     def plain(self) -> list[Any]:
         return ["call", self.stream, self.operation, dict(self.params), self.now, list(self.phases)]

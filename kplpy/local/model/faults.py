@@ -38,7 +38,10 @@ TRANSPORTS: tuple[str, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One fault of one request. A bad value raises ValueError with the value and the rule."""
+    """One fault of one request.
+
+    A bad value raises ValueError with the value and the rule.
+    """
 
     code: str | None = None
     """Fail the whole request with this error code; nothing is accepted."""
@@ -51,7 +54,7 @@ class Fault:
     entries: frozenset[int] | None = None
     """Which entries fail, by position in the request from 0; None: all."""
     shard: str | None = None
-    """With entry_code: only entries for this shard id fail. Else: only requests with such an entry fail. None: any."""
+    """A shard id; None: any. With entry_code only this shard's entries fail, else only requests with such an entry."""
     answer: Mapping[str, Any] | None = None
     """Send this response and carry nothing out. An old response of ListShards makes a stale listing."""
     delay: float = 0.0
@@ -88,7 +91,10 @@ class Fault:
             raise ValueError(f"delay must be 0 or more seconds, got {self.delay!r}")
 
     def applies_to(self, target_shards: Callable[[], Collection[str]]) -> bool:
-        """Return True if the fault applies to a request. `target_shards` returns the shards of its entries."""
+        """Return True if the fault applies to a request.
+
+        `target_shards` returns the shards of its entries.
+        """
         return self.shard is None or self.entry_code is not None or self.shard in target_shards()
 
     def fails_entry(self, position: int, shard: str) -> bool:
@@ -134,10 +140,11 @@ class Faults:
 
     @property
     def plan(self) -> Plan | None:
-        """A function, called with (operation, params, now) for every request that no order matches.
+        """The function that decides for every request that no order matches.
 
-        It returns a Fault or None. An exception that it raises fails the request with HTTP status 500.
-        Setting `plan` to something that cannot be called with three arguments raises TypeError.
+        It is called with (operation, params, now) and returns a Fault or None. An exception that it raises fails the
+        request with HTTP status 500. Setting `plan` to something that cannot be called with three arguments raises
+        TypeError.
         """
         return self._plan
 
@@ -154,7 +161,9 @@ class Faults:
         self._order(fault, operation, stream, times)
 
     def outage(self, fault: Fault = REFUSED, *, operation: str | None = None, stream: str | None = None) -> None:
-        """Apply `fault` to every request until clear(); of `operation` and on `stream`, if given.
+        """Apply `fault` to every matching request until clear().
+
+        operation, stream: which requests match; None for all
 
         By default the connection is reset before the request is read. Later orders for the same requests have no effect
         before clear(), which removes them too.
@@ -240,7 +249,9 @@ class Faults:
         operation: str = "PutRecords",
         stream: str | None = None,
     ) -> None:
-        """Replace the plan by one that draws a fault for each request of `operation`, on `stream` if given.
+        """Replace the plan by one that draws faults at random.
+
+        The new plan is for requests of `operation`, on `stream` if given.
 
         chances: pairs of a fault and its probability, 0 to 1, together at most 1
         seed: the same seed draws the same faults for the same requests in each run
@@ -271,7 +282,10 @@ class Faults:
     def take(
         self, operation: str, params: Mapping[str, Any], now: float, target_shards: Callable[[], Collection[str]]
     ) -> Fault | None:
-        """Return the fault for this request and count it. `target_shards` returns the shards of its entries."""
+        """Return the fault for this request and count it.
+
+        `target_shards` returns the shards of its entries.
+        """
         for order in self._orders:
             if order.matches(operation, params) and order.fault.applies_to(target_shards):
                 order.remaining -= 1

@@ -1,4 +1,4 @@
-"""The service's limits, each of which can be switched off, and the counters that enforce limits per second."""
+"""The service's limits, which can be switched off, and the counters of limits per second."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ONE = 1 - 1e-6  # allows for the rounding of epoch seconds as floats, which is 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The service's limits, by default as documented; None (or False) switches a limit off.
+    """The service's limits, by default as documented.
 
-    A bad value raises ValueError with the field's name. `Limits.no_rates()` has no limits per second and keeps the
-    limits on the sizes of requests and records. `Limits.none()` has no limits.
+    None (or False) switches a limit off. A bad value raises ValueError with the field's name. `Limits.no_rates()` has
+    no limits per second and keeps the limits on the sizes of requests and records. `Limits.none()` has no limits.
     """
 
     request_records: int | None = 500
@@ -28,16 +28,24 @@ class Limits:
     shard_records_per_second: float | None = 1000
     """Records written to one shard."""
     shard_bytes_per_second: float | None = MIB
-    """Bytes of data and partition keys written to one shard. A record above the bytes of one second is accepted only
-    when the whole second's allowance is free. The shard then refuses records until the excess is paid off."""
+    """Bytes of data and partition keys written to one shard.
+
+    A record above the bytes of one second is accepted only when the whole second's allowance is free. The shard then
+    refuses records until the excess is paid off.
+    """
     rate_form: Literal["bucket", "window"] = "bucket"
-    """How the limits of writes are counted; the service's own way is not published. "bucket": a token bucket with a
-    burst of one second. "window": fixed windows of one second, whose phase is random for each shard."""
+    """How the limits of writes are counted; the service's own way is not published.
+
+    bucket: a token bucket with a burst of one second
+    window: fixed windows of one second, whose phase is random for each shard
+    """
     shard_reads_per_second: float | None = 5
     """GetRecords calls on one shard."""
     shard_read_bytes_per_second: float | None = 2 * MIB
-    """Bytes read from one shard. One GetRecords can return 10 MiB. The shard then refuses reads until the average is
-    met again."""
+    """Bytes read from one shard.
+
+    One GetRecords can return 10 MiB. The shard then refuses reads until the average is met again.
+    """
     list_shards_per_second: float | None = 1000
     """ListShards calls on one stream."""
     describe_summary_per_second: float | None = 20
@@ -79,10 +87,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Phases:
-    """How long a stream stays CREATING, UPDATING (a whole reshard) and DELETING, in seconds; 0 skips a phase.
+    """How long a stream stays CREATING, UPDATING (a whole reshard) and DELETING.
 
-    The real service takes about ten seconds for each. By default only DELETING takes time here. kplpy relies on that
-    time: a recreated stream has the same shard ids with other ranges. A negative value raises ValueError.
+    The times are in seconds; 0 skips a phase. A negative value raises ValueError.
+
+    The real service takes about ten seconds for each phase. Here only DELETING takes time by default. kplpy relies on a
+    name not being reused sooner, because a recreated stream has the same shard ids with other ranges.
     """
 
     creating: float = 0.0
@@ -104,7 +114,10 @@ class WriteRate(Protocol):
 
 
 class WriteBucket:
-    """A token bucket of one second. A record above one second's bytes needs a full bucket, and makes it negative."""
+    """A token bucket of one second.
+
+    A record above one second's bytes needs a full bucket, and makes it negative.
+    """
 
     __slots__ = ("at", "byte_rate", "bytes", "record_rate", "records")
 
@@ -127,7 +140,10 @@ class WriteBucket:
 
 
 class WriteWindow:
-    """Fixed windows of one second that begin at `phase`. The excess of a large record is charged to later windows."""
+    """Fixed windows of one second that begin at `phase`.
+
+    The excess of a large record is charged to later windows.
+    """
 
     __slots__ = ("byte_rate", "phase", "record_rate", "used_bytes", "used_records", "window")
 
@@ -192,7 +208,10 @@ class ReadRate:
 
 
 def write_rate(limits: Limits, now: float, phase: float) -> WriteRate | None:
-    """Return the write limit of a new shard, None without limits. `phase`: where windows begin, 0 to 1 second."""
+    """Return the write limit of a new shard, None without limits.
+
+    `phase`: where windows begin, 0 to 1 second.
+    """
     records, size = limits.shard_records_per_second, limits.shard_bytes_per_second
     if records is None and size is None:
         return None

@@ -71,7 +71,9 @@ def list_streams(streams: Mapping[str, Stream], params: Mapping[str, Any], now: 
 
 
 class ShardQuery:
-    """The parameters of a ListShards call and of the pages that follow it. A NextToken carries them to the next page.
+    """The parameters of a ListShards call and of the pages that follow it.
+
+    A NextToken carries them to the next page.
 
     stream: the stream's name
     after: list only shards with a higher index; -1 for all
@@ -96,7 +98,10 @@ class ShardQuery:
 
 
 def shard_query(stream: Stream, params: Mapping[str, Any], now: float) -> ShardQuery:
-    """Return the query of a first page. Timestamps before the horizon count as the horizon."""
+    """Return the query of a first page.
+
+    Timestamps before the horizon count as the horizon.
+    """
     shard_filter = params.get("ShardFilter") or {"Type": "FROM_TRIM_HORIZON"}
     kind, horizon = shard_filter["Type"], _horizon(stream, now)
     after = params.get("ExclusiveStartShardId")

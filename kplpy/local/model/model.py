@@ -35,7 +35,10 @@ class LedgerRecord:
     """Rises each time a stream is created, so a recreated stream differs from its predecessor."""
     shard_id: str
     shard_range: tuple[int, int]
-    """The shard's first and last hash key. A KCL consumer drops aggregates with a hash key outside this range."""
+    """The shard's first and last hash key.
+
+    A KCL consumer drops aggregates with a hash key outside this range.
+    """
     sequence_number: str
     time: float
     """When the record was accepted, epoch seconds."""
@@ -47,7 +50,10 @@ class LedgerRecord:
 
     @property
     def dropped(self) -> bool:
-        """True for an aggregate that a KCL consumer drops, because one of its hash keys is outside shard_range."""
+        """True for an aggregate that a KCL consumer drops.
+
+        One of the aggregate's hash keys is then outside shard_range.
+        """
         return decode_aggregate(self.data, *self.shard_range) == []
 
 
@@ -108,7 +114,10 @@ class Model:
     # --- one call ---
 
     def exchange(self, operation: str, params: Params, now: float) -> Exchange:
-        """Carry out one API call at `now` (epoch seconds), with all its faults, those of the connection included."""
+        """Carry out one API call at `now` (epoch seconds), with all its faults.
+
+        The result also says what happens to the connection.
+        """
         fault = self.faults.take(operation, params, now, lambda: self.target_shards(params, now))
         if fault is not None and fault.transport in ("refused", "cut_before"):
             return Exchange(None, None, fault.delay, fault.transport)
@@ -122,9 +131,9 @@ class Model:
         return Exchange(answer, None, delay, transport)
 
     def handle(self, operation: str, params: Params, now: float) -> Answer:
-        """Carry out one API call at `now` (epoch seconds) and return the response; raises ServiceError.
+        """Carry out one API call at `now` (epoch seconds) and return the response.
 
-        A fault's error codes and `answer` apply, its `delay` and `transport` do not.
+        Raises ServiceError. A fault's error codes and `answer` apply, its `delay` and `transport` do not.
         """
         fault = self.faults.take(operation, params, now, lambda: self.target_shards(params, now))
         return self._handle(operation, params, now, fault)
@@ -250,7 +259,9 @@ class Model:
     # --- the ledger ---
 
     def ledger(self, stream: str | None = None) -> Iterator[LedgerRecord]:
-        """Yield every accepted record that is still held, in the order of acceptance within each stream.
+        """Yield every accepted record that is still held.
+
+        The records of a stream are in the order of acceptance.
 
         stream: a stream's name; None for all. Deleted streams come first, if the model keeps them.
         """

@@ -21,7 +21,10 @@ _FAILURES = {"InternalFailure": "Internal service failure."}
 
 
 class Entry(NamedTuple):
-    """One record of a request, checked and routed. A tuple, because thousands are made per second."""
+    """One record of a request, checked and routed.
+
+    A tuple, because thousands are made per second.
+    """
 
     shard: Shard
     size: int
@@ -33,7 +36,9 @@ class Entry(NamedTuple):
 def route_records(
     stream: Stream, records: Sequence[Mapping[str, Any]], limits: Limits, first_position: int = 1
 ) -> list[Entry]:
-    """Check the whole request and route its records. One bad record fails the request: nothing is accepted.
+    """Check the whole request and route its records.
+
+    One bad record fails the request: nothing is accepted.
 
     first_position: the position of the first record in error messages; 0 for PutRecord's only record
     """

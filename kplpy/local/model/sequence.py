@@ -59,7 +59,10 @@ def shard_id(index: int) -> str:
 
 
 def shard_index(text: str) -> int | None:
-    """Return the index in a shard id; None for any other text. As in the service, only the digits after "-" count."""
+    """Return the index in a shard id; None for any other text.
+
+    As in the service, only the digits after "-" count.
+    """
     match = _SHARD_ID.fullmatch(text)
     return int(match[1]) if match else None
 

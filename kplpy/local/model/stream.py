@@ -50,7 +50,10 @@ class Stream:
     # --- time ---
 
     def schedule(self, at: float, change: Callable[[float], None]) -> None:
-        """Schedule `change(at)`. `at` must not be before the time of a change that is already scheduled."""
+        """Schedule `change(at)`.
+
+        `at` must not be before the time of a change that is already scheduled.
+        """
         self._pending.append((at, change))
 
     def apply_changes(self, now: float) -> None:
@@ -69,7 +72,10 @@ class Stream:
     # --- shards ---
 
     def open_shards(self, count: int, now: float) -> None:
-        """Open the stream's first shards: `count` equal ranges; the last range includes the remainder."""
+        """Open the stream's first shards: `count` equal ranges.
+
+        The last range includes the remainder.
+        """
         width = HASH_KEYS // count
         for each in range(count):
             last = HASH_KEYS - 1 if each == count - 1 else width * (each + 1) - 1
@@ -115,9 +121,10 @@ class Stream:
         return now - self.retention_hours * 3600
 
     def trim(self, now: float) -> int:
-        """Drop records older than the retention, and closed shards that are empty by then; return the bytes dropped.
+        """Drop records older than the retention; return the bytes dropped.
 
-        Does nothing if the last trim was less than a minute ago, by `now`.
+        Also drops closed shards that are empty by then. Does nothing if the last trim was less than a minute ago, by
+        `now`.
         """
         if now < self._next_trim_at:
             return 0

@@ -53,7 +53,10 @@ class Whole:
 
 @dataclass(frozen=True)
 class Plain:
-    """A member of which only the type is checked. `type_name`: the type's name in the service's errors."""
+    """A member of which only the type is checked.
+
+    `type_name`: the type's name in the service's errors.
+    """
 
     types: tuple[type, ...]
     type_name: str
@@ -66,7 +69,10 @@ class Plain:
 
 @dataclass(frozen=True)
 class Time:
-    """A time member in epoch seconds. CBOR, unlike JSON, can carry NaN and infinity, which are not times."""
+    """A time member in epoch seconds.
+
+    CBOR, unlike JSON, can carry NaN and infinity, which are not times.
+    """
 
     def violations(self, value: object) -> list[str]:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -213,7 +219,10 @@ OPERATIONS: Mapping[str, Mapping[str, Member]] = {
         "RecordDistributionStrategy": Member(_strategy, True),
     },
 }
-"""Every operation of the model with the members that it reads. Other members are ignored, as in the service."""
+"""Every operation of the model with the members that it reads.
+
+Other members are ignored, as in the service.
+"""
 
 
 def check(members: Mapping[str, Member], params: Mapping[str, Any], place: str = "") -> None:

@@ -1,7 +1,7 @@
-"""Encodes and decodes the API's bodies: JSON with base64, and CBOR, which the Java SDK and the KCL use.
+"""Encodes and decodes the API's bodies: JSON with base64, and CBOR.
 
-In the model, Data is bytes and a time is epoch seconds. JSON carries a time as epoch seconds too. CBOR carries a time
-as tag 1 with whole milliseconds, which is Amazon's own use of that tag.
+The Java SDK and the KCL use CBOR. In the model, Data is bytes and a time is epoch seconds. JSON carries a time as epoch
+seconds too. CBOR carries a time as tag 1 with whole milliseconds, which is Amazon's own use of that tag.
 """
 
 from __future__ import annotations

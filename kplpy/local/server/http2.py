@@ -1,4 +1,7 @@
-"""HTTP/2 for one connection, with the h2 library. Java's asynchronous Kinesis client speaks only HTTP/2."""
+"""HTTP/2 for one connection, with the h2 library.
+
+Java's asynchronous Kinesis client speaks only HTTP/2.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,10 @@ class StreamAtStart:
 
 
 class Running:
-    """A model with its streams, its server and its journal. LocalKinesis and serve() both use it, on the event loop."""
+    """A model with its streams, its server and its journal.
+
+    LocalKinesis and serve() both use it, on the event loop.
+    """
 
     def __init__(self, options: Options) -> None:
         self.model = options.model()
@@ -179,7 +182,10 @@ class LocalKinesis:
         return self
 
     def stop(self) -> None:
-        """Stop the server. The model and its ledger stay readable. A second call does nothing."""
+        """Stop the server.
+
+        The model and its ledger stay readable. A second call does nothing.
+        """
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(self._running.stop(), self._loop).result()
             self._end_thread()
@@ -236,7 +242,10 @@ class LocalKinesis:
 
     @property
     def model(self) -> Model:
-        """The model. The server's thread owns it while the server runs: use call(), handle() or ledger()."""
+        """The model.
+
+        The server's thread owns it while the server runs: use call(), handle() or ledger().
+        """
         return self._running.model
 
     @property
@@ -245,7 +254,9 @@ class LocalKinesis:
         return self._running.model.faults
 
     def ledger(self, stream: str | None = None) -> list[LedgerRecord]:
-        """Return every accepted record that is still held, in the order of acceptance within each stream.
+        """Return every accepted record that is still held.
+
+        The records of a stream are in the order of acceptance.
 
         stream: a stream's name; None for all streams.
         """

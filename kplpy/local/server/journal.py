@@ -1,8 +1,8 @@
-"""Keeps a model's changes in a directory: every change is appended to a log before it is made.
+"""Journal: keeps a model's changes in a directory.
 
-The log is a series of frames. A frame has the length and the CRC-32 of a CBOR list, four bytes each, and then the list.
-A put is written as its accepted records, each with its shard and count. So a record comes back with the same sequence
-number, whatever the limits are at that time.
+Every change is appended to a log before it is made. The log is a series of frames. A frame has the length and the
+CRC-32 of a CBOR list, four bytes each, and then the list. A put is written as its accepted records, each with its shard
+and count. So a record comes back with the same sequence number, whatever the limits are at that time.
 
 The log survives SIGKILL. A frame that a kill cut short was not acknowledged; the next start drops it. The log is not
 synced to the disk, so a crash of the machine may lose the log's end, or leave zeros there.
@@ -41,7 +41,9 @@ _COMPACT_FROM = 64 << 20
 
 
 class Journal:
-    """The log in `directory`, which is created if it does not exist. The files are for their user alone (mode 0600).
+    """The log in `directory`, which is created if it does not exist.
+
+    The files are for their user alone (mode 0600).
 
     Call restore(model) first. recording() is then the model's journal.
 
@@ -72,7 +74,10 @@ class Journal:
         self._lock.close()
 
     def restore(self, model: Model) -> None:
-        """Repeat the log's changes on an empty model. Raises ValueError if the log is damaged before its end."""
+        """Repeat the log's changes on an empty model.
+
+        Raises ValueError if the log is damaged before its end.
+        """
         created: dict[str, int] = {}  # by stream: the frame that created it
         last: dict[str, int] = {}  # by stream: its last put
         for index, event in enumerate(self._events()):
@@ -118,7 +123,10 @@ class Journal:
         self._has_rest = False
 
     def _truncate(self) -> None:
-        """Remove the bytes of a change that is not made. If that fails, recording() does it before the next change."""
+        """Remove the bytes of a change that is not made.
+
+        If that fails, recording() does it before the next change.
+        """
         with suppress(OSError):
             self._file.truncate(self._end)
             self._has_rest = False
@@ -178,7 +186,10 @@ def _open(path: Path) -> FileIO:
 
 
 def _only_zeros(file: BinaryIO) -> bool:
-    """Return True if the rest of the file is zeros. A loss of power leaves zeros where data did not reach the disk."""
+    """Return True if the rest of the file is zeros.
+
+    A loss of power leaves zeros where data did not reach the disk.
+    """
     return not any(part.strip(b"\0") for part in iter(lambda: file.read(1 << 20), b""))
 
 

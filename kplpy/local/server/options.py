@@ -17,7 +17,10 @@ GIB = 1 << 30
 
 
 class DefaultStream(str):
-    """The name of the default stream. The stream is created unless a data directory has streams already."""
+    """The name of the default stream.
+
+    The stream is created unless a data directory has streams already.
+    """
 
 
 DEFAULT_STREAM = DefaultStream("test")
@@ -42,7 +45,10 @@ class Arguments(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The arguments of LocalKinesis, which explains them. A bad value raises ValueError with the value and the rule."""
+    """The arguments of LocalKinesis, which explains them.
+
+    A bad value raises ValueError with the value and the rule.
+    """
 
     shards: int = 1
     stream: str | None = DEFAULT_STREAM
@@ -79,7 +85,10 @@ class Options:
             raise ValueError(f"phases must be a kplpy.local.Phases or None, got {self.phases!r}")
 
     def wanted_streams(self, restored: Collection[str] = ()) -> dict[str, int]:
-        """Return the number of shards of each wanted stream. `restored`: names of streams in the data directory."""
+        """Return the number of shards of each wanted stream.
+
+        `restored`: names of streams in the data directory.
+        """
         if self.streams is not None:
             return dict(self.streams)
         if self.stream is None or (restored and isinstance(self.stream, DefaultStream)):

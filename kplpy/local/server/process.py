@@ -30,7 +30,9 @@ Ready = Callable[[str, "str | None", list[StreamAtStart]], object]
 
 
 def serve(*, ready: Ready | None = None, **arguments: Unpack[Arguments]) -> None:
-    """Serve a local Kinesis until SIGINT or SIGTERM. Call it on the main thread of a process.
+    """Serve a local Kinesis until SIGINT or SIGTERM.
+
+    Call it on the main thread of a process.
 
     ready: called once the port accepts connections, with the URL, the path of the certificate authority (None for
         http), and the streams (name, shards, wanted, restored, records).
@@ -127,7 +129,10 @@ class LocalKinesisProcess:
         return self
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End the process with SIGTERM, and with SIGKILL after `timeout` seconds. A second call does nothing."""
+        """End the process with SIGTERM, and with SIGKILL after `timeout` seconds.
+
+        A second call does nothing.
+        """
         if self._process is None:
             return
         self._process.terminate()

@@ -1,4 +1,7 @@
-"""The server's sockets: one port for HTTP/1.1 (aiohttp) and HTTP/2 (h2), which Java's asynchronous client needs."""
+"""The server's sockets: one port for HTTP/1.1 (aiohttp) and HTTP/2 (h2).
+
+Java's asynchronous client needs HTTP/2.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +137,10 @@ class Server:
 
 
 def _cut(transport: asyncio.Transport | None, reset: bool) -> None:
-    """Cut a connection. The client sees a reset if `reset` is True, else the end of the data."""
+    """Cut a connection.
+
+    The client sees a reset if `reset` is True, else the end of the data.
+    """
     connection = None if transport is None else transport.get_extra_info("socket")
     if transport is None or connection is None:
         return
@@ -146,7 +152,10 @@ def _cut(transport: asyncio.Transport | None, reset: bool) -> None:
 
 
 async def run_pending_callbacks() -> None:
-    """Let the loop finish what it has begun: accepting a connection takes three iterations, closing takes two."""
+    """Let the loop finish what it has begun.
+
+    Accepting a connection takes the loop three iterations, closing takes two.
+    """
     for _ in range(5):
         await asyncio.sleep(0)
 

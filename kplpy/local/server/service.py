@@ -30,7 +30,10 @@ class Reply:
 
 
 class Service:
-    """Answers HTTP requests from a Model, at the time of `clock` (epoch seconds). Signatures are not checked."""
+    """Answers HTTP requests from a Model, at the time of `clock` (epoch seconds).
+
+    Signatures are not checked.
+    """
 
     def __init__(self, model: Model, clock: Callable[[], float] = time.time) -> None:
         self.model = model
