@@ -12,7 +12,7 @@ from kplpy.local.model.limits import CallRate, Limits, Phases
 from kplpy.local.model.stream import AUTO, ON_DEMAND, PROVISIONED, USER_KEY, Stream
 
 Params = Mapping[str, Any]
-Answer = dict[str, Any]
+Response = dict[str, Any]
 
 ON_DEMAND_SHARDS = 4
 
@@ -32,7 +32,7 @@ class Account:
         self._random = random
         self._summary_rate: CallRate | None = None
 
-    def call(self, operation: str, params: Params, now: float) -> Answer:
+    def call(self, operation: str, params: Params, now: float) -> Response:
         """Carry out one of OPERATIONS. The caller has checked the members of `params`."""
         return OPERATIONS[operation](self, params, now)
 
@@ -70,7 +70,7 @@ class Account:
 
     # --- creating and deleting ---
 
-    def _create_stream(self, params: Params, now: float) -> Answer:
+    def _create_stream(self, params: Params, now: float) -> Response:
         name = params["StreamName"]
         mode = (params.get("StreamModeDetails") or {}).get("StreamMode", PROVISIONED)
         count = params.get("ShardCount")
@@ -100,7 +100,7 @@ class Account:
         stream.apply_changes(now)
         return {}
 
-    def _delete_stream(self, params: Params, now: float) -> Answer:
+    def _delete_stream(self, params: Params, now: float) -> Response:
         stream = self.stream(params, now)
         if stream.status == "DELETING":
             raise in_use(f"Stream {stream.name} under account {self.number} not ACTIVE, instead in state DELETING")
@@ -118,10 +118,10 @@ class Account:
 
     # --- describing and setting ---
 
-    def _describe_stream(self, params: Params, now: float) -> Answer:
+    def _describe_stream(self, params: Params, now: float) -> Response:
         return listing.describe_stream(self.stream(params, now), params)
 
-    def _describe_stream_summary(self, params: Params, now: float) -> Answer:
+    def _describe_stream_summary(self, params: Params, now: float) -> Response:
         if self.limits.describe_summary_per_second is not None:
             if self._summary_rate is None:
                 self._summary_rate = CallRate(self.limits.describe_summary_per_second, now)
@@ -129,12 +129,12 @@ class Account:
                 raise over_limit(f"Rate exceeded for DescribeStreamSummary under account {self.number}.")
         return listing.describe_stream_summary(self.stream(params, now))
 
-    def _list_streams(self, params: Params, now: float) -> Answer:
+    def _list_streams(self, params: Params, now: float) -> Response:
         for stream in list(self.streams.values()):
             stream.apply_changes(now)
         return listing.list_streams(self.streams, params, now)
 
-    def _update_stream_mode(self, params: Params, now: float) -> Answer:
+    def _update_stream_mode(self, params: Params, now: float) -> Response:
         stream = self.stream(params, now)
         resharding.require_active(stream, self.number)
         stream.mode = params["StreamModeDetails"]["StreamMode"]
@@ -142,13 +142,13 @@ class Account:
             stream.strategy = USER_KEY
         return {}
 
-    def _update_max_record_size(self, params: Params, now: float) -> Answer:
+    def _update_max_record_size(self, params: Params, now: float) -> Response:
         stream = self.stream(params, now)
         resharding.require_active(stream, self.number)
         stream.max_record_kib = params["MaxRecordSizeInKiB"]
         return {}
 
-    def _update_strategy(self, params: Params, now: float) -> Answer:
+    def _update_strategy(self, params: Params, now: float) -> Response:
         """Set the distribution strategy, which takes effect at once."""
         stream = self.stream(params, now)
         resharding.require_active(stream, self.number)
@@ -162,7 +162,7 @@ class Account:
 
     # --- shards ---
 
-    def _list_shards(self, params: Params, now: float) -> Answer:
+    def _list_shards(self, params: Params, now: float) -> Response:
         token = params.get("NextToken")
         query = None
         if token is not None:
@@ -188,15 +188,15 @@ class Account:
             raise not_found(f"Stream {stream.name} under account {self.number} created at {created} not found.")
         return listing.list_shards(stream, query or listing.shard_query(stream, params, now), params, now)
 
-    def _split_shard(self, params: Params, now: float) -> Answer:
+    def _split_shard(self, params: Params, now: float) -> Response:
         resharding.split_shard(self.stream(params, now), params, now, self.phases.updating, self.number)
         return {}
 
-    def _merge_shards(self, params: Params, now: float) -> Answer:
+    def _merge_shards(self, params: Params, now: float) -> Response:
         resharding.merge_shards(self.stream(params, now), params, now, self.phases.updating, self.number)
         return {}
 
-    def _update_shard_count(self, params: Params, now: float) -> Answer:
+    def _update_shard_count(self, params: Params, now: float) -> Response:
         stream, seconds = self.stream(params, now), self.phases.updating
         return resharding.update_shard_count(stream, params, now, seconds, self.number, self.limits)
 
@@ -207,7 +207,7 @@ def requested_stream(params: Params) -> str | None:
     return arn.rpartition(":stream/")[2] if isinstance(arn, str) else name
 
 
-OPERATIONS: Mapping[str, Callable[[Account, Params, float], Answer]] = {
+OPERATIONS: Mapping[str, Callable[[Account, Params, float], Response]] = {
     "CreateStream": Account._create_stream,
     "DeleteStream": Account._delete_stream,
     "DescribeStream": Account._describe_stream,

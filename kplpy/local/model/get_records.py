@@ -20,8 +20,8 @@ from kplpy.local.model.sequence import (
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import Stream
 
-ANSWER_RECORDS = 10_000
-ANSWER_BYTES = 10 * MIB
+MAX_RECORDS = 10_000
+MAX_BYTES = 10 * MIB
 
 
 def find_shard(stream: Stream, name: str, account: str) -> Shard:
@@ -113,23 +113,23 @@ def get_records(
         raise not_found(f"Shard {iterator.index} in stream {stream.name} under account {account} does not exist")
     if shard.read_rate is not None and not shard.read_rate.take(now):
         raise throttled(rate_exceeded(shard, stream, account))
-    found, size, position = _read(shard, iterator.number, params.get("Limit") or ANSWER_RECORDS)
+    found, size, position = _read(shard, iterator.number, params.get("Limit") or MAX_RECORDS)
     if shard.read_rate is not None:
         shard.read_rate.charge(size)
     has_more = position < len(shard.records)
-    answer: dict[str, Any] = {
+    response: dict[str, Any] = {
         "Records": [_describe(each) for each in found],
         "MillisBehindLatest": int(1000 * (now - found[-1].arrived)) if has_more else 0,
     }
     if has_more or shard.closed is None:
         next_number = found[-1].number + 1 if found else iterator.number
-        answer["NextShardIterator"] = _iterator(stream, shard, next_number, now)
+        response["NextShardIterator"] = _iterator(stream, shard, next_number, now)
     else:
-        answer["ChildShards"] = [
+        response["ChildShards"] = [
             {"ShardId": each.id, "ParentShards": list(each.parents), "HashKeyRange": each.range()}
             for each in shard.children
         ]
-    return answer
+    return response
 
 
 def _read(shard: Shard, number: int, limit: int) -> tuple[list[Record], int, int]:
@@ -142,7 +142,7 @@ def _read(shard: Shard, number: int, limit: int) -> tuple[list[Record], int, int
     size = 0
     while position < len(shard.records) and len(found) < limit:
         record = shard.records[position]
-        if found and size + record.size > ANSWER_BYTES:
+        if found and size + record.size > MAX_BYTES:
             break
         found.append(record)
         size += record.size

@@ -60,14 +60,14 @@ def list_streams(streams: Mapping[str, Stream], params: Mapping[str, Any], now: 
     limit = params.get("Limit") or 100
     remaining = [streams[name] for name in sorted(streams) if name > start]
     page = remaining[:limit]
-    answer: dict[str, Any] = {
+    response: dict[str, Any] = {
         "StreamNames": [each.name for each in page],
         "StreamSummaries": [_summary(each) for each in page],
         "HasMoreStreams": len(remaining) > limit,
     }
     if len(remaining) > limit:
-        answer["NextToken"] = pack_token("streams", f"{now:.6f}", page[-1].name)
-    return answer
+        response["NextToken"] = pack_token("streams", f"{now:.6f}", page[-1].name)
+    return response
 
 
 class ShardQuery:
@@ -136,10 +136,10 @@ def _horizon(stream: Stream, now: float) -> float:
 def list_shards(stream: Stream, query: ShardQuery, params: Mapping[str, Any], now: float) -> dict[str, Any]:
     limit = min(params.get("MaxResults") or PAGE, PAGE)
     chosen = [each for each in stream.shards.values() if each.index > query.after and _chosen(each, query)]
-    answer: dict[str, Any] = {"Shards": [each.describe() for each in chosen[:limit]]}
+    response: dict[str, Any] = {"Shards": [each.describe() for each in chosen[:limit]]}
     if len(chosen) > limit:
-        answer["NextToken"] = query.token(stream, chosen[limit - 1].index, now)
-    return answer
+        response["NextToken"] = query.token(stream, chosen[limit - 1].index, now)
+    return response
 
 
 def _chosen(shard: Shard, query: ShardQuery) -> bool:

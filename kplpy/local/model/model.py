@@ -14,7 +14,7 @@ from heapq import merge
 from random import Random
 
 from kplpy.local.model import get_records, put_records
-from kplpy.local.model.account import READ_ONLY_OPERATIONS, Account, Answer, Params, requested_stream
+from kplpy.local.model.account import READ_ONLY_OPERATIONS, Account, Params, Response, requested_stream
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.events import CallEvent, Event, PutEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
@@ -61,7 +61,7 @@ class LedgerRecord:
 class Exchange:
     """The response to one request, and the fault of its connection."""
 
-    answer: Answer | None
+    answer: Response | None
     """The response; None after an error, or if the request was not carried out."""
     error: ServiceError | None
     """The error response."""
@@ -123,14 +123,14 @@ class Model:
             return Exchange(None, None, fault.delay, fault.transport)
         delay, transport = (fault.delay, fault.transport) if fault is not None else (0.0, None)
         try:
-            answer = self._handle(operation, params, now, fault)
+            response = self._handle(operation, params, now, fault)
         except ServiceError as error:
             return Exchange(None, error, delay, transport)
         if transport == "wrong_length":
-            answer = {**answer, "Records": answer["Records"][:-1]} if answer.get("Records") else {}
-        return Exchange(answer, None, delay, transport)
+            response = {**response, "Records": response["Records"][:-1]} if response.get("Records") else {}
+        return Exchange(response, None, delay, transport)
 
-    def handle(self, operation: str, params: Params, now: float) -> Answer:
+    def handle(self, operation: str, params: Params, now: float) -> Response:
         """Carry out one API call at `now` (epoch seconds) and return the response.
 
         Raises ServiceError. A fault's error codes and `answer` apply, its `delay` and `transport` do not.
@@ -146,7 +146,7 @@ class Model:
         stream.apply_changes(max(now, self.now))
         return put_records.shards_by_key(stream, params.get("Records", [params]))
 
-    def _handle(self, operation: str, params: Params, now: float, fault: Fault | None) -> Answer:
+    def _handle(self, operation: str, params: Params, now: float, fault: Fault | None) -> Response:
         self.now = now = max(now, self.now)  # so that records stay in order when the clock is set back
         members = OPERATIONS.get(operation)
         if members is None:
@@ -184,12 +184,12 @@ class Model:
 
     # --- records ---
 
-    def _put_records(self, params: Params, now: float, fault: Fault | None) -> Answer:
-        answers = self._put(params, params["Records"], now, fault, 1)
-        failed = sum("ErrorCode" in each for each in answers)
-        return {"FailedRecordCount": failed, "Records": answers}
+    def _put_records(self, params: Params, now: float, fault: Fault | None) -> Response:
+        response_entries = self._put(params, params["Records"], now, fault, 1)
+        failed = sum("ErrorCode" in each for each in response_entries)
+        return {"FailedRecordCount": failed, "Records": response_entries}
 
-    def _put_record(self, params: Params, now: float, fault: Fault | None) -> Answer:
+    def _put_record(self, params: Params, now: float, fault: Fault | None) -> Response:
         return put_records.put_record_response(self._put(params, [params], now, fault, 0)[0])
 
     def _put(
@@ -198,20 +198,22 @@ class Model:
         stream = self.account.active_stream(params, now)
         entries = put_records.route_records(stream, records, self.limits, first_position)
         _refuse_dry_run(params)
-        answers, accepted = put_records.apply_limits(stream, entries, now, self.requests, fault, self.account.number)
+        response_entries, accepted = put_records.apply_limits(
+            stream, entries, now, self.requests, fault, self.account.number
+        )
         if accepted:
             with self.journal(PutEvent.of(stream, now, self.requests, accepted)):
                 put_records.store_records(stream, accepted, self.store)
         self._trim_to_retention()
-        return answers
+        return response_entries
 
-    def _get_shard_iterator(self, params: Params, now: float) -> Answer:
+    def _get_shard_iterator(self, params: Params, now: float) -> Response:
         stream = self.account.active_stream(params, now)
-        answer = get_records.get_shard_iterator(stream, params, now, self.account.number)
+        response = get_records.get_shard_iterator(stream, params, now, self.account.number)
         _refuse_dry_run(params)
-        return answer
+        return response
 
-    def _get_records(self, params: Params, now: float) -> Answer:
+    def _get_records(self, params: Params, now: float) -> Response:
         iterator = get_records.Iterator(params["ShardIterator"], now)
         stream = self.account.active_stream({"StreamName": iterator.stream}, now)
         _refuse_dry_run(params)

@@ -136,21 +136,21 @@ def apply_limits(
     Returns the response's entries, and the accepted records for store_records(). Charges the shards' limits and changes
     nothing else.
     """
-    answers = []
+    response_entries = []
     accepted: list[tuple[Shard, Record]] = []
     count = stream.count
     for position, (shard, size, data, key, explicit) in enumerate(entries):
         if fault is not None and fault.fails_entry(position, shard.id):
-            answers.append(_refusal(fault.entry_code or "", shard, stream, account, fault.message))
+            response_entries.append(_refusal(fault.entry_code or "", shard, stream, account, fault.message))
             continue
         if shard.write_rate is not None and not shard.write_rate.take(size, now):
-            answers.append(_refusal(THROTTLED, shard, stream, account, ""))
+            response_entries.append(_refusal(THROTTLED, shard, stream, account, ""))
             continue
         count += 1
         record = Record(sequence_number(shard.base, count, now), now, key, data, explicit, request)
         accepted.append((shard, record))
-        answers.append({"SequenceNumber": str(record.number), "ShardId": shard.id})
-    return answers, accepted
+        response_entries.append({"SequenceNumber": str(record.number), "ShardId": shard.id})
+    return response_entries, accepted
 
 
 def store_records(stream: Stream, accepted: list[tuple[Shard, Record]], store: bool) -> None:
@@ -173,11 +173,11 @@ def rate_exceeded(shard: Shard, stream: Stream, account: str) -> str:
     return f"Rate exceeded for shard {shard.id} in stream {stream.name} under account {account}."
 
 
-def put_record_response(answer: Mapping[str, str]) -> dict[str, str]:
+def put_record_response(entry: Mapping[str, str]) -> dict[str, str]:
     """Return PutRecord's response for its entry; raise ServiceError if the entry was refused."""
-    code = answer.get("ErrorCode")
+    code = entry.get("ErrorCode")
     if code == THROTTLED:
-        raise throttled(answer["ErrorMessage"])
+        raise throttled(entry["ErrorMessage"])
     if code is not None:
-        raise ServiceError(code, answer["ErrorMessage"], 500 if code == "InternalFailure" else 400)
-    return {"ShardId": answer["ShardId"], "SequenceNumber": answer["SequenceNumber"]}
+        raise ServiceError(code, entry["ErrorMessage"], 500 if code == "InternalFailure" else 400)
+    return {"ShardId": entry["ShardId"], "SequenceNumber": entry["SequenceNumber"]}

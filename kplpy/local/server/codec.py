@@ -42,13 +42,13 @@ def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
     return params
 
 
-def encode(content_type: str, answer: dict[str, Any]) -> bytes:
+def encode(content_type: str, response: dict[str, Any]) -> bytes:
     """Return the body of a response. Operations without an output have an empty body."""
-    if not answer:
+    if not response:
         return b""
     if content_type == CBOR:
-        return cbor2.dumps(_with_tags(answer))
-    return orjson.dumps(answer, default=_text)
+        return cbor2.dumps(_with_tags(response))
+    return orjson.dumps(response, default=_text)
 
 
 def _text(value: object) -> str:
