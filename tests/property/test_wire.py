@@ -27,7 +27,7 @@ def counted_size(records: list[Put]) -> int:
     packing = Packing()
     for record in records:
         before = packing.size
-        assert packing.add([record], before) == 0  # not a byte more
+        assert packing.add([record], before) == 0  # no record fits without growing
         assert packing.size == before
         assert packing.add([record], sys.maxsize) == 1
     return packing.size

@@ -25,7 +25,7 @@ class Landed:
     """
 
     shard: Shard
-    readable: bool  # a KCL consumer gets it
+    readable: bool  # a KCL consumer does not drop it
     ended: float
     oldest: float  # when the first of its records arrived
 

@@ -281,7 +281,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        # Only its task knows a connection that is still in its TLS handshake. The task has to end so that it closes.
+        # Only its task knows a connection that is in its TLS handshake. Cancelling the task closes the connection.
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
