@@ -27,8 +27,8 @@ def _report(found: Findings, elapsed: float) -> None:
         median = sorted(found.records)[len(found.records) // 2]
         seconds = sorted(found.seconds)[len(found.seconds) // 2]
         print(f"median: {median} records, {seconds:.0f} virtual seconds")
-    for name, met in sorted(found.met.items(), key=lambda each: -each[1]):
-        print(f"  {met:6} {met / found.histories:6.1%}  {name}")
+    for name, count in sorted(found.event_counts.items(), key=lambda each: -each[1]):
+        print(f"  {count:6} {count / found.histories:6.1%}  {name}")
     for seed, what in found.failures[:10]:
         print(f"SEED={seed} fails: {what[:600]}")
     if found.rare():
@@ -50,7 +50,7 @@ def replay(seed: int) -> int:
         except Exception as error:
             print(f"{type(error).__name__}: {error}")
         return 1
-    print(f"passes: {len(world.accepted)} records, {world.requests} requests; met {dict(world.met)}")
+    print(f"passes: {len(world.accepted)} records, {world.requests} requests; events {dict(world.event_counts)}")
     print(world.pipeline.totals)
     return 0
 

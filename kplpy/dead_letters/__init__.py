@@ -1,7 +1,7 @@
-"""What to do with records that were given up: ready-made values for Config.on_failure.
+"""Ready-made values for Config.on_failure, which keep records that failed.
 
-DeadLetterFile appends them to a file, which `kplpy put --from-failed` sends again; DeadLetterStream puts them on
-another stream.
+DeadLetterFile appends them to a file, which `kplpy put --from-failed` sends again.
+DeadLetterStream puts them on another stream.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A failed record as a JSON object on a line: the format of `kplpy put --failed` and --from-failed."""
+"""A failed record as one line of JSON: the format of `kplpy put --failed` and --from-failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kplpy.errors import RecordFailedError
 
 
 def entry_of(error: RecordFailedError) -> dict[str, Any]:
-    """The record with its stream, and why it failed."""
+    """Return the failed record as a dict, with its stream and why it failed."""
     entry: dict[str, Any] = {"stream": error.stream}
     record = error.record
     if record is not None:
@@ -29,7 +29,7 @@ def line_of(entry: dict[str, Any]) -> bytes:
 
 
 def describe_data(data: bytes) -> dict[str, str]:
-    """The data as a JSON member: `data` when it is UTF-8, `data_base64` otherwise."""
+    """Return the data as a JSON member: `data` if it is UTF-8, else `data_base64`."""
     try:
         return {"data": data.decode()}
     except UnicodeDecodeError:
@@ -38,7 +38,10 @@ def describe_data(data: bytes) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Entry:
-    """A line read back. `truncated`: the length of a record of which `data` is only the beginning; 0: it is whole."""
+    """A record read from a line.
+
+    truncated: the record's length in bytes if `data` is only its beginning; 0 if `data` is complete
+    """
 
     data: bytes
     partition_key: str | None = None
@@ -48,18 +51,21 @@ class Entry:
 
 
 def parse_entry(line: bytes) -> Entry:
-    """Also of what `kplpy tail --json` prints. ValueError or TypeError: it is none."""
+    """Return the record of a line; lines of `kplpy tail --json` are accepted too.
+
+    Raises ValueError or TypeError if the line is not such a record.
+    """
     try:
         entry: Any = json.loads(line)
     except RecursionError as error:
         raise ValueError(str(error)) from None
     if not isinstance(entry, dict):
-        raise ValueError("it is not an object")
+        raise ValueError("the line must be a JSON object")
     parsed = Entry(_data(entry))
     for field in ("partition_key", "explicit_hash_key", "stream"):
         value = entry.get(field)
         if not isinstance(value, (str, type(None))):
-            raise ValueError(f"{field!r} must be a text or null, got {value!r:.80}")
+            raise ValueError(f"{field!r} must be a string or null, got {value!r:.80}")
         setattr(parsed, field, value)
     if entry.get("truncated"):
         parsed.truncated = int(entry["truncated"])
@@ -72,4 +78,4 @@ def _data(entry: dict[str, Any]) -> bytes:
         return text.encode()
     if isinstance(encoded, str) and text is None:
         return base64.b64decode(encoded, validate=True)
-    raise ValueError("it needs either 'data', a text, or 'data_base64'")
+    raise ValueError("the line must have either 'data' or 'data_base64', a string")

@@ -1,4 +1,4 @@
-"""Failed records appended to a file."""
+"""DeadLetterFile: appends failed records to a file."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from kplpy.private_files import open_private
 
 
 class DeadLetterFile:
-    """An `on_failure` that appends each failed record to the file `path`, a JSON object a line.
+    """An `on_failure` that appends each failed record to the file `path`, one JSON object per line.
 
-    `kplpy put --from-failed FILE` sends them again. Move the file away before, and nothing is appended meanwhile: it
-    is opened anew for each record. So it may also be shared by threads, forked children and other processes. The
-    file is made with its first record; its directory must be there (FileNotFoundError, NotADirectoryError).
+    `kplpy put --from-failed FILE` sends the records again. Move the file away first, so that no record is appended
+    during that. The file is opened again for each record, so it can be moved at any time, and threads, forked children
+    and other processes can share it. The file is created with its first record. Its directory must exist
+    (FileNotFoundError, NotADirectoryError).
 
-    The file is made for its user alone (mode 0600); one that is there keeps its mode. follow_symlinks: False refuses a
-    `path` that is a symbolic link (OSError, at once and with each record), True writes where it points.
+    The file is created for its user alone (mode 0600); an existing file keeps its mode.
+    follow_symlinks: False refuses a `path` that is a symbolic link (OSError, at once and with each record). True writes
+    to the file that the link points to.
 
-    A record that cannot be appended (disk full) is lost: it raises OSError, which the producer logs, once an interval
-    with a count. What was written of its line stays, as a line of its own: the next record begins a new one.
+    A record that cannot be appended, for example to a full disk, is lost. The call raises OSError, which the producer
+    logs once per interval with a count. If a part of its line was written, that part stays as a line of its own, and
+    the next record begins a new line.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, follow_symlinks: bool = False) -> None:
-        self.path = os.path.abspath(path)  # a daemon may change its directory
+        self.path = os.path.abspath(path)  # a daemon may change its working directory
         self.follow_symlinks = follow_symlinks
         directory = os.path.dirname(self.path)
         if not os.path.exists(directory):
-            raise FileNotFoundError(errno.ENOENT, "the directory of the dead letters' file is not there", directory)
+            raise FileNotFoundError(errno.ENOENT, "the directory of the dead letter file does not exist", directory)
         if not os.path.isdir(directory):
-            raise NotADirectoryError(errno.ENOTDIR, "the dead letters' file must be in a directory", directory)
+            raise NotADirectoryError(errno.ENOTDIR, "the dead letter file must be in a directory", directory)
         if os.path.isdir(self.path):
-            raise IsADirectoryError(errno.EISDIR, "the dead letters' file must not be a directory", self.path)
+            raise IsADirectoryError(errno.EISDIR, "the dead letter file must not be a directory", self.path)
         if os.path.islink(self.path) and not follow_symlinks:
             raise OSError(
-                errno.ELOOP, "the dead letters' file is a symbolic link; follow_symlinks=True follows it", self.path
+                errno.ELOOP, "the dead letter file is a symbolic link; follow_symlinks=True follows it", self.path
             )
 
     def __call__(self, error: RecordFailedError) -> None:
-        """Append the record of the error."""
+        """Append the error's record; raise OSError if the record cannot be appended."""
         try:
             append(self.path, entry_of(error), follow_symlinks=self.follow_symlinks)
         except OSError as failure:
@@ -54,18 +57,23 @@ class DeadLetterFile:
 
 
 def append(path: str, entry: dict[str, Any], *, follow_symlinks: bool = False) -> None:
-    """Append the entry as a line, written in one piece: O_APPEND keeps the lines of several writers whole.
+    """Append the entry as one line.
 
-    OSError: the line is not there, or not to its end. Empty and broken lines may stand between whole ones.
+    A single write with O_APPEND keeps the lines of several writers whole.
+
+    Raises OSError if the line was not written, or not completely. The file may then have empty and broken lines between
+    whole ones.
     """
     file = open_private(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, follow_symlinks=follow_symlinks)
     try:
         line = line_of(entry)
         state = os.fstat(file)
         seekable = stat.S_ISREG(state.st_mode)
-        if seekable and not _is_line_end(file, state.st_size):  # the disk was full when the last line was written
+        # The last line may be incomplete, because the disk was full when that line was written.
+        if seekable and not _is_line_end(file, state.st_size):
             line = b"\n" + line
-        # Once more, behind a newline, where only a part was written, or right behind a part of another writer's line.
+        # Write the line again, after a newline, if only a part of it was written, or if it follows another writer's
+        # incomplete line.
         while os.write(file, line) < len(line) or (seekable and not _is_line_start(file, line)):
             line = b"\n" + line
     finally:
@@ -73,12 +81,12 @@ def append(path: str, entry: dict[str, Any], *, follow_symlinks: bool = False) -
 
 
 def _is_line_start(file: int, written: bytes) -> bool:
-    """Return True if what was just written begins with a newline, or where a line ended."""
+    """Return True if the bytes just written begin with, or follow, a newline."""
     return written.startswith(b"\n") or _is_line_end(file, os.lseek(file, 0, os.SEEK_CUR) - len(written))
 
 
 def _is_line_end(file: int, offset: int) -> bool:
-    """Return True if a line may begin at `offset`."""
+    """Return True if `offset` is 0 or follows a newline."""
     if not offset:
         return True
     os.lseek(file, offset - 1, os.SEEK_SET)

@@ -1,4 +1,4 @@
-"""Failed records put on another stream."""
+"""DeadLetterStream: puts failed records on another stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OnFailure = Callable[[RecordFailedError], object]
 
 
 class Puts(Protocol):
-    """What is asked of a producer."""
+    """The methods of a producer that DeadLetterStream calls."""
 
     def put_record(
         self,
@@ -31,13 +31,19 @@ class Puts(Protocol):
 
 
 class _DeadLetterKey(str):
-    """The partition key of a dead letter, which tells it from other records wherever it fails."""
+    """The partition key of a dead letter.
+
+    Its type marks the record as a dead letter, should it fail.
+    """
 
     __slots__ = ()
 
 
 class _FollowedKey(_DeadLetterKey):
-    """Of one whose future is looked after: should it fail, `otherwise` gets the record."""
+    """The partition key of a dead letter whose future has a callback.
+
+    If the dead letter fails, the callback passes the record to `otherwise`.
+    """
 
     __slots__ = ()
 
@@ -45,12 +51,14 @@ class _FollowedKey(_DeadLetterKey):
 class DeadLetterStream:
     """An `on_failure` that puts each failed record on `stream`, a name or an ARN.
 
-    producer: who puts it; None: the producer whose record failed. Dead letters must not wait for room, nor for one
-    another: without room, or when one fails in its turn, it goes to `otherwise` (a DeadLetterFile, say), or is lost,
-    which is logged. No dead letter becomes another dead letter, so streams that fail together make no loop.
+    producer: the producer that puts the record. None means the producer whose record failed.
+    envelope: False puts the record as it was. True puts the JSON object that DeadLetterFile writes, which has the
+        record's stream and why it failed. It is larger: a record near the stream's limit will not fit.
+    otherwise: called with the error if the dead letter cannot be put, for example a DeadLetterFile. None means that the
+        record is then lost, and the loss is logged.
 
-    envelope: False puts the record as it was, True as the JSON object that DeadLetterFile writes, with its stream and
-    why it failed, which takes more room: a record near the stream's limit will not fit.
+    A dead letter does not wait for buffer space. If the buffer is full, or if the dead letter fails too, the record
+    goes to `otherwise`. A dead letter never becomes another dead letter, so streams that fail together make no loop.
     """
 
     def __init__(
@@ -72,22 +80,24 @@ class DeadLetterStream:
         self.otherwise = otherwise
 
     def of_producer(self, producer: Puts) -> DeadLetterStream:
-        """The same for the records of this producer, which calls it when it is made with this `on_failure`."""
+        """Return this `on_failure` for the records of `producer`. A Producer's constructor calls it."""
         if self.producer is not None:
             return self
         return DeadLetterStream(self.stream, producer, envelope=self.envelope, otherwise=self.otherwise)
 
     def __call__(self, error: RecordFailedError) -> None:
-        """Put the record of the error; KplpyError: it is lost."""
+        """Put the error's record on the stream. Raises KplpyError if the record is lost."""
         producer, record = self.producer, error.record
         if producer is None:
-            raise KplpyError("a DeadLetterStream without a producer is for a producer's on_failure")
+            raise KplpyError(
+                "this DeadLetterStream has no producer: pass one, or use it as the on_failure of a producer"
+            )
         if record is None:
             raise KplpyError(f"the error carries no record: {error}")
         if isinstance(record.partition_key, _FollowedKey):
             return
         if isinstance(record.partition_key, _DeadLetterKey):
-            self._undeliverable(error, f"a dead letter failed in its turn: {error}")
+            self._use_otherwise(error, f"a dead letter failed too: {error}")
             return
         key = record.partition_key or secrets.token_hex(16)
         marked = _DeadLetterKey(key) if self.otherwise is None else _FollowedKey(key)
@@ -96,15 +106,15 @@ class DeadLetterStream:
             with producer._never_waiting():
                 future = producer.put_record(self.stream, data, marked, explicit_hash_key=record.explicit_hash_key)
         except KplpyError as refused:
-            self._undeliverable(error, f"{error}; not put on {self.stream!r} either: {refused}")
+            self._use_otherwise(error, f"{error}; not put on {self.stream!r} either: {refused}")
             return
         otherwise = self.otherwise
         if otherwise is not None:
             future.add_done_callback(lambda put: otherwise(error) if put.exception() else None)
 
-    def _undeliverable(self, error: RecordFailedError, why: str) -> None:
+    def _use_otherwise(self, error: RecordFailedError, reason: str) -> None:
         if self.otherwise is None:
-            raise KplpyError(f"a record is lost: {why}")
+            raise KplpyError(f"a record is lost: {reason}")
         self.otherwise(error)
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
-"""A Kinesis for this machine: a model of the service that enforces its limits, and a server in front of it.
+"""A local Kinesis: a model of the service, and an HTTP server for the model.
 
-The model (`kplpy.local.Model`) needs nothing but Python. The servers need the extra: pip install 'kplpy[local]'.
+The model (`kplpy.local.Model`) enforces the service's limits. It needs only Python.
+The servers need the extra: pip install 'kplpy[local]'.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = [
     "serve",
 ]
 
-_PLACES = {
+_MODULES = {
     "Exchange": "model.model",
     "Fault": "model.faults",
     "Faults": "model.faults",
@@ -46,11 +47,14 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is asked for (the pytest plugin must cost nothing), and say which extra is missing."""
-    if name not in _PLACES:
+    """Import a name at its first use, because importing the pytest plugin must stay cheap.
+
+    Raises ImportError with the name of the extra if a package is missing.
+    """
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"kplpy.local.{_PLACES[name]}"), name)
+        return getattr(import_module(f"kplpy.local.{_MODULES[name]}"), name)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("kplpy"):
             raise

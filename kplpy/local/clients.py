@@ -1,4 +1,4 @@
-"""What a local Kinesis hands out to reach it with: a client of boto3, a session, a producer."""
+"""Makes boto3 clients, boto3 sessions and producers for a local Kinesis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Place(Protocol):
-    """Where a local Kinesis is."""
+    """The address of a local Kinesis."""
 
     @property
     def endpoint_url(self) -> str: ...
@@ -26,11 +26,11 @@ class Place(Protocol):
 
 
 def make_session(region_name: str) -> boto3.Session:
-    """Return a session with made-up credentials that looks at none of this machine's AWS files and profiles."""
+    """Return a session with made-up credentials. It ignores this machine's AWS files and profiles."""
     import boto3
     from botocore.session import Session
 
-    of_the_machine: Any = {
+    no_machine_settings: Any = {
         "profile": (None, None, None, None),
         "config_file": (None, None, os.devnull, None),
         "credentials_file": (None, None, os.devnull, None),
@@ -39,24 +39,27 @@ def make_session(region_name: str) -> boto3.Session:
         aws_access_key_id="local",
         aws_secret_access_key="local",
         region_name=region_name,
-        botocore_session=Session(of_the_machine),
+        botocore_session=Session(no_machine_settings),
     )
 
 
 def make_client(place: Place, **arguments: Any) -> KinesisClient:
-    """Return a boto3 Kinesis client for the place; `arguments` go to boto3."""
+    """Return a boto3 Kinesis client for the local Kinesis; `arguments` are passed to boto3."""
     session = make_session(place.region_name)
     return session.client("kinesis", endpoint_url=place.endpoint_url, **{"verify": place.ca_bundle, **arguments})
 
 
 def make_producer(place: Place, **config: Any) -> Producer:
-    """Return a Producer for the place; `config` are fields of Config, and win over what it needs to get there."""
+    """Return a Producer for the local Kinesis.
+
+    `config`: fields of Config, which override the address's.
+    """
     from kplpy.producer import Producer
 
-    there = {
+    address = {
         "endpoint_url": place.endpoint_url,
         "region_name": place.region_name,
         "verify": place.ca_bundle,
         "session": make_session(place.region_name),
     }
-    return Producer(**{**there, **config})
+    return Producer(**{**address, **config})

@@ -1,4 +1,4 @@
-"""A pytest plugin with one fixture: `kinesis`, a running LocalKinesis for each test that asks for it.
+"""A pytest plugin with the fixture `kinesis`: a running LocalKinesis for each test that uses it.
 
     def test_orders(kinesis):
         with kinesis.producer() as producer:
@@ -8,7 +8,7 @@
     @pytest.mark.kinesis(streams={"orders": 4}, limits=False)     # any argument of LocalKinesis
     def test_more(kinesis): ...
 
-It is installed with the extra `local`, and imports nothing until the fixture is used.
+The extra `local` installs what the fixture needs. The plugin imports nothing heavy until the fixture is used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def kinesis(request: pytest.FixtureRequest) -> Iterator[LocalKinesis]:
-    """A running local Kinesis with the stream "test" of one shard, unless the marker `kinesis` says otherwise."""
+    """A running LocalKinesis.
+
+    It has the stream "test" with one shard, unless the marker `kinesis` changes that.
+    """
     from kplpy.local import LocalKinesis
 
     arguments = _arguments(request)
@@ -45,12 +48,12 @@ def kinesis(request: pytest.FixtureRequest) -> Iterator[LocalKinesis]:
 
 
 def _arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What the test's markers say; raises UsageError for a name that is misspelt."""
+    """Return the arguments of the test's markers; raise UsageError for a misspelt name."""
     from kplpy.local.server.options import Arguments
 
     known = Arguments.__annotations__
     arguments: dict[str, Any] = {}
-    for mark in reversed(list(request.node.iter_markers())):  # the closest comes last, and wins
+    for mark in reversed(list(request.node.iter_markers())):  # the closest marker comes last and overrides the others
         if mark.name != "kinesis":
             _check_name(mark.name, request.config)
             continue
@@ -60,20 +63,23 @@ def _arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
             if name not in known:
                 raise pytest.UsageError(
                     f"the kinesis marker takes the arguments of LocalKinesis, {', '.join(known)}; "
-                    f"got {name!r}{_meant(name, known)}"
+                    f"got {name!r}{_suggestion(name, known)}"
                 )
         arguments.update(mark.kwargs)
     return arguments
 
 
 def _check_name(name: str, config: pytest.Config) -> None:
-    """A marker that nobody registered, and that all but bears this one's name, would be passed over silently."""
+    """Raise UsageError for an unregistered marker whose name resembles `kinesis`.
+
+    Without this check, a misspelt marker would have no effect and no error.
+    """
     registered = {re.split(r"[(:]", line)[0].strip() for line in config.getini("markers")}
-    meant = _meant(name, ["kinesis"], alike=0.8)
-    if meant and name not in registered:
-        raise pytest.UsageError(f"the fixture kinesis looks at the marker kinesis; the test has {name!r}{meant}")
+    suggestion = _suggestion(name, ["kinesis"], cutoff=0.8)
+    if suggestion and name not in registered:
+        raise pytest.UsageError(f"the fixture kinesis reads the marker kinesis; the test has {name!r}{suggestion}")
 
 
-def _meant(name: str, known: Iterable[str], alike: float = 0.7) -> str:
-    near = get_close_matches(name, list(known), n=1, cutoff=alike)
+def _suggestion(name: str, known: Iterable[str], cutoff: float = 0.7) -> str:
+    near = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {near[0]}?" if near else ""

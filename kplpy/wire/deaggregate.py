@@ -1,4 +1,4 @@
-"""kplpy.deaggregate: from a Kinesis record, in any of the forms that Python code meets, to its user records."""
+"""kplpy.deaggregate: takes the user records out of a Kinesis record from boto3, Lambda or plain bytes."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ def deaggregate(
     ending_hash_key: int | None = None,
     max_records: int | None = MAX_RECORDS,
 ) -> list[UserRecord]:
-    """The user records in one Kinesis record. A plain record gives a list of one.
+    """Return the user records in one Kinesis record; a plain record gives a list of one.
 
     record: the data itself; or a record of boto3's GetRecords (`Data`, `PartitionKey`, `SequenceNumber`,
         `ApproximateArrivalTimestamp`); or a record of a Lambda event (`{"kinesis": {"data": base64, …}, …}`).
-    starting_hash_key, ending_hash_key: 0 … 2**128-1, the hash range of the shard that the record was read from, ends
-        included. With them the KCL's rule applies: when the hash key of any inner record lies outside, the whole
+    starting_hash_key, ending_hash_key: 0 … 2**128-1, the first and last hash key of the shard that the record was read
+        from. With them the KCL's rule applies: if the hash key of any inner record lies outside this range, the whole
         aggregate is dropped and the list is empty. Plain records are never dropped.
-    max_records: 1 or more, the user records that may be in it, 262,144 unless said otherwise: more than any that the
-        KPL or kplpy makes. None: any number, as the KCL takes; 10 MiB can hold 1.7 million, which take 400 MB.
+    max_records: 1 or more, how many user records an aggregate may hold. The default is 262,144, more than any aggregate
+        of the KPL or kplpy holds. None allows any number, as the KCL does: 10 MiB can hold 1.7 million records, which
+        take 400 MB.
 
     Every user record carries the Kinesis record's sequence number and arrival time, and its own sub_sequence_number,
     counted from 0. Data that only looks aggregated (a wrong MD5, a message that does not parse) is a plain record.
 
-    Raises AggregateTooLargeError, a ValueError, for one with more than `max_records`; TypeError when `record`, or a
-    part of it, is of another type; ValueError for a mapping of another form, data that is not base64 in a Lambda
-    record, or an impossible hash range.
+    Raises AggregateTooLargeError, a ValueError, for an aggregate of more than `max_records` records. Raises TypeError
+    if `record`, or a part of it, has another type. Raises ValueError for a mapping of another form, data in a Lambda
+    record that is not base64, or an impossible hash range.
     """
     low, high = _hash_range(starting_hash_key, ending_hash_key)
     if max_records is not None and (isinstance(max_records, bool) or not isinstance(max_records, int)):
@@ -59,7 +60,7 @@ def _hash_range(low: int | None, high: int | None) -> tuple[int, int]:
     low = 0 if low is None else low
     high = MAX_HASH_KEY if high is None else high
     if not 0 <= low <= high <= MAX_HASH_KEY:
-        raise ValueError(f"the hash range {low} … {high} does not lie in order within 0 … 2**128-1")
+        raise ValueError(f"the hash range {low} … {high} must be in order and within 0 … 2**128-1")
     return low, high
 
 
@@ -89,9 +90,9 @@ def _read(record: object) -> _Parts:
             _time(kinesis, "approximateArrivalTimestamp"),
         )
     if "Records" in record:
-        raise ValueError("this holds many records: call deaggregate() with each of its 'Records'")
+        raise ValueError("the mapping holds many records: call deaggregate() with each of its 'Records'")
     raise ValueError(
-        "neither a GetRecords record (no 'Data') nor a Lambda event record (no 'data' in 'kinesis'): "
+        "a record must be a GetRecords record with 'Data' or a Lambda event record with 'data' in 'kinesis'; "
         f"it has {', '.join(map(repr, list(record)[:10])) or 'no fields'}"
     )
 
@@ -119,7 +120,7 @@ def _text(record: Mapping[Any, Any], name: str) -> str | None:
 
 
 def _time(record: Mapping[Any, Any], name: str) -> datetime | None:
-    # boto3 makes datetimes of them; Lambda sends seconds since 1970.
+    # boto3 gives datetimes, Lambda gives seconds since 1970.
     value = record.get(name)
     if value is None or isinstance(value, datetime):
         return value

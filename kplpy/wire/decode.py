@@ -1,13 +1,14 @@
 """Reads aggregated records as the KCL does.
 
 "The KCL" is AggregatorUtil.deaggregate of awslabs/amazon-kinesis-client,
-amazon-kinesis-client/src/main/java/software/amazon/kinesis/retrieval/AggregatorUtil.java. It takes a record
+amazon-kinesis-client/src/main/java/software/amazon/kinesis/retrieval/AggregatorUtil.java. Its rules:
 
-- as plain when the magic is missing, when nothing lies between magic and MD5, when the MD5 is wrong, and when the
-  message does not parse (a missing required field included);
-- as dropped, whole, when the hash key of any inner record lies outside the range given (by default all 128 bits);
-- up to the first bad inner record, when an index lies outside its table or an explicit hash key is no integer:
-  what came before stays, the rest is lost, and the log says so.
+- A record is plain if the magic is missing, if nothing lies between magic and MD5, or if the MD5 is wrong. It is also
+  plain if the message does not parse, or if a required field is missing.
+- An aggregate is dropped whole if the hash key of any inner record lies outside the given range (by default all 128
+  bits).
+- An inner record is bad if an index lies outside its table, or if its explicit hash key is not an integer. The records
+  before it are kept, the rest is lost, and the log says so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kplpy")
 
 MAX_HASH_KEY = 2**128 - 1
-_INTEGER = re.compile(r"[+-]?\d+")  # of any script, as Java's BigInteger reads it
+_INTEGER = re.compile(r"[+-]?\d+")  # digits of any script, as Java's BigInteger reads them
 
 
 class InnerRecord(NamedTuple):
@@ -45,11 +46,12 @@ def decode_aggregate(
     ending_hash_key: int = MAX_HASH_KEY,
     max_records: int | None = None,
 ) -> list[InnerRecord] | None:
-    """The user records in a Kinesis record's data, or None when it is a plain record.
+    """Return the user records in a Kinesis record's data, or None for a plain record.
 
-    An empty list: dropped, because a hash key lies outside [starting_hash_key, ending_hash_key]. Raises
-    AggregateTooLargeError, before Python objects are made, when there are more than `max_records` records, or keys in a
-    table (None: any number, as the KCL takes). protobuf itself takes up to 16 times the bytes of `data` meanwhile.
+    The list is empty if the aggregate is dropped: a hash key lies outside [starting_hash_key, ending_hash_key].
+    Raises AggregateTooLargeError if the aggregate has more than `max_records` records, or more keys in one table. That
+    is before Python objects are made for them. None allows any number, as the KCL does.
+    While protobuf parses, it takes up to 16 times the bytes of `data`.
     """
     if len(data) <= ENVELOPE or not data.startswith(MAGIC):
         return None
@@ -67,21 +69,22 @@ def decode_aggregate(
     if not message.IsInitialized():
         return None
 
-    most = max(map(len, (message.records, message.partition_key_table, message.explicit_hash_key_table)))
-    if max_records is not None and most > max_records:
+    largest = max(map(len, (message.records, message.partition_key_table, message.explicit_hash_key_table)))
+    if max_records is not None and largest > max_records:
         raise AggregateTooLargeError(
-            f"an aggregated record of {len(data):,} bytes holds {most:,} user records or keys, more than max_records, "
-            f"{max_records:,}; nothing is taken out of it",
+            f"an aggregated record of {len(data):,} bytes holds {largest:,} user records or keys, more than "
+            f"max_records, {max_records:,}; none of its records is returned",
             max_records,
         )
-    # As Java does it: bytes that are not UTF-8 become replacement characters.
+    # Bytes that are not UTF-8 become replacement characters, as in Java.
     keys = [key.decode(errors="replace") for key in message.partition_key_table]
     hash_keys = [key.decode(errors="replace") for key in message.explicit_hash_key_table]
-    every_hash = starting_hash_key <= 0 and ending_hash_key >= MAX_HASH_KEY  # then no MD5 of a key lies outside
+    # With the full range no key's MD5 can lie outside, so the MD5s need not be computed.
+    is_full_range = starting_hash_key <= 0 and ending_hash_key >= MAX_HASH_KEY
     found: list[InnerRecord] = []
     try:
         for record in _inner_records(message.records, keys, hash_keys):
-            if not (every_hash and record.explicit_hash_key is None) and not (
+            if not (is_full_range and record.explicit_hash_key is None) and not (
                 starting_hash_key <= _hash_key(record) <= ending_hash_key
             ):
                 return []
@@ -103,8 +106,8 @@ def _inner_records(records: Iterable[Any], keys: list[str], hash_keys: list[str]
 def _hash_key(record: InnerRecord) -> int:
     explicit = record.explicit_hash_key
     if explicit is None:
-        # surrogates cannot occur: the key was decoded from bytes
+        # The key was decoded from bytes, so it has no surrogates and encode() cannot fail.
         return int.from_bytes(hashlib.md5(record.partition_key.encode(), usedforsecurity=False).digest(), "big")
     if _INTEGER.fullmatch(explicit) is None:
-        raise ValueError(f"explicit hash key {explicit!r} is no integer")
+        raise ValueError(f"explicit hash key {explicit!r} is not an integer")
     return int(explicit)

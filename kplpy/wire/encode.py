@@ -1,4 +1,4 @@
-"""Writes aggregated records, by hand: byte for byte what protobuf would serialise, in a fraction of the time."""
+"""Writes aggregated records without protobuf: the same bytes, in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kplpy.wire.envelope import ENVELOPE, MAGIC
 
 
 class Aggregatable(Protocol):
-    """What is read of a record."""
+    """The attributes of a record that Packing reads."""
 
     @property
     def data(self) -> bytes: ...
@@ -31,9 +31,10 @@ def _varint(n: int) -> bytes:
 
 
 class _Tagged(dict[int, bytes]):
-    """n → a field's tag and the varint n, which is its value or its length.
+    """Maps n to a field's tag followed by the varint n.
 
-    Remembers the short ones, at most 16,384; beside 16 KiB of data the work for a long one does not show.
+    n is the field's value or its length. Caches n below 16,384. For larger n the work is negligible beside 16 KiB of
+    data.
     """
 
     def __init__(self, tag: bytes) -> None:
@@ -50,39 +51,45 @@ _key_lengths = _Tagged(b"\x0a")
 _hash_key_lengths = _Tagged(b"\x12")
 _key_indexes = _Tagged(b"\x08")
 _hash_key_indexes = _Tagged(b"\x10")
-_lengths = _Tagged(b"\x1a")  # a record is field 3, and so is the data in it
+_lengths = _Tagged(b"\x1a")  # field 3 is both the record in the aggregate and the data in the record
 
 
 class _Shapes(dict[int, tuple[bytes, bytes, int]]):
-    """n → what is written before a record with n bytes of data, what before the data in it, and all that it takes.
+    """Maps n, the size of a record's data, to what is written around the data.
 
-    `head`: bytes of the record's other fields. Remembered for data of less than 4 KiB: looking up one thing and not
-    four makes packing a record of 100 B 0.07 µs cheaper, of 0.45.
+    The value has the bytes before the record, the bytes before its data, and the record's whole size.
+
+    head: size of the record's other fields in bytes.
+    Caches n below 4 KiB: one lookup instead of four makes packing a record of 100 B 0.07 µs cheaper, of 0.45 µs.
     """
 
     def __init__(self, head: int) -> None:
         self._head = head
 
     def __missing__(self, n: int) -> tuple[bytes, bytes, int]:
-        length = _lengths[n]
-        within = self._head + len(length) + n
-        whole = _lengths[within]
-        shape = (whole, length, len(whole) + within)
+        data_prefix = _lengths[n]
+        body_size = self._head + len(data_prefix) + n
+        record_prefix = _lengths[body_size]
+        shape = (record_prefix, data_prefix, len(record_prefix) + body_size)
         if n < 0x1000:
             self[n] = shape
         return shape
 
 
-# By their head, which is two references at the most, each a tag and a varint of 32 bits.
+# Indexed by the size of the head. A head has at most two references, each a tag (1 byte) and a varint of 32 bits (5).
 _shapes = [_Shapes(head) for head in range(13)]
 
 
 class Packing:
-    """An aggregated record in the making. `size`: of data() as it is now, exactly; `data_size`, `key_size`: of the
-    records' data and partition keys; `smallest`, `largest`: of the data of one.
+    """An aggregated record to which records are being added.
 
-    The pieces of the wire format are put together as the records come, while these are in the processor's cache: 450
-    records of 100 B with a key each cost 0.4 µs a record less than with an encoder that goes through them again.
+    size: exact size of data() as it is now
+    data_size: size of the records' data together
+    key_size: length of the records' partition keys together, in characters
+    smallest, largest: size of the smallest and the largest record's data
+
+    add() makes the pieces of the wire format at once, while a record is in the processor's cache. 450 records of 100 B
+    with a key each cost 0.4 µs a record less than with an encoder that reads them a second time.
     """
 
     __slots__ = (
@@ -99,7 +106,7 @@ class Packing:
     )
 
     def __init__(self) -> None:
-        # key → the field that refers to its place in the table
+        # Maps a key to the field that holds its index in the table.
         self._key_fields: dict[str, bytes] = {}
         self._hash_key_fields: dict[str, bytes] = {}
         self._tables: list[bytes] = []
@@ -110,9 +117,9 @@ class Packing:
         self.smallest = sys.maxsize
 
     def add(self, records: Sequence[Aggregatable], max_size: int) -> int:
-        """Add records in their order until one would make it larger than `max_size`; returns how many were added.
+        """Add records in order while size stays within `max_size`; return how many were added.
 
-        Partition keys must be encodable as UTF-8 (UnicodeEncodeError), explicit hash keys are taken as they are.
+        Raises UnicodeEncodeError if a partition key cannot be encoded as UTF-8. Explicit hash keys are not checked.
         """
         size, data_size, key_size = self.size, self.data_size, self.key_size
         smallest, largest = self.smallest, self.largest
@@ -121,46 +128,49 @@ class Packing:
         entry = utf8 = hash_entry = hash_field = b""
         for record in records:
             key, data, hash_key = record.partition_key, record.data, record.explicit_hash_key
-            grown = size
+            new_size = size
             field = key_fields.get(key)
-            new = field is None
+            is_new_key = field is None
             if field is None:
                 field = _key_indexes[len(key_fields)]
                 utf8 = key.encode()
                 entry = _key_lengths[len(utf8)]
-                grown += len(entry) + len(utf8)
+                new_size += len(entry) + len(utf8)
             head = field
             if hash_key is not None:
-                hash_entry, hash_field = self._of_hash_key(hash_key)
+                hash_entry, hash_field = self._hash_key_parts(hash_key)
                 head += hash_field
-                grown += len(hash_entry)
+                new_size += len(hash_entry)
             n = len(data)
-            whole, length, taken = shapes[len(head)][n]
-            grown += taken
-            if grown > max_size:
+            record_prefix, data_prefix, record_size = shapes[len(head)][n]
+            new_size += record_size
+            if new_size > max_size:
                 break
-            if new:
+            if is_new_key:
                 key_fields[key] = field
                 tables += (entry, utf8)
             if hash_key is not None and hash_entry:
                 self._hash_key_fields[hash_key] = hash_field
                 self._hash_tables.append(hash_entry)
-            pieces += (whole, head, length, data)
+            pieces += (record_prefix, head, data_prefix, data)
             data_size += n
             key_size += len(key)
-            # For metrics, which would have to look at all the records again.
+            # Counted here so that metrics need not read all the records again.
             if n < smallest:
                 smallest = n
             if n > largest:
                 largest = n
-            size = grown
+            size = new_size
             added += 1
         self.size, self.data_size, self.key_size = size, data_size, key_size
         self.smallest, self.largest = smallest, largest
         return added
 
-    def _of_hash_key(self, hash_key: str) -> tuple[bytes, bytes]:
-        """Its entry in the table, empty if it is there already, and the field that refers to it."""
+    def _hash_key_parts(self, hash_key: str) -> tuple[bytes, bytes]:
+        """Return the hash key's table entry and the field with its index.
+
+        The entry is empty if the key is in the table already.
+        """
         field = self._hash_key_fields.get(hash_key)
         if field is not None:
             return b"", field
@@ -168,17 +178,20 @@ class Packing:
         return _hash_key_lengths[len(utf8)] + utf8, _hash_key_indexes[len(self._hash_key_fields)]
 
     def data(self) -> bytes:
-        """The Kinesis record's data. Changes nothing, and can be had again."""
+        """Return the Kinesis record's data. Changes nothing; more records may be added afterwards."""
         return b"".join(self.parts())
 
     def parts(self) -> tuple[bytes, bytes]:
-        """The same, but for its end, and the end: whoever copies it anyway is spared a copy."""
+        """Return data() in two parts: the body, and the 16-byte MD5 that ends it.
+
+        The caller joins them into the request body, which saves one copy.
+        """
         start = b"".join((MAGIC, *self._tables, *self._hash_tables, *self._pieces))
         return start, hashlib.md5(memoryview(start)[len(MAGIC) :], usedforsecurity=False).digest()
 
 
 def encode_aggregate(records: Iterable[Aggregatable]) -> bytes:
-    """One Kinesis record's data that holds all of `records`, in their order."""
+    """Return the data of one Kinesis record that holds all of `records`, in order."""
     packing = Packing()
     packing.add(list(records), sys.maxsize)
     return packing.data()

@@ -1,8 +1,8 @@
 """The protobuf schema of aggregated records, in a descriptor pool of its own.
 
 aws-kinesis-agg registers the same full names in protobuf's default pool; two registrations there would clash.
-Built in code when first asked for, so that `import kplpy` does not import protobuf, and no generated file ties
-us to one protobuf version.
+The schema is built in code at its first use. So `import kplpy` does not import protobuf, and no generated file ties
+kplpy to one version of protobuf.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PACKAGE = "aws.kinesis.protobuf"
 
 @functools.cache
 def aggregated_record_class() -> type[Message]:
-    """The message class AggregatedRecord.
+    """Return the protobuf message class AggregatedRecord.
 
     message AggregatedRecord {
       repeated string partition_key_table = 1;
@@ -36,8 +36,8 @@ def aggregated_record_class() -> type[Message]:
       optional string value = 2;
     }
 
-    The strings are declared as bytes here, which is the same on the wire: proto2 does not check their UTF-8, and
-    protobuf's implementations for Python differ in what they do with a bad one.
+    The strings are declared as bytes here, which is the same on the wire. proto2 does not check their UTF-8, and
+    protobuf's implementations for Python treat invalid UTF-8 differently.
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 

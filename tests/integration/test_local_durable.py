@@ -1,4 +1,4 @@
-"""With a data directory, what was acknowledged survives SIGKILL, under load, time and again."""
+"""With a data directory, every acknowledged record survives repeated SIGKILLs under load."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_nothing_acknowledged_is_missing_after_kills(tmp_path: Path) -> None:
     assert len(set(held.values())) == len(held)
 
 
-def test_a_torn_end_is_dropped_and_damage_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_end_is_dropped_and_damage_raises(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def put(data: bytes) -> list[bytes]:
         with LocalKinesis(stream="s", data_dir=tmp_path) as kinesis:
             kinesis.client().put_record(StreamName="s", Data=data, PartitionKey="k")
@@ -91,12 +91,12 @@ def test_a_torn_end_is_dropped_and_damage_is_told(tmp_path: Path, caplog: pytest
         LocalKinesis(data_dir=tmp_path).start()
 
 
-def test_a_directory_serves_one_at_a_time(tmp_path: Path) -> None:
+def test_only_one_server_at_a_time_uses_a_directory(tmp_path: Path) -> None:
     with LocalKinesis(data_dir=tmp_path), pytest.raises(OSError, match="in use by another"):
         LocalKinesis(data_dir=tmp_path).start()
 
 
-def test_a_stream_deleted_and_made_again_keeps_only_the_new_ones(tmp_path: Path) -> None:
+def test_a_recreated_stream_has_only_its_new_records(tmp_path: Path) -> None:
     with LocalKinesis(stream="s", data_dir=tmp_path, phases=Phases(deleting=0)) as kinesis:
         client = kinesis.client()
         client.put_record(StreamName="s", Data=b"old", PartitionKey="k")
@@ -108,8 +108,8 @@ def test_a_stream_deleted_and_made_again_keeps_only_the_new_ones(tmp_path: Path)
         assert len(kinesis.client().list_shards(StreamName="s")["Shards"]) == 2
 
 
-def test_a_full_disk_refuses_and_what_it_refused_is_nowhere(tmp_path: Path) -> None:
-    """Neither seen while the server runs, nor does it take part in the numbers after a restart."""
+def test_a_put_refused_by_a_full_disk_leaves_no_trace(tmp_path: Path) -> None:
+    """The record is not read while the server runs, and does not count in sequence numbers after a restart."""
     with small_disk(tmp_path, 1024):
         kept: dict[bytes, str] = {}
 
@@ -118,10 +118,10 @@ def test_a_full_disk_refuses_and_what_it_refused_is_nowhere(tmp_path: Path) -> N
             kept[data] = answer["SequenceNumber"]
 
         def read(client: Any) -> dict[bytes, str]:
-            there = client.get_shard_iterator(
+            iterator = client.get_shard_iterator(
                 StreamName="s", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
             )
-            records = client.get_records(ShardIterator=there["ShardIterator"])["Records"]
+            records = client.get_records(ShardIterator=iterator["ShardIterator"])["Records"]
             return {each["Data"].rstrip(b"y"): each["SequenceNumber"] for each in records}
 
         options: dict[str, Any] = {"stream": "s", "limits": False, "data_dir": tmp_path / "kept"}
@@ -146,14 +146,14 @@ def test_a_full_disk_refuses_and_what_it_refused_is_nowhere(tmp_path: Path) -> N
         assert len(set(kept.values())) == 3
 
 
-def test_a_server_that_finds_its_disk_full_says_so(tmp_path: Path) -> None:
+def test_a_server_that_starts_on_a_full_disk_raises(tmp_path: Path) -> None:
     with small_disk(tmp_path, 64):
         fill(tmp_path / "filler")
-        with pytest.raises(OSError, match=r"stream 'test' cannot be made: .* No space left on device"):
+        with pytest.raises(OSError, match=r"stream 'test' cannot be created: .* No space left on device"):
             LocalKinesis(data_dir=tmp_path / "kept").start()
 
 
-def test_the_default_stream_is_made_only_where_there_is_none(tmp_path: Path) -> None:
+def test_the_default_stream_is_created_only_in_a_directory_without_streams(tmp_path: Path) -> None:
     def streams(**options: Any) -> list[str]:
         with LocalKinesis(data_dir=tmp_path, **options) as kinesis:
             return kinesis.client().list_streams()["StreamNames"]
@@ -165,7 +165,7 @@ def test_the_default_stream_is_made_only_where_there_is_none(tmp_path: Path) -> 
     with LocalKinesis(data_dir=tmp_path, phases=Phases(deleting=0)) as kinesis:
         kinesis.client().delete_stream(StreamName="test")
     assert streams() == ["orders"]
-    assert streams(stream="test") == ["orders", "test"]  # named, so it is made
+    assert streams(stream="test") == ["orders", "test"]  # named by the caller, so it is created
     with LocalKinesisProcess(data_dir=tmp_path / "other", stream="a"):
         pass
     with LocalKinesisProcess(data_dir=tmp_path / "other") as server:

@@ -1,6 +1,7 @@
-"""The same boto3 calls against the local Kinesis and against moto, which others wrote.
+"""The same boto3 calls against the local Kinesis and against moto, an independent implementation.
 
-Where they differ, DIFFERENCES says why; each such test must then fail on moto, so the list cannot grow stale.
+DIFFERENCES names the tests on which the two differ, and why. Each of these tests must fail on moto, so that an entry
+that is no longer true is noticed.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 DIFFERENCES = {
-    "test_the_summary_knows_the_record_size": "moto does not tell MaxRecordSizeInKiB",
-    "test_describe_stream_pages": "moto takes ExclusiveStartShardId for no limit at all: it lists every shard again",
-    "test_list_shards_pages": "moto wants the first page's parameters beside the NextToken, which the service refuses",
-    "test_list_shards_pages_keep_their_filter": "likewise",
-    "test_a_next_token_stands_alone": "likewise",
+    "test_the_summary_knows_the_record_size": "moto does not return MaxRecordSizeInKiB",
+    "test_describe_stream_pages": "moto ignores ExclusiveStartShardId and lists every shard again",
+    "test_list_shards_pages": "moto needs the first page's parameters beside the NextToken, which the service refuses",
+    "test_list_shards_pages_keep_their_filter": "moto needs the first page's parameters beside the NextToken",
+    "test_a_next_token_stands_alone": "moto needs the first page's parameters beside the NextToken",
     "test_list_shards_by_filter": "moto's AT_LATEST lists closed shards too",
     "test_describe_stream_of_a_closed_shard": "moto ends a closed shard with its last number, the service above it",
     "test_children_begin_above_their_parents": "moto numbers each shard's records from 1",
-    "test_sequence_numbers_look_like_the_services": "likewise",
-    "test_numbers_of_another_shard": "likewise, so a number fits any shard",
-    "test_records_go_to_open_shards_only": "moto answers HTTP 500, or routes on to the closed parent",
-    "test_the_end_of_a_closed_shard": "moto goes on handing out iterators for a closed shard, and names no children",
-    "test_update_shard_count_beyond_double": "moto sets no bound",
-    "test_a_request_of_more_than_5_mib": "moto knows the limit that the service had until 2025",
+    "test_sequence_numbers_look_like_the_services": "moto numbers each shard's records from 1",
+    "test_numbers_of_another_shard": "moto numbers each shard's records from 1, so a number is valid for any shard",
+    "test_records_go_to_open_shards_only": "moto answers HTTP 500, or still routes to the closed parent",
+    "test_the_end_of_a_closed_shard": "moto still returns iterators for a closed shard, and names no children",
+    "test_update_shard_count_beyond_double": "moto has no such limit",
+    "test_a_request_of_more_than_5_mib": "moto has the limit that the service had until 2025",
     "test_a_shard_is_throttled": "moto has no limits per second",
-    "test_a_dry_run": "moto does not know DryRun",
+    "test_a_dry_run": "moto does not have DryRun",
     "test_bad_iterators": "moto answers HTTP 500",
 }
 
@@ -46,7 +47,7 @@ TOP = (1 << 128) - 1
 
 
 class Service:
-    """An endpoint, and one stream there for one test."""
+    """A client of an endpoint, with one stream for one test."""
 
     def __init__(self, client: KinesisClient, shards: int) -> None:
         self.client = client
@@ -298,7 +299,7 @@ def test_partition_keys_choose_the_shard(four: Service) -> None:
     keys = ["a", "b", "é", "日本", "customer-1", "customer-2"]
     records: list[Any] = [{"Data": b"x", "PartitionKey": each} for each in keys]
     answer = four.client.put_records(StreamName=four.stream, Records=records)
-    # the first two bits of each key's MD5: four shards share the range evenly
+    # Four equal shards: the first two bits of a key's MD5 choose the shard.
     assert [each["ShardId"][-1] for each in answer["Records"]] == ["0", "2", "1", "1", "2", "2"]
 
 
@@ -339,7 +340,7 @@ def test_large_records_where_the_stream_allows_them(client: KinesisClient) -> No
 
 
 def test_a_shard_is_throttled(one: Service) -> None:
-    """Within one request: what a second allows must not have come back while a busy machine sends the next."""
+    """One request must exceed the limit: on a busy machine a second may pass before the next request."""
     records: list[Any] = [{"Data": b"x" * 3000, "PartitionKey": "k"}] * 500
     answer = one.client.put_records(StreamName=one.stream, Records=records)
     codes = [each.get("ErrorCode") for each in answer["Records"]]
@@ -391,7 +392,7 @@ def test_the_end_of_a_closed_shard(one: Service) -> None:
     one.put(b"x")
     one.split(FIRST, 1 << 127)
     answer: Any = one.client.get_records(ShardIterator=one.iterator(FIRST))
-    if answer.get("NextShardIterator"):  # the service may need another, empty answer to come to the end
+    if answer.get("NextShardIterator"):  # the service may send one more response, without records, before the end
         assert "ChildShards" not in answer
         answer = one.client.get_records(ShardIterator=answer["NextShardIterator"])
     assert "NextShardIterator" not in answer

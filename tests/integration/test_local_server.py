@@ -1,4 +1,4 @@
-"""The local Kinesis from outside: HTTP and HTTPS, HTTP/2, CBOR, faults on the wire, the process, the fixture."""
+"""The local Kinesis over sockets: HTTP, HTTPS, HTTP/2, CBOR, connection faults, the process, the pytest fixture."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_request_of_10_mib() -> None:
         assert {each.data for each in kinesis.ledger()} == {data}
 
 
-def test_errors_are_told_as_botocore_expects() -> None:
+def test_errors_have_the_form_that_botocore_expects() -> None:
     with LocalKinesis() as kinesis:
         client = kinesis.client()
         with pytest.raises(client.exceptions.ResourceNotFoundException) as caught:
@@ -103,7 +103,7 @@ def test_cbor() -> None:
 
 
 class Http2:
-    """Just enough of an HTTP/2 client."""
+    """A minimal HTTP/2 client."""
 
     def __init__(self, kinesis: LocalKinesis) -> None:
         self.socket = socket.create_connection(("127.0.0.1", urlsplit(kinesis.endpoint_url).port or 0), timeout=10)
@@ -124,9 +124,9 @@ class Http2:
         self.http.send_headers(stream, [(name.lower(), value) for name, value in {**headers, **target}.items()])
         status, answer, ended = "", b"", False
         while not ended:
-            while body and (room := min(self.http.local_flow_control_window(stream), 16_384)):
-                self.http.send_data(stream, body[:room], end_stream=len(body) <= room)
-                body = body[room:]
+            while body and (size := min(self.http.local_flow_control_window(stream), 16_384)):
+                self.http.send_data(stream, body[:size], end_stream=len(body) <= size)
+                body = body[size:]
             self.socket.sendall(self.http.data_to_send())
             for event in self.http.receive_data(self.socket.recv(1 << 16)):
                 if isinstance(event, h2.events.ResponseReceived):
@@ -151,7 +151,7 @@ def test_http2(https: bool) -> None:
             assert cbor2.loads(body)["FailedRecordCount"] == 0
         start = {"StreamName": "s", "ShardId": "shardId-000000000000", "ShardIteratorType": "TRIM_HORIZON"}
         token = client.post("GetShardIterator", cbor2.dumps(start))[1]
-        status, body = client.post("GetRecords", token)  # 2 MB: more than the windows take at once
+        status, body = client.post("GetRecords", token)  # 2 MB, more than the flow-control windows allow at once
         assert len(cbor2.loads(body, semantic_decoders={1: lambda value, _: value})["Records"]) == 16
         kinesis.faults.delay(0.05)
         assert client.post("PutRecords", cbor2.dumps({"StreamName": "s", "Records": RECORDS}))[0] == "200"
@@ -186,7 +186,7 @@ def test_faults_on_the_wire(https: bool) -> None:
         try:
             assert "Records" not in put()
         except ConnectionClosedError:
-            pass  # which of the two is up to the version of urllib3
+            pass  # the version of urllib3 decides whether it raises
         kinesis.faults.add(Fault(transport="garbage"))
         with pytest.raises(Exception, match="codec can't decode"):
             put()
@@ -202,7 +202,7 @@ def test_faults_on_the_wire(https: bool) -> None:
         assert time.monotonic() - start >= 0.2
 
 
-def test_stopping_does_not_wait_for_answers_that_never_come() -> None:
+def test_stopping_does_not_wait_for_responses_that_never_come() -> None:
     kinesis = LocalKinesis(stream="s").start()
     kinesis.faults.add(Fault(transport="never"))
     with pytest.raises(ReadTimeoutError):
@@ -214,7 +214,7 @@ def test_stopping_does_not_wait_for_answers_that_never_come() -> None:
 
 @pytest.mark.parametrize("https", [False, True])
 def test_stopping_while_clients_connect_leaves_no_socket_open(https: bool) -> None:
-    """A socket left open warns as it is collected, which pytest makes a failure."""
+    """A socket left open warns when it is garbage-collected, and pytest makes that warning a failure."""
 
     def connect(port: int) -> None:
         while not stopped.is_set():
@@ -243,13 +243,13 @@ def test_a_request_that_is_cut_off_leaves_no_traceback(caplog: pytest.LogCapture
         first, second = (socket.create_connection((address.hostname or "", address.port or 0), 30) for _ in range(2))
         for each in (first, second):
             each.sendall(head)
-        post(kinesis, "ListStreams", b"{}")  # by when the server has them
+        post(kinesis, "ListStreams", b"{}")  # after this the server has read both requests
         first.close()
     second.close()
     assert caplog.records == []
 
 
-def test_a_bad_argument_is_named_at_once() -> None:
+def test_a_bad_argument_raises_at_once() -> None:
     for arguments, text in [
         ({"shards": 0}, "a stream has 1 to 10000 shards; got 0 for 'test'"),
         ({"streams": {"a b": 1}}, "a stream's name must match"),
@@ -278,7 +278,7 @@ def test_limits_can_be_handed_in() -> None:
         assert kinesis.handle("ListStreams", {})["StreamNames"] == ["s"]
 
 
-# --- a process of its own ---
+# --- a separate process ---
 
 
 def test_the_process_serves_and_ends_cleanly() -> None:
@@ -292,7 +292,7 @@ def test_the_process_serves_and_ends_cleanly() -> None:
         os.kill(pid, 0)
 
 
-def test_a_process_that_cannot_start_says_why() -> None:
+def test_the_error_of_a_process_that_cannot_start_has_the_reason() -> None:
     with pytest.raises(ValueError, match="a stream has 1 to 10000 shards; got 0"):
         LocalKinesisProcess(shards=0)
     with LocalKinesis() as kinesis:
@@ -326,7 +326,7 @@ def test_signals_end_the_process_with_status_0(how: signal.Signals) -> None:
         assert process.wait(10) == 0
 
 
-def test_the_process_ends_with_the_one_that_started_it() -> None:
+def test_the_process_ends_when_the_process_that_started_it_ends() -> None:
     script = (
         "import os; from kplpy.local import LocalKinesisProcess; "
         "print(LocalKinesisProcess().start().pid, flush=True); os._exit(0)"
@@ -401,17 +401,17 @@ def test_a_marker_that_is_misspelt_fails_its_test(marker: str, says: str, pytest
     done.stdout.fnmatch_lines([says])
 
 
-# --- what it hands out ---
+# --- clients, sessions and producers ---
 
 BARE = """
 import sys
 
-spoken_to = set()
+contacted = set()
 
 def note(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo"):
         place = arguments[1] if event == "socket.connect" else arguments
-        spoken_to.add(place[0] if isinstance(place, tuple) else place)
+        contacted.add(place[0] if isinstance(place, tuple) else place)
 
 sys.addaudithook(note)
 from kplpy.local import LocalKinesis, LocalKinesisProcess
@@ -424,16 +424,16 @@ if __name__ == "__main__":
                     print(producer.put_record("orders", b"x", "k").result(20).shard_id)
                     assert producer.config.ordered and producer.config.region_name == "eu-west-3"
                 session = kinesis.session()
-                there = {"endpoint_url": kinesis.endpoint_url, "verify": kinesis.ca_bundle}
-                print(session.region_name, session.client("kinesis", **there).list_streams()["StreamNames"])
+                address = {"endpoint_url": kinesis.endpoint_url, "verify": kinesis.ca_bundle}
+                print(session.region_name, session.client("kinesis", **address).list_streams()["StreamNames"])
                 print(kinesis.client().list_streams()["StreamNames"])
-    print(sorted(spoken_to))
+    print(sorted(contacted))
 """
 
 
 @pytest.mark.parametrize("profile", ["none", "unknown", "broken"])
-def test_a_producer_and_a_session_need_nothing_of_the_machine(profile: str, tmp_path: Path) -> None:
-    """No credentials, region, profile or CloudWatch; nobody else is spoken to."""
+def test_a_producer_and_a_session_need_no_settings_of_the_machine(profile: str, tmp_path: Path) -> None:
+    """They need no credentials, region or profile, and contact only the local Kinesis, not even CloudWatch."""
     program = tmp_path / "program.py"
     program.write_text(BARE)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -454,7 +454,7 @@ def test_a_producer_and_a_session_need_nothing_of_the_machine(profile: str, tmp_
     assert (done.stdout.splitlines(), done.stderr, done.returncode) == ([*one * 4, "['127.0.0.1']"], "", 0)
 
 
-def test_what_is_given_to_a_producer_wins() -> None:
+def test_the_callers_config_overrides_the_address() -> None:
     with LocalKinesis() as kinesis, kinesis.producer(region_name="eu-west-1", metrics_level="none") as producer:
         assert producer.config.region_name == "eu-west-1"
         assert producer.config.endpoint_url == kinesis.endpoint_url
@@ -462,7 +462,7 @@ def test_what_is_given_to_a_producer_wins() -> None:
             kinesis.producer(orderd=True)
 
 
-def test_before_it_is_started_there_is_nothing_to_hand_out() -> None:
+def test_before_the_start_there_are_no_clients_and_producers() -> None:
     for kinesis in (LocalKinesis(), LocalKinesisProcess()):
         with pytest.raises(RuntimeError, match="is not started"):
             kinesis.producer()
@@ -479,7 +479,7 @@ def test_the_plugin_imports_nothing_heavy() -> None:
     assert shown.strip() == "set()"
 
 
-def test_without_the_extra_the_error_says_what_to_install() -> None:
+def test_without_the_extra_the_error_names_the_extra() -> None:
     script = (
         "import sys; sys.modules['aiohttp'] = None; import kplpy.local\n"
         "try: kplpy.local.LocalKinesis\nexcept ImportError as error: print(error)"

@@ -1,4 +1,4 @@
-"""aws-kinesis-agg, AWS's own Python decoder and encoder: each reads what the other wrote."""
+"""kplpy and aws-kinesis-agg, AWS's own Python encoder and decoder, read each other's aggregates."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from kplpy.wire.encode import encode_aggregate
 from kplpy.wire.envelope import DIGEST_SIZE, MAGIC
 from tests.wire_records import Put, hash_keys, puts
 
-# Their decoder gives a record without a hash key the first one of the table, when there is a table; the KCL does not.
-# So the records of one aggregate either all have one here, or none has.
+# If the aggregate has a table of hash keys, aws-kinesis-agg gives a record without a hash key the table's first one.
+# The KCL does not. So in these aggregates either all records have a hash key or none has.
 same_kind = st.lists(puts(st.none()), min_size=1, max_size=30) | st.lists(puts(hash_keys()), min_size=1, max_size=30)
 
 ARRIVAL = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
@@ -40,7 +40,7 @@ def tuples(records: list[Put]) -> list[tuple[bytes, str, str | None]]:
 
 
 @given(same_kind)
-def test_they_read_ours(records: list[Put]) -> None:
+def test_aws_kinesis_agg_reads_kplpys_aggregates(records: list[Put]) -> None:
     theirs = list(iter_deaggregate_records([as_get_records(encode_aggregate(records))], data_format="Boto3"))
     assert [
         (base64.b64decode(r["kinesis"]["data"]), r["kinesis"]["partitionKey"], r["kinesis"]["explicitHashKey"])
@@ -50,18 +50,18 @@ def test_they_read_ours(records: list[Put]) -> None:
 
 
 @given(same_kind)
-def test_we_read_theirs_and_write_the_same_bytes(records: list[Put]) -> None:
+def test_kplpy_reads_aws_kinesis_aggs_aggregates_and_writes_the_same_bytes(records: list[Put]) -> None:
     aggregator = RecordAggregator()
     for r in records:
         assert aggregator.add_user_record(r.partition_key, r.data, r.explicit_hash_key) is None
     _, _, theirs = aggregator.clear_and_get().get_contents()
-    ours = deaggregate(as_get_records(theirs))
-    assert [(r.data, r.partition_key, r.explicit_hash_key) for r in ours] == tuples(records)
+    found = deaggregate(as_get_records(theirs))
+    assert [(r.data, r.partition_key, r.explicit_hash_key) for r in found] == tuples(records)
     assert theirs == encode_aggregate(records)
 
 
 @given(st.lists(puts(), min_size=1, max_size=30))
-def test_their_generated_messages_read_ours_whatever_the_mix(records: list[Put]) -> None:
+def test_aws_kinesis_aggs_messages_read_any_mix_of_hash_keys(records: list[Put]) -> None:
     message = messages_pb2.AggregatedRecord()
     message.ParseFromString(encode_aggregate(records)[len(MAGIC) : -DIGEST_SIZE])
     keys, hash_keys = message.partition_key_table, message.explicit_hash_key_table
@@ -75,8 +75,8 @@ def test_their_generated_messages_read_ours_whatever_the_mix(records: list[Put])
     ] == tuples(records)
 
 
-def test_the_mix_that_they_read_otherwise() -> None:
-    """Kept as a test so that we notice when they change: then same_kind above can go."""
+def test_aws_kinesis_agg_reads_mixed_hash_keys_differently() -> None:
+    """Fails when aws-kinesis-agg changes this; then same_kind above can go."""
     mixed = [Put(b"x", "k", "5"), Put(b"y", "k", None)]
     theirs = deaggregate_records([_as_lambda(encode_aggregate(mixed))])
     assert [r["kinesis"]["explicitHashKey"] for r in theirs] == ["5", "5"]
@@ -96,14 +96,14 @@ def _as_lambda(data: bytes) -> dict[str, Any]:
     }
 
 
-US = """
+KPLPY = """
 from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import encode_aggregate
 from kplpy.records import UserRecord
 data = encode_aggregate([UserRecord(b"x", "k"), UserRecord(b"y", "é")])
 assert [r.partition_key for r in deaggregate(data)] == ["k", "é"]
 """
-THEM = """
+AWS_KINESIS_AGG = """
 import aws_kinesis_agg.aggregator, aws_kinesis_agg.deaggregator
 from aws_kinesis_agg.aggregator import RecordAggregator, messages_pb2
 aggregator = RecordAggregator()
@@ -118,10 +118,14 @@ assert [r.data for r in deaggregate(record)] == [b"x"]
 """
 
 
-@pytest.mark.parametrize("program", [US + THEM + TOGETHER, THEM + US + TOGETHER], ids=["kplpy first", "kplpy last"])
+@pytest.mark.parametrize(
+    "program",
+    [KPLPY + AWS_KINESIS_AGG + TOGETHER, AWS_KINESIS_AGG + KPLPY + TOGETHER],
+    ids=["kplpy first", "kplpy last"],
+)
 @pytest.mark.parametrize("implementation", ["upb", "python"])
 def test_both_in_one_process(program: str, implementation: str) -> None:
-    """Both have a message aws.kinesis.protobuf.AggregatedRecord; ours stays out of the default pool."""
+    """Both have a message aws.kinesis.protobuf.AggregatedRecord; kplpy's stays out of the default pool."""
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation, "PYTHONUTF8": "1"},

@@ -1,6 +1,6 @@
-"""What the AWS SDK for Java 2.41.21 (Java 17) sent for these two calls of putRecords. Its default is CBOR.
+"""kplpy's CBOR requests equal those that the AWS SDK for Java 2.41.21 (Java 17) sent for two calls of putRecords.
 
-Recorded by an HTTP server between it and the local Kinesis.
+CBOR is that SDK's default. An HTTP server between the SDK and the local Kinesis recorded the requests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REQUESTS = [
     json.loads(line)
     for line in Path(__file__).with_name("java_sdk_requests.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-LANE = ShardQueue(None, policy_of(Config()), Limiter(1.0, 0.0))
+QUEUE = ShardQueue(None, policy_of(Config()), Limiter(1.0, 0.0))
 
 
 @pytest.mark.parametrize("number", range(2))
@@ -30,6 +30,6 @@ def test_the_same_bytes(number: int) -> None:
     arn = [None, "arn:aws:kinesis:us-east-1:123456789012:stream/orders"][number]
     first, second = item(b"\x00\xff\n", "kü"), item(bytes(300), "a")
     first.hash_key, second.hash_key = 2**128 - 1, 0
-    body = put_records_body("orders", arn, [Batch.alone(LANE, first), Batch.alone(LANE, second)])
+    body = put_records_body("orders", arn, [Batch.alone(QUEUE, first), Batch.alone(QUEUE, second)])
     assert body.hex() == REQUESTS[number]["body"]
     assert REQUESTS[number]["content_type"] == CBOR

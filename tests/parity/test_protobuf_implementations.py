@@ -1,4 +1,4 @@
-"""protobuf's two implementations for Python must make the same of every message, broken ones included."""
+"""kplpy decodes every message alike with protobuf's two implementations for Python, broken messages included."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import google.protobuf
 
-# Prints what became of each of many damaged aggregates: None for plain, else its records.
+# Prints the result of decoding each of many damaged aggregates: None for a plain record, else the user records.
 PROGRAM = """
 import hashlib, logging, random
 from google.protobuf.internal import api_implementation
@@ -54,6 +54,6 @@ def test_upb_and_pure_python_agree() -> None:
     upb, python = run("upb"), run("python")
     differences = {(a, b) for a, b in zip(upb, python, strict=True) if a != b}
     if google.protobuf.__version__.startswith("4."):
-        differences.discard(("None", "[]"))  # its pure Python takes a group that never ends for complete
+        differences.discard(("None", "[]"))  # protobuf 4 in pure Python accepts a group that never ends
     assert not differences
-    assert 300 < sum(line == "None" for line in upb) < 2700  # the damage was of the right measure
+    assert 300 < sum(line == "None" for line in upb) < 2700  # some messages parse and some do not

@@ -1,4 +1,4 @@
-"""Room under any history: its bounds hold, nobody is overtaken or forgotten, and it is empty in the end."""
+"""The buffer under any history: its bounds hold, no put is overtaken or forgotten, and it is empty at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STREAMS = 3
 
 
 class Put(Waiter):
-    """One record that wants in. It has room from when it is `granted`, and is answered only once it was drained."""
+    """A put of one record. It has buffer space once it is `granted`. It can complete only after it was drained."""
 
     __slots__ = ("drained", "number")
 
@@ -31,21 +31,21 @@ class Put(Waiter):
         pass
 
 
-class RoomMachine(RuleBasedStateMachine):
+class BufferMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.buffer = Buffer(MAX_RECORDS, MAX_BYTES)
         self.streams = [HeldStream() for _ in range(STREAMS)]
         self.inside: list[Put] = []
-        self.waiting: list[Put] = []  # in their order
+        self.waiting: list[Put] = []  # in the order in which they began to wait
         self.puts = 0
-        self.before = [0] * STREAMS  # how many records each stream had after the step before
+        self.before = [0] * STREAMS  # how many records each stream had after the previous step
 
     def note_granted(self) -> None:
         granted = [each for each in self.waiting if each.granted]
         for put in granted:
             earlier = [each for each in self.waiting if each.stream is put.stream and each.number < put.number]
-            assert all(each.granted for each in earlier), "overtaken within its stream, large as it may be"
+            assert all(each.granted for each in earlier), "a large put is overtaken by a later put of its stream"
         self.waiting = [each for each in self.waiting if not each.granted]
         self.inside += granted
 
@@ -75,7 +75,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(each.drained for each in self.inside))
     @rule(data=st.data())
-    def answer(self, data: st.DataObject) -> None:
+    def complete(self, data: st.DataObject) -> None:
         put = data.draw(st.sampled_from([each for each in self.inside if each.drained]))
         self.inside.remove(put)
         self.buffer.release(put.stream, 1, put.size)
@@ -84,7 +84,7 @@ class RoomMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
-        """One whose time is over, or that was cancelled."""
+        """A waiting put times out or is cancelled."""
         put = data.draw(st.sampled_from(self.waiting))
         assert not self.buffer.leave(put)
         self.waiting.remove(put)
@@ -93,7 +93,7 @@ class RoomMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(each.granted for each in self.inside))
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
-        """One that was cancelled just when it was granted room: its record is taken back unless it was drained."""
+        """A put is cancelled just after it was granted: its record is taken back unless it was drained."""
         put = data.draw(st.sampled_from([each for each in self.inside if each.granted]))
         assert self.buffer.withdraw(put) == (not put.drained)
         if not put.drained:
@@ -107,18 +107,18 @@ class RoomMachine(RuleBasedStateMachine):
         for stream in self.streams:
             mine = [each.size for each in self.inside if each.stream is stream]
             assert (stream.held_records, stream.held_bytes) == (len(mine), sum(mine))
-            assert stream.credit == stream.credit_records == 0, "so small a room is always counted"
+            assert stream.credit == stream.credit_records == 0, "a small buffer gives no credit"
 
     @invariant()
     def bounds_hold(self) -> None:
         assert len(self.inside) <= MAX_RECORDS
         sizes = [each.size for each in self.inside]
-        # one record is let into an empty room whatever its size, and others wait until it is gone
+        # An empty buffer accepts a record of any size. Other records wait until that record has left.
         assert sum(sizes) <= MAX_BYTES or sum(sizes) - max(sizes) <= MAX_BYTES
 
     @invariant()
     def no_stream_is_given_more_than_its_share_beside_others(self) -> None:
-        """It may have more from when it was alone; then it gets nothing until it is below."""
+        """A stream may have more from when it was alone. It then gets nothing until it is below its share."""
         has = [(each.held_records, each.held_bytes) for each in self.streams]
         for number, (records, size) in enumerate(has):
             before = self.before[number]
@@ -128,18 +128,18 @@ class RoomMachine(RuleBasedStateMachine):
         self.before = [records for records, _ in has]
 
     @invariant()
-    def nobody_alone_waits_for_others(self) -> None:
-        """All that stands in a stream's way is the bound, and who waits before it, while no other has or wants any."""
+    def a_stream_alone_waits_only_for_the_bound(self) -> None:
+        """While no other stream has records or waits, only the bound and earlier puts hold a stream back."""
         streams = {each.stream for each in [*self.inside, *self.waiting]}
         if len(streams) == 1 and self.waiting and not self.buffer._newcomers - streams:
             assert self.buffer.records >= MAX_RECORDS or self.buffer.bytes + self.waiting[0].size > MAX_BYTES
 
     @invariant()
-    def nobody_waits_in_an_empty_room(self) -> None:
+    def no_put_waits_for_an_empty_buffer(self) -> None:
         assert self.inside or not self.waiting
 
     def teardown(self) -> None:
-        """When all is answered, everybody gets in, and the room is empty."""
+        """When all records complete, every waiting put is granted, and the buffer becomes empty."""
         while self.inside:
             for which in range(STREAMS):
                 self.drain(which)
@@ -149,9 +149,9 @@ class RoomMachine(RuleBasedStateMachine):
             else:
                 self.inside.insert(0, put)
             self.note_granted()
-        assert not self.waiting, "they wait for ever"
+        assert not self.waiting, "puts wait for ever"
         assert (self.buffer.records, self.buffer.bytes) == (0, 0)
         assert self.buffer.admit(self.streams[0], Put(self.streams[0], 0, 0).record, 0, MAX_BYTES)
 
 
-TestRoom = RoomMachine.TestCase
+TestBuffer = BufferMachine.TestCase

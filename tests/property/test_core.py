@@ -1,4 +1,4 @@
-"""Sizes and rates of the core, for any input."""
+"""Sizes, shard prediction and rates of the core, for any input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.wire_records import Put, puts
 
 
 @given(st.lists(puts(), min_size=1, max_size=30))
-def test_the_size_counted_on_the_way_is_the_encoded_size(records: list[Put]) -> None:
+def test_the_size_counted_while_packing_is_the_encoded_size(records: list[Put]) -> None:
     items = [item(each.data, each.partition_key, explicit=each.explicit_hash_key) for each in records]
     batch = batch_of(queue(), items)
     assert batch.packed == len(encode_aggregate(items))
@@ -43,9 +43,7 @@ HASH_KEYS = st.integers(0, LAST_KEY) | st.builds(
 
 
 @given(st.sets(HASH_KEYS, max_size=20), st.lists(HASH_KEYS, min_size=1, max_size=20))
-def test_where_the_first_byte_decides_it_is_the_shard_that_takes_the_hash_key(
-    cuts: set[int], hash_keys: list[int]
-) -> None:
+def test_if_the_first_byte_decides_it_gives_the_shard_of_the_hash_key(cuts: set[int], hash_keys: list[int]) -> None:
     starts = sorted({0, *cuts})
     ends = [*(start - 1 for start in starts[1:]), LAST_KEY]
     shards = ShardMap()
@@ -79,7 +77,7 @@ def test_no_interval_sees_more_than_its_rate_and_a_second_of_burst(
     for first, (start, _) in enumerate(sent):
         total = 0
         for number, (at, size) in enumerate(sent[first:]):
-            # The last one may be larger than a second's worth: it needs a full bucket, and what it owes comes after.
+            # The last record may exceed one second's bytes. It needs a full bucket and pays the rest afterwards.
             assert total + min(size, byte_rate) <= byte_rate * (at - start + 1) + 1 or total == 0
             assert number + 1 <= record_rate * (at - start + 1) + 1e-3
             total += size

@@ -1,4 +1,4 @@
-"""The hot partition key report against an exact count: the bounds hold, and no key above them is missing."""
+"""The report of hot partition keys against an exact count: its bounds hold, and no key above them is missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kplpy.core.record import PendingRecord
 from kplpy.core.space_saving import SpaceSaving
 from kplpy.local import LocalKinesis
 
-# Few keys, so that they return; the number's square makes some of them much heavier.
+# Few keys, so that they occur often. The square of the number makes some of them much larger.
 keys = st.integers(0, 40).map(lambda number: "é" * (number * number // 100) + f"key-{number}")
 drains = st.lists(st.lists(st.tuples(keys, st.integers(0, 2000)), max_size=12), max_size=12)
 
@@ -42,7 +42,7 @@ def check(report: HotKeys, counters: int, records: Counter[str], sizes: Counter[
 
 
 @given(drains, st.integers(1, 25))
-def test_space_saving_keeps_its_bounds_whatever_is_added_at_once(
+def test_space_saving_keeps_its_bounds_for_any_keys_added_at_once(
     added: list[list[tuple[str, int]]], capacity: int
 ) -> None:
     summary = SpaceSaving(capacity)
@@ -119,7 +119,7 @@ def test_records_without_a_key_are_not_counted() -> None:
     assert (report.records, report.bytes) == (1, 11)
 
 
-def test_what_a_producer_put_is_counted_by_stream() -> None:
+def test_a_producers_records_are_counted_by_stream() -> None:
     with (
         LocalKinesis(stream="orders", shards=2) as kinesis,
         Producer(endpoint_url=kinesis.endpoint_url, hot_partition_keys=100) as producer,

@@ -1,4 +1,4 @@
-"""The wire format for any input: the size known before, protobuf's own bytes, and back again."""
+"""The wire format for any input: sizes are exact, the bytes are protobuf's, and the records come back."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from kplpy.wire.envelope import MAGIC
 from kplpy.wire.schema import aggregated_record_class
 from tests.wire_records import Put, hash_keys, partition_keys, puts
 
-# where a varint grows by a byte, and around it
+# numbers around those at which a varint grows by a byte
 BOUNDARIES = [n + d for n in (0, 1 << 7, 1 << 14, 1 << 21) for d in (-3, -2, -1, 0, 1, 2)]
 TEN_MIB = 10 << 20
 
 
 def counted_size(records: list[Put]) -> int:
-    """As it is known when they come one by one."""
+    """Return the size that Packing knows after each record is added by itself."""
     packing = Packing()
     for record in records:
         before = packing.size
-        assert packing.add([record], before) == 0  # not a byte more
+        assert packing.add([record], before) == 0  # no record fits without growing
         assert packing.size == before
         assert packing.add([record], sys.maxsize) == 1
     return packing.size
@@ -85,15 +85,15 @@ def test_indexes_around_varint_boundaries(count: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_at_least_a_plain_record(data: bytes) -> None:
+def test_any_other_bytes_are_a_plain_record(data: bytes) -> None:
     assert deaggregate(data) == [UserRecord(data, None, None, None, 0, None)]
 
 
 @given(st.binary(min_size=1, max_size=200))
 @example(b"\x1a\x04\x08\x00\x1a\x00")  # a record, but no key table
-@example(b"\x0a\x01k\x1a\x05\x08\x01\x1a\x01x")  # the second key of one
+@example(b"\x0a\x01k\x1a\x05\x08\x01\x1a\x01x")  # key index 1 in a table of one key
 @example(b"\x0a\x01k\x1a\x02\x08\x00")  # no data: a required field is missing
-def test_any_message_in_a_right_envelope_gives_a_list(message: bytes) -> None:
+def test_any_message_in_a_valid_envelope_gives_a_list(message: bytes) -> None:
     data = MAGIC + message + hashlib.md5(message, usedforsecurity=False).digest()
     for record in deaggregate(data):
         assert isinstance(record.data, bytes)

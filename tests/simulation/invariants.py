@@ -1,4 +1,4 @@
-"""What must hold at the end of every history, judged by the model's ledger."""
+"""The invariants that hold at the end of every history, checked against the model's ledger."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from tests.simulation.world import DENIED, POISON, Record, Violation, World
 INVALID = "InvalidArgumentException"
 
 
-# By which a consumer reads: the stream, the shard (parents before children), the sequence number, that within it.
+# A copy's place in a consumer's order: stream, shard (parents before children), sequence number, sub-sequence number.
 Place = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Copy:
-    """One time that a record is in the stream."""
+    """One copy of a user record in the stream."""
 
     shard_id: str
     sequence_number: str
-    readable: bool  # a KCL consumer gets it
+    readable: bool  # a KCL consumer does not drop it
     place: Place
 
 
 def check(world: World) -> None:
-    """Raises Violation with what is wrong."""
+    """Raise Violation if an invariant does not hold."""
     copies = _copies(world)
     for record in world.records:
         _check_record(world, record, copies[record.ident])
     if any(record.completion is None for record in world.accepted):
         raise Violation("a record was never answered")
-    if world.scenario.policy.ordered and not world.met["auto"]:
+    if world.scenario.policy.ordered and not world.event_counts["auto"]:
         _check_order(world, copies)
     _check_accounts(world)
     _check_effort(world)
 
 
 def _copies(world: World) -> dict[int, list[Copy]]:
-    """All copies of each record in the ledger, deleted streams included."""
+    """Return all copies of each record in the ledger, deleted streams included."""
     streams = {each.incarnation: each for each in [*world.model.account.deleted, *world.model.streams.values()]}
     era = {incarnation: number for number, incarnation in enumerate(streams)}
     copies: dict[int, list[Copy]] = defaultdict(list)
@@ -57,7 +57,7 @@ def _copies(world: World) -> dict[int, list[Copy]]:
         kept = decode_aggregate(entry.data, shard.first, shard.last)
         for within, data in enumerate([entry.data] if inner is None else [each.data for each in inner]):
             if POISON in data:
-                raise Violation("the model took what it refuses")
+                raise Violation("the model accepted a record that it refuses")
             place = era[entry.incarnation], index, int(entry.sequence_number), within
             copy = Copy(entry.shard_id, entry.sequence_number, kept is None or len(kept) > 0, place)
             copies[int.from_bytes(data[:6], "big")].append(copy)
@@ -79,20 +79,22 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
         if not same[0].readable:
             raise wrong("acknowledged where a consumer drops it")
         if len(copies) > 1 and not record.maybe_written:
-            raise wrong("written more than once, and not said to be a possible duplicate")
+            raise wrong("written more than once, and not marked as a possible duplicate")
         if outcome.final.code is not None or not CLOCK_ORDER(outcome.final.started, outcome.final.ended):
-            raise wrong("its last attempt was no success")
+            raise wrong("its last attempt was not a success")
     else:
         _check_failure(world, record, outcome, copies)
     resent = any(each.code == WRONG_SHARD for each in record.tries)
     if record.malformed > MALFORMED_TRIES and len(record.tries) < KEPT_ATTEMPTS:
-        raise wrong(f"sent again after {record.malformed} answers that said nothing of it")
-    if record.maybe_written and not (record.ambiguous or resent or record.off_shard or _gone_in_flight(world, record)):
-        raise wrong("said to be a possible duplicate for no reason")
-    # All were tries but the delivery, or what was still under way.
-    last = isinstance(outcome, Delivered) or _gone_in_flight(world, record)
+        raise wrong(f"sent again after {record.malformed} malformed entries")
+    if record.maybe_written and not (
+        record.ambiguous or resent or record.off_shard or _may_have_failed_in_flight(world, record)
+    ):
+        raise wrong("marked as a possible duplicate for no reason")
+    # Each request is a try, except the one that delivered the record, and the one in flight when the record failed.
+    last = isinstance(outcome, Delivered) or _may_have_failed_in_flight(world, record)
     if not min(record.sent - last, KEPT_ATTEMPTS) <= len(record.tries) <= record.sent - isinstance(outcome, Delivered):
-        raise wrong(f"its attempts do not tell of all the {record.sent} requests that held it")
+        raise wrong(f"{len(record.tries)} attempts for {record.sent} requests that held it")
     ends = [each.ended for each in record.tries]
     if ends != sorted(ends) or any(each.code is None for each in record.tries):
         raise wrong("its attempts are not in order, or one of them succeeded")
@@ -102,8 +104,8 @@ def CLOCK_ORDER(started: float, ended: float) -> bool:
     return started <= ended
 
 
-def _gone_in_flight(world: World, record: Record) -> bool:
-    """Failed while a request that held it was under way."""
+def _may_have_failed_in_flight(world: World, record: Record) -> bool:
+    """Return True if the record failed, and a request that held it may have been in flight then."""
     completion = record.completion
     assert completion is not None
     return isinstance(completion.outcome, Failed) and (
@@ -118,19 +120,20 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
     policy = world.scenario.policy
     kinds = {trouble.kind for trouble in world.scenario.troubles}
     if copies and not record.maybe_written:
-        raise wrong("failed, in the ledger, and not said to be possibly written")
+        raise wrong("failed, in the ledger, and not marked as possibly written")
     if not outcome.message:
-        raise wrong("failed without a word")
+        raise wrong("failed without a message")
     last = record.tries[-1].code if record.tries else None
     if outcome.reason is Reason.EXPIRED:
-        world.met["expiry"] += 1
+        world.event_counts["expiry"] += 1
         if record.completed_at < record.arrival + policy.waiting_ttl - 1e-5:
             raise wrong(f"expired after {record.completed_at - record.arrival} s")
         late = record.completed_at > record.arrival + policy.waiting_ttl + 1.0
         if late and not record.tries and not record.maybe_written:
             raise wrong(f"expired only after {record.completed_at - record.arrival} s")
         denied_for = record.completed_at - world.only_denied_since(record.completed_at)
-        if denied_for > 9 and policy.waiting_ttl >= 5 and last != WRONG_SHARD:  # which waited for a listing first
+        # After WRONG_SHARD the record waited for a listing first.
+        if denied_for > 9 and policy.waiting_ttl >= 5 and last != WRONG_SHARD:
             raise wrong("expired although the service had denied everything for longer than the grace")
         if world.scenario.calm and policy.ttl >= 5 and not world.overloaded():
             raise wrong("expired although nothing was wrong")
@@ -138,19 +141,19 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
         code = outcome.message.partition(":")[0]
         if code == INVALID:
             if not record.poisoned and "all_invalid" not in kinds:
-                raise wrong("rejected for another record's fault")
+                raise wrong("rejected because of another record")
         elif code not in DENIED:
-            raise wrong("rejected for what might have passed")
+            raise wrong("rejected for an error that may be temporary")
         elif world.denied_for[record.ident] < 4.9:
             raise wrong(f"rejected after {world.denied_for[record.ident]} s of denial")
     elif outcome.reason is Reason.TOO_LARGE:
-        pass  # judged when it was failed
+        pass  # World._check_too_large() has checked it
     elif outcome.reason is Reason.THROTTLED:
         if not policy.fail_if_throttled or last != "ProvisionedThroughputExceededException":
             raise wrong("failed as throttled")
     elif outcome.reason is Reason.UNCLEAR:
         if last == MALFORMED and record.malformed >= MALFORMED_TRIES:
-            pass  # one more attempt could be one more copy
+            pass  # another attempt could write another copy
         elif world.denied_for[record.ident] < 4.9:
             raise wrong(f"given up after {record.malformed} malformed answers")
     elif outcome.reason is not Reason.CLOSED or world.scenario.gives_up_at == NEVER:
@@ -160,7 +163,7 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
 
 
 def _check_order(world: World, copies: dict[int, list[Copy]]) -> None:
-    """Of each key, delivered records appear for the first time in the order in which they were put."""
+    """Check that the first copies of each key's delivered records are in the order of the puts."""
     latest: dict[tuple[str, str | None], tuple[Place, Record]] = {}
     for record in world.accepted:
         if record.keyless or record.completion is None or not isinstance(record.completion.outcome, Delivered):
@@ -193,12 +196,12 @@ def _check_accounts(world: World) -> None:
 
 
 def _check_effort(world: World) -> None:
-    """No busy loop, and no storm of requests."""
+    """Check that the core was not called too often, and that it did not send too many requests."""
     seconds = world.now - 5000.0
     records = len(world.records)
     queues = 16
     totals = world.pipeline.totals
-    # One as large as a second's worth needs the service's bucket full, and may overtake the one before.
+    # A few entries may be throttled: a large one that needs the service's full bucket may overtake the entry before it.
     limited_alone = world.scenario.limited_alone and not world.sent_without_map
     if limited_alone and totals.entries_throttled > 2 + totals.kinesis_records_sent // 20:
         raise Violation(f"{totals.entries_throttled} entries were throttled although nobody else sends")

@@ -1,4 +1,4 @@
-"""What the producer could know of where its aggregates landed: what it was shown of the stream, and when."""
+"""Knowledge: which shard ranges the producer could know when an aggregate landed, from the listings it received."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from kplpy.local.model.sequence import shard_index
 from kplpy.local.model.stream import Stream
 
 Shard = tuple[int, str]
-"""The stream's incarnation and the shard's id: a stream that is created anew has the same ids with other ranges."""
+"""The stream's incarnation and the shard's id. A recreated stream has the same shard ids with other ranges."""
 
 
 @dataclass(frozen=True)
 class Landed:
-    """An aggregate that the service took, in a request that was answered at `ended`."""
+    """An aggregate that the service accepted.
+
+    shard: the shard on which it landed
+    ended: when its response came, by the core's clock
+    """
 
     shard: Shard
-    readable: bool  # a KCL consumer gets it
+    readable: bool  # a KCL consumer does not drop it
     ended: float
     oldest: float  # when the first of its records arrived
 
@@ -32,12 +36,12 @@ class Landed:
         return Landed((stream.incarnation, shard_id), readable, ended, min(item.arrival for item in items))
 
     def patience_is_over(self, ttl: float, now: float) -> bool:
-        """Has it waited for a listing that explains it for as long as its oldest record may?"""
+        """Return True if the aggregate has waited for a listing of its shard as long as its oldest record may."""
         return now >= max(min(self.ended + JUDGE_PATIENCE, self.oldest + ttl), self.ended + MAP_PATIENCE) - 1e-6
 
 
 class Knowledge:
-    """Times are the core's."""
+    """What the producer has learned about the stream. All times are the core's."""
 
     def __init__(self) -> None:
         self._shown: dict[Shard, list[tuple[float, float]]] = defaultdict(list)
@@ -45,26 +49,28 @@ class Knowledge:
         self._missing: list[float] = []
 
     def heard(self, started: float, now: float) -> None:
-        """The stream, which was there, answered a request of `started`."""
+        """Note a response of the existing stream, at `now`, to a request sent at `started`."""
         self._heard.append((started, now))
 
     def missing(self, now: float) -> None:
-        """The service says that there is no such stream: its ids may be another's from here on."""
+        """Note a response that the stream does not exist: from now on its shard ids may be a recreated stream's."""
         self._missing.append(now)
 
     def shown(self, incarnation: int, shards: Iterable[ShardRange], started: float, now: float) -> None:
-        """The producer has got a listing with these shards, which it had asked for at `started`."""
+        """Note a listing with these shards, requested at `started` and received at `now`."""
         self.heard(started, now)
         for shard in shards:
             self._shown[incarnation, shard.shard_id].append((now, started))
 
     def knew(self, landed: Landed, now: float) -> bool:
-        """Could the producer know by now the range of the shard where the aggregate landed?
+        """Return True if the producer could know the range of the shard on which the aggregate landed.
 
-        Either a listing came since then and showed the shard; or one did before, and what was heard by then left no
-        time in which the stream could have been deleted and created anew. An answer says that it was there at some time
-        since its request, and nothing where that is long enough for another one. Nobody can know the range of a shard
-        that no listing showed: one that was resharded at once, as UpdateShardCount does it, or while listings failed.
+        It can know the range if a listing after the landing showed the shard. It can also know the range if a listing
+        before the landing showed the shard, and the responses since then left no time to delete and recreate the
+        stream. A response proves that the stream existed at some time since its request was sent. It proves nothing if
+        that time is long enough to recreate the stream.
+        The producer cannot know the range of a shard that no listing showed. Such a shard was resharded at once, as
+        UpdateShardCount does, or while listings failed.
         """
         shown = self._shown[landed.shard]
         if any(landed.ended < at <= now for at, _ in shown):
@@ -81,7 +87,10 @@ class Knowledge:
         return landed.ended - alive < RECREATION_TIME
 
     def takes_for_another(self, landed: Landed, now: float) -> bool:
-        """Does a listing since then show another stream's shard of that id, which cannot be told from this one?"""
+        """Return True if a listing after the landing showed another incarnation's shard with the same id.
+
+        The producer cannot distinguish the two.
+        """
         incarnation, shard_id = landed.shard
         return any(
             landed.ended < at <= now

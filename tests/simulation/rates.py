@@ -1,6 +1,6 @@
-"""Producers that offer more than the shards take, on a virtual clock: how much gets through, how much is thrown back.
+"""Producers that put more than the shards accept, on a virtual clock: measures goodput and throttling.
 
-Nothing is encoded: a Kinesis record is as many zero bytes as it would have, on the shard that its batch was made for.
+Nothing is encoded. A Kinesis record counts with its size, on the shard for which its batch was made.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SETTLING = WINDOW = 10  # seconds
 
 @dataclass
 class Second:
-    """What one producer sent within one second of the clock, in Kinesis records, and the bytes that were taken."""
+    """One producer's Kinesis records in one second of the clock: sent, throttled, and the bytes that were accepted."""
 
     sent: int = 0
     throttled: int = 0
@@ -39,15 +39,15 @@ class Second:
 
 @dataclass
 class Measured:
-    """Between second 5 and `seconds` - 5."""
+    """One producer's totals between second 5 and 5 seconds before the end."""
 
     sent_bytes: int = 0
     taken_bytes: int = 0
     throttled_bytes: int = 0
     sent: int = 0
     throttled: int = 0
-    records: int = 0  # answered, from the beginning
-    seconds: list[Second] = field(default_factory=list)  # the whole run
+    records: int = 0  # completed user records of the whole run
+    seconds: list[Second] = field(default_factory=list)  # of the whole run
     latencies: dict[int, list[float]] = field(default_factory=dict)
 
     @property
@@ -58,9 +58,12 @@ class Measured:
 class Rates:
     """Producers that share a stream's shards.
 
-    offered: bytes a second that each producer is given, over the limit of all shards.
-    joins, leaves: when each producer begins and ends, by default at once and never; one that leaves drops its backlog.
-    backlog: bytes that a producer has room for; what is beyond is not offered.
+    offered: bytes per second that are put on each producer, divided by the limit of all shards
+    joins, leaves: the second at which each producer begins and ends, by default 0 and never; a producer that leaves
+        drops its backlog
+    backlog: size of a producer's buffer in bytes; while the buffer is full, nothing is put
+    shares: relative weights of the shards in what is put
+    busy, foreign: what others write to each shard, divided by its limit
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class Rates:
         seconds: float = 60.0,
         seed: int = 1,
         joins: tuple[float, ...] = (),
-        leaf_samples: tuple[float, ...] = (),
+        leaves: tuple[float, ...] = (),
         backlog: float = 16e6,
         keyless: bool = False,
         busy: tuple[float, ...] = (),
@@ -87,9 +90,9 @@ class Rates:
         self.shares = shares or (1.0,) * shards
         self.backlog = backlog
         self.keyless = keyless
-        self.busy = busy or (foreign,) * shards  # what others write to each shard, over its limit
+        self.busy = busy or (foreign,) * shards
         self.joins = joins or (0.0,) * producers
-        self._ends = leaf_samples + (NEVER,) * (producers - len(leaf_samples))
+        self._ends = leaves + (NEVER,) * (producers - len(leaves))
         limits = Limits()
         rate, size = limits.shard_records_per_second or 0, limits.shard_bytes_per_second or 0
         self.service: list[WriteRate] = [
@@ -99,7 +102,7 @@ class Rates:
         width = (MAX_HASH + 1) // shards
         self.ranges = [ShardRange(f"shardId-{n:012d}", n * width, (n + 1) * width - 1) for n in range(shards)]
         self.pipelines = [Pipeline(policy, Random(seed * 10 + n).random) for n in range(producers)]
-        self.measured = [Measured() for _ in range(producers + 1)]  # the last is the foreign loop's
+        self.measured = [Measured() for _ in range(producers + 1)]  # the last one is for the foreign writers
         for each in self.measured:
             each.seconds = [Second() for _ in range(ceil(seconds) + 1)]
         self._busy = [0] * producers
@@ -132,20 +135,21 @@ class Rates:
         return taken / ((self.seconds - 10) * self.shards * SHARD_BYTES_PER_SECOND)
 
     def taken(self, begin: int, end: int, number: int | None = None) -> float:
-        """What all producers, or one, got through from second to second, over the limit of all shards."""
+        """Return the accepted bytes of all producers, or of one, divided by the limit of all shards."""
         counted = self.measured if number is None else [self.measured[number]]
         taken = sum(second.taken_bytes for each in counted for second in each.seconds[begin:end])
         return taken / ((end - begin) * self.shards * SHARD_BYTES_PER_SECOND)
 
     def throttled(self, begin: int, end: int) -> float:
-        """The throttled part of what the producers sent from second to second."""
+        """Return the share of the producers' Kinesis records that was throttled between two seconds."""
         seconds = [second for each in self.measured[:-1] for second in each.seconds[begin:end]]
         return sum(each.throttled for each in seconds) / max(1, sum(each.sent for each in seconds))
 
     def least_share(self) -> float:
-        """The worst window of WINDOW seconds that any producer had, over its fair share in that window.
+        """Return the accepted bytes of any producer's worst window, divided by its fair share in that window.
 
-        The first SETTLING seconds after the start, and after a producer joined or left, are not looked at.
+        A window has WINDOW seconds. The first SETTLING seconds after the start, and after a producer joined or left,
+        are not counted.
         """
         changes = sorted({0.0, *self.joins, *(each for each in self._ends if each < self.seconds)})
         least = NEVER
@@ -176,7 +180,7 @@ class Rates:
                 hash_key = self.ranges[shard].start + self.random.getrandbits(32)
                 items.append(keyless(self.now, data) if self.keyless else keyed(data, "key", hash_key, self.now))
                 self._backlog[number] += len(data)
-            owed = min(owed, 1e5 / len(data))  # what is blocked is not offered twice
+            owed = min(owed, 1e5 / len(data))  # what a full buffer blocked is not put later
             if items:
                 self.pipelines[number].accept(items, self.now)
             self._plan(number)
@@ -263,7 +267,7 @@ class Rates:
                 self.measured[number].latencies.setdefault(shard, []).append(self.now - item.arrival)
 
     def _foreign_loop(self, shard: WriteRate, step: float) -> Callable[[], None]:
-        """Somebody else: a fixed part of the shard's limit, in records of 10 KB, thrown away when refused."""
+        """Return a loop that writes a fixed part of the shard's limit, in records of 10 KB, without retries."""
 
         def write() -> None:
             self._count(self.measured[-1], 10_000, shard.take(10_000, self.now))

@@ -1,4 +1,4 @@
-"""Plays histories, many in a row, and shrinks the one that fails. scripts/simulate.py is the command."""
+"""Plays simulated histories and shrinks one that fails. scripts/simulate.py is the command for it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from tests.simulation.invariants import check
 from tests.simulation.scenario import FAULTS, SIZE_EVENTS, Scenario, draw
 from tests.simulation.world import World
 
-# What must be met by at least one history in twenty.
+# Events that at least one history in twenty must have.
 EVENTS = (*FAULTS, *SIZE_EVENTS, "expiry", "split", "merge", "timeout", "auto")
 SHARE = 0.05
 
 
 @dataclass
 class Findings:
-    """What a row of histories met."""
+    """The results of several histories.
+
+    event_counts: for each event, the number of histories that had it
+    records, seconds: one value per history that passed
+    failures: seed and error of each history that failed
+    """
 
     histories: int = 0
-    met: Counter[str] = field(default_factory=Counter)
+    event_counts: Counter[str] = field(default_factory=Counter)
     records: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
@@ -30,12 +35,12 @@ class Findings:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def rare(self) -> list[str]:
-        """What too few histories met."""
-        return [name for name in EVENTS if self.met[name] < SHARE * self.histories]
+        """Return the events that too few histories had."""
+        return [name for name in EVENTS if self.event_counts[name] < SHARE * self.histories]
 
 
 def play(scenario: Scenario) -> World:
-    """One history, with all its invariants checked at the end."""
+    """Play one history and check its invariants at the end; raise Violation if one does not hold."""
     world = World(scenario).run()
     check(world)
     return world
@@ -50,14 +55,14 @@ def play_all(seeds: Iterable[int]) -> Findings:
         except Exception as error:
             found.failures.append((seed, f"{type(error).__name__}: {str(error)[:2000]}"))
             continue
-        found.met.update(set(world.met))
+        found.event_counts.update(set(world.event_counts))
         found.records.append(len(world.accepted))
         found.seconds.append(world.now - 5000.0)
     return found
 
 
 def shrink(scenario: Scenario) -> Scenario:
-    """Leave out troubles and changes, and halve the load, as long as it still fails."""
+    """Remove troubles and changes, and halve the load, as long as the history still fails."""
     smaller = True
     while smaller:
         smaller = False

@@ -1,4 +1,4 @@
-"""What happens in one history, drawn from its seed: the configuration, the load, the faults, the reshards."""
+"""A scenario is all that one history consists of, drawn from a seed: configuration, load, faults and reshards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kplpy.core.policy import Policy
 NEVER = float("inf")
 MAX_HASH = (1 << 128) - 1
 
-# What may go wrong with requests of PutRecords, by name; `world.fault_of` says what each one is.
+# Kinds of faults of PutRecords requests; World._fault_of() makes them.
 PUT_FAULTS = (
     "entry_throttled",
     "entry_internal",
@@ -40,9 +40,9 @@ PUT_FAULTS = (
 )
 LISTING_FAULTS = ("listing_denied", "listing_fails", "listing_stale", "listing_gap")
 FAULTS = PUT_FAULTS + LISTING_FAULTS
-# Faults that last: what they befall is over only with the window.
+# Faults that last for the whole window of their Trouble.
 WINDOWED = (*LISTING_FAULTS, "access_denied", "kms_disabled", "not_found", "all_malformed")
-# A record above MaxRecordSizeInKiB, a front that answers large requests with HTTP 413, a limit that is changed.
+# A record above MaxRecordSizeInKiB, a proxy that answers large requests with HTTP 413, changes of MaxRecordSizeInKiB.
 SIZE_EVENTS = ("oversized", "too_large", "raise_size", "lower_size")
 
 Change = Literal["split", "merge", "count", "recreate", "auto", "user", "raise_size", "lower_size"]
@@ -50,13 +50,13 @@ Change = Literal["split", "merge", "count", "recreate", "auto", "user", "raise_s
 
 @dataclass(frozen=True)
 class Trouble:
-    """A fault befalls each request within the window with this probability."""
+    """A window of time, in seconds, in which each request has a fault with this probability."""
 
     kind: str
     start: float
     end: float
     probability: float
-    place: int | None = None  # only requests with records for the open shard at this place, counted round and round
+    place: int | None = None  # only requests with records for the open shard at this index, modulo the open shards
 
     def at(self, second: float) -> bool:
         return self.start <= second < self.end
@@ -64,19 +64,22 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Load:
-    """Records from time 0 on. `pattern`: steady, bursts (all in a few moments) or pauses (idle for 15 s between)."""
+    """The records that are put from time 0 on.
+
+    pattern: steady, bursts (all records at a few moments) or pauses (15 s without records between)
+    """
 
     records: int
     seconds: float
     pattern: Literal["steady", "bursts", "pauses"]
     sizes: tuple[int, int]
-    large_share: float  # of records up to 300 KB
+    large_share: float  # share of records of up to 300 KB
     keys: Literal["uniform", "skewed", "hot"]
     explicit_share: float
     keyless_share: float
-    oversize: bool  # one record above what the stream takes
-    batch: int  # accepted at once, at the most
-    oversized: int = 0  # so many records above what the stream takes, spread over the time
+    oversize: bool  # one record is above the stream's limit
+    batch: int  # records accepted at once, at most
+    oversized: int = 0  # this many records, spread over the time, are above the stream's limit
 
     @property
     def expected_bytes(self) -> float:
@@ -91,35 +94,35 @@ class Scenario:
     troubles: tuple[Trouble, ...]
     changes: tuple[tuple[float, Change], ...]
     shards: int
-    on_demand: bool  # a stream of four shards, which may be switched to AUTO and back
-    strategy_known: bool  # whether the producer can learn which it is
+    on_demand: bool  # the stream has four shards, and may be switched to AUTO and back
+    strategy_known: bool  # the producer can learn the distribution strategy
     senders: int
     latency: tuple[float, float]
-    capacity: float  # the shards' limits, over those that the producer knows: other producers take the rest
-    windows: bool  # limits in fixed windows instead of token buckets
-    updating: float  # how long a reshard takes
+    capacity: float  # the shards' limits divided by those that the producer knows; other producers use the rest
+    windows: bool  # the service counts in fixed windows instead of token buckets
+    updating: float  # seconds that a reshard takes
     flushes: tuple[float, ...]
-    room_calls: tuple[float, ...]
+    room_calls: tuple[float, ...]  # when make_room() is called
     inflight_bytes: float
-    gives_up_at: float  # the producer is closed then; infinite: never
-    front_bytes: float = NEVER  # larger requests are answered with HTTP 413 while there is the trouble "too_large"
+    gives_up_at: float  # the producer is closed at this second; infinite: never
+    front_bytes: float = NEVER  # during the trouble "too_large", larger requests are answered with HTTP 413
 
     def troubled_by(self, *kinds: str) -> bool:
         return any(trouble.kind.startswith(kinds) for trouble in self.troubles)
 
     @property
     def budget(self) -> float:
-        """Bytes that the load is cut down to: at the most twice what one shard takes in its time, and not too many."""
+        """The most bytes of the load: twice what one shard accepts in that time, and at most 6 MB."""
         return min(6e6, 2 * self.load.seconds * self.capacity * min(1.0, self.policy.rate) * (1 << 20))
 
     @property
     def calm(self) -> bool:
-        """Nothing goes wrong, and the service takes all that it promises."""
+        """True if nothing goes wrong, and the service accepts as much as the producer's rate limit allows."""
         return not self.troubles and not self.changes and self.capacity >= self.policy.rate and not self.windows
 
     @property
     def limited_alone(self) -> bool:
-        """Is nothing throttled but what one producer sends in excess of the limits that it knows?"""
+        """True if the service throttles only what this producer sends above the limits that it knows."""
         steady = self.capacity >= self.policy.rate and not self.windows and not self.changes
         return steady and not self.troubled_by("entry_throttled")
 
@@ -131,14 +134,14 @@ class Scenario:
 
 
 def draw(seed: int) -> Scenario:
-    """The scenario of a seed."""
+    """Return the scenario of a seed."""
     random = Random(seed)
     seconds = random.uniform(60, 100)
     on_demand = random.random() < 0.2
-    policy, troubles, changes = _policy(random), _recent_errors(random, seconds), _changes(random, seconds, on_demand)
+    policy, troubles, changes = _policy(random), _troubles(random, seconds), _changes(random, seconds, on_demand)
     capacity = random.choice((1.0, 1.0, 1.0, 0.3, 0.05))
     if capacity < 1 and random.random() < 0.5:
-        policy = replace(policy, rate=capacity)  # the producer knows of its small share
+        policy = replace(policy, rate=capacity)  # the producer knows its small share
     calm = random.random() < 0.1
     if calm:  # nothing goes wrong, so everything must go well
         troubles, changes, capacity = (), (), random.choice((0.05, 1.0))
@@ -147,9 +150,9 @@ def draw(seed: int) -> Scenario:
     if policy.ordered and not calm:
         policy, load, troubles, changes = _disorderly(random, policy, load, troubles, changes)
     for at, change in changes:
-        if change == "recreate" and random.random() < 0.5:  # nobody hears that the stream was gone
+        if change == "recreate" and random.random() < 0.5:  # the producer does not learn that the stream was deleted
             troubles += (Trouble(random.choice(("refused", "cut_before")), at - 0.5, at + 15.0, 1.0),)
-    sizes = Random(seed * 7 + 6)  # of its own, so that what else is drawn stays as it is
+    sizes = Random(seed * 7 + 6)  # a separate Random, so that the rest of the scenario does not depend on it
     load = replace(load, oversized=sizes.choice((0, 0, 0, 5, 20)))
     if not calm:
         troubles, changes = _size_troubles(sizes, seconds, troubles, changes)
@@ -190,7 +193,7 @@ def _size_troubles(
 
 def _policy(random: Random) -> Policy:
     ttl = random.choice((0.5, 2.0, 5.0, 30.0, 30.0, 30.0, NEVER))
-    linger = min(random.choice((0.1, 0.1, 0.1, 0.0, 1.0, 5.0)), ttl / 2)  # as policy_of has it
+    linger = min(random.choice((0.1, 0.1, 0.1, 0.0, 1.0, 5.0)), ttl / 2)  # policy_of() has the same bound
     aggregate = random.random() < 0.85
     return Policy(
         linger=linger,
@@ -216,7 +219,7 @@ def _disorderly(
     troubles: tuple[Trouble, ...],
     changes: tuple[tuple[float, Change], ...],
 ) -> tuple[Policy, Load, tuple[Trouble, ...], tuple[tuple[float, Change], ...]]:
-    """What is apt to upset the order of a few keys' records: backlogs, entries that fail, shards that come and go."""
+    """Add what can upset the order of a few keys' records: backlogs, entries that fail, and reshards."""
     policy = replace(policy, aggregation_max_size=random.choice((2_000, 10_000, 51_200)))
     load = replace(
         load, keys=random.choice(("skewed", "hot")), pattern="bursts", keyless_share=random.choice((0.0, 0.0, 0.3))
@@ -246,7 +249,7 @@ def _load(random: Random, seconds: float) -> Load:
     )
 
 
-def _recent_errors(random: Random, seconds: float) -> tuple[Trouble, ...]:
+def _troubles(random: Random, seconds: float) -> tuple[Trouble, ...]:
     troubles = []
     for kind in random.sample(FAULTS, random.choice((0, 1, 4, 5, 6, 7))):
         start = random.uniform(0, seconds * 0.6)

@@ -1,4 +1,4 @@
-"""Bad records beside good ones, on a virtual clock: what the good ones wait, and how long all of it takes."""
+"""Bad records beside good ones, on a virtual clock: how long the good ones wait, and how long all of them take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = 30.0
 
 
 def scenario(kind: Kind, rules: Policy, seconds: float, senders: int) -> Scenario:
-    """Two shards, and a service that answers within 5 to 20 ms."""
+    """Return a scenario with two shards and a service that responds within 5 to 20 ms."""
     load = Load(
         records=0,
         seconds=seconds,
@@ -56,7 +56,7 @@ def scenario(kind: Kind, rules: Policy, seconds: float, senders: int) -> Scenari
 
 
 class Beside(World):
-    """`times`: when good records, and bad ones of a kind, are put."""
+    """A world with good records, and bad ones of a kind. `good`, `bad`: the seconds at which they are put."""
 
     def __init__(
         self, kind: Kind, good: list[float], bad: list[float], rules: Policy = RULES, senders: int = 18
@@ -78,7 +78,10 @@ class Beside(World):
             self._at(CORE + at, self._acceptor([record]))
 
     def waits(self) -> list[float]:
-        """Run it: how long each good record waited for its answer, ascending. All are delivered, and no bad one is."""
+        """Run the world and return how long each good record waited for its outcome, ascending.
+
+        Checks that all good records are delivered, and no bad one is.
+        """
         self.run()
         check(self)
         for record in self.records:
@@ -96,7 +99,7 @@ def p99(waits: list[float]) -> float:
     return waits[len(waits) * 99 // 100]
 
 
-# With one connection, parts of requests that are invalid for another reason than their size take too long.
+# One sender is too slow for the parts of requests that are invalid for another reason than their size.
 @pytest.mark.parametrize(
     ("kind", "senders"),
     [*((kind, 18) for kind in KINDS), *((kind, 4) for kind in KINDS), *((kind, 1) for kind in KINDS[:2])],
@@ -119,7 +122,7 @@ def test_ten_bad_records_a_second_in_ordered_mode(kind: Kind) -> None:
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("aggregate", [False, True])
 @pytest.mark.parametrize("spread", [0.0, 0.001])
-def test_200_bad_and_400_good_records_are_answered_within_5_s(
+def test_200_bad_and_400_good_records_complete_within_5_s(
     kind: Kind, ordered: bool, aggregate: bool, spread: float
 ) -> None:
     good = [3.0 + spread * number for number in range(600) if number % 3]
@@ -127,5 +130,5 @@ def test_200_bad_and_400_good_records_are_answered_within_5_s(
     world = Beside(kind, good, bad, replace(RULES, ordered=ordered, aggregate=aggregate))
     assert len(world.waits()) == 400
     took = max(record.completed_at for record in world.records) - CORE - 3.0
-    # In order each record of a shard that may be the invalid one is sent alone, after the one before it.
+    # In ordered mode, each record of a shard that may be the invalid one is sent alone, after the record before it.
     assert took <= (10.0 if ordered and kind == "invalid" else 5.0)

@@ -1,4 +1,4 @@
-"""A freeze of fifteen minutes, as Lambda's between two invocations: the clock jumps, and all goes on from there."""
+"""A process frozen for fifteen minutes, as by Lambda between two invocations: the clock jumps, then work continues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AT = 30.0
 
 
 class FrozenWorld(World):
-    """All that was to happen after AT happens so much later."""
+    """A world in which all events after AT happen FREEZE seconds later."""
 
     def _schedule_load(self) -> None:
         super()._schedule_load()
@@ -35,7 +35,7 @@ class FrozenWorld(World):
 
 
 def invocations(ttl: float, flushed: bool, shards: int) -> Scenario:
-    """Steady puts for a minute. `flushed`: the first ones, just before the freeze, while others are under way."""
+    """Return a scenario of steady puts for a minute. `flushed`: flush just before the freeze."""
     scenario = outage("refused", shards)
     load = replace(scenario.load, records=1200, seconds=60.0)
     return replace(
@@ -46,9 +46,9 @@ def invocations(ttl: float, flushed: bool, shards: int) -> Scenario:
 @pytest.mark.parametrize("shards", [1, 8])
 @pytest.mark.parametrize("flushed", [True, False])
 @pytest.mark.parametrize("ttl", [NEVER, 30.0, 0.5])
-def test_what_is_put_after_the_thaw_is_as_if_nothing_had_been(ttl: float, flushed: bool, shards: int) -> None:
+def test_records_put_after_a_freeze_are_delivered_without_delay(ttl: float, flushed: bool, shards: int) -> None:
     world = FrozenWorld(invocations(ttl, flushed, shards)).run()
-    if ttl == NEVER:  # the invariants would have what is left at the freeze expire in time
+    if ttl == NEVER:  # else records that the freeze made expire late would break the invariants
         check(world)
     before = [record for record in world.accepted if record.arrival <= CORE + AT]
     after = [record for record in world.accepted if record.arrival > CORE + AT]
@@ -60,8 +60,8 @@ def test_what_is_put_after_the_thaw_is_as_if_nothing_had_been(ttl: float, flushe
         assert isinstance(record.completion.outcome, Delivered)
         assert not record.tries
         assert not record.maybe_written
-        assert record.completed_at - record.arrival < 3.0  # the shards may be listed first
-    # Of what was left at the freeze only what came in the last second may have expired meanwhile.
+        assert record.completed_at - record.arrival < 3.0  # enough to list the shards first
+    # Only records of the last second before the freeze may have expired during the freeze.
     for record in before:
         assert record.completion is not None
         assert isinstance(record.completion.outcome, Delivered) or record.arrival > CORE + AT - 1.0

@@ -1,6 +1,6 @@
-"""What PutMetricData is sent equals what the ledger, the answers and the requests on the wire say, value by value.
+"""Every value sent with PutMetricData equals what the ledger, the responses and the requests show.
 
-Nothing here is the registry's: each expected value is written down where the world sees it, and added up here.
+The expected values do not come from the registry: the world notes each value when it happens, and the test adds up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SAMPLED = {"BufferedRecords", "BufferedBytes", "BufferUse", "ShardRateLimit", "S
 
 
 class Expected:
-    """Values by metric and dimensions, every ancestor included."""
+    """The expected values by metric and dimensions, at every level of dimensions."""
 
     def __init__(self) -> None:
         self.values: defaultdict[Place, list[float]] = defaultdict(list)
@@ -46,14 +46,14 @@ class Expected:
 
 
 class Counted(World):
-    """A world whose answers a Recorder counts, cut into windows and sent each minute."""
+    """A world whose outcomes a Recorder counts. The windows are sent every minute."""
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
         self.registry = Registry("shard")
         self.recorder = Recorder(self.registry, 1000, 1 << 20)
-        self.told: list[dict[str, Any]] = []
-        self.sink = PutMetricDataSink(self.told.extend)
+        self.uploaded: list[dict[str, Any]] = []
+        self.sink = PutMetricDataSink(self.uploaded.extend)
         self.expected = Expected()
         self.attempts: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
         self.taken: list[tuple[float, str | None, int, list[PendingRecord]]] = []
@@ -82,7 +82,7 @@ class Counted(World):
         self.sink.emit(self.registry.cut("detailed", self.now, self.wall))
         self._at(self.now + 60.0, self._upload)
 
-    # --- what goes over the wire ---
+    # --- values of requests and responses ---
 
     def _arrived(
         self, request: Request, entries: list[dict[str, Any]], sent: list[list[PendingRecord]], started: float
@@ -124,7 +124,7 @@ class Counted(World):
                 add("ErrorsByCode", 1, shard, entry.get("ErrorCode", MALFORMED))
         super()._answered(request, exchange, sent, stream)
 
-    # --- what the futures say ---
+    # --- values of outcomes ---
 
     def conclude(self) -> None:
         add = self.expected.add
@@ -186,21 +186,21 @@ def test_every_metric_equals_what_the_world_saw(seed: int, kind: str) -> None:
     world.run()
     world.conclude()
     world.sink.emit(world.registry.cut("detailed", world.now, world.wall, all_of_it=True))
-    told: defaultdict[Place, list[dict[str, float]]] = defaultdict(list)
-    for datum in world.told:
+    uploaded: defaultdict[Place, list[dict[str, float]]] = defaultdict(list)
+    for datum in world.uploaded:
         place = datum["MetricName"], tuple((each["Name"], each["Value"]) for each in datum["Dimensions"])
-        told[place].append(datum["StatisticValues"])
-    assert {name for name, _ in told} >= SAMPLED
+        uploaded[place].append(datum["StatisticValues"])
+    assert {name for name, _ in uploaded} >= SAMPLED
     expected = world.expected.values
-    assert {place for place in told if place[0] not in SAMPLED} == set(expected)
+    assert {place for place in uploaded if place[0] not in SAMPLED} == set(expected)
     for place, values in expected.items():
-        sets = told[place]
+        sets = uploaded[place]
         assert sum(each["SampleCount"] for each in sets) == len(values), place
         assert sum(each["Sum"] for each in sets) == pytest.approx(sum(values), rel=1e-9, abs=1e-6), place
         assert min(each["Minimum"] for each in sets) == pytest.approx(min(values), abs=1e-6), place
         assert max(each["Maximum"] for each in sets) == pytest.approx(max(values), abs=1e-6), place
     stream = ("KinesisRecordsDataPut", (("StreamName", NAME),))
     ledger = list(world.model.ledger())
-    if kind not in ("failing", "denied"):  # whose answers do not tell of all that was written
+    if kind not in ("failing", "denied"):  # in these kinds, records are written without a response that says so
         assert len(expected[stream]) == len(ledger)
         assert sum(expected[stream]) == sum(len(entry.data) for entry in ledger)

@@ -1,4 +1,4 @@
-"""Minutes without the service: few requests meanwhile, everything delivered soon after."""
+"""An outage of minutes: few requests are sent during it, and everything is delivered soon after it."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def test_an_outage_of_minutes(kind: str, shards: int) -> None:
         assert isinstance(record.completion.outcome, Delivered)
         assert len(record.tries) <= KEPT_ATTEMPTS
         late.append(record.completed_at - max(record.arrival, CORE + END))
-    # Only what was in a request that hangs waits for its timeout.
+    # Only the records of a request that hangs wait for its timeout.
     assert max(late) < (13.0 if kind == "never" else 5.0)
     assert sorted(late)[len(late) * 9 // 10] < 5.0

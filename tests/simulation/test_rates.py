@@ -1,4 +1,4 @@
-"""Goodput and refusals under more load than the shards take, on a virtual clock; figures of issue 4."""
+"""Goodput and throttling under more load than the shards accept, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.core_helpers import policy
 from tests.simulation.rates import Rates
 
-# Five of these fill an aggregate as records of 1 KB do, and cost less time.
+# Five of these records fill an aggregate as well as records of 1 KB do, and simulate faster.
 SIZE = 10_180
 
 
@@ -26,14 +26,14 @@ SIZE = 10_180
 def test_overload(load: dict[str, Any], goodput: float, throttled: float) -> None:
     rates = Rates(policy(), record_size=SIZE, **load).run()
     assert rates.goodput >= goodput
-    *ours, foreign = rates.measured
-    assert sum(each.throttled for each in ours) <= throttled * sum(each.sent for each in ours)
-    fair = (sum(each.taken_bytes for each in rates.measured) - foreign.taken_bytes) / len(ours)
-    for each in ours:
+    *producers, foreign = rates.measured
+    assert sum(each.throttled for each in producers) <= throttled * sum(each.sent for each in producers)
+    fair = (sum(each.taken_bytes for each in rates.measured) - foreign.taken_bytes) / len(producers)
+    for each in producers:
         assert each.taken_bytes == pytest.approx(fair, rel=0.25)
 
 
-# One case of scripts/rates.py each, which has 20 seeds of each size: one shard, where luck weighs most.
+# One seed of cases for which scripts/rates.py has 20. One shard, where chance matters most.
 @pytest.mark.parametrize("size", [1_000, 5_000, 10_180])
 @pytest.mark.parametrize(
     "load",
@@ -54,42 +54,42 @@ def test_no_producer_gets_less_than_half_of_its_fair_share_for_long(load: dict[s
 @pytest.mark.parametrize(("producers", "seconds"), [(2, 3), (3, 3), (8, 6)])
 def test_producers_that_start_together_are_soon_throttled_little(producers: int, seconds: int) -> None:
     runs = [Rates(policy(), producers, offered=1.0, record_size=SIZE, seconds=8.0, seed=n).run() for n in (1, 2)]
-    # Of eight, each sends some three records a second to a shard, which is little to learn from.
+    # Each of eight producers sends about three records per second to a shard, which is little to learn from.
     assert sum(each.throttled(seconds, seconds + 1) for each in runs) / len(runs) < (0.05 if producers < 8 else 0.09)
 
 
-def test_what_a_producer_leaves_is_used_within_five_seconds() -> None:
+def test_the_share_of_a_producer_that_leaves_is_used_within_five_seconds() -> None:
     runs = [
-        Rates(policy(), 2, 1, offered=1.0, record_size=SIZE, seconds=30.0, leaf_samples=(15.0,), seed=n).run()
+        Rates(policy(), 2, 1, offered=1.0, record_size=SIZE, seconds=30.0, leaves=(15.0,), seed=n).run()
         for n in range(1, 9)
     ]
     assert sum(each.taken(20, 23) for each in runs) / len(runs) >= 0.5 + 0.95 * 0.5
 
 
 @pytest.mark.parametrize("producers", [2, 3])
-def test_a_small_room_costs_no_goodput(producers: int) -> None:
+def test_a_small_buffer_costs_no_goodput(producers: int) -> None:
     rates = Rates(policy(), producers, offered=1.0, record_size=1_000, seconds=25.0, backlog=8e6).run()
     assert rates.goodput >= 0.98
 
 
 def test_small_records_that_are_not_aggregated() -> None:
     rates = Rates(policy(aggregate=False), shards=1, offered=0.2, record_size=100, seconds=20.0).run()
-    (ours, _) = rates.measured
-    assert ours.sent - ours.throttled >= 0.99 * 10 * 1000
-    assert ours.throttled <= 0.01 * ours.sent
+    (own, _) = rates.measured
+    assert own.sent - own.throttled >= 0.99 * 10 * 1000
+    assert own.throttled <= 0.01 * own.sent
 
 
 def test_a_hot_shard_does_not_delay_the_others() -> None:
     rates = Rates(policy(), offered=1.5, shares=(10.0, 1.0, 1.0, 1.0), seconds=40.0, backlog=1e12).run()
-    (ours, _) = rates.measured
+    (own, _) = rates.measured
     for shard in (1, 2, 3):
-        latencies = sorted(ours.latencies[shard])
+        latencies = sorted(own.latencies[shard])
         assert latencies[len(latencies) * 99 // 100] < 0.25
-    assert len(ours.latencies[0]) > 0.95 * 35 * 1048576 / 5000
+    assert len(own.latencies[0]) > 0.95 * 35 * 1048576 / 5000
 
 
-def test_what_choosing_the_shard_gains_at_a_low_rate() -> None:
-    """200 records a second on 64 shards: random keys leave nearly each of them alone."""
+def test_choosing_the_shard_packs_more_records_at_a_low_rate() -> None:
+    """200 records per second on 64 shards: with random keys, nearly every Kinesis record holds one user record."""
     packed = []
     for keyless in (False, True):
         load = 200 * 100 / (64 * 1048576)
@@ -99,8 +99,8 @@ def test_what_choosing_the_shard_gains_at_a_low_rate() -> None:
     assert packed[1] > 15
 
 
-def test_what_choosing_the_shard_gains_beside_a_busy_one() -> None:
-    """Four shards, nine tenths of one of them taken by others, and as much offered as the rest can take."""
+def test_choosing_the_shard_gives_more_goodput_beside_a_busy_shard() -> None:
+    """Others use nine tenths of one of four shards. The producer's load is what the other three shards accept."""
     goodput = []
     for keyless in (False, True):
         busy = (0.9, 0.0, 0.0, 0.0)

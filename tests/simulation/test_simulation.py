@@ -1,4 +1,4 @@
-"""A thousand seeded histories. One that fails is replayed alone with `make simulate SEED=…`."""
+"""A thousand seeded histories keep all invariants. `make simulate SEED=…` replays one of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ CHUNK = 20
 def test_histories(first: int) -> None:
     found = play_all(range(first, first + CHUNK))
     assert not found.failures, "\n".join(f"SEED={seed}: {what}" for seed, what in found.failures)
-    # The histories must be worth their name.
+    # The histories must be long enough to mean something.
     assert sorted(found.records)[CHUNK // 2] >= 500
     assert sorted(found.seconds)[CHUNK // 2] >= 60

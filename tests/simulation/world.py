@@ -1,7 +1,7 @@
-"""One history: the core, a modelled Kinesis and what lies between them, on a virtual clock.
+"""One history: the core and a modelled Kinesis, connected by events on a virtual clock.
 
-What runtime/ does with threads is done here with events: a sender comes when next_wakeup says so and one is
-free, the scheduler ticks at the time that it names, answers are settled a little after they were taken.
+Events do here what runtime/ does with threads. A free sender runs when next_wakeup() says so, the scheduler ticks at
+the time that next_wakeup() returns, and outcomes are settled a little after they were taken.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from tests.simulation.knowledge import Knowledge, Landed
 from tests.simulation.scenario import MAX_HASH, NEVER, Change, Scenario
 
 NAME = "orders"
-EPOCH = 1.8e9  # Unix time at the start; the core's clock starts elsewhere
-CORE = 5000.0
+EPOCH = 1.8e9  # Unix time at the start
+CORE = 5000.0  # the core's clock at the start
 POISON = b"POISON"
 OVERSIZE = (1 << 20) + 50_000
 DENIED = {"AccessDeniedException", "KMSDisabledException", "ResourceNotFoundException", MALFORMED}
@@ -49,7 +49,13 @@ class Violation(AssertionError):
 
 
 class Record(PendingRecord):
-    """A user record, with what the world knows of it."""
+    """A user record, with what the world knows about it.
+
+    ambiguous: a request that held the record ended without saying whether the record was written
+    off_shard: an aggregate with the record was accepted on another shard than predicted
+    sent: number of requests that held the record
+    malformed: number of responses whose entry for the record was malformed
+    """
 
     __slots__ = (
         "ambiguous",
@@ -77,11 +83,11 @@ class Record(PendingRecord):
         self.keyless = hash_key == NO_HASH_KEY
         self.completion: Completion | None = None
         self.completed_at = NEVER
-        self.ambiguous = False  # a request that held it ended without saying whether it was written
-        self.off_shard = False  # it was accepted on another shard than predicted, in an aggregate
+        self.ambiguous = False
+        self.off_shard = False
         self.poisoned = False
-        self.sent = 0  # so many requests held it
-        self.malformed = 0  # so many answers said nothing of it
+        self.sent = 0
+        self.malformed = 0
 
 
 class World:
@@ -113,33 +119,33 @@ class World:
         self.records: list[Record] = []
         self.accepted: list[Record] = []  # in the order of their numbers
         self.settled: set[int] = set()
-        self.met: Counter[str] = Counter()
+        self.event_counts: Counter[str] = Counter()
         self.requests = 0
         self.calls = 0
         self.answered = 0
         self.denied_since = NEVER
-        self._in_a_row = False
-        self._only_denials: list[tuple[float, float]] = []  # first and last of each row
-        self.denied_for: dict[int, float] = {}  # how long the service had denied everything when a record was failed
+        self._last_was_denial = False
+        self._denial_periods: list[tuple[float, float]] = []  # first and last denial of each uninterrupted series
+        self.denied_for: dict[int, float] = {}  # how long the service had denied everything when a record failed
         self.knowledge = Knowledge()
-        self.landed: dict[Batch, Landed] = {}  # aggregates, by the answers
-        # The stream, and how many shards it had had, when one took an aggregate that it was not sent to.
+        self.landed: dict[Batch, Landed] = {}  # where aggregates landed, by the responses
+        # The stream's incarnation and its next shard index when an aggregate last landed on an unpredicted shard.
         self.reshards_seen = (0, 0)
         self.misplaced_at = NEVER
         self._shows_by_chance = False
-        self._failing: list[float] = []  # answers that were failures, in a row
+        self._failing: list[float] = []  # start times of the requests that failed since the last success
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = count()
         self._busy = 0
         self._inflight_bytes = 0.0
         self._visit_at = NEVER
         self._described_at = -NEVER
-        # The largest record that the stream takes, as the producer was last told, and when it asked.
-        self._told_limit = (0, -NEVER)
-        self._largest_taken = 0
-        self._request_limit = (NEVER, -NEVER)  # by the answers with HTTP 413, and when the last one came
-        self.sent_without_map = False  # whose shards, and so their limits, are not known
-        self._only_sender_kept = False  # by a question whose answer took long
+        # The stream's record limit that the producer last received, and when the producer asked for it.
+        self._known_limit = (0, -NEVER)
+        self._largest_accepted = 0
+        self._request_limit = (NEVER, -NEVER)  # half of the size that got HTTP 413, and when the last 413 came
+        self.sent_without_map = False  # a record was sent before its shard, and so its shard's limit, was known
+        self._only_sender_kept = False  # a slow DescribeStreamSummary occupied the only sender
         self._idle_visits = 0
         self._flushes: list[tuple[int, float]] = []
         self._stale: tuple[int, list[ShardRange]] | None = None
@@ -150,15 +156,15 @@ class World:
         return self.now - CORE + EPOCH
 
     def overloaded(self) -> bool:
-        """Is so much offered at some time that a second's worth of one shard may not be enough for it?"""
+        """Return True if the load may at some time exceed what one shard or the senders can carry."""
         load, policy = self.scenario.load, self.scenario.policy
         if policy.collection_max_count < 20 or policy.collection_max_size < 1e6 or self.scenario.inflight_bytes < NEVER:
-            return True  # perhaps: by what the senders can carry
+            return True  # the senders may be too slow for such small requests
         if self._only_sender_kept:
             return True
         if policy.ordered and (not policy.aggregate or policy.aggregation_max_count < 100):
-            return True  # a few records at a time for each shard
-        size = sum(record.size for record in self.records if not record.poisoned)  # which cost nothing
+            return True  # each shard gets only a few records at a time
+        size = sum(record.size for record in self.records if not record.poisoned)  # poisoned records cost no tokens
         rate = min(1.0, self.scenario.policy.rate)
         spread = 2.0 if load.pattern == "bursts" else load.seconds / 4
         return size / spread > 0.5 * rate * (1 << 20) or len(self.records) / spread > 500 * rate
@@ -184,13 +190,13 @@ class World:
         ttl = scenario.policy.waiting_ttl
         self._at(CORE + over + 1.0, self._flush)
         self._deadline = CORE + over + (ttl if ttl < NEVER else 120.0) + 120.0
-        self._deadline += 2 * scenario.load.seconds  # to work off what more than one shard was offered
+        self._deadline += 2 * scenario.load.seconds  # the load may be up to twice what one shard accepts
         while self._events:
             at, _, event = heappop(self._events)
             if at > self._deadline and self.pipeline.outstanding == 0:
                 break
             if at > self._deadline + 200.0:
-                raise Violation(f"{self.pipeline.outstanding} records are unanswered long after everything was over")
+                raise Violation(f"{self.pipeline.outstanding} records are outstanding long after the last trouble")
             self.now = at
             event()
         return self
@@ -232,7 +238,7 @@ class World:
             record.poisoned = poisoned or len(record.data) > 1 << 20
             self.records.append(record)
             group.append(record)
-            # Records are staged for a moment before they are accepted, many together.
+            # Records are staged for a moment, and then accepted together.
             following = times[ident + 1] if ident + 1 < len(times) else NEVER
             if len(group) >= load.batch or following > group[0].arrival - CORE + 0.003:
                 self._at(CORE + at, self._acceptor(group))
@@ -241,7 +247,7 @@ class World:
             self._at(group[-1].arrival, self._acceptor(group))
 
     def _oversized(self) -> range:
-        """Which records are larger than the stream takes."""
+        """Return the idents of the records above the stream's limit."""
         load, count = self.scenario.load, self.scenario.load.oversized
         if load.oversize:
             return range(load.records // 2, load.records // 2 + 1)
@@ -255,7 +261,7 @@ class World:
                 yield min(load.seconds, random.choice(moments) + random.uniform(0, 0.3))
             else:
                 at = random.uniform(0, load.seconds)
-                # Fifteen seconds of every thirty pass without a record.
+                # In every thirty seconds there are fifteen without a record.
                 yield at if load.pattern == "steady" or at % 30 < 15 else at - 15
 
     def _acceptor(self, group: list[Record]) -> Callable[[], None]:
@@ -273,12 +279,12 @@ class World:
 
         return accept
 
-    # --- the engine's part ---
+    # --- what the engine does ---
 
     def _plan(self) -> None:
         wake_at = self.pipeline.next_wakeup(self.now)
         if wake_at == NEVER and self.answered < len(self.accepted):
-            raise Violation("records are outstanding, and nothing will ever happen to them")
+            raise Violation("records are outstanding, and next_wakeup() never comes")
         if wake_at <= self.now:
             if self._busy < self.scenario.senders:
                 self._visit_at = NEVER
@@ -318,7 +324,7 @@ class World:
             elif self.pipeline.next_wakeup(self.now) <= self.now:
                 self._idle_visits += 1
                 if self._idle_visits > 20:
-                    raise Violation("senders are called again and again for nothing")
+                    raise Violation("senders are called again and again without work")
         self._take()
         self._plan()
 
@@ -333,12 +339,12 @@ class World:
             if not completion.items:
                 raise Violation("a completion without records")
             if completion.size != sum(item.size for item in completion.items if isinstance(item, Record)):
-                raise Violation("a completion gives back another room than its records were charged")
+                raise Violation("a completion releases other bytes than its records were charged")
             outcomes: Sequence[Delivered | Failed] = completion.outcomes or [completion.outcome] * len(completion.items)
             for item, outcome in zip(completion.items, outcomes, strict=True):
                 assert isinstance(item, Record)
                 if item.completion is not None:
-                    raise Violation(f"record {item.ident} is answered twice: {item.completion} and {completion}")
+                    raise Violation(f"record {item.ident} completes twice: {item.completion} and {completion}")
                 item.completion = replace(completion, outcome=outcome)
                 item.completed_at = self.now
                 if isinstance(outcome, Failed) and outcome.reason is Reason.TOO_LARGE:
@@ -348,39 +354,39 @@ class World:
         self._at(self.now + self.random.choice((0.0, 0.0, 0.01, 0.3)), self._settler(completions))
 
     def _check_too_large(self, item: Record, outcome: Failed) -> None:
-        """It is, by what the producer was told within the time after which it has to ask again."""
-        self.met["oversized"] += 1
+        """Check that the record is above the limit that the producer knew, and that this limit was not outdated."""
+        self.event_counts["oversized"] += 1
         if "HTTP 413" in outcome.message:
             if len(item.data) + 1024 < self.scenario.front_bytes:
                 raise Violation(f"record {item.ident} of {item.size} bytes was failed for HTTP 413")
             return
-        limit, asked = self._told_limit
+        limit, asked = self._known_limit
         if item.size <= limit or self.now > asked + 1.5 * STRATEGY_POLL:
             raise Violation(
-                f"record {item.ident} of {item.size} bytes was failed by a limit of {limit}, asked at {asked}"
+                f"record {item.ident} of {item.size} bytes failed because of a limit of {limit}, asked for at {asked}"
             )
 
     def _check_sizes(self, request: Request) -> None:
-        """Nothing that may be too large is sent with others; after HTTP 413 requests are smaller."""
+        """Check that a record that may be too large is sent alone, and that requests are smaller after HTTP 413."""
         if len(request.batches) == 1:
             return
-        limit = max(1 << 20, self._largest_taken, self._told_limit[0])
+        limit = max(1 << 20, self._largest_accepted, self._known_limit[0])
         if any(batch.wire_size > limit for batch in request.batches):
             raise Violation("a record above the stream's limit is sent with others")
         size, at = self._request_limit
         if request.size > size and self.now < at + REQUEST_LIMIT_GROWTH:
-            raise Violation(f"a request of {request.size} bytes after one of twice {size} was too large")
+            raise Violation(f"a request of {request.size} bytes after a request of twice {size} was too large")
 
     def _check_resent(self, batch: Batch) -> None:
         landed = self.landed[batch]
         if self.knowledge.knew(landed, self.now):
             if landed.readable:
-                raise Violation(f"{landed} was sent again although consumers could read it, as a listing showed")
+                raise Violation(f"{landed} was sent again although a listing showed that consumers could read it")
         elif not (
             landed.patience_is_over(self.scenario.policy.waiting_ttl, self.now)
             or self.knowledge.takes_for_another(landed, self.now)
         ):
-            raise Violation(f"{landed} was sent again at {self.now} without waiting for a listing that shows its shard")
+            raise Violation(f"{landed} was sent again at {self.now} before a listing showed its shard")
 
     def _settler(self, completions: list[Completion]) -> Callable[[], None]:
         def settle() -> None:
@@ -411,7 +417,7 @@ class World:
 
     def _must_be_flushed(self, mark: int) -> None:
         if self.pipeline.unflushed(mark):
-            raise Violation(f"{self.pipeline.unflushed(mark)} records are not answered two seconds after a flush")
+            raise Violation(f"{self.pipeline.unflushed(mark)} records are outstanding two seconds after a flush")
 
     def _make_room(self) -> None:
         self.pipeline.make_room(self.now)
@@ -419,12 +425,12 @@ class World:
 
     def _give_up(self) -> None:
         self._given_up = True
-        self.met["given up"] += 1
+        self.event_counts["given up"] += 1
         self.pipeline.give_up(Reason.CLOSED, "closed", self.now)
         self._take()
         self._plan()
 
-    # --- requests and what becomes of them ---
+    # --- requests and responses ---
 
     def _latency(self) -> float:
         return self.random.uniform(*self.scenario.latency)
@@ -449,11 +455,11 @@ class World:
             ):
                 raise Violation(f"an aggregate of {len(items)} records, {len(data)} bytes")
             if len(items) > 1 and not batch.queue.alive:
-                raise Violation(f"an aggregate is sent to {batch.queue.shard}, which a listing showed to be closed")
+                raise Violation(f"an aggregate is sent to {batch.queue.shard}, which is closed in a listing")
             entry = {"Data": data, "PartitionKey": key, "ExplicitHashKey": str(items[0].hash_key)}
             entries.append(entry if key is not None else {"Data": data})
             if key is None:
-                self.met["without a key"] += 1
+                self.event_counts["without a key"] += 1
         if len(entries) > policy.collection_max_count:
             raise Violation(f"a request of {len(entries)} records")
         if len(entries) > 1 and request.size > policy.collection_max_size:
@@ -492,10 +498,10 @@ class World:
             answer = self._spoilt(exchange.answer["Records"])
         timeout = self.scenario.policy.request_timeout
         if self.now + delay - started > timeout:
-            self.met["timeout"] += 1
+            self.event_counts["timeout"] += 1
             answer, error = None, RequestError("RequestTimeout", "timed out", maybe_written=True)
             if delay == NEVER and self.random.random() < 0.3:
-                timeout += 5.0  # an HTTP client that is stuck for longer than it promised
+                timeout += 5.0  # the HTTP client hangs for longer than its timeout
             delay = max(0.0, started + timeout - self.now)
 
         def answered() -> None:
@@ -504,12 +510,12 @@ class World:
         self._at(self.now + delay, answered)
 
     def _spoilt(self, entries: list[dict[str, str]]) -> list[dict[str, str]]:
-        """The entries as they arrive: some, or all of them, may say nothing of their records."""
+        """Return the entries as they arrive: a trouble makes some or all of them malformed."""
         for trouble in self.scenario.troubles:
             if trouble.kind.endswith("malformed") and trouble.at(self.now - CORE):
                 share = 1.0 if trouble.kind == "all_malformed" else 0.5 * trouble.probability
                 spoilt = [self.faults_random.random() < share for _ in entries]
-                self.met[trouble.kind] += any(spoilt)
+                self.event_counts[trouble.kind] += any(spoilt)
                 entries = [{} if bad else entry for entry, bad in zip(entries, spoilt, strict=True)]
         return entries
 
@@ -533,7 +539,7 @@ class World:
                     assert isinstance(item, Record)
                     item.malformed += 1
             if entry.get("SequenceNumber"):
-                self._largest_taken = max(self._largest_taken, batch.wire_size)
+                self._largest_accepted = max(self._largest_accepted, batch.wire_size)
                 self.knowledge.heard(exchange.started, self.now)
             if entry.get("SequenceNumber") and len(items) > 1 and stream is not None:
                 self.landed[batch] = Landed.on(stream, entry["ShardId"], items, exchange.ended)
@@ -556,35 +562,36 @@ class World:
         self._plan()
 
     def _note_misplaced(self, started: float) -> None:
-        self.met["off shard"] += 1
+        self.event_counts["off shard"] += 1
         stream = self.model.streams.get(NAME)
         shards = (stream.incarnation, stream.next_index) if stream else (0, 0)
         if shards != self.reshards_seen:
             self.reshards_seen, self.misplaced_at = shards, self.now
             self._shows_by_chance = stream is not None and stream.strategy == AUTO
         elif started > self.misplaced_at + 0.7 and not self._may_not_know():
-            if self._shows_by_chance:  # the service's own choice often is the key's, and one miss proves nothing yet
+            # The shard that the service chooses is often the key's shard, so one miss proves nothing yet.
+            if self._shows_by_chance:
                 self._shows_by_chance = False
                 return
             raise Violation(f"an aggregate is sent to a closed shard {started - self.misplaced_at:.1f} s after another")
 
     def _may_not_know(self) -> bool:
-        """Is there a reason for which the producer does not learn in time where records land?"""
+        """Return True if a trouble may keep the producer from learning in time where records land."""
         scenario = self.scenario
         return scenario.troubled_by("listing", "never", "late")
 
     def only_denied_since(self, at: float) -> float:
-        """When the row of answers that were denials, and nothing else, began, of which `at` is within; else `at`."""
-        return next((first for first, last in reversed(self._only_denials) if first <= at <= last), at)
+        """Return when the uninterrupted series of denials began in which `at` lies; `at` if it lies in none."""
+        return next((first for first, last in reversed(self._denial_periods) if first <= at <= last), at)
 
     def _note_failure(self, error: RequestError | None, answered: bool, started: float) -> None:
         if answered or error is None or error.code not in DENIED:
-            self._in_a_row = False
-        elif self._in_a_row:
-            self._only_denials[-1] = (self._only_denials[-1][0], self.now)
+            self._last_was_denial = False
+        elif self._last_was_denial:
+            self._denial_periods[-1] = (self._denial_periods[-1][0], self.now)
         else:
-            self._in_a_row = True
-            self._only_denials.append((self.now, self.now))
+            self._last_was_denial = True
+            self._denial_periods.append((self.now, self.now))
         if answered:
             self.denied_since = NEVER
         elif error is not None and error.code in DENIED:
@@ -614,10 +621,10 @@ class World:
         if self.scenario.strategy_known:
             try:
                 answer = self.model.handle("DescribeStreamSummary", {"StreamName": NAME}, self.wall)
-                told = answer["StreamDescriptionSummary"]
-                limit = told["MaxRecordSizeInKiB"] << 10
-                strategy = told.get("RecordDistributionStrategy", BY_KEY)
-                summary = Summary(strategy, told["OpenShardCount"], max_record_size=limit)
+                described_stream = answer["StreamDescriptionSummary"]
+                limit = described_stream["MaxRecordSizeInKiB"] << 10
+                strategy = described_stream.get("RecordDistributionStrategy", BY_KEY)
+                summary = Summary(strategy, described_stream["OpenShardCount"], max_record_size=limit)
             except ServiceError as error:
                 summary = Summary(None, problem=str(error))
 
@@ -625,7 +632,7 @@ class World:
             self._busy -= 1
             self.calls += 1
             if summary.max_record_size is not None:
-                self._told_limit = summary.max_record_size, asked
+                self._known_limit = summary.max_record_size, asked
             self.pipeline.described(summary, self.now)
             self._take()
             self._plan()
@@ -642,14 +649,14 @@ class World:
             error = str(exchange.error or exchange.transport)
         elif self._stale is not None and self._stale[0] == self._stream().incarnation:
             listing = self._stale[1]
-            self.met["listing_stale"] += 1
+            self.event_counts["listing_stale"] += 1
         else:
             listing = ranges(exchange.answer["Shards"])
         if len(listing) > 1 and any(
             each.kind == "listing_gap" and each.at(self.now - CORE) for each in self.scenario.troubles
         ):
             listing.remove(self.faults_random.choice(listing))
-            self.met["listing_gap"] += 1
+            self.event_counts["listing_gap"] += 1
         incarnation = 0 if error else self._stream().incarnation
 
         def listed() -> None:
@@ -673,12 +680,12 @@ class World:
     def _end_stale(self) -> None:
         self._stale = None
 
-    # --- what goes wrong ---
+    # --- faults and changes of the stream ---
 
     def _fault(self, operation: str, params: Mapping[str, Any], wall: float) -> Fault | None:
         at = wall - EPOCH
         if operation == "PutRecords" and any(POISON in entry["Data"] for entry in params["Records"]):
-            self.met["poison"] += 1
+            self.event_counts["poison"] += 1
             return Fault(code="InvalidArgumentException", message="one of the records")
         for trouble in self.scenario.troubles:
             if trouble.kind.startswith("listing_") != (operation == "ListShards"):
@@ -691,15 +698,15 @@ class World:
                 continue
             fault = self._fault_of(trouble.kind, params)
             if fault is not None:
-                self.met[trouble.kind] += 1
+                self.event_counts[trouble.kind] += 1
                 if trouble.place is not None:
-                    self.met["of one shard"] += 1
+                    self.event_counts["of one shard"] += 1
                 return fault
         return None
 
     def _concerns(self, place: int, params: Mapping[str, Any]) -> bool:
         shards = self._stream().open if NAME in self.model.streams else []
-        return bool(shards) and shards[place % len(shards)].id in self.model.bound_for(params, self.wall)
+        return bool(shards) and shards[place % len(shards)].id in self.model.target_shards(params, self.wall)
 
     def _fault_of(self, kind: str, params: Mapping[str, Any]) -> Fault | None:
         if kind in _SIMPLE:
@@ -714,7 +721,7 @@ class World:
             count = len(params["Records"])
             some = frozenset(place for place in range(count) if self.faults_random.random() < 0.5)
             return Fault(entry_code=code, entries=some) if some else None
-        return None  # listing_stale and listing_gap: see _list
+        return None  # _list() makes listing_stale and listing_gap
 
     def _stream(self) -> Stream:
         return self.model.streams[NAME]
@@ -723,8 +730,8 @@ class World:
         def carry_out() -> None:
             try:
                 self._change(change)
-                self.met[change] += 1
-            except (ServiceError, KeyError):  # busy with another change, or there is no stream
+                self.event_counts[change] += 1
+            except (ServiceError, KeyError):  # another change is in progress, or the stream does not exist
                 pass
 
         return carry_out
@@ -797,7 +804,7 @@ _SIMPLE = {
     "access_denied": Fault(code="AccessDeniedException"),
     "expired_token": Fault(code="ExpiredTokenException"),
     "not_found": Fault(code="ResourceNotFoundException"),
-    "all_invalid": Fault(code="InvalidArgumentException", message="whatever it is"),
+    "all_invalid": Fault(code="InvalidArgumentException", message="for any request"),
     "refused": Fault(transport="refused"),
     "cut_before": Fault(transport="cut_before"),
     "cut_after": Fault(transport="cut_after"),

@@ -1,4 +1,4 @@
-"""The account's streams: finding, making, ending, describing and reshaping them. No records pass here."""
+"""The account's streams, and the operations on them except those on records."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from kplpy.local.model.limits import CallRate, Limits, Phases
 from kplpy.local.model.stream import AUTO, ON_DEMAND, PROVISIONED, USER_KEY, Stream
 
 Params = Mapping[str, Any]
-Answer = dict[str, Any]
+Response = dict[str, Any]
 
 ON_DEMAND_SHARDS = 4
 
 
 class Account:
-    """All streams of one account in one region, and the operations on them as wholes."""
+    """All streams of one account in one region, and the operations on them."""
 
     def __init__(
         self, number: str, region: str, limits: Limits, phases: Phases, keep_deleted: bool, random: Random
@@ -32,15 +32,18 @@ class Account:
         self._random = random
         self._summary_rate: CallRate | None = None
 
-    def call(self, operation: str, params: Params, now: float) -> Answer:
-        """Carry out one of OPERATIONS, its members checked already."""
+    def call(self, operation: str, params: Params, now: float) -> Response:
+        """Carry out one of OPERATIONS. The caller has checked the members of `params`."""
         return OPERATIONS[operation](self, params, now)
 
-    # --- finding one ---
+    # --- finding a stream ---
 
     def stream(self, params: Params, now: float) -> Stream:
-        """The stream that a request names, as it is at `now`; ResourceNotFoundException when there is none."""
-        name = named(params)
+        """Return the stream that a request names, as it is at `now`.
+
+        Raises ResourceNotFoundException if the stream does not exist.
+        """
+        name = requested_stream(params)
         if name is None:
             raise invalid_argument("Either StreamName or StreamARN must be provided.")
         return self.find(name, now)
@@ -48,23 +51,26 @@ class Account:
     def find(self, name: str, now: float) -> Stream:
         stream = self.streams.get(name)
         if stream is not None:
-            stream.settle(now)
-            stream = self.streams.get(name)  # settling may have ended its deletion
+            stream.apply_changes(now)
+            stream = self.streams.get(name)  # the changes may have completed the stream's deletion
         if stream is None:
             raise not_found(f"Stream {name} under account {self.number} not found.")
         stream.trim(now)
         return stream
 
-    def usable(self, params: Params, now: float) -> Stream:
-        """A stream that takes and hands out records: while it is created or deleted, the service does not know it."""
+    def active_stream(self, params: Params, now: float) -> Stream:
+        """Return the stream for an operation on records.
+
+        For these operations, the service answers that a stream does not exist while it is CREATING or DELETING.
+        """
         stream = self.stream(params, now)
         if stream.status not in ("ACTIVE", "UPDATING"):
             raise not_found(f"Stream {stream.name} under account {self.number} not found.")
         return stream
 
-    # --- making and ending ---
+    # --- creating and deleting ---
 
-    def _create_stream(self, params: Params, now: float) -> Answer:
+    def _create_stream(self, params: Params, now: float) -> Response:
         name = params["StreamName"]
         mode = (params.get("StreamModeDetails") or {}).get("StreamMode", PROVISIONED)
         count = params.get("ShardCount")
@@ -76,7 +82,7 @@ class Account:
         if mode == PROVISIONED and strategy == AUTO:
             raise invalid_argument("RecordDistributionStrategy AUTO is supported only for streams in On-Demand mode.")
         if name in self.streams:
-            self.streams[name].settle(now)
+            self.streams[name].apply_changes(now)
         if name in self.streams:
             raise in_use(f"Stream {name} under account {self.number} already exists.")
         self._incarnations += 1
@@ -86,36 +92,36 @@ class Account:
         stream.max_record_kib = params.get("MaxRecordSizeInKiB") or 1024
         self.streams[name] = stream
 
-        def ready(at: float) -> None:
+        def activate(at: float) -> None:
             stream.open_shards(count or ON_DEMAND_SHARDS, at)
             stream.set_status("ACTIVE")
 
-        stream.schedule(now + self.phases.creating, ready)
-        stream.settle(now)
+        stream.schedule(now + self.phases.creating, activate)
+        stream.apply_changes(now)
         return {}
 
-    def _delete_stream(self, params: Params, now: float) -> Answer:
+    def _delete_stream(self, params: Params, now: float) -> Response:
         stream = self.stream(params, now)
         if stream.status == "DELETING":
             raise in_use(f"Stream {stream.name} under account {self.number} not ACTIVE, instead in state DELETING")
         stream.set_status("DELETING")
-        stream.abandon()
+        stream.cancel_changes()
 
-        def gone(_: float) -> None:
+        def remove(_: float) -> None:
             del self.streams[stream.name]
             if self.keep_deleted:
                 self.deleted.append(stream)
 
-        stream.schedule(now + self.phases.deleting, gone)
-        stream.settle(now)
+        stream.schedule(now + self.phases.deleting, remove)
+        stream.apply_changes(now)
         return {}
 
     # --- describing and setting ---
 
-    def _describe_stream(self, params: Params, now: float) -> Answer:
+    def _describe_stream(self, params: Params, now: float) -> Response:
         return listing.describe_stream(self.stream(params, now), params)
 
-    def _describe_stream_summary(self, params: Params, now: float) -> Answer:
+    def _describe_stream_summary(self, params: Params, now: float) -> Response:
         if self.limits.describe_summary_per_second is not None:
             if self._summary_rate is None:
                 self._summary_rate = CallRate(self.limits.describe_summary_per_second, now)
@@ -123,12 +129,12 @@ class Account:
                 raise over_limit(f"Rate exceeded for DescribeStreamSummary under account {self.number}.")
         return listing.describe_stream_summary(self.stream(params, now))
 
-    def _list_streams(self, params: Params, now: float) -> Answer:
+    def _list_streams(self, params: Params, now: float) -> Response:
         for stream in list(self.streams.values()):
-            stream.settle(now)
+            stream.apply_changes(now)
         return listing.list_streams(self.streams, params, now)
 
-    def _update_stream_mode(self, params: Params, now: float) -> Answer:
+    def _update_stream_mode(self, params: Params, now: float) -> Response:
         stream = self.stream(params, now)
         resharding.require_active(stream, self.number)
         stream.mode = params["StreamModeDetails"]["StreamMode"]
@@ -136,14 +142,14 @@ class Account:
             stream.strategy = USER_KEY
         return {}
 
-    def _update_max_record_size(self, params: Params, now: float) -> Answer:
+    def _update_max_record_size(self, params: Params, now: float) -> Response:
         stream = self.stream(params, now)
         resharding.require_active(stream, self.number)
         stream.max_record_kib = params["MaxRecordSizeInKiB"]
         return {}
 
-    def _update_strategy(self, params: Params, now: float) -> Answer:
-        """It takes effect at once, for records that come after it."""
+    def _update_strategy(self, params: Params, now: float) -> Response:
+        """Set the distribution strategy, which takes effect at once."""
         stream = self.stream(params, now)
         resharding.require_active(stream, self.number)
         if stream.mode != ON_DEMAND:
@@ -154,9 +160,9 @@ class Account:
         stream.strategy = params["RecordDistributionStrategy"]
         return {}
 
-    # --- its shards ---
+    # --- shards ---
 
-    def _list_shards(self, params: Params, now: float) -> Answer:
+    def _list_shards(self, params: Params, now: float) -> Response:
         token = params.get("NextToken")
         query = None
         if token is not None:
@@ -168,7 +174,7 @@ class Account:
             if query.incarnation != stream.incarnation:
                 raise not_found(f"Stream {stream.name} under account {self.number} of this NextToken not found.")
         else:
-            if named(params) is None:
+            if requested_stream(params) is None:
                 raise invalid_argument("Either NextToken or StreamName should be provided.")
             stream = self.stream(params, now)
         if stream.list_rate is not None and not stream.list_rate.take(now):
@@ -182,26 +188,26 @@ class Account:
             raise not_found(f"Stream {stream.name} under account {self.number} created at {created} not found.")
         return listing.list_shards(stream, query or listing.shard_query(stream, params, now), params, now)
 
-    def _split_shard(self, params: Params, now: float) -> Answer:
+    def _split_shard(self, params: Params, now: float) -> Response:
         resharding.split_shard(self.stream(params, now), params, now, self.phases.updating, self.number)
         return {}
 
-    def _merge_shards(self, params: Params, now: float) -> Answer:
+    def _merge_shards(self, params: Params, now: float) -> Response:
         resharding.merge_shards(self.stream(params, now), params, now, self.phases.updating, self.number)
         return {}
 
-    def _update_shard_count(self, params: Params, now: float) -> Answer:
+    def _update_shard_count(self, params: Params, now: float) -> Response:
         stream, seconds = self.stream(params, now), self.phases.updating
         return resharding.update_shard_count(stream, params, now, seconds, self.number, self.limits)
 
 
-def named(params: Params) -> str | None:
-    """The name of the stream that a request is about; None when it names none."""
+def requested_stream(params: Params) -> str | None:
+    """Return the name of the request's stream, None if the request names none."""
     arn, name = params.get("StreamARN"), params.get("StreamName")
     return arn.rpartition(":stream/")[2] if isinstance(arn, str) else name
 
 
-OPERATIONS: Mapping[str, Callable[[Account, Params, float], Answer]] = {
+OPERATIONS: Mapping[str, Callable[[Account, Params, float], Response]] = {
     "CreateStream": Account._create_stream,
     "DeleteStream": Account._delete_stream,
     "DescribeStream": Account._describe_stream,
@@ -216,5 +222,5 @@ OPERATIONS: Mapping[str, Callable[[Account, Params, float], Answer]] = {
     "UpdateStreamRecordDistributionStrategy": Account._update_strategy,
 }
 
-READING = frozenset({"DescribeStream", "DescribeStreamSummary", "ListStreams", "ListShards"})
-"""Those that change nothing, so that a journal need not keep them."""
+READ_ONLY_OPERATIONS = frozenset({"DescribeStream", "DescribeStreamSummary", "ListStreams", "ListShards"})
+"""The OPERATIONS that change nothing, so the journal does not keep them."""

@@ -1,9 +1,9 @@
-"""The one exception the modelled service raises: an answer with an error code, as the real one gives it."""
+"""ServiceError, the only exception of the modelled service: an error response as the real service sends it."""
 
 from __future__ import annotations
 
-# Of the operations (botocore's model of the API) and common to all of AWS's services:
-# https://docs.aws.amazon.com/kinesis/latest/APIReference/CommonErrors.html. Of some there are two spellings in use.
+# The errors of the operations are from botocore's model of the API. The errors common to all AWS services are from
+# https://docs.aws.amazon.com/kinesis/latest/APIReference/CommonErrors.html. Some are in use in two spellings.
 CODES = frozenset(
     """
     AccessDenied AccessDeniedException DryRunOperationException ExpiredIteratorException ExpiredNextTokenException
@@ -20,13 +20,15 @@ CODES = frozenset(
     UnsupportedMediaTypeException ValidationError ValidationException
     """.split()
 )
-"""Error codes of Kinesis."""
+"""The error codes of Kinesis."""
 
 
 class ServiceError(Exception):
-    """An error answer of the service.
+    """An error response of the modelled service.
 
-    `code` is what botocore shows as Error.Code, `message` its text, `status` the HTTP status.
+    code: the error code, which botocore shows as Error.Code
+    message: the error's text
+    status: the HTTP status
     """
 
     def __init__(self, code: str, message: str = "", status: int = 400) -> None:

@@ -1,4 +1,4 @@
-"""What a journal keeps: the two kinds of change, in plain values."""
+"""The changes that the journal keeps: calls that change a stream, and records that were put."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import Stream
 
 PlainRecord = tuple[int, int, "str | None", bytes, "str | None"]
-"""Shard index, count within the stream, partition key, data, explicit hash key."""
+"""A record as (shard index, count within the stream, partition key, data, explicit hash key)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallEvent:
-    """An operation that changed something other than records."""
+    """A call of an operation that changes something other than records."""
 
     stream: str
     operation: str
     params: Mapping[str, Any]
     now: float
     phases: tuple[float, float, float]
-    """The phases then in force (creating, updating, deleting), since they decide when it took effect."""
+    """The phases at that time (creating, updating, deleting), in seconds.
+
+    They decide when the change took effect.
+    """
 
     def plain(self) -> list[Any]:
         return ["call", self.stream, self.operation, dict(self.params), self.now, list(self.phases)]
@@ -31,18 +34,18 @@ class CallEvent:
 
 @dataclass(frozen=True, slots=True)
 class PutEvent:
-    """Records that one request brought."""
+    """The records of one request that a stream accepted."""
 
     stream: str
     now: float
     request: int
     count: int
-    """The stream's count after them."""
+    """The stream's count of records after this request."""
     records: list[PlainRecord]
 
     @classmethod
     def of(cls, stream: Stream, now: float, request: int, accepted: list[tuple[Shard, Record]]) -> PutEvent:
-        """Of records that the stream has accepted and not taken in yet."""
+        """Make the event of records that the stream has accepted and not stored yet."""
         records = [
             (shard.index, sequence_count(each.number), each.key, each.data, each.explicit) for shard, each in accepted
         ]
@@ -51,8 +54,8 @@ class PutEvent:
     def plain(self) -> list[Any]:
         return ["put", self.stream, self.now, self.request, self.count, self.records]
 
-    def held(self, stream: Stream) -> PutEvent:
-        """The same with only those records that the stream still holds."""
+    def without_trimmed(self, stream: Stream) -> PutEvent:
+        """Return this event with only the records that the stream still holds."""
         records = [each for each in self.records if each[0] in stream.shards and stream.shards[each[0]].holds(each[1])]
         return PutEvent(self.stream, self.now, self.request, self.count, records)
 

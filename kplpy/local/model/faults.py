@@ -1,13 +1,13 @@
-"""Faults on request: what the modelled service is told to do wrong.
+"""Faults that the modelled service makes on request.
 
     kinesis.faults.fail("InternalFailure", status=500)              the next PutRecords fails as a whole
-    kinesis.faults.fail_entries("InternalFailure", times=3)         every entry of the next three fails
+    kinesis.faults.fail_entries("InternalFailure", times=3)         every entry of the next three PutRecords fails
     kinesis.faults.delay(2.0)                                       accepted at once, answered two seconds later
-    kinesis.faults.cut(accepted=True)                               accepted, and the connection cut without an answer
-    kinesis.faults.outage()                                         no connection is answered until clear()
+    kinesis.faults.cut(accepted=True)                               accepted, and the connection cut without a response
+    kinesis.faults.outage()                                         every connection is reset until clear()
 
-All of them can be kept to a `stream`, or to requests that hold a record for a `shard`. A `plan` decides for each
-request by itself; that of `by_seed` draws faults by chance, the same at each run.
+Each fault can be limited to a `stream`, or to requests with a record for a `shard`. A `plan` decides for each request.
+The plan of by_seed() draws faults at random, the same ones in each run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from random import Random
 from typing import Any, Literal
 
-from kplpy.local.model.account import named
+from kplpy.local.model.account import requested_stream
 from kplpy.local.model.errors import CODES
 from kplpy.local.model.validation import OPERATIONS
 
@@ -38,52 +38,67 @@ TRANSPORTS: tuple[str, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One thing to go wrong with one request. A bad value raises ValueError with the value and the rule."""
+    """One fault of one request.
+
+    A bad value raises ValueError with the value and the rule.
+    """
 
     code: str | None = None
-    """Answer the whole request with this error; nothing is accepted."""
+    """Fail the whole request with this error code; nothing is accepted."""
     message: str = ""
+    """The error's text; "" for a default."""
     status: int = 400
+    """The HTTP status of the response with `code`, 200 to 599."""
     entry_code: str | None = None
-    """Answer entries of PutRecords with this error code; the others are accepted."""
+    """Fail entries of PutRecords with this error code; the other entries are accepted."""
     entries: frozenset[int] | None = None
-    """Which entries, by place in the request; None: all."""
+    """Which entries fail, by position in the request from 0; None: all."""
     shard: str | None = None
-    """With entry_code: only entries bound for this shard id. Else only requests that hold such an entry. None: any."""
+    """A shard id; None: any. With entry_code only this shard's entries fail, else only requests with such an entry."""
     answer: Mapping[str, Any] | None = None
-    """Answer with this and carry nothing out: an old ListShards answer makes a stale one."""
+    """Send this response and carry nothing out. An old response of ListShards makes a stale listing."""
     delay: float = 0.0
-    """Seconds between the model's acceptance and the answer."""
+    """Seconds between the model's acceptance and the response."""
     transport: Transport | None = None
-    """What happens to the connection or the body. refused, cut_before: the request is never seen. cut_after, never,
-    cut_answer (cut in the middle of it), empty, garbage, wrong_length (one entry short): it is carried out."""
+    """What happens to the connection or to the response's body.
+
+    refused, cut_before: the connection is reset before the request is carried out
+    cut_after: the connection is reset after the request is carried out
+    cut_answer: the connection is cut in the middle of the response
+    never: no response is sent, and the connection stays open
+    empty, garbage: the response has no body, or a body that is not a response
+    wrong_length: the response has one entry too few
+    """
     any_code: bool = False
-    """Take `code` and `entry_code` as they are, though Kinesis has no such codes: what a gateway answers, say."""
+    """Allow a `code` and `entry_code` that Kinesis does not have, for example a gateway's."""
 
     def __post_init__(self) -> None:
         for member in ("code", "entry_code"):
             code = getattr(self, member)
             if code is not None and (not isinstance(code, str) or not (self.any_code or code in CODES)):
                 raise ValueError(
-                    f"{member} must be an error code of Kinesis, or have any_code=True beside it in a Fault; "
-                    f"got {code!r}{_resembling(code, CODES)}"
+                    f"{member} must be an error code of Kinesis; a Fault with any_code=True allows any; "
+                    f"got {code!r}{_suggestion(code, CODES)}"
                 )
         if isinstance(self.status, bool) or not isinstance(self.status, int) or not 200 <= self.status <= 599:
             raise ValueError(f"status must be an HTTP status, 200 to 599; got {self.status!r}")
         if self.transport is not None and self.transport not in TRANSPORTS:
             raise ValueError(
                 f"transport must be one of {', '.join(TRANSPORTS)}; "
-                f"got {self.transport!r}{_resembling(self.transport, TRANSPORTS)}"
+                f"got {self.transport!r}{_suggestion(self.transport, TRANSPORTS)}"
             )
         if isinstance(self.delay, bool) or not isinstance(self.delay, (int, float)) or not self.delay >= 0:
             raise ValueError(f"delay must be 0 or more seconds, got {self.delay!r}")
 
-    def befalls(self, bound: Callable[[], Collection[str]]) -> bool:
-        """Whether it concerns a request with entries for the shards that `bound` tells."""
-        return self.shard is None or self.entry_code is not None or self.shard in bound()
+    def applies_to(self, target_shards: Callable[[], Collection[str]]) -> bool:
+        """Return True if the fault applies to a request.
 
-    def hits(self, position: int, shard: str) -> bool:
-        """Whether the entry at this place, bound for this shard, fails with entry_code."""
+        `target_shards` returns the shards of its entries.
+        """
+        return self.shard is None or self.entry_code is not None or self.shard in target_shards()
+
+    def fails_entry(self, position: int, shard: str) -> bool:
+        """Return True if the entry at this position, for this shard, fails with entry_code."""
         return (
             self.entry_code is not None
             and (self.entries is None or position in self.entries)
@@ -98,19 +113,26 @@ Plan = Callable[[str, Mapping[str, Any], float], "Fault | None"]
 
 @dataclass
 class _Order:
+    """A fault for the next requests of an operation and a stream."""
+
     fault: Fault
     operation: str | None
     """None: every operation."""
     stream: str | None
-    left: float
-    """Requests that it will befall; infinite: until clear()."""
+    """None: every stream."""
+    remaining: float
+    """How many requests still get the fault; infinite: until clear()."""
 
-    def concerns(self, operation: str, params: Mapping[str, Any]) -> bool:
-        return self.operation in (None, operation) and self.stream in (None, named(params))
+    def matches(self, operation: str, params: Mapping[str, Any]) -> bool:
+        return self.operation in (None, operation) and self.stream in (None, requested_stream(params))
 
 
 class Faults:
-    """The faults in store. Orders are used up one a request, first come first served; then `plan` is asked."""
+    """The faults of the coming requests.
+
+    Each request gets the fault of the first order that matches it. A request that no order matches gets the fault that
+    `plan` returns.
+    """
 
     def __init__(self, plan: Plan | None = None) -> None:
         self.plan = plan
@@ -118,27 +140,34 @@ class Faults:
 
     @property
     def plan(self) -> Plan | None:
-        """Called with (operation, params, now) for every request that no order matched; returns a Fault or None.
+        """The function that decides for every request that no order matches.
 
-        TypeError where it is set to what cannot be called so. What it raises fails the request with HTTP status 500.
+        It is called with (operation, params, now) and returns a Fault or None. An exception that it raises fails the
+        request with HTTP status 500. Setting `plan` to something that cannot be called with three arguments raises
+        TypeError.
         """
         return self._plan
 
     @plan.setter
     def plan(self, plan: Plan | None) -> None:
-        if plan is not None and not _takes_three(plan):
+        if plan is not None and not _accepts_three_arguments(plan):
             raise TypeError(f"plan must be a function of (operation, params, now), or None; got {plan!r}")
         self._plan = plan
 
     def add(self, fault: Fault, *, times: int = 1, operation: str = "PutRecords", stream: str | None = None) -> None:
-        """Let `fault` befall the next `times` requests of `operation` (on `stream`, where given) that it concerns."""
+        """Apply `fault` to the next `times` matching requests of `operation`, on `stream` if given."""
         if isinstance(times, bool) or not isinstance(times, int) or times < 1:
             raise ValueError(f"times must be a whole number, 1 or more; got {times!r}")
         self._order(fault, operation, stream, times)
 
     def outage(self, fault: Fault = REFUSED, *, operation: str | None = None, stream: str | None = None) -> None:
-        """Until clear() `fault` befalls every request (of `operation`, on `stream`, where given): by default the
-        connection is reset before the request is read. Orders that are given later wait behind it."""
+        """Apply `fault` to every matching request until clear().
+
+        operation, stream: which requests match; None for all
+
+        By default the connection is reset before the request is read. Later orders for the same requests have no effect
+        before clear(), which removes them too.
+        """
         self._order(fault, operation, stream, float("inf"))
 
     def _order(self, fault: Fault, operation: str | None, stream: str | None, times: float) -> None:
@@ -146,11 +175,11 @@ class Faults:
             raise TypeError(f"fault must be a kplpy.local.Fault, got {fault!r}")
         if operation is not None and operation not in OPERATIONS:
             raise ValueError(
-                f"operation must be one that the local Kinesis has (docs/local.md), such as PutRecords; "
-                f"got {operation!r}{_resembling(operation, OPERATIONS)}"
+                f"operation must be an operation of the local Kinesis (docs/local.md), such as PutRecords; "
+                f"got {operation!r}{_suggestion(operation, OPERATIONS)}"
             )
         if stream is not None and not (isinstance(stream, str) and stream and ":" not in stream):
-            raise ValueError(f"stream must be a stream's name, or None for all; got {stream!r}")
+            raise ValueError(f"stream must be a stream's name, or None for all streams; got {stream!r}")
         self._orders.append(_Order(fault, operation, stream, times))
 
     def fail(
@@ -164,7 +193,7 @@ class Faults:
         stream: str | None = None,
         shard: str | None = None,
     ) -> None:
-        """The next `times` requests fail with this error code and HTTP status."""
+        """Fail the next `times` requests with this error code and HTTP status."""
         fault = Fault(code=code, message=message, status=status, shard=shard)
         self.add(fault, times=times, operation=operation, stream=stream)
 
@@ -177,8 +206,11 @@ class Faults:
         times: int = 1,
         stream: str | None = None,
     ) -> None:
-        """Entries of the next `times` PutRecords fail with this code: those at the places `entries`, those bound for
-        `shard`, or all."""
+        """Fail entries of the next `times` PutRecords with this error code.
+
+        entries: positions in the request, from 0; None for all
+        shard: only entries for this shard id; None for all
+        """
         self.add(Fault(entry_code=code, entries=entries, shard=shard), times=times, stream=stream)
 
     def delay(
@@ -190,7 +222,7 @@ class Faults:
         stream: str | None = None,
         shard: str | None = None,
     ) -> None:
-        """The next `times` requests are carried out at once and answered `seconds` later."""
+        """Carry out the next `times` requests at once and respond `seconds` later."""
         self.add(Fault(delay=seconds, shard=shard), times=times, operation=operation, stream=stream)
 
     def cut(
@@ -202,7 +234,10 @@ class Faults:
         stream: str | None = None,
         shard: str | None = None,
     ) -> None:
-        """The next `times` requests get no answer but a reset connection, after or before they are carried out."""
+        """Reset the connections of the next `times` requests instead of a response.
+
+        accepted: True carries the requests out first, False does not
+        """
         fault = Fault(transport="cut_after" if accepted else "cut_before", shard=shard)
         self.add(fault, times=times, operation=operation, stream=stream)
 
@@ -214,17 +249,22 @@ class Faults:
         operation: str = "PutRecords",
         stream: str | None = None,
     ) -> None:
-        """From now on each of these faults befalls requests of `operation` (on `stream`, where given) with its
-        probability, the same at each run. It takes the place of the plan."""
+        """Replace the plan by one that draws faults at random.
+
+        The new plan is for requests of `operation`, on `stream` if given.
+
+        chances: pairs of a fault and its probability, 0 to 1, together at most 1
+        seed: the same seed draws the same faults for the same requests in each run
+        """
         for fault, _ in chances:
             if not isinstance(fault, Fault):
                 raise TypeError(f"chances must be pairs of a kplpy.local.Fault and its probability; got {fault!r}")
         random, odds = Random(seed), [chance for _, chance in chances]
         if sum(odds) > 1 or min(odds, default=0) < 0:
-            raise ValueError(f"probabilities must be 0 or more, and 1 together at the most; got {odds}")
+            raise ValueError(f"probabilities must be 0 or more, and at most 1 together; got {odds}")
 
-        def plan(asked: str, params: Mapping[str, Any], now: float) -> Fault | None:
-            if asked != operation or stream not in (None, named(params)):
+        def plan(requested: str, params: Mapping[str, Any], now: float) -> Fault | None:
+            if requested != operation or stream not in (None, requested_stream(params)):
                 return None
             drawn = random.random()
             for fault, chance in chances:
@@ -236,26 +276,29 @@ class Faults:
         self.plan = plan
 
     def clear(self) -> None:
-        """Forget all orders, outages among them; the plan stays."""
+        """Remove all orders, outages included; the plan stays."""
         self._orders = []
 
     def take(
-        self, operation: str, params: Mapping[str, Any], now: float, bound: Callable[[], Collection[str]]
+        self, operation: str, params: Mapping[str, Any], now: float, target_shards: Callable[[], Collection[str]]
     ) -> Fault | None:
-        """The fault for this request, used up. `bound` tells for which shards it has entries."""
+        """Return the fault for this request and count it.
+
+        `target_shards` returns the shards of its entries.
+        """
         for order in self._orders:
-            if order.concerns(operation, params) and order.fault.befalls(bound):
-                order.left -= 1
-                if order.left == 0:
+            if order.matches(operation, params) and order.fault.applies_to(target_shards):
+                order.remaining -= 1
+                if order.remaining == 0:
                     self._orders.remove(order)
                 return order.fault
         fault = self._plan(operation, params, now) if self._plan is not None else None
         if fault is not None and not isinstance(fault, Fault):
             raise TypeError(f"the plan must return a kplpy.local.Fault or None; for {operation} it returned {fault!r}")
-        return fault if fault is not None and fault.befalls(bound) else None
+        return fault if fault is not None and fault.applies_to(target_shards) else None
 
 
-def _takes_three(plan: object) -> bool:
+def _accepts_three_arguments(plan: object) -> bool:
     if not callable(plan):
         return False
     try:
@@ -267,6 +310,6 @@ def _takes_three(plan: object) -> bool:
     return True
 
 
-def _resembling(given: object, known: Collection[str]) -> str:
+def _suggestion(given: object, known: Collection[str]) -> str:
     near = get_close_matches(given, sorted(known), n=2, cutoff=0.7) if isinstance(given, str) else []
     return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""GetShardIterator and GetRecords."""
+"""The operations GetShardIterator and GetRecords."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from kplpy.local.model.sequence import (
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import Stream
 
-ANSWER_RECORDS = 10_000
-ANSWER_BYTES = 10 * MIB
+MAX_RECORDS = 10_000
+MAX_BYTES = 10 * MIB
 
 
 def find_shard(stream: Stream, name: str, account: str) -> Shard:
-    """The shard with this id; ResourceNotFoundException when there is none."""
+    """Return the shard with this id; ResourceNotFoundException if it does not exist."""
     index = shard_index(name)
     shard = stream.shards.get(index) if index is not None else None
     if shard is None:
@@ -81,17 +81,20 @@ def _iterator(stream: Stream, shard: Shard, number: int, now: float) -> str:
 
 
 class Iterator:
-    """A shard iterator, taken apart."""
+    """A shard iterator token, parsed and checked.
+
+    Raises InvalidArgumentException for an invalid token, ExpiredIteratorException after TOKEN_SECONDS.
+    """
 
     def __init__(self, token: str, now: float) -> None:
         parts = unpack_token("iterator", token, 5)
         if parts is None:
             raise invalid_argument("Invalid ShardIterator.")
-        made = float(parts[0])
-        if now - made > TOKEN_SECONDS:
+        created_at = float(parts[0])
+        if now - created_at > TOKEN_SECONDS:
             raise ServiceError(
                 "ExpiredIteratorException",
-                f"Iterator expired. The iterator was created at time {_date(made)} while right now it is "
+                f"Iterator expired. The iterator was created at time {_date(created_at)} while right now it is "
                 f"{_date(now)} which is further in the future than the tolerated delay of 300000 milliseconds.",
             )
         self.incarnation, self.index, self.number = map(int, parts[1:4])
@@ -110,34 +113,36 @@ def get_records(
         raise not_found(f"Shard {iterator.index} in stream {stream.name} under account {account} does not exist")
     if shard.read_rate is not None and not shard.read_rate.take(now):
         raise throttled(rate_exceeded(shard, stream, account))
-    found, size, position = _read(shard, iterator.number, params.get("Limit") or ANSWER_RECORDS)
+    found, size, position = _read(shard, iterator.number, params.get("Limit") or MAX_RECORDS)
     if shard.read_rate is not None:
         shard.read_rate.charge(size)
-    behind = position < len(shard.records)
-    answer: dict[str, Any] = {
+    has_more = position < len(shard.records)
+    response: dict[str, Any] = {
         "Records": [_describe(each) for each in found],
-        "MillisBehindLatest": int(1000 * (now - found[-1].arrived)) if behind else 0,
+        "MillisBehindLatest": int(1000 * (now - found[-1].arrived)) if has_more else 0,
     }
-    if behind or shard.closed is None:
-        following = found[-1].number + 1 if found else iterator.number
-        answer["NextShardIterator"] = _iterator(stream, shard, following, now)
+    if has_more or shard.closed is None:
+        next_number = found[-1].number + 1 if found else iterator.number
+        response["NextShardIterator"] = _iterator(stream, shard, next_number, now)
     else:
-        answer["ChildShards"] = [
+        response["ChildShards"] = [
             {"ShardId": each.id, "ParentShards": list(each.parents), "HashKeyRange": each.range()}
             for each in shard.children
         ]
-    return answer
+    return response
 
 
 def _read(shard: Shard, number: int, limit: int) -> tuple[list[Record], int, int]:
-    """Records from `number` on, their bytes, and the position after the last; at most `limit` and 10 MiB, but one at
-    least."""
+    """Return the records from `number` on, their size in bytes, and the position after the last.
+
+    They are at most `limit` records and 10 MiB, except that a single record may be larger.
+    """
     position = shard.position(number)
     found: list[Record] = []
     size = 0
     while position < len(shard.records) and len(found) < limit:
         record = shard.records[position]
-        if found and size + record.size > ANSWER_BYTES:
+        if found and size + record.size > MAX_BYTES:
             break
         found.append(record)
         size += record.size

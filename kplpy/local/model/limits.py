@@ -1,4 +1,4 @@
-"""What the service refuses: its limits, each of which can be switched off, and the rates that hold them."""
+"""The service's limits, which can be switched off, and the counters of limits per second."""
 
 from __future__ import annotations
 
@@ -8,39 +8,50 @@ from typing import Literal, Protocol
 KIB = 1024
 MIB = 1024 * KIB
 
-_ONE = 1 - 1e-6  # epoch seconds as floats are coarse: what is due to the microsecond is due
+_ONE = 1 - 1e-6  # allows for the rounding of epoch seconds as floats, which is below a microsecond
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The service's limits, by default as documented; None (or False) switches one off.
+    """The service's limits, by default as documented.
 
-    A bad value raises ValueError with its name. `Limits.no_rates()` keeps what makes a request valid and drops all
-    limits per second; `Limits.none()` drops everything.
+    None (or False) switches a limit off. A bad value raises ValueError with the field's name. `Limits.no_rates()` has
+    no limits per second and keeps the limits on the sizes of requests and records. `Limits.none()` has no limits.
     """
 
     request_records: int | None = 500
-    """Records in one PutRecords request."""
+    """The most records in one PutRecords request."""
     request_bytes: int | None = 10 * MIB
-    """Bytes of one PutRecords request, data and partition keys."""
+    """The most bytes in one PutRecords request, data and partition keys."""
     record_size: bool = True
-    """A record (data + partition key) may be as large as the stream's MaxRecordSizeInKiB, 1024 unless raised."""
+    """Refuse a record (data + partition key) above the stream's MaxRecordSizeInKiB, which is 1024 unless raised."""
     shard_records_per_second: float | None = 1000
+    """Records written to one shard."""
     shard_bytes_per_second: float | None = MIB
-    """Data and partition keys written to one shard; a record larger than a second's worth waits for a full
-    allowance and leaves a debt."""
+    """Bytes of data and partition keys written to one shard.
+
+    A record above the bytes of one second is accepted only when the whole second's allowance is free. The shard then
+    refuses records until the excess is paid off.
+    """
     rate_form: Literal["bucket", "window"] = "bucket"
-    """The service's own way of counting is not published: a token bucket with a second's burst, or fixed windows of
-    one second whose phase is random for each shard."""
+    """How the limits of writes are counted; the service's own way is not published.
+
+    bucket: a token bucket with a burst of one second
+    window: fixed windows of one second, whose phase is random for each shard
+    """
     shard_reads_per_second: float | None = 5
+    """GetRecords calls on one shard."""
     shard_read_bytes_per_second: float | None = 2 * MIB
-    """One GetRecords may answer with 10 MiB; the shard then refuses reads until the average is met again."""
+    """Bytes read from one shard.
+
+    One GetRecords can return 10 MiB. The shard then refuses reads until the average is met again.
+    """
     list_shards_per_second: float | None = 1000
     """ListShards calls on one stream."""
     describe_summary_per_second: float | None = 20
     """DescribeStreamSummary calls of the whole account."""
     update_shard_count_factor: bool = True
-    """UpdateShardCount at the most doubles or halves the number of shards."""
+    """UpdateShardCount may at most double or halve the number of shards."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -56,7 +67,7 @@ class Limits:
 
     @classmethod
     def no_rates(cls) -> Limits:
-        """No limits per second; requests and records still have their largest sizes."""
+        """Return limits without any limit per second; the limits on sizes stay."""
         return cls(
             shard_records_per_second=None,
             shard_bytes_per_second=None,
@@ -68,7 +79,7 @@ class Limits:
 
     @classmethod
     def none(cls) -> Limits:
-        """No limits at all."""
+        """Return limits that are all switched off."""
         return replace(
             cls.no_rates(), request_records=None, request_bytes=None, record_size=False, update_shard_count_factor=False
         )
@@ -76,10 +87,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Phases:
-    """How long a stream stays CREATING, UPDATING (a whole reshard) and DELETING, in seconds; 0: no time at all.
+    """How long a stream stays CREATING, UPDATING (a whole reshard) and DELETING.
 
-    The real service takes some ten seconds for each. Here DELETING alone does by default: kplpy relies upon a name not
-    being taken by another stream sooner (shard ids are the same again, with other ranges). Below 0 raises ValueError.
+    The times are in seconds; 0 skips a phase. A negative value raises ValueError.
+
+    The real service takes about ten seconds for each phase. Here only DELETING takes time by default. kplpy relies on a
+    name not being reused sooner, because a recreated stream has the same shard ids with other ranges.
     """
 
     creating: float = 0.0
@@ -94,14 +107,17 @@ class Phases:
 
 
 class WriteRate(Protocol):
-    """What one shard still takes."""
+    """The write limit of one shard."""
 
     def take(self, size: int, now: float) -> bool:
-        """Take one record of `size` bytes, or refuse it and take nothing."""
+        """Charge a record of `size` bytes and return True, or charge nothing and return False."""
 
 
 class WriteBucket:
-    """A token bucket of one second. A record over a second's bytes needs a full bucket and drives it negative."""
+    """A token bucket of one second.
+
+    A record above one second's bytes needs a full bucket, and makes it negative.
+    """
 
     __slots__ = ("at", "byte_rate", "bytes", "record_rate", "records")
 
@@ -124,7 +140,10 @@ class WriteBucket:
 
 
 class WriteWindow:
-    """Fixed windows of one second that begin at `phase`; the debt of a large record is paid in the next ones."""
+    """Fixed windows of one second that begin at `phase`.
+
+    The excess of a large record is charged to later windows.
+    """
 
     __slots__ = ("byte_rate", "phase", "record_rate", "used_bytes", "used_records", "window")
 
@@ -149,7 +168,7 @@ class WriteWindow:
 
 
 class CallRate:
-    """Calls a second, as a bucket of one second."""
+    """A limit of calls per second: a token bucket of one second."""
 
     __slots__ = ("at", "level", "rate")
 
@@ -167,7 +186,10 @@ class CallRate:
 
 
 class ReadRate:
-    """Reads of one shard: calls a second, and bytes that are known, and charged, only after the read."""
+    """The read limit of one shard: calls per second, and bytes per second.
+
+    A read's bytes are known only after the read, so charge() charges them then.
+    """
 
     __slots__ = ("at", "byte_rate", "bytes", "calls")
 
@@ -186,17 +208,19 @@ class ReadRate:
 
 
 def write_rate(limits: Limits, now: float, phase: float) -> WriteRate | None:
-    """The write limit of a new shard; None when there is none. `phase`: where windows begin, 0 to 1 second."""
+    """Return the write limit of a new shard, None without limits.
+
+    `phase`: where windows begin, 0 to 1 second.
+    """
     records, size = limits.shard_records_per_second, limits.shard_bytes_per_second
     if records is None and size is None:
         return None
-    boundless = float("inf")
-    records, size = records or boundless, size or boundless
+    records, size = records or float("inf"), size or float("inf")
     return WriteWindow(records, size, phase) if limits.rate_form == "window" else WriteBucket(records, size, now)
 
 
 def read_rate(limits: Limits, now: float) -> ReadRate | None:
-    """The read limit of a new shard; None when there is none."""
+    """Return the read limit of a new shard, None without limits."""
     calls, size = limits.shard_reads_per_second, limits.shard_read_bytes_per_second
     if calls is None and size is None:
         return None

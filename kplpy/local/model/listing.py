@@ -1,4 +1,4 @@
-"""What streams and shards there are: DescribeStream, DescribeStreamSummary, ListStreams, ListShards."""
+"""The operations that list streams and shards: DescribeStream, DescribeStreamSummary, ListStreams, ListShards."""
 
 from __future__ import annotations
 
@@ -58,24 +58,32 @@ def list_streams(streams: Mapping[str, Stream], params: Mapping[str, Any], now: 
     if params.get("NextToken") is not None:
         start = _unpack("streams", params["NextToken"], 2, now)[1]
     limit = params.get("Limit") or 100
-    following = [streams[name] for name in sorted(streams) if name > start]
-    page = following[:limit]
-    answer: dict[str, Any] = {
+    remaining = [streams[name] for name in sorted(streams) if name > start]
+    page = remaining[:limit]
+    response: dict[str, Any] = {
         "StreamNames": [each.name for each in page],
         "StreamSummaries": [_summary(each) for each in page],
-        "HasMoreStreams": len(following) > limit,
+        "HasMoreStreams": len(remaining) > limit,
     }
-    if len(following) > limit:
-        answer["NextToken"] = pack_token("streams", f"{now:.6f}", page[-1].name)
-    return answer
+    if len(remaining) > limit:
+        response["NextToken"] = pack_token("streams", f"{now:.6f}", page[-1].name)
+    return response
 
 
 class ShardQuery:
-    """What one series of ListShards pages asks for; a NextToken carries it from page to page."""
+    """The parameters of a ListShards call and of the pages that follow it.
+
+    A NextToken carries them to the next page.
+
+    stream: the stream's name
+    after: list only shards with a higher index; -1 for all
+    kind: the type of the ShardFilter
+    moment: the time of the ShardFilter, epoch seconds
+    """
 
     def __init__(self, stream: str, after: int, kind: str, moment: float) -> None:
         self.stream, self.after, self.kind, self.moment = stream, after, kind, moment
-        # Pages must not mix the stream of the first page with one recreated since.
+        # So that a page does not list a stream that was recreated since the first page.
         self.incarnation: int | None = None
 
     @classmethod
@@ -90,32 +98,37 @@ class ShardQuery:
 
 
 def shard_query(stream: Stream, params: Mapping[str, Any], now: float) -> ShardQuery:
-    """The query of a first page. Timestamps before the horizon count as the horizon."""
-    asked = params.get("ShardFilter") or {"Type": "FROM_TRIM_HORIZON"}
-    kind, horizon = asked["Type"], _horizon(stream, now)
+    """Return the query of a first page.
+
+    Timestamps before the horizon count as the horizon.
+    """
+    shard_filter = params.get("ShardFilter") or {"Type": "FROM_TRIM_HORIZON"}
+    kind, horizon = shard_filter["Type"], _horizon(stream, now)
     after = params.get("ExclusiveStartShardId")
     moment = horizon
     if kind == "AFTER_SHARD_ID":
-        after = asked.get("ShardId")
+        after = shard_filter.get("ShardId")
         if after is None:
             raise invalid_argument("ShardId is required in ShardFilter of type AFTER_SHARD_ID.")
-    elif asked.get("ShardId") is not None:
+    elif shard_filter.get("ShardId") is not None:
         raise invalid_argument(f"ShardId cannot be specified in ShardFilter of type {kind}.")
     if kind in ("AT_TIMESTAMP", "FROM_TIMESTAMP"):
-        if asked.get("Timestamp") is None:
+        if shard_filter.get("Timestamp") is None:
             raise invalid_argument(f"Timestamp is required in ShardFilter of type {kind}.")
-        if asked["Timestamp"] > now:
-            raise invalid_argument(f"Timestamp {asked['Timestamp']} in ShardFilter is in the future.")
-        moment = max(horizon, asked["Timestamp"])
-    elif asked.get("Timestamp") is not None:
+        if shard_filter["Timestamp"] > now:
+            raise invalid_argument(f"Timestamp {shard_filter['Timestamp']} in ShardFilter is in the future.")
+        moment = max(horizon, shard_filter["Timestamp"])
+    elif shard_filter.get("Timestamp") is not None:
         raise invalid_argument(f"Timestamp cannot be specified in ShardFilter of type {kind}.")
     index = -1 if after is None else shard_index(after)
     return ShardQuery(stream.name, -1 if index is None else index, kind, moment)
 
 
 def _horizon(stream: Stream, now: float) -> float:
-    """The trim horizon; before everything while the stream is younger than its retention, so that AT_TRIM_HORIZON
-    then means its first shards, however soon they were split."""
+    """Return the trim horizon, epoch seconds; minus infinity while the stream is younger than its retention.
+
+    So AT_TRIM_HORIZON lists a young stream's first shards, even if they were split at the moment of creation.
+    """
     horizon = stream.horizon(now)
     return horizon if horizon > stream.created else -FOREVER
 
@@ -123,10 +136,10 @@ def _horizon(stream: Stream, now: float) -> float:
 def list_shards(stream: Stream, query: ShardQuery, params: Mapping[str, Any], now: float) -> dict[str, Any]:
     limit = min(params.get("MaxResults") or PAGE, PAGE)
     chosen = [each for each in stream.shards.values() if each.index > query.after and _chosen(each, query)]
-    answer: dict[str, Any] = {"Shards": [each.describe() for each in chosen[:limit]]}
+    response: dict[str, Any] = {"Shards": [each.describe() for each in chosen[:limit]]}
     if len(chosen) > limit:
-        answer["NextToken"] = query.token(stream, chosen[limit - 1].index, now)
-    return answer
+        response["NextToken"] = query.token(stream, chosen[limit - 1].index, now)
+    return response
 
 
 def _chosen(shard: Shard, query: ShardQuery) -> bool:
@@ -134,7 +147,7 @@ def _chosen(shard: Shard, query: ShardQuery) -> bool:
     if query.kind == "AT_LATEST":
         return shard.closed is None
     if query.kind in ("AT_TRIM_HORIZON", "AT_TIMESTAMP"):
-        # Closed at the very moment counts as closed: its children cover the range, and it is covered once.
+        # A shard that was closed at this moment is not listed, because its children cover its range from then on.
         opened = shard.opened if shard.parents else -FOREVER
         return opened <= query.moment < closed
     return closed >= query.moment

@@ -1,8 +1,8 @@
-"""The modelled service: Kinesis without I/O, told the time.
+"""The modelled service: Kinesis without I/O, whose callers pass the time.
 
-`Model.handle(operation, params, now)` is one API call: botocore's member names in and out, Data as bytes, times as
-epoch seconds. It holds no clock, thread or socket, and nothing in it is random but what the seed decides: the same
-calls at the same times give the same answers. The HTTP server and the simulation both drive this class.
+`Model.handle(operation, params, now)` is one API call with botocore's member names. Data is bytes, times are epoch
+seconds. The model has no clock, thread or socket, and its only randomness is the Random that it is given. So the same
+calls at the same times give the same responses. The HTTP server and the simulation both use this class.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from heapq import merge
 from random import Random
 
 from kplpy.local.model import get_records, put_records
-from kplpy.local.model.account import READING, Account, Answer, Params, named
+from kplpy.local.model.account import READ_ONLY_OPERATIONS, Account, Params, Response, requested_stream
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.events import CallEvent, Event, PutEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
@@ -28,48 +28,60 @@ from kplpy.wire.decode import decode_aggregate
 
 @dataclass(frozen=True, slots=True)
 class LedgerRecord:
-    """One record that the service accepted."""
+    """A Kinesis record that the service accepted."""
 
     stream: str
     incarnation: int
-    """Rises each time a stream is created; tells a recreated stream from its predecessor."""
+    """Rises each time a stream is created, so a recreated stream differs from its predecessor."""
     shard_id: str
     shard_range: tuple[int, int]
-    """The shard's first and last hash key: what a KCL consumer measures the records of an aggregate by."""
+    """The shard's first and last hash key.
+
+    A KCL consumer drops aggregates with a hash key outside this range.
+    """
     sequence_number: str
     time: float
-    """When it was accepted, epoch seconds."""
+    """When the record was accepted, epoch seconds."""
     partition_key: str | None
     data: bytes
     explicit_hash_key: str | None
     request: int
-    """The model's running number of the request that brought it."""
+    """The model's running number of the record's request."""
 
     @property
     def dropped(self) -> bool:
-        """Would a KCL consumer drop it: an aggregate of which some record's hash key is outside shard_range?"""
+        """True for an aggregate that a KCL consumer drops.
+
+        One of the aggregate's hash keys is then outside shard_range.
+        """
         return decode_aggregate(self.data, *self.shard_range) == []
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request's fate: its answer or error, and what becomes of it on the way back."""
+    """The response to one request, and the fault of its connection."""
 
-    answer: Answer | None
+    answer: Response | None
+    """The response; None after an error, or if the request was not carried out."""
     error: ServiceError | None
+    """The error response."""
     delay: float = 0.0
-    """Seconds to wait before the answer is sent."""
+    """Seconds to wait before the response is sent."""
     transport: Transport | None = None
-    """What happens instead of a whole answer (see faults.Fault); None: the answer goes out."""
+    """What happens to the connection or the response's body (see faults.Fault); None: the response is sent whole."""
 
 
 class Model:
-    """All streams of one account in one region.
+    """All streams of one account in one region. Not thread-safe.
 
-    `store=False` keeps counts only, no records. `retention_bytes` bounds what all streams hold together: the oldest
-    records of the fullest stream go first. `keep_deleted` keeps deleted streams for the ledger. `random` decides the
-    phases of rate windows. `journal` is called with each change and returns a context in which the change is made;
-    where it raises, nothing changes (see journal.py).
+    limits, phases: see Limits and Phases
+    store: False keeps only counts, no records
+    retention_bytes: the most bytes that all streams hold together; the fullest stream drops its oldest records first
+    keep_deleted: True keeps deleted streams for the ledger
+    random: decides the phases of rate windows
+
+    The attribute `journal` is a function. The model calls it with each change, and makes the change in the context
+    manager that it returns. If the context raises on entry, nothing changes (see journal.py).
     """
 
     def __init__(
@@ -102,35 +114,40 @@ class Model:
     # --- one call ---
 
     def exchange(self, operation: str, params: Params, now: float) -> Exchange:
-        """One request with all that the faults in store do to it, the connection's troubles included."""
-        fault = self.faults.take(operation, params, now, lambda: self.bound_for(params, now))
+        """Carry out one API call at `now` (epoch seconds), with all its faults.
+
+        The result also says what happens to the connection.
+        """
+        fault = self.faults.take(operation, params, now, lambda: self.target_shards(params, now))
         if fault is not None and fault.transport in ("refused", "cut_before"):
             return Exchange(None, None, fault.delay, fault.transport)
         delay, transport = (fault.delay, fault.transport) if fault is not None else (0.0, None)
         try:
-            answer = self._handle(operation, params, now, fault)
+            response = self._handle(operation, params, now, fault)
         except ServiceError as error:
             return Exchange(None, error, delay, transport)
         if transport == "wrong_length":
-            answer = {**answer, "Records": answer["Records"][:-1]} if answer.get("Records") else {}
-        return Exchange(answer, None, delay, transport)
+            response = {**response, "Records": response["Records"][:-1]} if response.get("Records") else {}
+        return Exchange(response, None, delay, transport)
 
-    def handle(self, operation: str, params: Params, now: float) -> Answer:
-        """One API call at `now` (epoch seconds); raises ServiceError. Of the faults in store, error codes befall it,
-        and the connection's troubles do not."""
-        fault = self.faults.take(operation, params, now, lambda: self.bound_for(params, now))
+    def handle(self, operation: str, params: Params, now: float) -> Response:
+        """Carry out one API call at `now` (epoch seconds) and return the response.
+
+        Raises ServiceError. A fault's error codes and `answer` apply, its `delay` and `transport` do not.
+        """
+        fault = self.faults.take(operation, params, now, lambda: self.target_shards(params, now))
         return self._handle(operation, params, now, fault)
 
-    def bound_for(self, params: Params, now: float) -> set[str]:
-        """The shards for which a request has records, as far as it makes sense and keys decide."""
-        stream = self.streams.get(named(params) or "")
+    def target_shards(self, params: Params, now: float) -> set[str]:
+        """Return the ids of the shards to which the keys of a request's records route them."""
+        stream = self.streams.get(requested_stream(params) or "")
         if stream is None:
             return set()
-        stream.settle(max(now, self.now))
+        stream.apply_changes(max(now, self.now))
         return put_records.shards_by_key(stream, params.get("Records", [params]))
 
-    def _handle(self, operation: str, params: Params, now: float, fault: Fault | None) -> Answer:
-        self.now = now = max(now, self.now)  # a clock set back must not unsort the records
+    def _handle(self, operation: str, params: Params, now: float, fault: Fault | None) -> Response:
+        self.now = now = max(now, self.now)  # so that records stay in order when the clock is set back
         members = OPERATIONS.get(operation)
         if members is None:
             raise ServiceError("UnknownOperationException", f"{operation} is not an operation of this Kinesis")
@@ -148,17 +165,17 @@ class Model:
             return self._get_records(params, now)
         if operation == "GetShardIterator":
             return self._get_shard_iterator(params, now)
-        if operation in READING:
+        if operation in READ_ONLY_OPERATIONS:
             return self.account.call(operation, params, now)
         phases = self.account.phases
-        known = {name: params[name] for name in members if name in params}
+        known_params = {name: params[name] for name in members if name in params}
         times = (phases.creating, phases.updating, phases.deleting)
-        with self.journal(CallEvent(named(params) or "", operation, known, now, times)):
+        with self.journal(CallEvent(requested_stream(params) or "", operation, known_params, now, times)):
             return self.account.call(operation, params, now)
 
     @property
     def streams(self) -> dict[str, Stream]:
-        """The streams there are, by name."""
+        """The streams by name, without deleted ones."""
         return self.account.streams
 
     @property
@@ -167,41 +184,43 @@ class Model:
 
     # --- records ---
 
-    def _put_records(self, params: Params, now: float, fault: Fault | None) -> Answer:
-        answers = self._put(params, params["Records"], now, fault, 1)
-        failed = sum("ErrorCode" in each for each in answers)
-        return {"FailedRecordCount": failed, "Records": answers}
+    def _put_records(self, params: Params, now: float, fault: Fault | None) -> Response:
+        response_entries = self._put(params, params["Records"], now, fault, 1)
+        failed = sum("ErrorCode" in each for each in response_entries)
+        return {"FailedRecordCount": failed, "Records": response_entries}
 
-    def _put_record(self, params: Params, now: float, fault: Fault | None) -> Answer:
-        return put_records.single(self._put(params, [params], now, fault, 0)[0])
+    def _put_record(self, params: Params, now: float, fault: Fault | None) -> Response:
+        return put_records.put_record_response(self._put(params, [params], now, fault, 0)[0])
 
     def _put(
-        self, params: Params, records: list[Params], now: float, fault: Fault | None, first: int
+        self, params: Params, records: list[Params], now: float, fault: Fault | None, first_position: int
     ) -> list[dict[str, str]]:
-        stream = self.account.usable(params, now)
-        entries = put_records.entries_of(stream, records, self.limits, first)
+        stream = self.account.active_stream(params, now)
+        entries = put_records.route_records(stream, records, self.limits, first_position)
         _refuse_dry_run(params)
-        answers, accepted = put_records.judge(stream, entries, now, self.requests, fault, self.account.number)
+        response_entries, accepted = put_records.apply_limits(
+            stream, entries, now, self.requests, fault, self.account.number
+        )
         if accepted:
             with self.journal(PutEvent.of(stream, now, self.requests, accepted)):
-                put_records.take_in(stream, accepted, self.store)
-        self._bound()
-        return answers
+                put_records.store_records(stream, accepted, self.store)
+        self._trim_to_retention()
+        return response_entries
 
-    def _get_shard_iterator(self, params: Params, now: float) -> Answer:
-        stream = self.account.usable(params, now)
-        answer = get_records.get_shard_iterator(stream, params, now, self.account.number)
+    def _get_shard_iterator(self, params: Params, now: float) -> Response:
+        stream = self.account.active_stream(params, now)
+        response = get_records.get_shard_iterator(stream, params, now, self.account.number)
         _refuse_dry_run(params)
-        return answer
+        return response
 
-    def _get_records(self, params: Params, now: float) -> Answer:
+    def _get_records(self, params: Params, now: float) -> Response:
         iterator = get_records.Iterator(params["ShardIterator"], now)
-        stream = self.account.usable({"StreamName": iterator.stream}, now)
+        stream = self.account.active_stream({"StreamName": iterator.stream}, now)
         _refuse_dry_run(params)
         return get_records.get_records(stream, iterator, params, now, self.account.number)
 
     def restore(self, event: Event) -> None:
-        """Do again what a journal kept, with no limits in the way and the same sequence numbers."""
+        """Repeat a change that the journal kept: without limits, and with the same sequence numbers."""
         if isinstance(event, PutEvent):
             self._restore_put(event)
         else:
@@ -224,32 +243,37 @@ class Model:
             stream.held_bytes += record.size
         stream.count = event.count
         self.requests = max(self.requests, event.request)
-        self._bound()
+        self._trim_to_retention()
 
-    def _bound(self) -> None:
-        """Hold the streams' records within retention_bytes; a little below, so as not to trim at each put."""
+    def _trim_to_retention(self) -> None:
+        """Trim the fullest stream if the streams hold more than retention_bytes.
+
+        It is trimmed to 15/16 of retention_bytes, so that not every put has to trim.
+        """
         if self.retention_bytes is None:
             return
-        held = sum(each.held_bytes for each in self.streams.values())
-        if held > self.retention_bytes:
-            surplus = held - self.retention_bytes * 15 // 16
+        held_bytes = sum(each.held_bytes for each in self.streams.values())
+        if held_bytes > self.retention_bytes:
+            surplus = held_bytes - self.retention_bytes * 15 // 16
             largest = max(self.streams.values(), key=lambda each: each.held_bytes)
             largest.trim_to(max(0, largest.held_bytes - surplus))
 
     # --- the ledger ---
 
     def ledger(self, stream: str | None = None) -> Iterator[LedgerRecord]:
-        """Every accepted record that is still held, in the order of acceptance within each stream.
+        """Yield every accepted record that is still held.
 
-        `stream`: a name; None: all. Deleted streams come first, when the model keeps them.
+        The records of a stream are in the order of acceptance.
+
+        stream: a stream's name; None for all. Deleted streams come first, if the model keeps them.
         """
         for each in [*self.account.deleted, *self.streams.values()]:
             if stream in (None, each.name):
-                yield from _entries(each)
+                yield from _ledger_of(each)
 
 
 def no_journal(event: Event) -> AbstractContextManager[None]:
-    """The journal of a model that keeps nothing."""
+    """The journal of a model whose changes are not kept."""
     return nullcontext()
 
 
@@ -260,11 +284,11 @@ def _refuse_dry_run(params: Params) -> None:
         )
 
 
-def _entries(stream: Stream) -> Iterator[LedgerRecord]:
-    def of(shard: Shard) -> Iterator[tuple[int, Shard, Record]]:
+def _ledger_of(stream: Stream) -> Iterator[LedgerRecord]:
+    def by_count(shard: Shard) -> Iterator[tuple[int, Shard, Record]]:
         return ((sequence_count(each.number), shard, each) for each in shard.records[shard.head :])
 
-    for _, shard, record in merge(*map(of, list(stream.shards.values())), key=lambda each: each[0]):
+    for _, shard, record in merge(*map(by_count, list(stream.shards.values())), key=lambda each: each[0]):
         yield LedgerRecord(
             stream=stream.name,
             incarnation=stream.incarnation,

@@ -1,4 +1,4 @@
-"""PutRecord and PutRecords: what is checked, where a record goes, what is refused."""
+"""The operations PutRecord and PutRecords: they check, route, throttle and store records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _FAILURES = {"InternalFailure": "Internal service failure."}
 
 
 class Entry(NamedTuple):
-    """One record of a request, checked and routed. A tuple, because thousands are made a second."""
+    """One record of a request, checked and routed.
+
+    A tuple, because thousands are made per second.
+    """
 
     shard: Shard
     size: int
@@ -30,10 +33,14 @@ class Entry(NamedTuple):
     explicit: str | None
 
 
-def entries_of(stream: Stream, records: Sequence[Mapping[str, Any]], limits: Limits, first: int = 1) -> list[Entry]:
-    """Check the whole request and route its records. One bad record fails the request: nothing is accepted.
+def route_records(
+    stream: Stream, records: Sequence[Mapping[str, Any]], limits: Limits, first_position: int = 1
+) -> list[Entry]:
+    """Check the whole request and route its records.
 
-    `first`: how errors number the first record; 0: it is PutRecord's only one.
+    One bad record fails the request: nothing is accepted.
+
+    first_position: the position of the first record in error messages; 0 for PutRecord's only record
     """
     if limits.request_records is not None and len(records) > limits.request_records:
         raise validation(
@@ -46,12 +53,12 @@ def entries_of(stream: Stream, records: Sequence[Mapping[str, Any]], limits: Lim
             "Member must have length greater than or equal to 1"
         )
     auto = stream.strategy == AUTO
-    # Service-managed placement is not published; taking turns spreads records evenly and is repeatable.
+    # How the service places the records of AUTO streams is not published. Round robin is even and repeatable.
     turns = cycle(stream.open[stream.count % len(stream.open) :] + stream.open[: stream.count % len(stream.open)])
     largest = stream.max_record_kib * KIB if limits.record_size else None
     total = 0
     entries = []
-    for position, record in enumerate(records, first):
+    for position, record in enumerate(records, first_position):
         try:
             data, key, explicit = record["Data"], record.get("PartitionKey"), record.get("ExplicitHashKey")
         except (KeyError, TypeError, AttributeError):
@@ -62,7 +69,7 @@ def entries_of(stream: Stream, records: Sequence[Mapping[str, Any]], limits: Lim
             or not 0 < len(key) <= 256
             or (explicit is not None and (type(explicit) is not str or not _HASH(explicit)))
         ):
-            data = _careful(record, position, auto)
+            data = _check_record(record, position, auto)
         size = len(data) + (0 if key is None else len(key) if key.isascii() else len(key.encode()))
         if largest is not None and size > largest:
             raise _too_large(stream, size, position)
@@ -78,7 +85,10 @@ def entries_of(stream: Stream, records: Sequence[Mapping[str, Any]], limits: Lim
 
 
 def shards_by_key(stream: Stream, records: object) -> set[str]:
-    """The ids of the shards that the records, not checked yet, are for; what cannot be routed is left out."""
+    """Return the ids of the shards to which the records' keys route them.
+
+    The records are not checked yet; records that cannot be routed are left out.
+    """
     found: set[str] = set()
     if not isinstance(records, list) or not stream.open or stream.strategy == AUTO:
         return found
@@ -93,8 +103,11 @@ def shards_by_key(stream: Stream, records: object) -> set[str]:
     return found
 
 
-def _careful(record: object, position: int, auto: bool) -> bytes:
-    """The checks of one record in full; returns its data as bytes."""
+def _check_record(record: object, position: int, auto: bool) -> bytes:
+    """Check all members of one record and return its data as bytes.
+
+    route_records() calls it for a record that fails its quick check.
+    """
     if not isinstance(record, Mapping):
         raise ServiceError("SerializationException", "Expected a structure")
     place = f"records.{position}.member." if position else ""
@@ -115,32 +128,33 @@ def _too_large(stream: Stream, size: int, position: int) -> ServiceError:
     )
 
 
-def judge(
+def apply_limits(
     stream: Stream, entries: Sequence[Entry], now: float, request: int, fault: Fault | None, account: str
 ) -> tuple[list[dict[str, str]], list[tuple[Shard, Record]]]:
-    """Decide what the shards' limits and the fault allow; returns the answer's entries, and what take_in() must get.
+    """Accept or refuse each entry by the shards' limits and the fault.
 
-    Only the shards' allowances are charged already.
+    Returns the response's entries, and the accepted records for store_records(). Charges the shards' limits and changes
+    nothing else.
     """
-    answers = []
+    response_entries = []
     accepted: list[tuple[Shard, Record]] = []
     count = stream.count
     for position, (shard, size, data, key, explicit) in enumerate(entries):
-        if fault is not None and fault.hits(position, shard.id):
-            answers.append(_refusal(fault.entry_code or "", shard, stream, account, fault.message))
+        if fault is not None and fault.fails_entry(position, shard.id):
+            response_entries.append(_refusal(fault.entry_code or "", shard, stream, account, fault.message))
             continue
         if shard.write_rate is not None and not shard.write_rate.take(size, now):
-            answers.append(_refusal(THROTTLED, shard, stream, account, ""))
+            response_entries.append(_refusal(THROTTLED, shard, stream, account, ""))
             continue
         count += 1
         record = Record(sequence_number(shard.base, count, now), now, key, data, explicit, request)
         accepted.append((shard, record))
-        answers.append({"SequenceNumber": str(record.number), "ShardId": shard.id})
-    return answers, accepted
+        response_entries.append({"SequenceNumber": str(record.number), "ShardId": shard.id})
+    return response_entries, accepted
 
 
-def take_in(stream: Stream, accepted: list[tuple[Shard, Record]], store: bool) -> None:
-    """Add the records that judge() accepted; without `store`, only count them."""
+def store_records(stream: Stream, accepted: list[tuple[Shard, Record]], store: bool) -> None:
+    """Add the records that apply_limits() accepted; without `store`, only count them."""
     stream.count += len(accepted)
     for shard, record in accepted:
         size = record.size
@@ -159,11 +173,11 @@ def rate_exceeded(shard: Shard, stream: Stream, account: str) -> str:
     return f"Rate exceeded for shard {shard.id} in stream {stream.name} under account {account}."
 
 
-def single(answer: Mapping[str, str]) -> dict[str, str]:
-    """PutRecord's answer from the only entry of a put; a refused entry is an error of the whole request."""
-    code = answer.get("ErrorCode")
+def put_record_response(entry: Mapping[str, str]) -> dict[str, str]:
+    """Return PutRecord's response for its entry; raise ServiceError if the entry was refused."""
+    code = entry.get("ErrorCode")
     if code == THROTTLED:
-        raise throttled(answer["ErrorMessage"])
+        raise throttled(entry["ErrorMessage"])
     if code is not None:
-        raise ServiceError(code, answer["ErrorMessage"], 500 if code == "InternalFailure" else 400)
-    return {"ShardId": answer["ShardId"], "SequenceNumber": answer["SequenceNumber"]}
+        raise ServiceError(code, entry["ErrorMessage"], 500 if code == "InternalFailure" else 400)
+    return {"ShardId": entry["ShardId"], "SequenceNumber": entry["SequenceNumber"]}

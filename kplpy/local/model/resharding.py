@@ -1,7 +1,7 @@
 """SplitShard, MergeShards and UpdateShardCount: checked at once, carried out when the stream's UPDATING phase ends.
 
-UpdateShardCount is, as in the service, a row of splits and merges, with short-lived shards in between; they take
-place one after the other over the phase.
+UpdateShardCount is a series of splits and merges with short-lived shards in between, as in the service. They take place
+one after the other during the phase.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Step = Callable[[float], None]
 
 
 def require_active(stream: Stream, account: str) -> None:
-    """ResourceInUseException while the stream is anything but ACTIVE."""
+    """Raise ResourceInUseException if the stream is not ACTIVE."""
     if stream.status != "ACTIVE":
         raise in_use(f"Stream {stream.name} under account {account} not ACTIVE, instead in state {stream.status}")
 
@@ -89,7 +89,7 @@ def _check_factor(stream: Stream, current: int, target: int, account: str) -> No
 
 
 def _steps(stream: Stream, target: int) -> list[Step]:
-    """The splits, then the merges, that make `target` equal shards of the open ones."""
+    """Return the splits, then the merges, that turn the open shards into `target` equal shards."""
     width = HASH_KEYS // target
     wanted = {width * each for each in range(1, target)}
     present = {each.first for each in stream.open[1:]}
@@ -103,7 +103,7 @@ def _run(stream: Stream, steps: list[Step], now: float, seconds: float) -> None:
     for done, step in enumerate(steps, 1):
         stream.schedule(now + seconds * done / len(steps), step)
     stream.schedule(now + seconds, lambda _: stream.set_status("ACTIVE"))
-    stream.settle(now)
+    stream.apply_changes(now)
 
 
 def _find(stream: Stream, name: str, account: str) -> Shard:

@@ -1,4 +1,4 @@
-"""One shard: its range, its life, and the records it holds."""
+"""One shard: its hash range, when it was open, its limits, and the records that it holds."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from kplpy.local.model.sequence import (
 
 @dataclass(slots=True)
 class Record:
-    """A record as the shard keeps it."""
+    """A record in a shard."""
 
     number: int
     arrived: float
     key: str | None
-    """None: put without a key, which only RecordDistributionStrategy AUTO allows."""
+    """None for a record without a partition key, which only RecordDistributionStrategy AUTO allows."""
     data: bytes
     explicit: str | None
-    """The explicit hash key, as given."""
+    """The explicit hash key, as the request gave it."""
     request: int
-    """The model's running number of the request that brought it."""
+    """The model's running number of the record's request."""
 
     @property
     def size(self) -> int:
@@ -43,7 +43,12 @@ _arrived = attrgetter("arrived")
 
 
 class Shard:
-    """A range of hash keys, open from `opened` until `closed` (None: still open), both epoch seconds."""
+    """A shard of a stream, with its records.
+
+    first, last: the first and the last hash key of its range
+    opened, closed: epoch seconds; closed is None while the shard is open
+    parents: ids of the shards that it replaced
+    """
 
     def __init__(
         self, index: int, first: int, last: int, parents: tuple[Shard, ...], now: float, limits: Limits, phase: float
@@ -54,12 +59,12 @@ class Shard:
         self.parents = tuple(each.id for each in parents)
         self.opened = now
         self.closed: float | None = None
-        # Above every parent's, so that all of a child's sequence numbers are above those of its parents.
+        # Above the second of every parent, so that a child's sequence numbers are above those of its parents.
         self.opened_second: int = max([int(now), *(each.opened_second + 1 for each in parents)])
         self.base = sequence_base(index, self.opened_second)
         self.children: list[Shard] = []
         self.records: list[Record] = []
-        self.head = 0  # records before it are trimmed; the list is cut now and then
+        self.head = 0  # index of the first record that is not trimmed; drop() shortens the list now and then
         self.accepted_records = 0
         self.accepted_bytes = 0
         self.write_rate: WriteRate | None = write_rate(limits, now, phase)
@@ -70,30 +75,30 @@ class Shard:
         self.children = children
 
     def position(self, number: int) -> int:
-        """Index in `records` of the first one with this sequence number or a higher one."""
+        """Return the index in `records` of the first record with this sequence number or a higher one."""
         return bisect_left(self.records, number, lo=self.head, key=_number)
 
     def position_at(self, time: float) -> int:
-        """Index in `records` of the first one that arrived at `time` (epoch seconds) or later."""
+        """Return the index in `records` of the first record that arrived at `time` (epoch seconds) or later."""
         return bisect_left(self.records, time, lo=self.head, key=_arrived)
 
     def floor(self, count: int) -> int:
         return sequence_floor(self.base, count)
 
     def holds(self, count: int) -> bool:
-        """Whether the record with this count within the stream is still there."""
+        """Return True if the shard still holds the record with this count within the stream."""
         position = self.position(self.floor(count))
         return position < len(self.records) and sequence_count(self.records[position].number) == count
 
     def add(self, record: Record, size: int, store: bool) -> None:
-        """Take a record in; without `store`, only count it."""
+        """Store a record; without `store`, only count it."""
         self.accepted_records += 1
         self.accepted_bytes += size
         if store:
             self.records.append(record)
 
     def drop(self, position: int) -> int:
-        """Trim the records before `position`; returns their bytes."""
+        """Trim the records before index `position`; return their size in bytes."""
         freed = sum(self.records[each].size for each in range(self.head, position))
         for each in range(self.head, position):
             self.records[each] = _TRIMMED
@@ -104,7 +109,7 @@ class Shard:
         return freed
 
     def describe(self) -> dict[str, Any]:
-        """The Shard structure of ListShards and DescribeStream."""
+        """Return the Shard structure of ListShards and DescribeStream."""
         numbers = {"StartingSequenceNumber": str(sequence_number(self.base, 0, self.opened_second))}
         if self.closed is not None:
             numbers["EndingSequenceNumber"] = str(self.ending_number())
@@ -117,7 +122,7 @@ class Shard:
         return {"StartingHashKey": str(self.first), "EndingHashKey": str(self.last)}
 
     def ending_number(self) -> int:
-        """A closed shard's ending number, above that of any record in it, as the service's are."""
+        """Return a closed shard's ending number, which is above that of its records, as in the service."""
         return sequence_number(self.base, LAST_COUNT, self.closed or 0.0)
 
 

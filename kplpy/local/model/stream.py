@@ -1,4 +1,4 @@
-"""One stream: its status, its open shards, and the changes that are under way."""
+"""One stream: its status, its shards, and its scheduled changes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ PROVISIONED, ON_DEMAND = "PROVISIONED", "ON_DEMAND"
 class Stream:
     """A stream and all its shards, open and closed.
 
-    Changes take effect at a time: `schedule` notes them, `settle(now)` carries out those that are due. Every
-    operation settles first, so the stream is always as it should be at `now`.
+    A change takes effect at a given time: schedule() notes it, apply_changes(now) carries it out when it is due. Every
+    operation calls apply_changes(now) first, so it sees the stream as it is at `now`.
+
+    open: the open shards in the order of their hash ranges
+    count: records accepted so far; part of each sequence number
+    held_bytes: size of the records that are held
     """
 
     def __init__(self, name: str, arn: str, now: float, incarnation: int, limits: Limits, random: Random) -> None:
@@ -34,11 +38,11 @@ class Stream:
         self.status = "CREATING"
         self.shards: dict[int, Shard] = {}
         self.next_index = 0
-        self.open: list[Shard] = []  # by hash range
-        self._starts: list[int] = []  # their first hash keys, to search in
-        self.count = 0  # records taken so far; part of each sequence number
+        self.open: list[Shard] = []
+        self._starts: list[int] = []  # the first hash keys of `open`, for binary search
+        self.count = 0
         self.held_bytes = 0
-        self.trimmed_until = 0.0  # no shard is looked at again for trimming before this
+        self._next_trim_at = 0.0
         self._pending: deque[tuple[float, Callable[[float], None]]] = deque()
         self._random = random
         self.list_rate = CallRate(limits.list_shards_per_second, now) if limits.list_shards_per_second else None
@@ -46,16 +50,20 @@ class Stream:
     # --- time ---
 
     def schedule(self, at: float, change: Callable[[float], None]) -> None:
-        """Carry out `change(at)` at a time that is not before that of any change already scheduled."""
+        """Schedule `change(at)`.
+
+        `at` must not be before the time of a change that is already scheduled.
+        """
         self._pending.append((at, change))
 
-    def settle(self, now: float) -> None:
+    def apply_changes(self, now: float) -> None:
+        """Carry out the changes that are due at `now`."""
         while self._pending and self._pending[0][0] <= now:
             at, change = self._pending.popleft()
             change(at)
 
-    def abandon(self) -> None:
-        """Forget all changes that are still to come."""
+    def cancel_changes(self) -> None:
+        """Remove all changes that are scheduled."""
         self._pending.clear()
 
     def set_status(self, status: str) -> None:
@@ -64,7 +72,10 @@ class Stream:
     # --- shards ---
 
     def open_shards(self, count: int, now: float) -> None:
-        """The stream's first shards: `count` equal ranges, the last one taking the remainder."""
+        """Open the stream's first shards: `count` equal ranges.
+
+        The last range includes the remainder.
+        """
         width = HASH_KEYS // count
         for each in range(count):
             last = HASH_KEYS - 1 if each == count - 1 else width * (each + 1) - 1
@@ -72,11 +83,11 @@ class Stream:
         self._starts = [each.first for each in self.open]
 
     def route(self, hash_key: int) -> Shard:
-        """The open shard that holds a hash key."""
+        """Return the open shard whose range holds a hash key."""
         return self.open[bisect_right(self._starts, hash_key) - 1]
 
     def split(self, boundary: int, now: float) -> None:
-        """Close the shard that holds `boundary` and open two, the second of which begins there."""
+        """Close the shard that holds `boundary` and open two shards; the second begins at `boundary`."""
         parent = self.route(boundary)
         children = [
             self._new_shard(parent.first, boundary - 1, (parent,), now),
@@ -85,7 +96,7 @@ class Stream:
         self._replace([parent], children, now)
 
     def merge(self, boundary: int, now: float) -> None:
-        """Close the two shards on both sides of `boundary` and open one in their place."""
+        """Close the two shards on both sides of `boundary` and open one shard in their place."""
         left, right = self.route(boundary - 1), self.route(boundary)
         self._replace([left, right], [self._new_shard(left.first, right.last, (left, right), now)], now)
 
@@ -106,17 +117,18 @@ class Stream:
     # --- retention ---
 
     def horizon(self, now: float) -> float:
-        """The oldest time of which records are still kept, epoch seconds."""
+        """Return the time before which records are trimmed, epoch seconds."""
         return now - self.retention_hours * 3600
 
     def trim(self, now: float) -> int:
-        """Drop what is older than the retention, and closed shards with nothing left; returns the bytes dropped.
+        """Drop records older than the retention; return the bytes dropped.
 
-        Looks at most once a minute of told time.
+        Also drops closed shards that are empty by then. Does nothing if the last trim was less than a minute ago, by
+        `now`.
         """
-        if now < self.trimmed_until:
+        if now < self._next_trim_at:
             return 0
-        self.trimmed_until = now + 60
+        self._next_trim_at = now + 60
         horizon = self.horizon(now)
         freed = sum(each.drop(each.position_at(horizon)) for each in self.shards.values())
         for shard in [each for each in self.shards.values() if each.closed is not None and each.closed <= horizon]:
@@ -125,12 +137,12 @@ class Stream:
         return freed
 
     def trim_to(self, size: int) -> int:
-        """Drop the oldest records until at most `size` bytes are held; returns the bytes dropped."""
+        """Drop the oldest records until at most `size` bytes are held; return the bytes dropped."""
         freed = 0
         while self.held_bytes - freed > size:
-            heads = [each for each in self.shards.values() if each.head < len(each.records)]
-            oldest = min(heads, key=lambda each: sequence_count(each.records[each.head].number))
-            some = max(1, min(64, (len(oldest.records) - oldest.head) // 16))
-            freed += oldest.drop(oldest.head + some)
+            filled = [each for each in self.shards.values() if each.head < len(each.records)]
+            oldest = min(filled, key=lambda each: sequence_count(each.records[each.head].number))
+            count = max(1, min(64, (len(oldest.records) - oldest.head) // 16))
+            freed += oldest.drop(oldest.head + count)
         self.held_bytes -= freed
         return freed

@@ -1,7 +1,7 @@
-"""What a request's members must look like, and the errors for those that do not, in the service's words.
+"""The rules for the members of requests, and the service's errors for members that break them.
 
-Rules are from the service's API reference; the wording of the errors as the service gives it (ValidationException for
-a value out of its bounds, SerializationException for a value of another type).
+The rules are from the service's API reference. The errors have the service's wording: ValidationException for a value
+out of its bounds, SerializationException for a value of another type.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from kplpy.local.model.errors import ServiceError, validation
 
 @dataclass(frozen=True)
 class Text:
+    """A string member with a length from `low` to `high` characters."""
+
     low: int = 0
     high: int = 1 << 62
     pattern: str | None = None
     choices: tuple[str, ...] = ()
 
-    def faults(self, value: object) -> list[str]:
+    def violations(self, value: object) -> list[str]:
         if not isinstance(value, str):
             raise _wrong_type(value, "String")
         found = _length(len(value), self.low, self.high)
@@ -34,10 +36,12 @@ class Text:
 
 @dataclass(frozen=True)
 class Whole:
+    """An integer member from `low` to `high`."""
+
     low: int
     high: int = (1 << 31) - 1
 
-    def faults(self, value: object) -> list[str]:
+    def violations(self, value: object) -> list[str]:
         if isinstance(value, bool) or not isinstance(value, int):
             raise _wrong_type(value, "Integer")
         if value < self.low:
@@ -49,31 +53,37 @@ class Whole:
 
 @dataclass(frozen=True)
 class Plain:
-    """A member that needs no more than its type."""
+    """A member of which only the type is checked.
+
+    `type_name`: the type's name in the service's errors.
+    """
 
     types: tuple[type, ...]
-    called: str
+    type_name: str
 
-    def faults(self, value: object) -> list[str]:
+    def violations(self, value: object) -> list[str]:
         if not isinstance(value, self.types) or (isinstance(value, bool) and bool not in self.types):
-            raise _wrong_type(value, self.called)
+            raise _wrong_type(value, self.type_name)
         return []
 
 
 @dataclass(frozen=True)
 class Time:
-    """Epoch seconds. CBOR, unlike JSON, can say NaN and infinity, which are no time."""
+    """A time member in epoch seconds.
 
-    def faults(self, value: object) -> list[str]:
+    CBOR, unlike JSON, can carry NaN and infinity, which are not times.
+    """
+
+    def violations(self, value: object) -> list[str]:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise _wrong_type(value, "Timestamp")
-        if not abs(value) < _END_OF_TIME:  # NaN, too
+        if not abs(value) < _END_OF_TIME:  # also true for NaN
             raise ServiceError("SerializationException", f"{value!r:.40} can not be converted to a Timestamp")
         return []
 
 
 _END_OF_TIME = 1e12
-"""Seconds, 31,000 years: any bound does that keeps arithmetic with a time finite."""
+"""Seconds, about 31,000 years. Any bound would do that keeps arithmetic with times finite."""
 
 
 @dataclass(frozen=True)
@@ -209,18 +219,24 @@ OPERATIONS: Mapping[str, Mapping[str, Member]] = {
         "RecordDistributionStrategy": Member(_strategy, True),
     },
 }
-"""Every operation of the model with the members it reads; others are ignored, as the service does."""
+"""Every operation of the model with the members that it reads.
+
+Other members are ignored, as in the service.
+"""
 
 
 def check(members: Mapping[str, Member], params: Mapping[str, Any], place: str = "") -> None:
-    """Raise ValidationException or SerializationException for members that break their rules."""
-    faults = _faults(members, params, place)
-    if faults:
-        plural = "s" if len(faults) > 1 else ""
-        raise validation(f"{len(faults)} validation error{plural} detected: {'; '.join(faults)}")
+    """Raise ValidationException or SerializationException if members break their rules.
+
+    place: what precedes a member's name in the error
+    """
+    violations = _violations(members, params, place)
+    if violations:
+        plural = "s" if len(violations) > 1 else ""
+        raise validation(f"{len(violations)} validation error{plural} detected: {'; '.join(violations)}")
 
 
-def _faults(members: Mapping[str, Member], params: Mapping[str, Any], place: str) -> list[str]:
+def _violations(members: Mapping[str, Member], params: Mapping[str, Any], place: str) -> list[str]:
     found = []
     for name, member in members.items():
         value = params.get(name)
@@ -231,8 +247,8 @@ def _faults(members: Mapping[str, Member], params: Mapping[str, Any], place: str
         elif isinstance(member.rule, Structure):
             if not isinstance(value, dict):
                 raise ServiceError("SerializationException", "Expected a structure")
-            found += _faults(member.rule.members, value, at + ".")
+            found += _violations(member.rule.members, value, at + ".")
         else:
-            faults = member.rule.faults(value)
-            found += [f"Value '{value}' at '{at}' failed to satisfy constraint: {each}" for each in faults]
+            violations = member.rule.violations(value)
+            found += [f"Value '{value}' at '{at}' failed to satisfy constraint: {each}" for each in violations]
     return found

@@ -1,1 +1,1 @@
-"""The modelled Kinesis behind HTTP, in this process or in one of its own."""
+"""The HTTP server for the modelled Kinesis, in this process or in a separate process."""

@@ -1,7 +1,7 @@
-"""The two bodies of the API: JSON with base64, and CBOR, which the Java SDK and the KCL speak.
+"""Encodes and decodes the API's bodies: JSON with base64, and CBOR.
 
-Inside, Data is bytes and a time is epoch seconds. JSON carries times as such; CBOR as tag 1 with whole milliseconds,
-which is Amazon's own reading of that tag.
+The Java SDK and the KCL use CBOR. In the model, Data is bytes and a time is epoch seconds. JSON carries a time as epoch
+seconds too. CBOR carries a time as tag 1 with whole milliseconds, which is Amazon's own use of that tag.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TIMES = frozenset({"StreamCreationTimestamp", "ApproximateArrivalTimestamp"})
 
 
 def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
-    """The members of a request; SerializationException for what cannot be read."""
+    """Return the members of a request; raise SerializationException if the body cannot be read."""
     params: Any = {}
     try:
         if content_type == CBOR:
@@ -34,7 +34,7 @@ def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
             elif operation == "PutRecord":
                 params["Data"] = b64decode(params["Data"], validate=True)
     except KeyError:
-        pass  # the model says what is missing
+        pass  # the model reports which member is missing
     except (ValueError, TypeError, cbor2.CBORDecodeError) as error:
         raise ServiceError("SerializationException", f"The request body cannot be read: {error}") from error
     if not isinstance(params, dict):
@@ -42,19 +42,19 @@ def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
     return params
 
 
-def encode(content_type: str, answer: dict[str, Any]) -> bytes:
-    """The body of an answer. Operations without an output answer with an empty body."""
-    if not answer:
+def encode(content_type: str, response: dict[str, Any]) -> bytes:
+    """Return the body of a response. Operations without an output have an empty body."""
+    if not response:
         return b""
     if content_type == CBOR:
-        return cbor2.dumps(_with_tags(answer))
-    return orjson.dumps(answer, default=_text)
+        return cbor2.dumps(_with_tags(response))
+    return orjson.dumps(response, default=_text)
 
 
 def _text(value: object) -> str:
     if isinstance(value, bytes):
         return b64encode(value).decode("ascii")
-    raise TypeError(f"{type(value).__name__} has no place in an answer")
+    raise TypeError(f"a response must not hold a value of type {type(value).__name__}")
 
 
 def _from_milliseconds(value: Any, immutable: bool) -> float:

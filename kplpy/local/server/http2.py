@@ -1,4 +1,7 @@
-"""HTTP/2 for one connection, by the h2 library: Java's asynchronous Kinesis client speaks nothing else."""
+"""HTTP/2 for one connection, with the h2 library.
+
+Java's asynchronous Kinesis client speaks only HTTP/2.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,11 @@ class _Request:
 
 
 class Http2Protocol(asyncio.Protocol):
-    """Answers each request when its stream has ended; answers wait for the client's windows."""
+    """Handles one HTTP/2 connection on the event loop.
+
+    It responds to a request when the request's HTTP/2 stream has ended. It sends as much of a response as the client's
+    flow-control windows allow, and the rest when they grow.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -70,7 +77,7 @@ class Http2Protocol(asyncio.Protocol):
         elif isinstance(event, StreamEnded):
             request = self._requests.pop(event.stream_id, None)
             if request is not None:
-                self._answer(event.stream_id, request)
+                self._respond(event.stream_id, request)
         elif isinstance(event, StreamReset):
             self._requests.pop(event.stream_id, None)
             self._unsent.pop(event.stream_id, None)
@@ -78,7 +85,7 @@ class Http2Protocol(asyncio.Protocol):
             for stream in list(self._unsent):
                 self._send(stream)
 
-    def _answer(self, stream: int, request: _Request) -> None:
+    def _respond(self, stream: int, request: _Request) -> None:
         headers = request.headers
         reply = self._service.reply(
             headers.get(":method", ""),
@@ -90,16 +97,16 @@ class Http2Protocol(asyncio.Protocol):
             self._http.reset_stream(stream)
         elif reply.transport != "never":
             if reply.delay:
-                asyncio.get_running_loop().call_later(reply.delay, self._late, stream, reply)
+                asyncio.get_running_loop().call_later(reply.delay, self._start_late_response, stream, reply)
             else:
-                self._begin(stream, reply)
+                self._start_response(stream, reply)
 
-    def _late(self, stream: int, reply: Reply) -> None:
+    def _start_late_response(self, stream: int, reply: Reply) -> None:
         if self._transport is not None:
-            self._begin(stream, reply)
+            self._start_response(stream, reply)
             self._flush()
 
-    def _begin(self, stream: int, reply: Reply) -> None:
+    def _start_response(self, stream: int, reply: Reply) -> None:
         headers = [(":status", str(reply.status)), ("content-length", str(len(reply.body)))]
         headers += [(name.lower(), value) for name, value in reply.headers.items()]
         try:
@@ -108,21 +115,21 @@ class Http2Protocol(asyncio.Protocol):
                 self._unsent[stream] = reply.body
                 self._send(stream, cut=reply.transport == "cut_answer")
         except ProtocolError:
-            pass  # the client has given the stream up
+            pass  # the client has reset the stream
 
     def _send(self, stream: int, cut: bool = False) -> None:
-        """Send as much of an answer as the client's windows take."""
+        """Send as much of a response as the client's flow-control windows allow."""
         body = self._unsent.pop(stream)
         if cut:
             self._http.reset_stream(stream)
             return
         while body:
-            room = min(self._http.local_flow_control_window(stream), self._http.max_outbound_frame_size)
-            if room <= 0:
+            size = min(self._http.local_flow_control_window(stream), self._http.max_outbound_frame_size)
+            if size <= 0:
                 self._unsent[stream] = body
                 return
-            self._http.send_data(stream, body[:room], end_stream=len(body) <= room)
-            body = body[room:]
+            self._http.send_data(stream, body[:size], end_stream=len(body) <= size)
+            body = body[size:]
 
     def _flush(self) -> None:
         if self._transport is not None:

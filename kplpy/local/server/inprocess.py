@@ -18,7 +18,7 @@ from kplpy.local.model.limits import Limits, Phases
 from kplpy.local.model.model import LedgerRecord, Model, no_journal
 from kplpy.local.server.journal import Journal
 from kplpy.local.server.options import DEFAULT_STREAM, GIB, Options
-from kplpy.local.server.server import Server, turns
+from kplpy.local.server.server import Server, run_pending_callbacks
 from kplpy.local.server.service import Service
 
 if TYPE_CHECKING:
@@ -32,7 +32,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StreamAtStart:
-    """A stream that a server begins with. `wanted`: the shards that were asked for, None if it was not asked for."""
+    """A stream that a server has when it starts.
+
+    shards: open shards
+    wanted: shards that the options ask for; None if the options do not name the stream
+    restored: True if the stream is from the data directory
+    records: records that the stream holds
+    """
 
     name: str
     shards: int
@@ -42,7 +48,10 @@ class StreamAtStart:
 
 
 class Running:
-    """A model with its streams, served: what the thread and the process have in common."""
+    """A model with its streams, its server and its journal.
+
+    LocalKinesis and serve() both use it, on the event loop.
+    """
 
     def __init__(self, options: Options) -> None:
         self.model = options.model()
@@ -62,15 +71,15 @@ class Running:
         if self._options.data_dir is not None:
             self._journal = Journal(Path(self._options.data_dir))
             self._journal.restore(self.model)
-            self.model.journal = self._journal.keeping
-        self._begin_streams(time.time())
+            self.model.journal = self._journal.recording
+        self._create_streams(time.time())
         await self.server.start()
 
-    def _begin_streams(self, now: float) -> None:
-        """Make the streams that are wanted and not restored, and note all that there are."""
+    def _create_streams(self, now: float) -> None:
+        """Create the streams that are wanted and not restored, and set `streams` to all streams."""
         account = self.model.account
         for stream in list(account.streams.values()):
-            stream.settle(now)
+            stream.apply_changes(now)
         restored = set(account.streams)
         wanted = self._options.wanted_streams(restored)
         for name, shards in wanted.items():
@@ -78,12 +87,12 @@ class Running:
                 try:
                     self.model.handle("CreateStream", {"StreamName": name, "ShardCount": shards}, now)
                 except ServiceError as error:
-                    raise OSError(f"stream {name!r} cannot be made: {error.message}") from error
+                    raise OSError(f"stream {name!r} cannot be created: {error.message}") from error
         for name, stream in account.streams.items():
             records = sum(len(each.records) - each.head for each in stream.shards.values())
-            asked = wanted.get(name)
-            shards = len(stream.open) or asked or 0  # none is open yet while it is CREATING
-            self.streams.append(StreamAtStart(name, shards, asked, name in restored, records))
+            wanted_shards = wanted.get(name)
+            shards = len(stream.open) or wanted_shards or 0  # no shard is open yet while the stream is CREATING
+            self.streams.append(StreamAtStart(name, shards, wanted_shards, name in restored, records))
 
     async def stop(self) -> None:
         await self.server.stop()
@@ -93,26 +102,28 @@ class Running:
 
 
 class LocalKinesis:
-    """A Kinesis for tests, on a port of this machine, with the service's limits:
+    """A Kinesis for tests, on a port of this machine, with the service's limits.
 
         with LocalKinesis(shards=4, stream="orders") as kinesis, kinesis.producer() as producer:
             producer.put_record("orders", b"...", "key").result()
 
     Arguments (a bad one raises ValueError):
-        shards, stream: a stream to begin with; stream=None: none. Unless said otherwise it is "test" with one shard,
-            which is left out where data_dir has streams already.
-        streams: several instead, {name: number of shards}.
-        limits: the service's; Limits(...) to change single ones; False: none per second (Limits.no_rates()).
-        phases: Phases(...), seconds in CREATING, UPDATING, DELETING; by default 0, 0 and 10.
-        https: serve TLS, with a certificate made on the fly; verify it against `ca_bundle`.
-        host, port: where to listen; port 0 takes a free one.
-        region_name: the region in ARNs, and that of client().
-        store: False keeps counts only and hands out no records: a sink for measurements.
-        retention_bytes: how much is held before the oldest records go; 1 GiB; None: no bound.
-        data_dir: a directory that makes it durable; what was answered survives a kill. None: memory only.
+        shards, stream: the stream that exists at the start. By default "test" with one shard, which is not created if
+            data_dir has streams already. stream=None: no stream.
+        streams: several streams instead, {name: number of shards}.
+        limits: True for the service's limits, Limits(...) to change some, False for no limits per second
+            (Limits.no_rates()).
+        phases: Phases(...), seconds in CREATING, UPDATING and DELETING; by default 0, 0 and 10.
+        https: True serves TLS with a certificate made at the start; verify it against `ca_bundle`.
+        host, port: where to listen; port 0 takes a free port.
+        region_name: the region in ARNs, and the region of client().
+        store: False keeps only counts, no records: a sink for measurements.
+        retention_bytes: the most bytes of records that are held before the oldest are dropped. By default 1 GiB;
+            None: no bound.
+        data_dir: a directory that keeps all changes; a change that was acknowledged survives a kill. None: memory only.
 
-    It starts at `with` or start(), and ends at the end of `with` or stop(). Signatures are not checked: any
-    credentials do.
+    The server starts at `with` or start(), and ends at the end of `with` or at stop(). Signatures are not checked, so
+    any credentials are accepted.
     """
 
     def __init__(
@@ -149,12 +160,16 @@ class LocalKinesis:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    # --- life ---
+    # --- start and stop ---
 
     def start(self) -> LocalKinesis:
-        """Start serving and return when the port answers; OSError when the port is taken."""
+        """Start the server's thread and return when the port accepts connections.
+
+        Raises OSError if the port is taken or data_dir cannot be used, ValueError if the log in data_dir is damaged,
+        RuntimeError if this LocalKinesis was started before.
+        """
         if self._thread is not None:
-            raise RuntimeError("this LocalKinesis was started already; make another one")
+            raise RuntimeError("this LocalKinesis was started already; create a new one")
         loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=_run_loop, args=(loop,), name="kplpy-local", daemon=True)
         self._thread.start()
@@ -162,17 +177,20 @@ class LocalKinesis:
         try:
             asyncio.run_coroutine_threadsafe(self._running.start(), loop).result()
         except BaseException:
-            self._end()
+            self._end_thread()
             raise
         return self
 
     def stop(self) -> None:
-        """Stop serving. The model and its ledger stay readable. Stopping twice is fine."""
+        """Stop the server.
+
+        The model and its ledger stay readable. A second call does nothing.
+        """
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(self._running.stop(), self._loop).result()
-            self._end()
+            self._end_thread()
 
-    def _end(self) -> None:
+    def _end_thread(self) -> None:
         loop, self._loop = self._loop, None
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)
@@ -186,10 +204,11 @@ class LocalKinesis:
     ) -> None:
         self.stop()
 
-    # --- where it is ---
+    # --- address and clients ---
 
     @property
     def endpoint_url(self) -> str:
+        """The server's URL; RuntimeError before start()."""
         if not self._running.server.url:
             raise RuntimeError("this LocalKinesis is not started: use it in a with statement, or call start()")
         return self._running.server.url
@@ -200,11 +219,11 @@ class LocalKinesis:
 
     @property
     def ca_bundle(self) -> str | None:
-        """Path of the certificate authority for verify=, with https; None with http."""
+        """The path of the certificate authority for verify=; None with http."""
         return self._running.server.ca_bundle
 
     def client(self, **arguments: Any) -> KinesisClient:
-        """Return a boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` go to boto3."""
+        """Return a boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` are for boto3."""
         return make_client(self, **arguments)
 
     def session(self) -> boto3.Session:
@@ -214,29 +233,37 @@ class LocalKinesis:
     def producer(self, **config: Any) -> Producer:
         """Return a Producer for this endpoint; `config` are fields of Config.
 
-        It needs no credentials, region or profile on this machine, and tells CloudWatch nothing unless `config` names a
-        sink. Close it before this ends, as any producer: `with kinesis.producer() as producer`.
+        The producer needs no credentials, region or profile on this machine. It sends nothing to CloudWatch unless
+        `config` names a sink. Close the producer before the server stops: `with kinesis.producer() as producer`.
         """
         return make_producer(self, **config)
 
-    # --- what is inside ---
+    # --- the model ---
 
     @property
     def model(self) -> Model:
-        """The model itself. While the server runs, its thread owns it: go through call(), handle() or ledger()."""
+        """The model.
+
+        The server's thread owns it while the server runs: use call(), handle() or ledger().
+        """
         return self._running.model
 
     @property
     def faults(self) -> Faults:
-        """What is to go wrong with coming requests (kplpy.local.model.faults)."""
+        """The faults of the coming requests (kplpy.local.model.faults)."""
         return self._running.model.faults
 
     def ledger(self, stream: str | None = None) -> list[LedgerRecord]:
-        """Every accepted record that is still held, of one stream or all, in the order of acceptance."""
+        """Return every accepted record that is still held.
+
+        The records of a stream are in the order of acceptance.
+
+        stream: a stream's name; None for all streams.
+        """
         return self.call(lambda model: list(model.ledger(stream)))
 
     def handle(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """One API call without HTTP, at the time that it is; raises kplpy.local.ServiceError."""
+        """Carry out one API call without HTTP, now; raises kplpy.local.ServiceError."""
         return self.call(lambda model: model.handle(operation, params, time.time()))
 
     def call(self, function: Callable[[Model], T]) -> T:
@@ -254,12 +281,12 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        # Connections in the midst of a TLS handshake are known only to their tasks.
+        # Only its task knows a connection that is in its TLS handshake. Cancelling the task closes the connection.
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        loop.run_until_complete(turns())
+        loop.run_until_complete(run_pending_callbacks())
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)

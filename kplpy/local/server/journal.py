@@ -1,9 +1,11 @@
-"""A directory that outlives the process: every change is appended to a log before it is made.
+"""Journal: keeps a model's changes in a directory.
 
-The log is a row of frames: length and CRC-32 of a CBOR list, four bytes each, then the list. A put is written as what
-comes of it, each record with its shard and count, so that it comes back with the same sequence number whatever the
-limits are then. A frame that a kill cut short was never answered; it is dropped at the next start. The log outlives
-SIGKILL; it is not synced to the disk, so the loss of the whole machine may take its end with it, or leave zeros there.
+Every change is appended to a log before it is made. The log is a series of frames. A frame has the length and the
+CRC-32 of a CBOR list, four bytes each, and then the list. A put is written as its accepted records, each with its shard
+and count. So a record comes back with the same sequence number, whatever the limits are at that time.
+
+The log survives SIGKILL. A frame that a kill cut short was not acknowledged; the next start drops it. The log is not
+synced to the disk, so a crash of the machine may lose the log's end, or leave zeros there.
 """
 
 from __future__ import annotations
@@ -28,22 +30,25 @@ from kplpy.private_files import open_private
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing keeps two servers apart there
+except ImportError:  # Windows, where two servers can open the same directory
     fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
-_HEAD = struct.Struct(">II")
+_HEADER = struct.Struct(">II")
 _COMPACT_FROM = 64 << 20
-"""Bytes of log below which rewriting it is not worth the while."""
+"""Size in bytes from which the log is rewritten without the records that are no longer held."""
 
 
 class Journal:
-    """The log in `directory`, which is made where missing. Its files are their user's alone (mode 0600).
+    """The log in `directory`, which is created if it does not exist.
 
-    restore(model) comes first; keeping() is then the model's journal. OSError when the directory cannot be used, one of
-    its files is a symbolic link (the directory itself may be one), or another server holds it; ValueError when the log
-    is damaged before its end.
+    The files are for their user alone (mode 0600).
+
+    Call restore(model) first. recording() is then the model's journal.
+
+    Raises OSError if the directory cannot be used, if another server uses it, or if one of its files is a symbolic
+    link (the directory itself may be one).
     """
 
     def __init__(self, directory: Path) -> None:
@@ -62,74 +67,81 @@ class Journal:
             self._lock.close()
             raise
         self._end = 0
-        self._rest = False  # something lies behind _end that could not be taken away
+        self._has_rest = False  # there are bytes after _end that could not be truncated
 
     def close(self) -> None:
         self._file.close()
         self._lock.close()
 
     def restore(self, model: Model) -> None:
-        """Bring an empty model to where the log ends."""
-        created: dict[str, int] = {}  # by stream, the frame that created it
-        last: dict[str, int] = {}  # by stream, its last put
-        for index, event in enumerate(self._frames()):
+        """Repeat the log's changes on an empty model.
+
+        Raises ValueError if the log is damaged before its end.
+        """
+        created: dict[str, int] = {}  # by stream: the frame that created it
+        last: dict[str, int] = {}  # by stream: its last put
+        for index, event in enumerate(self._events()):
             try:
                 model.restore(event)
-            except ServiceError:  # refused then, too; a kill came before it was taken out of the log
+            except ServiceError:  # the model refused it at that time too, and a kill came before it was truncated
                 continue
             if isinstance(event, PutEvent):
                 last[event.stream] = index
             elif event.operation == "CreateStream":
                 created[event.stream] = index
-        held = sum(each.held_bytes for each in model.streams.values())
+        held_bytes = sum(each.held_bytes for each in model.streams.values())
         end = self._end
-        if end > max(_COMPACT_FROM, 2 * held):
+        if end > max(_COMPACT_FROM, 2 * held_bytes):
             try:
                 self._compact(model, created, last)
-            except OSError as error:  # a full disk, most likely: the old log does as well
+            except OSError as error:  # probably a full disk; the old log can be used as well
                 self._end = end
                 log(logger, "journal_not_rewritten", {"path": str(self._path), "reason": str(error)})
 
     @contextmanager
-    def keeping(self, event: Event) -> Iterator[None]:
-        """Append a change, for the block that makes it. A block that raises takes the change out of the log again.
+    def recording(self, event: Event) -> Iterator[None]:
+        """Append a change to the log; the `with` block makes the change.
 
-        ServiceError (InternalFailure) when it cannot be appended: the block does not run.
+        If the block raises, the change is removed from the log. If the change cannot be appended, ServiceError
+        (InternalFailure) is raised and the block does not run.
         """
         frame = _frame(event)
         try:
-            if self._rest:
-                self._file.truncate(self._end)  # else it would hide what comes after it
-            self._rest = True
+            if self._has_rest:
+                self._file.truncate(self._end)  # else a broken frame would hide the frames after it
+            self._has_rest = True
             _write_all(self._file, frame)
         except OSError as error:
-            self._take_away()
+            self._truncate()
             raise ServiceError("InternalFailure", f"The data directory cannot be written: {error}", 500) from error
         try:
             yield
         except BaseException:
-            self._take_away()
+            self._truncate()
             raise
         self._end += len(frame)
-        self._rest = False
+        self._has_rest = False
 
-    def _take_away(self) -> None:
-        """Take away what was written of a change that is not made. Where that fails, the next change tries again."""
+    def _truncate(self) -> None:
+        """Remove the bytes of a change that is not made.
+
+        If that fails, recording() does it before the next change.
+        """
         with suppress(OSError):
             self._file.truncate(self._end)
-            self._rest = False
+            self._has_rest = False
 
-    def _frames(self) -> Iterator[Event]:
-        """The log from its beginning; an unfinished frame at its end is cut off."""
+    def _events(self) -> Iterator[Event]:
+        """Yield the log's changes from the beginning; truncate an unfinished frame at the end."""
         self._end = 0
         size = self._path.stat().st_size
         with self._path.open("rb") as file:
-            while head := file.read(_HEAD.size):
-                length, crc = _HEAD.unpack(head) if len(head) == _HEAD.size else (size, 0)
-                following = self._end + _HEAD.size + length
-                body = file.read(length) if following <= size else b""
-                if not length or following > size or zlib.crc32(body) != crc:
-                    if following < size and not _zeros(file):
+            while header := file.read(_HEADER.size):
+                length, crc = _HEADER.unpack(header) if len(header) == _HEADER.size else (size, 0)
+                next_frame = self._end + _HEADER.size + length
+                body = file.read(length) if next_frame <= size else b""
+                if not length or next_frame > size or zlib.crc32(body) != crc:
+                    if next_frame < size and not _only_zeros(file):
                         raise ValueError(f"{self._path} is damaged at byte {self._end}")
                     log(
                         logger,
@@ -139,32 +151,32 @@ class Journal:
                     self._file.truncate(self._end)
                     return
                 yield _event(cbor2.loads(body))
-                self._end = following
+                self._end = next_frame
 
     def _compact(self, model: Model, created: dict[str, int], last: dict[str, int]) -> None:
-        """Write the log again with what is still held, and put it in the old one's place."""
+        """Replace the log by one without deleted streams and without records that are no longer held."""
         path = self._path.with_suffix(".new")
-        path.unlink(missing_ok=True)  # of a start that was killed
-        fresh = _open(path)
+        path.unlink(missing_ok=True)  # a start that was killed may have left the file
+        new_file = _open(path)
         size = 0
         try:
-            for index, event in enumerate(self._frames()):
+            for index, event in enumerate(self._events()):
                 if event.stream not in model.streams or index < created[event.stream]:
                     continue
                 if isinstance(event, PutEvent):
-                    event = event.held(model.streams[event.stream])
-                    if not event.records and index != last[event.stream]:  # the last one carries the count
+                    event = event.without_trimmed(model.streams[event.stream])
+                    if not event.records and index != last[event.stream]:  # the last put holds the stream's count
                         continue
                 frame = _frame(event)
-                _write_all(fresh, frame)
+                _write_all(new_file, frame)
                 size += len(frame)
             os.replace(path, self._path)
         except BaseException:
-            fresh.close()
+            new_file.close()
             path.unlink(missing_ok=True)
             raise
         self._file.close()
-        self._file = fresh
+        self._file = new_file
         self._end = size
 
 
@@ -173,14 +185,17 @@ def _open(path: Path) -> FileIO:
     return FileIO(open_private(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
 
 
-def _zeros(file: BinaryIO) -> bool:
-    """Return True if the rest of the file is zeros: what a loss of power leaves where data did not reach the disk."""
+def _only_zeros(file: BinaryIO) -> bool:
+    """Return True if the rest of the file is zeros.
+
+    A loss of power leaves zeros where data did not reach the disk.
+    """
     return not any(part.strip(b"\0") for part in iter(lambda: file.read(1 << 20), b""))
 
 
 def _frame(event: Event) -> bytes:
     body = cbor2.dumps(event.plain())
-    return _HEAD.pack(len(body), zlib.crc32(body)) + body
+    return _HEADER.pack(len(body), zlib.crc32(body)) + body
 
 
 def _event(plain: list[Any]) -> Event:

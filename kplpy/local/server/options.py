@@ -1,4 +1,4 @@
-"""What a local Kinesis is started with, checked in one place for the thread, the process and the command line."""
+"""The options of a local Kinesis, checked for LocalKinesis, LocalKinesisProcess and the command line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ GIB = 1 << 30
 
 
 class DefaultStream(str):
-    """The name of the stream that is made when none was named, and none was restored from a data directory."""
+    """The name of the default stream.
+
+    The stream is created unless a data directory has streams already.
+    """
 
 
 DEFAULT_STREAM = DefaultStream("test")
 
 
 class Arguments(TypedDict, total=False):
-    """The keywords of LocalKinesis, where explained."""
+    """The keyword arguments of LocalKinesis, which explains them."""
 
     shards: int
     stream: str | None
@@ -42,7 +45,10 @@ class Arguments(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """See LocalKinesis for the meaning of each; a bad value raises ValueError with the value and the rule."""
+    """The arguments of LocalKinesis, which explains them.
+
+    A bad value raises ValueError with the value and the rule.
+    """
 
     shards: int = 1
     stream: str | None = DEFAULT_STREAM
@@ -64,22 +70,25 @@ class Options:
             if isinstance(shards, bool) or not isinstance(shards, int) or not 1 <= shards <= 10_000:
                 raise ValueError(f"a stream has 1 to 10000 shards; got {shards!r} for {name!r}")
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65535:
-            raise ValueError(f"port must be 0 (any free one) to 65535, got {self.port!r}")
+            raise ValueError(f"port must be 0 (any free port) to 65535, got {self.port!r}")
         if not self.host:
-            raise ValueError("host must not be empty; 127.0.0.1 serves this machine only")
+            raise ValueError("host must not be empty; 127.0.0.1 accepts connections from this machine only")
         if not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", self.region_name):
             raise ValueError(f"region_name must look like us-east-1, got {self.region_name!r}")
         if self.retention_bytes is not None and self.retention_bytes < 1:
             raise ValueError(f"retention_bytes must be 1 or more, or None for no bound; got {self.retention_bytes!r}")
         if self.data_dir is not None and not self.store:
-            raise ValueError("data_dir keeps every record, store=False none: choose one")
+            raise ValueError("data_dir keeps every record and store=False keeps none: choose one of them")
         if self.limits is not None and not isinstance(self.limits, (Limits, bool)):
             raise ValueError(f"limits must be a kplpy.local.Limits, True or False; got {self.limits!r}")
         if self.phases is not None and not isinstance(self.phases, Phases):
             raise ValueError(f"phases must be a kplpy.local.Phases or None, got {self.phases!r}")
 
     def wanted_streams(self, restored: Collection[str] = ()) -> dict[str, int]:
-        """The streams to begin with, by name, with their shards. `restored`: the names of those that are there."""
+        """Return the number of shards of each wanted stream.
+
+        `restored`: names of streams in the data directory.
+        """
         if self.streams is not None:
             return dict(self.streams)
         if self.stream is None or (restored and isinstance(self.stream, DefaultStream)):
@@ -87,7 +96,7 @@ class Options:
         return {self.stream: self.shards}
 
     def model(self) -> Model:
-        """An empty model with these limits."""
+        """Return a new model with these options and without streams."""
         limits = Limits.no_rates() if self.limits is False else self.limits
         return Model(
             limits=limits if isinstance(limits, Limits) else None,
@@ -98,7 +107,7 @@ class Options:
         )
 
     def to_json(self) -> str:
-        """For the command line of a process; from_json() reads it there."""
+        """Return the options as JSON for a process's command line; from_json() reads them there."""
         plain = asdict(self)
         if isinstance(self.stream, DefaultStream):
             del plain["stream"]

@@ -1,4 +1,4 @@
-"""The local Kinesis as a process of its own: serve() is that process, LocalKinesisProcess starts and ends one."""
+"""The local Kinesis in a separate process: serve() runs in it, LocalKinesisProcess starts and ends it."""
 
 from __future__ import annotations
 
@@ -24,24 +24,28 @@ if TYPE_CHECKING:
     from kplpy.producer import Producer
 
 READY = "ready: "
+"""What the process prints, followed by JSON, once its port accepts connections."""
 
 Ready = Callable[[str, "str | None", list[StreamAtStart]], object]
 
 
 def serve(*, ready: Ready | None = None, **arguments: Unpack[Arguments]) -> None:
-    """Serve until SIGINT or SIGTERM; for the main thread of a process.
+    """Serve a local Kinesis until SIGINT or SIGTERM.
 
-    `ready` is called once the port answers: with the URL, the path of the certificate authority (None for http), and
-    the streams there are (name, shards, wanted, restored, records). The other arguments are those of LocalKinesis, but
-    port is 4567 unless given. ValueError for a bad argument, OSError when the port is taken or the data directory
-    cannot be used.
+    Call it on the main thread of a process.
+
+    ready: called once the port accepts connections, with the URL, the path of the certificate authority (None for
+        http), and the streams (name, shards, wanted, restored, records).
+    The other arguments are those of LocalKinesis; the port is 4567 by default.
+
+    Raises ValueError for a bad argument, OSError if the port is taken or the data directory cannot be used.
     """
     arguments.setdefault("port", 4567)
     run(Options(**arguments), ready)
 
 
 def run(options: Options, ready: Ready | None) -> None:
-    """serve(), with its arguments checked already."""
+    """Serve with options that are already checked; see serve()."""
     asyncio.run(_serve(options, ready))
 
 
@@ -64,12 +68,12 @@ async def _serve(options: Options, ready: Ready | None) -> None:
 
 
 class LocalKinesisProcess:
-    """A local Kinesis in a process of its own, so that it shares no interpreter with what it measures or tests.
+    """A local Kinesis in a separate process, so that it does not share an interpreter with the program under test.
 
         with LocalKinesisProcess(shards=4, stream="orders", limits=False) as kinesis: ...
 
-    Arguments as those of LocalKinesis; a bad one raises ValueError. It is ended with SIGTERM at the end of `with`, and
-    ends by itself when this process does, however that comes about.
+    The arguments are those of LocalKinesis; a bad one raises ValueError. The process ends with SIGTERM at the end of
+    `with`. It ends by itself when the process that started it ends, in whatever way.
     """
 
     def __init__(self, **arguments: Unpack[Arguments]) -> None:
@@ -80,7 +84,7 @@ class LocalKinesisProcess:
 
     @property
     def endpoint_url(self) -> str:
-        """RuntimeError before start()."""
+        """The server's URL; RuntimeError before start()."""
         if not self._url:
             raise RuntimeError("this LocalKinesisProcess is not started: use it in a with statement, or call start()")
         return self._url
@@ -97,34 +101,38 @@ class LocalKinesisProcess:
         return self._process.pid
 
     def start(self, timeout: float = 30.0) -> LocalKinesisProcess:
-        """Start the process and wait until its port answers, for `timeout` seconds at the most.
+        """Start the process and wait until its port accepts connections, at most `timeout` seconds.
 
-        RuntimeError with what it printed when it ends or is not ready in time.
+        Raises RuntimeError with the process's output if the process ends, or is not ready in time.
         """
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kplpy.local", "--options", self.options.to_json()],
-            stdin=subprocess.PIPE,  # its end of file tells the process that we are gone
+            stdin=subprocess.PIPE,  # the process ends when it reaches the end of its input
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C at a terminal is for us, who may still need it then, and end it
+            # So that Ctrl-C at a terminal interrupts only this process, which may still need the other one then.
+            start_new_session=True,
         )
         try:
             line = _first_line(self._process, timeout)
-        except BaseException:  # Ctrl-C meanwhile
+        except BaseException:  # for example Ctrl-C
             self.kill()
             raise
         if not line.startswith(READY):
             self._process.kill()
             _, errors = self._process.communicate()
             raise RuntimeError(f"the local Kinesis did not start: {(line + errors).strip() or 'not ready in time'}")
-        told = json.loads(line[len(READY) :])
-        self._url, self.ca_bundle = told["url"], told["ca_bundle"]
-        threading.Thread(target=_drain, args=(self._process.stderr,), name="kplpy-local-log", daemon=True).start()
+        address = json.loads(line[len(READY) :])
+        self._url, self.ca_bundle = address["url"], address["ca_bundle"]
+        threading.Thread(target=_copy_errors, args=(self._process.stderr,), name="kplpy-local-log", daemon=True).start()
         return self
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End it with SIGTERM; SIGKILL after `timeout` seconds. Stopping twice is fine."""
+        """End the process with SIGTERM, and with SIGKILL after `timeout` seconds.
+
+        A second call does nothing.
+        """
         if self._process is None:
             return
         self._process.terminate()
@@ -135,7 +143,7 @@ class LocalKinesisProcess:
         self._reap()
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would."""
+        """End the process with SIGKILL, which has the effect of a crash."""
         if self._process is not None:
             self._process.kill()
             self._reap()
@@ -148,7 +156,7 @@ class LocalKinesisProcess:
                 each.close()
 
     def client(self, **arguments: Any) -> KinesisClient:
-        """Return a boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` go to boto3."""
+        """Return a boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` are for boto3."""
         return make_client(self, **arguments)
 
     def session(self) -> boto3.Session:
@@ -158,8 +166,8 @@ class LocalKinesisProcess:
     def producer(self, **config: Any) -> Producer:
         """Return a Producer for this endpoint; `config` are fields of Config.
 
-        It needs no credentials, region or profile on this machine, and tells CloudWatch nothing unless `config` names a
-        sink. Close it before this ends, as any producer: `with kinesis.producer() as producer`.
+        The producer needs no credentials, region or profile on this machine. It sends nothing to CloudWatch unless
+        `config` names a sink. Close the producer before the server stops: `with kinesis.producer() as producer`.
         """
         return make_producer(self, **config)
 
@@ -173,18 +181,18 @@ class LocalKinesisProcess:
 
 
 def _first_line(process: subprocess.Popen[str], timeout: float) -> str:
-    """The first line the process prints; empty when it ends or `timeout` seconds pass before."""
+    """Return the first line that the process prints, or "" if it ends first. Kill it after `timeout` seconds."""
     assert process.stdout is not None
-    overdue = threading.Timer(timeout, process.kill)
-    overdue.start()
+    timer = threading.Timer(timeout, process.kill)
+    timer.start()
     try:
         return process.stdout.readline()
     finally:
-        overdue.cancel()
+        timer.cancel()
 
 
-def _drain(errors: IO[str] | None) -> None:
-    """Pass on what the process has to say, so that its pipe never fills."""
+def _copy_errors(errors: IO[str] | None) -> None:
+    """Copy the process's standard error to this process's, so that the pipe never fills."""
     if errors is not None:
         with errors:
             for line in errors:

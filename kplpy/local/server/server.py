@@ -1,4 +1,7 @@
-"""The sockets: HTTP/1.1 by aiohttp, HTTP/2 by h2 (Java's asynchronous client insists on it), one port for both."""
+"""The server's sockets: one port for HTTP/1.1 (aiohttp) and HTTP/2 (h2).
+
+Java's asynchronous client needs HTTP/2.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,12 @@ _READ_BUFFER = 1 << 20
 
 
 class Server:
-    """Serves a Service on a port; https with a certificate of its own when `https` is set.
+    """Serves a Service on a port. All methods run on the event loop.
 
-    `port` 0 takes a free one. After start(): `url`, and `ca_bundle`, the path of the authority that signed the
-    certificate (None for http), which lasts until stop().
+    port: 0 takes a free port; start() sets the real one
+    https: True serves TLS with a certificate that start() makes
+    url: set by start()
+    ca_bundle: path of the authority that signed the certificate, from start() to stop(); None for http
     """
 
     def __init__(self, service: Service, host: str, port: int, https: bool) -> None:
@@ -36,14 +41,15 @@ class Server:
         self._http1: web.Server | None = None
         self._listener: asyncio.Server | None = None
         self._connections: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
-        self._busy: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()  # a faulty answer is still to come there
+        # Connections whose response is late, cut or missing because of a fault.
+        self._faulty: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
         self._stopped = asyncio.Event()
 
     async def start(self) -> None:
-        """Listen; OSError when the port is taken."""
+        """Listen on the port; raises OSError if the port is taken."""
         context = self._tls() if self.https else None
         self._http1 = http1 = web.Server(
-            self._answer, access_log=None, keepalive_timeout=3600, read_bufsize=_READ_BUFFER, auto_decompress=False
+            self._respond, access_log=None, keepalive_timeout=3600, read_bufsize=_READ_BUFFER, auto_decompress=False
         )
         self._listener = await asyncio.get_running_loop().create_server(
             lambda: _FirstBytes(http1, lambda: Http2Protocol(self.service), self._connections),
@@ -53,19 +59,20 @@ class Server:
             backlog=1024,
         )
         self.port = self._listener.sockets[0].getsockname()[1]
-        shown = f"[{self.host}]" if ":" in self.host else "127.0.0.1" if self.host == "0.0.0.0" else self.host
-        self.url = f"{'https' if self.https else 'http'}://{shown}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        self.url = f"{'https' if self.https else 'http'}://{host}:{self.port}"
 
     async def stop(self) -> None:
-        """Close the port and every connection; requests under way get half a second."""
+        """Close the port and every connection; connections with a faulty response get half a second."""
         self._stopped.set()
         if self._listener is not None:
-            # Not closed at once: what was accepted just now could not be attached to it any more, and would leak.
+            # A connection that was accepted just now has to attach to the listener before the listener is closed, so
+            # that it does not leak.
             for each in self._listener.sockets:
                 asyncio.get_running_loop().remove_reader(each.fileno())
-            await turns()
+            await run_pending_callbacks()
             self._listener.close()
-        await self._abort(self._connections - self._busy)  # aiohttp would wait for those that keep alive, too
+        await self._abort(self._connections - self._faulty)  # aiohttp would also wait for idle keep-alive connections
         if self._http1 is not None:
             await self._http1.shutdown(timeout=0.5)
         await self._abort(self._connections)
@@ -73,10 +80,10 @@ class Server:
             self._certificates.cleanup()
 
     async def _abort(self, connections: Iterable[asyncio.Transport]) -> None:
-        """Cut connections rudely: over TLS, a polite end would wait for the other side."""
+        """Abort connections, because closing a TLS connection would wait for the client."""
         for each in list(connections):
             each.abort()
-        await turns()
+        await run_pending_callbacks()
 
     def _tls(self) -> ssl.SSLContext:
         authority = trustme.CA(organization_name="kplpy local Kinesis")
@@ -90,25 +97,25 @@ class Server:
         self.ca_bundle = str(path)
         return context
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         if (request.content_length or 0) > MAX_BODY:
             return web.Response(status=413)
         try:
             body = await request.content.read()
-        except ConnectionResetError:  # cut off by the client, or by the server's end; aiohttp would log a traceback
+        except ConnectionResetError:  # from the client or from stop(); aiohttp would log a traceback
             return web.Response(status=400)
         headers = request.headers
         reply = self.service.reply(
             request.method, headers.get("X-Amz-Target", ""), headers.get("Content-Type", ""), body
         )
         if reply.delay or reply.transport:
-            return await self._troubled(request, reply)
+            return await self._respond_with_fault(request, reply)
         return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
 
-    async def _troubled(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-        """An answer with a fault: late, in part, or not at all."""
+    async def _respond_with_fault(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        """Send a response late, in part, or not at all."""
         if request.transport is not None:
-            self._busy.add(request.transport)
+            self._faulty.add(request.transport)
         seconds = reply.delay if reply.transport != "never" else None
         try:
             await asyncio.wait_for(self._stopped.wait(), seconds)
@@ -116,7 +123,7 @@ class Server:
         except asyncio.TimeoutError:
             pass
         if request.transport is not None:
-            self._busy.discard(request.transport)
+            self._faulty.discard(request.transport)
         if reply.transport in ("refused", "cut_before", "cut_after"):
             _cut(request.transport, reset=True)
         elif reply.transport == "cut_answer":
@@ -130,7 +137,10 @@ class Server:
 
 
 def _cut(transport: asyncio.Transport | None, reset: bool) -> None:
-    """Cut a connection so that the other side sees a reset, or else the end of the data."""
+    """Cut a connection.
+
+    The client sees a reset if `reset` is True, else the end of the data.
+    """
     connection = None if transport is None else transport.get_extra_info("socket")
     if transport is None or connection is None:
         return
@@ -141,14 +151,17 @@ def _cut(transport: asyncio.Transport | None, reset: bool) -> None:
     transport.abort()
 
 
-async def turns() -> None:
-    """Let the loop carry out what was begun: accepting takes it three turns, closing two."""
+async def run_pending_callbacks() -> None:
+    """Let the loop finish what it has begun.
+
+    Accepting a connection takes the loop three iterations, closing takes two.
+    """
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 class _FirstBytes(asyncio.Protocol):
-    """Looks at a connection's first bytes and hands it to HTTP/1.1 or HTTP/2, over TLS or not."""
+    """Chooses HTTP/1.1 or HTTP/2 by a connection's first bytes, with or without TLS."""
 
     def __init__(
         self,
@@ -159,7 +172,7 @@ class _FirstBytes(asyncio.Protocol):
         self._http1, self._http2 = http1, http2
         self._connections = connections
         self._transport: asyncio.Transport | None = None
-        self._seen = b""
+        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -167,10 +180,10 @@ class _FirstBytes(asyncio.Protocol):
         self._connections.add(transport)
 
     def data_received(self, data: bytes) -> None:
-        self._seen += data
-        if len(self._seen) < 3 or self._transport is None:
+        self._received += data
+        if len(self._received) < 3 or self._transport is None:
             return
-        protocol = self._http2() if self._seen.startswith(b"PRI") else self._http1()
+        protocol = self._http2() if self._received.startswith(b"PRI") else self._http1()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
-        protocol.data_received(self._seen)
+        protocol.data_received(self._received)

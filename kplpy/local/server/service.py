@@ -1,4 +1,4 @@
-"""The API's HTTP face without the connection: headers and body in, status, headers and body out."""
+"""The API over HTTP without sockets: takes headers and body, returns status, headers and body."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kplpy.local.server import codec
 
 VERSION = "Kinesis_20131202"
 MAX_BODY = 64 << 20
-"""Bytes; well above the largest valid request, 10 MiB of data in base64."""
+"""The largest accepted body in bytes, well above the largest valid request: 10 MiB of data in base64."""
 
 
 @dataclass(slots=True)
 class Reply:
-    """What goes back, when, and how much of it arrives (see model.Exchange)."""
+    """An HTTP response, with the delay and the transport fault of model.Exchange."""
 
     status: int
     headers: dict[str, str]
@@ -30,7 +30,10 @@ class Reply:
 
 
 class Service:
-    """Answers requests from a Model, at the time that `clock` tells. Signatures are not checked."""
+    """Answers HTTP requests from a Model, at the time of `clock` (epoch seconds).
+
+    Signatures are not checked.
+    """
 
     def __init__(self, model: Model, clock: Callable[[], float] = time.time) -> None:
         self.model = model
@@ -39,7 +42,7 @@ class Service:
         self._id_start = str(uuid4())[:23]
 
     def reply(self, method: str, target: str, content_type: str, body: bytes) -> Reply:
-        """Answer one request. `target` is the X-Amz-Target header."""
+        """Return the reply to one request. `target`: the X-Amz-Target header."""
         kind = codec.CBOR if content_type.startswith(codec.CBOR) else codec.JSON
         headers = {"Content-Type": kind, "x-amzn-RequestId": f"{self._id_start}-{next(self._ids):012x}"}
         version, _, operation = target.partition(".")

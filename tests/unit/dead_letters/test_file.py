@@ -1,4 +1,4 @@
-"""The file of dead letters: whole lines, whoever writes them and however full the disk is; read back as they were."""
+"""DeadLetterFile writes whole lines, with several writers and on a full disk, and its records come back unchanged."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path, data: bytes) -> None:
     (line,) = (tmp_path / "failed").read_bytes().splitlines()
     entry = parse_entry(line)
     assert (entry.data, entry.partition_key, entry.explicit_hash_key, entry.stream) == (data, "kéy", "7", "orders")
-    told = json.loads(line)
-    assert told["error"] == "RecordExpiredError: a record of stream 'orders' expired"
-    assert (told["attempts"], told["possible_duplicate"]) == (1, True)
+    parsed = json.loads(line)
+    assert parsed["error"] == "RecordExpiredError: a record of stream 'orders' expired"
+    assert (parsed["attempts"], parsed["possible_duplicate"]) == (1, True)
 
 
 def test_threads_and_forked_children_write_whole_lines(tmp_path: Path) -> None:
-    """Lines of some KiB, which a file written in pieces would mix."""
+    """The lines have several KiB: several writes per line would mix them."""
     keep = DeadLetterFile(tmp_path / "failed")
     names = [*"abcdefgh"]
 
@@ -50,7 +50,7 @@ def test_threads_and_forked_children_write_whole_lines(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     children = []
-    if hasattr(os, "fork") and sys.version_info < (3, 12):  # which warns of a fork beside threads
+    if hasattr(os, "fork") and sys.version_info < (3, 12):  # Python 3.12 warns about a fork beside threads
         for name in names[4:]:
             child = os.fork()
             if not child:
@@ -86,7 +86,7 @@ def test_a_line_after_a_broken_one_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
-def test_a_full_disk_is_told_with_the_stream_and_the_file() -> None:
+def test_the_error_on_a_full_disk_names_the_stream_and_the_file() -> None:
     with pytest.raises(OSError, match=r"a failed record of stream 'orders' is lost: No space left on device: '/dev/f"):
         DeadLetterFile("/dev/full")(failed(b"x"))
 
@@ -112,8 +112,8 @@ def test_no_file_without_failures_and_no_descriptor_kept(tmp_path: Path) -> None
     assert repr(keep) == f"DeadLetterFile({str(tmp_path / 'failed')!r})"
 
 
-def test_a_path_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="directory of the dead letters' file is not there"):
+def test_an_impossible_path_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="directory of the dead letter file does not exist"):
         DeadLetterFile(tmp_path / "none" / "failed")
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="must be in a directory"):
@@ -123,7 +123,7 @@ def test_a_path_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def entries(file: Path) -> list[bytes]:
-    """The data of all whole lines; the others are broken or empty."""
+    """Return the data of all whole lines, without those that are broken or empty."""
     found = []
     for line in file.read_bytes().splitlines():
         with suppress(ValueError):
@@ -132,40 +132,40 @@ def entries(file: Path) -> list[bytes]:
 
 
 class Disk:
-    """Stands in for os.write: takes no more than `room` bytes, in pieces of at most `piece`."""
+    """Replaces os.write: takes at most `free` bytes, in pieces of at most `piece` bytes."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int, piece: int = 1 << 30) -> None:
-        self.room, self.piece = room, piece
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int, piece: int = 1 << 30) -> None:
+        self.free, self.piece = free, piece
         self._write = os.write
         monkeypatch.setattr(os, "write", self)
 
     def __call__(self, file: int, data: bytes) -> int:
-        taken = data[: min(self.room, self.piece)]
+        taken = data[: min(self.free, self.piece)]
         if data and not taken:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.room -= len(taken)
+        self.free -= len(taken)
         return self._write(file, taken)
 
 
-@pytest.mark.parametrize("room", [0, 1, 100, 400, 500])
-def test_half_a_line_on_a_full_disk_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+@pytest.mark.parametrize("free", [0, 1, 100, 400, 500])
+def test_half_a_line_on_a_full_disk_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     keep = DeadLetterFile(tmp_path / "failed")
     keep(failed(b"before"))
-    disk = Disk(monkeypatch, room)
+    disk = Disk(monkeypatch, free)
     lost = 0
     for _ in range(3):
         try:
             keep(failed(b"meanwhile"))
         except OSError:
             lost += 1
-    disk.room = 1 << 20
+    disk.free = 1 << 20
     keep(failed(b"after"))
     assert lost
     assert entries(tmp_path / "failed") == [b"before", *[b"meanwhile"] * (3 - lost), b"after"]
 
 
 def test_a_line_that_was_written_in_part_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a signal, say: the rest would come behind the lines that others wrote since."""
+    """A signal can cause that. The rest of the line would follow lines that other writers wrote since."""
     disk = Disk(monkeypatch, 1 << 20, piece=50)
     write = disk.__call__
 
@@ -185,7 +185,7 @@ def test_a_line_that_was_written_in_part_is_written_again(tmp_path: Path, monkey
 def test_a_line_right_behind_another_writers_half_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes
 ) -> None:
-    """The half came after this writer had looked at the end of the file."""
+    """The other writer's half is written after this writer has looked at the end of the file."""
     file = tmp_path / "failed"
     file.write_bytes(before)
     write = os.write
@@ -209,7 +209,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         lost = 0
         for _ in range(5):
             try:
-                keep(failed(b"x" * 5000))  # the rest of the page of "before" takes a part of it
+                keep(failed(b"x" * 5000))  # a part of the line fits into the page that holds "before"
             except OSError:
                 lost += 1
         assert lost == 5
@@ -235,7 +235,7 @@ def test_the_file_is_its_users_alone(tmp_path: Path) -> None:
 def test_a_symbolic_link_is_followed_only_when_asked_for(tmp_path: Path) -> None:
     link, target = tmp_path / "failed", tmp_path / "target"
     keep = DeadLetterFile(link)
-    link.symlink_to(target)  # somebody else's, who may write to the directory
+    link.symlink_to(target)  # as another user could who may write to the directory
     with pytest.raises(OSError, match=r"record of stream 'orders' is lost: it is a symbolic link") as raised:
         keep(failed(b"x"))
     assert (raised.value.errno, raised.value.filename) == (errno.ELOOP, str(link))

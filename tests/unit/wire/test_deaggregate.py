@@ -1,4 +1,4 @@
-"""deaggregate(): the forms that it takes, the KCL's rules, and what it says of anything else."""
+"""deaggregate(): the forms that it accepts, the KCL's rules, and the errors for anything else."""
 
 from __future__ import annotations
 
@@ -109,14 +109,14 @@ def test_fields_that_are_missing_stay_none() -> None:
         "a tag without key",
     ],
 )
-def test_what_is_no_aggregate_is_a_plain_record(data: bytes) -> None:
+def test_data_that_is_not_an_aggregate_is_a_plain_record(data: bytes) -> None:
     assert deaggregate(data) == [UserRecord(data, None, None, None, 0, None)]
 
 
 @pytest.mark.parametrize(
     "second",
     [b"\x08\x01\x1a\x01y", b"\x08\x00\x10\x01\x1a\x01y", b"\x08\x00\x10\x00\x1a\x01y"],
-    ids=["key index", "hash key index", "hash key that is no number"],
+    ids=["key index", "hash key index", "hash key that is not a number"],
 )
 def test_a_broken_inner_record_ends_the_aggregate(second: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """AggregatorUtil catches the exception outside its loop over the inner records, and keeps those before it."""
@@ -181,14 +181,14 @@ def test_plain_records_are_never_dropped() -> None:
         ({"kinesis": {"data": "eA==", "partitionKey": b"k"}}, TypeError, "'partitionKey' must be a str, not bytes"),
     ],
 )
-def test_anything_else_is_refused_and_told_why(record: Any, error: type[Exception], text: str) -> None:
+def test_anything_else_is_refused_with_the_reason(record: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error) as raised:
         deaggregate(record)
     assert text in str(raised.value)
 
 
 def crowd(records: int) -> bytes:
-    """As many records without data, of one key, as 6 bytes each make."""
+    """Return an aggregate of so many records without data, all of one key, 6 bytes each."""
     return enveloped(b"\x0a\x01k" + b"\x1a\x04\x08\x00\x1a\x00" * records)
 
 
@@ -204,13 +204,13 @@ def test_ten_mebibytes_cannot_become_millions_of_records() -> None:
     assert raised.value.max_records == 262_144
     assert str(raised.value) == (
         f"an aggregated record of {len(data):,} bytes holds 1,747,626 user records or keys, more than max_records, "
-        "262,144; nothing is taken out of it"
+        "262,144; none of its records is returned"
     )
     assert isinstance(raised.value, (KplpyError, ValueError))
-    assert peak < 4 * len(data)  # 370 MB for the records themselves
+    assert peak < 4 * len(data)  # the records themselves would take 370 MB
 
 
-def test_the_tables_of_keys_are_bounded_alike() -> None:
+def test_the_tables_of_keys_have_the_same_bound() -> None:
     keys = b"\x0a\x02kk" * 300_000
     with pytest.raises(AggregateTooLargeError, match="holds 300,000 user records or keys"):
         deaggregate(enveloped(keys + b"\x1a\x04\x08\x00\x1a\x00"))
@@ -219,7 +219,7 @@ def test_the_tables_of_keys_are_bounded_alike() -> None:
         deaggregate(enveloped(b"\x0a\x01k" + hash_keys + b"\x1a\x04\x08\x00\x1a\x00"), max_records=1)
 
 
-def test_the_bound_is_the_readers() -> None:
+def test_the_reader_chooses_the_bound() -> None:
     assert len(deaggregate(AGGREGATE, max_records=3)) == 3
     with pytest.raises(AggregateTooLargeError):
         deaggregate({"Data": AGGREGATE}, max_records=2)
@@ -227,7 +227,7 @@ def test_the_bound_is_the_readers() -> None:
     assert len(deaggregate(b"plain" * 1000, max_records=1)) == 1
 
 
-def test_all_that_the_kpl_and_kplpy_make_is_within_it() -> None:
+def test_every_aggregate_of_the_kpl_and_kplpy_is_within_the_default_bound() -> None:
     smallest = len(encode_aggregate([Put(b"", "k")] * 1001)) - len(encode_aggregate([Put(b"", "k")] * 1000))
     assert (1 << 20) // smallest < MAX_RECORDS  # the KPL's aggregates have 1 MiB at most
     assert (
@@ -247,7 +247,7 @@ def test_all_that_the_kpl_and_kplpy_make_is_within_it() -> None:
         (True, TypeError, "not bool"),
     ],
 )
-def test_a_bound_that_makes_no_sense(bound: Any, error: type[Exception], text: str) -> None:
+def test_a_bound_that_makes_no_sense_is_refused(bound: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         deaggregate(b"x", max_records=bound)
 

@@ -1,4 +1,4 @@
-"""Streams and shards of the modelled service: making, listing, splitting, merging, ending."""
+"""Streams and shards of the modelled service: created, listed, split, merged, deleted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def split(model: Model, shard: int, now: float) -> None:
 
 
 def covered(shards: list[dict[str, Any]]) -> None:
-    """The ranges cover the whole exactly once."""
+    """Assert that the shards' ranges cover all hash keys exactly once."""
     ranges = sorted(
         (int(each["HashKeyRange"]["StartingHashKey"]), int(each["HashKeyRange"]["EndingHashKey"])) for each in shards
     )
@@ -111,12 +111,12 @@ def test_bad_requests_are_refused_as_the_service_does(
     assert caught.value.code == code
 
 
-def test_several_faults_are_told_together() -> None:
+def test_several_bad_members_are_reported_together() -> None:
     error = refused(model_of(), "CreateStream", {"StreamName": "a b", "ShardCount": 0})
     assert error.message.startswith("2 validation errors detected: Value 'a b' at 'streamName' failed to satisfy")
 
 
-def test_streams_are_known_by_arn_as_well() -> None:
+def test_a_stream_can_be_named_by_its_arn() -> None:
     model = model_of()
     arn = "arn:aws:kinesis:us-east-1:123456789012:stream/s"
     assert model.handle("DescribeStream", {"StreamARN": arn}, 1.0)["StreamDescription"]["StreamName"] == "s"
@@ -179,7 +179,8 @@ def test_next_tokens_expire_and_belong_to_one_incarnation() -> None:
     token = call(model, "ListShards", 302.0, MaxResults=2)["NextToken"]
     call(model, "DeleteStream", 303.0)
     create = {"StreamName": "s", "ShardCount": 5}
-    assert refused(model, "CreateStream", create, 312.9).code == "ResourceInUseException"  # as long as in the service
+    # The name stays in use for ten seconds, as in the service.
+    assert refused(model, "CreateStream", create, 312.9).code == "ResourceInUseException"
     call(model, "CreateStream", 313.0, ShardCount=5)
     assert refused(model, "ListShards", {"NextToken": token}, 314.0).code == "ResourceNotFoundException"
 
@@ -213,8 +214,8 @@ def test_filters_after_a_split_and_a_merge() -> None:
     assert filtered("AFTER_SHARD_ID", ShardId="shardId-000000000002") == [3, 4]
     assert listed(model, 300.0, ExclusiveStartShardId="shardId-000000000003") == [4]
     day = 86_400.0
-    assert filtered("AT_TRIM_HORIZON", day + 150) == [1, 2, 3]  # a day on, the first split is beyond the horizon
-    assert listed(model, day + 250) == [2, 4]  # and all parents are gone
+    assert filtered("AT_TRIM_HORIZON", day + 150) == [1, 2, 3]  # a day later, the first split is before the horizon
+    assert listed(model, day + 250) == [2, 4]  # and all parents are trimmed
 
 
 def test_at_trim_horizon_covers_the_range_even_after_a_split_at_the_moment_of_creation() -> None:
@@ -247,7 +248,7 @@ def test_closed_shards_take_nothing_more() -> None:
     assert "is not open" in error.message
 
 
-def test_phases_are_seen_and_passed_through() -> None:
+def test_a_stream_goes_through_its_phases() -> None:
     model = model_of(2, phases=Phases(creating=10, updating=10, deleting=10))
 
     def status(now: float) -> str:
@@ -311,7 +312,7 @@ def test_the_open_shards_cover_the_range_after_any_reshards(steps: list[tuple[bo
         covered(call(model, "ListShards", now, ShardFilter={"Type": "AT_TIMESTAMP", "Timestamp": now / 2})["Shards"])
 
 
-def test_a_recreated_stream_starts_afresh_and_the_ledger_can_keep_the_old_one() -> None:
+def test_a_recreated_stream_is_empty_and_the_ledger_can_keep_the_old_one() -> None:
     model = model_of(1, keep_deleted=True, phases=Phases(deleting=10))
     call(model, "PutRecord", 1.0, Data=b"old", PartitionKey="k")
     call(model, "DeleteStream", 2.0)

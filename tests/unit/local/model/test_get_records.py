@@ -1,4 +1,4 @@
-"""Reading from the modelled service: iterators of all types, the end of closed shards, the limits of reads."""
+"""Reading from the modelled service: all types of iterators, the end of closed shards, the limits of reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHARD = "shardId-000000000000"
 
 
 def model_of(shards: int = 1, records: int = 10, **arguments: Any) -> Model:
-    """Records 0, 1, 2 … put to the first shard at 1.0, 2.0, 3.0 …"""
+    """Return a model whose first shard has the records 0, 1, 2 …, put at 1.0, 2.0, 3.0 …"""
     model = Model(limits=arguments.pop("limits", Limits.no_rates()), **arguments)
     model.handle("CreateStream", {"StreamName": "s", "ShardCount": shards}, 0.0)
     for each in range(records):
@@ -62,7 +62,7 @@ def test_an_iterator_at_the_tip_reads_what_comes_after_it(kind: str, more: dict[
     assert data(get(model, token)) == [99]
 
 
-def test_pages_join_up_and_tell_how_far_behind_they_are() -> None:
+def test_pages_follow_each_other_and_report_how_far_behind_they_are() -> None:
     model = model_of()
     token, found, behind = iterator(model, "TRIM_HORIZON"), [], []
     for _ in range(4):
@@ -74,7 +74,7 @@ def test_pages_join_up_and_tell_how_far_behind_they_are() -> None:
     assert behind == [16_000, 12_000, 0, 0]
 
 
-def test_a_record_as_it_is_read() -> None:
+def test_a_record_is_read_with_all_its_members() -> None:
     model = model_of(records=1)
     (record,) = get(model, iterator(model, "TRIM_HORIZON"))["Records"]
     assert record == {
@@ -122,12 +122,12 @@ def test_the_end_of_merged_shards() -> None:
         assert child["ParentShards"] == [SHARD, "shardId-000000000001"]
 
 
-def test_an_answer_holds_10_mib_or_one_record() -> None:
+def test_a_response_holds_10_mib_or_one_record() -> None:
     model = model_of(records=0, limits=Limits.none())
     for _ in range(25):
         put(model, b"7" * (1 << 20), 1.0)
     answer = get(model, iterator(model, "TRIM_HORIZON"))
-    assert len(answer["Records"]) == 9  # ten with their keys would be a little more
+    assert len(answer["Records"]) == 9  # ten records with their keys would be a little above 10 MiB
     put(model, b"7" * (11 << 20), 2.0)
     token = iterator(model, "AT_TIMESTAMP", Timestamp=1.5)
     assert len(get(model, token)["Records"]) == 1
@@ -212,7 +212,7 @@ def test_an_iterator_does_not_outlive_its_stream() -> None:
         get(model, token, 30.0)
 
 
-def test_reading_goes_on_where_trimming_has_been() -> None:
+def test_an_iterator_in_a_trimmed_part_continues_with_the_oldest_record() -> None:
     model = model_of(records=0, limits=Limits.none(), retention_bytes=50_000)
     token = ""
     for each in range(200):

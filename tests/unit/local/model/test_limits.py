@@ -1,4 +1,4 @@
-"""The rates of the modelled service: a bucket, windows, reads; and the two frozen settings."""
+"""The modelled service's limits per second (bucket, windows, reads), and the checks of Limits and Phases."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_windows_begin_at_their_phase() -> None:
     assert taken(window, 10, 10.31, 1500) == 1000
 
 
-def test_a_large_record_takes_up_the_windows_that_follow() -> None:
+def test_a_large_record_uses_up_the_windows_after_it() -> None:
     window = WriteWindow(1000, MIB, 0.0)
     assert window.take(3 * MIB, 5.0)
     assert not window.take(10, 7.9)

@@ -1,4 +1,4 @@
-"""PutRecord and PutRecords of the modelled service: what is refused, what is accepted, what the ledger keeps."""
+"""PutRecord and PutRecords of the modelled service: refusals, accepted records, the ledger, faults."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_explicit_hash_key_decides_the_shard() -> None:
     assert (first.explicit_hash_key, first.shard_range) == ("0", (0, (1 << 127) - 1))
 
 
-def test_the_ledger_marks_what_the_kcl_would_drop() -> None:
+def test_the_ledger_marks_aggregates_that_the_kcl_would_drop() -> None:
     model = model_of(2)
     for other in ("k2", "k"):  # k2 belongs to the first shard
         data = encode_aggregate([item(b"x", key) for key in ("k", other)])
@@ -217,7 +217,7 @@ def test_records_are_trimmed_after_a_day() -> None:
 # --- faults ---
 
 
-def test_a_request_fails_as_told_and_the_next_does_not() -> None:
+def test_only_the_ordered_number_of_requests_fails() -> None:
     model = model_of()
     model.faults.fail("KMSThrottlingException", "slow", times=2)
     for _ in range(2):
@@ -226,7 +226,7 @@ def test_a_request_fails_as_told_and_the_next_does_not() -> None:
     assert len(list(model.ledger("s"))) == 1
 
 
-def test_entries_fail_as_told() -> None:
+def test_entries_fail_by_position_or_by_shard() -> None:
     model = model_of(2)
     model.faults.fail_entries("InternalFailure", entries=frozenset({1, 3}))
     answer = put(model, entries(5))
@@ -251,7 +251,7 @@ def test_a_plan_sees_every_request() -> None:
 
 
 @pytest.mark.parametrize(("transport", "accepted"), [("cut_before", 0), ("refused", 0), ("cut_after", 3), ("never", 3)])
-def test_an_exchange_tells_the_connections_fate(transport: Any, accepted: int) -> None:
+def test_an_exchange_has_the_fault_of_its_connection(transport: Any, accepted: int) -> None:
     model = model_of()
     model.faults.add(Fault(transport=transport, delay=0.5))
     exchange = model.exchange("PutRecords", {"StreamName": "s", "Records": entries(3)}, 1.0)
@@ -259,7 +259,7 @@ def test_an_exchange_tells_the_connections_fate(transport: Any, accepted: int) -
     assert len(list(model.ledger("s"))) == accepted
 
 
-def test_an_answer_of_the_wrong_length() -> None:
+def test_a_response_of_the_wrong_length_has_one_entry_too_few() -> None:
     model = model_of()
     model.faults.add(Fault(transport="wrong_length"))
     exchange = model.exchange("PutRecords", {"StreamName": "s", "Records": entries(3)}, 1.0)
@@ -267,7 +267,7 @@ def test_an_answer_of_the_wrong_length() -> None:
     assert len(exchange.answer["Records"]) == 2
 
 
-def test_an_answer_can_be_put_in_its_place() -> None:
+def test_a_given_response_replaces_the_real_one() -> None:
     model = model_of(1)
     stale = model.handle("ListShards", {"StreamName": "s"}, 1.0)
     split = {"StreamName": "s", "ShardToSplit": "shardId-000000000000", "NewStartingHashKey": str(1 << 127)}
@@ -277,7 +277,7 @@ def test_an_answer_can_be_put_in_its_place() -> None:
     assert len(model.handle("ListShards", {"StreamName": "s"}, 3.0)["Shards"]) == 3
 
 
-def test_faults_can_be_kept_to_a_stream_and_forgotten() -> None:
+def test_faults_can_be_limited_to_a_stream_and_cleared() -> None:
     model = model_of()
     model.faults.fail("InternalFailure", stream="other")
     put(model, entries(1))
@@ -291,7 +291,7 @@ def misspelt(transport: Any) -> Fault:
 
 
 def test_an_outage_lasts_until_it_is_cleared() -> None:
-    """Of all operations and streams, or of one; by refused connections, or by a fault that is given."""
+    """It can be of all operations and streams or of one, with refused connections or with a given fault."""
     model = model_of()
     listing, putting = {"StreamName": "s"}, {"StreamName": "s", "Records": entries(1)}
     model.faults.outage()
@@ -312,9 +312,9 @@ def test_an_outage_lasts_until_it_is_cleared() -> None:
     ("order", "says"),
     [
         (lambda faults: faults.fail("InternalFailur"), "got 'InternalFailur'; did you mean InternalFailure"),
-        (lambda faults: faults.fail("Boom"), "code must be an error code of Kinesis, or have any_code=True .* 'Boom'$"),
-        (lambda faults: faults.fail(""), "code must be an error code of Kinesis, .* got ''$"),
-        (lambda faults: faults.fail(503), "code must be an error code of Kinesis, .* got 503$"),
+        (lambda faults: faults.fail("Boom"), "code must be an error code of Kinesis; .*any_code=True .* 'Boom'$"),
+        (lambda faults: faults.fail(""), "code must be an error code of Kinesis; .* got ''$"),
+        (lambda faults: faults.fail(503), "code must be an error code of Kinesis; .* got 503$"),
         (
             lambda faults: faults.fail_entries("ProvisionedThroughputExceeded"),
             "^entry_code .*'; did you mean ProvisionedThroughputExceededException",
@@ -332,15 +332,14 @@ def test_an_outage_lasts_until_it_is_cleared() -> None:
         (lambda faults: faults.by_seed(1, [("refused", 0.5)]), "pairs of a kplpy.local.Fault and .*; got 'refused'"),
     ],
 )
-def test_a_bad_order_is_named_at_the_call(order: Callable[[Faults], object], says: str) -> None:
-    """And nothing is in store because of it."""
+def test_a_bad_order_raises_at_the_call_and_has_no_effect(order: Callable[[Faults], object], says: str) -> None:
     model = model_of()
     with pytest.raises((ValueError, TypeError), match=says):
         order(model.faults)
     assert put(model, entries(1))["FailedRecordCount"] == 0
 
 
-def test_a_code_that_kinesis_has_not_can_be_asked_for() -> None:
+def test_a_code_that_kinesis_does_not_have_can_be_allowed() -> None:
     model = model_of()
     model.faults.add(Fault(code="TeapotException", status=418, any_code=True))
     assert refused(model, "PutRecords", {"StreamName": "s", "Records": entries(1)}).code == "TeapotException"
@@ -351,7 +350,7 @@ def test_a_code_that_kinesis_has_not_can_be_asked_for() -> None:
     [Fault(transport="refused"), "refused", [], lambda: None, lambda operation, params: None],
     ids=["a fault", "a text", "a list", "no argument", "two arguments"],
 )
-def test_a_plan_that_cannot_be_asked_is_refused(plan: Any) -> None:
+def test_a_plan_that_cannot_be_called_is_refused(plan: Any) -> None:
     model = model_of()
     with pytest.raises(TypeError, match=r"plan must be a function of \(operation, params, now\), or None; got"):
         model.faults.plan = plan
@@ -376,7 +375,7 @@ def test_what_a_plan_returns_must_be_a_fault() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("by_seed", [False, True])
-def test_any_fault_can_be_kept_to_a_shard(fault: dict[str, Any], by_seed: bool) -> None:
+def test_any_fault_can_be_limited_to_a_shard(fault: dict[str, Any], by_seed: bool) -> None:
     model = model_of(2)
     one = Fault(shard="shardId-000000000001", **fault)
     if by_seed:
@@ -409,11 +408,11 @@ def test_faults_by_seed() -> None:
     assert 30 < errors(1).count("InternalFailure") < 90
     assert 15 < errors(1).count("AccessDeniedException") < 65
     assert set(errors(1, stream="other")) == {None}
-    with pytest.raises(ValueError, match=r"1 together at the most; got \[0.7, 0.6\]"):
+    with pytest.raises(ValueError, match=r"at most 1 together; got \[0.7, 0.6\]"):
         model_of().faults.by_seed(1, [(Fault(delay=1), 0.7), (Fault(delay=2), 0.6)])
 
 
-def test_a_stream_being_made_or_ended_takes_nothing() -> None:
+def test_a_stream_that_is_being_created_or_deleted_accepts_nothing() -> None:
     model = model_of(phases=Phases(creating=5, deleting=10))
     params = {"StreamName": "s", "Records": entries(1)}
     assert refused(model, "PutRecords", params, 4.9).code == "ResourceNotFoundException"

@@ -1,4 +1,4 @@
-"""The bodies of the API: JSON and CBOR, there and back."""
+"""The API's bodies in JSON and CBOR: decoded, encoded, and refused when they are broken."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_cbor_carries_bytes_and_times_in_milliseconds() -> None:
     body = cbor2.dumps({"Data": b"\x00", "Timestamp": cbor2.CBORTag(1, 1_700_000_000_123)})
     assert decode(CBOR, "PutRecord", body) == {"Data": b"\x00", "Timestamp": 1_700_000_000.123}
     answer = encode(CBOR, {"Records": [{"Data": b"\x00", "ApproximateArrivalTimestamp": 1_700_000_000.123}]})
-    # major type 6, tag 1, then a whole number of eight bytes: what Java's SDK takes
+    # Java's SDK expects major type 6 with tag 1, then an integer of eight bytes.
     assert bytes.fromhex("c1 1b") + (1_700_000_000_123).to_bytes(8, "big") in answer
 
 
-def test_an_operation_without_output_answers_with_nothing() -> None:
+def test_an_operation_without_output_has_an_empty_body() -> None:
     assert encode(JSON, {}) == encode(CBOR, {}) == b""
 
 
@@ -53,19 +53,21 @@ BROKEN: list[tuple[str, str, bytes]] = [
 
 
 @pytest.mark.parametrize(("kind", "operation", "body"), BROKEN)
-def test_what_cannot_be_read_is_a_serialization_exception(kind: str, operation: str, body: bytes) -> None:
+def test_a_body_that_cannot_be_read_is_a_serialization_exception(kind: str, operation: str, body: bytes) -> None:
     with pytest.raises(ServiceError) as caught:
         decode(kind, operation, body)
     assert caught.value.code == "SerializationException"
 
 
-NO_TIMES = [math.nan, math.inf, -math.inf, 10**400, -(10**30)]
+IMPOSSIBLE_TIMES = [math.nan, math.inf, -math.inf, 10**400, -(10**30)]
 
 
 @pytest.mark.parametrize("tagged", [True, False])
-@pytest.mark.parametrize("value", NO_TIMES, ids=lambda value: f"{value:.3}" if isinstance(value, float) else "huge")
-def test_what_is_no_time_is_a_serialization_exception(value: float, tagged: bool) -> None:
-    """CBOR can say what JSON cannot."""
+@pytest.mark.parametrize(
+    "value", IMPOSSIBLE_TIMES, ids=lambda value: f"{value:.3}" if isinstance(value, float) else "huge"
+)
+def test_an_impossible_time_is_a_serialization_exception(value: float, tagged: bool) -> None:
+    """CBOR can carry NaN and infinity, JSON cannot."""
     service = Service(Model())
     moment = cbor2.CBORTag(1, value) if tagged else value
     place = {"StreamName": "s"}
@@ -98,7 +100,7 @@ def test_what_is_no_time_is_a_serialization_exception(value: float, tagged: bool
         {"Records": math.nan},
     ],
 )
-def test_no_number_is_refused_wherever_it_stands(params: dict[str, Any]) -> None:
+def test_nan_is_refused_in_every_member(params: dict[str, Any]) -> None:
     service = Service(Model())
     service.model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
     operation = "PutRecords" if "Records" in params else "CreateStream"
@@ -108,5 +110,5 @@ def test_no_number_is_refused_wherever_it_stands(params: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("params", [{"StreamName": "s"}, {"StreamName": "s", "Records": [{"PartitionKey": "k"}]}])
-def test_what_is_missing_is_left_for_the_model_to_tell(params: dict[str, Any]) -> None:
+def test_a_missing_member_is_left_for_the_model_to_report(params: dict[str, Any]) -> None:
     assert decode(JSON, "PutRecords", json.dumps(params).encode()) == params

@@ -1,4 +1,4 @@
-"""The log behind a data directory: what is written comes back, and rewriting it loses nothing."""
+"""The log in a data directory: its changes come back, rewriting it loses nothing, and a full disk does no harm."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def opened(directory: Path, **arguments: Any) -> tuple[Model, Journal]:
     model = Model(limits=Limits.none(), **arguments)
     kept = Journal(directory)
     kept.restore(model)
-    model.journal = kept.keeping
+    model.journal = kept.recording
     return model, kept
 
 
@@ -49,7 +49,7 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     kept.close()
     model.journal = no_journal
 
-    again, kept = opened(tmp_path)  # with other phases, which must not change the past
+    again, kept = opened(tmp_path)  # other phases must not change what happened before
     assert list(again.ledger()) == list(model.ledger())
     assert shards(again, 10.0) == shards(model, 10.0)
     assert put(again, 10.0, b"four") == put(model, 10.0, b"four")
@@ -57,7 +57,7 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     kept.close()
 
 
-def test_a_reshard_under_way_goes_on(tmp_path: Path) -> None:
+def test_a_reshard_in_progress_continues_after_a_restart(tmp_path: Path) -> None:
     model, kept = opened(tmp_path, phases=Phases(updating=10))
     model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
     split = {"StreamName": "s", "ShardToSplit": "shardId-000000000000", "NewStartingHashKey": str(1 << 127)}
@@ -69,7 +69,9 @@ def test_a_reshard_under_way_goes_on(tmp_path: Path) -> None:
     kept.close()
 
 
-def test_rewriting_the_log_keeps_what_is_held_and_the_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rewriting_the_log_keeps_the_held_records_and_the_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journal, "_COMPACT_FROM", 10_000)
     arguments = {"retention_bytes": 20_000, "phases": Phases(deleting=0)}
     model, kept = opened(tmp_path, **arguments)
@@ -98,16 +100,16 @@ def test_rewriting_the_log_keeps_what_is_held_and_the_count(tmp_path: Path, monk
 
 
 class Disk(FileIO):
-    """The log's file on a disk of which a test says how much it still takes."""
+    """The log's file on a disk with `free` bytes, which may refuse to truncate the file."""
 
-    room = 1 << 40
+    free = 1 << 40
     may_shrink = True
 
     def write(self, data: Any) -> int:
-        taken = bytes(data[: Disk.room])
+        taken = bytes(data[: Disk.free])
         if not taken:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        Disk.room -= len(taken)
+        Disk.free -= len(taken)
         return super().write(taken)
 
     def truncate(self, size: int | None = None) -> int:
@@ -119,7 +121,7 @@ class Disk(FileIO):
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> type[Disk]:
     monkeypatch.setattr(journal, "FileIO", Disk)
-    monkeypatch.setattr(Disk, "room", 1 << 40)
+    monkeypatch.setattr(Disk, "free", 1 << 40)
     monkeypatch.setattr(Disk, "may_shrink", True)
     return Disk
 
@@ -132,13 +134,15 @@ def refused(model: Model, now: float, operation: str = "PutRecord", **params: An
     assert "cannot be written: [Errno " in caught.value.message
 
 
-@pytest.mark.parametrize("room", [0, 7, 8, 30], ids="nothing part_of_the_head the_head part_of_the_body".split())
+@pytest.mark.parametrize("free", [0, 7, 8, 30], ids="nothing part_of_the_header the_header part_of_the_body".split())
 @pytest.mark.parametrize("may_shrink", [True, False])
-def test_what_a_full_disk_refuses_did_not_happen(tmp_path: Path, disk: type[Disk], room: int, may_shrink: bool) -> None:
+def test_a_change_that_a_full_disk_refuses_does_not_happen(
+    tmp_path: Path, disk: type[Disk], free: int, may_shrink: bool
+) -> None:
     model, kept = opened(tmp_path)
     model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
     first = put(model, 1.0, b"first")
-    disk.room, disk.may_shrink = room, may_shrink
+    disk.free, disk.may_shrink = free, may_shrink
     refused(model, 2.0)
     refused(model, 2.0, "CreateStream", StreamName="t", ShardCount=1)
     split = {"ShardToSplit": "shardId-000000000000", "NewStartingHashKey": str(1 << 127)}
@@ -149,14 +153,14 @@ def test_what_a_full_disk_refuses_did_not_happen(tmp_path: Path, disk: type[Disk
     assert model.streams["s"].status == "ACTIVE"
     assert len(shards(model, 2.0)) == 1
 
-    disk.room, disk.may_shrink = 1 << 40, True
+    disk.free, disk.may_shrink = 1 << 40, True
     second = put(model, 3.0, b"second")
     kept.close()
     again, kept = opened(tmp_path)
     assert list(again.ledger()) == list(model.ledger())
     third = put(again, 3.0, b"third")
-    told = {each.sequence_number: each.data for each in again.ledger()}
-    assert told == {first: b"first", second: b"second", third: b"third"}
+    held = {each.sequence_number: each.data for each in again.ledger()}
+    assert held == {first: b"first", second: b"second", third: b"third"}
     kept.close()
 
 
@@ -164,10 +168,10 @@ def test_what_a_full_disk_refuses_did_not_happen(tmp_path: Path, disk: type[Disk
 def test_a_restart_right_after_a_refusal(tmp_path: Path, disk: type[Disk], may_shrink: bool) -> None:
     model, kept = opened(tmp_path)
     model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
-    disk.room, disk.may_shrink = 20, may_shrink
+    disk.free, disk.may_shrink = 20, may_shrink
     refused(model, 1.0)
-    kept.close()  # as a kill would
-    disk.room, disk.may_shrink = 1 << 40, True
+    kept.close()  # a kill has the same effect
+    disk.free, disk.may_shrink = 1 << 40, True
     again, kept = opened(tmp_path)
     assert list(again.ledger()) == []
     put(again, 2.0, b"next")
@@ -177,7 +181,7 @@ def test_a_restart_right_after_a_refusal(tmp_path: Path, disk: type[Disk], may_s
     kept.close()
 
 
-def test_what_the_service_refuses_leaves_nothing_in_the_log(tmp_path: Path) -> None:
+def test_a_change_that_the_service_refuses_leaves_nothing_in_the_log(tmp_path: Path) -> None:
     model, kept = opened(tmp_path)
     model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
     log = tmp_path / "kinesis.log"
@@ -189,11 +193,11 @@ def test_what_the_service_refuses_leaves_nothing_in_the_log(tmp_path: Path) -> N
             model.handle(operation, params, 1.0)
         assert log.read_bytes() == before
 
-    keeping = model.journal
+    recording = model.journal
 
     @contextmanager
     def watched(event: Any) -> Iterator[None]:
-        with keeping(event):
+        with recording(event):
             seen.append(log.read_bytes())
             yield
 
@@ -203,9 +207,9 @@ def test_what_the_service_refuses_leaves_nothing_in_the_log(tmp_path: Path) -> N
     wrong("MergeShards", StreamName="s", ShardToMerge="shardId-0", AdjacentShardToMerge="shardId-7")
     kept.close()
     assert len(seen) == 3
-    for number, log_then in enumerate(seen):  # a kill before it was taken out again
+    for number, log_before_truncation in enumerate(seen):  # a kill before the change was removed from the log
         (tmp_path / f"{number}").mkdir()
-        (tmp_path / f"{number}" / "kinesis.log").write_bytes(log_then)
+        (tmp_path / f"{number}" / "kinesis.log").write_bytes(log_before_truncation)
         again, kept = opened(tmp_path / f"{number}")
         put(again, 2.0, b"x")
         assert shards(again, 2.0) == shards(model, 2.0)
@@ -221,12 +225,12 @@ def test_a_log_that_cannot_be_rewritten_is_kept(
         put(model, 1.0 + number, b"x" * 500)
     kept.close()
     monkeypatch.setattr(journal, "_COMPACT_FROM", 1)
-    disk.room = 100
+    disk.free = 100
     again, kept = opened(tmp_path, retention_bytes=2000)
     assert "not rewritten without what is not held any more: [Errno 28]" in caplog.text
     assert sorted(each.name for each in tmp_path.iterdir()) == ["kinesis.log", "lock"]
     refused(again, 30.0)
-    disk.room = 1 << 40
+    disk.free = 1 << 40
     last = put(again, 31.0, b"last")
     kept.close()
     third, kept = opened(tmp_path, retention_bytes=2000)  # rewritten now
@@ -237,7 +241,7 @@ def test_a_log_that_cannot_be_rewritten_is_kept(
 
 @pytest.mark.parametrize("torn", [0, 1, 8, 30], ids=lambda torn: f"{torn} bytes of the last change gone")
 @pytest.mark.parametrize("zeros", [1, 7, 8, 9, 4096, 3 << 20])
-def test_zeros_at_the_end_are_what_a_power_cut_left(
+def test_zeros_at_the_end_after_a_power_cut_are_dropped(
     tmp_path: Path, torn: int, zeros: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, kept = opened(tmp_path)
@@ -263,7 +267,7 @@ def test_zeros_at_the_end_are_what_a_power_cut_left(
 
 
 @pytest.mark.parametrize("end", [b"\0" * 4096 + b"x", b"\0" * 8 + b"\1"])
-def test_zeros_with_something_behind_them_are_damage(tmp_path: Path, end: bytes) -> None:
+def test_zeros_with_other_bytes_after_them_are_damage(tmp_path: Path, end: bytes) -> None:
     model, kept = opened(tmp_path)
     model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
     kept.close()
