@@ -1,4 +1,4 @@
-"""The structure script counts lines, functions, arrows and circles as its report says."""
+"""scripts/structure.py counts lines, functions, import arrows and import circles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SOURCES = {
 }
 
 
-def test_imports_are_told_apart_by_when_they_happen() -> None:
+def test_imports_are_sorted_by_when_they_happen() -> None:
     assert structure.imports(SOURCES) == [
         ("kplpy", "kplpy.producer", "types"),
         ("kplpy.core.item", "kplpy.core.lane", "types"),
@@ -89,7 +89,7 @@ def test_the_report_shows_circles_with_their_kind_and_what_is_long() -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with one commit, and a work tree that has gone on."""
+    """Make a repository with one commit, and a work tree with later changes."""
 
     def git(*arguments: str) -> None:
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=60)
