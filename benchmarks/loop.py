@@ -1,10 +1,10 @@
 """Measures how long an event loop is blocked while 50,000 puts are pending, as lateness of a timer of one millisecond.
 
 It is compared with an idle loop, as a control; with as many tasks that wait for asyncio's own futures, which shows the
-time of Python's garbage collector; and with the first put of the process, which makes the client. `accepted`: all records
-are accepted and wait for their outcome. `waiting`: the buffer holds a tenth, and the others wait in aput_record. Tasks
-are started a hundred at a time, because starting many at once is work of asyncio itself. The producer runs in a process
-of its own (`main` below), over HTTPS into the sink.
+time of Python's garbage collector; and with the first put of the process, which makes the client. `accepted`: all
+records are accepted and wait for their outcome. `waiting`: the buffer holds a tenth, and the others wait in
+aput_record. Tasks are started a hundred at a time, because starting many at once is work of asyncio itself. The
+producer runs in a process of its own (`main` below), over HTTPS into the sink.
 """
 
 from __future__ import annotations

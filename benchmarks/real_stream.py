@@ -118,7 +118,7 @@ def print_result(load: Load, totals_by_stream: Mapping[str, StreamTotals], shard
     for totals in totals_by_stream.values():
         print(
             f"requests       {totals.put_records_requests:,}, {totals.requests_failed} failed; Kinesis records "
-            f"{totals.kinesis_records_put:,}, {totals.entries_throttled:,} throttled before"
+            f"{totals.kinesis_records_put:,}, {totals.entries_throttled:,} throttled attempts"
         )
         if load.confirmed:
             size = totals.kinesis_bytes_put / totals.kinesis_records_put
