@@ -1,4 +1,4 @@
-# `make` lists the targets. Everything runs in one virtual environment, built once from requirements/dev.lock.
+# `make` lists the targets. They run in one virtual environment, built once from requirements/dev.lock.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ export SEED
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-# Debian keeps venv's other half, ensurepip, in a package of its own. $(error) stops with the one line.
+# Debian has ensurepip, which venv needs, in a package of its own. $(error) stops make with one line.
 define need_python
 $(if $(shell $(PYTHON) -c 'print("yes")' 2>/dev/null),,$(error $(PYTHON) does not run here (Debian: apt install python3 python3-venv)))
 $(if $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 10))' | grep True),,$(error kplpy needs Python 3.10 or later; choose one with PYTHON=...))
@@ -33,35 +33,35 @@ $(STAMP): requirements/dev.lock pyproject.toml
 
 venv: $(STAMP)  ## build the virtual environment (the other targets do it when needed)
 
-demo: $(STAMP)  ## put real lines through the producer into a local Kinesis, read back, compare; INPUT='files'
+demo: $(STAMP)  ## put lines into a local Kinesis, read them back, compare; INPUT='files'
 	@$(BIN)/kplpy demo $(INPUT)
 
 test: $(STAMP)  ## run all tests in parallel; ARGS='...' goes to pytest
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
-simulate: $(STAMP)  ## many more histories of core and modelled Kinesis: SEEDS=20000, or one again: SEED=17
+simulate: $(STAMP)  ## run random histories of the core against a modelled Kinesis: SEEDS=20000, or one of them: SEED=17
 	@$(BIN)/python scripts/simulate.py $(SEEDS)
 
-mutate: $(STAMP)  ## does the simulation notice faults put into the core? (some minutes); ARGS='words of names'
+mutate: $(STAMP)  ## check that the simulation finds faults put into the core (some minutes); ARGS='words of their names'
 	@$(BIN)/python scripts/mutate.py $(ARGS)
 
-bench: $(STAMP)  ## measure beside the KPL (Java 17, mvn) and others, some 19 minutes; ARGS='throughput --rounds 3'
+bench: $(STAMP)  ## measure kplpy, the KPL (Java 17, mvn) and others, about 19 minutes; ARGS='throughput --rounds 3'
 	@$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
-lint: $(STAMP)  ## ruff: rules and formatting
+lint: $(STAMP)  ## check rules and formatting with ruff
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-format: $(STAMP)  ## let ruff repair and format
+format: $(STAMP)  ## fix and format with ruff
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-types: $(STAMP)  ## mypy --strict
+types: $(STAMP)  ## check types with mypy --strict
 	@$(BIN)/mypy
 
-check: lint types test  ## all of lint, types and test
+check: lint types test  ## run lint, types and test
 
-# In an environment of its own: nothing that only the site needs is among what tests and checks run with.
+# The site has an environment of its own, so that its packages are not in the environment of tests and checks.
 DOCS := build/docs-env
 $(DOCS)/.ready: requirements/docs.lock | $(STAMP)
 	@rm -rf $(DOCS)
@@ -69,15 +69,15 @@ $(DOCS)/.ready: requirements/docs.lock | $(STAMP)
 	@$(BIN)/uv pip install --quiet --python $(DOCS)/bin/python --require-hashes -r requirements/docs.lock
 	@touch $@
 
-# Not with --quiet, which also keeps warnings (broken links) from --strict, as of MkDocs 1.6.1.
-docs: $(DOCS)/.ready  ## build the documentation's site into build/site; a broken link or reference is an error
+# Without --quiet: it hides warnings, such as broken links, from --strict too (MkDocs 1.6.1).
+docs: $(DOCS)/.ready  ## build the documentation site into build/site; a broken link or reference is an error
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 	@echo "build/site/index.html"
 
-structure: $(STAMP)  ## lines, functions, long files, imports; of the work tree, or of a git revision: REV=main
+structure: $(STAMP)  ## print lines, functions, long files and imports of the work tree, or of a git revision: REV=main
 	@$(BIN)/python scripts/structure.py $(REV)
 
-lock: $(STAMP)  ## remake requirements/*.lock with the newest and the lowest versions allowed
+lock: $(STAMP)  ## write requirements/*.lock again, with the newest and the lowest versions allowed
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/lock
 
 clean:  ## remove the virtual environment and everything built

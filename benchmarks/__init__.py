@@ -1,1 +1,1 @@
-"""Measurements. They assert nothing: machines differ, so compare within one run."""
+"""Measurements of kplpy and other producers. They assert nothing, because machines differ; compare within one run."""

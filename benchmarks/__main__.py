@@ -1,12 +1,12 @@
-"""`python -m benchmarks WHAT …`: the one entry. WHAT is a measurement or a group of them:
+"""Runs measurements: `python -m benchmarks WHAT …`. WHAT is a measurement or a group:
 
-  throughput, latency, memory, scaling   `shown`: what docs/ shows; some 14 minutes
-  throttled                              with `shown` it is `all`; some 19 minutes
-  isolation, keyless, bad_records, outage, ordered, metrics   with `all` they are `everything`; some 39 minutes
-  search                                 looks for the KPL's best settings
+  throughput, latency, memory, scaling   the group `shown`: the figures of docs/; about 14 minutes
+  throttled                              with `shown` the group `all`; about 19 minutes
+  isolation, keyless, bad_records, outage, ordered, metrics   with `all` the group `everything`; about 39 minutes
+  search                                 searches for the KPL's best settings
 
-The groups also write docs/bench-*, which `plots` does from what was measured last; `targets` tells again how that
-stands to the targets. Results are added to a JSON file with the environment, and told as tables.
+The groups also write docs/bench-*. `plots` writes these files from the last results. `targets` compares the last
+results with the targets. Results are added to a JSON file with the environment, and printed as tables.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from benchmarks import (
 )
 
 RESULTS = environments.BUILD / "results.json"
-EVERYBODY = ",".join(environments.NAMES)
+ALL_PRODUCERS = ",".join(environments.NAMES)
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,21 @@ def _throughput(options: argparse.Namespace) -> Any:
 
 MEASUREMENTS = {
     "throughput": Measurement(_throughput, throughput.report),
-    "latency": Measurement(lambda asked: latency.measure(asked.rounds, 4 * asked.scale), latency.report),
-    "throttled": Measurement(lambda asked: throttled.measure(60 * asked.scale, asked.case), throttled.report),
-    "isolation": Measurement(lambda asked: isolation.measure(60 * asked.scale), isolation.report),
-    "keyless": Measurement(lambda asked: keyless.measure(40 * asked.scale), keyless.report),
-    "bad_records": Measurement(lambda asked: bad_records.measure(20 * asked.scale), bad_records.report),
-    "outage": Measurement(lambda asked: outage.measure(180 * asked.scale), outage.report),
-    "memory": Measurement(lambda asked: memory.measure(asked.rounds), memory.report),
-    "scaling": Measurement(lambda asked: scaling.measure(asked.rounds, asked.scale), scaling.report),
-    "metrics": Measurement(lambda asked: metrics.measure(asked.rounds, asked.scale), metrics.report),
-    "ordered": Measurement(lambda asked: ordered.measure(asked.rounds, 2 * asked.scale), ordered.report),
-    "asyncio": Measurement(lambda asked: loop.measure(asked.rounds), loop.report),
-    "overhead": Measurement(lambda asked: overhead.measure(asked.rounds), overhead.report),
+    "latency": Measurement(lambda options: latency.measure(options.rounds, 4 * options.scale), latency.report),
+    "throttled": Measurement(lambda options: throttled.measure(60 * options.scale, options.case), throttled.report),
+    "isolation": Measurement(lambda options: isolation.measure(60 * options.scale), isolation.report),
+    "keyless": Measurement(lambda options: keyless.measure(40 * options.scale), keyless.report),
+    "bad_records": Measurement(lambda options: bad_records.measure(20 * options.scale), bad_records.report),
+    "outage": Measurement(lambda options: outage.measure(180 * options.scale), outage.report),
+    "memory": Measurement(lambda options: memory.measure(options.rounds), memory.report),
+    "scaling": Measurement(lambda options: scaling.measure(options.rounds, options.scale), scaling.report),
+    "metrics": Measurement(lambda options: metrics.measure(options.rounds, options.scale), metrics.report),
+    "ordered": Measurement(lambda options: ordered.measure(options.rounds, 2 * options.scale), ordered.report),
+    "asyncio": Measurement(lambda options: loop.measure(options.rounds), loop.report),
+    "overhead": Measurement(lambda options: overhead.measure(options.rounds), overhead.report),
     "idle": Measurement(lambda _: idle.measure(), idle.report),
 }
-EXTRAS = {"search": Measurement(lambda asked: search.measure(asked.rounds, asked.scale), search.report)}
+EXTRAS = {"search": Measurement(lambda options: search.measure(options.rounds, options.scale), search.report)}
 KNOWN = {**MEASUREMENTS, **EXTRAS}
 SHOWN = ["throughput", "latency", "memory", "scaling"]
 GROUPS: dict[str, list[str]] = {
@@ -86,7 +86,7 @@ GROUPS: dict[str, list[str]] = {
 
 
 def carry_out(names: Sequence[str], options: argparse.Namespace, results: dict[str, Any]) -> None:
-    """Measure, tell, and add to the results, which are kept after each measurement."""
+    """Run the measurements and print their reports. The results are written to the file after each measurement."""
     for name in names:
         settings = {"began": time.strftime("%F %T"), "rounds": options.rounds, "scale": options.scale}
         environment = processes.environment() | settings
@@ -102,13 +102,13 @@ def carry_out(names: Sequence[str], options: argparse.Namespace, results: dict[s
 
 
 def publish(results: dict[str, Any], options: argparse.Namespace) -> None:
-    """docs/bench-*: the pictures, the tables, and the results that both are made of."""
+    """Write docs/bench-*: the plots, the tables, and the results behind them."""
     kept = {name: results[name] for name in SHOWN if name in results}
-    told = options.docs / "bench-results.json"
-    told.write_text(json.dumps(kept) + "\n")
+    results_file = options.docs / "bench-results.json"
+    results_file.write_text(json.dumps(kept) + "\n")
     reports = {name: KNOWN[name].report(kept[name]["results"]) for name in kept}
     (options.docs / "bench-figures.md").write_text(targets.page(kept, reports))
-    command = [environments.python_with_matplotlib(), "-m", "benchmarks.plots", told, options.docs]
+    command = [environments.python_with_matplotlib(), "-m", "benchmarks.plots", results_file, options.docs]
     subprocess.run([str(each) for each in command], cwd=processes.ROOT, check=True)
 
 
@@ -116,18 +116,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=[*GROUPS, *KNOWN], metavar="WHAT")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="length of the runs, 1 for some seconds each")
-    parser.add_argument("--case", default="", help="throughput, throttled: only cases with this in their names")
-    parser.add_argument("--producers", default=EVERYBODY, help="throughput: only these")
-    parser.add_argument("--output", type=Path, help=f"{RESULTS}, but nothing with --case or --producers")
-    parser.add_argument("--docs", type=Path, default=processes.ROOT / "docs", help="where `plots` and the like go")
+    parser.add_argument("--scale", type=float, default=1.0, help="length of the runs; 1 is some seconds each")
+    parser.add_argument("--case", default="", help="throughput, throttled: only cases with this text in their names")
+    parser.add_argument(
+        "--producers", default=ALL_PRODUCERS, help="throughput: only these producers, separated by commas"
+    )
+    parser.add_argument(
+        "--output", type=Path, help=f"file for the results; default {RESULTS}, or none with --case or --producers"
+    )
+    parser.add_argument("--docs", type=Path, default=processes.ROOT / "docs", help="folder for docs/bench-*")
     options = parser.parse_args()
     if options.rounds < 1 or options.scale <= 0:
         parser.error(f"--rounds must be 1 or more, --scale above 0; got {options.rounds} and {options.scale:g}")
     if unknown := set(options.producers.split(",")) - set(environments.NAMES):
-        parser.error(f"--producers are some of {EVERYBODY}; got {', '.join(sorted(unknown))}")
-    if options.output is None and not options.case and options.producers == EVERYBODY:
-        options.output = RESULTS  # a part must not take the place of the whole
+        parser.error(f"--producers are some of {ALL_PRODUCERS}; got {', '.join(sorted(unknown))}")
+    if options.output is None and not options.case and options.producers == ALL_PRODUCERS:
+        options.output = RESULTS  # a partial measurement must not replace a whole one
     source = options.output or RESULTS
     results = json.loads(source.read_text()) if source.exists() else {}
     names = [name for what in options.what for name in GROUPS.get(what, [what])]

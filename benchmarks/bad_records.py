@@ -1,9 +1,9 @@
-"""Records that the service refuses, beside good ones: what the good ones wait.
+"""Measures how long good records wait beside records that the service refuses.
 
-80 good records of 300 B a second to two shards, and beside them none, 3 or 10 bad ones a second. Those are larger than
-the stream takes (1 MiB and a little more), where DescribeStreamSummary says so or is denied, or small and invalid for
-a reason that nobody can know before. The local Kinesis answers within 5 to 20 ms. Then 400 good and 200 bad ones at
-once, and how long it takes until all are answered.
+80 good records of 300 B a second go to two shards, with 0, 3 or 10 bad records a second. Bad records are either too
+large for the stream (a little more than 1 MiB), with the limit known from DescribeStreamSummary or that call denied, or
+small and invalid for a reason that cannot be known before. The local Kinesis responds within 5 to 20 ms. Then 400 good
+and 200 bad records are put at once, and the time until all have an outcome is measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GOOD, SIZE = 80, 300
 LARGE = 1 << 20
 POISON = "POISON"
 RATES = (0, 3, 10)
-PATIENCE = 120.0
+TIMEOUT_S = 120.0
 
 KINDS: dict[str, dict[str, Any]] = {
     "too large, limit known": {},
@@ -38,8 +38,8 @@ def measure(seconds: float) -> dict[str, Any]:
         given = {"streams": {"bench": 2}, "latency": [0.005, 0.02], **options}
         for rate in RATES:
             with Piped([sys.executable, "-m", "benchmarks.limited", json.dumps(given)]) as kinesis:
-                asked = [kinesis.first["url"], kind, str(rate), str(seconds)]
-                with Piped([sys.executable, "-m", "benchmarks.bad_records", *asked], **KEYS) as driver:
+                arguments = [kinesis.first["url"], kind, str(rate), str(seconds)]
+                with Piped([sys.executable, "-m", "benchmarks.bad_records", *arguments], **KEYS) as driver:
                     rows.append({"kind": kind, "rate": rate, **driver.first})
     return {"rows": rows}
 
@@ -60,15 +60,15 @@ def main() -> None:
     url, kind, rate, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
     bad = POISON.encode() if "poison" in KINDS[kind] else bytes(LARGE)
     with Producer(endpoint_url=url, region_name="us-east-1", max_user_record_size=2 * LARGE) as producer:
-        producer.put_record("bench", b"first", "k").result(PATIENCE)
-        told = _beside(producer, bad, rate, seconds)
-        told["burst"] = _burst(producer, bad) if rate else 0.0
-    print(json.dumps(told), flush=True)
+        producer.put_record("bench", b"first", "k").result(TIMEOUT_S)
+        figures = _beside(producer, bad, rate, seconds)
+        figures["burst"] = _burst(producer, bad) if rate else 0.0
+    print(json.dumps(figures), flush=True)
 
 
 def _beside(producer: Producer, bad: bytes, rate: float, seconds: float) -> dict[str, float]:
-    """Paced puts; how long each good record took until its answer, in seconds."""
-    took: list[float] = []
+    """Put at a steady rate. Return percentiles of the seconds from a good record's put to its outcome."""
+    waits: list[float] = []
     good: list[RecordFuture] = []
     began, count = time.monotonic(), 0
     for number in range(int(GOOD * seconds)):
@@ -78,15 +78,15 @@ def _beside(producer: Producer, bad: bytes, rate: float, seconds: float) -> dict
             count += 1
         put = time.monotonic()
         good.append(producer.put_record("bench", bytes(SIZE), f"key-{number}"))
-        good[-1].add_done_callback(partial(_note_time, put, took))
-    producer.flush(timeout=PATIENCE)
-    took.sort()
+        good[-1].add_done_callback(partial(_note_time, put, waits))
+    producer.flush(timeout=TIMEOUT_S)
+    waits.sort()
     failed = sum(future.exception(0) is not None for future in good)
-    return {"p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100], "longest": took[-1], "failed": failed}
+    return {"p50": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100], "longest": waits[-1], "failed": failed}
 
 
-def _note_time(put: float, took: list[float], _: object) -> None:
-    took.append(time.monotonic() - put)
+def _note_time(put: float, waits: list[float], _: object) -> None:
+    waits.append(time.monotonic() - put)
 
 
 def _burst(producer: Producer, bad: bytes) -> float:
@@ -96,7 +96,7 @@ def _burst(producer: Producer, bad: bytes) -> float:
             producer.put_record("bench", bytes(SIZE), f"key-{number}")
         else:
             _put_bad(producer, bad, number)
-    producer.flush(timeout=PATIENCE)
+    producer.flush(timeout=TIMEOUT_S)
     return time.monotonic() - began
 
 

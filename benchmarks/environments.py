@@ -1,4 +1,4 @@
-"""The peers' environments, each its own, under build/bench/: made once, from locks, when they are first needed."""
+"""The peers' environments under build/bench/. Each is made once, from a lock file, when it is first needed."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ PYTHON = sys.executable if sys.version_info >= (3, 11) else ">=3.11"
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 
 KPL_BEST: Mapping[str, str] = {}
-"""System properties of peers/kpl/Kpl.java. `python -m benchmarks search` found none better than its defaults: the KPL's
-own, but for the oldest-future tracker and metrics, which are off, and a rate limit out of the way."""
+"""System properties of peers/kpl/Kpl.java. `python -m benchmarks search` found none better than its defaults.
+
+The defaults are those of the KPL, except that the oldest-future tracker and metrics are off and the rate limit is high.
+"""
 
 NAMES = ["kplpy", "kpl", "aiokpl", "async_kinesis", "boto3", "kinesis_agg"]
 
 
 class UnavailableError(Exception):
-    """A peer cannot be had here, and why."""
+    """A peer cannot be installed or started on this machine. The message has the reason."""
 
 
 def start(name: str, sink: Sink, stream: str = "bench-16", **options: Any) -> Driver:
-    """The driver of a producer, its environment made if it is not there. `options` are the driver's own.
+    """Start the driver of a producer with `options`. Its environment is made if it is missing.
 
-    UnavailableError when a peer cannot be installed or does not start here.
+    Raises UnavailableError if a peer cannot be installed or does not start.
     """
     place = {"url": sink.url, "stream": stream}
     if name == "kplpy":
@@ -55,14 +57,14 @@ def python_with_matplotlib() -> Path:
 
 
 def python_with_kplpy(version: str) -> Path:
-    """Another Python with all that kplpy needs; kplpy itself is found in the directory that it is run in."""
-    # pyenv's are looked for first: its shims on PATH may be there, dead
-    there = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    return _environment(f"python-{version}", "dev", str(there[-1]) if there else version)
+    """Return another Python with the packages that kplpy needs. It finds kplpy itself in the current directory."""
+    # pyenv's versions come first, because its shims on PATH may not work.
+    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    return _environment(f"python-{version}", "dev", str(found[-1]) if found else version)
 
 
 def _environment(name: str, lock: str, python: str = PYTHON) -> Path:
-    """The Python of build/bench/<name>, which has what the lock says; made anew when that changes."""
+    """Return the Python of build/bench/<name>, with the lock's packages. It is made again when the lock changes."""
     home, locked = BUILD / name, LOCKS / f"{lock}.lock"
     made, ready, wanted = home / "bin" / "python", home / "ready", locked.read_text()
     if not ready.exists() or ready.read_text() != wanted:
@@ -105,7 +107,7 @@ def _kpl_command(sink: Sink, stream: str, options: Mapping[str, Any]) -> list[st
 
 
 def _step(command: Sequence[str]) -> None:
-    """UnavailableError with the command's own words unless it succeeds."""
+    """Run a command. Raises UnavailableError with its output if it fails."""
     try:
         done = subprocess.run(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
@@ -114,5 +116,5 @@ def _step(command: Sequence[str]) -> None:
         hint = "; the KPL needs Java 17 and Maven (Debian: apt install openjdk-17-jdk-headless maven)"
         raise UnavailableError(f"there is no {command[0]} here{hint}") from None
     if done.returncode:
-        said = "\n".join(done.stdout.strip().splitlines()[:6])
-        raise UnavailableError(f"`{' '.join(map(str, command))}` failed:\n{said}")
+        output = "\n".join(done.stdout.strip().splitlines()[:6])
+        raise UnavailableError(f"`{' '.join(map(str, command))}` failed:\n{output}")

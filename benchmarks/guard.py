@@ -1,13 +1,13 @@
-"""Has kplpy become slower? `python -m benchmarks.guard`: this checkout against reference.py, in turn, in one process.
+"""Checks that kplpy has not become slower: `python -m benchmarks.guard` compares it with reference.py in one process.
 
-Both pack the same records for the same 16 shards and answer every future; the service is a stand-in, so CPU time is all
-that counts. The reference's CPU over kplpy's, round by round, is held against what guard.json records for this Python:
-a ratio, never a time, so the machine matters little. One that falls by more than 25 % twice running makes the exit
-status 3.
+Both pack the same records for the same 16 shards and resolve every future. The service is an imitation in the process,
+so only CPU time counts. The reference's CPU time over kplpy's, round by round, is compared with the ratio in guard.json
+for this Python. A ratio depends little on the machine. If one falls by more than 25 % twice in a row, the exit status
+is 3.
 
---record 3.11 3.13 keeps the ratios of these Pythons (medians of three times, and the environment) as the new ones,
-after an improvement or a slowdown that is meant. --slower 30 shows that a slowdown is noticed: it slows every put so
-that the rate falls by 30 %, and holds that against the ratio without it. --noise 10 repeats it all, to see the spread.
+--record 3.11 3.13 writes new ratios for these Pythons (medians of three runs, and the environment), after an
+improvement or an intended slowdown. --slower 30 shows that a slowdown is noticed: it slows every put so that the rate
+falls by 30 %, and compares with the ratio without that. --noise 10 repeats the measurement and prints the spread.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def put_record(producer: Producer, spin: int) -> Put:
         if spin:
             slowed = one
 
-            def one(stream: str, data: bytes, key: str) -> object:  # type: ignore[misc]  # a slower one in its place
+            def one(stream: str, data: bytes, key: str) -> object:  # type: ignore[misc]  # replaced by a slower one
                 for _ in range(spin):
                     pass
                 return slowed(stream, data, key)
@@ -105,9 +105,12 @@ def cpu_of(put: Put, keys: Sequence[str], data: bytes) -> float:
 
 
 def ratios(slower: float = 0.0, cases: Sequence[str] = tuple(CASES)) -> tuple[dict[str, float], dict[str, float]]:
-    """{case: the reference's CPU over ours}, medians of runs in turn; the same with our rate lower by this share."""
+    """Return {case: the reference's CPU time over kplpy's}, and the same with kplpy's rate lower by `slower`.
+
+    Both are medians of alternated runs.
+    """
     found, slowed = {}, {}
-    # A linger that never ends: what is packed together must not depend on how busy the machine is.
+    # The linger never ends, so that the packing does not depend on how busy the machine is.
     config = unlimited(record_max_buffered_time_ms=600_000)
     with patch(TRANSPORT, Delivery), Producer(config) as producer:
         producer.put_record("guard", b"warm", "up")
@@ -120,19 +123,19 @@ def ratios(slower: float = 0.0, cases: Sequence[str] = tuple(CASES)) -> tuple[di
             rows = []
             for _ in range(ROUNDS):
                 keys = make_keys(kind, RECORDS)
-                ours = cpu_of(make(producer, 0), keys, data)
-                theirs = cpu_of(reference, keys, data)
-                lame = cpu_of(make(producer, spin), keys, data) if slower else ours
-                rows.append((theirs / ours, theirs / lame))
+                kplpy_s = cpu_of(make(producer, 0), keys, data)
+                reference_s = cpu_of(reference, keys, data)
+                slowed_s = cpu_of(make(producer, spin), keys, data) if slower else kplpy_s
+                rows.append((reference_s / kplpy_s, reference_s / slowed_s))
             found[name], slowed[name] = (statistics.median(column) for column in zip(*rows, strict=True))
     return found, slowed
 
 
 def _spin(seconds: float) -> int:
-    """How many turns of an empty loop take this long."""
+    """Return the number of turns of an empty loop that take this long."""
     started = time.process_time()
     for _ in range(20_000):
-        for _ in range(100):  # short as in a put: small numbers are made beforehand, large ones cost more
+        for _ in range(100):  # short as in a put, because CPython caches only small numbers
             pass
     return round(seconds / ((time.process_time() - started) / 2_000_000))
 
@@ -142,7 +145,10 @@ def fallen(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[st
 
 
 def measure(slower: float, recorded: Mapping[str, float], cases: Sequence[str]) -> list[str]:
-    """The cases that have fallen, all being told. One slowed on purpose is held against itself unslowed, this time."""
+    """Print all ratios and return the cases that have fallen.
+
+    A run slowed on purpose is compared with the ratio without the slowdown, measured at the same time.
+    """
     plain, found = ratios(slower, cases)
     against, word = (plain, "unslowed") if slower else (recorded, "recorded")
     for name, ratio in found.items():
@@ -150,7 +156,7 @@ def measure(slower: float, recorded: Mapping[str, float], cases: Sequence[str]) 
     return fallen(found, against)
 
 
-def tell_noise(times: int) -> None:
+def print_noise(times: int) -> None:
     runs = [ratios()[0] for _ in range(times)]
     for name in CASES:
         column = sorted(run[name] for run in runs)
@@ -159,7 +165,7 @@ def tell_noise(times: int) -> None:
 
 
 def record(version: str) -> None:
-    """Keep the ratios of this Python, medians of three times; of another, have that do it."""
+    """Record the ratios of this Python, medians of three runs. For another version, run this script with it."""
     if version != PYTHON:
         other = environments.python_with_kplpy(version)
         subprocess.run([str(other), "-m", "benchmarks.guard", "--record", version], cwd=ROOT, check=True)
@@ -186,22 +192,22 @@ def main() -> int:
     if not 0 <= options.slower < 100:
         parser.error(f"--slower must be 0 or more, and below 100; got {options.slower:g}")
     if options.noise:
-        tell_noise(options.noise)
+        print_noise(options.noise)
         return 0
     for version in options.record or ():
         record(version)
     if options.record:
         return 0
     if PYTHON not in recordings():
-        print(f"nothing is recorded for Python {PYTHON}, so there is nothing to guard")
+        print(f"guard.json has no ratios for Python {PYTHON}, so nothing is checked")
         return 0
     recorded = recordings()[PYTHON]["ratios"]
     found = measure(options.slower / 100, recorded, list(CASES))
     if found:
-        print("measured again:")
+        print("second measurement:")
         found = measure(options.slower / 100, recorded, found)
     if found:
-        print(f"slower than allowed ({ALLOWED:.0%} below what is recorded): {'; '.join(found)}")
+        print(f"slower than allowed ({ALLOWED:.0%} below the recorded ratio): {'; '.join(found)}")
     return FALLEN if found else 0
 
 

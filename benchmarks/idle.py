@@ -1,6 +1,7 @@
-"""What an idle producer costs: CPU, and how often its threads wake up, with 50 streams open and everything answered.
+"""Measures the CPU time and wake-ups of idle producers with 50 streams open and nothing outstanding.
 
-A process for each way, at the same time; what is counted are each one's own CPU seconds and voluntary context switches.
+Each configuration is a process of its own. All run at the same time. Their CPU seconds and voluntary context switches
+are counted.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from benchmarks.processes import Driver, Sink, cpu_seconds
 from kplpy import Producer
 
 STREAMS = 50
-SETTLE = 40.0  # seconds: records' time to live, idle senders' patience
-WATCHED = 30.0
+SETTLE = 40.0  # seconds: longer than records' time to live, and than idle senders wait before they end
+MEASURED = 30.0
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "without metrics": {"metrics_level": "none"},
     "with metrics, no sink": {},
@@ -32,21 +33,21 @@ class Discarding:
 
 
 def measure() -> dict[str, dict[str, float]]:
-    """{way: per cent of a core, and wake-ups a second}."""
+    """Return for each configuration the percent of a core and the wake-ups a second."""
     with Sink() as sink, ExitStack() as stack:
         drivers = {}
-        for way, knobs in WAYS.items():
-            given = json.dumps({"url": sink.url, "knobs": knobs})
+        for way, config in WAYS.items():
+            given = json.dumps({"url": sink.url, "config": config})
             drivers[way] = stack.enter_context(Driver([sys.executable, "-m", "benchmarks.idle", given], sink))
         time.sleep(SETTLE)
         before = {way: (cpu_seconds([each.pid]), _switches(each.pid)) for way, each in drivers.items()}
-        time.sleep(WATCHED)
+        time.sleep(MEASURED)
         found = {}
         for way, driver in drivers.items():
             cpu, switches = before[way]
             found[way] = {
-                "percent": (cpu_seconds([driver.pid]) - cpu) / WATCHED * 100,
-                "wake-ups": (_switches(driver.pid) - switches) / WATCHED,
+                "percent": (cpu_seconds([driver.pid]) - cpu) / MEASURED * 100,
+                "wake-ups": (_switches(driver.pid) - switches) / MEASURED,
             }
         return found
 
@@ -69,10 +70,10 @@ def report(found: Mapping[str, Mapping[str, float]]) -> str:
 
 def main() -> None:
     given = json.loads(sys.argv[1])
-    knobs: dict[str, Any] = {
-        key: Discarding() if value == "discarding" else value for key, value in given["knobs"].items()
+    config: dict[str, Any] = {
+        key: Discarding() if value == "discarding" else value for key, value in given["config"].items()
     }
-    with Producer(endpoint_url=given["url"], region_name="us-east-1", **knobs) as producer:
+    with Producer(endpoint_url=given["url"], region_name="us-east-1", **config) as producer:
         futures = [producer.put_record(f"bench{number % STREAMS}-4", b"x", str(number)) for number in range(1000)]
         for future in futures:
             future.result()

@@ -1,10 +1,9 @@
-"""What a hot shard or a dead stream costs the others: from the call of put_record until the answer, on the cold shards.
+"""Measures how a hot shard or a dead stream delays records of other shards, from the call of put_record to the outcome.
 
-The local Kinesis is a process of its own, with the service's limits of four shards a stream, and answers 5 to 50 ms
-late; the producer (this module's `main`) is another. One thread puts 1 KB records to three cold shards, at half of
-their limit; beside it another puts five times the fourth shard's limit, or as much to a stream that never answers, or
-nothing. The calls of the cold thread are counted from the moment they were due should that be earlier, so that a call
-that blocks counts for all those behind it as well.
+The local Kinesis is a process of its own, with the service's limits of four shards a stream. It responds after 5 to
+50 ms. The producer is another process (`main` below). One thread puts 1 KB records to three cold shards, at half of
+their limit. A second thread puts five times the fourth shard's limit, or as much to a stream without responses, or
+nothing. Times of the first thread begin when a put was due, so that a call that blocks also counts for later calls.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ SHARD_RATE = (1 << 20) / SIZE
 COLD = 0.5
 OTHER = 5.0
 CASES = {"control": "", "hot shard": "bench", "dead stream": "dead"}
-"""The stream that the other thread puts to."""
+"""The stream that the second thread puts to, by case."""
 PERCENTILES = (50, 99, 99.9, 100)
 WARM_UP = 2.0
 STEP = 0.005
 
 
 def measure(seconds: float) -> dict[str, dict[str, Any]]:
-    """By case: milliseconds of the cold shards' records, by percentile, and how many the other thread put."""
+    """Return by case the milliseconds of the cold shards' records, by percentile, and the second thread's records."""
     found = {}
     for case, other in CASES.items():
         given = {"streams": {"bench": SHARDS, "dead": SHARDS}, "latency": [0.005, 0.05], "dead": "dead"}
@@ -50,7 +49,7 @@ def report(found: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "| cold shards, ms | "
         + " | ".join(f"p{each:g}" for each in PERCENTILES)
-        + " | records | answered of the other's |",
+        + " | records | delivered of the second thread's |",
         "|---" * (len(PERCENTILES) + 3) + "|",
     ]
     for case, figures in found.items():
@@ -60,7 +59,7 @@ def report(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 class Paced(threading.Thread):
-    """Puts records to these shards of a stream at a steady rate, and measures."""
+    """A thread that puts records to some shards of a stream at a steady rate, and measures the times to delivery."""
 
     def __init__(self, producer: Producer, stream: str, shards: range, rate: float, seconds: float) -> None:
         super().__init__()
@@ -79,7 +78,7 @@ class Paced(threading.Thread):
                 explicit = str(shard * width + number)
                 try:
                     future = self._producer.put_record(self._stream, data, "key", explicit_hash_key=explicit)
-                except ProducerClosedError:  # while it waited for room
+                except ProducerClosedError:  # while the call waited for buffer space
                     return
                 future.add_done_callback(self._timer(due, count=due - start > WARM_UP))
                 number += 1
@@ -111,8 +110,8 @@ def _one_case(url: str, other: str, seconds: float) -> dict[str, Any]:
     producer.close()
     for each in threads[1:]:
         each.join()
-    told = [times[min(len(times) - 1, int(len(times) * each / 100))] * 1e3 for each in PERCENTILES]
-    return {"ms": told, "records": len(times), "other": answered}
+    milliseconds = [times[min(len(times) - 1, int(len(times) * each / 100))] * 1e3 for each in PERCENTILES]
+    return {"ms": milliseconds, "records": len(times), "other": answered}
 
 
 def main() -> None:

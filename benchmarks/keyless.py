@@ -1,7 +1,8 @@
-"""What kplpy gains by choosing the shard of records without a partition key, over random keys. Real time, over HTTP.
+"""Compares kplpy's choice of a shard for records without a partition key with random keys, in real time over HTTP.
 
-`few`: 200 records of 100 B a second on 64 shards; how many travel in one Kinesis record. `busy`: four shards, nine
-tenths of one of them taken by a loop around boto3, and as much offered as the three others take; goodput over theirs.
+`few`: 200 records of 100 B a second on 64 shards; the figure is the records in one Kinesis record. `busy`: four shards,
+of which a boto3 loop uses nine tenths of one, with a load as large as the limit of the other three; the figure is the
+goodput over that limit.
 """
 
 from __future__ import annotations
@@ -22,30 +23,30 @@ FEW = {"shards": 64, "rate": 200.0, "size": 100}
 BUSY = {"shards": 4, "rate": 3 * SHARD_BYTES / 1_000, "size": 1_000}
 FOREIGN = {"kind": "boto3", "rate": 0.9 * SHARD_BYTES / 10_000, "size": 10_000, "hash_key": "1"}  # on the first shard
 
-Told = dict[str, float]
+Counts = dict[str, float]
 
 
-def measure(seconds: float) -> dict[str, dict[str, Told]]:
-    """By load and by who chooses: what offering.py tells of the time between MARGIN and the last MARGIN."""
+def measure(seconds: float) -> dict[str, dict[str, Counts]]:
+    """Return the counts of offering.py by load and by the choice of the key, without a MARGIN at both ends."""
     seconds = max(2 * MARGIN + 2, seconds)
-    found: dict[str, dict[str, Told]] = {}
+    found: dict[str, dict[str, Counts]] = {}
     for name, load, foreign in (("few", FEW, None), ("busy", BUSY, FOREIGN)):
         found[name] = {}
         for keyless in (False, True):
-            told = _run({"kind": "kplpy", **load, "keyless": keyless}, foreign, seconds)
-            told["goodput"] = told["taken_bytes"] / ((seconds - 2 * MARGIN) * 3 * SHARD_BYTES)
-            told["packed"] = told["delivered"] / max(1, told["taken"])
-            found[name]["kplpy's choice" if keyless else "random keys"] = told
+            counts = _run({"kind": "kplpy", **load, "keyless": keyless}, foreign, seconds)
+            counts["goodput"] = counts["taken_bytes"] / ((seconds - 2 * MARGIN) * 3 * SHARD_BYTES)
+            counts["packed"] = counts["delivered"] / max(1, counts["taken"])
+            found[name]["kplpy's choice" if keyless else "random keys"] = counts
         print(f"{name}: {json.dumps(found[name])}", file=sys.stderr, flush=True)
     return found
 
 
-def _run(load: Mapping[str, Any], foreign: Mapping[str, Any] | None, seconds: float) -> Told:
+def _run(load: Mapping[str, Any], foreign: Mapping[str, Any] | None, seconds: float) -> Counts:
     with ExitStack() as stack:
         given = {"streams": {"bench": load["shards"]}, "latency": [0.005, 0.05]}
         kinesis = stack.enter_context(Piped([sys.executable, "-m", "benchmarks.limited", json.dumps(given)]))
         config = {"max_buffered_bytes": 16 << 20, "close_timeout_ms": 0}
-        asked = [{**load, "config": config}, *([foreign] if foreign else [])]
+        loads = [{**load, "config": config}, *([foreign] if foreign else [])]
         drivers = [
             stack.enter_context(
                 Piped(
@@ -53,15 +54,15 @@ def _run(load: Mapping[str, Any], foreign: Mapping[str, Any] | None, seconds: fl
                     **KEYS,
                 )
             )
-            for each in asked
+            for each in loads
         ]
         line = f"{time.time() + 1} {MARGIN} {seconds - MARGIN} {seconds}"
         with ThreadPoolExecutor(len(drivers)) as threads:
-            told: list[Told] = list(threads.map(lambda driver: driver.ask(line), drivers))
-        return told[0]
+            counts: list[Counts] = list(threads.map(lambda driver: driver.ask(line), drivers))
+        return counts[0]
 
 
-def report(found: Mapping[str, Mapping[str, Told]]) -> str:
+def report(found: Mapping[str, Mapping[str, Counts]]) -> str:
     few, busy = found["few"], found["busy"]
     lines = [
         "| 64 shards, few records, and 4, one of them busy | records in one | goodput | entries throttled |",

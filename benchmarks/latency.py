@@ -1,6 +1,6 @@
-"""How long records wait: buffering at half of the full load, and one put on an idle producer until it is on the wire.
+"""Measures how long records wait: in the buffer at half load, and from a put on an idle producer to the wire.
 
-The producer runs in a process of its own (this module's `main`), at 16 shards over HTTPS.
+The producer runs in a process of its own (`main` below), with 16 shards over HTTPS.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from benchmarks.processes import Driver, Sink
 from kplpy import Producer, RecordFuture
 
 LINGER_MS = 100
-BURST = 0.002  # seconds: a paced load puts what is due this often
+BURST = 0.002  # seconds between two bursts of puts of a paced load
 PERCENTILES = (*range(1, 100), 99.9, 100)
 
 
 def measure(rounds: int, seconds: float) -> dict[str, Any]:
-    """Milliseconds: percentiles of buffering and of put to answer at half load, and the idle puts' time to the wire."""
+    """Return milliseconds: percentiles of buffering and of put to response at half load, and idle puts to the wire."""
     buffering: list[list[float]] = []
     whole: list[list[float]] = []
     idle: list[float] = []
@@ -34,10 +34,10 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
             driver.ask(json.dumps({"full": 0.5}))
             for _ in range(rounds):
                 full = driver.ask(json.dumps({"full": 1.0}))["rate"]
-                told = driver.ask(json.dumps({"rate": full / 2, "seconds": seconds}))
-                loads.append(told["rate"])
-                buffering.append(told["buffering"])
-                whole.append(told["whole"])
+                result = driver.ask(json.dumps({"rate": full / 2, "seconds": seconds}))
+                loads.append(result["rate"])
+                buffering.append(result["buffering"])
+                whole.append(result["whole"])
                 idle += _to_the_wire(driver.ask(json.dumps({"idle": 10}))["puts"], sink.ask("arrivals"))
     return {
         "linger_ms": LINGER_MS,
@@ -50,12 +50,12 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def _to_the_wire(puts: Sequence[float], arrivals: Sequence[tuple[float, int]]) -> list[float]:
-    """Milliseconds from each put to the first request after it."""
+    """Return the milliseconds from each put to the first request after it."""
     return [min(at for at, _ in arrivals if at > put) * 1e3 - put * 1e3 for put in puts]
 
 
 def at(found: Mapping[str, Any], what: str, percentile: float) -> float:
-    """A percentile, the median of the rounds."""
+    """Return a percentile as the median of the rounds."""
     place = list(found["percentiles"]).index(percentile)
     return float(statistics.median(row[place] for row in found[what]))
 
@@ -90,7 +90,7 @@ def paced(producer: Producer, rate: float, seconds: float) -> dict[str, Any]:
     while (now := time.monotonic() - started) < seconds:
         for _ in range(int(now * rate) - done):
             future = producer.put_record("bench-16", b"x" * 100, keys[done % 10_000])
-            if done % 20 == 0:  # one of twenty is enough of a sample
+            if done % 20 == 0:  # a sample of one in 20
                 pending.append(future)
             done += 1
         while pending and pending[0].done():
@@ -141,12 +141,12 @@ def main() -> None:
         for line in sys.stdin:
             asked = json.loads(line)
             if "full" in asked:
-                told = full(producer, asked["full"])
+                result = full(producer, asked["full"])
             elif "rate" in asked:
-                told = paced(producer, asked["rate"], asked["seconds"])
+                result = paced(producer, asked["rate"], asked["seconds"])
             else:
-                told = idle(producer, asked["idle"])
-            print(json.dumps(told), flush=True)
+                result = idle(producer, asked["idle"])
+            print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A local Kinesis with the service's limits and a latency, for measurements: a process that answers questions.
+"""A local Kinesis for measurements, with the service's limits and a latency, as a process that takes commands.
 
-argv[1] is JSON: `streams` ({name: shards}), `store`, `latency` (seconds, from and to), `dead` (a stream whose requests
-are never answered), `updating` (seconds that a reshard takes), `denied` (operations that are) and `poison` (a text that
-makes a record invalid). It first prints where it is. Then each line is
-answered with a line of JSON: `counts`, `split`, `merge`, `judge`, `outage` (nothing but errors) or `over`.
+argv[1] is JSON: `streams` ({name: shards}), `store`, `latency` (seconds, from and to), `dead` (a stream without
+responses), `updating` (seconds that a reshard takes), `denied` (operations without permission) and `poison` (a text
+that makes a record invalid). It first prints its URL. Each line on stdin is a command, and the response a line of JSON:
+`counts`, `split`, `merge`, `judge`, `outage` (only errors from now on) or `over` (the outage ends).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kplpy.wire.decode import decode_aggregate
 
 
 class Counted:
-    """A shard's write limit that counts what it refuses."""
+    """A shard's write limit that counts refused records and bytes."""
 
     def __init__(self, rate: WriteRate) -> None:
         self._rate = rate
@@ -47,7 +47,7 @@ def count_refusals(model: Model) -> None:
 
 
 def counts(model: Model) -> dict[str, int]:
-    """Kinesis records and their bytes (data and outer key), accepted and refused since the start."""
+    """Return the Kinesis records and their bytes (data and outer key), accepted and refused since the start."""
     shards = [shard for stream in model.streams.values() for shard in stream.shards.values()]
     refusing = [shard.write_rate for shard in shards if isinstance(shard.write_rate, Counted)]
     return {
@@ -75,10 +75,10 @@ def reshard(model: Model, kind: str) -> dict[str, int]:
 
 
 def judge(model: Model) -> dict[str, int]:
-    """What a KCL consumer gets of the ledger's records, each beginning with eight digits of its own.
+    """Count the records that a KCL consumer gets. Each record begins with eight digits that identify it.
 
-    An aggregate with one hash key outside its shard's range is dropped whole. `rewritten_a_split` and `_a_merge`: the
-    most aggregates that were dropped on the children of one split, or on that of one merge.
+    The KCL drops an aggregate as a whole if one of its hash keys is outside the shard's range. `rewritten_a_split` and
+    `rewritten_a_merge` are the most aggregates that were dropped on the children of one split or one merge.
     """
     (stream,) = model.streams.values()
     parents = {shard.id: shard.parents for shard in stream.shards.values()}
@@ -107,7 +107,7 @@ def main() -> None:
     given: dict[str, Any] = json.loads(sys.argv[1])
     random, (least, most) = Random(1), given["latency"]
     poison = given.get("poison", "").encode()
-    refused: list[str] | None = None  # the operations, while an outage lasts
+    refused: list[str] | None = None  # the refused operations during an outage, else None
 
     def plan(operation: str, params: Mapping[str, Any], _: float) -> Fault:
         if refused is not None:
@@ -128,8 +128,8 @@ def main() -> None:
 
     def over(_: Model) -> dict[str, int]:
         nonlocal refused
-        asked, refused = refused or [], None
-        return {"requests": asked.count("PutRecords"), "listings": asked.count("ListShards")}
+        operations, refused = refused or [], None
+        return {"requests": operations.count("PutRecords"), "listings": operations.count("ListShards")}
 
     answers: dict[str, Callable[[Model], dict[str, int]]] = {
         "counts": counts,
@@ -150,12 +150,12 @@ def main() -> None:
         print(json.dumps({"url": kinesis.endpoint_url}), flush=True)
         for line in sys.stdin:
             if line.strip() in ("split", "merge"):
-                kinesis.faults.plan = None  # handle() would ask it
-                told = kinesis.call(answers[line.strip()])
+                kinesis.faults.plan = None  # handle() would apply it
+                result = kinesis.call(answers[line.strip()])
                 kinesis.faults.plan = plan
             else:
-                told = kinesis.call(answers[line.strip()])
-            print(json.dumps(told), flush=True)
+                result = kinesis.call(answers[line.strip()])
+            print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

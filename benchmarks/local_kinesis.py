@@ -1,9 +1,9 @@
-"""How fast the local Kinesis is: PutRecords with bodies made beforehand, over raw sockets, to a server process.
+"""Measures the speed of the local Kinesis: PutRecords with prepared bodies, over raw sockets, to a server process.
 
     python benchmarks/local_kinesis.py [--seconds 5] [--repeat 3] [--connections 4]
 
-The server is one thread, so it has one core; the client has another. Rates count accepted records and their data,
-medians of the runs. Per second of server CPU they hold on a busy machine, too.
+The server has one thread, so it uses one core; the client uses another. Rates count accepted records and their data, as
+medians of the runs. Rates per second of server CPU are also valid on a busy machine.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Run:
+    """The figures of one run. server_cpu: share of one core."""
+
     records_per_second: float
     server_cpu: float
-    """Share of one core."""
 
 
 def body_of(count: int, size: int, seed: int) -> bytes:
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--connections", type=int, default=4)
     options = parser.parse_args()
-    # 256 MiB held at the most: this measures trimming too
+    # It keeps at most 256 MiB, so that trimming is measured too.
     common: Arguments = {"stream": "bench", "shards": 16, "limits": False, "retention_bytes": 256 << 20}
     servers: dict[str, Arguments] = {
         "counting only": {**common, "store": False},

@@ -1,10 +1,10 @@
-"""How long an event loop stands still while 50,000 puts are pending: lateness of a timer of one millisecond.
+"""Measures how long an event loop is blocked while 50,000 puts are pending, as lateness of a timer of one millisecond.
 
-Beside it an idle loop, as a control; as many tasks that wait for futures of asyncio's own, for what Python's garbage
-collector takes; and the very first put of the process, which makes the client, on its own. `roomy`: all of them are
-accepted, and wait for their answers. `waiting`: there is room for a tenth, the others wait in aput_record. The tasks
-are begun a hundred at a time: beginning many at once is asyncio's own work. The producer runs in a process of its own
-(this module's `main`), over HTTPS into the sink.
+It is compared with an idle loop, as a control; with as many tasks that wait for asyncio's own futures, which shows the
+time of Python's garbage collector; and with the first put of the process, which makes the client. `accepted`: all
+records are accepted and wait for their outcome. `waiting`: the buffer holds a tenth, and the others wait in
+aput_record. Tasks are started a hundred at a time, because starting many at once is work of asyncio itself. The
+producer runs in a process of its own (`main` below), over HTTPS into the sink.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ PENDING = 50_000
 GATHERED = 100_000
 TICK = 0.001
 AT_ONCE = 100
-HOLD = 3.0  # seconds for which the sink leaves them pending, all of them put
-WAYS = ("roomy", "waiting")
+HOLD = 3.0  # seconds for which the sink keeps all responses back
+WAYS = ("accepted", "waiting")
 PERCENTILES = (50, 90, 99, 99.9, 100)
 
 
 def measure(rounds: int) -> dict[str, list[Any]]:
-    """{what: a row a round of milliseconds, by PERCENTILES}; gather: seconds, ours and of asyncio's own futures."""
+    """Return for each case a row a round, in milliseconds by PERCENTILES. The case `gather` has rows in seconds."""
     found: dict[str, list[Any]] = {}
     with Sink() as sink, ThreadPoolExecutor(1) as thread:
         for _ in range(rounds):
             command = [sys.executable, "-m", "benchmarks.loop", json.dumps({"url": sink.url})]
             with Driver(command, sink) as driver:
-                for asked in ("control", "first", "tasks", *WAYS, "gather"):
-                    if asked in WAYS:
+                for case in ("control", "first", "tasks", *WAYS, "gather"):
+                    if case in WAYS:
                         sink.ask("hold")
-                    told = thread.submit(driver.ask, asked)
-                    if asked in WAYS:
+                    rows = thread.submit(driver.ask, case)
+                    if case in WAYS:
                         time.sleep(HOLD)
                         sink.ask("release")
-                    for what, row in told.result().items():
+                    for what, row in rows.result().items():
                         found.setdefault(what, []).append(row)
     return found
 
 
 def worst(found: Mapping[str, Sequence[Any]], way: str) -> float:
-    """Milliseconds by which the 99th percentile is above the control's, the median of the rounds."""
+    """Return the milliseconds by which the 99th percentile is above the control's, as the median of the rounds."""
     at = PERCENTILES.index(99)
     pairs = zip(found[way], found["control"], strict=True)
     return float(statistics.median(busy[at] - idle[at] for busy, idle in pairs))
@@ -63,10 +63,10 @@ def report(found: Mapping[str, Sequence[Any]]) -> str:
             middle = [statistics.median(column) for column in zip(*rows, strict=True)]
             figures = " | ".join(f"{each:.1f}" for each in middle)
             lines.append(f"| {what} | {figures} | {worst(found, what):.1f} |")
-    ours, tasks, plain = [statistics.median(column) for column in zip(*found["gather"], strict=True)]
+    kplpy_s, tasks, plain = [statistics.median(column) for column in zip(*found["gather"], strict=True)]
     lines.append(
-        f"\ngather over {GATHERED:,} futures: {ours:.2f} s from put to answered; over coroutines that await "
-        f"asyncio's own, answered at once, {tasks:.2f} s; over these themselves {plain:.2f} s"
+        f"\ngather over {GATHERED:,} futures: {kplpy_s:.2f} s from put to outcome; over coroutines that await "
+        f"asyncio's own futures, set at once, {tasks:.2f} s; over these futures themselves {plain:.2f} s"
     )
     return "\n".join(lines)
 
@@ -75,7 +75,7 @@ def report(found: Mapping[str, Sequence[Any]]) -> str:
 
 
 class Ticks:
-    """Runs beside what is measured; each tick's lateness in milliseconds goes to the phase that it is in."""
+    """A timer that runs during a measurement. It adds each tick's lateness in milliseconds to the current phase."""
 
     def __init__(self, phase: str) -> None:
         self.phase = phase
@@ -96,7 +96,7 @@ class Ticks:
             await asyncio.sleep(TICK)
             self.late.setdefault(phase, []).append((time.perf_counter() - due) * 1e3)
 
-    def told(self) -> dict[str, list[float]]:
+    def rows(self) -> dict[str, list[float]]:
         return {phase: _percentiles(late) for phase, late in self.late.items()}
 
 
@@ -108,17 +108,17 @@ def _percentiles(values: list[float]) -> list[float]:
 async def control() -> dict[str, list[float]]:
     async with Ticks("control") as ticks:
         await asyncio.sleep(3)
-    return ticks.told()
+    return ticks.rows()
 
 
 async def first(producer: Producer) -> dict[str, list[float]]:
     async with Ticks("first put") as ticks:
         await producer.put_record("bench-16", b"first", "key")
-    return ticks.told()
+    return ticks.rows()
 
 
 async def tasks() -> dict[str, list[float]]:
-    """None of them ours."""
+    """Measure tasks that wait for asyncio's own futures, without kplpy."""
     loop = asyncio.get_running_loop()
     futures: list[asyncio.Future[None]] = []
 
@@ -141,11 +141,11 @@ async def tasks() -> dict[str, list[float]]:
                 await asyncio.sleep(0)
         for each in begun:
             await each
-    return _with_all_of_it(ticks, "tasks alone")
+    return _rows_with_total(ticks, "tasks alone")
 
 
 async def pending(producer: Producer, way: str) -> dict[str, list[float]]:
-    """All phases, and all of them together."""
+    """Measure pending puts. Return a row for each phase, and one for all phases together."""
 
     async def one(number: int) -> None:
         future = await producer.aput_record("bench-16", b"x" * 100, f"key-{number}")
@@ -161,25 +161,25 @@ async def pending(producer: Producer, way: str) -> dict[str, list[float]]:
         ticks.phase = f"{way}: pending"
         for each in tasks:
             await each
-    return _with_all_of_it(ticks, way)
+    return _rows_with_total(ticks, way)
 
 
-def _with_all_of_it(ticks: Ticks, name: str) -> dict[str, list[float]]:
+def _rows_with_total(ticks: Ticks, name: str) -> dict[str, list[float]]:
     ticks.late[f"{name}: all of it"] = [late for row in ticks.late.values() for late in row]
-    return ticks.told()
+    return ticks.rows()
 
 
 async def gather(producer: Producer) -> dict[str, list[float]]:
     began = time.perf_counter()
     records = [(b"x" * 100, f"key-{number}") for number in range(GATHERED)]
     await asyncio.gather(*producer.put_records("bench-16", records))
-    ours = time.perf_counter() - began
+    kplpy_s = time.perf_counter() - began
     del records
-    return {"gather": [ours, await _gather_plain(in_tasks=True), await _gather_plain(in_tasks=False)]}
+    return {"gather": [kplpy_s, await _gather_plain(in_tasks=True), await _gather_plain(in_tasks=False)]}
 
 
 async def _gather_plain(in_tasks: bool) -> float:
-    """Futures that are answered as soon as all are waited for."""
+    """Gather asyncio's own futures, whose results are set as soon as all are waited for. Return the seconds."""
     loop = asyncio.get_running_loop()
 
     async def wait(future: asyncio.Future[None]) -> None:
@@ -200,23 +200,23 @@ async def _gather_plain(in_tasks: bool) -> float:
 def main() -> None:
     given = json.loads(sys.argv[1])
     common = {"endpoint_url": given["url"], "region_name": "us-east-1", "rate_limit": 1_000_000}
-    roomy = Producer(**common, max_buffered_records=10 * PENDING, max_buffered_bytes=1 << 30)
-    tight = Producer(**common, max_buffered_records=PENDING // 10)
+    large_buffer = Producer(**common, max_buffered_records=10 * PENDING, max_buffered_bytes=1 << 30)
+    small_buffer = Producer(**common, max_buffered_records=PENDING // 10)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
-        asked = line.strip()
-        if asked == "control":
-            told: Any = asyncio.run(control())
-        elif asked == "first":
-            told = asyncio.run(first(roomy))
-            tight.put_record("bench-16", b"first", "key").result()
-        elif asked == "gather":
-            told = asyncio.run(gather(roomy))
-        elif asked == "tasks":
-            told = asyncio.run(tasks())
+        case = line.strip()
+        if case == "control":
+            result: Any = asyncio.run(control())
+        elif case == "first":
+            result = asyncio.run(first(large_buffer))
+            small_buffer.put_record("bench-16", b"first", "key").result()
+        elif case == "gather":
+            result = asyncio.run(gather(large_buffer))
+        elif case == "tasks":
+            result = asyncio.run(tasks())
         else:
-            told = asyncio.run(pending(roomy if asked == "roomy" else tight, asked))
-        print(json.dumps(told), flush=True)
+            result = asyncio.run(pending(large_buffer if case == "accepted" else small_buffer, case))
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

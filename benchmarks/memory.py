@@ -1,7 +1,7 @@
-"""Peak resident memory with 50,000 records of 100 B outstanding, summed over a producer's fresh processes, in two ways.
+"""Measures peak resident memory with 50,000 records of 100 B outstanding, summed over a producer's new processes.
 
-sustained: 400,000 records with 50,000 unconfirmed at any time, and then as many again, for a heap grows for a while to
-what it has in use. held: the sink takes the first 50,000 and answers none before they are all put.
+sustained: 400,000 records with 50,000 unconfirmed at any time, twice, because a heap grows for a while. held: the sink
+accepts the first 50,000 records and responds only after all are put.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from benchmarks.processes import Run, Sink
 
 RECORDS = 50_000
 SUSTAINED = 400_000
-HOLD = 4.0  # seconds: long enough to put them all, and below any request's timeout
+HOLD = 4.0  # seconds: long enough to put all records, and below any request's timeout
 WAYS = ("sustained", "held")
 
 
 def measure(rounds: int) -> dict[str, list[int]]:
-    """{producer and way: [bytes]}."""
+    """Return {producer and way: [bytes]}."""
     names = ["kplpy", "kpl"]
     found: dict[str, list[int]] = {}
     with Sink() as sink:
@@ -49,15 +49,15 @@ def _peaks(name: str, sink: Sink) -> tuple[int, int]:
         sink.ask("release")
         held: Run = run.result()
     if held.seconds < HOLD * 0.9:
-        raise RuntimeError("they were answered while they should have been held")
+        raise RuntimeError("the sink responded while it should have held the responses back")
     return sustained, held.peak_rss
 
 
 def report(found: Mapping[str, Sequence[int]]) -> str:
-    lines = ["| 50,000 × 100 B outstanding | peak MB | range | ours to it |", "|---|---|---|---|"]
+    lines = ["| 50,000 × 100 B outstanding | peak MB | range | kplpy's to it |", "|---|---|---|---|"]
     for name, sizes in found.items():
-        ours = found[f"kplpy: {name.rpartition(': ')[2]}"]
-        ratio = statistics.median(one / other for one, other in zip(ours, sizes, strict=True))
+        kplpy = found[f"kplpy: {name.rpartition(': ')[2]}"]
+        ratio = statistics.median(one / other for one, other in zip(kplpy, sizes, strict=True))
         low, high = min(sizes) / 1e6, max(sizes) / 1e6
         lines.append(f"| {name} | {statistics.median(sizes) / 1e6:,.0f} | {low:,.0f}–{high:,.0f} | 1/{1 / ratio:.1f} |")
     return "\n".join(lines)

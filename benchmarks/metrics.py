@@ -1,6 +1,7 @@
-"""What counting costs: throughput with metrics_level "detailed" down to the shard beside "none", in turn in each round.
+"""Compares throughput with metrics_level "detailed", by shard, and "none", in turn in each round.
 
-Each is a process of its own that puts the same records; see throughput.py. Nothing is uploaded: that is once a minute.
+Each is a process of its own that puts the same records (see throughput.py). Nothing is uploaded, because uploads happen
+once a minute.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ CASES: Mapping[str, Case] = {
 
 
 def measure(rounds: int, scale: float) -> Any:
-    """As throughput's, with four times as many rounds of a third of the length, because the difference is small.
+    """Measure as throughput.measure, with four times as many rounds, each a third as long.
 
-    Each four have fresh processes: two of the same code differ by 2 % as long as they live.
+    The difference is small, so it needs many rounds. Every four rounds have fresh processes, because two processes with
+    the same code differ by 2 % as long as they live.
     """
     runs: dict[str, dict[str, list[Any]]] = {name: {job: [] for job in case.jobs} for name, case in CASES.items()}
     for _ in range(rounds):

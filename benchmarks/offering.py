@@ -1,9 +1,9 @@
-"""A process that offers records at a steady rate from a given moment on: kplpy, or a loop around boto3.
+"""A process that offers records at a steady rate from a given moment on, with kplpy or a loop around boto3.
 
-argv[1] is JSON: `kind` ("kplpy" or "boto3"), `url`, `rate` (records a second), `size`; for kplpy `config`, `keyless`
-(put without a key) and `flush` (wait for all in the end); for boto3 the `hash_key` that all get, if any. A line
-`start begin end seconds` on stdin (Unix time, then seconds after it) is one run; what it answers is counted between
-begin and end.
+argv[1] is JSON: `kind` ("kplpy" or "boto3"), `url`, `rate` (records a second), `size`. For kplpy also `config`,
+`keyless` (put without a key) and `flush` (wait for all records at the end). For boto3 also the `hash_key` of all
+records, if any. A line `start begin end seconds` on stdin (Unix time, then seconds after it) is one run. The response
+has the counts between begin and end.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis.type_defs import PutRecordsRequestEntryTypeDef
 
 STREAM = "bench"
-STEP = 0.005  # seconds between two looks at what is owed
+STEP = 0.005  # seconds between two looks at the clock
 
 Counts = dict[str, int]
 
 
 def between(put: Callable[[int], None], counts: Callable[[], Counts], rate: float, line: str, step: float) -> Counts:
-    """Call `put(n)` for n = 0, 1, … at this rate; the counts' growth between begin and end, and `put`: how many."""
+    """Call `put(n)` for n = 0, 1, … at this rate. Return the growth of the counts between begin and end.
+
+    The item `put` of the result is the number of calls in the whole run.
+    """
     start, begin, end, seconds = map(float, line.split())
     time.sleep(max(0.0, start - time.time()))
     done = 0
@@ -37,8 +40,8 @@ def between(put: Callable[[int], None], counts: Callable[[], Counts], rate: floa
             before = counts()
         if not after and now >= end:
             after = counts()
-        owed = int(now * rate) - done
-        for _ in range(min(owed, max(1, int(rate)))):  # a call may wait for room: look at the time now and then
+        due = int(now * rate) - done
+        for _ in range(min(due, max(1, int(rate)))):  # a call may wait for buffer space, so the time is checked below
             put(done)
             done += 1
             if time.time() - start > now + 0.25:
@@ -54,7 +57,7 @@ def kplpy(given: Mapping[str, Any], line: str) -> Counts:
 
         def put(number: int) -> None:
             key = None if given.get("keyless") else f"key-{number}"
-            producer.put_record(STREAM, b"%08d" % number + pad, key)  # waits when there is no room
+            producer.put_record(STREAM, b"%08d" % number + pad, key)  # waits while the buffer is full
 
         def counts() -> Counts:
             totals = producer.metrics().get(STREAM)
@@ -68,16 +71,16 @@ def kplpy(given: Mapping[str, Any], line: str) -> Counts:
                 "throttled": totals.entries_throttled,
             }
 
-        told = between(put, counts, given["rate"], line, STEP)
+        counted = between(put, counts, given["rate"], line, STEP)
         if given.get("flush"):
             producer.flush(timeout=60)
             totals = producer.metrics()[STREAM]
-            told |= {"delivered": totals.user_records_put, "failed": totals.user_records_failed}
-    return told
+            counted |= {"delivered": totals.user_records_put, "failed": totals.user_records_failed}
+    return counted
 
 
 def boto3_loop(given: Mapping[str, Any], line: str) -> Counts:
-    """Requests of what came due; what is refused is thrown away."""
+    """Send the due records in requests, and discard refused records."""
     import boto3
 
     client = boto3.client("kinesis", endpoint_url=given["url"], region_name="us-east-1")

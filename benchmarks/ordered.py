@@ -1,8 +1,8 @@
-"""What ordered mode costs: records a second with it and without, in turn, over a stand-in that answers after a while.
+"""Compares records a second with and without ordered mode, in turn, over an imitation of the service with a latency.
 
-As much is put as there is room for. `limited`: within the shards' limits, as with the service; else the rate limit is
-out of the way, and what remains are the round trips. The rate counts what was answered after the first 1.5 s, when
-what the limits let through in one burst is gone.
+The buffer is always full. `limited`: within the shards' limits, as with the service. Otherwise the rate limit is out of
+the way, and only the round trips limit the rate. The rate counts responses after the first 1.5 s, when the burst that
+the limits allow at the start is over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LATENCIES = (0.005, 0.020, 0.050)
 
 
 class Late(Delivery):
-    """Answers `latency` seconds late, and counts."""
+    """Responds `latency` seconds late, and counts records."""
 
     latency = 0.0
     answered = 0
@@ -42,7 +42,7 @@ class Late(Delivery):
 
 
 def rate(ordered: bool, limited: bool, shards: int, size: int, latency: float, seconds: float) -> float:
-    """Records a second."""
+    """Return the records a second of one case."""
     Late.shards, Late.latency, Late.answered = shards, latency, 0
     keys = [f"customer-{number}" for number in range(1000)]
     items = [(bytes(size), keys[number % 1000]) for number in range(500)]
@@ -72,7 +72,7 @@ def rate(ordered: bool, limited: bool, shards: int, size: int, latency: float, s
 
 
 def measure(rounds: int, seconds: float) -> list[dict[str, Any]]:
-    logging.getLogger("kplpy").setLevel(logging.ERROR)  # what is left undelivered is meant to be
+    logging.getLogger("kplpy").setLevel(logging.ERROR)  # undelivered records are intended
     found = []
     for limited in (True, False):
         for size in SIZES:

@@ -1,8 +1,8 @@
-"""Minutes without the service, in real time over HTTP: memory, requests a second meanwhile, and the recovery.
+"""Measures an outage of minutes in real time over HTTP: memory, requests a second during it, and the recovery.
 
-As much is put as there is room for, 1 KB records to four shards without a time to live. Ten seconds after the start
-every request is answered with 503 for the outage's length. `recovered`: seconds from its end until everything that was
-put by then is answered; the shards' limits alone ask for `at least` so many.
+The buffer is kept full of 1 KB records for four shards, without a time to live. Ten seconds after the start every
+request gets status 503 for the length of the outage. `recovered` is the seconds from its end until all records put by
+then have an outcome. The shards' limits alone take `at least` so many seconds.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def measure(seconds: float) -> dict[str, Any]:
         while time.monotonic() < began + seconds:
             time.sleep(SAMPLE)
             memory.append(peak_rss([driver.pid]))
-        asked = kinesis.ask("over")["requests"]
+        requests = kinesis.ask("over")["requests"]
         lasted = time.monotonic() - began
-        told = driver.ask("recover")
-    return {"shards": SHARDS, "seconds": lasted, "requests": asked, "peak_rss": memory, **told}
+        result = driver.ask("recover")
+    return {"shards": SHARDS, "seconds": lasted, "requests": requests, "peak_rss": memory, **result}
 
 
 def report(found: Mapping[str, Any]) -> str:
@@ -90,13 +90,13 @@ def main() -> None:
         stop.set()
         held, began = producer.outstanding_records, time.monotonic()
         producer.flush(timeout=600)
-        told = {
+        result = {
             "recovered": time.monotonic() - began,
             "at_least": held * SIZE / (SHARDS << 20),
             "failed": producer.metrics()["bench"].user_records_failed,
         }
         thread.join()
-        print(json.dumps(told), flush=True)
+        print(json.dumps(result), flush=True)
     producer.close()
 
 

@@ -1,8 +1,8 @@
-"""What an outstanding record of 100 B costs in memory beside its data and key, its future included.
+"""Measures the memory of an outstanding record of 100 B beside its data and key, including its future.
 
-How far resident memory grows from 50,000 outstanding records to 250,000, each way in a process of its own. The payloads
-are there before; so are the keys, but not what kplpy remembers of them. `aggregated`: the shards are known, no answer
-comes. `alone`: the endpoint is dead, so records travel alone. No sink and no server is needed for that.
+The figure is the growth of resident memory from 50,000 to 250,000 outstanding records, in a process for each case. The
+payloads and keys exist before, but not what kplpy stores about keys. `aggregated`: the shards are known, and no
+response comes. `alone`: the endpoint is dead, so each record would be sent alone. Neither needs a sink or a server.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange
 
 FIRST, ALL = 50_000, 250_000
-SETTLE = 4.0  # seconds: beyond the patience with the shard map
+SETTLE = 4.0  # seconds: longer than records wait for the shard map
 WAYS = {f"{way}, {keys:,} keys": {"way": way, "keys": keys} for way in ("aggregated", "alone") for keys in (1000, ALL)}
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
-    """{way: bytes a record, round by round}."""
+    """Return for each case the bytes a record, round by round."""
     found: dict[str, list[float]] = {}
     environment = os.environ | {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
     for _ in range(rounds):
@@ -53,7 +53,7 @@ def report(found: Mapping[str, Sequence[float]]) -> str:
 
 
 class Silent(Delivery):
-    """Never answers a request."""
+    """Never responds to a request."""
 
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
         threading.Event().wait()
@@ -66,7 +66,7 @@ def resident() -> int:
 
 
 def main() -> None:
-    logging.disable(logging.CRITICAL)  # that the endpoint is dead is known
+    logging.disable(logging.CRITICAL)  # warnings about the dead endpoint are expected
     given = json.loads(sys.argv[1])
     payloads = [os.urandom(100) for _ in range(ALL)]
     keys = [f"customer-{number}" for number in range(given["keys"])]

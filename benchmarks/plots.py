@@ -1,4 +1,4 @@
-"""The pictures in docs/, from the results: `python -m benchmarks plots`. Runs where matplotlib is; needs no kplpy."""
+"""Draws the plots in docs/ from the results: `python -m benchmarks plots`. It needs matplotlib, but not kplpy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # after the choice of backend
+from matplotlib import pyplot as plt  # imported after the backend is chosen
 
 SIZES = {"100 B": "100 B, 10,000 keys", "1 KB": "1 KB, 10,000 keys", "50 KB": "50 KB, 10,000 keys"}
 NAMES = {

@@ -1,4 +1,4 @@
-"""The processes of a measurement: the sink, the drivers, what they use of CPU and memory, and where it all runs."""
+"""The processes of a measurement: the sink and the drivers, their CPU time and memory, and the environment."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PATIENCE = 300.0  # seconds: a producer that has not answered by then never will
+TIMEOUT_S = 300.0  # seconds: a driver without a response by then has failed
 ROOT = Path(__file__).resolve().parent.parent
 _P = TypeVar("_P", bound="Piped")
 
 
 def tree(pid: int) -> list[int]:
-    """The process and all that it started."""
+    """Return the process id and those of all its descendants."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -46,7 +46,7 @@ def forget_peak(pids: Sequence[int]) -> None:
 
 
 def peak_rss(pids: Sequence[int]) -> int:
-    """Bytes, each process's own peak since forget_peak, summed."""
+    """Return the sum in bytes of each process's peak since forget_peak()."""
     return sum(_status(pid, "VmHWM") for pid in pids)
 
 
@@ -58,22 +58,23 @@ def _status(pid: int, field: str) -> int:
 
 
 class Piped:
-    """A process that answers each line on its stdin with a line of JSON on its stdout, after a first one unasked.
+    """A process that responds to each line on its stdin with a line of JSON. It prints a first line unasked.
 
-    RuntimeError, with what it said on stderr, when it ends without an answer or is silent for longer than `patience`.
+    Raises RuntimeError, with the process's stderr, if it ends without a response or does not respond in time.
+
+    timeout_s: seconds to wait for a response, None for no limit.
     """
 
-    patience: float | None = None
-    """Seconds; None: however long it takes."""
+    timeout_s: float | None = None
 
     def __init__(self, command: Sequence[str], **environment: str) -> None:
-        # What it has to say on stderr is shown only when it dies: peers are talkative.
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed in close()
+        # The process's stderr is shown only after a failure, because peers print a lot.
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed in close()
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             text=True,
             cwd=ROOT,
             env=os.environ | environment,
@@ -82,7 +83,7 @@ class Piped:
         try:
             self.first = self._answer()
         except BaseException:
-            self.close()  # nobody else could: there is no object yet
+            self.close()  # the caller has no object to close
             raise
 
     def ask(self, line: str) -> Any:
@@ -94,18 +95,18 @@ class Piped:
     def _answer(self) -> Any:
         answers = self._process.stdout
         assert answers is not None
-        heard = bool(select.select([answers], [], [], self.patience)[0])
-        line = answers.readline() if heard else ""
+        is_readable = bool(select.select([answers], [], [], self.timeout_s)[0])
+        line = answers.readline() if is_readable else ""
         if not line:
             self._process.kill()
             self._process.wait()
-            self._said.seek(0)
-            what = "ended" if heard else f"did not answer within {self.patience:g} s"
-            raise RuntimeError(f"{self._process.args!r} {what}:\n{self._said.read()[-3000:]}")
+            self._stderr.seek(0)
+            what = "ended" if is_readable else f"did not answer within {self.timeout_s:g} s"
+            raise RuntimeError(f"{self._process.args!r} {what}:\n{self._stderr.read()[-3000:]}")
         return json.loads(line)
 
     def close(self) -> None:
-        """The end of its stdin tells it to end."""
+        """Close the process's stdin, which ends it. Kill it after 20 s."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -115,7 +116,7 @@ class Piped:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
-        self._said.close()
+        self._stderr.close()
 
     def __enter__(self: _P) -> _P:
         return self
@@ -140,18 +141,21 @@ class Sink(Piped):
 
 @dataclass
 class Run:
-    """One driver's run, as seen from outside."""
+    """The figures of one driver's run.
+
+    cpu: CPU seconds of all its processes.
+    peak_rss: bytes.
+    sink_share: the sink's CPU time as a share of one core.
+    load: the machine's load average at the start.
+    """
 
     records: int
     seconds: float
     cpu: float
-    """CPU seconds of all its processes."""
     peak_rss: int
     sink_share: float
-    """CPU of the sink, as a share of one core."""
     requests: int
     load: float
-    """Load average of the machine when it began."""
 
     @property
     def rate(self) -> float:
@@ -159,14 +163,14 @@ class Run:
 
     @property
     def cpu_per_record(self) -> float:
-        """Microseconds."""
+        """Return the CPU time of a record in microseconds."""
         return self.cpu / self.records * 1e6
 
 
 class Driver(Piped):
-    """One producer, put to work: see peers/driver.py."""
+    """The process of one producer's driver (see peers/driver.py)."""
 
-    patience = PATIENCE
+    timeout_s = TIMEOUT_S
 
     def __init__(self, command: Sequence[str], sink: Sink) -> None:
         super().__init__(
@@ -181,21 +185,21 @@ class Driver(Piped):
         self._sink = sink
 
     def run(self, records: int, size: int, keys: str = "fixed", window: int = 20_000, mode: str = "put_record") -> Run:
-        """RuntimeError when the sink received less than was confirmed."""
+        """Carry out a run. Raises RuntimeError if the sink received less than was confirmed."""
         pids = tree(self.pid)
         load = os.getloadavg()[0]
         forget_peak(pids)
         before, cpu = self._sink.stats(), cpu_seconds(pids)
-        told = self.ask(f"{records} {size} {keys} {window} {mode}")
+        result = self.ask(f"{records} {size} {keys} {window} {mode}")
         used, after = cpu_seconds(pids) - cpu, self._sink.stats()
         if after["body_bytes"] - before["body_bytes"] < records * size:
-            raise RuntimeError(f"{records} records of {size} bytes confirmed, and the sink has not seen them")
+            raise RuntimeError(f"{records} records of {size} bytes were confirmed, but the sink did not get them all")
         return Run(
             records,
-            told["seconds"],
+            result["seconds"],
             used,
             peak_rss(pids),
-            (after["cpu"] - before["cpu"]) / told["seconds"],
+            (after["cpu"] - before["cpu"]) / result["seconds"],
             int(after["requests"] - before["requests"]),
             load,
         )
@@ -203,14 +207,14 @@ class Driver(Piped):
 
 def _java() -> str | None:
     try:
-        told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+        version = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
-    return told.stderr.partition("\n")[0]
+    return version.stderr.partition("\n")[0]
 
 
 def environment() -> dict[str, object]:
-    """What a figure depends on, kept beside it."""
+    """Return what the figures depend on: machine, versions and commit."""
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
     describe = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False)

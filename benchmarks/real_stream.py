@@ -1,8 +1,9 @@
-"""A load on a real stream: `python -m benchmarks.real_stream --shards 4 --seconds 60 --rate 3000 --size 500`.
+"""Puts a load on a real stream: `python -m benchmarks.real_stream --shards 4 --seconds 60 --rate 3000 --size 500`.
 
-Creates a stream (or takes --stream), says beforehand what it may cost and asks, puts at a steady rate, tells goodput,
-throttles, latency and cost, reads a sample back by shard and sequence number, and deletes what it created, also on
-Ctrl-C. `--local` runs the same against a local Kinesis with the service's limits, over HTTPS, and costs nothing.
+It prints the possible cost and asks for consent, creates a stream (or uses --stream), and puts at a steady rate. Then
+it prints goodput, throttling, latency and cost, and reads a sample back by shard and sequence number. It deletes a
+stream that it created, also after Ctrl-C. `--local` runs the same against a local Kinesis with the service's limits,
+over HTTPS, and costs nothing.
 """
 
 from __future__ import annotations
@@ -27,27 +28,30 @@ from kplpy import Producer, RecordFailedError, RecordFuture, deaggregate
 from kplpy.local import LocalKinesisProcess
 from kplpy.reports import StreamTotals
 
-SAMPLE_EVERY = 20  # records whose attempts are looked at
+SAMPLE_EVERY = 20  # one record in 20 has its attempts examined
 
 
 @dataclass
 class Load:
-    """What became of the records so far."""
+    """The outcomes so far.
+
+    errors: error codes of attempts, among the sampled records.
+    latencies: seconds from put to response of the sampled records.
+    places: shard, sequence number and data of sampled records, to read them back.
+    """
 
     confirmed: int = 0
     confirmed_bytes: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    """Error codes of attempts, among the records looked at."""
     latencies: list[float] = field(default_factory=list)
     places: list[tuple[str, str, bytes]] = field(default_factory=list)
-    """Shard, sequence number and data of some records, to be read back."""
     seconds: float = 0.0
 
 
 def put_load(producer: Producer, stream: str, options: argparse.Namespace, load: Load) -> None:
-    """Put at the rate asked for; what is answered is looked at on the way, the rest after a flush."""
-    pending: deque[tuple[RecordFuture, bytes]] = deque()  # a future that is answered has let go of its data
+    """Put at the given rate. Outcomes are collected on the way, the rest after a flush."""
+    pending: deque[tuple[RecordFuture, bytes]] = deque()  # with the data, because a done future no longer has it
     run = secrets.token_hex(4).encode()
     started, done = time.monotonic(), 0
     try:
@@ -58,17 +62,17 @@ def put_load(producer: Producer, stream: str, options: argparse.Namespace, load:
                 pending.append((producer.put_record(stream, data, f"key-{random.random()}"), data))
                 done += 1
             while pending and pending[0][0].done():
-                look(*pending.popleft(), load)
+                collect(*pending.popleft(), load)
             time.sleep(0.005)
         producer.flush(timeout=60)
     finally:
         load.seconds = time.monotonic() - started
         for future, data in pending:
             if future.done():
-                look(future, data, load)
+                collect(future, data, load)
 
 
-def look(future: RecordFuture, data: bytes, load: Load) -> None:
+def collect(future: RecordFuture, data: bytes, load: Load) -> None:
     try:
         result = future.result()
     except RecordFailedError as error:
@@ -84,14 +88,14 @@ def look(future: RecordFuture, data: bytes, load: Load) -> None:
 
 
 def verify(client: Any, stream: str, places: list[tuple[str, str, bytes]], count: int) -> int:
-    """Read some of the records back, each by its shard and sequence number; returns how many were not there."""
+    """Read some records back by shard and sequence number. Return the number of missing records."""
     missing = 0
     for shard, number, data in random.sample(places, min(count, len(places))):
         iterator = client.get_shard_iterator(
             StreamName=stream, ShardId=shard, ShardIteratorType="AT_SEQUENCE_NUMBER", StartingSequenceNumber=number
         )["ShardIterator"]
         found: list[Any] = []
-        for _ in range(10):  # the service may answer nothing at first; five reads a second and shard are allowed
+        for _ in range(10):  # the service may return no records at first; it allows five reads a second of a shard
             answer = client.get_records(ShardIterator=iterator, Limit=1)
             found, iterator = answer["Records"], answer["NextShardIterator"]
             if found:
@@ -99,27 +103,27 @@ def verify(client: Any, stream: str, places: list[tuple[str, str, bytes]], count
             time.sleep(0.3)
         if not any(each.data == data for record in found for each in deaggregate(record)):
             missing += 1
-            print(f"NOT THERE: {data[:30]!r} at {shard}, {number}")
+            print(f"MISSING: {data[:30]!r} at {shard}, {number}")
     return missing
 
 
-def tell(load: Load, totals_by_stream: Mapping[str, StreamTotals], shards: int, tariff: billed.Tariff) -> None:
+def print_result(load: Load, totals_by_stream: Mapping[str, StreamTotals], shards: int, tariff: billed.Tariff) -> None:
     print(f"confirmed      {load.confirmed:,} records in {load.seconds:.1f} s")
     if load.seconds:
         rate, volume = load.confirmed / load.seconds, load.confirmed_bytes / load.seconds
         share = volume / (shards << 20)
         print(f"goodput        {rate:,.0f}/s, {volume / 1e6:.2f} MB/s: {share:.0%} of {shards} shards' 1 MiB/s")
     print(f"failed         {dict(load.failed) or 'none'}")
-    print(f"errors on the way, of a sample of one in {SAMPLE_EVERY}: {dict(load.errors) or 'none'}")
+    print(f"errors of attempts, of a sample of one in {SAMPLE_EVERY}: {dict(load.errors) or 'none'}")
     for totals in totals_by_stream.values():
         print(
             f"requests       {totals.put_records_requests:,}, {totals.requests_failed} failed; Kinesis records "
-            f"{totals.kinesis_records_put:,}, {totals.entries_throttled:,} throttled on the way"
+            f"{totals.kinesis_records_put:,}, {totals.entries_throttled:,} throttled attempts"
         )
         if load.confirmed:
             size = totals.kinesis_bytes_put / totals.kinesis_records_put
             dollars = tariff.paid(totals.kinesis_records_put, size, load.seconds) / load.confirmed * 1e6
-            print(f"cost           ${dollars:.4f} a million records, the hours in proportion")
+            print(f"cost           ${dollars:.4f} a million records, hours in proportion")
     if load.latencies:
         load.latencies.sort()
         last = len(load.latencies) - 1
@@ -136,8 +140,8 @@ def run(options: argparse.Namespace) -> int:
             where = {"region_name": kinesis.region_name, "endpoint_url": kinesis.endpoint_url}
             session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local")
             options.verify = kinesis.ca_bundle
-        patient = ClientConfig(retries={"total_max_attempts": 10, "mode": "standard"})  # reading is limited tightly
-        client: Any = session.client("kinesis", verify=options.verify, config=patient, **where)
+        retrying = ClientConfig(retries={"total_max_attempts": 10, "mode": "standard"})  # the limit of reads is low
+        client: Any = session.client("kinesis", verify=options.verify, config=retrying, **where)
         shards = options.shards
         tariff = billed.provisioned(shards, options)
         if options.stream:
@@ -154,34 +158,35 @@ def run(options: argparse.Namespace) -> int:
                 put_load(producer, stream, options, load)
             except KeyboardInterrupt:
                 interrupted = True
-                print("interrupted: this is what was done until then")
-            tell(load, producer.metrics(), shards, tariff)
+                print("interrupted; the result until then:")
+            print_result(load, producer.metrics(), shards, tariff)
         missing = verify(client, stream, load.places, options.sample)
-        print(
-            f"read back      {min(options.sample, len(load.places))} records, {missing} of them not there", flush=True
-        )
+        print(f"read back      {min(options.sample, len(load.places))} records, {missing} of them missing", flush=True)
     return 130 if interrupted else 1 if missing or load.failed else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stream", help="one that exists; it is left as it is. Otherwise one is made, and deleted")
-    parser.add_argument("--shards", type=int, default=2, help="of the stream that is made")
+    parser.add_argument(
+        "--stream",
+        help="an existing stream, which is not deleted; by default a new stream is created, and deleted at the end",
+    )
+    parser.add_argument("--shards", type=int, default=2, help="shards of the new stream")
     parser.add_argument("--rate", type=float, default=2000, help="records a second")
     parser.add_argument("--size", type=int, default=500, help="bytes, at least 22")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--sample", type=int, default=50, help="records to read back")
-    parser.add_argument("--format", choices=("json", "cbor"), default="json", help="of the requests")
-    parser.add_argument("--region", help="None: boto's own")
+    parser.add_argument("--format", choices=("json", "cbor"), default="json", help="format of the requests")
+    parser.add_argument("--region", help="AWS region; without it, boto searches its usual places")
     parser.add_argument("--endpoint-url")
     parser.add_argument("--verify", help="a CA bundle")
-    parser.add_argument("--local", action="store_true", help="against a local Kinesis with limits, over HTTPS")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--local", action="store_true", help="use a local Kinesis with limits, over HTTPS")
+    parser.add_argument("--yes", action="store_true", help="do not ask for consent")
     billed.add_prices(parser)
     options = parser.parse_args()
     if options.size < 22 or options.rate <= 0 or options.seconds <= 0 or options.shards < 1:
         parser.error("--size is at least 22, --rate and --seconds above 0, --shards at least 1")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(options)

@@ -1,7 +1,7 @@
-"""A producer that is simple and obviously correct, for the guard to measure kplpy against. Do not make it faster.
+"""A simple and obviously correct producer that the guard compares kplpy with. Do not make it faster.
 
-It packs records by shard, encodes full aggregates and answers futures, as kplpy must; it has one thread, and neither
-deadlines, limits, retries nor bounds.
+Like kplpy it packs records by shard, encodes full aggregates and resolves futures. It has one thread, and no deadlines,
+limits, retries or bounds.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Aggregate:
 
 
 class ReferenceProducer:
-    """`send` takes a PutRecords body and returns the shard of each of its entries."""
+    """The producer. `send` takes a PutRecords body and returns the shard of each entry."""
 
     def __init__(self, starts: list[int], send: Callable[[bytes], list[str]]) -> None:
-        self._starts = starts  # where each shard's range of hash keys begins
+        self._starts = starts  # the first hash key of each shard
         self._send = send
         self._open = [Aggregate() for _ in starts]
         self._closed: list[Aggregate] = []
@@ -78,7 +78,7 @@ class ReferenceProducer:
 
 
 def encode(records: list[Record]) -> bytes:
-    """The KPL's aggregated format: a table of keys, the records that refer to it, and an MD5 behind it."""
+    """Encode the KPL's aggregated format: a table of keys, records that refer to it, and an MD5 at the end."""
     places: dict[str, int] = {}
     for record in records:
         places.setdefault(record.key, len(places))

@@ -1,4 +1,4 @@
-"""What does not stay the same: putting threads, streams, shards, and what importing kplpy costs."""
+"""Measures how speed depends on putting threads, streams and shards, and the time to import kplpy."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from benchmarks.processes import ROOT, Sink
 
 SHARDS = (16, 256, 4096)
 STREAMS = 64
-PATIENT = {"record_max_buffered_time_ms": 5000, "max_buffered_records": 4_000_000, "max_buffered_bytes": 4 << 30}
+LONG_LINGER = {"record_max_buffered_time_ms": 5000, "max_buffered_records": 4_000_000, "max_buffered_bytes": 4 << 30}
 _IMPORTS = {
-    # what kplpy adds to a program that has botocore anyway, and what the core of botocore costs by itself
+    # the time that kplpy adds to a program with botocore, and the time of botocore's core alone
     "kplpy, after botocore": (
         "import boto3, botocore.session",
         "import kplpy\nfor each in kplpy.__all__: getattr(kplpy, each)",
@@ -30,7 +30,7 @@ _IMPORTS = {
 
 
 def threads(rounds: int) -> dict[str, dict[str, list[float]]]:
-    """{Python: {"one": rates, "eight": rates}}, over a stand-in for the service (see threads.py)."""
+    """Return {Python: {"one": rates, "eight": rates}}, over an imitation of the service (see threads.py)."""
     found = {}
     for version in ("3.11", "3.13"):
         try:
@@ -44,7 +44,7 @@ def threads(rounds: int) -> dict[str, dict[str, list[float]]]:
 
 
 def streams(rounds: int, scale: float) -> dict[str, list[dict[str, float]]]:
-    """One stream of 16 shards against 64 of them, the records dealt out in turn, over HTTPS into the sink."""
+    """Measure one stream of 16 shards and 64 such streams, with records put in turn, over HTTPS into the sink."""
     many = ",".join(f"s{number}-16" for number in range(STREAMS))
     found: dict[str, list[dict[str, float]]] = {}
     with Sink() as sink:
@@ -52,12 +52,12 @@ def streams(rounds: int, scale: float) -> dict[str, list[dict[str, float]]]:
             f"{name}, linger {config.get('record_max_buffered_time_ms', 100)} ms": environments.start(
                 "kplpy", sink, stream, config=config
             )
-            for config in ({}, PATIENT)
+            for config in ({}, LONG_LINGER)
             for name, stream in (("1 stream", "bench-16"), (f"{STREAMS} streams", many))
         }
         for number in range(-1, rounds):
             for name, driver in drivers.items():
-                # A window that a linger does not exhaust: 64 streams fill no aggregate before it is due.
+                # 64 streams fill no aggregate before its linger ends, so the window is larger than a linger's records.
                 mode = "flushed" if "5000" in name else "streams"
                 run = driver.run(int(300_000 * scale), 100, window=100_000, mode=mode)
                 if number >= 0:
@@ -69,11 +69,12 @@ def streams(rounds: int, scale: float) -> dict[str, list[dict[str, float]]]:
 
 
 def shards(rounds: int, scale: float) -> dict[str, list[dict[str, float]]]:
-    """16, 256 and 4,096 shards, a linger of 5 s and room for all of it: put, flushed, confirmed."""
+    """Measure 16, 256 and 4,096 shards, with a linger of 5 s and a buffer for all records: put, flush, confirm."""
     found: dict[str, list[dict[str, float]]] = {}
     with Sink() as sink:
         drivers = {
-            f"{count} shards": environments.start("kplpy", sink, f"bench-{count}", config=PATIENT) for count in SHARDS
+            f"{count} shards": environments.start("kplpy", sink, f"bench-{count}", config=LONG_LINGER)
+            for count in SHARDS
         }
         for number in range(-1, rounds):
             for name, driver in drivers.items():
@@ -86,23 +87,23 @@ def shards(rounds: int, scale: float) -> dict[str, list[dict[str, float]]]:
 
 
 def imports(rounds: int) -> dict[str, list[float]]:
-    """Milliseconds, each in a fresh interpreter, of compiled modules: as installed ones are, whatever is set here."""
+    """Return milliseconds of imports, each in a new interpreter, from compiled modules as an installation has them."""
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(environments.BUILD / "compiled")}
     found: dict[str, list[float]] = {}
     for number in range(-1, max(rounds, 5)):
         for name, (before, what) in _IMPORTS.items():
             code = f"{before}\nimport time\nstarted = time.perf_counter()\n{what}\nprint(time.perf_counter() - started)"
             command = [sys.executable, "-c", code]
-            told = subprocess.run(
+            done = subprocess.run(
                 command, cwd=ROOT, env=os.environ | compiled, check=True, capture_output=True, text=True
             )
             if number >= 0:
-                found.setdefault(name, []).append(float(told.stdout) * 1e3)
+                found.setdefault(name, []).append(float(done.stdout) * 1e3)
     return found
 
 
 def tasks(rounds: int) -> list[float]:
-    """µs of CPU for an asyncio Task that does nothing, made and awaited in groups of 1,000."""
+    """Return the µs of CPU of an asyncio Task that does nothing, made and awaited in groups of 1,000."""
 
     async def nothing() -> None:
         pass
@@ -130,8 +131,8 @@ def measure(rounds: int, scale: float) -> dict[str, Any]:
 
 
 def ratio(found: Mapping[str, list[dict[str, float]]], one: str, other: str, what: str) -> list[float]:
-    """One to the other, round by round."""
-    return [mine[what] / theirs[what] for mine, theirs in zip(found[one], found[other], strict=True)]
+    """Divide the figures of one row by those of another, round by round."""
+    return [left[what] / right[what] for left, right in zip(found[one], found[other], strict=True)]
 
 
 def report(found: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""Reading a PutRecords body for next to nothing: how many entries, and which shard each one lands on.
+"""Reads a PutRecords body with little CPU time: the number of entries, and the shard of each.
 
-Base64 and hash keys hold no quotation marks, so splitting the body at them (memchr, in C) gives the entries' parts in a
-fixed rhythm. Partition keys with an escaped quotation mark would break it; the benchmarks use none. tests/unit checks
-this against a real JSON parser.
+Base64 and hash keys contain no quotation marks. Splitting the body at quotation marks (memchr, in C) therefore gives
+the entries' parts at a fixed distance. A partition key with an escaped quotation mark would break that; the benchmarks
+use none. tests/unit compares this with a JSON parser.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _DATA, _KEY, _HASH_KEY = b"Data", b"PartitionKey", b"ExplicitHashKey"
 
 
 def shards_of(stream: str) -> int:
-    """The number of shards is the end of the stream's name, as in `bench-16`: nothing has to be created."""
+    """Return the number of shards, which ends the stream's name, as in `bench-16`. Streams need no creation."""
     return int(stream.rpartition("-")[2])
 
 
 def first_hash_key(shard: int, shards: int) -> int:
-    """Where a shard's range begins: shard = hash_key × shards >> 128, rounded up."""
+    """Return the first hash key of a shard. The shard of a hash key is hash_key × shards >> 128."""
     return -(-(shard << 128) // shards)
 
 
@@ -42,7 +42,7 @@ def _entry(shard: int) -> bytes:
 
 
 def stream_of(body: bytes) -> str:
-    """The stream's name stands at one of the two ends."""
+    """Return the stream's name, which is at one of the body's two ends."""
     for part in (body[:300], body[-300:]):
         _, found, after = part.partition(b'"StreamName"')
         if found:
@@ -51,19 +51,19 @@ def stream_of(body: bytes) -> str:
 
 
 def put_records(body: bytes) -> tuple[int, bytes]:
-    """The number of entries, and the answer to them: all accepted, on the shards of their hash keys."""
+    """Return the number of entries and the response: all accepted, on the shards of their hash keys."""
     shards = shards_of(stream_of(body))
     parts = body.split(b'"')
     count = parts.count(_DATA)
     hash_keys = [int(key) for key in _values(parts, _HASH_KEY, count)]
-    if not hash_keys:  # left to the service; a body with both kinds would need more, and nobody sends one
+    if not hash_keys:  # entries without hash keys; no producer sends a body with both kinds
         hash_keys = [int.from_bytes(md5(key).digest(), "big") for key in _values(parts, _KEY, count)]
     entries = [_entry(key * shards >> 128) for key in hash_keys]
     return count, b'{"FailedRecordCount":0,"Records":[' + b",".join(entries) + b"]}"
 
 
 def put_records_in_cbor(body: bytes) -> tuple[int, bytes]:
-    """As put_records; nothing has to be decoded there, so cbor2 costs less than a scan."""
+    """Do the same for CBOR. cbor2 is faster than a scan, because data needs no decoding."""
     request = cbor2.loads(body)
     shards = shards_of(request["StreamName"])
     keys = [int(entry["ExplicitHashKey"]) for entry in request["Records"]]
@@ -72,19 +72,19 @@ def put_records_in_cbor(body: bytes) -> tuple[int, bytes]:
 
 
 def _values(parts: list[bytes], name: bytes, count: int) -> list[bytes]:
-    """Each entry's value of this name; nothing when not every entry has one."""
+    """Return each entry's value of this name, or nothing if an entry has none."""
     if name not in parts:
         return []
     first = parts.index(name)
     step = parts.index(name, first + 1) - first if count > 1 and parts.count(name) > 1 else len(parts)
     if parts[first::step].count(name) == count:
         return parts[first + 2 :: step][:count]
-    found = [parts[at + 2] for at, part in enumerate(parts) if part == name]  # an uneven rhythm
+    found = [parts[at + 2] for at, part in enumerate(parts) if part == name]  # members in different orders
     return found if len(found) == count else []
 
 
 def list_shards(params: dict[str, object]) -> dict[str, object]:
-    """A page of a stream's shards; the token carries what the next page has to know."""
+    """Return a page of a stream's shards. The token has the stream and the first shard of the next page."""
     token = params.get("NextToken")
     stream, _, start = str(token).partition("/") if token else (str(params["StreamName"]), "", "0")
     shards, begin = shards_of(stream), int(start)

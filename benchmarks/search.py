@@ -1,4 +1,4 @@
-"""The KPL's best settings here: a small search, one setting at a time, each alternated with the best so far."""
+"""Searches for the KPL's best settings: one setting at a time, alternated with the others in each round."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WINDOWS = (5_000, 20_000, 50_000)
 
 
 def measure(rounds: int, scale: float) -> dict[str, dict[str, float]]:
-    """{settings: {"records/s", "CPU µs", "MB"}} of 100 B and 10,000 keys, medians of alternated runs."""
+    """Return {settings: {"records/s", "CPU µs", "MB"}} for 100 B and 10,000 keys, medians of alternated runs."""
     found: dict[str, list[tuple[float, float, float]]] = {}
     count = int(100_000 * scale)
     with Sink() as sink, ExitStack() as stack:

@@ -1,12 +1,12 @@
-"""The sink: takes PutRecords over HTTP or HTTPS as fast as it can, says yes to all, and counts.
+"""The sink: accepts PutRecords over HTTP or HTTPS as fast as possible, and counts.
 
     python -m benchmarks.sink [--http]
 
-A process of its own, so that it shares no interpreter with what is measured. One thread, a selector and non-blocking
-sockets: asyncio's TLS copies every byte twice more. It also answers what producers ask beside PutRecords: ListShards,
-stream descriptions, and STS, which the KPL's daemon calls at its start. The number of shards is in the stream's name
-(`bench-16`). A line on stdin asks for something: `stats`, `arrivals` of the latest requests, or to `hold` all
-answers until `release`.
+It is a process of its own, so that it shares no interpreter with the measured producer. It has one thread, a selector
+and non-blocking sockets, because asyncio's TLS copies every byte two more times. It also responds to ListShards, stream
+descriptions, and STS, which the KPL's daemon calls at its start. The number of shards is in the stream's name
+(`bench-16`). A line on stdin is a command: `stats`, `arrivals` (of the latest requests), `hold` (keep all responses
+back), or `release`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Counts:
     def __init__(self) -> None:
         self.requests = self.entries = self.body_bytes = 0
         self.arrivals: deque[tuple[float, int]] = deque(maxlen=20_000)
-        self.held: list[tuple[Connection, bytes]] | None = None  # answers not yet given
+        self.held: list[tuple[Connection, bytes]] | None = None  # responses that are kept back
 
     def stats(self) -> dict[str, float]:
         return {
@@ -55,7 +55,7 @@ class Counts:
 
 
 class Connection:
-    """One client: collects a request, answers it, collects the next."""
+    """A client's connection: collects a request, responds, collects the next."""
 
     def __init__(self, connection: socket.socket, counts: Counts, selector: selectors.BaseSelector) -> None:
         self._socket, self._counts, self._selector = connection, counts, selector
@@ -65,7 +65,7 @@ class Connection:
         self._unsent = b""
 
     def ready(self) -> None:
-        """Something can be read or written; OSError or EOFError when that was all."""
+        """Read and write what is possible now. Raises OSError or EOFError at the connection's end."""
         if self._unsent:
             self.send(b"")
         while True:
@@ -81,7 +81,7 @@ class Connection:
             if not self._have:
                 self._began = time.monotonic()
             self._have += count
-            while self._answered():
+            while self._respond_to_first():
                 pass
 
     def _grow(self, size: int) -> None:
@@ -89,8 +89,8 @@ class Connection:
         grown[: self._have] = self._buffer[: self._have]
         self._buffer = grown
 
-    def _answered(self) -> bool:
-        """Answer the first request in the buffer, once it is whole."""
+    def _respond_to_first(self) -> bool:
+        """Respond to the first request in the buffer. Return False if it is not complete yet."""
         end_of_head = self._buffer.find(b"\r\n\r\n", 0, min(self._have, 65536))
         if end_of_head < 0:
             return False
@@ -128,7 +128,7 @@ class Connection:
             return kind if in_cbor else b"application/x-amz-json-1.1", answer
         if not operation:
             return b"text/xml", _IDENTITY
-        return b"application/x-amz-json-1.1", json.dumps(_described(operation, json.loads(body or b"{}"))).encode()
+        return b"application/x-amz-json-1.1", json.dumps(_describe(operation, json.loads(body or b"{}"))).encode()
 
     def send(self, data: bytes) -> None:
         self._unsent += data
@@ -142,11 +142,11 @@ class Connection:
 
 
 def _value(head: bytes, name: bytes) -> bytes:
-    """Of a header; the head is in lower case."""
+    """Return the value of a header. The head is in lower case."""
     return head.partition(b"\r\n" + name + b":")[2].split(b"\r\n", 1)[0].strip()
 
 
-def _described(operation: bytes, params: dict[str, object]) -> dict[str, object]:
+def _describe(operation: bytes, params: dict[str, object]) -> dict[str, object]:
     if operation == b"listshards":
         return scan.list_shards(params)
     name = str(params.get("StreamName", ""))
@@ -191,8 +191,8 @@ def serve(https: bool) -> None:
                 if key.fileobj is listener:
                     _accept(listener, context, counts, selector)
                 elif key.fileobj is sys.stdin:
-                    if not _asked(counts):
-                        return  # the process that started us is gone
+                    if not _run_command(counts):
+                        return  # the process that started the sink is gone
                 else:
                     _serve(key, selector)
 
@@ -217,22 +217,22 @@ def _serve(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None
         key.fileobj.close()
 
 
-def _asked(counts: Counts) -> bool:
+def _run_command(counts: Counts) -> bool:
     line = sys.stdin.readline().strip()
-    told: object = counts.stats()
+    result: object = counts.stats()
     if line == "arrivals":
-        told = list(counts.arrivals)
+        result = list(counts.arrivals)
     elif line == "hold":
         counts.held = []
     elif line == "release":
         held, counts.held = counts.held or [], None
         for connection, answer in held:
             connection.send(answer)
-    print(json.dumps(told), flush=True)
+    print(json.dumps(result), flush=True)
     return bool(line)
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--http", action="store_true", help="without TLS")
+    options.add_argument("--http", action="store_true", help="serve without TLS")
     serve(https=not options.parse_args().http)

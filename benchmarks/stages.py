@@ -1,9 +1,9 @@
-"""What a record costs, stage by stage: CPU of a producer's own threads, over HTTPS into the sink.
+"""Measures the CPU time of a record by stage, on a producer's threads, over HTTPS into the sink.
 
     python -m benchmarks.stages [--size 100] [--keys uuid] [--mode put_records] [--singles] [--rounds 5]
 
-The steps that are taken for many records at once are timed by the CPU clock of the thread that takes them, and put and
-result() around a thousand calls; each stage is told without those within it. Median of the rounds, µs a record.
+Stages that handle many records at once are timed by their thread's CPU clock, put and result() around a thousand
+calls. Each stage is printed without the stages inside it, as the median of the rounds in µs a record.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ CHUNK = 1_000
 
 
 class Stages:
-    """Seconds of CPU by stage. A stage within another is not counted twice on the same thread."""
+    """CPU seconds by stage. Time of a stage inside another stage on the same thread counts only for the inner one."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = defaultdict(float)
-        self._open: dict[int, list[float]] = defaultdict(list)  # by thread: what stages within took so far
+        self._open: dict[int, list[float]] = defaultdict(list)  # by thread: seconds of the inner stages so far
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -54,7 +54,7 @@ class Stages:
                 within[-1] += took
 
     def watch(self, owner: Any, attribute: str, name: str) -> None:
-        """Time every call of this function or method from now on."""
+        """Replace a function or method by one that times each call."""
         original: Callable[..., Any] = getattr(owner, attribute)
 
         def timed(*arguments: Any, **named: Any) -> Any:
@@ -80,7 +80,7 @@ def watch_all(stages: Stages) -> None:
 
 
 def run(producer: Producer, stages: Stages, keys: list[str], data: bytes, mode: str, window: int) -> float:
-    """CPU seconds of the whole process."""
+    """Put all keys and confirm them. Return the CPU seconds of the whole process."""
     pending: deque[RecordFuture] = deque()
     put, bulk = producer.put_record, producer.put_records
     before = time.process_time()
@@ -101,7 +101,7 @@ def run(producer: Producer, stages: Stages, keys: list[str], data: bytes, mode: 
 
 def _confirm(stages: Stages, pending: deque[RecordFuture]) -> None:
     last = pending[min(CHUNK, len(pending)) - 1]
-    last.exception()  # waited for here
+    last.exception()  # waits outside the timed stage
     with stages.stage("result()"):
         for _ in range(min(CHUNK, len(pending))):
             pending.popleft().result()
@@ -112,11 +112,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--keys", choices=["fixed", "uuid"], default="fixed")
     parser.add_argument("--mode", choices=["put_record", "put_records"], default="put_record")
-    parser.add_argument("--singles", action="store_true", help="aggregation off")
-    parser.add_argument("--metrics", choices=["none", "summary", "detailed"], default="summary", help="by shard")
+    parser.add_argument("--singles", action="store_true", help="switch aggregation off")
+    parser.add_argument("--metrics", choices=["none", "summary", "detailed"], default="summary", help="level, by shard")
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-gc", action="store_true", help="garbage collection off, to see what it costs")
+    parser.add_argument("--no-gc", action="store_true", help="switch garbage collection off, to see its cost")
     options = parser.parse_args()
     os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
     found: list[dict[str, float]] = []
@@ -144,8 +144,8 @@ def main() -> None:
                 producer, stages, keys, b"x" * options.size, options.mode, 20_000 if options.size < 10_000 else 1_000
             )
             if number >= 0:
-                told = sum(stages.spent.values())
-                found.append({**stages.spent, "other": cpu - told, "all": cpu})
+                by_stage = sum(stages.spent.values())
+                found.append({**stages.spent, "other": cpu - by_stage, "all": cpu})
     for name in found[0]:
         column = [1e6 * row.get(name, 0.0) / options.records for row in found]
         print(f"{name:34} {statistics.median(column):6.2f}   {min(column):.2f} to {max(column):.2f}")

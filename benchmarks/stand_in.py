@@ -1,4 +1,4 @@
-"""A stand-in for the service within the process: answers at once, so that only the producer's own work is measured."""
+"""An imitation of the service in the process. It responds at once, so that only the producer's work is measured."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kplpy.core.shard_range import ShardRange
 
 SHARDS = 16
 TRANSPORT = "kplpy.aws.kinesis.transport.KinesisTransport"
-"""What it is patched over."""
+"""The class that Delivery replaces."""
 
 
 def unlimited(**options: Any) -> Config:
-    """No limit, bound or time to live slows the producer, other than those of Config's `options`."""
+    """Return a Config without limits, bounds and time to live, except those in `options`."""
     defaults: dict[str, Any] = {
         "endpoint_url": "http://stand-in",
         "rate_limit": 1_000_000,
@@ -32,7 +32,7 @@ def unlimited(**options: Any) -> Config:
 
 
 class Delivery:
-    """In the transport's place: encodes as it does, and says that all was taken."""
+    """Replaces the transport: encodes requests as the transport does, and accepts all entries."""
 
     shards = SHARDS
 

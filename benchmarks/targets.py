@@ -1,4 +1,4 @@
-"""Issue 7's targets against what was measured: must, aim, measured, met."""
+"""The project's speed targets, most of them as ratios to the KPL, and their comparison with measured figures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ Results = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Target:
+    """One figure and its bounds.
+
+    section: the measurement that has the figure.
+    must, aim: the bound to meet, and a better one to aim at. None without a bound.
+    measure: returns the figure of each round from the section's results.
+    at_least: False if the bounds are upper bounds.
+    """
+
     what: str
     section: str
     must: float | None
-    """None: a figure to be told, that nothing is asked of."""
     aim: float | None
     measure: Callable[[Any], Sequence[float]]
-    """From the section's results: the figure, round by round."""
     at_least: bool = True
     unit: str = ""
 
@@ -80,8 +86,8 @@ def _p99(found: Any) -> Sequence[float]:
 
 _FIXED = "100 B, 10,000 keys"
 INTRODUCTION = """\
-Written by `python -m benchmarks shown`; what is measured, and how, is in [benchmarks.md](benchmarks.md). Medians of the
-rounds, and their whole range."""
+Written by `python -m benchmarks shown`. [benchmarks.md](benchmarks.md) describes the measurements. Figures are medians
+of the rounds, with the whole range."""
 TARGETS = [
     Target("put_record 100 B, 10,000 keys, to the KPL", "throughput", 4, 6, _rate(_FIXED, "put_record")),
     Target("(at its best settings)", "throughput", 4, 6, _rate(_FIXED, "put_record, at its best")),
@@ -140,20 +146,20 @@ TARGETS = [
 
 
 def report(results: Results) -> str:
-    """Those whose section has been measured. Medians of the rounds; the spread is the whole range."""
+    """Return the table of the targets whose section was measured: medians of the rounds, and the whole range."""
     lines = ["| target | must | aim | measured | range | met |", "|---|---|---|---|---|---|"]
     for target in TARGETS:
         if target.section in results:
             try:
                 lines.append(target.row(results[target.section]["results"]))
-            except (KeyError, ValueError):  # a peer or a Python was left out
+            except (KeyError, ValueError):  # a peer or a Python version was left out
                 lines.append(f"| {target.what} | | | not measured | | |")
     sections = [name for name in results if any(target.section == name for target in TARGETS)]
     return "\n".join([*lines, "", *(f"- {name}: {where(results[name]['environment'])}" for name in sections)])
 
 
 def where(environment: Mapping[str, Any]) -> str:
-    """What figures depend on, in a line."""
+    """Return a line about the environment that the figures depend on."""
     at = dict(environment)
     few = " (FEWER THAN 5: not to be quoted)" if at["rounds"] < 5 else ""
     return (
@@ -164,7 +170,7 @@ def where(environment: Mapping[str, Any]) -> str:
 
 
 def page(results: Results, reports: Mapping[str, str]) -> str:
-    """docs/bench-figures.md."""
+    """Return the text of docs/bench-figures.md."""
     parts = [
         "# The figures",
         INTRODUCTION,

@@ -1,7 +1,7 @@
-"""Does putting scale? `python -m benchmarks.threads [--rounds 7]`: 8 putting threads against one, alternated.
+"""Compares 8 putting threads with one, alternated: `python -m benchmarks.threads [--rounds 7]`.
 
-The rate counts from the first put to the answer of the last record, over a stand-in for the service that answers at
-once, so that only the producer is measured (encoding included, HTTP not).
+The rate counts from the first put to the outcome of the last record. An imitation of the service in the process
+responds at once, so that only the producer is measured, with encoding and without HTTP.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def rate(threads: int, keys: list[str]) -> float:
     data = b"x" * 100
     with Producer(unlimited()) as producer:
 
-        def work(mine: list[str]) -> None:
-            for key in mine:
+        def work(own_keys: list[str]) -> None:
+            for key in own_keys:
                 producer.put_record("test", data, key)
 
         workers = [threading.Thread(target=work, args=(keys[n::threads],)) for n in range(threads)]
@@ -41,7 +41,7 @@ def rate(threads: int, keys: list[str]) -> float:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--json", action="store_true", help="the rates of each round, and nothing else")
+    options.add_argument("--json", action="store_true", help="print only the rates of each round, as JSON")
     chosen = options.parse_args()
     rounds = chosen.rounds
     keys = [f"key-{n % 10_000}" for n in range(RECORDS)]

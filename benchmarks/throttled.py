@@ -1,8 +1,8 @@
-"""Goodput and waste where the service limits: issue 4's table, a minute a row, over HTTP to a process of its own.
+"""Measures goodput and throttling of producers that offer more than the shards' limit, a minute a row.
 
-The local Kinesis holds the limits of four shards and answers 5 to 50 ms late. Goodput is the bytes it accepted (data
-and outer key) between second 5 and 55, over what the shards' limit allows; what it refused counts in Kinesis records
-and in bytes. The boto3 loop's own refusals are left out.
+The local Kinesis is a process of its own. It applies the limits of four shards and responds after 5 to 50 ms. Goodput
+is the accepted bytes (data and outer key) between second 5 and 55, over the shards' limit. Throttling is counted in
+Kinesis records and in bytes, without that of the boto3 loop. Each row has a bound for goodput and for throttling.
 """
 
 from __future__ import annotations
@@ -29,26 +29,32 @@ Counts = dict[str, float]
 
 @dataclass(frozen=True)
 class Row:
-    """A load and its bounds: goodput at least, refused at most."""
+    """A load and its bounds.
+
+    goodput: the least, as part of the limit.
+    throttled: the most, as part of the entries.
+    offered: bytes (or records) a second of each producer, over the limit of all shards.
+    boto3: the same of a loop around boto3, 0 without one.
+    """
 
     name: str
     goodput: float
     throttled: float
     producers: int = 1
-    offered: float = 2.0  # by each producer, over the limit of all shards
+    offered: float = 2.0
     size: int = 1_000
-    boto3: float = 0.0  # offered by a loop around boto3
+    boto3: float = 0.0
     reshards: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def counts_records(self) -> bool:
-        """Small ones meet the limit of records first."""
+        """Return True if the shards' limit of records binds before that of bytes."""
         return self.size < 1_000
 
     @property
     def full(self) -> float:
-        """What the shards take a second, in what the goodput of this row counts."""
+        """Return the limit of all shards a second, in records or bytes as this row counts."""
         return SHARDS * 1_000 if self.counts_records else LIMIT
 
 
@@ -62,7 +68,7 @@ ROWS = [
 
 
 def measure(seconds: float, case: str = "") -> dict[str, dict[str, Any]]:
-    """The figures of each row with `case` in its name; told as they come."""
+    """Measure each row with `case` in its name, and print its figures at once."""
     found = {}
     for row in [each for each in ROWS if case in each.name]:
         found[row.name] = _one_row(row, max(2 * MARGIN + 2, seconds))
@@ -82,48 +88,48 @@ def _one_row(row: Row, seconds: float) -> dict[str, Any]:
         with ThreadPoolExecutor(len(drivers)) as threads:
             asked = [threads.submit(driver.ask, line) for driver in drivers]
             before, after = _watch(kinesis, row, start, seconds)
-            told: list[Counts] = [each.result() for each in asked]
+            by_driver: list[Counts] = [each.result() for each in asked]
         counted = {name: after[name] - before[name] for name in after}
-        figures = _figures(row, counted, told, seconds - 2 * MARGIN)
+        figures = _figures(row, counted, by_driver, seconds - 2 * MARGIN)
         return figures | (kinesis.ask("judge") if row.reshards else {})
 
 
 def _driver(row: Row, url: str, kind: str = "kplpy") -> Piped:
     rate = (row.offered if kind == "kplpy" else row.boto3) * row.full / (1 if row.counts_records else row.size)
-    # Room for two seconds of what is put: a backlog for the whole run would only expire.
+    # The buffer holds two seconds of the load. Records of a larger backlog would only expire.
     config = {"max_buffered_bytes": 16 << 20, "close_timeout_ms": 0, **row.config}
     given = {"kind": kind, "url": url, "rate": rate, "size": row.size, "config": config, "flush": row.reshards}
     return Piped([sys.executable, "-m", "benchmarks.offering", json.dumps(given)], **KEYS)
 
 
 def _watch(kinesis: Piped, row: Row, start: float, seconds: float) -> tuple[Counts, Counts]:
-    """What the shards had taken and refused, MARGIN after the start and before the end; reshards meanwhile."""
+    """Return the shards' counts MARGIN after the start and before the end, and reshard in between if asked."""
     changes = [(RESHARD * (n + 1), ("split", "merge")[n % 2]) for n in range(int(seconds / RESHARD) - 1)]
     moments = [(MARGIN, "counts"), (seconds - MARGIN, "counts"), *(changes if row.reshards else [])]
     seen: list[Counts] = []
     for at, what in sorted(moments):
         time.sleep(max(0.0, start + at - time.time()))
-        told = kinesis.ask(what)
+        counted = kinesis.ask(what)
         if what == "counts":
-            seen.append(told)
+            seen.append(counted)
     return seen[0], seen[1]
 
 
-def _figures(row: Row, counted: Counts, told: list[Counts], seconds: float) -> dict[str, Any]:
-    other = told.pop() if row.boto3 else {}
+def _figures(row: Row, counted: Counts, by_driver: list[Counts], seconds: float) -> dict[str, Any]:
+    other = by_driver.pop() if row.boto3 else {}
     accepted = counted["accepted"] if row.counts_records else counted["accepted_bytes"]
     refused_bytes = counted["refused_bytes"] - other.get("throttled_bytes", 0)
     taken_bytes = counted["accepted_bytes"] - other.get("taken_bytes", 0)
-    fair = (row.full * seconds - other.get("taken_bytes", 0)) / len(told)
+    fair = (row.full * seconds - other.get("taken_bytes", 0)) / len(by_driver)
     return {
         "goodput": accepted / (row.full * seconds),
-        # The producers' own counts: beside the loop's many small records ours would be lost in the difference.
-        "throttled": sum(each["throttled"] for each in told) / max(1, sum(each["sent"] for each in told)),
+        # From the producers' counts. The difference to the boto3 loop's many small records would be too inexact.
+        "throttled": sum(each["throttled"] for each in by_driver) / max(1, sum(each["sent"] for each in by_driver)),
         "throttled_bytes": refused_bytes / max(1, refused_bytes + taken_bytes),
-        "shares": [each["taken_bytes"] / fair for each in told] if row.boto3 else [],
-        "put": sum(each["put"] for each in told),
-        "delivered": sum(each.get("delivered", 0) for each in told),
-        "failed": sum(each.get("failed", 0) for each in told),
+        "shares": [each["taken_bytes"] / fair for each in by_driver] if row.boto3 else [],
+        "put": sum(each["put"] for each in by_driver),
+        "delivered": sum(each.get("delivered", 0) for each in by_driver),
+        "failed": sum(each.get("failed", 0) for each in by_driver),
     }
 
 
@@ -145,14 +151,14 @@ def report(found: Mapping[str, Mapping[str, Any]]) -> str:
             continue
         figures = found[row.name]
         also = ", ".join(f"{each:.0%}" for each in figures["shares"])
-        also = f"each one's share of the fair one: {also}" if also else ""
+        also = f"each producer's bytes over its fair share: {also}" if also else ""
         goodput, throttled = f"≥ {row.goodput:.0%}", f"≤ {row.throttled:.0%}"
         if row.reshards:
             goodput = throttled = ""
             also = (
                 f"{figures['splits']} splits, {figures['merges']} merges; {figures['put'] - figures['read']:.0f} lost, "
-                f"{figures['read_twice']} read twice; rewritten: {figures['rewritten_a_split']} aggregates a split "
-                f"at the most, {figures['rewritten_a_merge']} a merge"
+                f"{figures['read_twice']} read twice; rewritten: at most {figures['rewritten_a_split']} aggregates "
+                f"a split, {figures['rewritten_a_merge']} a merge"
             )
         lines.append(
             f"| {row.name} | {figures['goodput']:.1%} | {goodput} | {figures['throttled']:.2%} | {throttled} "

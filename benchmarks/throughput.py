@@ -1,7 +1,7 @@
-"""Confirmed records a second and CPU a record, ours and the peers' in turn within each round.
+"""Measures confirmed records a second and CPU time a record, of kplpy and the peers in turn within each round.
 
-Every future's result is read (async-kinesis, boto3 and aws-kinesis-agg have none: there, confirmed is what was sent). A
-ratio is taken within its round, so that what else the machine does bears on both sides alike.
+Every future's result is read. async-kinesis, boto3 and aws-kinesis-agg have no futures; there, sent records count as
+confirmed. Ratios are taken within a round, so that other load on the machine affects both sides alike.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from benchmarks import environments
 from benchmarks.processes import Driver, Run, Sink
 
 FUTURELESS = {"async_kinesis", "boto3", "kinesis_agg"}
-OURS = "kplpy, metrics none"  # as the KPL's are off here
+KPLPY = "kplpy, metrics none"  # metrics are off because the KPL's are off here too
 BEST, BEST_LARGE = "kplpy, at its best", "kplpy, at its best for large records"
 _IN_CBOR = {"metrics_level": "none", "request_format": "cbor"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one producer does in a round. `producer` is a driver; one of PRODUCERS."""
+    """The run of one producer in a round. producer: a name in PRODUCERS. window: the most unconfirmed records."""
 
     producer: str
     records: int
@@ -34,14 +34,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Case:
-    """Jobs that are compared: all with records of this size and these keys."""
+    """Jobs to compare, all with records of this size and these keys."""
 
     size: int
     keys: str
     jobs: Mapping[str, Job]
 
 
-# How each driver is started, beside its name.
+# For each producer, the name of its driver and the driver's options.
 PRODUCERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{name: (name, {}) for name in environments.NAMES},
     **{
@@ -73,27 +73,27 @@ CASES: Mapping[str, Case] = {
         "fixed",
         {
             "kpl": Job("kpl", 150_000),
-            "put_record": Job(OURS, 500_000),
+            "put_record": Job(KPLPY, 500_000),
             "put_record, metrics detailed": Job("kplpy, metrics detailed", 500_000),
-            "put_record, the room full": Job(OURS, 500_000, "flushed"),
+            "put_record, the buffer full": Job(KPLPY, 500_000, "flushed"),
             "put_record, at its best": Job(BEST, 500_000, window=100_000),
-            "put_records": Job(OURS, 600_000, "put_records"),
+            "put_records": Job(KPLPY, 600_000, "put_records"),
             "put_records, at its best": Job(BEST, 600_000, "put_records", window=100_000),
-            "asyncio, lists of 1,000": Job(OURS, 400_000, "lists"),
-            "asyncio, a Task a record": Job(OURS, 80_000, "tasks"),
+            "asyncio, lists of 1,000": Job(KPLPY, 400_000, "lists"),
+            "asyncio, a Task a record": Job(KPLPY, 80_000, "tasks"),
             "aiokpl": Job("aiokpl", 12_000),
             "async_kinesis": Job("async_kinesis", 100_000),
             "boto3": Job("boto3", 60_000),
             "kinesis_agg": Job("kinesis_agg", 150_000),
         },
     ),
-    "100 B, UUID keys": Case(100, "uuid", {"kpl": Job("kpl", 150_000), "put_record": Job(OURS, 400_000)}),
+    "100 B, UUID keys": Case(100, "uuid", {"kpl": Job("kpl", 150_000), "put_record": Job(KPLPY, 400_000)}),
     "1 KB, 10,000 keys": Case(
         1_000,
         "fixed",
         {
             "kpl": Job("kpl", 75_000, window=20_000),
-            "put_record": Job(OURS, 250_000, window=20_000),
+            "put_record": Job(KPLPY, 250_000, window=20_000),
             "put_record, at its best": Job(BEST, 250_000, window=20_000),
             "aiokpl": Job("aiokpl", 8_000),
             "async_kinesis": Job("async_kinesis", 50_000),
@@ -106,7 +106,7 @@ CASES: Mapping[str, Case] = {
         "fixed",
         {
             "kpl": Job("kpl", 4_000, window=600),
-            "put_record": Job(OURS, 10_000, window=600),
+            "put_record": Job(KPLPY, 10_000, window=600),
             "put_record, at its best": Job(BEST_LARGE, 10_000, window=600),
             "aiokpl": Job("aiokpl", 1_500, window=600),
             "boto3": Job("boto3", 3_000),
@@ -128,7 +128,7 @@ def driver_of(job: Job) -> str:
 
 
 class Field:
-    """The producers that take part, each started when its first turn comes. A peer that fails is out from then on."""
+    """The producers that take part. Each is started at its first run. A peer that fails is left out from then on."""
 
     def __init__(self, sink: Sink, stack: ExitStack, scale: float) -> None:
         self._sink, self._stack, self._scale = sink, stack, scale
@@ -136,14 +136,14 @@ class Field:
         self.out: set[str] = set()
 
     def run(self, job: Job, case: Case, warming: bool) -> Run | None:
-        """None when this producer is out."""
+        """Return the figures of a run, or None if this producer is left out."""
         name = driver_of(job)
         if name in self.out:
             return None
         count = max(1_000, int(job.records * self._scale))
         try:
             driver = self._driver(job.producer)
-            if warming and name == "kpl":  # Java's compiler wants more of it: 33 µs become 21
+            if warming and name == "kpl":  # for Java's compiler: 21 µs a record instead of 33
                 driver.run(count, case.size, case.keys, job.window, job.mode)
             return driver.run(count, case.size, case.keys, job.window, job.mode)
         except (environments.UnavailableError, RuntimeError, OSError) as error:
@@ -161,9 +161,9 @@ class Field:
 
 
 def measure(cases: Mapping[str, Case], rounds: int, scale: float, producers: Iterable[str] = environments.NAMES) -> Any:
-    """{case: {job: [run a round]}}. `scale` shortens the runs; one round more warms up and is not counted.
+    """Return {case: {job: [one run a round]}}. A first round warms up and is not counted.
 
-    The jobs of peers that could not be had, or failed on the way, are not among them.
+    scale: factor for the number of records. Jobs of peers that are unavailable or failed are left out.
     """
     wanted = set(producers)
     runs: dict[str, dict[str, list[Any]]] = {
@@ -194,13 +194,13 @@ def cpus(runs: Sequence[Mapping[str, Any]]) -> list[float]:
     return [Run(**run).cpu_per_record for run in runs]
 
 
-def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Round by round."""
-    return [one / other for one, other in zip(ours, theirs, strict=True)]
+def ratios(figures: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Divide two figures round by round."""
+    return [one / other for one, other in zip(figures, base, strict=True)]
 
 
 def report(runs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> str:
-    """The figures as a table, medians with their range."""
+    """Return the figures as a table of medians with their range."""
     head = "| | records/s | range | MB/s | CPU µs/record | × the KPL | range | sink's share of a core |"
     lines = [head, "|---|---|---|---|---|---|---|---|"]
     for name, jobs in runs.items():

@@ -1,7 +1,7 @@
-"""Hooks of MkDocs (mkdocs.yml) that bring in what lies outside docs/: README.md and its like, API pages, sources.
+"""Hooks of MkDocs (mkdocs.yml) that add pages from outside docs/: README.md and others, API pages, source files.
 
-A link in a page is written as it works in the checkout. Here it is changed to the page that the site has for that
-file: README.md is the site's first page, and a source file that is linked to becomes a page with its text.
+Links in pages are written so that they work in the checkout. These hooks change each link to the site's page for its
+file. README.md is the site's first page. A linked source file becomes a page with its text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # where the site is built, kplpy is not installed
+sys.path.insert(0, str(ROOT))  # kplpy is not installed in the environment that builds the site
 
 # Files of the checkout that are pages of the site under another name.
 PAGES = {
@@ -31,7 +31,7 @@ PAGES = {
     "examples/README.md": "examples.md",
 }
 _ORIGINS = {page: path for path, page in PAGES.items()}
-# Modules with a page of the API reference, which has all names of their __all__.
+# Modules with a page in the API reference. The page lists all names of the module's __all__.
 REFERENCE = (
     "kplpy",
     "kplpy.dead_letters",
@@ -40,15 +40,15 @@ REFERENCE = (
     "kplpy.local",
 )
 
-# A fenced block, a code span, or the target of an inline link or image: the last one alone has a group.
+# A fenced block, a code span, or the target of an inline link or image. Only a target is in a group.
 _LINK = re.compile(r"^```.*?^```|`[^`\n]+`|(?<=\]\()([^)\s]+)(?=[)\s])", re.MULTILINE | re.DOTALL)
 _OUTSIDE = re.compile(r"[a-z]+:|[/#]")  # the start of a URL, an absolute path, or an anchor of the same page
 _LANGUAGES = {".py": "python", ".sh": "bash", ".toml": "toml", ".yml": "yaml", ".json": "json"}
-_UNLISTED = {"source", "api"}  # folders of made pages; those of the reference are in mkdocs.yml
+_UNLISTED = {"source", "api"}  # folders of generated pages; mkdocs.yml lists the pages of the reference
 
 
 def target_of(link: str, page: str) -> str | None:
-    """Return the file or folder of the checkout that a link in a page of the site leads to; None if there is none."""
+    """Return the file or folder of the checkout that a link in a page leads to, or None."""
     if _OUTSIDE.match(link):
         return None
     folder = posixpath.dirname(_ORIGINS.get(page, f"docs/{page}"))
@@ -66,13 +66,13 @@ def page_of(path: str) -> str:
 
 
 def rewrite_links(text: str, page: str) -> str:
-    """Return the page's text with links to files of the checkout changed to their pages; code stays as it is."""
+    """Return the page's text with links to files of the checkout changed to their pages. Code is not changed."""
 
     def rewritten(found: re.Match[str]) -> str:
         link = found[1]
         path = target_of(link, page) if link else None
         if path is None:
-            return found[0]  # if it leads nowhere, MkDocs says so
+            return found[0]  # MkDocs reports a link that leads nowhere
         anchor = link.partition("#")[1:]
         return posixpath.relpath(page_of(path), posixpath.dirname(page)) + "".join(anchor)
 
@@ -80,7 +80,7 @@ def rewrite_links(text: str, page: str) -> str:
 
 
 def source_page(path: str) -> str:
-    """Return the text of the page for a source file, or of a folder: its files."""
+    """Return the text of the page for a source file, or for a folder, whose page lists its files."""
     head = f"---\nsearch:\n  exclude: true\n---\n\n# {path}\n\n"
     if (ROOT / path).is_dir():
         names = sorted(each.name for each in (ROOT / path).iterdir() if each.is_file())
@@ -90,27 +90,29 @@ def source_page(path: str) -> str:
 
 
 def reference_page(name: str) -> str:
-    """Return the text of the page of the API reference for a module: mkdocstrings fills it from the docstrings."""
+    """Return the text of a module's page in the API reference. mkdocstrings adds the docstrings."""
     module = import_module(name)
     public = [each for each in module.__all__ if not each.startswith("__")]
     about = (module.__doc__ or "").strip()
     return f"# {name}\n\n{about}\n\n" + "".join(f"::: {name}.{each}\n\n" for each in public)
 
 
-def made_pages(pages: dict[str, str]) -> dict[str, str]:
-    """Return the pages that docs/ does not have, by their names; `pages`: those of docs/."""
-    made = {page: (ROOT / path).read_text(encoding="utf-8") for path, page in PAGES.items() if (ROOT / path).exists()}
+def generate_pages(pages: dict[str, str]) -> dict[str, str]:
+    """Return the generated pages by name. `pages` are the pages of docs/."""
+    generated = {
+        page: (ROOT / path).read_text(encoding="utf-8") for path, page in PAGES.items() if (ROOT / path).exists()
+    }
     sources = set()
-    for page, text in (pages | made).items():
+    for page, text in (pages | generated).items():
         links = [found[1] for found in _LINK.finditer(text) if found[1]]
         paths = {target_of(link, page) for link in links} - {None}
         sources |= {path for path in paths if path and page_of(path).startswith("source/")}
-    made |= {page_of(path): source_page(path) for path in sorted(sources)}
-    return made | {f"api/{name.rpartition('.')[2]}.md": reference_page(name) for name in REFERENCE}
+    generated |= {page_of(path): source_page(path) for path in sorted(sources)}
+    return generated | {f"api/{name.rpartition('.')[2]}.md": reference_page(name) for name in REFERENCE}
 
 
 def add_unlisted(nav: list[Any], pages: list[str]) -> None:
-    """Append to the section Guides, or of the project's own files to Project, the pages that `nav` does not list."""
+    """Append pages that `nav` does not list to its section Guides, or Project for files from outside docs/."""
     sections = {name: items for section in nav if isinstance(section, dict) for name, items in section.items()}
     listed = {item for items in sections.values() for item in items} | {each for each in nav if isinstance(each, str)}
     for page in sorted(set(pages) - listed):
@@ -118,19 +120,19 @@ def add_unlisted(nav: list[Any], pages: list[str]) -> None:
             sections["Project" if page in _ORIGINS else "Guides"].append(page)
 
 
-# --- what MkDocs calls ---
+# --- called by MkDocs ---
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the made pages, before the navigation is put together."""
+    """Add the generated pages before the navigation is built."""
     from mkdocs.structure.files import File, InclusionLevel
 
     given = {file.src_uri: file.content_string for file in files.documentation_pages()}
-    made = made_pages(given)
-    for page, text in made.items():
+    generated = generate_pages(given)
+    for page, text in generated.items():
         listed = InclusionLevel.NOT_IN_NAV if page.startswith("source/") else InclusionLevel.UNDEFINED
         files.append(File.generated(config, page, content=text, inclusion=listed))
-    add_unlisted(config.nav or [], [*given, *made])
+    add_unlisted(config.nav or [], [*given, *generated])
     return files
 
 

@@ -1,8 +1,8 @@
-"""What metrics in CloudWatch cost a month: `python scripts/metrics_cost.py` prints the table of docs/metrics-cost.md.
+"""Computes the monthly cost of metrics in CloudWatch, and prints the table of docs/metrics-cost.md.
 
-From the names that there are (kplpy.metrics.catalogue), for one producer and one stream. Prices of us-east-1, from
-https://aws.amazon.com/cloudwatch/pricing/: per custom metric and month by tiers, and per 1000 PutMetricData calls. The
-free tier is left out.
+The table is for one producer and one stream, with the metrics of kplpy.metrics.catalogue. Prices are those of
+us-east-1, from https://aws.amazon.com/cloudwatch/pricing/: dollars per custom metric and month by tiers, and per 1000
+PutMetricData calls. The free tier is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from kplpy.metrics.catalogue import DEPTHS, METRICS
 
 SHARDS = (1, 16, 256)
 LEVELS = ("summary", "detailed")
-ERROR_CODES = 1  # ErrorsByCode has a metric for each code that was met; here throttling alone
+ERROR_CODES = 1  # ErrorsByCode has a metric for each error code that occurred; here only throttling
 TIERS = ((10_000, 0.30), (240_000, 0.10), (750_000, 0.05), (float("inf"), 0.02))  # metrics, dollars each
 CALL = 0.01 / 1000
 METRICS_A_CALL = 1000
@@ -21,13 +21,13 @@ MINUTES = 30 * 24 * 60  # a month; one upload a minute
 
 
 def metrics(level: str, granularity: str, shards: int) -> int:
-    """How many custom metrics: names with their dimensions."""
+    """Return the number of custom metrics, which are names with their dimensions."""
     depth = DEPTHS[granularity]
     count = 0
     for metric in METRICS.values():
         if level == "detailed" or metric.level == "summary":
             places = [1, 1, shards][: min(depth, DEPTHS[metric.finest]) + 1]
-            count += sum(places) * (ERROR_CODES if metric.coded else 1) + metric.coded  # also the sum of all codes
+            count += sum(places) * (ERROR_CODES if metric.coded else 1) + metric.coded  # and the sum of all codes
     return count
 
 

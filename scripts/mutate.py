@@ -1,9 +1,10 @@
-"""Does the simulation notice? Puts one fault after the other into a copy of the core and plays histories against it.
+"""Checks that the simulation finds faults: puts each fault into a copy of the core and plays histories against it.
 
-What the simulation does not reach, the edge to botocore, is judged by the tests that its mutations name.
+The simulation does not reach the edge to botocore. Mutations there name a file of tests that must fail.
 
-`scripts/mutate.py` checks all of them, `scripts/mutate.py bisection flag` those whose name holds one of these words.
-Each must be caught within SEEDS histories (200), and the unmutated copy must pass them. JOBS: how many at a time.
+`scripts/mutate.py` checks all mutations, `scripts/mutate.py bisection flag` those with one of these words in their
+name. Each must be caught within SEEDS histories (300), and the copy without a fault must pass them. JOBS: number of
+mutations to check at a time.
 """
 
 from __future__ import annotations
@@ -23,61 +24,69 @@ SEEDS = int(os.environ.get("SEEDS", "300"))
 
 
 class Mutation(NamedTuple):
+    """One fault to put into the code.
+
+    name: what is wrong then.
+    file: path from kplpy/core.
+    old, new: a text that the file contains once, and its replacement.
+    tests: file of tests that must fail, or SHARES. Without either, a history must fail.
+    """
+
     name: str
-    file: str  # from kplpy/core on
+    file: str
     old: str
     new: str
-    tests: str = ""  # a file of tests that must fail, or SHARES; without one, a history must
+    tests: str = ""
 
 
 SENT_BODY = "tests/unit/aws/kinesis/test_sent_body.py"
-SHARES = "shares"  # seen by how producers share a shard: SHARE must fail
+SHARES = "shares"  # the program SHARE, which checks how producers share a shard, must fail
 
 MUTATIONS = [
     Mutation(
-        "one fitting record is enough for an aggregate",
+        "an aggregate counts as delivered if one record is in the shard's range",
         "results/retry_policy.py",
         "or all(map(known.holds",
         "or any(map(known.holds",
     ),
     Mutation(
-        "an aggregate is believed wherever it lands",
+        "an aggregate counts as delivered on any shard",
         "results/retry_policy.py",
         "    if known is None:\n",
         "    if False:\n",
     ),
     Mutation(
-        "what was predicted is believed, whatever took it",
+        "the predicted shard is believed instead of the actual one",
         "results/retry_policy.py",
         "known == predicted or",
         "predicted is not None or",
     ),
     Mutation(
-        "a failed batch is not queued again",
+        "a failed batch is lost",
         "batching/shard_queue.py",
         "self.closed_batches.insert(place, batch)",
         "pass",
     ),
     Mutation(
-        "a closed batch is forgotten by the collector",
+        "closed batches of a queue beyond three are lost",
         "batching/shard_queue.py",
         "        self.closed_batches.append(batch)\n",
         "        self.closed_batches.append(batch) if len(self.closed_batches) < 3 else None\n",
     ),
     Mutation(
-        "a few that wait to be packed are forgotten",
+        "records that wait to be packed are lost",
         "batching/shard_queue.py",
         "            self.add([])\n",
         "            self.few = []\n",
     ),
     Mutation(
-        "room is given back twice",
+        "a queue subtracts a batch's bytes twice",
         "batching/shard_queue.py",
         "self.held_bytes -= payload",
         "self.held_bytes -= 2 * payload",
     ),
     Mutation(
-        "no duplicate flag after a lost answer",
+        "no duplicate flag after a lost response",
         "results/responses.py",
         "        if error.maybe_written:\n",
         "        if False:\n",
@@ -89,13 +98,13 @@ MUTATIONS = [
         "        self.outcomes.retry",
     ),
     Mutation(
-        "the duplicate flag after every error",
+        "duplicate flag after every error",
         "results/responses.py",
         "        if error.maybe_written:\n",
         "        if True:\n",
     ),
     Mutation(
-        "answers of the wrong length are read as far as they go",
+        "a response with too few entries is accepted",
         "results/responses.py",
         "    if len(entries) != len(request.batches):\n",
         "    if len(entries) > len(request.batches):\n",
@@ -107,80 +116,80 @@ MUTATIONS = [
         "            worn",
     ),
     Mutation(
-        "malformed: what was answered so is sent again and again",
+        "malformed: a record with malformed entries is retried without end",
         "results/responses.py",
         "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
         "False",
     ),
     Mutation(
-        "malformed: a record is given up at its first such answer",
+        "malformed: a record fails after its first malformed entry",
         "results/responses.py",
         "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
         "True",
     ),
     Mutation(
-        "malformed: such an entry counts as refused",
+        "malformed: a malformed entry counts as throttled",
         "results/responses.py",
         'entry.get("ErrorCode") or MALFORMED',
         'entry.get("ErrorCode") or THROTTLED',
     ),
     Mutation(
-        "malformed: an answer of nothing else is read entry by entry",
+        "malformed: a response with only malformed entries is read entry by entry",
         "results/responses.py",
         '    if any(entry.get("SequenceNumber") or entry.get("ErrorCode") for entry in entries):\n',
         "    if True:\n",
     ),
     Mutation(
-        "sent: the mark comes after the last byte",
+        "sent: body_sent is set after the last byte",
         "../aws/kinesis/sent_body.py",
         "        self._request.body_sent = True\n        yield view[-1:]\n",
         "        yield view[-1:]\n        self._request.body_sent = True\n",
         SENT_BODY,
     ),
     Mutation(
-        "sent: the mark comes with the first byte",
+        "sent: body_sent is set with the first byte",
         "../aws/kinesis/sent_body.py",
         "        self.is_begun = True\n",
         "        self.is_begun = self._request.body_sent = True\n",
         SENT_BODY,
     ),
     Mutation(
-        "sent: stubs within the process see no bytes",
+        "sent: stubs inside the process see no bytes",
         "../aws/kinesis/transport.py",
         'register_last("before-send",',
         'register_first("before-send.kinesis.PutRecords",',
         SENT_BODY,
     ),
     Mutation(
-        "sent: what a stub within the process answers was not sent",
+        "sent: a request that a stub inside the process answers counts as not sent",
         "../aws/kinesis/transport.py",
         "request.body_sent or answered_here",
         "request.body_sent",
         SENT_BODY,
     ),
     Mutation(
-        "sent: a refused attempt in CBOR counts for the one in JSON",
+        "sent: a refused attempt in CBOR marks the attempt in JSON as sent",
         "../aws/kinesis/transport.py",
         "            request.body_sent = False  #",
         "            pass  #",
         SENT_BODY,
     ),
     Mutation(
-        "sent: any 4xx is a refusal",
+        "sent: any 4xx counts as a refusal",
         "../aws/errors.py",
         "not 400 <= status < 500 or not code.isidentifier() or _WITHIN_THE_SERVICE.search(code)",
         "not 400 <= status < 500",
         "tests/unit/aws/kinesis/test_transport.py",
     ),
     Mutation(
-        "sent: an answer undoes nothing",
+        "sent: a refusal does not unset the sent mark",
         "../aws/errors.py",
         "sent and not _is_refusal(answer, status, said)",
         "sent",
         "tests/unit/aws/kinesis/test_transport.py",
     ),
     Mutation(
-        "sent: an entry with an error and a sequence number counts as taken",
+        "sent: an entry with an error and a sequence number counts as delivered",
         "../aws/kinesis/response.py",
         'if _is_text(number) and code in (None, ""):',
         "if _is_text(number):",
@@ -194,100 +203,100 @@ MUTATIONS = [
         "tests/unit/aws/kinesis/test_response.py",
     ),
     Mutation(
-        "a refused entry counts as taken",
+        "a refused entry counts as delivered",
         "results/responses.py",
         'if entry.get("SequenceNumber"):',
         'if "SequenceNumber" in entry or batch.aggregated:',
     ),
     Mutation(
-        "records that timed out are answered again",
+        "expired records get a second outcome",
         "results/outcomes.py",
         "        live = [item for item in batch.items if item not in self._gone]\n",
         "        live = batch.items\n",
     ),
     Mutation(
-        "unexplained aggregates wait for ever",
+        "aggregates on an unexplained shard wait without end",
         "results/responses.py",
         "each.until <= now for each",
         "each.until < 0 for each",
     ),
     Mutation(
-        "unexplained aggregates are sent again at once",
+        "aggregates on an unexplained shard are retried at once",
         "results/responses.py",
         "max(latest, now + rules.MAP_PATIENCE)",
         "now",
     ),
     Mutation(
-        "a fresh listing explains nothing",
+        "a newer shard map explains no wrong shard",
         "results/responses.py",
         "            known = self._router.map.range_of(actual)\n            landing",
         "            known = None\n            landing",
     ),
     Mutation(
-        "nobody looks where records land",
+        "placement by the service is not noticed",
         "routing/router.py",
         "if by_key == self.placed_by_service and len(self.map.open) > 1:",
         "if False:",
     ),
     Mutation(
-        "the strategy is asked for time and again",
+        "the strategy is requested every second",
         "routing/placement.py",
         "now + rules.STRATEGY_POLL * (1 + self._random() / 2)",
         "now + 1",
     ),
     Mutation(
-        "a hunt goes on in closed shards",
+        "a bisection continues on closed shards",
         "results/responses.py",
         "for batch in self.bisection if not batch.queue.alive",
         "for batch in ()",
     ),
     Mutation(
-        "attempts are not noted",
+        "attempts are not recorded",
         "results/outcomes.py",
         "        add_attempts(kept.items, attempt)\n",
         "",
     ),
     Mutation(
-        "a bad record takes along all that is hunted",
+        "a bad record fails its whole bisection",
         "results/bisection.py",
         "if not expected and self._is_over(only, now) else",
         "if True else",
     ),
     Mutation(
-        "a part of an invalid request is lost",
+        "a part of a bisected request is lost",
         "results/bisection.py",
         "self._parts[:0] = parts\n",
         "self._parts[:0] = parts[1:]\n",
     ),
-    Mutation("an invalid aggregate is failed whole", "results/bisection.py", "if not only.aggregated:", "if True:"),
+    Mutation("an invalid aggregate fails as a whole", "results/bisection.py", "if not only.aggregated:", "if True:"),
     Mutation(
-        "the records behind one that a hunt tries are lost",
+        "a bisection loses the records after the one it tries",
         "results/bisection.py",
         "for part in (rest, others) if part]",
         "for part in (others,) if part]",
     ),
     Mutation("an oversized record shares a request", "batching/collector.py", "if size > largest:", "if False:"),
-    Mutation("an oversized record is forgotten", "pipeline.py", "self._responses.oversized(batch, now)", "pass"),
+    Mutation("an oversized record is lost", "pipeline.py", "self._responses.oversized(batch, now)", "pass"),
     Mutation(
-        "requests stay as large as they are after HTTP 413",
+        "the request limit does not shrink after HTTP 413",
         "size_limits.py",
         "self.request = min(self.request, max(size // 2, rules.LEAST_REQUEST_LIMIT))",
         "pass",
     ),
     Mutation(
-        "HTTP 413 has the same request sent again",
+        "the same request is retried after HTTP 413",
         "results/retry_policy.py",
         "        return Verdict.TOO_LARGE\n",
         "        return Verdict.RETRY\n",
     ),
     Mutation(
-        "throttled requests are denied ones",
+        "throttled requests count as denied",
         "results/retry_policy.py",
         "    return Verdict.RETRY\n",
         "    return Verdict.GRACE\n",
     ),
     Mutation(
-        "denied once is denied for good",
+        "records fail after the first denied request",
         "results/circuit_breaker.py",
         "now >= self._denied_since + rules.DENIED_GRACE",
         "True",
@@ -325,56 +334,56 @@ MUTATIONS = [
     Mutation("a request above its size", "batching/collector.py", "(size > room or", "(size > 2 * room or"),
     Mutation("no tokens are taken", "batching/collector.py", "                limiter.take(size)\n", ""),
     Mutation(
-        "lanes that wait for tokens are not woken",
+        "queues that wait for tokens are not woken",
         "batching/collector.py",
         "self._blocked[0][0] <= now:",
         "self._blocked[0][0] < 0:",
     ),
     Mutation("the envelope is not counted", "../wire/encode.py", "self.size = ENVELOPE", "self.size = 0"),
     Mutation(
-        "the last shard's end is left out",
+        "a shard's range ends too early",
         "shard_range.py",
         "self.start <= hash_key <= self.end",
         "self.start <= hash_key < self.end // 2",
     ),
     Mutation(
-        "the neighbour is predicted",
+        "the neighbouring shard is predicted",
         "routing/grouping.py",
         "groups[index].append",
         "groups[index - 1].append",
     ),
     Mutation(
-        "the neighbour is predicted where several shards share a first byte",
+        "the neighbouring shard is predicted if several shards share a first byte",
         "routing/grouping.py",
         "index = bisect_left(ends, hash_key)  #",
         "index = bisect_left(ends, hash_key) - 1  #",
     ),
     Mutation(
-        "the first byte is believed where it does not decide",
+        "the first byte is used if several shards share it",
         "routing/shard_map.py",
         "return index if index == bisect_left(self.ends, last) else -1",
         "return index",
     ),
     Mutation(
-        "the neighbour is predicted for a few",
+        "the neighbouring shard is predicted for a few records",
         "routing/grouping.py",
         "queues[bisect_left(ends, hash_key)]",
         "queues[bisect_left(ends, hash_key) - 1]",
     ),
     Mutation(
-        "a recreated stream is taken for the old one",
+        "a recreated stream counts as the old stream",
         "routing/shard_map.py",
         "return ended - self._alive_at < policy.RECREATION_TIME",
         "return True",
     ),
     Mutation(
-        "no invalidation after a wrong shard",
+        "a wrong shard does not invalidate the shard map",
         "routing/shard_map.py",
         "        if not self.ready or seen_at <= self.updated_at:\n",
         "        if True:\n",
     ),
     Mutation(
-        "nobody goes alone without a map",
+        "no record is sent alone without a shard map",
         "routing/router.py",
         "        if self.map_missing_since is None or self.holds(now):\n            return\n",
         "        return\n",
@@ -392,44 +401,44 @@ MUTATIONS = [
         "        self._flushes.begin(self._next_number, self.outstanding)\n",
     ),
     Mutation(
-        "giving up forgets what is under way",
+        "giving up loses the records in flight",
         "pipeline.py",
         "self._responses.give_up(self._under_way(), reason, message)",
         "self._responses.give_up([], reason, message)",
     ),
     Mutation(
-        "ordered: two under way for one shard",
+        "ordered: two batches of a shard in flight",
         "batching/shard_queue.py",
         "self.hold_behind(batch.items[0].hash_key)",
         "pass",
     ),
-    Mutation("ordered: what came back is overtaken", "ordering.py", "batch.queue.behind = True", "pass"),
+    Mutation("ordered: newer records overtake a retried batch", "ordering.py", "batch.queue.behind = True", "pass"),
     Mutation(
-        "ordered: the next shard does not wait for the one before",
+        "ordered: a new shard does not wait for the shard before it",
         "ordering.py",
         "heir.hold_behind(item.hash_key)",
         "pass",
     ),
     Mutation(
-        "ordered: resent records go behind later ones",
+        "ordered: retried records go behind newer records",
         "routing/router.py",
         "if self._policy.ordered and items:",
         "if False:",
     ),
     Mutation(
-        "ordered: a hunt goes on past what failed",
+        "ordered: a bisection continues after a failed record",
         "results/outcomes.py",
         "        if kept.queue.ordered:  #",
         "        if False:  #",
     ),
     Mutation(
-        "ordered: a hunt sends several parts at once",
+        "ordered: a bisection sends several parts at once",
         "results/bisection.py",
         "if not queues & waiting:",
         "if True:",
     ),
     Mutation(
-        "ordered: a hunt does not wait for what is under way",
+        "ordered: a bisection does not wait for batches in flight",
         "pipeline.py",
         "return {batch.queue for batch in [*self._under_way(), *judged]",
         "return {batch.queue for batch in judged",
@@ -438,49 +447,49 @@ MUTATIONS = [
 
 RATES = [
     Mutation(
-        "the larger share gives up no larger part",
+        "the larger share does not decrease more",
         "batching/limiter.py",
         "max(policy.DECREASE_LEAST, policy.DECREASE_BY_SHARE * (share - policy.DECREASE_FROM))",
         "policy.DECREASE_LEAST",
         tests=SHARES,
     ),
     Mutation(
-        "who takes nearly all never yields",
+        "a producer with nearly all capacity does not decrease",
         "batching/limiter.py",
         "part = policy.ALONE_DECREASE\n",
         "part = 0.0\n",
         tests=SHARES,
     ),
     Mutation(
-        "a lone producer gives up its share",
+        "a lone producer decreases as if it shared the shard",
         "batching/limiter.py",
         "self._alone = calm and",
         "self._alone = False and",
         tests=SHARES,
     ),
     Mutation(
-        "each refusal is an overload of its own",
+        "each throttled request causes a decrease",
         "batching/limiter.py",
         "if (self._settled or self._alone) and started < self._decreased_at + policy.DECREASE_INTERVAL:",
         "if False:",
         tests=SHARES,
     ),
     Mutation(
-        "freed capacity is taken at the first pace",
+        "freed capacity is used at the initial speed",
         "batching/limiter.py",
         "(calm + policy.INCREASE_FASTER * over**3)",
         "calm",
         tests=SHARES,
     ),
     Mutation(
-        "a first overload is met in small steps",
+        "the first overload causes only small decreases",
         "batching/limiter.py",
         "part = min(max(part, refused), policy.DECREASE_MOST)",
         "pass",
         tests=SHARES,
     ),
     Mutation(
-        "many that share probe as fast as few",
+        "many producers probe as fast as few",
         "batching/limiter.py",
         "calm *= slower\n",
         "calm *= 1\n",
@@ -539,7 +548,7 @@ def copy_project(where: Path) -> None:
 
 
 def play(mutation: Mutation | None, tests: str = "") -> tuple[bool, str]:
-    """Did a history, or one of the tests, fail, and which, how."""
+    """Return if a history or a test failed, and the text about the failure."""
     with tempfile.TemporaryDirectory(prefix="kplpy-mutation-") as name:
         where = Path(name).resolve()
         copy_project(where)
@@ -554,14 +563,14 @@ def play(mutation: Mutation | None, tests: str = "") -> tuple[bool, str]:
         if tests not in ("", SHARES):
             command = ["-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", tests]
         environment = {**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"}
-        # The histories of a core that never ends are ended.
+        # The timeout ends the histories of a core that runs without end.
         try:
             done = subprocess.run(
                 [sys.executable, *command],
                 cwd=where, env=environment, capture_output=True, text=True, timeout=1200, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return True, "it never ended"
+            return True, "it ran without end"
         text = " ".join((done.stdout.strip() or done.stderr.strip()).split())
         if tests not in ("", SHARES) and done.returncode not in (0, 1):
             raise RuntimeError(f"{tests} cannot be run: {text[-300:]}")
@@ -573,8 +582,8 @@ def main(words: list[str]) -> int:
     started = time.monotonic()
     missed = 0
     with ThreadPoolExecutor(int(os.environ.get("JOBS", "0")) or os.cpu_count() or 2) as pool:
-        judges = ["", *sorted({each.tests for each in chosen} - {""})]
-        controls = [pool.submit(play, None, judge) for judge in judges]
+        checks = ["", *sorted({each.tests for each in chosen} - {""})]
+        controls = [pool.submit(play, None, check) for check in checks]
         for mutation, (caught, how) in zip(chosen, pool.map(play, chosen), strict=True):
             missed += not caught
             print(
@@ -582,10 +591,8 @@ def main(words: list[str]) -> int:
                 flush=True,
             )
         results = [control.result() for control in controls]
-    for judge, (failed, how) in zip(judges, results, strict=True):
-        print(
-            f"control {'FAILS: ' + how if failed else 'passes'}: {judge or f'{SEEDS} histories'} of the core as it is"
-        )
+    for check, (failed, how) in zip(checks, results, strict=True):
+        print(f"control {'FAILS: ' + how if failed else 'passes'}: {check or f'{SEEDS} histories'} without a fault")
     print(f"{len(chosen) - missed} of {len(chosen)} caught in {time.monotonic() - started:.0f} s")
     return 1 if missed or any(failed for failed, _ in results) else 0
 

@@ -1,4 +1,4 @@
-"""The options of Config as a page: `python scripts/options.py` prints docs/options.md's tables, `--write` renews them.
+"""Prints the tables of docs/options.md: `python scripts/options.py`, or with `--write` writes them into the page.
 
 Types, defaults, ranges and meanings come from kplpy/config/options.py, the KPL's names from
 kplpy/config/kpl_properties.py.
@@ -28,12 +28,12 @@ GROUPS = {
     "room": "Buffer",
     "what is told": "Failures and metrics",
 }
-"""The sections of Config, by the comments in its source, and their headings in the page."""
+"""Headings in the page, by the section comments in Config's source."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One row: `type` as the source writes it, `meaning` from the docstring below the field."""
+    """One row of a table. type: as in the source. meaning: the docstring below the field."""
 
     name: str
     type: str
@@ -41,7 +41,7 @@ class Option:
 
 
 def sections(source: str) -> dict[str, list[Option]]:
-    """Return the options by heading, in the source's order. KeyError: a section that GROUPS does not know."""
+    """Return the options by heading, in the source's order. Raises KeyError for a section that is not in GROUPS."""
     lines = source.splitlines()
     config = next(each for each in ast.parse(source).body if isinstance(each, ast.ClassDef) and each.name == "Config")
     marks = {at: text for at, line in enumerate(lines, 1) if (text := re.match(r"    # --- (.*) ---$", line))}
@@ -60,55 +60,55 @@ def _docstring(statement: ast.stmt | None) -> str:
     return ""
 
 
-def range_of(knob: Field[object]) -> str:
-    """Return the values that Config accepts, from the rules that it checks."""
-    rules = knob.metadata
+def range_of(option_field: Field[object]) -> str:
+    """Return the values that Config accepts, from the rules in the field's metadata."""
+    rules = option_field.metadata
     if "number" in rules:
         low, high, _, _ = rules["number"]
         return f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
     if "longest" in rules:
         return f"at most {rules['longest']} bytes"
-    if knob.name.endswith("_url"):
+    if option_field.name.endswith("_url"):
         return "http:// or https://"
     if "namespace" in rules:
         return "1 to 255 characters, not beginning with AWS/"
     return "at most 27; 1 to 255 ASCII characters each" if "dimensions" in rules else ""
 
 
-def _default(knob: Field[object]) -> str:
-    value = knob.default
+def _default(option_field: Field[object]) -> str:
+    value = option_field.default
     return f"{value:,}" if type(value) is int else f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 def _type(text: str) -> str:
-    """Return the annotation as a reader writes it: a Literal as its values."""
+    """Return the annotation as text for the page, with a Literal as its values."""
     text = re.sub(r"Literal\[([^\]]*)\]", lambda match: match[1].replace("'", '"').replace(", ", " | "), text)
     return text.replace("|", "\\|")
 
 
 def tables() -> str:
-    """Return one table of Markdown for each section."""
-    knobs = {each.name: each for each in fields(Config)}
+    """Return the Markdown tables, one for each section."""
+    option_fields = {each.name: each for each in fields(Config)}
     parts = []
     for heading, options in sections((ROOT / "kplpy/config/options.py").read_text(encoding="utf-8")).items():
         rows = [HEAD]
         for each in options:
             keys = ", ".join(f"`{key}`" for key in kpl_keys(each.name))
-            knob = knobs[each.name]
-            cells = [f"`{each.name}`", f"`{_type(each.type)}`", f"`{_default(knob)}`", range_of(knob)]
+            option_field = option_fields[each.name]
+            cells = [f"`{each.name}`", f"`{_type(each.type)}`", f"`{_default(option_field)}`", range_of(option_field)]
             rows.append(f"| {' | '.join(cells)} | {each.meaning.replace('|', chr(92) + '|')} | {keys} |")
         parts.append(f"## {heading}\n\n" + "\n".join(rows))
     return "\n\n".join(parts)
 
 
-def renewed(page: str) -> str:
-    """Return the page with today's tables between its two marks."""
+def update(page: str) -> str:
+    """Return the page with the current tables between its two marks."""
     before, rest = page.split(BEGIN)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
-        PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        PAGE.write_text(update(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print(tables())

@@ -1,6 +1,7 @@
-"""Producers that share shards, on a virtual clock: fairness, start-up, a joiner, a leaver, a small room, as a table.
+"""Simulates producers that share shards, and prints fairness, start-up, joining and leaving as a table.
 
-`scripts/rates.py SEEDS [WORDS]`: 20 seeds a case by default (some 20 minutes); words choose cases by their names.
+`scripts/rates.py SEEDS [WORDS]` uses 20 seeds a case by default, on a virtual clock; that takes about 20 minutes. WORDS
+choose cases by parts of their names.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from tests.simulation.rates import Rates
 
 SIZES = (1_000, 5_000, 10_180)
 SECONDS = 45
-LEAVE = 20  # when a producer leaves, in seconds
-ROOM = 8_000  # records
+LEAVE = 20  # the second in which a producer leaves
+SMALL_BUFFER = 8_000  # records
 
 
 @dataclass(frozen=True)
 class Case:
-    """A load. early: the second from which little is to be throttled."""
+    """A load. early: second of the start-up whose throttling the last but one column shows."""
 
     name: str
     producers: int
     shards: int
     early: int
     load: dict[str, Any] = field(default_factory=dict)
-    small_room: bool = False
+    small_buffer: bool = False
 
 
 CASES = [
@@ -42,8 +43,8 @@ CASES = [
     Case("three, one of them late", 3, 1, 3, {"joins": (0.0, 0.0, 15.3)}),
     Case("two, one leaves", 2, 1, 3, {"leaves": (float(LEAVE),)}),
     Case("three, one leaves", 3, 1, 3, {"leaves": (float(LEAVE),)}),
-    Case("two, room of 8,000 records", 2, 4, 3, small_room=True),
-    Case("three, room of 8,000 records", 3, 4, 3, small_room=True),
+    Case("two, buffer of 8,000 records", 2, 4, 3, small_buffer=True),
+    Case("three, buffer of 8,000 records", 3, 4, 3, small_buffer=True),
     Case("eight, four shards", 8, 4, 6),
     Case("eight, one leaves, four shards", 8, 4, 6, {"leaves": (float(LEAVE),)}),
 ]
@@ -51,15 +52,24 @@ CASES = [
 
 @dataclass(frozen=True)
 class Found:
+    """The result of one run.
+
+    least_share: the smallest share of a producer in 10 s, over its fair share.
+    goodput: delivered bytes over the shards' limit, from second 10 on.
+    throttled: throttled part of the sent records from second 10 on.
+    early: throttled part in each of the first ten seconds.
+    freed: used part of the freed capacity 5 to 8 s after a producer left.
+    """
+
     least_share: float
     goodput: float
-    throttled: float  # from second 10 on
-    early: list[float]  # throttled, second by second
-    freed: float  # the part of freed capacity that is used 5 to 8 s after a producer left
+    throttled: float
+    early: list[float]
+    freed: float
 
 
 def play(case: Case, size: int, seed: int) -> Found:
-    backlog = ROOM * size if case.small_room else 64e6
+    backlog = SMALL_BUFFER * size if case.small_buffer else 64e6
     rates = Rates(
         policy(),
         producers=case.producers,

@@ -1,7 +1,7 @@
-"""Histories by the thousand, in parallel processes: `scripts/simulate.py 20000`, or one again with `SEED=17`.
+"""Plays random histories in parallel processes: `scripts/simulate.py 20000`, or one seed again with `SEED=17`.
 
-JOBS: processes, by default one a core. FIRST: the first seed. Exit status 1 when a history fails, or when something
-that ought to happen was met too rarely.
+JOBS: number of processes, by default one a core. FIRST: the first seed. The exit status is 1 if a history fails, or if
+an expected event happened too rarely.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def _report(found: Findings, elapsed: float) -> None:
     for seed, what in found.failures[:10]:
         print(f"SEED={seed} fails: {what[:600]}")
     if found.rare():
-        print(f"met by less than {SHARE:.0%}: {', '.join(found.rare())}")
+        print(f"in fewer than {SHARE:.0%} of the histories: {', '.join(found.rare())}")
 
 
 def replay(seed: int) -> int:
-    """One seed alone: its scenario, shrunk when it fails, and the traceback."""
+    """Play one seed and print its scenario. After a failure print the traceback and a smaller scenario that fails."""
     scenario = draw(seed)
     print(scenario)
     try:

@@ -1,11 +1,11 @@
-"""Measures the code's structure: `python scripts/structure.py [REV]` for the work tree, or for a git revision.
+"""Measures the code's structure: `python scripts/structure.py [REV]`, of the work tree or of a git revision.
 
-Prints lines and files of each folder, and of the package kplpy: the lengths of functions, long files, the import arrows
-between its parts, and import circles. The output is plain and sorted, so that two revisions can be compared:
+Prints lines and files of each folder. For the package kplpy it also prints the lengths of functions, long files, the
+import arrows between parts, and import circles. The output is plain and sorted, so that two revisions can be compared:
 `diff <(make structure REV=v1) <(make structure)`.
 
-A function's length is counted from `def` to its last line, docstring included. A function inside another one counts
-for both. Imports of three kinds are told apart: when the module is imported, later (inside a function), and for type
+A function's length is counted from `def` to its last line, docstring included. A function inside another function
+counts for both. Imports are of three kinds: when the module is imported, later (inside a function), and for type
 checkers only (under TYPE_CHECKING).
 """
 
@@ -30,14 +30,14 @@ Kind = Literal["import", "later", "types"]
 
 
 class Function(NamedTuple):
-    """One function: its length in lines, and where it is."""
+    """One function: its length in lines, and its place as path:line name."""
 
     lines: int
     place: str
 
 
 class Import(NamedTuple):
-    """One import of a module of the package by another one."""
+    """One import of a module of the package by another module of the package."""
 
     source: str
     target: str
@@ -45,7 +45,7 @@ class Import(NamedTuple):
 
 
 def tree_sources(root: Path) -> dict[str, str]:
-    """Return the text of every Python file in the work tree, by path; files that git ignores are left out."""
+    """Return the text of every Python file in the work tree, by path, without files that git ignores."""
     names = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "*.py").decode()
     paths = [name for name in names.split("\0") if name and (root / name).is_file()]
     return {path: (root / path).read_text(encoding="utf-8") for path in sorted(set(paths))}
@@ -59,7 +59,7 @@ def revision_sources(root: Path, revision: str) -> dict[str, str]:
 
 
 def functions(path: str, text: str) -> Iterator[Function]:
-    """Yield all functions of a file, nested ones and methods included."""
+    """Yield all functions of a file, including methods and nested functions."""
 
     def walk(node: ast.AST, outer: tuple[str, ...]) -> Iterator[Function]:
         for child in ast.iter_child_nodes(node):
@@ -89,25 +89,30 @@ def imports(sources: dict[str, str]) -> list[Import]:
 
 
 def arrows(found: list[Import]) -> Counter[tuple[str, str]]:
-    """Return how many imports lead from one part of the package to another; types alone do not count."""
+    """Count the imports from each part of the package to another, without imports for types only."""
     between = ((_part(each.source), _part(each.target)) for each in found if each.kind != "types")
     return Counter((source, target) for source, target in between if source != target)
 
 
 def circles(edges: set[tuple[str, str]]) -> list[list[str]]:
-    """Return the groups of names in which each one leads to all others."""
+    """Return the groups of names in which each name leads to all others."""
     after: dict[str, set[str]] = {}
     for source, target in edges:
         after.setdefault(source, set()).add(target)
     reached = {name: _reached(name, after) for name in after}
     groups = {frozenset(each for each in reached[name] if name in reached.get(each, ())) for name in after}
-    return sorted(sorted(group) for group in groups if group)  # empty: the name leads nowhere that leads back
+    return sorted(sorted(group) for group in groups if group)  # a group is empty if nothing leads back to the name
 
 
 def report(sources: dict[str, str]) -> list[str]:
     """Return the lines of the report."""
-    ours = {path: text for path, text in sources.items() if path.startswith(f"{PACKAGE}/")}
-    return [*_sizes(sources), *_function_lines(ours), *_long_files(ours), *_import_lines(imports(ours))]
+    package_files = {path: text for path, text in sources.items() if path.startswith(f"{PACKAGE}/")}
+    return [
+        *_sizes(sources),
+        *_function_lines(package_files),
+        *_long_files(package_files),
+        *_import_lines(imports(package_files)),
+    ]
 
 
 def _sizes(sources: dict[str, str]) -> list[str]:
@@ -120,8 +125,8 @@ def _sizes(sources: dict[str, str]) -> list[str]:
     return ["lines of Python", *(f"  {lines[each]:6} in {files[each]:3} files  {each}" for each in sorted(lines))]
 
 
-def _function_lines(ours: dict[str, str]) -> list[str]:
-    found = sorted((each for path, text in ours.items() for each in functions(path, text)), reverse=True)
+def _function_lines(package_files: dict[str, str]) -> list[str]:
+    found = sorted((each for path, text in package_files.items() for each in functions(path, text)), reverse=True)
     lengths = [each.lines for each in found]
     long = [each for each in found if each.lines > LONG_FUNCTION]
     return [
@@ -132,8 +137,8 @@ def _function_lines(ours: dict[str, str]) -> list[str]:
     ]
 
 
-def _long_files(ours: dict[str, str]) -> list[str]:
-    sizes = sorted(((len(text.splitlines()), path) for path, text in ours.items()), reverse=True)
+def _long_files(package_files: dict[str, str]) -> list[str]:
+    sizes = sorted(((len(text.splitlines()), path) for path, text in package_files.items()), reverse=True)
     counts = ", ".join(f"{sum(size > limit for size, _ in sizes)} over {limit}" for limit in LONG_FILES)
     long = [f"  {size:6}  {path}" for size, path in sizes if size > min(LONG_FILES)]
     return [f"files of {PACKAGE} by lines: {counts}", *long]
@@ -163,7 +168,7 @@ def _circle_lines(words: str, edges: set[tuple[str, str]]) -> list[str]:
 
 
 def percentile(values: list[int], percent: int) -> int:
-    """Return the smallest of the values that at least `percent` of them do not exceed; 0 without values."""
+    """Return the smallest value that at least `percent` percent of the values do not exceed, 0 without values."""
     if not values:
         return 0
     rank = -(-len(values) * percent // 100)  # rounded up
@@ -171,7 +176,7 @@ def percentile(values: list[int], percent: int) -> int:
 
 
 def _reached(start: str, after: dict[str, set[str]]) -> set[str]:
-    """Return every name that `start` leads to; itself only through a circle."""
+    """Return every name that `start` leads to. It includes `start` only if there is a circle."""
     seen: set[str] = set()
     waiting = list(after.get(start, ()))
     while waiting:
@@ -203,7 +208,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _targets(node: ast.Import | ast.ImportFrom, package: str, modules: dict[str, str]) -> Iterator[str]:
-    """Yield the package's modules that a statement imports: a submodule where the name is one, else the module."""
+    """Yield the package's modules that a statement imports: the submodule if the name is one, else the module."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names if alias.name in modules)
         return

@@ -1,1 +1,1 @@
-"""Other producers, each driven in an environment of its own; and ours, driven the same way."""
+"""Drivers of kplpy and of other producers, each in an environment of its own."""

@@ -1,8 +1,9 @@
-"""What a driver is asked and answers. It imports nothing of kplpy: the peers' environments run it too.
+"""The protocol between a measurement and a driver. It does not import kplpy, because peers' environments run it too.
 
-argv[1] is JSON: `url`, `stream`, and settings of the driver's own. It prints `{"ready": true}` once it has delivered a
-first record; then each line `records size keys window mode` on stdin is one run, answered with
-`{"records": …, "seconds": …}`: from the first put to the last confirmation, keys made beforehand. End of file ends it.
+argv[1] is JSON: `url`, `stream`, and settings of the driver. A driver prints `{"ready": true}` after it has delivered a
+first record. Each line `records size keys window mode` on stdin is one run. The response is
+`{"records": …, "seconds": …}`, with the time from the first put to the last confirmation; keys are made before. End of
+file ends the driver.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ DISTINCT = 10_000
 
 @dataclass
 class Workload:
+    """One run. window: the most records that are put and not yet confirmed. mode: how kplpy puts them."""
+
     data: bytes
     keys: list[str]
     window: int
-    """Records put and not yet confirmed, at the most."""
     mode: str
 
 
@@ -38,7 +40,7 @@ def read(line: str) -> Workload:
 
 
 def make_keys(kind: str, count: int) -> list[str]:
-    """`fixed`: 10,000 distinct keys over and over, as text of a UUID's length; `uuid`: a new one for each record."""
+    """Make partition keys: `fixed` repeats 10,000 distinct UUIDs, `uuid` makes a new UUID for each record."""
     if kind == "uuid":
         return [str(uuid.uuid4()) for _ in range(count)]
     rng = random.Random(7)
@@ -47,7 +49,7 @@ def make_keys(kind: str, count: int) -> list[str]:
 
 
 def serve(run: Callable[[Workload], float]) -> None:
-    """Carry out runs until there is nobody left to ask; `run` returns seconds."""
+    """Carry out runs until standard input ends. `run` returns seconds."""
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         workload = read(line)

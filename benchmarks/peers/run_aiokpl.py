@@ -1,4 +1,4 @@
-"""aiokpl, its limiter opened wide; every outcome awaited."""
+"""Drives aiokpl, with its rate limiter out of the way. Every outcome is awaited."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def main() -> None:
         rate_limit_bytes_per_sec_per_shard=1e12,
         record_ttl_ms=60_000.0,
     )
-    ours, done, asked = asyncio.Queue[Workload](), asyncio.Queue[float](), given["stream"]
+    runs, done, stream = asyncio.Queue[Workload](), asyncio.Queue[float](), given["stream"]
 
     async def work() -> None:
-        async with Producer(config) as producer:  # anyio's task groups want one task for their whole life
+        async with Producer(config) as producer:  # anyio's task groups must begin and end in the same task
             while True:
-                done.put_nowait(await put_all(producer, asked, await ours.get()))
+                done.put_nowait(await put_all(producer, stream, await runs.get()))
 
     def run(workload: Workload) -> float:
-        ours.put_nowait(workload)
+        runs.put_nowait(workload)
         return loop.run_until_complete(_next())
 
     async def _next() -> float:

@@ -1,4 +1,4 @@
-"""async-kinesis, aggregating as the KPL does. It has no futures: confirmed is what a flush has sent."""
+"""Drives async-kinesis, which aggregates as the KPL does. It has no futures, so flushed records count as confirmed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def put_all(producer: Any, workload: Workload, keyed: bool) -> float:
 
 def main() -> None:
     given = settings()
-    keyed = bool(given.get("unaggregated"))  # its aggregators refuse keys
+    keyed = bool(given.get("unaggregated"))  # its aggregating processors refuse keys
     loop = asyncio.new_event_loop()
 
     async def start() -> Any:

@@ -1,6 +1,6 @@
-"""boto3: batches of 500 without aggregation or futures; or, with `aggregated`, aws-kinesis-agg in front of it.
+"""Drives boto3 with batches of 500 without aggregation or futures, or with `aggregated` behind aws-kinesis-agg.
 
-aws-kinesis-agg makes one aggregate for whatever comes, without regard to shards: what a KCL consumer may drop.
+aws-kinesis-agg packs all records into one aggregate without regard to shards. A KCL consumer may drop such aggregates.
 """
 
 from __future__ import annotations

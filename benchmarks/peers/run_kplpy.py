@@ -1,5 +1,7 @@
-"""kplpy, driven as the peers are. `mode` says how: put_record, put_records, lists, tasks, threads:N, streams or
-flushed."""
+"""Drives kplpy as the peers are driven.
+
+Modes: put_record, put_records, lists, tasks, threads:N, streams and flushed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from kplpy import Producer, RecordFuture
 LIST = 1_000
 
 
-class Ours:
+class KplpyDriver:
     def __init__(self, producer: Producer, streams: list[str]) -> None:
         self.producer, self.streams = producer, streams
 
@@ -53,7 +55,7 @@ class Ours:
         confirm(pending)
 
     def over_streams(self, workload: Workload) -> None:
-        """put_record, the streams in turn."""
+        """Put records to the streams in turn."""
         pending: deque[RecordFuture] = deque()
         put, streams, data, window = self.producer.put_record, self.streams, workload.data, workload.window
         for number, key in enumerate(workload.keys):
@@ -63,7 +65,7 @@ class Ours:
         confirm(pending)
 
     def flushed(self, workload: Workload) -> None:
-        """All put, then flushed: for a linger longer than the run."""
+        """Put all records, then flush. For a linger longer than the run."""
         streams, put, data = self.streams, self.producer.put_record, workload.data
         futures = deque(put(streams[number % len(streams)], data, key) for number, key in enumerate(workload.keys))
         self.producer.flush()
@@ -82,7 +84,7 @@ class Ours:
             worker.join()
 
     async def lists(self, workload: Workload) -> None:
-        """Tasks that put a list of 1,000 records and await each of its futures; as many at once as the window has."""
+        """Put lists of 1,000 records in tasks that await each future, as many tasks at once as the window allows."""
         put, stream, data = self.producer.put_record, self.streams[0], workload.data
 
         async def one(keys: list[str]) -> None:
@@ -93,7 +95,7 @@ class Ours:
         await self._in_turn(one, workload)
 
     async def tasks(self, workload: Workload) -> None:
-        """A Task for every record."""
+        """Put each record in a Task of its own."""
         put, stream, data = self.producer.put_record, self.streams[0], workload.data
 
         async def one(key: str) -> None:
@@ -126,7 +128,7 @@ def main() -> None:
     with Producer(endpoint_url=given["url"], region_name="us-east-1", rate_limit=1_000_000, **options) as producer:
         for future in [producer.put_record(stream, b"x", "warm") for stream in streams]:
             future.result()
-        serve(Ours(producer, streams).run)
+        serve(KplpyDriver(producer, streams).run)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,10 @@ import sys
 
 
 def main() -> None:
-    """The console script. It comes with kplpy itself, what it needs only with the extra."""
+    """Run the console script.
+
+    kplpy always installs the script, but click and rich only with the extra. Without them it exits with 1 and one line.
+    """
     try:
         import click  # noqa: F401
         import rich  # noqa: F401
@@ -17,5 +20,5 @@ def main() -> None:
         from kplpy.cli.app import cli
 
         cli(prog_name="kplpy")
-    except KeyboardInterrupt:  # before the commands' own handling of it
+    except KeyboardInterrupt:  # Ctrl-C before a command handles it
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The group of commands, and what becomes of the errors that none of them handles."""
+"""The `kplpy` command group, and how it reports errors that no command handles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kplpy.escaping import escape_controls
 
 
 class _Commands(click.Group):
-    """Errors that a user can do something about are one line, never a traceback."""
+    """Prints kplpy's and botocore's errors as one line, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from kplpy.errors import KplpyError
@@ -27,10 +27,10 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo(err=True)  # past the ^C that the terminal shows
+            click.echo(err=True)  # end the line on which the terminal shows ^C
             ctx.exit(130)
         except BrokenPipeError:
-            _leave_quietly()
+            _discard_output()
             ctx.exit(0)
         except KplpyError as error:
             raise click.ClickException(escape_controls(str(error))) from error
@@ -42,15 +42,15 @@ class _Commands(click.Group):
             raise click.ClickException(explain(error)) from error
 
 
-def _leave_quietly() -> None:
-    """Whoever read our output is gone; the interpreter's own flush at exit must not complain of it."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _discard_output() -> None:
+    """Send output to /dev/null after its reader closed the pipe, so that the interpreter's flush at exit succeeds."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+            os.dup2(devnull, stream.fileno())
+    os.close(devnull)
 
 
 @click.group(
@@ -59,7 +59,7 @@ def _leave_quietly() -> None:
 )
 @click.version_option(kplpy.__version__, prog_name="kplpy", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Put records on Amazon Kinesis streams, read them back, or try it all on this machine."""
+    """Put records on Amazon Kinesis streams, read them back, or try both on this machine."""
 
 
 for _command in (put, tail, top, local, demo, dashboard):

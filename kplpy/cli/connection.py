@@ -1,4 +1,4 @@
-"""Which service to talk to: the options that put and tail share, and its errors in words."""
+"""Connection options that put and tail share, and one-line texts for botocore's errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Connection:
-    """The shared options, as they were given."""
+    """The values of the shared options."""
 
     region: str | None
     endpoint_url: str | None
@@ -31,7 +31,7 @@ class Connection:
     no_verify: bool
 
     def fields(self) -> dict[str, Any]:
-        """The Config fields that the options set."""
+        """Return the Config fields that the options set."""
         found: dict[str, Any] = {}
         if self.region:
             found["region_name"] = self.region
@@ -47,7 +47,7 @@ class Connection:
         return found
 
     def _session(self) -> botocore.session.Session | None:
-        """A session of our own where a profile asks for one, or a local endpoint, which takes any credentials."""
+        """Return a session for a profile or a local endpoint, else None. A local endpoint accepts any credentials."""
         local = self.endpoint_url is not None and _is_this_machine(self.endpoint_url)
         if self.profile is None and not local:
             return None
@@ -55,7 +55,7 @@ class Connection:
 
         session = Session(profile=self.profile)
         if local:
-            # Asking the metadata service of a machine that is not in EC2 takes seconds.
+            # Outside EC2, a request to the metadata service takes seconds to fail.
             session.get_component("credential_provider").remove("iam-role")
             if session.get_credentials() is None:
                 session.set_credentials("local", "local")
@@ -63,7 +63,7 @@ class Connection:
 
 
 def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the shared options to a command; it gets them as one argument, `connection`."""
+    """Add the shared options to a command. The command receives them as one argument, `connection`."""
 
     @functools.wraps(command)
     def with_connection(
@@ -80,41 +80,46 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     for option in (
         click.option("--no-verify", is_flag=True, help="Accept any TLS certificate."),
-        click.option("--ca-bundle", metavar="FILE", type=click.Path(exists=True), help="Trust these certificates."),
+        click.option(
+            "--ca-bundle", metavar="FILE", type=click.Path(exists=True), help="Trust the certificates in FILE."
+        ),
         click.option("--profile", metavar="NAME", help="Profile of the AWS configuration."),
         click.option(
             "--endpoint-url",
             metavar="URL",
             envvar=["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"],
-            help="Another Kinesis than the region's, for example that of `kplpy local`.",
+            help="Use this endpoint instead of the region's, for example that of `kplpy local`.",
         ),
-        click.option("--region", metavar="REGION", help="AWS region; without it, boto's own search."),
+        click.option("--region", metavar="REGION", help="AWS region; without it, boto searches its usual places."),
     ):
         with_connection = option(with_connection)
     return with_connection
 
 
 def make_client(config: Config) -> KinesisClient:
-    """The same client as the producer's, whose errors explain() knows."""
+    """Return a client as the producer makes it. explain() describes its errors."""
     from kplpy.aws.client import make_client as make
 
     return make(config)
 
 
-def place(stream: str) -> dict[str, Any]:
-    """A stream, given by name or ARN, as an argument of an API call."""
+def stream_argument(stream: str) -> dict[str, Any]:
+    """Return a stream's name or ARN as an argument of an API call."""
     return {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
 
 
 def check_stream(config: Config, stream: str) -> None:
-    """Ask for the stream once, so that a wrong name, region, endpoint or key is said at once and in one line."""
+    """List one shard, so that a wrong name, region, endpoint or key fails at once, with one line.
+
+    Raises click.ClickException. Other errors are ignored: credentials that may only put suffice, and a busy service
+    is no reason to give up.
+    """
     from botocore.exceptions import ClientError
 
     client = make_client(config)
     try:
-        client.list_shards(**place(stream), MaxResults=1)
+        client.list_shards(**stream_argument(stream), MaxResults=1)
     except ClientError as error:
-        # Who may only put may do so; and a busy service is no reason to give up.
         if _code(error) in _FINAL:
             raise click.ClickException(explain(error, stream)) from error
     finally:
@@ -129,7 +134,7 @@ _FINAL = frozenset(
 
 
 def explain(error: Exception, stream: str | None = None) -> str:
-    """One line about an error of botocore's, with what to do where that is known."""
+    """Return one line about a botocore error, with advice where there is any."""
     from botocore import exceptions as boto
 
     if isinstance(error, boto.NoCredentialsError):
@@ -137,16 +142,16 @@ def explain(error: Exception, stream: str | None = None) -> str:
     if isinstance(error, boto.NoRegionError):
         return "no AWS region: give --region, or set AWS_DEFAULT_REGION"
     if isinstance(error, boto.ProfileNotFound):
-        return f"{_line(error)}; the AWS configuration names the profiles there are"
+        return f"{_line(error)}; the AWS configuration lists the existing profiles"
     if isinstance(error, boto.SSLError):
-        return f"{_line(error)}; --ca-bundle FILE trusts a certificate, --no-verify trusts them all"
+        return f"{_line(error)}; --ca-bundle FILE trusts a certificate, --no-verify trusts every certificate"
     if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError)):
-        return f"{_line(error)}; is the address right, and does it run?"
+        return f"{_line(error)}; check the address, and that the server runs"
     if isinstance(error, boto.ClientError):
         message = error.response.get("Error", {}).get("Message") or "the service gave no reason"
         hint = ""
         if _code(error) == "ResourceNotFoundException":
-            hint = f" (stream {stream!r}: is the name right, and the region?)" if stream else ""
+            hint = f" (stream {stream!r}: check the name and the region)" if stream else ""
         return f"{shown(_code(error))}: {shown(message)}{hint}"
     return _line(error)
 
@@ -156,7 +161,7 @@ def _line(error: Exception) -> str:
 
 
 def _code(error: Exception) -> str:
-    response: Any = getattr(error, "response", None)  # None for a broken connection
+    response: Any = getattr(error, "response", None)  # None after a broken connection
     return str((response or {}).get("Error", {}).get("Code", ""))
 
 

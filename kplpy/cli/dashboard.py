@@ -1,4 +1,4 @@
-"""`kplpy dashboard`: a ready dashboard, as JSON."""
+"""`kplpy dashboard`: prints ready-made dashboards as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kplpy.metrics import dashboards
 
 @click.group()
 def dashboard() -> None:
-    """Print a ready dashboard of a producer's metrics, as JSON."""
+    """Print a ready-made dashboard of a producer's metrics, as JSON."""
 
 
 @dashboard.command()
@@ -21,11 +21,11 @@ def dashboard() -> None:
     "--namespace", default="KinesisProducerLibrary", show_default=True, help="The producer's metrics_namespace."
 )
 def cloudwatch(stream: str, region: str, namespace: str) -> None:
-    """Of one STREAM (its name), for `aws cloudwatch put-dashboard --dashboard-body`."""
+    """Print a dashboard of one STREAM (its name), for `aws cloudwatch put-dashboard --dashboard-body`."""
     click.echo(json.dumps(dashboards.cloudwatch(stream, region, namespace), indent=2))
 
 
 @dashboard.command()
 def grafana() -> None:
-    """Of all streams, by the names of the Prometheus sink; import it in Grafana."""
+    """Print a dashboard of all streams, to import in Grafana. It uses the Prometheus sink's metric names."""
     click.echo(json.dumps(dashboards.grafana(), indent=2))

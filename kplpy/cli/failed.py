@@ -1,4 +1,4 @@
-"""The records that could not be put: counted by reason, and written where --failed says."""
+"""Failed records of `kplpy put`: counts them by reason and writes them to the --failed file."""
 
 from __future__ import annotations
 
@@ -16,33 +16,36 @@ from kplpy.dead_letters.file import append
 from kplpy.errors import RecordFailedError
 from kplpy.private_files import open_private
 
-_REASONS_TOLD = 5
+_REASONS_SHOWN = 5
 
 
 class Failures:
-    """Collects failures, from any thread, in bounded memory. A context manager, for the file."""
+    """Collects failed records from any thread, in bounded memory.
+
+    As a context manager it creates the --failed file, and removes it at the end if it created it and it is empty.
+    """
 
     def __init__(self, path: str | None, *, follow_symlinks: bool = False) -> None:
         self.path = path
         self._follow_symlinks = follow_symlinks
         self.count = 0
-        self._reasons: dict[str, tuple[int, str]] = {}  # kind → how many, the first one's text
+        self._reasons: dict[str, tuple[int, str]] = {}  # kind → count, and the first record's text
         self._lock = threading.Lock()
-        self._began_at = 0
+        self._size_before = 0
         self._not_written = 0
         self._write_error = ""
 
     def __enter__(self) -> Failures:
         if self.path is not None:
             try:
-                # Appended to: what an earlier run could not deliver is not to be lost by the next one.
+                # The file is appended to, so that a run does not lose the failed records of an earlier run.
                 file = open_private(
                     self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, follow_symlinks=self._follow_symlinks
                 )
             except OSError as error:
                 hint = " (--follow-symlinks)" if error.errno == errno.ELOOP else ""
                 raise click.ClickException(f"cannot write --failed {self.path!r}: {error.strerror}{hint}") from error
-            self._began_at = os.fstat(file).st_size
+            self._size_before = os.fstat(file).st_size
             os.close(file)
         return self
 
@@ -51,17 +54,17 @@ class Failures:
     ) -> None:
         if self.path is None:
             return
-        ours = not self._began_at and os.path.isfile(self.path) and not os.path.islink(self.path)
-        if ours and not self.count and not os.path.getsize(self.path):
+        created_here = not self._size_before and os.path.isfile(self.path) and not os.path.islink(self.path)
+        if created_here and not self.count and not os.path.getsize(self.path):
             os.unlink(self.path)
 
-    def given_up(self, error: RecordFailedError) -> None:
-        """The producer's on_failure."""
+    def record_failed(self, error: RecordFailedError) -> None:
+        """Add a record that failed. This is the producer's `on_failure`."""
         last = error.attempts[-1].error_code if error.attempts else None
         self._add(f"{type(error).__name__} {last}", str(error), entry_of(error))
 
-    def refused(self, stream: str | None, given: Given, problem: str) -> None:
-        """A record that the producer was not even given, or did not take."""
+    def record_refused(self, stream: str | None, given: Given, problem: str) -> None:
+        """Add a record that was not given to the producer, or that the producer refused."""
         entry: dict[str, Any] = {"stream": stream, **describe_data(given.data)}
         if given.truncated:
             entry["truncated"] = given.truncated
@@ -71,7 +74,7 @@ class Failures:
             "error": problem,
             "source": f"{given.source}:{given.line}",
         }
-        # Sizes and positions differ from record to record; the beginning of the text is its kind.
+        # The text's beginning is its kind, because sizes and positions further on differ from record to record.
         self._add(problem[:24], f"{given.source}, line {given.line}: {problem}", entry)
 
     def _add(self, kind: str, text: str, entry: dict[str, Any]) -> None:
@@ -84,23 +87,23 @@ class Failures:
                 return
             try:
                 append(self.path, entry, follow_symlinks=self._follow_symlinks)
-            except OSError as error:  # a full disk must not stop the rest
+            except OSError as error:  # a full disk must not stop the other records
                 self._not_written += 1
                 self._write_error = error.strerror or str(error)
 
     def report(self) -> list[str]:
-        """Lines for the summary; none when nothing failed."""
+        """Return lines for the summary, none if no record failed."""
         if not self.count:
             return []
         reasons = sorted(self._reasons.values(), key=lambda each: -each[0])
-        lines = [f"  {count:,} × {text}" for count, text in reasons[:_REASONS_TOLD]]
-        if len(reasons) > _REASONS_TOLD:
-            lines.append(f"  and {len(reasons) - _REASONS_TOLD} more reasons")
+        lines = [f"  {count:,} × {text}" for count, text in reasons[:_REASONS_SHOWN]]
+        if len(reasons) > _REASONS_SHOWN:
+            lines.append(f"  and {len(reasons) - _REASONS_SHOWN} more reasons")
         if self._write_error:
-            lost = f"{self._not_written:,} of them could not be written"
+            lost = f"{self._not_written:,} of {self.count:,} failed records could not be written"
             lines.append(f"  {self.path} is not complete: {lost}: {self._write_error}")
         elif self.path:
-            lines.append(f"  they are in {self.path}; send them again with --from-failed {self.path}")
+            lines.append(f"  the failed records are in {self.path}; send them again with --from-failed {self.path}")
         else:
-            lines.append("  they are lost to this command; --failed FILE would have kept them")
+            lines.append("  the failed records are not kept; --failed FILE would have kept them")
         return lines

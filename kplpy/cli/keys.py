@@ -1,4 +1,4 @@
-"""Where a line's partition key comes from."""
+"""Functions that take a line's partition key from its JSON or by a regular expression."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-# A line's key; None: it has none.
+# Returns the partition key of a line, or None if the line has no key.
 KeyOf = Callable[[bytes], "str | None"]
 
 
 def json_key(path: str) -> KeyOf:
-    """The value of a field, `customer.id` for one within another, `items.0.id` for one within a list.
+    """Return a function that takes the key from a field of a JSON line.
 
-    Texts, numbers (as they are written) and booleans are keys; null, lists, objects and the empty text are not.
+    path: `id`, `customer.id` for a nested field, `items.0.id` for a field of a list's element. Texts, numbers (as they
+    are written) and booleans are keys. Null, lists, objects and the empty text are not.
     """
     steps = path.split(".")
 
     def key_of(line: bytes) -> str | None:
         try:
-            # Numbers stay as they are written: 1.10 and 1.1 are the producer's business, not ours.
+            # Numbers stay as they are written, so that 1.10 and 1.1 are different keys.
             value: Any = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
         except (ValueError, RecursionError):
             return None
@@ -39,7 +40,10 @@ def json_key(path: str) -> KeyOf:
 
 
 def regex_key(pattern: re.Pattern[str]) -> KeyOf:
-    """The pattern's first group, or its whole match without a group; bytes that are not UTF-8 read as U+FFFD."""
+    """Return a function that takes the key from the pattern's first group, or from the whole match.
+
+    Bytes that are not UTF-8 are read as U+FFFD.
+    """
     group = 1 if pattern.groups else 0
 
     def key_of(line: bytes) -> str | None:

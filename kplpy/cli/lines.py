@@ -1,4 +1,4 @@
-"""What put is given: the lines of files, or the records of a file that --failed wrote."""
+"""The input of `kplpy put`: lines of files, or records of a file that --failed wrote."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from typing import IO
 from kplpy.cli.keys import KeyOf
 from kplpy.dead_letters.entry import parse_entry
 
-# No service takes a record of more than 10 MiB. A line far beyond is not held, let alone an endless one.
+# Kinesis accepts records of at most 10 MiB. A much longer line is not kept in memory, because it may be endless.
 LONGEST_LINE = 16 << 20
 _SHOWN = 1024
 
 
 @dataclass(slots=True)
 class Given:
-    """One record to put, and where it comes from. `problem`: why it cannot be put; `skip`: it is not meant to be."""
+    """One record to put, and its source.
+
+    source: the file's name, "-" for standard input.
+    line: number of the line in its file, from 1.
+    problem: why the record cannot be put, or None.
+    truncated: length of a line of which `data` holds only the beginning, else 0.
+    skip: the line has no key and is left out (--missing-key skip).
+    """
 
     data: bytes
     source: str
@@ -30,16 +37,18 @@ class Given:
     stream: str | None = None
     problem: str | None = None
     truncated: int = 0
-    """The length of a line of which `data` is only the beginning."""
     skip: bool = False
 
 
 @dataclass(slots=True)
 class Position:
-    """How far the reading of the input is.
+    """How much of the input was read.
 
-    skip: lines at the beginning that are read past. lines: read so far, those included. read_bytes: what they took.
-    size_bytes: of the whole input, None where that is not known (a pipe).
+    skip: number of lines to leave out at the beginning.
+    lines: lines read so far, including skipped lines.
+    read_bytes: bytes of the lines read so far.
+    skipped_bytes: bytes of the skipped lines.
+    size_bytes: bytes of the whole input, None if unknown (a pipe).
     """
 
     skip: int = 0
@@ -48,8 +57,8 @@ class Position:
     skipped_bytes: int = 0
     size_bytes: int | None = None
 
-    def past(self, size: int) -> bool:
-        """Count a line of so many bytes; returns True if it is one to read past."""
+    def count_line(self, size: int) -> bool:
+        """Count a line of `size` bytes. Return True if the line is to be skipped."""
         self.lines += 1
         self.read_bytes += size
         if self.lines <= self.skip:
@@ -59,11 +68,11 @@ class Position:
 
 
 class SkippedTooMuchError(Exception):
-    """The input has fewer lines than are to be read past."""
+    """The input has fewer lines than --skip leaves out."""
 
 
 def size_of(names: Iterable[str]) -> int | None:
-    """Bytes that the files have together; None when one of them is no file on a disk."""
+    """Return the bytes of all files together, or None if one of them is not a regular file."""
     total = 0
     for name in names:
         try:
@@ -71,13 +80,13 @@ def size_of(names: Iterable[str]) -> int | None:
             if not stat.S_ISREG(state.st_mode):
                 return None
             total += state.st_size - (os.lseek(sys.stdin.fileno(), 0, os.SEEK_CUR) if name == "-" else 0)
-        except (OSError, ValueError, AttributeError):  # a standard input that is none
+        except (OSError, ValueError, AttributeError):  # standard input is closed or replaced
             return None
     return total
 
 
 def open_source(name: str) -> AbstractContextManager[IO[bytes]]:
-    """A file, or standard input for "-"."""
+    """Open a file, or standard input for "-"."""
     return nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb")
 
 
@@ -89,21 +98,23 @@ def read_lines(
     keep_newline: bool,
     position: Position | None = None,
 ) -> Iterator[Given]:
-    """The lines of the files, one after the other, without their newline (\\n) unless `keep_newline`.
+    """Yield the lines of the files in order, without their newline (\\n) unless `keep_newline`.
 
-    `missing_key` says what becomes of a line of which `key_of` makes no key: "fail", "random" or "skip". `position` is
-    kept up to date, and its first lines are read past; SkippedTooMuchError when there are not so many.
+    missing_key: what to do with a line in which `key_of` finds no key: "fail", "random" or "skip".
+    position: updated with each line. The first `position.skip` lines are left out.
+
+    Raises SkippedTooMuchError at the end if the input has fewer lines.
     """
     position = position or Position()
     for name in names:
         with open_source(name) as file:
             for number, line, length, size in _lines(file, keep_newline):
-                if position.past(size):
+                if position.count_line(size):
                     continue
                 given = Given(line, name, number, fixed_key)
                 if length > len(line):
                     given.truncated = length
-                    given.problem = f"the line has {length} bytes; no stream takes a record of more than 10 MiB"
+                    given.problem = f"the line has {length} bytes; a record has at most 10 MiB"
                 elif key_of is not None:
                     given.partition_key = key_of(line)
                     if given.partition_key is None:
@@ -122,7 +133,10 @@ def _check_skipped(position: Position) -> None:
 
 
 def _lines(file: IO[bytes], keep_newline: bool) -> Iterator[tuple[int, bytes, int, int]]:
-    """(line number, line, its whole length, its bytes): of a line past LONGEST_LINE only the beginning is kept."""
+    """Yield for each line its number, its data, its length, and its bytes in the file.
+
+    Of a line longer than LONGEST_LINE the data is only the first _SHOWN bytes.
+    """
     number = 0
     while line := file.readline(LONGEST_LINE):
         number += 1
@@ -145,11 +159,11 @@ def _lines(file: IO[bytes], keep_newline: bool) -> Iterator[tuple[int, bytes, in
 
 
 def read_failed(name: str, position: Position | None = None) -> Iterator[Given]:
-    """The records of a file that --failed, or `kplpy tail --json`, wrote. `position`: as read_lines() has it."""
+    """Yield the records of a file that --failed or `kplpy tail --json` wrote. `position` is as in read_lines()."""
     position = position or Position()
     with open_source(name) as file:
         for number, line in enumerate(file, 1):
-            if not position.past(len(line)) and line.strip():
+            if not position.count_line(len(line)) and line.strip():
                 yield _parse(line, name, number)
     _check_skipped(position)
 
@@ -158,10 +172,10 @@ def _parse(line: bytes, name: str, number: int) -> Given:
     try:
         entry = parse_entry(line)
     except (ValueError, TypeError) as error:
-        problem = f"not a record as --failed writes it: {error}"
+        problem = f"not a record as --failed writes them: {error}"
         return Given(line.rstrip(b"\n"), name, number, problem=problem)
     given = Given(entry.data, name, number, entry.partition_key, entry.explicit_hash_key, entry.stream)
     if entry.truncated:
         given.truncated = entry.truncated
-        given.problem = f"only the beginning of its {entry.truncated} bytes is here"
+        given.problem = f"the entry holds only the beginning of its {entry.truncated} bytes"
     return given

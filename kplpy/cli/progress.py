@@ -1,4 +1,4 @@
-"""How far it is: a line that renews itself on a terminal, nothing (or a line now and then) in a pipe."""
+"""Progress on standard error: a live line on a terminal; in a pipe nothing, or a line every few seconds."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """A line on standard error, if anybody still reads it. Control characters in it are escaped."""
-    if sys.stderr is None:  # closed before we began
+    """Write a line to standard error, with control characters escaped. A closed standard error is ignored."""
+    if sys.stderr is None:  # closed before this process began
         return
     try:
         sys.stderr.write(f"{escape_controls(text)}\n")
@@ -29,39 +29,43 @@ def say(text: str) -> None:
 
 
 class Speed:
-    """Units a second over the last few seconds."""
+    """Measures units a second over the last `seconds`."""
 
     def __init__(self, seconds: float = 3.0) -> None:
         self._seconds = seconds
-        self._seen: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
+        self._samples: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)])
 
     def at(self, total: float) -> float:
-        """The speed, now that the total is this."""
+        """Add a sample of the total, and return the speed in units a second."""
         now = time.monotonic()
-        self._seen.append((now, total))
-        while len(self._seen) > 2 and self._seen[1][0] <= now - self._seconds:
-            self._seen.popleft()
-        since, before = self._seen[0]
+        self._samples.append((now, total))
+        while len(self._samples) > 2 and self._samples[1][0] <= now - self._seconds:
+            self._samples.popleft()
+        since, before = self._samples[0]
         return (total - before) / max(now - since, 1e-3)
 
 
 @contextmanager
-def shown(
+def show_progress(
     line: Callable[[], str],
     *,
     quiet: bool = False,
     plain_every: float | None = None,
     below: Callable[[], RenderableType] | None = None,
 ) -> Iterator[None]:
-    """Show what `line` returns while the block runs, on a terminal with what `below` does; in a pipe every
-    `plain_every` seconds, or not at all. Two spaces part what must not be torn by the edge of a terminal."""
+    """Show what `line` returns while the block runs.
+
+    On a terminal the line is redrawn four times a second, with the result of `below` under it. In a pipe a line is
+    written every `plain_every` seconds, or never if that is None. On a narrow terminal the line is broken only
+    where it has two spaces.
+    """
     if quiet:
         yield
     elif sys.stderr is not None and sys.stderr.isatty():
         with _live(line, below):
             yield
     elif plain_every is not None:
-        with _now_and_then(line, plain_every):
+        with _write_periodically(line, plain_every):
             yield
     else:
         yield
@@ -84,7 +88,7 @@ def _live(line: Callable[[], str], below: Callable[[], RenderableType] | None) -
 
 
 def in_rows(line: str, width: int) -> str:
-    """The line in as many rows as it takes, broken only where two spaces are."""
+    """Return the line wrapped to `width`, broken only where it has two spaces."""
     rows: list[str] = []
     for part in line.split("  "):
         if rows and len(rows[-1]) + 2 + len(part) <= width:
@@ -95,14 +99,14 @@ def in_rows(line: str, width: int) -> str:
 
 
 @contextmanager
-def _now_and_then(line: Callable[[], str], seconds: float) -> Iterator[None]:
+def _write_periodically(line: Callable[[], str], seconds: float) -> Iterator[None]:
     ended = threading.Event()
 
-    def tell() -> None:
+    def report() -> None:
         while not ended.wait(seconds):
             say(line())
 
-    thread = threading.Thread(target=tell, name="kplpy-progress", daemon=True)
+    thread = threading.Thread(target=report, name="kplpy-progress", daemon=True)
     thread.start()
     try:
         yield
@@ -113,28 +117,28 @@ def _now_and_then(line: Callable[[], str], seconds: float) -> Iterator[None]:
 
 class _Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"kplpy: {record.getMessage()}")  # sys.stderr goes above the live line
+        say(f"kplpy: {record.getMessage()}")  # rich prints sys.stderr above the live line
 
 
 def show_warnings() -> None:
-    """What kplpy logs as a warning or worse is said on standard error."""
+    """Write kplpy's log messages of level WARNING and above to standard error."""
     logger = logging.getLogger("kplpy")
     if not any(isinstance(each, _Log) for each in logger.handlers):
         logger.addHandler(_Log(logging.WARNING))
     logger.propagate = False
-    # put says itself what an end before everything was delivered means.
+    # The summary of `put` reports undelivered records itself.
     logging.getLogger("kplpy.producer").setLevel(logging.CRITICAL)
 
 
 def duration(seconds: float) -> str:
-    """As people read it: 0:07, 12:34, 1:02:03."""
+    """Return seconds as 0:07, 12:34 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def size(count: float) -> str:
-    """Bytes as people read them."""
+    """Return bytes as text with a decimal unit: B, kB, MB or GB."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
             return f"{count / factor:,.1f} {unit}"

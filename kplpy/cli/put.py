@@ -1,4 +1,4 @@
-"""`kplpy put`: lines become records."""
+"""`kplpy put`: puts lines as records."""
 
 from __future__ import annotations
 
@@ -17,47 +17,55 @@ from kplpy.cli.sending import Sending
 from kplpy.cli.settings import build_config
 from kplpy.cli.stop import Stop
 
-# A command has more patience than a service: a shard that is slower than its input only makes it wait, and an outage
-# of some minutes too. But it does not wait for ever.
+# Longer than the library's default of 30 s, because a command can wait for a slow shard, or for the end of an outage
+# of some minutes. It is not None, so that the command ends.
 _TTL_MS = 300_000
 
 
 @click.command()
 @click.argument("stream", required=False)
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="[FILE]...")
-@click.option("--key", metavar="TEXT", help="Partition key of all records.")
-@click.option("--random-key", is_flag=True, help="A random partition key for each record (the default).")
-@click.option("--json-key", metavar="FIELD", help="Partition key from a field of JSON lines, such as customer.id.")
-@click.option("--regex-key", metavar="PATTERN", help="Partition key from the first group of a regular expression.")
+@click.option("--key", metavar="TEXT", help="Use TEXT as the partition key of all records.")
+@click.option("--random-key", is_flag=True, help="Give each record a random partition key (the default).")
+@click.option(
+    "--json-key", metavar="FIELD", help="Take the partition key from a field of JSON lines, such as customer.id."
+)
+@click.option(
+    "--regex-key",
+    metavar="PATTERN",
+    help="Take the partition key from the first group of a regular expression, or from its whole match.",
+)
 @click.option(
     "--missing-key",
     type=click.Choice(["fail", "random", "skip"]),
     default="fail",
     show_default=True,
-    help="A line without such a key: is a failed record, gets a random key, or is left out.",
+    help="A line without such a key fails, gets a random key, or is left out.",
 )
-@click.option("--keep-newline", is_flag=True, help="Records end with the newline of their line.")
+@click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of each record.")
 @click.option(
     "--skip",
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Leave out the first N lines of all FILEs together: an earlier run has put them.",
+    help="Leave out the first N lines of all FILEs together, which an earlier run has put.",
 )
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N records a second.")
-@click.option("--failed", metavar="FILE", type=click.Path(dir_okay=False), help="Append failed records to FILE.")
 @click.option(
-    "--follow-symlinks", is_flag=True, help="Write --failed where a symbolic link points; else it is refused."
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Put at most N records a second."
 )
+@click.option("--failed", metavar="FILE", type=click.Path(dir_okay=False), help="Append failed records to FILE.")
+@click.option("--follow-symlinks", is_flag=True, help="Let --failed be a symbolic link, which is refused otherwise.")
 @click.option(
     "--from-failed",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="Put the records of a file that --failed (or tail --json) wrote; without STREAM, each to its own stream.",
+    help="Put the records of a file that --failed (or tail --json) wrote. Without STREAM, each goes to its own stream.",
 )
-@click.option("--config", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="A KPL properties file.")
+@click.option(
+    "--config", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Read a KPL properties file."
+)
 @click.option("--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Set any field of kplpy.Config.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; what failed is still told.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no summary; failed records are still reported.")
 @connection_options
 def put(
     connection: Connection,
@@ -78,17 +86,17 @@ def put(
     settings: tuple[str, ...],
     quiet: bool,
 ) -> None:
-    """Put the lines of FILEs, or of standard input, on STREAM (a name or an ARN) as records.
+    """Put the lines of FILEs, or of standard input, as records on STREAM (a name or an ARN).
 
-    Ctrl-C ends it when what it has read is delivered, at the latest after close_timeout_ms; a second one ends it at
-    once. Exits with 1 when any record failed.
+    Ctrl-C stops reading. The records read so far are delivered, within close_timeout_ms. A second Ctrl-C ends the
+    command at once. The exit code is 1 if any record failed.
     """
     if from_failed and (files or key or random_key or json_key or regex_key or keep_newline):
-        raise click.UsageError("--from-failed takes records with their keys: no FILE, key or newline options with it")
+        raise click.UsageError("--from-failed takes records with their keys: give no FILE, key or newline option")
     if stream is None and not from_failed:
-        raise click.UsageError("which STREAM? Give its name or ARN")
+        raise click.UsageError("STREAM is missing: give its name or ARN")
     if from_failed and failed and Path(from_failed).exists() and Path(from_failed).resolve() == Path(failed).resolve():
-        raise click.UsageError("--from-failed and --failed must be two files")
+        raise click.UsageError("--from-failed and --failed must be different files")
     key_of = _key_option(key, random_key, json_key, regex_key)
     names = (from_failed,) if from_failed else files or ("-",)
     position = lines.Position(skip=skip, size_bytes=lines.size_of(names))
@@ -98,13 +106,13 @@ def put(
         else lines.read_lines(names, key_of, missing_key, key, keep_newline, position)
     )
     show_warnings()
-    settled = build_config(connection, config, settings, {"record_ttl_ms": _TTL_MS})
+    producer_config = build_config(connection, config, settings, {"record_ttl_ms": _TTL_MS})
     if stream is not None:
-        check_stream(settled, stream)
+        check_stream(producer_config, stream)
     if not quiet and "-" in names and sys.stdin.isatty():
-        say("reading lines from the terminal; Ctrl-D ends them")
+        say("reading lines from the terminal; Ctrl-D ends the input")
     with Failures(failed, follow_symlinks=follow_symlinks) as failures, Stop().handled() as stop:
-        sending = Sending(settled, stream, failures, stop, position)
+        sending = Sending(producer_config, stream, failures, stop, position)
         sending.run(given, rate, quiet)
     for line in sending.summary(quiet):
         say(line)
@@ -123,4 +131,6 @@ def _key_option(key: str | None, random_key: bool, field: str | None, pattern: s
     try:
         return regex_key(re.compile(pattern))
     except re.error as error:
-        raise click.BadParameter(f"{pattern!r} is no regular expression: {error}", param_hint="--regex-key") from None
+        raise click.BadParameter(
+            f"{pattern!r} is not a regular expression: {error}", param_hint="--regex-key"
+        ) from None

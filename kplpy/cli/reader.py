@@ -1,6 +1,6 @@
-"""Reading a stream as a consumer does: every shard, each after its parents, at a pace the shards allow.
+"""Reads a stream as a consumer does: every shard, each after its parents, within the shards' read limits.
 
-All state is the caller's thread's; a few threads make the requests, one a shard at a time.
+All state belongs to the caller's thread. A few threads make the requests, one request a shard at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kplpy.cli.shards import Shard, children_of, list_shards
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-# The service's limits of one shard, for all its readers together.
+# The service's limits of one shard for all its readers together, as seconds between two reads and bytes a second.
 _READ_SPACING = 0.2
 _READ_BYTES = 2 << 20
 _MAX_BACKOFF = 8.0
@@ -31,7 +31,7 @@ _THROTTLED = frozenset(("ProvisionedThroughputExceededException", "LimitExceeded
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where to begin: LATEST, TRIM_HORIZON, or AT_TIMESTAMP with its `timestamp`."""
+    """The starting position: LATEST, TRIM_HORIZON, or AT_TIMESTAMP with its `timestamp`."""
 
     kind: str
     timestamp: datetime | None = None
@@ -39,7 +39,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one read of a shard gave. `caught_up`: nothing was left behind it when it was answered."""
+    """The result of one GetRecords request.
+
+    records: the user records of its Kinesis records.
+    kinesis_records: number of Kinesis records.
+    size: bytes of data and partition keys.
+    caught_up: True if no records were left after these at the time of the response.
+    """
 
     shard_id: str
     records: list[UserRecord]
@@ -50,14 +56,14 @@ class Found:
 
 @dataclass(slots=True)
 class _Reading:
-    """Where the reading of one shard is."""
+    """The state of reading one shard."""
 
     shard: Shard
     start: Start
     iterator: str | None = None
     last: str | None = None  # sequence number of the last record read
-    asked_at: datetime | None = None  # a time before which nothing was missed
-    failures: int = 0
+    first_requested_at: datetime | None = None  # when its first iterator was requested
+    failures: int = 0  # since the last response
     caught_up: bool = False
 
 
@@ -69,16 +75,20 @@ class _Answer:
 
 
 class StreamReader:
-    """Reads the shards of one stream. Iterate over batches(); close() when done.
+    """Reads the shards of one stream. Call open(), iterate over batches(), then close().
 
-    follow: go on for ever; without it, each shard is read until it was caught up with once. idle: seconds between two
-    reads of a shard that gives nothing. Errors that pass are waited out and told to `notice`; others are raised.
+    stream: the stream's name or ARN as an argument of an API call.
+    follow: True reads without end; False reads each shard until its latest record was reached once.
+    idle: seconds between two reads of a shard without new records.
+    notice: called with a text on the caller's thread when something is skipped or fails repeatedly.
+
+    Temporary errors are retried after a backoff. Other errors are raised.
     """
 
     def __init__(
         self,
         client: KinesisClient,
-        place: Mapping[str, Any],
+        stream: Mapping[str, Any],
         start: Start,
         *,
         follow: bool = True,
@@ -86,7 +96,7 @@ class StreamReader:
         notice: Callable[[str], object] = lambda text: None,
     ) -> None:
         self._client = client
-        self._place = place
+        self._stream = stream
         self._start = start
         self._follow = follow
         self._idle = max(idle, _READ_SPACING)
@@ -100,23 +110,26 @@ class StreamReader:
         self._threads: list[threading.Thread] = []
 
     def open(self) -> int:
-        """Find the shards and take an iterator of each: what is put from now on is after LATEST. Returns how many."""
-        shards = list_shards(self._client, self._place, self._start.kind, self._start.timestamp)
+        """List the shards and get an iterator for each; return their number. Records put later are after LATEST."""
+        shards = list_shards(self._client, self._stream, self._start.kind, self._start.timestamp)
         for each in shards:
             self._add(each, self._start)
-        self._admit()
+        self._begin_ready_shards()
         for reading in self._reading.values():
             while reading.iterator is None:
                 try:
                     self._take_iterator(reading)
                 except Exception as error:
-                    if not _passing(error):
+                    if not _is_temporary(error):
                         raise
                     time.sleep(self._backoff(reading))
         return len(self._reading)
 
     def batches(self, poll: float = 0.5) -> Iterator[Found | None]:
-        """What is read, as it comes; None at least every `poll` seconds. Ends without `follow`, or with the stream."""
+        """Yield the result of each read, and None at least every `poll` seconds.
+
+        Ends when every shard is read to its end; without `follow`, when every shard was caught up with.
+        """
         while self._reading or self._waiting:
             now = time.monotonic()
             for name in [name for name, at in self._due.items() if at <= now]:
@@ -129,18 +142,18 @@ class StreamReader:
                 yield None
                 continue
             if answer.error is not None:
-                self._failed(answer.reading, answer.error)
+                self._on_error(answer.reading, answer.error)
                 yield None
             else:
-                yield self._answered(answer.reading, answer.result)
+                yield self._on_response(answer.reading, answer.result)
 
     @property
     def caught_up(self) -> bool:
-        """Was nothing left in any shard when it was last read?"""
+        """Return True if the last read of every shard left no records behind."""
         return not self._waiting and all(each.caught_up for each in self._reading.values())
 
     def close(self) -> None:
-        """End the threads; one that is in a request ends with it, and they are daemons."""
+        """End the threads. A thread inside a request ends after it. All are daemon threads."""
         for _ in self._threads:
             self._todo.put(None)
 
@@ -153,8 +166,8 @@ class StreamReader:
             if start.kind != "TRIM_HORIZON" and not any(parent in self._known for parent in shard.parents):
                 self._begin(shard, start)
 
-    def _admit(self) -> None:
-        """Begin with the shards whose parents are read out, or were never here."""
+    def _begin_ready_shards(self) -> None:
+        """Begin reading the waiting shards whose parents were read to their end, or are unknown."""
         unread = {each.id for each in self._waiting} | set(self._reading)
         for shard in list(self._waiting):
             if not unread.intersection(shard.parents):
@@ -166,13 +179,13 @@ class StreamReader:
         self._due[shard.id] = 0.0
 
     def _end(self, reading: _Reading, children: list[Shard]) -> None:
-        """A shard is read out; its children come next."""
+        """Remove a shard that was read to its end, and begin with its children."""
         del self._reading[reading.shard.id]
         for each in children:
             self._add(each, Start("TRIM_HORIZON"))
-        self._admit()
+        self._begin_ready_shards()
 
-    # --- requests, on the threads ---
+    # --- requests, on the reader's threads ---
 
     def _submit(self, reading: _Reading) -> None:
         if len(self._threads) < min(_THREADS, len(self._reading)):
@@ -188,43 +201,43 @@ class StreamReader:
                 if reading.iterator is None:
                     self._take_iterator(reading)
                 answer.result = self._client.get_records(ShardIterator=reading.iterator or "", Limit=10_000)
-            except Exception as error:  # judged by the reader's own thread
+            except Exception as error:  # handled on the caller's thread
                 answer.error = error
             self._done.put(answer)
 
     def _take_iterator(self, reading: _Reading) -> None:
-        asked_at = datetime.now(timezone.utc)
+        requested_at = datetime.now(timezone.utc)
         arguments: dict[str, Any] = {"ShardIteratorType": reading.start.kind}
         if reading.last is not None:
             arguments = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": reading.last}
-        elif reading.start.kind == "LATEST" and reading.asked_at is not None:
-            # Its iterator expired before there was any record: those that came meanwhile are not to be missed.
-            arguments = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": reading.asked_at}
+        elif reading.start.kind == "LATEST" and reading.first_requested_at is not None:
+            # The iterator expired before any record was read. A second LATEST would miss records put since the first.
+            arguments = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": reading.first_requested_at}
         elif reading.start.timestamp is not None:
             arguments["Timestamp"] = reading.start.timestamp
-        answer = self._client.get_shard_iterator(**self._place, ShardId=reading.shard.id, **arguments)
-        reading.iterator = answer["ShardIterator"]
-        reading.asked_at = reading.asked_at or asked_at
+        response = self._client.get_shard_iterator(**self._stream, ShardId=reading.shard.id, **arguments)
+        reading.iterator = response["ShardIterator"]
+        reading.first_requested_at = reading.first_requested_at or requested_at
 
-    # --- answers ---
+    # --- responses, on the caller's thread ---
 
-    def _answered(self, reading: _Reading, answer: Mapping[str, Any]) -> Found:
+    def _on_response(self, reading: _Reading, response: Mapping[str, Any]) -> Found:
         reading.failures = 0
         records: list[UserRecord] = []
         size = 0
-        raw = answer.get("Records", [])
+        raw = response.get("Records", [])
         for record in raw:
             size += len(record["Data"]) + len(record.get("PartitionKey") or "")
-            # With the shard's range: an aggregate that consumers drop was put again elsewhere.
+            # The shard's range lets deaggregate drop user records as the KCL does. The producer puts those again.
             records += self._user_records(record, reading.shard)
         if raw:
             reading.last = raw[-1]["SequenceNumber"]
-        reading.iterator = answer.get("NextShardIterator")
+        reading.iterator = response.get("NextShardIterator")
         at_end = reading.iterator is None
-        reading.caught_up = at_end or not answer.get("MillisBehindLatest")
+        reading.caught_up = at_end or not response.get("MillisBehindLatest")
         found = Found(reading.shard.id, records, len(raw), size, reading.caught_up)
         if at_end:
-            self._end(reading, children_of(self._client, self._place, reading.shard, answer))
+            self._end(reading, children_of(self._client, self._stream, reading.shard, response))
         elif reading.caught_up and not self._follow:
             self._end(reading, [])
         else:
@@ -237,18 +250,18 @@ class StreamReader:
     def _user_records(self, record: Mapping[str, Any], shard: Shard) -> list[UserRecord]:
         try:
             return deaggregate(record, starting_hash_key=shard.first_hash_key, ending_hash_key=shard.last_hash_key)
-        except AggregateTooLargeError as error:  # one such must not end the reading of the stream
-            self._notice(f"{shard.id}, sequence number {record['SequenceNumber']}: left out: {error}")
+        except AggregateTooLargeError as error:  # one bad aggregate must not end the reading
+            self._notice(f"{shard.id}, sequence number {record['SequenceNumber']}: skipped: {error}")
             return []
 
-    def _failed(self, reading: _Reading, error: Exception) -> None:
+    def _on_error(self, reading: _Reading, error: Exception) -> None:
         code = _code(error)
         if code == "ExpiredIteratorException":
             reading.iterator = None
-        elif not _passing(error):
+        elif not _is_temporary(error):
             raise error
         if code not in _THROTTLED and code != "ExpiredIteratorException" and reading.failures == 2:
-            self._notice(f"{reading.shard.id}: {' '.join(str(error).split())}; trying again")
+            self._notice(f"{reading.shard.id}: {' '.join(str(error).split())}; retrying")
         self._due[reading.shard.id] = time.monotonic() + self._backoff(reading)
 
     @staticmethod
@@ -258,8 +271,8 @@ class StreamReader:
         return _READ_SPACING + random.random() * (ceiling - _READ_SPACING)
 
 
-def _passing(error: Exception) -> bool:
-    """Is it worth asking again? Throttling, a service that fails, a connection that breaks."""
+def _is_temporary(error: Exception) -> bool:
+    """Return True if a retry can help: after throttling, a failure of the service, or a broken connection."""
     from botocore import exceptions as boto
 
     if isinstance(error, boto.ClientError):
@@ -269,5 +282,5 @@ def _passing(error: Exception) -> bool:
 
 
 def _code(error: Exception) -> str:
-    response: Any = getattr(error, "response", None)  # None for a broken connection
+    response: Any = getattr(error, "response", None)  # None after a broken connection
     return str((response or {}).get("Error", {}).get("Code", ""))

@@ -1,4 +1,4 @@
-"""The work of `kplpy put`: from an iterator of records to the producer, and to an end that leaves nothing untold."""
+"""The work of `kplpy put`: puts records from an iterator and reports the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kplpy import Config, Producer
 from kplpy.cli.failed import Failures
 from kplpy.cli.lines import Given, Position, SkippedTooMuchError
-from kplpy.cli.progress import Speed, duration, say, shown, size
+from kplpy.cli.progress import Speed, duration, say, show_progress, size
 from kplpy.cli.stop import Interrupted, Stop
 from kplpy.errors import BufferFullError, FlushTimeoutError, InvalidRecordError
 from kplpy.metrics.sinks.factory import sink_maker
@@ -18,22 +18,25 @@ from kplpy.metrics.sinks.factory import sink_maker
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-# Put blocks for room no longer than this at a time, so that a signal is noticed.
+# put_record waits for buffer space for at most this long at a time, so that a signal is noticed.
 _BLOCK_MS = 500
 
 
 class Sending:
-    """Puts records one by one and keeps none: those that fail go to `failures`, of the others only counts stay."""
+    """Puts records one by one, on the main thread, and keeps no record.
+
+    Failed records go to `failures`. Of delivered records only counts remain.
+    """
 
     def __init__(self, config: Config, stream: str | None, failures: Failures, stop: Stop, position: Position) -> None:
-        self._patience = config.close_timeout_ms / 1000
-        if sink_maker(config, _not_asked, _not_asked) is None:  # nobody pays for it
+        self._close_timeout_s = config.close_timeout_ms / 1000
+        if sink_maker(config, _never_called, _never_called) is None:  # metrics by shard cost nothing without a sink
             config = replace(config, metrics_granularity="shard")
         self._producer = Producer(
-            # How long the end may take is decided here (run); close() then fails at once what is left.
+            # run() limits the time of the final flush. close() then fails the remaining records at once.
             replace(
                 config,
-                on_failure=failures.given_up,
+                on_failure=failures.record_failed,
                 on_buffer_full="block",
                 max_block_ms=_BLOCK_MS,
                 close_timeout_ms=0,
@@ -43,8 +46,8 @@ class Sending:
         self._failures = failures
         self._stop = stop
         self._position = position
-        self._resume_at = position.skip  # lines that a next run may leave out: each was put, or is a failed record
-        self._pace = Speed(30.0)  # of the input that is delivered, which gives the time that is left
+        self._resume_at = position.skip  # lines that the next run may skip: each was put, or is a failed record
+        self._delivered_speed = Speed(30.0)  # bytes of delivered input a second, for the remaining time
         self._accepted_bytes = 0
         self._skipped = 0
         self._read_error = ""
@@ -53,10 +56,10 @@ class Sending:
         self._speed = Speed()
 
     def run(self, records: Iterator[Given], rate: float | None, quiet: bool) -> None:
-        """Put all records and wait for their answers; a signal cuts that short (see Stop)."""
+        """Put all records and wait for their outcomes. A signal ends this early (see Stop)."""
         stop, producer = self._stop, self._producer
         try:
-            with shown(self._progress, quiet=quiet, below=self._shards):
+            with show_progress(self._progress, quiet=quiet, below=self._shards):
                 try:
                     self._put_all(records, rate)
                     stop.waiting = True
@@ -65,7 +68,7 @@ class Sending:
                     stop.waiting = False
                 except Interrupted:
                     self._say_stopping()
-                    producer.flush(timeout=self._patience)
+                    producer.flush(timeout=self._close_timeout_s)
         except (KeyboardInterrupt, FlushTimeoutError):
             pass
         finally:
@@ -74,17 +77,17 @@ class Sending:
 
     def _put_all(self, records: Iterator[Given], rate: float | None) -> None:
         stop = self._stop
-        turn = time.monotonic()
+        next_put_at = time.monotonic()
         while True:
             stop.waiting = True
             if stop.signal:
                 raise Interrupted
             if rate is not None:
                 now = time.monotonic()
-                if turn > now:
-                    time.sleep(turn - now)
-                # What a slow input missed is not made up for in a burst of more than a tenth of a second.
-                turn = max(turn, now - 0.1) + 1 / rate
+                if next_put_at > now:
+                    time.sleep(next_put_at - now)
+                # After slow input, the burst that catches up is at most a tenth of a second's records.
+                next_put_at = max(next_put_at, now - 0.1) + 1 / rate
             try:
                 given = next(records, None)
             except OSError as error:
@@ -114,17 +117,20 @@ class Sending:
                 return
             except BufferFullError:
                 if self._stop.signal:
-                    problem = "not put: interrupted while it waited for room"
+                    problem = "not put: interrupted while waiting for buffer space"
             except InvalidRecordError as error:
                 problem = str(error)
-        self._failures.refused(stream, given, problem or "")
+        self._failures.record_refused(stream, given, problem or "")
 
     def _say_stopping(self) -> None:
         left = self._producer.outstanding_records
         if left:
-            say(f"stopping: {left:,} records to deliver, {self._patience:g} s for it; Ctrl-C again ends at once")
+            say(
+                f"stopping: {left:,} records to deliver, within {self._close_timeout_s:g} s; "
+                "a second Ctrl-C ends the command at once"
+            )
 
-    # --- telling ---
+    # --- reporting ---
 
     def _progress(self) -> str:
         totals = self._producer.metrics().values()
@@ -132,24 +138,24 @@ class Sending:
         speed = self._speed.at(sum(each.kinesis_bytes_put for each in totals))
         throttled = sum(each.entries_throttled for each in totals)
         text = f"{done:,} records  {size(speed)}/s  {self._producer.outstanding_records:,} outstanding"
-        text = f"{self._portion()}{text}  {throttled:,} throttled"
+        text = f"{self._percent_and_eta()}{text}  {throttled:,} throttled"
         return f"{text}  {self._failures.count:,} failed" if self._failures.count else text
 
-    def _portion(self) -> str:
-        """How much of the input is delivered, and how long the rest will take; empty where its size is not known."""
-        where = self._position
-        if not where.size_bytes:
+    def _percent_and_eta(self) -> str:
+        """Return the delivered part of the input and the remaining time, or "" if the input's size is unknown."""
+        position = self._position
+        if not position.size_bytes:
             return ""
-        put = where.lines - min(where.lines, where.skip)
-        answered = 1 - self._producer.outstanding_records / put if put else 1.0
-        done = where.skipped_bytes + max(0.0, answered) * (where.read_bytes - where.skipped_bytes)
-        left = max(0.0, where.size_bytes - done)
-        pace = self._pace.at(done - where.skipped_bytes)
-        eta = duration(left / pace) if pace and put else "–"
-        return f"{min(100, int(100 * done / where.size_bytes))} %  ETA {eta}  "
+        put = position.lines - min(position.lines, position.skip)
+        delivered = 1 - self._producer.outstanding_records / put if put else 1.0
+        done = position.skipped_bytes + max(0.0, delivered) * (position.read_bytes - position.skipped_bytes)
+        left = max(0.0, position.size_bytes - done)
+        speed = self._delivered_speed.at(done - position.skipped_bytes)
+        eta = duration(left / speed) if speed and put else "–"
+        return f"{min(100, int(100 * done / position.size_bytes))} %  ETA {eta}  "
 
     def _shards(self) -> RenderableType:
-        """As `kplpy top` shows them."""
+        """Return the table of shards that `kplpy top` shows."""
         from kplpy.cli.top import ShardTable
 
         return ShardTable(self._producer._snapshot())
@@ -161,34 +167,34 @@ class Sending:
         return 1 if self._failures.count or self._read_error else 0
 
     def summary(self, quiet: bool) -> list[str]:
-        """What to say at the end; of a quiet success nothing."""
-        told = []
+        """Return the lines to print at the end, none after a quiet success."""
+        lines = []
         if not quiet:
             totals = self._producer.metrics().values()
             put = _count(sum(each.user_records_put for each in totals), "record")
             where = self._stream or _count(len(totals), "stream")
-            told.append(
+            lines.append(
                 f"put {put} ({size(self._accepted_bytes)} read) on {where} in {self._seconds:.1f} s: "
                 f"{_count(sum(each.kinesis_records_put for each in totals), 'Kinesis record')}, "
                 f"{_count(sum(each.put_records_requests for each in totals), 'request')}, "
                 f"{sum(each.entries_throttled for each in totals):,} throttled"
             )
             if self._position.skip and not self._read_error:
-                told.append(f"the first {_count(self._position.skip, 'line')} left out (--skip)")
+                lines.append(f"skipped the first {_count(self._position.skip, 'line')} (--skip)")
             if self._skipped:
-                told.append(f"{_count(self._skipped, 'line')} without a partition key left out")
+                lines.append(f"skipped {_count(self._skipped, 'line')} without a partition key")
         if self._read_error:
-            told.append(self._read_error)
+            lines.append(self._read_error)
         stopped = self._stop.signal or self._read_error
         if stopped and self._resume_at > self._position.skip:
-            told.append(f"stopped after {_count(self._resume_at, 'line')}; --skip {self._resume_at} goes on there")
+            lines.append(f"stopped after {_count(self._resume_at, 'line')}; continue with --skip {self._resume_at}")
         if self._failures.count:
-            told.append(f"{_count(self._failures.count, 'record')} failed:")
-        return told + self._failures.report()
+            lines.append(f"{_count(self._failures.count, 'record')} failed:")
+        return lines + self._failures.report()
 
 
-def _not_asked() -> Any:
-    raise AssertionError("only asked whether there is a sink")
+def _never_called() -> Any:
+    raise AssertionError("sink_maker() is called only to see if there is a sink")
 
 
 def _count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""`kplpy local`: a Kinesis on this machine."""
+"""`kplpy local`: serves a Kinesis on this machine."""
 
 from __future__ import annotations
 
@@ -14,26 +14,38 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--shards", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Of each stream that does not say."
+    "--shards", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Shards of a stream without =SHARDS."
 )
 @click.option(
     "--stream",
     "names",
     metavar="NAME[=SHARDS]",
     multiple=True,
-    help="A stream to begin with; repeatable.  [default: test, or those in --data-dir]",
-)
-@click.option("--port", type=click.IntRange(0, 65535), default=4567, show_default=True, help="0 takes any free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
-@click.option("--https", is_flag=True, help="Serve TLS, with a certificate made on the fly.")
-@click.option("--region", default="us-east-1", show_default=True, help="The region in its ARNs.")
-@click.option("--no-limits", is_flag=True, help="Drop the limits per second of shards and calls.")
-@click.option("--no-store", is_flag=True, help="Count records and forget them: a sink for measurements.")
-@click.option(
-    "--retention-mb", type=click.IntRange(min=1), default=1024, show_default=True, help="Held before the oldest go."
+    help="Create this stream; repeatable.  [default: test, or the streams in --data-dir]",
 )
 @click.option(
-    "--data-dir", type=click.Path(file_okay=False), help="Keep everything in this directory, through restarts."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=4567,
+    show_default=True,
+    help="Listen on this port; 0 picks a free one.",
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Listen on this address; 0.0.0.0 accepts other machines."
+)
+@click.option("--https", is_flag=True, help="Serve TLS, with a certificate made at the start.")
+@click.option("--region", default="us-east-1", show_default=True, help="Region in the ARNs.")
+@click.option("--no-limits", is_flag=True, help="Apply no limits per second to shards and calls.")
+@click.option("--no-store", is_flag=True, help="Count records without storing them, for measurements.")
+@click.option(
+    "--retention-mb",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="MiB of records to keep; beyond that the oldest are removed.",
+)
+@click.option(
+    "--data-dir", type=click.Path(file_okay=False), help="Keep streams and records in this directory over restarts."
 )
 def local(
     shards: int,
@@ -49,13 +61,13 @@ def local(
 ) -> None:
     """Serve a Kinesis on this machine, with the service's limits, until Ctrl-C.
 
-    Any credentials do. Every Kinesis client can use it: kplpy with --endpoint-url or endpoint_url=, the AWS SDKs and
-    the aws command with AWS_ENDPOINT_URL_KINESIS.
+    Any credentials are accepted. Every Kinesis client can use it: kplpy with --endpoint-url or endpoint_url=, the AWS
+    SDKs and the aws command with AWS_ENDPOINT_URL_KINESIS.
     """
     serve = local_part("serve")
 
     def ready(url: str, ca_bundle: str | None, streams: list[StreamAtStart]) -> None:
-        described = ", ".join(map(_described, streams)) or "no streams"
+        described = ", ".join(map(_describe, streams)) or "no streams"
         click.echo(f"Kinesis at {url} with {described}; Ctrl-C ends it")
         if ca_bundle is not None:
             click.echo(f"its certificate is signed by {ca_bundle} (for --ca-bundle or AWS_CA_BUNDLE)")
@@ -81,13 +93,13 @@ def local(
         raise click.ClickException(f"cannot {what}: {error.strerror or error}") from error
 
 
-def _described(stream: StreamAtStart) -> str:
-    """In the words of the first line: orders (2 shards), or orders (2 shards, 1,000 records restored)."""
+def _describe(stream: StreamAtStart) -> str:
+    """Return a stream as text: orders (2 shards), or orders (2 shards, 1,000 records restored)."""
     parts = [f"{stream.shards} shard{'' if stream.shards == 1 else 's'}"]
     if stream.restored:
         parts.append(f"{stream.records:,} record{'' if stream.records == 1 else 's'} restored")
         if stream.wanted not in (None, stream.shards):
-            parts.append(f"not {stream.wanted} as asked for: it was there already")
+            parts.append(f"not {stream.wanted} as requested: the stream existed already")
     return f"{stream.name} ({', '.join(parts)})"
 
 
@@ -102,7 +114,7 @@ def _stream(text: str, shards: int) -> tuple[str, int]:
 
 
 def local_part(name: str) -> Callable[..., Any]:
-    """A server of kplpy.local; one line when its extra is not installed."""
+    """Return a part of kplpy.local. Raises click.ClickException if the extra is not installed."""
     import kplpy.local
 
     try:
@@ -113,6 +125,6 @@ def local_part(name: str) -> Callable[..., Any]:
 
 
 def local_process(**options: Any) -> LocalKinesisProcess:
-    """A local Kinesis in a process of its own, not started yet."""
+    """Return a local Kinesis in a process of its own, not started yet."""
     process: LocalKinesisProcess = local_part("LocalKinesisProcess")(**options)
     return process

@@ -13,7 +13,7 @@ from kplpy.cli.connection import Connection
 from kplpy.config.options import Config
 from kplpy.errors import ConfigError
 
-# Objects cannot be written on a command line, and how put waits for room is its own matter.
+# Objects cannot be written on a command line, and `put` itself sets how it waits for buffer space.
 _NOT_SETTABLE = (
     *("session", "botocore_config", "metrics_session", "additional_metrics_dimensions"),
     *("on_failure", "on_buffer_full", "max_block_ms"),
@@ -21,9 +21,9 @@ _NOT_SETTABLE = (
 
 
 def build_config(connection: Connection, path: str | None, settings: Sequence[str], defaults: dict[str, Any]) -> Config:
-    """A Config of, each stronger than the one before: `defaults`, the properties file, --set, the options.
+    """Return a Config of `defaults`, the properties file, --set and the connection options. Later values win.
 
-    ConfigError, or a usage error, names the value and the rule.
+    Raises ConfigError or click.BadParameter, with the value and the rule.
     """
     values = {**defaults, **(_properties(path) if path else {})}
     for each in settings:
@@ -33,7 +33,7 @@ def build_config(connection: Connection, path: str | None, settings: Sequence[st
 
 
 def _properties(path: str) -> dict[str, Any]:
-    """As Config.from_properties, but telling what the file sets from what it leaves."""
+    """Return only the fields that the properties file sets, checked as by Config.from_properties."""
     from kplpy.config.kpl_properties import read
 
     values = {}
@@ -47,22 +47,22 @@ def _properties(path: str) -> dict[str, Any]:
 
 
 def parse(setting: str) -> tuple[str, Any]:
-    """`field=value` as the field's name and its value, in its type."""
+    """Split `field=value` into the field's name and its value, converted to the field's type."""
     name, equals, text = setting.partition("=")
     if not equals:
         raise click.BadParameter(f"must be field=value, got {setting!r}", param_hint="--set")
     settable = {each.name: each for each in fields(Config) if each.name not in _NOT_SETTABLE}
     if name not in settable:
         if name in _NOT_SETTABLE:
-            raise click.BadParameter(f"{name} cannot be set from here", param_hint="--set")
+            raise click.BadParameter(f"{name} cannot be set with --set", param_hint="--set")
         near = get_close_matches(name, settable, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(settable))}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"the fields are: {', '.join(sorted(settable))}"
         raise click.BadParameter(f"there is no Config field {name!r}; {hint}", param_hint="--set")
     return name, _value(settable[name], text)
 
 
 def _value(field: Field[Any], text: str) -> Any:
-    """The text in the field's type. Where it does not fit, it stays a text, and Config says which rule it breaks."""
+    """Convert the text to the field's type. Text that does not fit is returned as it is, and Config refuses it."""
     lowered = text.lower()
     if lowered == "none" and "None" in str(field.type):
         return None

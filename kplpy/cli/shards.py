@@ -1,4 +1,4 @@
-"""The shards of a stream, as a reader needs them: with their parents and their hash ranges."""
+"""Lists the shards of a stream for a reader, with their parents and hash ranges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """`parents`: none, one (it comes from a split) or two (from a merge)."""
+    """A shard and its inclusive hash key range. It has one parent after a split, two after a merge, else none."""
 
     id: str
     parents: tuple[str, ...]
@@ -25,36 +25,37 @@ _FILTERS = {"LATEST": "AT_LATEST", "TRIM_HORIZON": "AT_TRIM_HORIZON", "AT_TIMEST
 
 
 def list_shards(
-    client: KinesisClient, place: Mapping[str, Any], kind: str, timestamp: datetime | None = None
+    client: KinesisClient, stream: Mapping[str, Any], kind: str, timestamp: datetime | None = None
 ) -> list[Shard]:
-    """The shards that were open at the place to start from; their children follow from theirs (children_of).
+    """Return the shards that were open at the starting position. children_of() finds their children later.
 
-    Page by page by hand: boto3's paginator repeats the filter with a NextToken, which the service refuses.
+    kind: LATEST, TRIM_HORIZON or AT_TIMESTAMP. boto3's paginator is not used, because it repeats the filter with a
+    NextToken, which the service refuses.
     """
     wanted: dict[str, Any] = {"Type": _FILTERS[kind]}
     if timestamp is not None:
         wanted["Timestamp"] = timestamp
     return [
-        _shard(each)
-        for each in _pages(client, place, ShardFilter=wanted)
-        # A stand-in that knows no filters lists the closed ones too.
+        _from_listing(each)
+        for each in _pages(client, stream, ShardFilter=wanted)
+        # An imitation of Kinesis that ignores filters lists closed shards too.
         if kind != "LATEST" or "EndingSequenceNumber" not in each["SequenceNumberRange"]
     ]
 
 
 def children_of(
-    client: KinesisClient, place: Mapping[str, Any], shard: Shard, answer: Mapping[str, Any]
+    client: KinesisClient, stream: Mapping[str, Any], shard: Shard, response: Mapping[str, Any]
 ) -> list[Shard]:
-    """What a shard became, from the answer that told its end; from the list where that does not say it."""
-    children = answer.get("ChildShards")
+    """Return the children of a closed shard: from its last GetRecords response, else from a listing."""
+    children = response.get("ChildShards")
     if children:
-        return [_child(each) for each in children]
-    return [each for each in map(_shard, _pages(client, place)) if shard.id in each.parents]
+        return [_from_child(each) for each in children]
+    return [each for each in map(_from_listing, _pages(client, stream)) if shard.id in each.parents]
 
 
-def _pages(client: KinesisClient, place: Mapping[str, Any], **arguments: Any) -> list[Mapping[str, Any]]:
+def _pages(client: KinesisClient, stream: Mapping[str, Any], **arguments: Any) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
-    page: Mapping[str, Any] = client.list_shards(**place, **arguments)
+    page: Mapping[str, Any] = client.list_shards(**stream, **arguments)
     while True:
         found += page["Shards"]
         token = page.get("NextToken")
@@ -63,15 +64,15 @@ def _pages(client: KinesisClient, place: Mapping[str, Any], **arguments: Any) ->
         page = client.list_shards(NextToken=token)
 
 
-def _shard(described: Mapping[str, Any]) -> Shard:
+def _from_listing(described: Mapping[str, Any]) -> Shard:
     parents = (described.get("ParentShardId"), described.get("AdjacentParentShardId"))
-    return _made(described, tuple(each for each in parents if each))
+    return _make_shard(described, tuple(each for each in parents if each))
 
 
-def _child(described: Mapping[str, Any]) -> Shard:
-    return _made(described, tuple(described["ParentShards"]))
+def _from_child(described: Mapping[str, Any]) -> Shard:
+    return _make_shard(described, tuple(described["ParentShards"]))
 
 
-def _made(described: Mapping[str, Any], parents: tuple[str, ...]) -> Shard:
+def _make_shard(described: Mapping[str, Any], parents: tuple[str, ...]) -> Shard:
     keys = described["HashKeyRange"]
     return Shard(described["ShardId"], parents, int(keys["StartingHashKey"]), int(keys["EndingHashKey"]))

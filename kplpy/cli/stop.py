@@ -1,4 +1,4 @@
-"""Ctrl-C, twice: the first asks for an orderly end, the second for one at once."""
+"""Handles Ctrl-C: the first ends the command in order, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from types import FrameType
 
 
 class Interrupted(Exception):
-    """Raised in the main thread by the first signal while it only waits (see Stop.waiting)."""
+    """The first signal came while the main thread was waiting (see Stop.waiting)."""
 
 
 class Stop:
-    """What SIGINT and SIGTERM do while `handled()`.
+    """Handles SIGINT and SIGTERM inside `handled()`. Handlers run on the main thread.
 
-    The first sets `signal`, and raises Interrupted if the main thread is `waiting`: for input, or for its turn. At
-    any other moment it may be in the middle of a put, which is then done first. The second raises KeyboardInterrupt,
-    wherever that is; the third ends the process.
+    The first signal sets `signal`. It also raises Interrupted if `waiting` is set; otherwise the main thread may be
+    inside a put, which is finished first. The second signal raises KeyboardInterrupt at any place. The third ends the
+    process.
+
+    signal: number of the first signal, 0 before it.
+    waiting: True while the main thread waits for input, for the rate, or for outcomes.
     """
 
     def __init__(self) -> None:

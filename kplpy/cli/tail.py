@@ -1,4 +1,4 @@
-"""`kplpy tail`: what is on a stream, record by record, as it was put."""
+"""`kplpy tail`: prints the user records of a stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kplpy.cli.connection import Connection, connection_options, explain, make_client, place
+from kplpy.cli.connection import Connection, connection_options, explain, make_client, stream_argument
 from kplpy.cli.progress import say
 from kplpy.dead_letters.entry import describe_data
 from kplpy.escaping import escape_controls
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _timestamp(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
-    """ISO 8601 (UTC unless it says otherwise), seconds since 1970, or an age such as 90s, 15m, 2h, 1d."""
+    """Parse ISO 8601 (UTC without an offset), seconds since 1970, or an age such as 90s, 15m, 2h, 1d."""
     if text is None:
         return None
     now = datetime.now(timezone.utc)
@@ -36,7 +36,7 @@ def _timestamp(context: click.Context, option: click.Parameter, text: str | None
         elif re.fullmatch(r"\d{1,11}(\.\d+)?", text):
             moment = datetime.fromtimestamp(float(text), timezone.utc)
         else:
-            # Python 3.10 reads no Z.
+            # Python 3.10's fromisoformat does not accept Z.
             moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
     except (ValueError, OverflowError, OSError):
         raise click.BadParameter(
@@ -44,25 +44,28 @@ def _timestamp(context: click.Context, option: click.Parameter, text: str | None
         ) from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     if moment > now:
-        raise click.BadParameter(f"{text} lies in the future; what comes from now on needs no option")
+        raise click.BadParameter(f"{text} lies in the future; leave the option out to read from now on")
     return moment
 
 
 @click.command()
 @click.argument("stream")
-@click.option(
-    "--from-start", is_flag=True, help="Begin with the oldest record; without it, with what comes from now on."
-)
+@click.option("--from-start", is_flag=True, help="Begin with the oldest record instead of records put from now on.")
 @click.option(
     "--at-timestamp",
     metavar="TIME",
     callback=_timestamp,
-    help="Begin with the records that arrived since: 2026-11-23T06:00:00Z, seconds since 1970, or an age like 15m.",
+    help="Begin with records since TIME: 2026-11-23T06:00:00Z, seconds since 1970, or an age like 15m.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a record, with its key, shard and numbers.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a JSON object for each record, with its key, shard and sequence number.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N records.")
 @click.option(
-    "--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came for so long."
+    "--until-idle", type=click.FloatRange(min=0), metavar="SECONDS", help="End when no record arrived for so long."
 )
 @click.option("--no-follow", is_flag=True, help="End when each shard was read up to its latest record.")
 @click.option(
@@ -71,9 +74,9 @@ def _timestamp(context: click.Context, option: click.Parameter, text: str | None
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="Between two reads of a quiet shard; a shard takes 5 reads a second from all its readers together.",
+    help="Time between two reads of a quiet shard. A shard allows 5 reads a second to all its readers together.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on standard error but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Write only errors to standard error.")
 @connection_options
 def tail(
     connection: Connection,
@@ -87,11 +90,10 @@ def tail(
     interval: float,
     quiet: bool,
 ) -> None:
-    """Read all shards of STREAM (a name or an ARN) and print its records, aggregated ones taken apart.
+    """Read all shards of STREAM (a name or an ARN) and print its user records.
 
-    A line for each record's data, or with --json an object. On a terminal control characters of the data are shown
-    escaped, in a pipe they are as they were put. Shards that are split or merged are followed into their
-    children. Ctrl-C ends it.
+    Each record's data is a line, or with --json an object. On a terminal, control characters are escaped; in a pipe the
+    data is as it was put. After a split or merge the children are read too. Ctrl-C ends the command.
     """
     from botocore.exceptions import ClientError
 
@@ -102,7 +104,9 @@ def tail(
         raise click.UsageError("--from-start and --at-timestamp contradict each other: give one of them")
     start = Start("AT_TIMESTAMP", at_timestamp) if at_timestamp else Start("TRIM_HORIZON" if from_start else "LATEST")
     if no_follow and start.kind == "LATEST":
-        raise click.UsageError("--no-follow needs --from-start or --at-timestamp: from now on there is nothing to read")
+        raise click.UsageError(
+            "--no-follow needs --from-start or --at-timestamp: without them there is nothing to read"
+        )
     signal.signal(signal.SIGTERM, _end)
 
     def notice(text: str) -> None:
@@ -110,10 +114,10 @@ def tail(
             say(text)
 
     client = make_client(Config(**connection.fields()))
-    reader = StreamReader(client, place(stream), start, follow=not no_follow, idle=interval, notice=notice)
+    reader = StreamReader(client, stream_argument(stream), start, follow=not no_follow, idle=interval, notice=notice)
     try:
         shards = reader.open()
-        notice(f"reading {shards} shard{'' if shards == 1 else 's'} of {stream} {_words(start)}")
+        notice(f"reading {shards} shard{'' if shards == 1 else 's'} of {stream} {_describe_start(start)}")
         _print(reader, stream, as_json, limit, until_idle)
     except ClientError as error:
         raise click.ClickException(explain(error, stream)) from error
@@ -125,7 +129,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _words(start: Start) -> str:
+def _describe_start(start: Start) -> str:
     if start.timestamp is not None:
         return f"since {start.timestamp.isoformat(timespec='seconds')}"
     return "from the oldest record on" if start.kind == "TRIM_HORIZON" else "from now on"
@@ -136,21 +140,21 @@ def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None, 
     line_of = _line_for_terminal if sys.stdout.isatty() else _line
     printed = 0
     last = time.monotonic()
-    # Looked at often enough that an end is not much later than asked for.
+    # Poll often enough that the command does not end much later than --until-idle says.
     for found in reader.batches(poll=0.5 if until_idle is None else min(0.5, max(0.05, until_idle / 4))):
         if found is not None and found.records:
             last = time.monotonic()
             records = found.records if limit is None else found.records[: limit - printed]
             printed += len(records)
-            # In one piece: under PYTHONUNBUFFERED every write goes out by itself.
+            # One write for all records, because with PYTHONUNBUFFERED each write is a system call.
             if as_json:
-                out.write(b"".join(_object(each, stream, found.shard_id) for each in records))
+                out.write(b"".join(_json_line(each, stream, found.shard_id) for each in records))
             else:
                 out.write(b"".join(line_of(each.data) for each in records))
             out.flush()
             if printed == limit:
                 return
-        elif _nobody_reads():
+        elif _output_is_closed():
             raise BrokenPipeError
         if until_idle is not None and reader.caught_up and time.monotonic() - last >= until_idle:
             return
@@ -161,21 +165,21 @@ def _line(data: bytes) -> bytes:
 
 
 def _line_for_terminal(data: bytes) -> bytes:
-    r"""The data without what would command the terminal: control characters, and bytes that are no UTF-8, as \x1b."""
+    r"""Return a line with control characters and bytes that are not UTF-8 escaped, for example as \x1b."""
     return escape_controls(data.decode(errors="backslashreplace")).encode() + b"\n"
 
 
-def _nobody_reads() -> bool:
-    """Is the other end of our pipe closed? On a quiet stream no write would tell."""
+def _output_is_closed() -> bool:
+    """Return True if the reader of the output pipe closed it. On a quiet stream no write would show that."""
     try:
-        looking = select.poll()
+        poll = select.poll()
     except AttributeError:  # Windows
         return False
-    looking.register(sys.stdout.fileno(), 0)
-    return any(event & select.POLLERR for _, event in looking.poll(0))
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _object(record: UserRecord, stream: str, shard_id: str) -> bytes:
+def _json_line(record: UserRecord, stream: str, shard_id: str) -> bytes:
     arrival = record.approximate_arrival_timestamp
     described: dict[str, Any] = {
         "stream": stream,

@@ -1,4 +1,4 @@
-"""kplpy top: how running producers stand, shard by shard."""
+"""`kplpy top`: shows the state of running producers, shard by shard."""
 
 from __future__ import annotations
 
@@ -25,45 +25,51 @@ from rich.text import Text
 from kplpy.cli.progress import size
 from kplpy.escaping import escape_controls
 
-PATIENCE = 3.0
-"""Seconds that a producer may take to tell how it stands."""
+READ_TIMEOUT_S = 3.0
+"""Timeout of each read from a producer's socket, in seconds."""
 BAR, NARROW_BAR, NARROW_NAME = 20, 10, 16
-UNCUT = 10_000
-"""Columns where there is no terminal: nothing is cut or broken for a width that nobody has."""
+UNLIMITED = 10_000
+"""Width in columns without a terminal, so that nothing is cut or wrapped."""
 NOT_COUNTED = "–"
 
 
 @click.command()
 @click.argument("path")
-@click.option("--once", is_flag=True, help="Print how things stand now, and end; so it is without a terminal.")
-@click.option("--interval", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="Seconds.")
+@click.option("--once", is_flag=True, help="Print the state once and end. This is the default without a terminal.")
+@click.option(
+    "--interval", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="Seconds between updates."
+)
 def top(path: str, once: bool, interval: float) -> None:
-    """Show running producers made with stats_path=PATH; q or Ctrl-C ends it.
+    """Show running producers made with stats_path=PATH. q or Ctrl-C ends the command.
 
-    For each shard: how much of its limit is used, throttled Kinesis records, retries and the time to answer.
+    For each shard it shows the used part of the limit, throttled Kinesis records, retries, and the time from put to
+    result.
     """
-    console = Console() if sys.stdout.isatty() else Console(width=UNCUT)
+    console = Console() if sys.stdout.isatty() else Console(width=UNLIMITED)
     if once or not console.is_terminal:
-        found = producers(path)
+        found = read_producers(path)
         if not found:
             raise click.ClickException(
-                f"no producer is to be found at {path}: one that was made with stats_path={path!r} is from its first "
-                "record until it is closed"
+                f"no producer found at {path}: a producer with stats_path={path!r} can be seen from its first record "
+                "until it is closed"
             )
-        console.print(drawn(path, found))
+        console.print(render(path, found))
         return
-    # A shell starts what runs in its background with Ctrl-C ignored.
+    # A shell starts background commands with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with _keys() as pressed, Live(drawn(path, producers(path)), console=console, screen=True) as live:
-            while pressed(interval) not in ("q", "Q"):
-                live.update(drawn(path, producers(path)), refresh=True)
+        with (
+            _keyboard() as wait_for_key,
+            Live(render(path, read_producers(path)), console=console, screen=True) as live,
+        ):
+            while wait_for_key(interval) not in ("q", "Q"):
+                live.update(render(path, read_producers(path)), refresh=True)
     except KeyboardInterrupt:
         pass
 
 
-def producers(path: str) -> dict[int, dict[str, Any]]:
-    """By process id what the producers at `path` tell. The files of processes that are gone are removed."""
+def read_producers(path: str) -> dict[int, dict[str, Any]]:
+    """Return the statistics of the producers at `path` by process id. Files of ended processes are removed."""
     found: dict[int, dict[str, Any]] = {}
     for name in sorted(glob.glob(f"{glob.escape(path)}.*")):
         process = name[len(path) + 1 :]
@@ -72,16 +78,16 @@ def producers(path: str) -> dict[int, dict[str, Any]]:
         try:
             found[int(process)] = json.loads(_read(name))
         except ConnectionRefusedError:
-            with suppress(OSError):  # another one that looks was faster
+            with suppress(OSError):  # another `kplpy top` removed it
                 os.unlink(name)
-        except (OSError, ValueError):  # it ended just now, or is not ours, or no socket
+        except (OSError, ValueError):  # it just ended, belongs to another user, or is no socket
             continue
     return found
 
 
 def _read(name: str) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(READ_TIMEOUT_S)
         connection.connect(name)
         parts = []
         while part := connection.recv(1 << 16):
@@ -89,39 +95,40 @@ def _read(name: str) -> bytes:
     return b"".join(parts)
 
 
-def drawn(path: str, found: dict[int, dict[str, Any]]) -> Group:
+def render(path: str, found: dict[int, dict[str, Any]]) -> Group:
     if not found:
         return Group(Text(f"no producer at {path}"))
-    return Group(*(part for process, told in found.items() for part in _producer(process, told)))
+    return Group(*(part for process, stats in found.items() for part in _producer(process, stats)))
 
 
-def _producer(process: int, told: dict[str, Any]) -> Iterator[Text | ShardTable]:
+def _producer(process: int, stats: dict[str, Any]) -> Iterator[Text | ShardTable]:
     yield Text(
-        f"process {process}: {told['buffered_records']:,} of {told['max_buffered_records']:,} records and "
-        f"{size(told['buffered_bytes'])} of {size(told['max_buffered_bytes'])} buffered; "
-        f"the last {told['seconds']} s"
+        f"process {process}: {stats['buffered_records']:,} of {stats['max_buffered_records']:,} records and "
+        f"{size(stats['buffered_bytes'])} of {size(stats['max_buffered_bytes'])} buffered; "
+        f"the last {stats['seconds']} s"
     )
-    yield ShardTable(told)
+    yield ShardTable(stats)
 
 
 HEADINGS = ("records/s", "bytes/s", "throttled", "retries", "mean ms", "p50 ms", "p99 ms", "max ms")
 NARROW_HEADINGS = ("rec/s", *HEADINGS[1:])
 DISPENSABLE = ("p50 ms", "mean ms", "retries", "p99 ms", "max ms", "records/s")
-"""The columns that are left out where the terminal is too narrow, the first one first."""
+"""Columns to leave out on a narrow terminal, in this order."""
 
 
 class ShardTable:
-    """What a producer tells of its streams, shard by shard, as wide as it may be.
+    """A table of a producer's streams and shards, fitted to the console's width.
 
-    Where that is too narrow for all, the bars are shorter, then columns are left out. Names are broken into lines, and
-    numbers are never cut.
+    On a narrow console the bars get shorter, then columns are left out. Names are wrapped. Numbers are never cut.
+
+    stats: what the producer's stats socket sends.
     """
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        self._told = told
+    def __init__(self, stats: dict[str, Any]) -> None:
+        self._stats = stats
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        unbound = options.update(width=UNCUT)
+        unbound = options.update(width=UNLIMITED)
         table = self._table(BAR, ())
         for hidden in range(len(DISPENSABLE) + 1):
             if Measurement.get(console, unbound, table).maximum <= options.max_width:
@@ -139,7 +146,7 @@ class ShardTable:
         shown = [each not in hidden for each in HEADINGS]
         for heading in compress(NARROW_HEADINGS if narrow else HEADINGS, shown):
             table.add_column(heading, justify="right", no_wrap=True)
-        for name, stream in self._told["streams"].items():
+        for name, stream in self._stats["streams"].items():
             waiting = f"{stream['outstanding_records']:,} waiting, {stream['oldest_ms'] / 1000:.1f} s"
             table.add_row(
                 Text(escape_controls(name), style="bold"), Text(waiting), *compress(_cells(stream["counts"]), shown)
@@ -162,15 +169,19 @@ def _cells(counts: dict[str, float | None] | None) -> list[str]:
 
 
 def _bar(used: float, limit: float, width: int) -> Text:
-    """What the shard takes of its own limit; red when that is nearly all that it is sent at most."""
+    """Return a bar of the used part of the shard's limit.
+
+    used: percent of the shard's limit that the shard accepted. limit: percent that the rate limiter allows at present.
+    The bar is red from 90 % of `limit` on.
+    """
     filled = min(width, round(used / 100 * width))
     style = "red" if used >= 0.9 * limit else "green"
     return Text.assemble(("█" * filled, style), ("░" * (width - filled), "dim"), f" {used:3.0f} %")
 
 
 @contextmanager
-def _keys() -> Iterator[Any]:
-    """Yields a function that waits so many seconds for a key, and returns it, or "" when none was pressed."""
+def _keyboard() -> Iterator[Any]:
+    """Yield a function that waits some seconds for a key and returns the key, or "" if none was pressed."""
     if not sys.stdin.isatty():
 
         def sleep(seconds: float) -> str:
@@ -185,12 +196,12 @@ def _keys() -> Iterator[Any]:
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
 
-    def pressed(seconds: float) -> str:
+    def wait_for_key(seconds: float) -> str:
         ready, _, _ = select.select([keyboard], [], [], seconds)
         return os.read(keyboard, 1).decode("latin-1") if ready else ""
 
     try:
         tty.setcbreak(keyboard)
-        yield pressed
+        yield wait_for_key
     finally:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)

@@ -1,4 +1,4 @@
-"""Running the kplpy command as a person does: a process of its own, with an environment of its own."""
+"""Runs the kplpy command in a process and environment of its own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ COMMAND = [sys.executable, "-m", "kplpy"]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Nobody's settings: an empty home, no AWS variables, and no size of a terminal (pytest-xdist sets COLUMNS)."""
+    """Return an environment with an empty home, without AWS variables and terminal size (pytest-xdist sets COLUMNS)."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     kept = {name: value for name, value in others.items() if name not in ("COLUMNS", "LINES")}
     return {**kept, "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **more}
 
 
 def run(home: Path, *arguments: str, given: bytes = b"", **more: str) -> subprocess.CompletedProcess[bytes]:
-    """Run it to its end, a minute at the most."""
+    """Run the command to its end, within a minute."""
     return subprocess.run(
         [*COMMAND, *arguments], input=given, capture_output=True, timeout=60, env=environment(home, **more), cwd=home
     )
@@ -30,46 +30,46 @@ def run(home: Path, *arguments: str, given: bytes = b"", **more: str) -> subproc
 def on_terminal(
     home: Path, *arguments: str, given: bytes | None = None, columns: int = 80, **more: str
 ) -> tuple[int, bytes]:
-    """Run it to its end with a terminal for its output, `columns` wide; its exit code, and what the terminal got.
+    """Run the command to its end on a terminal `columns` wide. Return its exit code and its output.
 
-    `given`: what comes through a pipe on standard input; None: the terminal, on which nobody types.
+    given: bytes for standard input through a pipe. None makes the terminal the standard input, without any input.
     """
     import fcntl
     import pty
     import termios
 
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
         [*COMMAND, *arguments],
-        stdin=theirs if given is None else subprocess.PIPE,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=terminal if given is None else subprocess.PIPE,
+        stdout=terminal,
+        stderr=terminal,
         env=environment(home, TERM="xterm", **more),
         cwd=home,
     )
-    os.close(theirs)
+    os.close(terminal)
     if process.stdin is not None:
         process.stdin.write(given or b"")
         process.stdin.close()
     shown = b""
     try:
-        while part := os.read(ours, 1 << 16):
+        while part := os.read(controller, 1 << 16):
             shown += part
-    except OSError:  # how Linux tells that the other end is closed
+    except OSError:  # Linux raises it when the other end is closed
         pass
-    os.close(ours)
+    os.close(controller)
     return process.wait(60), shown
 
 
-def without_slowness(said: bytes) -> bytes:
-    """What a command said, but that the first listing of shards was late, as it may be on a busy machine."""
+def without_slowness(output: bytes) -> bytes:
+    """Return a command's output without the lines about a late first listing of shards, as on a busy machine."""
     late = (b"the shards cannot be listed (no answer yet)", b"the shards are listed again")
-    return b"".join(line for line in said.splitlines(keepends=True) if not any(each in line for each in late))
+    return b"".join(line for line in output.splitlines(keepends=True) if not any(each in line for each in late))
 
 
 class Running:
-    """A command that is under way. Its output is collected as it comes; wait_for() waits for a part of it."""
+    """A running command. Threads collect its output, and wait_for() waits for a part of it."""
 
     def __init__(self, home: Path, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -108,7 +108,7 @@ class Running:
         self.process.stdin.flush()
 
     def wait_for(self, text: bytes, times: int = 1, seconds: float = 30.0) -> None:
-        """Until `text` was printed this many times, on either stream."""
+        """Wait until `text` was printed this many times, on either stream."""
         with self._arrived:
             self._arrived.wait_for(lambda: self._count(text) >= times or not self._open, seconds)
             found = self._count(text) >= times
@@ -118,7 +118,7 @@ class Running:
         return (self.out + b"\n" + self.err).count(text)
 
     def end(self, seconds: float = 60.0) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for the command's end and return its exit code."""
         code = self.process.wait(seconds)
         for each in self._readers:
             each.join(seconds)

@@ -1,4 +1,4 @@
-"""The pages about reading and about the command say what is so."""
+"""The examples and options of the pages about reading and the command line are right."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_ten_lines_of_boto3_read_what_was_put(
             for key, data in put:
                 producer.put_record("orders", data, key)
             producer.flush()
-            # Closed shards are read, too.
+            # Closed shards are read too.
             kinesis.handle(
                 "MergeShards",
                 {
@@ -51,12 +51,12 @@ def test_ten_lines_of_boto3_read_what_was_put(
         variables["kinesis"].close()
         printed = capsys.readouterr().out.splitlines()
         assert sorted(printed) == sorted(f"{key} {data!r}" for key, data in put)
-        # The last block goes on from there.
+        # The last block continues with these variables.
         page = kinesis.ledger("orders")[0]
         exec(blocks("reading.md")[2], {**variables, "record": {"Data": page.data, "PartitionKey": "a"}})
 
 
-def test_a_lambda_function_takes_them_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lambda_function_deaggregates(capsys: pytest.CaptureFixture[str]) -> None:
     with LocalKinesis(stream="orders") as kinesis:
         with Producer(endpoint_url=kinesis.endpoint_url) as producer:
             producer.put_records("orders", [(b"1", "a"), (b"2", "b")])
@@ -78,7 +78,7 @@ def test_every_option_named_in_the_page_exists() -> None:
 
 
 def test_the_pages_first_example(tmp_path: Path) -> None:
-    """With the variable alone: no credentials, no region."""
+    """The endpoint's variable is enough, without credentials and region."""
     with LocalKinesis(stream="orders", shards=2) as kinesis:
         variables = {"AWS_ENDPOINT_URL_KINESIS": kinesis.endpoint_url}
         numbers = b"".join(b"%d\n" % number for number in range(1, 1001))

@@ -1,4 +1,4 @@
-"""kplpy put, as a process, against a local Kinesis."""
+"""Runs `kplpy put` as a process against a local Kinesis."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def test_lines_of_standard_input_become_records(kinesis: LocalKinesis, at: list[
     done = run(tmp_path, "put", *at, given="one\nzwölf\n\n".encode() + b"\xff\x00\r\nlast")
     assert (done.returncode, done.stdout) == (0, b"")
     assert sorted(data(kinesis)) == sorted([b"one", "zwölf".encode(), b"", b"\xff\x00\r", b"last"])
-    # No terminal: a summary, no progress.
-    said = without_slowness(done.stderr)
-    assert said.startswith(b"put 5 records (16 B read) on test in ")
-    assert said.count(b"\n") == 1
-    assert b"\x1b" not in said
+    # Without a terminal there is a summary, but no progress.
+    output = without_slowness(done.stderr)
+    assert output.startswith(b"put 5 records (16 B read) on test in ")
+    assert output.count(b"\n") == 1
+    assert b"\x1b" not in output
 
 
 def test_files_in_their_order_with_standard_input_between(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_lines_without_a_key(
     assert done.returncode == code
     assert len(data(kinesis)) == arrived
     assert (b"no partition key" in done.stderr) == (policy == "fail")
-    assert (b"1 line without a partition key left out" in done.stderr) == (policy == "skip")
+    assert (b"skipped 1 line without a partition key" in done.stderr) == (policy == "skip")
 
 
-def test_what_failed_is_kept_and_sent_again(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_failed_records_are_kept_and_sent_again(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     large = b"x" * 100
     done = run(
         tmp_path,
@@ -102,7 +102,7 @@ def test_what_failed_is_kept_and_sent_again(kinesis: LocalKinesis, at: list[str]
     assert not (tmp_path / "rest").exists()
 
 
-def test_what_the_service_refuses_is_kept_too(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_records_that_the_service_refuses_are_kept_too(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     kinesis.faults.fail_entries()
     refused = run(
         tmp_path, "put", *at, "--failed", "f", "--set", "fail_if_throttled=true", "--key", "k", given=b"one\n"
@@ -111,7 +111,7 @@ def test_what_the_service_refuses_is_kept_too(kinesis: LocalKinesis, at: list[st
     (entry,) = entries(tmp_path / "f")
     assert (entry["data"], entry["attempts"], entry["possible_duplicate"]) == ("one", 1, False)
     assert str(entry["error"]).startswith("ThrottledError: ")
-    # Appended to, never overwritten.
+    # The file is appended to, never overwritten.
     kinesis.faults.fail_entries()
     run(tmp_path, "put", *at, "--failed", "f", "--set", "fail_if_throttled=true", given=b"two\n")
     assert [each["data"] for each in entries(tmp_path / "f")] == ["one", "two"]
@@ -124,7 +124,7 @@ def test_a_bad_line_of_a_failed_file_fails_alone(kinesis: LocalKinesis, at: list
     done = run(tmp_path, "put", *at, "--from-failed", "-", given=given)
     assert done.returncode == 1
     assert b"3 records failed:" in done.stderr
-    assert b"-, line 2: not a record as --failed writes it" in done.stderr
+    assert b"-, line 2: not a record as --failed writes them" in done.stderr
     assert data(kinesis) == [b"fine"]
 
 
@@ -135,7 +135,7 @@ def test_an_endless_line_is_one_failed_record(kinesis: LocalKinesis, at: list[st
     (entry,) = entries(tmp_path / "f")
     assert entry["truncated"] == 20 << 20
     assert len(str(entry["data"])) == 1024
-    # It cannot be sent again, and says so.
+    # The truncated record cannot be sent again, and fails.
     assert run(tmp_path, "put", *at, "--from-failed", "f").returncode == 1
 
 
@@ -154,18 +154,18 @@ def test_a_properties_file_and_single_fields(kinesis: LocalKinesis, at: list[str
     assert done.returncode == 0
     assert b"without meaning in kplpy and ignored: LogLevel" in done.stderr
     assert len(kinesis.ledger("test")) == 3
-    # --set is the stronger.
+    # --set wins over --config.
     stronger = ("--config", "kpl.properties", "--set", "aggregation_enabled=true", "--key", "k")
     done = run(tmp_path, "put", *at, *stronger, given=given)
     assert done.returncode == 0
-    late = without_slowness(done.stderr) != done.stderr  # then they went alone
+    late = without_slowness(done.stderr) != done.stderr  # without a shard map each record is sent alone
     assert len(kinesis.ledger("test")) == 4 or late
 
 
-def test_ctrl_c_delivers_what_was_read(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_ctrl_c_delivers_the_records_read_so_far(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     lines = [b"%06d" % number for number in range(30_000)]
     with Running(tmp_path, "put", *at, "--key", "k", "--set", "record_max_buffered_time_ms=100000") as command:
-        command.write(b"\n".join(lines) + b"\n")  # more than the pipe holds: much of it has been read by now
+        command.write(b"\n".join(lines) + b"\n")  # more than the pipe holds, so much of it was read by now
         command.process.send_signal(signal.SIGINT)
         assert command.end() == 130
     arrived = data(kinesis)
@@ -179,7 +179,7 @@ def test_a_second_ctrl_c_ends_at_once(kinesis: LocalKinesis, at: list[str], tmp_
     kinesis.faults.add(Fault(code="InternalFailure", status=500), times=1_000_000)
     with Running(tmp_path, "put", *at, "--failed", "f", "--set", "close_timeout_ms=600000") as command:
         command.write(b"one\ntwo\n")
-        wait_until(lambda: kinesis.model.requests > 2)  # they were read, and tried
+        wait_until(lambda: kinesis.model.requests > 2)  # both were read, and sent
         command.process.send_signal(signal.SIGINT)
         command.wait_for(b"stopping: 2 records to deliver")
         command.process.send_signal(signal.SIGINT)
@@ -199,29 +199,31 @@ def test_the_close_timeout_bounds_the_end(kinesis: LocalKinesis, at: list[str], 
     assert [each["data"] for each in entries(tmp_path / "f")] == ["one"]
 
 
-def test_lines_that_an_earlier_run_put_are_left_out(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_lines_that_an_earlier_run_put_are_skipped(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1\n2\n")
     (tmp_path / "b").write_bytes(b"4\n5")
     done = run(tmp_path, "put", *at, "a", "-", "b", "--key", "k", "--skip", "3", given=b"3\n")
     assert done.returncode == 0
     assert data(kinesis) == [b"4", b"5"]
-    assert b"the first 3 lines left out (--skip)\n" in done.stderr
+    assert b"skipped the first 3 lines (--skip)\n" in done.stderr
     assert run(tmp_path, "put", *at, "--key", "k", "--skip", "2", "-q", given=b"x\ny\nz\n").returncode == 0
     assert data(kinesis) == [b"4", b"5", b"z"]
-    # All of it, and more than that.
+    # Skipping the whole input succeeds, and skipping more fails.
     assert run(tmp_path, "put", *at, "--skip", "2", "a", "-q").returncode == 0
     done = run(tmp_path, "put", *at, "--skip", "3", "a", "-q")
     assert (done.returncode, done.stderr) == (1, b"--skip 3: the input has only 2 lines\n")
     assert len(data(kinesis)) == 3
 
 
-def test_records_that_failed_before_can_be_left_out_too(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_failed_records_of_an_earlier_run_can_be_skipped_too(
+    kinesis: LocalKinesis, at: list[str], tmp_path: Path
+) -> None:
     given = b'{"data": "1"}\n{"data": "2"}\n{"data": "3"}\n'
     assert run(tmp_path, "put", *at, "--from-failed", "-", "--skip", "2", given=given).returncode == 0
     assert data(kinesis) == [b"3"]
 
 
-def test_a_run_that_was_ended_says_where_the_next_one_goes_on(
+def test_an_interrupted_run_prints_where_the_next_run_continues(
     kinesis: LocalKinesis, at: list[str], tmp_path: Path
 ) -> None:
     lines = [b"%06d" % number for number in range(30_000)]
@@ -232,7 +234,7 @@ def test_a_run_that_was_ended_says_where_the_next_one_goes_on(
         assert command.end() == 130
     first = data(kinesis)
     assert 0 < len(first) < len(lines)
-    skip = re.search(rb"stopped after [\d,]+ lines?; --skip (\d+) goes on there", command.err)
+    skip = re.search(rb"stopped after [\d,]+ lines?; continue with --skip (\d+)", command.err)
     assert skip is not None, command.err
     assert int(skip[1]) == len(first)
     assert run(tmp_path, "put", *at, "--key", "k", "lines", "--skip", skip[1].decode()).returncode == 0
@@ -251,14 +253,14 @@ def test_progress_on_a_terminal(kinesis: LocalKinesis, at: list[str], tmp_path: 
     text = PLAIN.sub("", shown.decode())
     assert "0 records  0 B/s  1 outstanding  0 throttled" in text
     assert "put 1 record " in text
-    # What kplpy top shows, shard by shard.
+    # The table of shards, as in `kplpy top`.
     assert "used limit" in text
     assert "1 waiting, " in text
     assert "░" * (10 if columns == 80 else 20) in text
     assert "…" not in text
     live = text[: text.index("put 1 record ")]
     assert max(map(len, re.split(r"[\r\n]+", live))) <= columns
-    assert "%  ETA" not in text  # of a pipe nobody knows the end
+    assert "%  ETA" not in text  # the size of a pipe is unknown
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
@@ -272,7 +274,7 @@ def test_how_much_of_a_file_is_put_and_how_long_it_will_take(
     assert code == 0
     text = PLAIN.sub("", shown.decode())
     portions = [int(each) for each in re.findall(r"(\d+) %  ETA ", text)]
-    assert portions[0] < 60  # what is left out counts as done
+    assert portions[0] < 60  # skipped lines count as done
     assert 50 <= portions[0] <= portions[-1] <= 100
     assert portions == sorted(portions)
     assert len(set(portions)) > 3
@@ -293,7 +295,7 @@ def test_a_closed_standard_error_stops_nothing(kinesis: LocalKinesis, at: list[s
 
 
 def test_memory_stays_flat(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
-    """The most memory that a process held is much the same for 20,000 lines and for 200,000."""
+    """The peak memory is nearly the same for 20,000 lines and for 200,000."""
     peak = []
     for count in (20_000, 200_000):
         (tmp_path / "lines").write_bytes(b"%0100d\n" % 7 * count)

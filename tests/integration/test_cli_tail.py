@@ -1,4 +1,4 @@
-"""kplpy tail, as a process, against a local Kinesis: all shards, their children, and what goes wrong on the way."""
+"""Runs `kplpy tail` as a process against a local Kinesis: shards, their children, and failures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def at(kinesis: LocalKinesis) -> list[str]:
 
 
 def put(kinesis: LocalKinesis, *data: bytes, hash_key: int | None = None) -> None:
-    """Aggregated where there are several."""
+    """Put records, which kplpy aggregates if there are several."""
     with Producer(endpoint_url=kinesis.endpoint_url, region_name=kinesis.region_name) as producer:
         for each in data:
             producer.put_record("test", each, "key", explicit_hash_key=hash_key)
@@ -55,15 +55,13 @@ def shard(number: int) -> str:
     return f"shardId-{number:012}"
 
 
-def test_what_comes_from_now_on_through_a_split_and_a_merge(
-    kinesis: LocalKinesis, at: list[str], tmp_path: Path
-) -> None:
+def test_new_records_are_read_through_a_split_and_a_merge(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     put(kinesis, b"before")
     with Running(tmp_path, "tail", *at, "--json", "--limit", "9") as command:
         command.wait_for(b"reading 1 shard of test from now on")
         put(kinesis, b"a1", b"a2", b"a3")
         split(kinesis, shard(0), MIDDLE)
-        # Into both children at once, before and after the reader knows them.
+        # Records go to both children, before and after the reader knows the children.
         put(kinesis, b"b1", b"b2", hash_key=0)
         command.wait_for(b'"b2"')
         put(kinesis, b"b3", hash_key=MIDDLE)
@@ -78,7 +76,7 @@ def test_what_comes_from_now_on_through_a_split_and_a_merge(
         "b3": shard(2),
         **dict.fromkeys(("c1", "c2", "c3"), shard(3)),
     }
-    # Parents first.
+    # Parents come first.
     order = [each["data"] for each in found]
     assert order[:3] == ["a1", "a2", "a3"]
     assert order[-3:] == ["c1", "c2", "c3"]
@@ -95,7 +93,7 @@ def test_from_the_start_children_come_after_their_parents(kinesis: LocalKinesis,
     assert b"reading 1 shard of test from the oldest record on" in done.stderr
 
 
-def test_json_tells_all_of_a_record(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_json_shows_all_parts_of_a_record(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     before = time.time()
     put(kinesis, "zwölf".encode(), b"\xff", hash_key=7)
     done = run(tmp_path, "tail", *at, "--from-start", "--until-idle", "0.1", "--json", "-q")
@@ -120,20 +118,20 @@ def test_json_tells_all_of_a_record(kinesis: LocalKinesis, at: list[str], tmp_pa
 def test_one_streams_records_put_on_another(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     kinesis.handle("CreateStream", {"StreamName": "copy", "ShardCount": 1})
     put(kinesis, b"a", b"\xff", hash_key=7)
-    told = run(tmp_path, "tail", *at, "--from-start", "--no-follow", "--json").stdout
+    output = run(tmp_path, "tail", *at, "--from-start", "--no-follow", "--json").stdout
     there = ["--endpoint-url", kinesis.endpoint_url]
-    assert run(tmp_path, "put", "copy", *there, "--from-failed", "-", given=told).returncode == 0
+    assert run(tmp_path, "put", "copy", *there, "--from-failed", "-", given=output).returncode == 0
     copied = run(tmp_path, "tail", "copy", *there, "--from-start", "--no-follow", "--json").stdout
     parts = ("data", "data_base64", "partition_key", "explicit_hash_key", "sub_sequence_number")
 
-    def essence(output: bytes) -> list[list[Any]]:
+    def comparable(output: bytes) -> list[list[Any]]:
         return [[json.loads(line).get(part) for part in parts] for line in output.splitlines()]
 
-    assert essence(copied) == essence(told)
+    assert comparable(copied) == comparable(output)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
-def test_records_cannot_command_the_terminal(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_records_cannot_control_the_terminal(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     evil = [b"\x1b]0;title\x07\x1b[31mred", b"a\rb\nc\td", "zw\u00f6lf \u202e".encode(), b"\xff\x9b2J"]
     put(kinesis, *evil, hash_key=0)
     from_start = ("--from-start", "--no-follow", "-q")
@@ -150,7 +148,9 @@ def test_records_cannot_command_the_terminal(kinesis: LocalKinesis, at: list[str
     assert [json.loads(line).get("data") for line in shown.splitlines()][:2] == [each.decode() for each in evil[:2]]
 
 
-def test_what_the_service_says_cannot_either(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_the_services_messages_cannot_control_the_terminal(
+    kinesis: LocalKinesis, at: list[str], tmp_path: Path
+) -> None:
     kinesis.faults.fail("AccessDeniedException", "one\x1b[2J\ntwo", operation="ListShards", times=1000)
     done = run(tmp_path, "tail", *at)
     assert done.returncode == 1
@@ -159,7 +159,7 @@ def test_what_the_service_says_cannot_either(kinesis: LocalKinesis, at: list[str
     assert b"one\\x1b[2J\\ntwo" in done.stderr
 
 
-def test_an_aggregate_of_too_many_records_is_left_out_and_told(
+def test_an_aggregate_of_too_many_records_is_skipped_and_reported(
     kinesis: LocalKinesis, at: list[str], tmp_path: Path
 ) -> None:
     message = b"\x0a\x01k" + b"\x1a\x04\x08\x00\x1a\x00" * 50_000
@@ -173,12 +173,12 @@ def test_an_aggregate_of_too_many_records_is_left_out_and_told(
     done = run(tmp_path, "tail", *at, "--from-start", "--no-follow")
     assert done.returncode == 0
     assert done.stdout == b"before\n" + b"\n" * 50_000 + b"after\n"
-    assert b"left out: an aggregated record of 524,310 bytes holds 262,145 user records or keys" in done.stderr
+    assert b"skipped: an aggregated record of 524,310 bytes holds 262,145 user records or keys" in done.stderr
 
 
 def test_from_a_time_on(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     put(kinesis, b"old")
-    # Older botocores send whole seconds only.
+    # Older versions of botocore send whole seconds only.
     moment = math.floor(kinesis.ledger("test")[-1].time) + 1
     wait_until(lambda: time.time() > moment)
     put(kinesis, b"new")
@@ -187,7 +187,7 @@ def test_from_a_time_on(kinesis: LocalKinesis, at: list[str], tmp_path: Path) ->
         assert (done.returncode, done.stdout) == (0, expected)
 
 
-def test_passing_failures_are_waited_out(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_temporary_failures_are_retried(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     put(kinesis, b"1")
     kinesis.faults.fail("ProvisionedThroughputExceededException", times=2, operation="GetRecords")
     kinesis.faults.fail("ExpiredIteratorException", operation="GetRecords")
@@ -195,7 +195,7 @@ def test_passing_failures_are_waited_out(kinesis: LocalKinesis, at: list[str], t
     kinesis.faults.cut(accepted=True, operation="GetRecords")
     with Running(tmp_path, "tail", *at, "--from-start", "--limit", "2") as command:
         command.wait_for(b"1\n", seconds=60)
-        # An iterator that expires later goes on behind what was read.
+        # After a later expiry, reading continues after the last record read.
         kinesis.faults.fail("ExpiredIteratorException", operation="GetRecords")
         put(kinesis, b"2")
         assert command.end() == 0
@@ -203,7 +203,7 @@ def test_passing_failures_are_waited_out(kinesis: LocalKinesis, at: list[str], t
 
 
 def test_reads_stay_below_the_shards_limit(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
-    """Nothing to wait for: a reader that is behind, and one that is not, keep the pace by themselves."""
+    """The reader keeps the shard's limit by itself, without a refusal, whether or not it is behind."""
     reads: list[float] = []
 
     def count(operation: str, params: object, now: float) -> Fault | None:
@@ -228,7 +228,7 @@ def test_ctrl_c_ends_it(kinesis: LocalKinesis, at: list[str], tmp_path: Path) ->
         assert b"Traceback" not in command.err
 
 
-def test_it_ends_with_whoever_reads_it(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_it_ends_when_its_output_is_closed(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     put(kinesis, b"1", b"2", b"3")
     process = subprocess.Popen(
         [*COMMAND, "tail", *at, "--from-start"],
@@ -239,13 +239,13 @@ def test_it_ends_with_whoever_reads_it(kinesis: LocalKinesis, at: list[str], tmp
     assert process.stdout is not None
     assert process.stderr is not None
     assert os.read(process.stdout.fileno(), 2) == b"1\n"
-    process.stdout.close()  # as `| head -1` does; nothing more is written
+    process.stdout.close()  # as `| head -1` does, and no further record comes
     assert process.wait(30) == 0
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
 
 
-def test_a_stream_that_goes_away_is_told(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
+def test_a_deleted_stream_is_reported(kinesis: LocalKinesis, at: list[str], tmp_path: Path) -> None:
     with Running(tmp_path, "tail", *at) as command:
         command.wait_for(b"reading 1 shard")
         kinesis.handle("DeleteStream", {"StreamName": "test"})

@@ -1,4 +1,4 @@
-"""kplpy top looks at producers of other processes."""
+"""`kplpy top` shows producers of other processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import pytest
 from rich.console import Console
 
 from kplpy import Producer
-from kplpy.cli.top import UNCUT, drawn
+from kplpy.cli.top import UNLIMITED, render
 from kplpy.local import LocalKinesis
 from tests.integration.cli_process import COMMAND, environment, on_terminal, run
 from tests.integration.reading import wait_until
@@ -35,7 +35,7 @@ def kinesis() -> Iterator[LocalKinesis]:
         yield running
 
 
-def made(kinesis: LocalKinesis, path: Path) -> Producer:
+def new_producer(kinesis: LocalKinesis, path: Path) -> Producer:
     return Producer(
         endpoint_url=kinesis.endpoint_url,
         stats_path=str(path),
@@ -43,29 +43,29 @@ def made(kinesis: LocalKinesis, path: Path) -> Producer:
     )
 
 
-def offered(path: Path) -> Path:
+def socket_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}")
 
 
-def test_each_shard_is_told_of(kinesis: LocalKinesis, tmp_path: Path) -> None:
+def test_each_shard_is_shown(kinesis: LocalKinesis, tmp_path: Path) -> None:
     path = tmp_path / "stats"
-    with made(kinesis, path) as producer:
-        assert not offered(path).exists()
+    with new_producer(kinesis, path) as producer:
+        assert not socket_path(path).exists()
         for number in range(1000):
             producer.put_record("orders", b"x" * 100, f"key-{number}")
         producer.flush()
-        assert stat.S_IMODE(offered(path).stat().st_mode) == 0o600
+        assert stat.S_IMODE(socket_path(path).stat().st_mode) == 0o600
 
-        def told() -> dict[str, Any]:
+        def read_stats() -> dict[str, Any]:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(30)
-                connection.connect(str(offered(path)))
+                connection.connect(str(socket_path(path)))
                 with connection.makefile("rb") as answer:
                     answered: dict[str, Any] = json.load(answer)
             return answered
 
         def stream() -> dict[str, Any]:
-            found: dict[str, Any] = told()["streams"]["orders"]
+            found: dict[str, Any] = read_stats()["streams"]["orders"]
             return found
 
         wait_until(lambda: stream()["counts"]["records_per_second"] == 100.0)
@@ -77,14 +77,14 @@ def test_each_shard_is_told_of(kinesis: LocalKinesis, tmp_path: Path) -> None:
         assert sum(each["counts"]["records_per_second"] for each in shards.values()) == pytest.approx(100.0)
         assert all(75 < each["limit_percent"] <= 100 for each in shards.values())  # a new limiter begins below 100
 
-        printed = run(tmp_path, "top", str(path), "--once", COLUMNS="40").stdout.decode()  # uncut in a pipe
+        printed = run(tmp_path, "top", str(path), "--once", COLUMNS="40").stdout.decode()  # not cut in a pipe
         assert re.search(rf"process {os.getpid()}: 0 of 100,000 records", printed)
         assert re.search(r"^  1 +[█░]{20} +\d+ % +[\d.,]+ +[\d.,]+ k?B +0 +0", printed, re.MULTILINE), printed
-    assert not offered(path).exists()
+    assert not socket_path(path).exists()
 
 
-def told_of(name: str, shards: int) -> dict[str, Any]:
-    """What a busy producer tells."""
+def busy_producer(name: str, shards: int) -> dict[str, Any]:
+    """Return the statistics of a busy producer."""
     counts: dict[str, float | None] = {
         "records_per_second": 1595.0,
         "bytes_per_second": 2.4e6,
@@ -108,12 +108,12 @@ def told_of(name: str, shards: int) -> dict[str, Any]:
 
 def printed_at(width: int, name: str = "orders") -> str:
     console = Console(width=width, force_terminal=False, file=StringIO())
-    console.print(drawn("stats", {31507: told_of(name, 12)}))
+    console.print(render("stats", {31507: busy_producer(name, 12)}))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 120, UNCUT])
+@pytest.mark.parametrize("width", [60, 80, 100, 120, UNLIMITED])
 @pytest.mark.parametrize("name", ["s", "orders", "a" * 128])
 def test_no_number_is_cut_at_any_width(width: int, name: str) -> None:
     printed = printed_at(width, name)
@@ -126,7 +126,7 @@ def test_no_number_is_cut_at_any_width(width: int, name: str) -> None:
     assert {"2.4 MB", "1,234"} <= set(shown)
     if width >= 80:
         assert {"1,595", "13,606", "23,695"} <= set(shown)
-    if width == UNCUT:
+    if width == UNLIMITED:
         assert shown == whole
     assert name.replace("\n", "") in "".join(line[:16].strip() for line in printed.splitlines()) or name in printed
 
@@ -134,7 +134,7 @@ def test_no_number_is_cut_at_any_width(width: int, name: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 def test_top_fits_a_terminal_of_80_columns(kinesis: LocalKinesis, tmp_path: Path) -> None:
     path = tmp_path / "stats"
-    with made(kinesis, path) as producer:
+    with new_producer(kinesis, path) as producer:
         producer.put_record("orders", b"x", "k").result(30)
         code, shown = on_terminal(tmp_path, "top", str(path), "--once", columns=80)
     assert code == 0
@@ -191,7 +191,7 @@ def test_the_file_of_a_process_that_died_is_removed(tmp_path: Path) -> None:
         listener.bind(str(dead))
     done = run(tmp_path, "top", str(tmp_path / "stats"), "--once")
     assert done.returncode == 1
-    assert b"no producer is to be found" in done.stderr
+    assert b"no producer found" in done.stderr
     assert not dead.exists()
 
 
@@ -202,7 +202,7 @@ producer = Producer(endpoint_url=sys.argv[1], stats_path="stats")
 producer.put_record("orders", b"x", "k").result(30)
 child = os.fork()
 producer.put_record("orders", b"x", "k").result(30)
-os.write(1, b"ready\\n")  # in one piece, as the other does
+os.write(1, b"ready\\n")  # one write, because both processes share the pipe
 sys.stdin.readline()
 producer.close()
 if child:
@@ -241,33 +241,33 @@ def test_the_live_view_ends_when_asked(
     kinesis: LocalKinesis, tmp_path: Path, end: Callable[[subprocess.Popen[bytes], int], None]
 ) -> None:
     path = tmp_path / "stats"
-    ours, theirs = pty.openpty()
-    with made(kinesis, path) as producer:
+    controller, terminal = pty.openpty()
+    with new_producer(kinesis, path) as producer:
         producer.put_record("orders", b"x", "k").result(30)
         process = subprocess.Popen(
             [*COMMAND, "top", str(path), "--interval", "0.1"],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
             env=environment(tmp_path, TERM="xterm", COLUMNS="120", LINES="30"),
         )
-        os.close(theirs)
+        os.close(terminal)
         seen, asked, deadline = b"", False, time.monotonic() + 60
         try:
             while time.monotonic() < deadline:
-                if select.select([ours], [], [], 0.1)[0]:
+                if select.select([controller], [], [], 0.1)[0]:
                     try:
-                        seen += os.read(ours, 1 << 16)
-                    except OSError:  # Linux's way to say that it was closed
+                        seen += os.read(controller, 1 << 16)
+                    except OSError:  # Linux raises it when the other end is closed
                         break
-                if not asked and seen.count(b"used limit") >= 2:  # it was drawn anew
-                    end(process, ours)
+                if not asked and seen.count(b"used limit") >= 2:  # the view was redrawn
+                    end(process, controller)
                     asked = True
             assert process.wait(30) == 0
         finally:
             process.kill()
             process.wait()
-            os.close(ours)
+            os.close(controller)
     assert asked
     assert f"process {os.getpid()}".encode() in seen
-    assert seen.rstrip().endswith(b"\x1b[?25h") or b"\x1b[?1049l" in seen  # the screen as it was before
+    assert seen.rstrip().endswith(b"\x1b[?25h") or b"\x1b[?1049l" in seen  # the screen was restored

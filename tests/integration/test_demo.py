@@ -1,4 +1,4 @@
-"""kplpy demo on a small input: what it tells, that it notices differences, and that it leaves nothing behind."""
+"""`kplpy demo` on a small input: its output, the differences it finds, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLE = [
     "entries retried",
     "seconds",
     "buffering p50 / p99",
-    "records that changed places",
+    "records out of order",
 ]
 
 
@@ -41,30 +41,30 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_files_go_there_and_back(tmp_path: Path) -> None:
+def test_files_are_put_and_read_back(tmp_path: Path) -> None:
     (tmp_path / "a:1:b").write_bytes("é\n\n\xff no UTF-8\r\n".encode("latin-1") + b"no newline at the end")
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "many").write_bytes(b"".join(b"%d\n" % each for each in range(20_000)))
     done = run(tmp_path, "demo", "a:1:b", "empty", "many", "./many")
-    told = done.stdout.decode()
+    output = done.stdout.decode()
     assert done.returncode == 0, done
-    assert told.startswith("input: 20,004 lines in 3 files")
-    assert told.endswith("\nidentical\n")
+    assert output.startswith("input: 20,004 lines in 3 files")
+    assert output.endswith("\nidentical\n")
     for name in TABLE:
-        assert re.search(rf"^  {re.escape(name)} {{2,}}\S", told, re.MULTILINE), name
-    assert re.search(r"^  user records +20,004 put, 20,004 read back$", told, re.MULTILINE)
-    assert "bottleneck: " in told
+        assert re.search(rf"^  {re.escape(name)} {{2,}}\S", output, re.MULTILINE), name
+    assert re.search(r"^  user records +20,004 put, 20,004 read back$", output, re.MULTILINE)
+    assert "bottleneck: " in output
     assert b"\x1b" not in done.stdout + done.stderr
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a:1:b", "empty", "many"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at /proc")
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "lines").write_bytes(b"%01000d\n" % 1 * 30_000)  # half a minute through one shard
+    (tmp_path / "lines").write_bytes(b"%01000d\n" % 1 * 30_000)  # takes half a minute with one shard
     with Running(tmp_path, "demo", "lines", "--shards", "1") as command:
-        command.wait_for(b"put ")  # its first line of progress
+        command.wait_for(b"put ")  # the first line of progress
         (server,) = children(command.process.pid)
-        os.killpg(command.process.pid, signal.SIGINT)  # as a terminal does: to both
+        os.killpg(command.process.pid, signal.SIGINT)  # to both processes, as a terminal does
         assert command.end(30) == 130
     assert not alive(server)
     assert b"Traceback" not in command.err
@@ -72,7 +72,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at /proc")
-def test_a_demo_that_is_killed_takes_its_kinesis_along(tmp_path: Path) -> None:
+def test_the_kinesis_of_a_killed_demo_ends(tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(b"%01000d\n" % 1 * 30_000)
     with Running(tmp_path, "demo", "lines", "--shards", "1") as command:
         command.wait_for(b"put ")
@@ -82,7 +82,7 @@ def test_a_demo_that_is_killed_takes_its_kinesis_along(tmp_path: Path) -> None:
         wait_until(lambda: not alive(server), seconds=15)
 
 
-def test_a_difference_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_difference_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lines").write_text("one\ntwo\n")
     put = Run.put
 
@@ -102,7 +102,7 @@ def test_a_difference_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "there is not one line in the input"), (b"x\n" + b"y" * (1 << 20), "lines, line 2: 1048584 bytes")],
+    [(b"", "the input has no lines"), (b"x\n" + b"y" * (1 << 20), "lines, line 2: 1048584 bytes")],
 )
 def test_input_that_cannot_be_put(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "lines").write_bytes(content)

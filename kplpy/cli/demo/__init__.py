@@ -1,1 +1,1 @@
-"""`kplpy demo`: real lines through a producer into a local Kinesis, and compared."""
+"""`kplpy demo`: puts lines into a local Kinesis, reads them back and compares."""

@@ -1,4 +1,4 @@
-"""`kplpy demo`: real lines through the real producer into a local Kinesis, and back."""
+"""`kplpy demo`: puts lines into a local Kinesis, reads them back and compares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kplpy.cli.progress import Speed, say, show_warnings, shown, size
+from kplpy.cli.progress import Speed, say, show_progress, show_warnings, size
 from kplpy.cli.serve import local_process
 
 if TYPE_CHECKING:
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 _STREAM = "demo"
 _BATCH = 500
-_SAMPLE_EVERY = 16  # of the records' waiting times
-# Of one shard.
+_SAMPLE_EVERY = 16  # the waiting time of one record in 16 is sampled
+# The limits of one shard.
 _BYTES_A_SECOND = 1 << 20
 _RECORDS_A_SECOND = 1000
 
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False), metavar="[FILE]...")
-@click.option("--shards", type=click.IntRange(1, 64), default=2, show_default=True, help="Of the local stream.")
+@click.option("--shards", type=click.IntRange(1, 64), default=2, show_default=True, help="Shards of the local stream.")
 def demo(files: tuple[str, ...], shards: int) -> None:
     """Put every line of FILEs (or of Python's standard library) into a local Kinesis, read them back, and compare.
 
-    The local Kinesis runs in a process of its own and holds the service's limits. Nothing is left behind. Exits with
-    0 when what came back is identical.
+    The local Kinesis runs in a process of its own and applies the service's limits. The demo leaves no files or
+    processes behind. The exit code is 0 if the records read back are identical.
     """
     from kplpy.cli.demo.source import given_files, standard_library
 
@@ -49,11 +49,11 @@ def demo(files: tuple[str, ...], shards: int) -> None:
         f"input: {sum(map(len, sources)):,} lines in {len(sources):,} file{'' if len(sources) == 1 else 's'} ({what})"
     )
     click.echo(
-        f"stream: a local Kinesis of {shards} shard{'' if shards == 1 else 's'}, held to the service's limits: 1 MiB "
-        "and 1000 records a second into each, 2 MiB and 5 reads a second out of it"
+        f"stream: a local Kinesis of {shards} shard{'' if shards == 1 else 's'} with the service's limits; each shard "
+        "takes 1 MiB and 1000 records a second, and gives 2 MiB in 5 reads a second"
     )
     kinesis = local_process(shards=shards, stream=_STREAM, retention_bytes=None)
-    try:  # not `with`: Ctrl-C may come while it starts
+    try:  # not `with`, because Ctrl-C may come while the process starts
         kinesis.start()
         run = Run(sources, kinesis)
         run.put()
@@ -72,7 +72,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 class Run:
-    """One demo: put everything, read it back, tell."""
+    """One run of the demo: put everything, read it back, print the figures."""
 
     def __init__(self, sources: list[Source], kinesis: LocalKinesisProcess) -> None:
         from kplpy.cli.demo.comparison import Comparison, Delays
@@ -97,18 +97,18 @@ class Run:
             endpoint_url=self._kinesis.endpoint_url,
             region_name=self._kinesis.region_name,
             session=session,
-            on_failure=self._failed,
-            # A machine that is busy with other things, or asleep for a while, is no reason to fail.
+            on_failure=self._on_failure,
+            # Long, so that the demo does not fail on a machine that is busy or asleep for a while.
             record_ttl_ms=300_000,
             request_timeout_ms=60_000,
             max_block_ms=300_000,
-            close_timeout_ms=0,  # all is flushed before, unless Ctrl-C wants an end
+            close_timeout_ms=0,  # put() flushes before, except after Ctrl-C
         )
 
-    def _failed(self, error: RecordFailedError) -> None:
+    def _on_failure(self, error: RecordFailedError) -> None:
         self._failure = self._failure or error
 
-    # --- there ---
+    # --- putting ---
 
     def put(self) -> None:
         from kplpy import Producer
@@ -127,7 +127,7 @@ class Run:
                     f"{producer.outstanding_records:,} outstanding  {totals.entries_throttled:,} throttled"
                 )
 
-            with shown(progress, plain_every=5.0):
+            with show_progress(progress, plain_every=5.0):
                 self._put_all(producer)
                 producer.flush()
             self._put_seconds = time.monotonic() - began
@@ -141,10 +141,10 @@ class Run:
                 for future in futures[::_SAMPLE_EVERY]:
                     self._delays.watch(future)
 
-    # --- and back ---
+    # --- reading ---
 
     def read_back(self) -> str | None:
-        """The first difference in words; None when everything came back as it was put."""
+        """Read and compare all records. Return the first difference as text, or None."""
         from kplpy.cli.reader import Start, StreamReader
 
         comparison = self._comparison
@@ -152,7 +152,7 @@ class Run:
         client = self._kinesis.client()
         reader = StreamReader(client, {"StreamName": _STREAM}, Start("TRIM_HORIZON"), follow=False, notice=say)
         try:
-            with shown(lambda: f"read back {comparison.records:,} of {self._lines:,} records", plain_every=5.0):
+            with show_progress(lambda: f"read back {comparison.records:,} of {self._lines:,} records", plain_every=5.0):
                 reader.open()
                 for found in reader.batches():
                     difference = comparison.add(found) if found is not None else None
@@ -165,14 +165,14 @@ class Run:
         missing = comparison.missing()
         return f"{missing}; {self._failure}" if missing and self._failure else missing
 
-    # --- told ---
+    # --- reporting ---
 
     def print_table(self) -> None:
         totals = self._totals
         assert totals is not None
         retried = totals.kinesis_records_sent - totals.kinesis_records_put
         p50, p99 = self._delays.percentile(50), self._delays.percentile(99)
-        moved = self._comparison.moved
+        out_of_order = self._comparison.out_of_order
         for name, value in (
             ("lines", f"{self._lines:,}"),
             ("user records", f"{totals.user_records_put:,} put, {self._comparison.records:,} read back"),
@@ -183,23 +183,23 @@ class Run:
             ("entries throttled", f"{totals.entries_throttled:,}"),
             ("entries retried", f"{retried:,}"),
             ("seconds", f"{self._put_seconds:.1f} to put, {self._read_seconds:.1f} to read back"),
-            ("buffering p50 / p99", f"{p50:.2f} s / {p99:.2f} s before the first sending"),
-            ("records that changed places", f"{moved:,} came after a later one of their key"),
+            ("buffering p50 / p99", f"{p50:.2f} s / {p99:.2f} s before the first attempt"),
+            ("records out of order", f"{out_of_order:,} read after a record of the same key that was put later"),
         ):
             click.echo(f"  {name:<28} {value}")
         click.echo(f"bottleneck: {self._bottleneck()}")
 
     def _bottleneck(self) -> str:
-        """What the putting took its time for: the shards at their limits, or else this machine."""
+        """Return what limited the speed of putting: a limit of the shards, or this machine."""
         size_of, count_of = self._comparison.bytes_by_shard, self._comparison.kinesis_records_by_shard
-        # Each bucket begins with one second's worth in it.
+        # Each shard's token bucket is full at the start: one second of its limit is free.
         by_bytes = max(0.0, max(size_of.values(), default=0) / _BYTES_A_SECOND - 1)
         by_records = max(0.0, max(count_of.values(), default=0) / _RECORDS_A_SECOND - 1)
         least, limit = max((by_bytes, "1 MiB a second"), (by_records, "1000 records a second"))
         took = self._put_seconds
         if least == 0:
-            return "none: so little fits into the first second that each shard allows"
+            return "none: the shards' limits allow so much in the first second"
         if least >= 0.7 * took:
-            waiting = "; the time in the buffer is the wait for them" if self._delays.percentile(50) > 0.5 else ""
+            waiting = "; records waited in the buffer for the shards" if self._delays.percentile(50) > 0.5 else ""
             return f"the shards' limit of {limit}: the fullest shard needed {least:.1f} of the {took:.1f} s{waiting}"
         return f"this machine: the shards' limit of {limit} allowed {least:.1f} s, it took {took:.1f} s"

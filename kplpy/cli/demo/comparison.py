@@ -1,4 +1,4 @@
-"""Is what came back what was sent? And the figures that the demo shows."""
+"""Compares the records read back with the input, and collects the demo's figures."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from kplpy.cli.reader import Found
 
 
 class Comparison:
-    """Compares records, as they are read back, with the input, byte for byte and each exactly once."""
+    """Checks that each record of the input is read back exactly once, byte for byte.
+
+    records: records read back so far.
+    out_of_order: records that were read after a record of the same key that was put later.
+    bytes_by_shard, kinesis_records_by_shard: what was read from each shard.
+    """
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._sources = {each.name.encode(): each for each in sources}
         self._seen = {name: bytearray(len(each) + 1) for name, each in self._sources.items()}
         self._latest: dict[bytes, int] = dict.fromkeys(self._sources, 0)
         self.records = 0
-        self.moved = 0
-        """Records that came after one of their key that was put later."""
+        self.out_of_order = 0
         self.bytes_by_shard: Counter[str] = Counter()
         self.kinesis_records_by_shard: Counter[str] = Counter()
 
     def add(self, found: Found) -> str | None:
-        """The next records; the first difference in words, or None."""
+        """Compare the next records. Return the first difference as text, or None."""
         self.bytes_by_shard[found.shard_id] += found.size
         self.kinesis_records_by_shard[found.shard_id] += found.kinesis_records
         for record in found.records:
@@ -37,7 +41,7 @@ class Comparison:
         return None
 
     def _add(self, record: UserRecord) -> str | None:
-        name, line = self._place_of(record.data)
+        name, line = self._file_and_line(record.data)
         if not line:
             return f"a record that was never put: {_shown(record.data)}"
         source, seen = self._sources[name], self._seen[name]
@@ -53,13 +57,14 @@ class Comparison:
         if line > self._latest[name]:
             self._latest[name] = line
         else:
-            self.moved += 1
+            self.out_of_order += 1
         return None
 
-    def _place_of(self, data: bytes) -> tuple[bytes, int]:
-        """File and line by the record's own words; line 0 when they make no sense.
+    def _file_and_line(self, data: bytes) -> tuple[bytes, int]:
+        """Parse the record's file and line. The line is 0 if the record names no line of the input.
 
-        File names may hold colons, so that there are two readings; then the one whose line this is counts.
+        File names may contain colons, so a record can be parsed in several ways. A file and line whose record this is
+        wins.
         """
         place = b"", 0
         at = data.find(b":")
@@ -76,7 +81,7 @@ class Comparison:
         return place
 
     def missing(self) -> str | None:
-        """The first line that did not come back, and how many there are; None when all did."""
+        """Return the first line that was not read back and the number of such lines, or None if all were."""
         first = ""
         count = 0
         for name, seen in self._seen.items():
@@ -85,7 +90,7 @@ class Comparison:
                 line = seen.index(0, 1)
                 first = f"{self._sources[name].name}, line {line}: {_shown(self._sources[name].record(line))}"
             count += lost
-        return f"{count:,} of the lines did not come back, the first: {first}" if count else None
+        return f"{count:,} of the lines were not read back, the first: {first}" if count else None
 
 
 def _shown(data: bytes) -> str:
@@ -93,7 +98,10 @@ def _shown(data: bytes) -> str:
 
 
 class Delays:
-    """A fair sample of the time that records waited before they were sent first, of fixed size."""
+    """A uniform sample, of at most SIZE, of the seconds that records waited before their first attempt.
+
+    Callbacks add to it on kplpy's threads, under a lock.
+    """
 
     SIZE = 20_000
 
@@ -103,9 +111,9 @@ class Delays:
         self._lock = threading.Lock()
 
     def watch(self, future: RecordFuture) -> None:
-        future.add_done_callback(self._take)
+        future.add_done_callback(self._add_sample)
 
-    def _take(self, future: RecordFuture) -> None:
+    def _add_sample(self, future: RecordFuture) -> None:
         if future.exception() is not None:
             return
         delay = future.result().attempts[0].delay
@@ -117,7 +125,7 @@ class Delays:
                 self._sample[place] = delay
 
     def percentile(self, percent: float) -> float:
-        """0.0 when nothing was seen."""
+        """Return the percentile in seconds, 0.0 without samples."""
         with self._lock:
             ordered = sorted(self._sample)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0

@@ -1,4 +1,4 @@
-"""The demo's input: real lines, of which every machine has some hundred thousand."""
+"""The demo's input: given files, or Python's standard library, which has some hundred thousand lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOT_STDLIB = ("site-packages", "dist-packages", "__pycache__")
 
 
 class Source:
-    """One file, and where its lines begin. Each line is a record that says where it comes from: `name:line:text`."""
+    """One file and the offsets of its lines. Each line is a record that begins with its place: `name:line:text`."""
 
     __slots__ = ("_content", "_starts", "key", "name")
 
@@ -30,7 +30,7 @@ class Source:
             self._starts.append(at + 1)
             at = content.find(b"\n", at + 1)
         if self._starts[-1] != len(content):
-            self._starts.append(len(content) + 1)  # as if its last line ended like the others
+            self._starts.append(len(content) + 1)  # as if the last line had a newline
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -40,17 +40,17 @@ class Source:
         return len(self._content)
 
     def record(self, line: int) -> bytes:
-        """The record of a line, counted from 1."""
+        """Return the record of a line. Lines count from 1."""
         text = self._content[self._starts[line - 1] : self._starts[line] - 1]
         return b"%s:%d:%s" % (self.name.encode(), line, text)
 
     def records(self, first: int, last: int) -> list[tuple[bytes, str]]:
-        """Those of lines first … last as put_records takes them."""
+        """Return the records of the lines from `first` to `last` inclusive, as put_records takes them."""
         return [(self.record(line), self.key) for line in range(first, last + 1)]
 
 
 def given_files(paths: Iterable[str]) -> list[Source]:
-    """The files of the command line, each once."""
+    """Read the files of the command line, each once."""
     unique: dict[str, str] = {}
     for path in paths:
         unique.setdefault(os.path.realpath(path), path)
@@ -60,10 +60,10 @@ def given_files(paths: Iterable[str]) -> list[Source]:
 
 
 def standard_library() -> tuple[list[Source], str]:
-    """The standard library's Python source, and what to call it.
+    """Read the standard library's Python source. Return it, and a text that describes it.
 
-    Distributions leave parts of it out (its tests, tkinter): where fewer than 300,000 lines are left, installed
-    packages make up for them.
+    Some distributions leave parts out (the tests, tkinter). If it has fewer than 300,000 lines, files of installed
+    packages are added.
     """
     root = Path(get_path("stdlib"))
     sources = list(_python_files(root, root, _NOT_STDLIB))
@@ -89,7 +89,7 @@ def _python_files(folder: Path, root: Path, without: tuple[str, ...]) -> Iterato
             if path.suffix == ".py" and path.is_file():
                 try:
                     yield Source(str(path.relative_to(root)), path.read_bytes())
-                except OSError:  # not ours to read
+                except OSError:  # for example no permission to read it
                     continue
 
 
@@ -99,13 +99,13 @@ def _lines(sources: list[Source]) -> int:
 
 def _check(sources: list[Source]) -> None:
     if not _lines(sources):
-        raise click.ClickException("there is not one line in the input")
+        raise click.ClickException("the input has no lines")
     for source in sources:
         if source.size < _MAX_RECORD - 2048 - len(source.name):
             continue
         for line in range(1, len(source) + 1):
             if len(source.record(line)) + len(source.key.encode()) > _MAX_RECORD:
                 raise click.ClickException(
-                    f"{source.name}, line {line}: {len(source.record(line))} bytes with its place; "
-                    f"a record holds {_MAX_RECORD} at the most, its key counted"
+                    f"{source.name}, line {line}: {len(source.record(line))} bytes with file name and line number; "
+                    f"a record has at most {_MAX_RECORD} bytes, including its key"
                 )

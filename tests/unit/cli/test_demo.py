@@ -1,4 +1,4 @@
-"""The demo's parts: its input, and its judgement of what came back."""
+"""The demo's input, and its comparison of the records read back."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def test_names_that_are_no_utf8_and_long_ones() -> None:
 def test_identical() -> None:
     comparison, difference = compare(records())
     assert difference is None
-    assert (comparison.records, comparison.moved) == (5, 0)
+    assert (comparison.records, comparison.out_of_order) == (5, 0)
     assert comparison.bytes_by_shard == {"shard": 100}
 
 
 def test_another_order_is_only_counted() -> None:
     comparison, difference = compare([*records()[1:4], records()[0], records()[4]])
     assert difference is None
-    assert comparison.moved == 1
+    assert comparison.out_of_order == 1
 
 
 def test_differences() -> None:
     right = records()
     for read, message in (
-        (right[:2] + right[3:], "1 of the lines did not come back, the first: a, line 3: b'a:3:'"),
-        ([], "5 of the lines did not come back, the first: a, line 1"),
+        (right[:2] + right[3:], "1 of the lines were not read back, the first: a, line 3: b'a:3:'"),
+        ([], "5 of the lines were not read back, the first: a, line 1"),
         ([*right, right[1]], "a, line 2: read twice: b'a:2:two'"),
         ([UserRecord(b"a:1:onE", "a"), *right[1:]], "a, line 1: put b'a:1:one', read b'a:1:onE'"),
         ([UserRecord(right[0].data, "b"), *right[1:]], "a, line 1: put with key 'a', read with 'b'"),
@@ -77,7 +77,7 @@ def test_the_standard_library_is_long_enough(tmp_path: Path, monkeypatch: pytest
     assert not any("site-packages" in each.name for each in sources) or "installed packages" in what
 
 
-def test_a_short_standard_library_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_packages_complete_a_short_standard_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, content in (
         ("lib/a.py", "1\n2\n"),
         ("lib/notes.txt", "no Python\n"),
@@ -105,11 +105,11 @@ def test_given_files_count_once(tmp_path: Path) -> None:
 
 def test_the_largest_record_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    room = (1 << 20) - len("f:1:") - len("f")
-    Path("f").write_bytes(b"x" * room)
+    space = (1 << 20) - len("f:1:") - len("f")
+    Path("f").write_bytes(b"x" * space)
     (source,) = given_files(["f"])
     assert len(source.record(1)) == (1 << 20) - 1
-    Path("f").write_bytes(b"x" * (room + 1))
+    Path("f").write_bytes(b"x" * (space + 1))
     with pytest.raises(click.ClickException, match="f, line 1: 1048576 bytes"):
         given_files(["f"])
 

@@ -1,4 +1,4 @@
-"""What put makes of its input: lines, keys, records that failed before, settings."""
+"""The input of `kplpy put`: lines, keys, failed records of earlier runs, settings."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_lines_are_what_newlines_separate(tmp_path: Path, content: bytes, keep_n
 @pytest.mark.parametrize("size", [9, 10, 11, 25])
 @pytest.mark.parametrize("end", [b"", b"\n", b"\nx"])
 def test_long_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, end: bytes) -> None:
-    """Of a line past the bound only the beginning is kept, and what follows it is a line of its own."""
+    """Only the beginning of a line past the bound is kept, and the next line is read as a line of its own."""
     monkeypatch.setattr(lines, "LONGEST_LINE", 10)
     (tmp_path / "f").write_bytes(b"y" * size + end)
     first, *rest = lines.read_lines([str(tmp_path / "f")], None, "fail", None, False)
@@ -98,7 +98,7 @@ def test_long_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, 
     assert [each.data for each in rest] == ([b"x"] if end == b"\nx" else [])
 
 
-def test_the_first_lines_of_all_files_together_are_read_past(tmp_path: Path) -> None:
+def test_the_first_lines_of_all_files_together_are_skipped(tmp_path: Path) -> None:
     names = [str(tmp_path / name) for name in "abc"]
     for name, content in zip(names, (b"1\n2\n", b"", b"3\n\n5"), strict=True):
         Path(name).write_bytes(content)
@@ -114,7 +114,7 @@ def test_the_first_lines_of_all_files_together_are_read_past(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("size", [9, 10, 11, 25])
-def test_long_lines_are_read_past_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_a_long_line_is_skipped_as_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(lines, "LONGEST_LINE", 10)
     (tmp_path / "f").write_bytes(b"y" * size + b"\nx\n")
     position = lines.Position(skip=1)
@@ -123,7 +123,7 @@ def test_long_lines_are_read_past_as_one(tmp_path: Path, monkeypatch: pytest.Mon
     assert (position.skipped_bytes, position.read_bytes) == (size + 1, size + 3)
 
 
-def test_records_that_failed_before_are_read_past_by_their_lines(tmp_path: Path) -> None:
+def test_failed_records_of_an_earlier_run_are_skipped_by_lines(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b'{"data": "1"}\n\n{"data": "2"}\n')
     for skip, wanted in ((0, [b"1", b"2"]), (1, [b"2"]), (2, [b"2"]), (3, [])):
         assert [each.data for each in lines.read_failed(str(tmp_path / "f"), lines.Position(skip=skip))] == wanted
@@ -165,8 +165,8 @@ def test_failed_records_come_back_as_they_were(tmp_path: Path) -> None:
     with Failures(str(path)) as failures:
         for data, key, hash_key in ((b"text \n\x00", "k", None), (b"\xff", "é", "7"), (b"", "k", None)):
             record = UserRecord(data, key, hash_key)
-            failures.given_up(RecordExpiredError("too late", "orders", record, (attempt,), True))
-        failures.refused("orders", lines.Given(b"large", "file", 3, "k"), "is too large")
+            failures.record_failed(RecordExpiredError("too late", "orders", record, (attempt,), True))
+        failures.record_refused("orders", lines.Given(b"large", "file", 3, "k"), "is too large")
     assert failures.count == 4
     written = [json.loads(line) for line in path.read_text().splitlines()]
     assert written[0]["error"] == "RecordExpiredError: too late"
@@ -186,11 +186,11 @@ def test_failed_records_come_back_as_they_were(tmp_path: Path) -> None:
 def test_the_report_counts_by_reason(tmp_path: Path) -> None:
     with Failures(None) as failures:
         for number in range(3):
-            failures.given_up(RecordFailedError(f"closed {number}", "s"))
-        failures.refused("s", lines.Given(b"", "f", 9), "no key")
-    told = failures.report()
-    assert told[:2] == ["  3 × closed 0", "  1 × f, line 9: no key"]
-    assert "--failed FILE would have kept them" in told[2]
+            failures.record_failed(RecordFailedError(f"closed {number}", "s"))
+        failures.record_refused("s", lines.Given(b"", "f", 9), "no key")
+    report = failures.report()
+    assert report[:2] == ["  3 × closed 0", "  1 × f, line 9: no key"]
+    assert "--failed FILE would have kept them" in report[2]
 
 
 def test_no_failure_leaves_no_file(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_no_failure_leaves_no_file(tmp_path: Path) -> None:
         pass
     assert not failures.report()
     assert not list(tmp_path.iterdir())
-    # But one that was there stays.
+    # A file that existed before is kept.
     (tmp_path / "before").write_bytes(b"")
     (tmp_path / "full").write_bytes(b"{}\n")
     with Failures(str(tmp_path / "full")):
@@ -215,17 +215,17 @@ def test_a_failed_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_told_and_stops_nothing() -> None:
+def test_a_full_disk_is_reported_and_stops_nothing() -> None:
     with Failures("/dev/full") as failures:
         for _ in range(3):
-            failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"x", "k")))
+            failures.record_failed(RecordFailedError("sorry", "s", UserRecord(b"x", "k")))
     assert failures.count == 3
     assert failures.report()[-1] == (
-        "  /dev/full is not complete: 3 of them could not be written: No space left on device"
+        "  /dev/full is not complete: 3 of 3 failed records could not be written: No space left on device"
     )
 
 
-def test_a_failed_file_goes_on_when_there_is_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_file_continues_when_the_disk_has_space_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Failures(str(tmp_path / "failed")) as failures:
         write = os.write
 
@@ -233,32 +233,32 @@ def test_a_failed_file_goes_on_when_there_is_room_again(tmp_path: Path, monkeypa
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(os, "write", full)
-        failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"1", "k")))
+        failures.record_failed(RecordFailedError("sorry", "s", UserRecord(b"1", "k")))
         monkeypatch.setattr(os, "write", write)
-        failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"2", "k")))
+        failures.record_failed(RecordFailedError("sorry", "s", UserRecord(b"2", "k")))
     assert [each.data for each in lines.read_failed(str(tmp_path / "failed"))] == [b"2"]
-    assert "is not complete: 1 of them could not be written: No space left" in failures.report()[-1]
+    assert "is not complete: 1 of 2 failed records could not be written: No space left" in failures.report()[-1]
 
 
 def test_a_failed_file_is_private_and_no_symbolic_link(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with Failures(str(tmp_path / "failed")) as failures:
-            failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"1", "k")))
+            failures.record_failed(RecordFailedError("sorry", "s", UserRecord(b"1", "k")))
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "failed").stat().st_mode) == 0o600
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "elsewhere")
-    told = r"cannot write --failed .*link': it is a symbolic link, which is not followed \(--follow-symlinks\)"
-    with pytest.raises(click.ClickException, match=told), Failures(str(link)):
+    report = r"cannot write --failed .*link': it is a symbolic link, which is not followed \(--follow-symlinks\)"
+    with pytest.raises(click.ClickException, match=report), Failures(str(link)):
         pass
     assert not (tmp_path / "elsewhere").exists()
     with Failures(str(link), follow_symlinks=True):
         pass
-    assert link.is_symlink()  # no failure, but the link is not this command's to remove
+    assert link.is_symlink()  # without failures the command still does not remove a link that it did not make
     with Failures(str(link), follow_symlinks=True) as failures:
-        failures.given_up(RecordFailedError("sorry", "s", UserRecord(b"1", "k")))
+        failures.record_failed(RecordFailedError("sorry", "s", UserRecord(b"1", "k")))
     assert [each.data for each in lines.read_failed(str(tmp_path / "elsewhere"))] == [b"1"]
 
 
@@ -285,9 +285,9 @@ def test_settings(setting: str, name: str, value: object) -> None:
     [
         ("nonsense", "must be field=value, got 'nonsense'"),
         ("record_tll_ms=1", "there is no Config field 'record_tll_ms'; did you mean record_ttl_ms"),
-        ("=1", "there is no Config field ''; there are: aggregate_partition_key, "),
-        ("session=x", "session cannot be set from here"),
-        ("max_block_ms=5", "max_block_ms cannot be set from here"),
+        ("=1", "there is no Config field ''; the fields are: aggregate_partition_key, "),
+        ("session=x", "session cannot be set with --set"),
+        ("max_block_ms=5", "max_block_ms cannot be set with --set"),
     ],
 )
 def test_bad_settings(setting: str, message: str) -> None:
@@ -320,7 +320,7 @@ def test_a_local_endpoint_needs_no_credentials(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     credentials = Connection(None, url, None, None, False).fields()["session"].get_credentials()
     assert credentials.access_key == "local"
-    # Those that there are it uses.
+    # Existing credentials are used.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
     assert Connection(None, url, None, None, False).fields()["session"].get_credentials().access_key == "mine"
 

@@ -1,4 +1,4 @@
-"""Options that make no sense, and how it is said: a usage error, before anything is sent."""
+"""Wrong options and values are reported as one line, before anything is sent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kplpy.cli.app import cli
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("put", "which STREAM?"),
+        ("put", "STREAM is missing"),
         ("put s --key a --random-key", "choose one of --key, --random-key, --json-key and --regex-key"),
         ("put s --json-key a --regex-key b", "choose one of"),
-        ("put s --regex-key (", "'(' is no regular expression"),
+        ("put s --regex-key (", "'(' is not a regular expression"),
         ("put s --key=", "--key: must have 1 to 256 characters, got 0"),
         (f"put s --key {'x' * 257}", "got 257"),
         ("put s --missing-key never", "'never' is not one of"),
@@ -32,7 +32,7 @@ from kplpy.cli.app import cli
         ("put s --from-failed no-such-file", "'no-such-file' does not exist"),
         ("put s --from-failed - --key k", "--from-failed takes records with their keys"),
         ("put s /dev/null --from-failed -", "--from-failed takes records with their keys"),
-        ("put s --from-failed {file} --failed {file}", "must be two files"),
+        ("put s --from-failed {file} --failed {file}", "must be different files"),
         ("put s --ca-bundle {file} --no-verify", "contradict each other"),
         ("put s --set x", "must be field=value"),
         ("tail", "Missing argument 'STREAM'"),

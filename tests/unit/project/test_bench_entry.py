@@ -1,4 +1,4 @@
-"""The benchmarks' entry: peers that are not to be had, what is kept, the table of targets, the guard's verdict."""
+"""`python -m benchmarks`: unavailable peers, stored results, the table of targets, and the guard's exit status."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def where() -> dict[str, Any]:
 def test_every_round_has_every_producer_and_ratios_are_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, Fake(50_000))
     assert {title: len(rows) for title, rows in found[CASE].items()} == {"kpl": 3, "put_record": 3}
-    told = targets.report({"throughput": {"environment": where(), "results": found}})
-    (line,) = (line for line in told.splitlines() if line.startswith("| put_record 100 B, UUID keys"))
+    text = targets.report({"throughput": {"environment": where(), "results": found}})
+    (line,) = (line for line in text.splitlines() if line.startswith("| put_record 100 B, UUID keys"))
     assert line == "| put_record 100 B, UUID keys, to the KPL | ≥ 2.5 | ≥ 4 | 4 | 4–4 | yes, and the aim |"
-    assert "FEWER THAN 5" in told
+    assert "FEWER THAN 5" in text
 
 
 @pytest.mark.parametrize("kpl", [environments.UnavailableError("there is no mvn here"), Fake(50_000, last=3)])
@@ -71,8 +71,8 @@ def test_a_peer_that_fails_is_left_out_and_the_others_go_on(
     assert {title: len(rows) for title, rows in found[CASE].items()} == {"put_record": 3}
     assert capsys.readouterr().err.startswith("kpl is left out: ")
     assert "put_record" in throughput.report(found)
-    told = targets.report({"throughput": {"environment": where(), "results": found}})
-    assert "| put_record 100 B, UUID keys, to the KPL | | | not measured | | |" in told
+    text = targets.report({"throughput": {"environment": where(), "results": found}})
+    assert "| put_record 100 B, UUID keys, to the KPL | | | not measured | | |" in text
 
 
 def test_without_a_tool_the_message_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -82,18 +82,18 @@ def test_without_a_tool_the_message_names_it(monkeypatch: pytest.MonkeyPatch, tm
         environments._kpl_command(None, "bench-16", {})  # type: ignore[arg-type]
 
 
-def test_a_process_that_ends_or_says_nothing_is_told_of_with_its_words() -> None:
+def test_a_process_that_ends_or_does_not_respond_is_reported_with_its_stderr() -> None:
     with pytest.raises(RuntimeError, match=r"(?s)ended:.*no such stream"):
         Piped([sys.executable, "-c", "raise SystemExit('no such stream')"])
 
-    class Impatient(Piped):
-        patience = 0.2
+    class ShortTimeout(Piped):
+        timeout_s = 0.2
 
     with pytest.raises(RuntimeError, match=r"did not answer within 0\.2 s"):
-        Impatient([sys.executable, "-c", "import time; time.sleep(60)"])
+        ShortTimeout([sys.executable, "-c", "import time; time.sleep(60)"])
 
 
-def test_a_part_is_told_but_does_not_take_the_place_of_the_whole(
+def test_a_partial_measurement_is_printed_but_does_not_replace_a_whole_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "results.json"
@@ -103,9 +103,9 @@ def test_a_part_is_told_but_does_not_take_the_place_of_the_whole(
         monkeypatch.setattr(sys, "argv", ["benchmarks", "throughput", *arguments])
         assert entry.main() == 0
         assert kept.exists() == there
-    told = json.loads(kept.read_text())["throughput"]
-    assert list(told["results"]) == list(throughput.CASES)
-    assert {"cores", "python", "commit", "load", "botocore", "rounds", "scale", "seconds"} <= set(told["environment"])
+    stored = json.loads(kept.read_text())["throughput"]
+    assert list(stored["results"]) == list(throughput.CASES)
+    assert {"cores", "python", "commit", "load", "botocore", "rounds", "scale", "seconds"} <= set(stored["environment"])
     assert "| target | must |" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""The measuring tools measure what they say: the sink's scan, the reference producer, the guard's arithmetic."""
+"""The sink's scan, the reference producer, and the guard's arithmetic are right."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_scan_finds_entries_and_their_shards(
     ]
     found, answer = scan.put_records(body(entries, shards, separators))
     assert found == count
-    told = json.loads(answer)
-    assert told["FailedRecordCount"] == 0
-    for key, entry in zip(keys, told["Records"], strict=True):
+    response = json.loads(answer)
+    assert response["FailedRecordCount"] == 0
+    for key, entry in zip(keys, response["Records"], strict=True):
         shard = int(entry["ShardId"].rpartition("-")[2])
         assert scan.first_hash_key(shard, shards) <= hash_of(key) < scan.first_hash_key(shard + 1, shards)
 
 
-def test_cbor_is_answered_alike() -> None:
+def test_cbor_gets_the_same_response() -> None:
     keys = [f"key-{n}" for n in range(500)]
     entries = [{"Data": b"x", "ExplicitHashKey": str(hash_of(key)), "PartitionKey": "a"} for key in keys]
     request = {"Records": entries, "StreamName": "bench-3"}
@@ -54,7 +54,7 @@ def test_cbor_is_answered_alike() -> None:
     assert (found, cbor2.loads(answer)) == (500, json.loads(scan.put_records(body(texts, 3, (",", ":")))[1]))
 
 
-def test_scan_takes_an_uneven_rhythm() -> None:
+def test_scan_reads_entries_with_members_in_different_order() -> None:
     entries = [
         {"PartitionKey": "a", "ExplicitHashKey": str((1 << 128) - 1), "Data": "eA=="},
         {"Data": "eA==", "ExplicitHashKey": "0", "PartitionKey": "a"},

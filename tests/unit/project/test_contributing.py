@@ -10,7 +10,7 @@ TARGET = re.compile(r"^make (?:[A-Z]+=\S+ )*([a-z]+)")
 
 
 def code_of(page: str) -> list[str]:
-    """The code spans of a page, and the lines of its blocks."""
+    """Return the code spans of a page, and the lines of its code blocks."""
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", text)

@@ -1,4 +1,4 @@
-"""The site's hooks change links to files of the checkout into links to pages, and make the pages that are missing."""
+"""The site's hooks change links to files of the checkout into links to pages, and generate the missing pages."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_link_leads_to_the_page_of_its_file(page: str, link: str, rewritten: s
 @pytest.mark.parametrize(
     "text",
     [
-        "[gone](../kplpy/gone.py)",  # left as it is: MkDocs calls it an error
+        "[gone](../kplpy/gone.py)",  # not changed, and MkDocs reports an error
         "[out](../../etc/passwd)",
         "[site](https://example.com/README.md)",
         "[here](#below)",
@@ -80,15 +80,15 @@ def test_code_in_a_links_words_does_not_hide_the_link() -> None:
 
 def test_pages_are_made_for_what_lies_outside_docs(checkout: Path) -> None:
     given = {name: (checkout / "docs" / name).read_text() for name in ("order.md", "metrics.md")}
-    made = site.made_pages(given)
-    assert made["index.md"] == FILES["README.md"]
-    assert sorted(page for page in made if page.startswith("source/")) == [
+    generated = site.generate_pages(given)
+    assert generated["index.md"] == FILES["README.md"]
+    assert sorted(page for page in generated if page.startswith("source/")) == [
         "source/findings/one.sh.md",
         "source/kplpy/config.py.md",
         "source/kplpy/metrics/sample.py.md",
     ]
-    assert "`````python\nx = 1\n`````" in made["source/kplpy/config.py.md"]
-    assert "security.md" not in made
+    assert "`````python\nx = 1\n`````" in generated["source/kplpy/config.py.md"]
+    assert "security.md" not in generated
 
 
 def test_the_reference_has_every_public_name() -> None:

@@ -1,4 +1,4 @@
-"""The scripts of findings/ keep to the rules of its README that can be seen without running them."""
+"""The scripts of findings/ follow the rules of its README, as far as that shows without running them."""
 
 from __future__ import annotations
 

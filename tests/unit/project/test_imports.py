@@ -1,4 +1,4 @@
-"""Imports point one way: cli → producer → runtime → core → wire, records. Functions' own imports count too."""
+"""Imports point one way: cli → producer → runtime → core → wire, records. Imports inside functions count too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3] / "kplpy"
 
-# Values and vocabulary, which anything may use.
+# Values and helpers that every part may use.
 COMMON = {
     "concurrency",
     "config",
@@ -60,8 +60,8 @@ ALLOWED: dict[str, set[str]] = {
     "": {"producer", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
 
-# The stages of the core, in a record's order. A stage imports itself and those before it. The words come first: what
-# a stage hands to the next.
+# The stages of the core, in a record's order. A stage may import itself and earlier stages. The types that stages pass
+# to each other come first.
 STAGES: list[set[str]] = [
     {
         *("policy", "record", "exchange", "shard_range", "size_limits", "notice", "gauges"),
@@ -74,14 +74,14 @@ STAGES: list[set[str]] = [
     {"ordering", "pipeline"},
 ]
 
-# folders of a part that must not import these others of it
+# Folders and files, and the parts of their package that they must not import.
 APART = {
     "local/model": {"local.server", "local.clients"},
     "metrics/registry.py": {"metrics.sinks"},
     "aws/client.py": {"aws.kinesis"},
 }
 
-# The core is told the time and returns what to do; chance is handed in as well.
+# The core gets the time as an argument and returns what to do. Randomness is passed in too.
 CORE_NEVER = {
     *("threading", "_thread", "queue", "concurrent", "multiprocessing", "subprocess", "os", "signal"),
     *("time", "datetime", "random", "secrets"),
@@ -101,7 +101,7 @@ def part_of(file: Path) -> str:
 
 
 def imports(file: Path) -> Iterator[str]:
-    """Full names of all modules that the file imports, wherever the statement stands."""
+    """Yield the full names of all modules that the file imports, at any place."""
     package = ["kplpy", *file.relative_to(ROOT).parts[:-1]]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -137,7 +137,7 @@ def test_imports_point_one_way(file: Path) -> None:
 
 
 def stage_of(module: str) -> int:
-    """The stage of a module of the core, by its place in STAGES."""
+    """Return the index in STAGES of a module of the core."""
     name = module.split(".")[2]
     (stage,) = [place for place, names in enumerate(STAGES) if name in names]
     return stage
@@ -162,11 +162,11 @@ def test_folders_of_a_part_stand_apart(place: str) -> None:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    """Not even for types: what two modules know of each other belongs into one, or into a third."""
+    """Imports for types count too. What two modules share belongs into one of them, or into a third."""
     modules = {module_of(file): file for file in files()}
     arrows = {module: {*imports(file)} & modules.keys() - {module} for module, file in modules.items()}
-    del arrows["kplpy"]  # hands out the public names on demand
-    # Left out, again and again: what imports nothing that is left, and what nothing imports that is left.
+    del arrows["kplpy"]  # it imports the public names on demand
+    # Repeatedly remove modules that import no remaining module, or that no remaining module imports.
     while free := [
         m for m, others in arrows.items() if not others & arrows.keys() or m not in set().union(*arrows.values())
     ]:
@@ -176,7 +176,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
 
 def test_the_local_model_knows_no_producer() -> None:
-    """Only what hands one out does, and those whose method that is have it for their types."""
+    """Only clients.py makes a producer. Classes with a method that returns one import its type."""
     local = [file for file in files() if part_of(file) == "local"]
     assert {file.name for file in local if "kplpy.producer" in imports(file)} == {
         "clients.py",
@@ -197,7 +197,7 @@ def test_the_wire_format_needs_protobuf_only(file: Path) -> None:
 
 
 def test_importing_kplpy_is_cheap() -> None:
-    """Heavy things come with first use: many programs import a producer that they never use."""
+    """Large packages are imported at first use, because many programs import a producer that they never use."""
     heavy = ("boto3", "botocore", "google.protobuf", "aiohttp", "asyncio", "click", "rich", "tenacity")
     program = f"import sys, kplpy; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

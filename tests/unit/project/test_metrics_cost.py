@@ -1,4 +1,4 @@
-"""The page on what metrics cost says what its script computes."""
+"""The page on the cost of metrics has the table that its script computes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_page_has_the_scripts_table() -> None:
 
 
 def test_metrics_are_counted_with_their_dimensions() -> None:
-    """Of the KPL's summary metrics six are at all levels, and ErrorsByCode once more, for its one code."""
+    """Six of the KPL's summary metrics have all dimensions. ErrorsByCode adds one metric for its one code."""
     assert cost.metrics("summary", "global", 1) == 7
     assert cost.metrics("summary", "stream", 256) == 13
     assert cost.metrics("summary", "shard", 256) == 13 + 6 * 256

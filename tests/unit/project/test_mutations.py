@@ -1,4 +1,4 @@
-"""The faults that scripts/mutate.py puts into the code still have their place there."""
+"""Each text that scripts/mutate.py replaces occurs exactly once in its file."""
 
 from __future__ import annotations
 

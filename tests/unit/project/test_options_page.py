@@ -1,4 +1,4 @@
-"""The page of options has what Config has: `python scripts/options.py --write` renews it."""
+"""The page of options matches Config. `python scripts/options.py --write` updates the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _spec = importlib.util.spec_from_file_location("options", ROOT / "scripts/option
 assert _spec is not None
 assert _spec.loader is not None
 options = importlib.util.module_from_spec(_spec)
-sys.modules["options"] = options  # dataclasses look their module up
+sys.modules["options"] = options  # dataclasses look up their module there
 _spec.loader.exec_module(options)
 
 ROWS = {
@@ -29,7 +29,7 @@ ROWS = {
 
 def test_the_page_is_up_to_date() -> None:
     page = (ROOT / "docs/options.md").read_text(encoding="utf-8")
-    assert page == options.renewed(page), "run: python scripts/options.py --write"
+    assert page == options.update(page), "run: python scripts/options.py --write"
 
 
 def test_every_option_is_in_a_table_with_a_meaning() -> None:

@@ -1,4 +1,4 @@
-"""The structure script counts lines, functions, arrows and circles as its report says."""
+"""scripts/structure.py counts lines, functions, import arrows and import circles."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ SOURCES = {
     "kplpy/__init__.py": (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from kplpy.producer import Producer\n"
     ),
-    "kplpy/producer.py": "from kplpy.core.lane import Lane\nfrom .core import item\nimport kplpy.errors, os\n",
+    "kplpy/producer.py": "from kplpy.core.queue import Queue\nfrom .core import item\nimport kplpy.errors, os\n",
     "kplpy/errors.py": "",
     "kplpy/core/__init__.py": "",
-    "kplpy/core/lane.py": "from kplpy.core.item import Item\n\n\ndef late():\n    from kplpy import producer\n",
+    "kplpy/core/queue.py": "from kplpy.core.item import Item\n\n\ndef late():\n    from kplpy import producer\n",
     "kplpy/core/item.py": (
-        "import typing\nif typing.TYPE_CHECKING:\n    from . import lane\nelse:\n    from kplpy import errors\n"
+        "import typing\nif typing.TYPE_CHECKING:\n    from . import queue\nelse:\n    from kplpy import errors\n"
     ),
-    "tests/test_lane.py": "from kplpy.core.lane import Lane\n",
+    "tests/test_queue.py": "from kplpy.core.queue import Queue\n",
     "setup.py": "",
 }
 
 
-def test_imports_are_told_apart_by_when_they_happen() -> None:
+def test_imports_are_sorted_by_when_they_happen() -> None:
     assert structure.imports(SOURCES) == [
         ("kplpy", "kplpy.producer", "types"),
-        ("kplpy.core.item", "kplpy.core.lane", "types"),
+        ("kplpy.core.item", "kplpy.core.queue", "types"),
         ("kplpy.core.item", "kplpy.errors", "import"),
-        ("kplpy.core.lane", "kplpy.core.item", "import"),
-        ("kplpy.core.lane", "kplpy.producer", "later"),
+        ("kplpy.core.queue", "kplpy.core.item", "import"),
+        ("kplpy.core.queue", "kplpy.producer", "later"),
         ("kplpy.producer", "kplpy.core.item", "import"),
-        ("kplpy.producer", "kplpy.core.lane", "import"),
+        ("kplpy.producer", "kplpy.core.queue", "import"),
         ("kplpy.producer", "kplpy.errors", "import"),
     ]
 
@@ -83,13 +83,13 @@ def test_the_report_shows_circles_with_their_kind_and_what_is_long() -> None:
     assert "files of kplpy by lines: 1 over 450, 1 over 300" in lines
     assert "import circles of modules, when modules are imported: 0" in lines
     assert "  2: core producer" in lines  # through the import inside a function
-    assert "  3: kplpy.core.item kplpy.core.lane kplpy.producer" in lines[-4:]
+    assert "  3: kplpy.core.item kplpy.core.queue kplpy.producer" in lines[-4:]
     assert lines[-2:] == ["import circles of parts, with imports under TYPE_CHECKING: 1", "  2: core producer"]
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with one commit, and a work tree that has gone on."""
+    """Make a repository with one commit, and a work tree with later changes."""
 
     def git(*arguments: str) -> None:
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=60)
