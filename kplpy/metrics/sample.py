@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import nan
-from typing import Literal, Protocol
+from typing import Protocol
 
+from kplpy.metrics.catalogue import METRICS, Unit
 from kplpy.metrics.histogram import Histogram
 from kplpy.stream_names import name_of
 
-Unit = Literal["Count", "Bytes", "Milliseconds", "Seconds", "Percent", "Bytes/Second", "Count/Second"]
 Dimensions = tuple[tuple[str, str], ...]
 """(name, value) in the KPL's order: ErrorCode, StreamName, ShardId. Empty: over everything."""
 
@@ -82,8 +82,6 @@ class Window:
 
 
 def _no_values(name: str, dimensions: Dimensions) -> Sample:
-    from kplpy.metrics.catalogue import METRICS  # which imports this module
-
     if name not in METRICS:
         near = " or ".join(get_close_matches(name, METRICS, n=3))
         raise ValueError(f"there is no metric {name!r}{near and f'; did you mean {near}?'}")

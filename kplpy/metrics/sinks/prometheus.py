@@ -5,68 +5,19 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import Literal
 from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary
 
-from kplpy.metrics.catalogue import METRICS
+from kplpy.metrics.catalogue import DEPTHS, METRICS, Metric
 from kplpy.metrics.sample import Window
 from kplpy.metrics.sinks.leaf_samples import LeafSample, leaf_samples
 
-Kind = Literal["counter", "gauge", "summary", "histogram"]
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """The buckets of kplpy_time_to_answer_seconds."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """`name` without the `_total` that prometheus_client gives a counter; `scale`: of our unit in Prometheus' own."""
-
-    metric: str
-    name: str
-    kind: Kind
-    scale: float = 1.0
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        metric = METRICS[self.metric]
-        depth = ("global", "stream", "shard").index("stream" if metric.percentiles else metric.finest)
-        return ("stream", "shard")[:depth] + (("error_code",) if metric.coded else ())
-
-
-_MS, _PERCENT = 0.001, 0.01
-
-EXPORTED = {
-    each.metric: each
-    for each in (
-        Exported("UserRecordsReceived", "kplpy_user_records_received", "counter"),
-        Exported("UserRecordsPending", "kplpy_user_records_pending", "gauge"),
-        Exported("UserRecordsPut", "kplpy_user_records_put", "counter"),
-        Exported("UserRecordsDataPut", "kplpy_user_records_data_put_bytes", "counter"),
-        Exported("UserRecordExpired", "kplpy_user_records_expired", "counter"),
-        Exported("KinesisRecordsPut", "kplpy_kinesis_records_put", "counter"),
-        Exported("KinesisRecordsDataPut", "kplpy_kinesis_records_data_put_bytes", "counter"),
-        Exported("ErrorsByCode", "kplpy_errors", "counter"),
-        Exported("RetriesPerRecord", "kplpy_user_record_retries", "counter"),
-        Exported("BufferingTime", "kplpy_buffering_time_seconds", "summary", _MS),
-        Exported("RequestTime", "kplpy_request_time_seconds", "summary", _MS),
-        Exported("UserRecordsPerKinesisRecord", "kplpy_user_records_per_kinesis_record", "summary"),
-        Exported("KinesisRecordsPerPutRecordsRequest", "kplpy_kinesis_records_per_request", "summary"),
-        Exported("UserRecordsPerPutRecordsRequest", "kplpy_user_records_per_request", "summary"),
-        Exported("TimeToAnswer", "kplpy_time_to_answer_seconds", "histogram", _MS),
-        Exported("OldestRecordAge", "kplpy_oldest_record_age_seconds", "gauge", _MS),
-        Exported("BufferedRecords", "kplpy_buffered_records", "gauge"),
-        Exported("BufferedBytes", "kplpy_buffered_bytes", "gauge"),
-        Exported("BufferUse", "kplpy_buffer_use_ratio", "gauge", _PERCENT),
-        Exported("DataSentInVain", "kplpy_data_sent_in_vain_bytes", "counter"),
-        Exported("PossibleDuplicates", "kplpy_possible_duplicates", "counter"),
-        Exported("ShardRateLimit", "kplpy_shard_rate_limit_ratio", "gauge", _PERCENT),
-        Exported("ShardHeadroom", "kplpy_shard_headroom_ratio", "gauge", _PERCENT),
-    )
-}
-"""All metrics but AllErrors, which is the sum of kplpy_errors_total."""
+EXPORTED = [metric for metric in METRICS.values() if metric.prometheus]
 
 FAILED = "kplpy_user_records_failed"
 """A counter of its own: what UserRecordsPut counts with the value 0."""
@@ -74,6 +25,11 @@ FAILED = "kplpy_user_records_failed"
 _SUMS = {"UserRecordsPending", "BufferedRecords", "BufferedBytes"}
 """Gauges of several producers that add up; of the others the largest counts, and of ShardHeadroom the least."""
 _OF_SHARDS = {"ShardRateLimit", "ShardHeadroom"}
+
+
+def labels_of(metric: Metric) -> tuple[str, ...]:
+    depth = DEPTHS["stream" if metric.percentiles else metric.finest]
+    return ("stream", "shard")[:depth] + (("error_code",) if metric.coded else ())
 
 
 class _Summed(Summary):
@@ -104,17 +60,17 @@ class _Instruments:
         self.summaries: dict[str, _Summed] = {}
         self.histograms: dict[str, _Bucketed] = {}
         self.latest: dict[tuple[str, tuple[str, ...]], dict[int, float]] = {}
-        for metric, each in EXPORTED.items():
-            meaning = METRICS[metric].meaning
+        for each in EXPORTED:
+            name, text, labels = each.prometheus, each.meaning, labels_of(each)
             if each.kind == "counter":
-                self.counters[metric] = Counter(each.name, meaning, each.labels, registry=registry)
+                self.counters[each.name] = Counter(name, text, labels, registry=registry)
             elif each.kind == "gauge":
-                self.gauges[metric] = Gauge(each.name, meaning, each.labels, registry=registry)
-            elif each.kind == "summary":
-                self.summaries[metric] = _Summed(each.name, meaning, each.labels, registry=registry)
+                self.gauges[each.name] = Gauge(name, text, labels, registry=registry)
+            elif each.percentiles:
+                self.histograms[each.name] = _Bucketed(name, text, labels, registry=registry, buckets=SECONDS)
             else:
-                self.histograms[metric] = _Bucketed(each.name, meaning, each.labels, registry=registry, buckets=SECONDS)
-        labels = EXPORTED["UserRecordsPut"].labels
+                self.summaries[each.name] = _Summed(name, text, labels, registry=registry)
+        labels = labels_of(METRICS["UserRecordsPut"])
         self.failed = Counter(FAILED, "1 for each user record that failed", labels, registry=registry)
 
 
@@ -140,9 +96,9 @@ class PrometheusSink:
             found = leaf_samples(window)
             self._forget_closed_shards(instruments, found)
             for leaf in found:
-                exported = EXPORTED.get(leaf.name)
-                if exported is not None:
-                    self._count(instruments, exported, leaf)
+                metric = METRICS[leaf.name]
+                if metric.prometheus:
+                    self._count(instruments, metric, leaf)
 
     def _forget_closed_shards(self, instruments: _Instruments, found: list[LeafSample]) -> None:
         """Each window that tells of a stream's shards tells of all that are open."""
@@ -157,23 +113,22 @@ class PrometheusSink:
                     del instruments.latest[name, labels]
                     instruments.gauges[name].remove(*labels)
 
-    def _count(self, instruments: _Instruments, exported: Exported, leaf: LeafSample) -> None:
+    def _count(self, instruments: _Instruments, metric: Metric, leaf: LeafSample) -> None:
         name = leaf.name
-        labels = tuple(str(getattr(leaf, label)) for label in exported.labels)
-        if exported.kind == "counter":
+        labels = tuple(str(getattr(leaf, label)) for label in labels_of(metric))
+        if metric.kind == "counter":
             counter = instruments.counters[name]
-            (counter.labels(*labels) if labels else counter).inc(leaf.total * exported.scale)
+            (counter.labels(*labels) if labels else counter).inc(leaf.total * metric.scale)
             if name == "UserRecordsPut":
                 instruments.failed.labels(*labels).inc(leaf.count - leaf.total)
-        elif exported.kind == "summary":
-            instruments.summaries[name].labels(*labels).add(leaf.count, leaf.total * exported.scale)
-        elif exported.kind == "histogram":
-            if leaf.histogram is not None:
-                counts = [(bound * exported.scale, count) for bound, count in leaf.histogram.buckets()]
-                instruments.histograms[name].labels(*labels).add(counts, leaf.total * exported.scale)
-        else:
+        elif metric.kind == "gauge":
             values = instruments.latest.setdefault((name, labels), {})
-            values[id(self)] = leaf.latest * exported.scale
+            values[id(self)] = leaf.latest * metric.scale
             together = sum if name in _SUMS else min if name == "ShardHeadroom" else max
             gauge = instruments.gauges[name]
             (gauge.labels(*labels) if labels else gauge).set(together(values.values()))
+        elif not metric.percentiles:
+            instruments.summaries[name].labels(*labels).add(leaf.count, leaf.total * metric.scale)
+        elif leaf.histogram is not None:
+            counts = [(bound * metric.scale, count) for bound, count in leaf.histogram.buckets()]
+            instruments.histograms[name].labels(*labels).add(counts, leaf.total * metric.scale)

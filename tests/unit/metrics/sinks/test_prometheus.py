@@ -135,13 +135,13 @@ def test_several_producers_in_one_process_add_up() -> None:
 
 
 def test_every_metric_has_a_name_by_the_conventions() -> None:
-    assert set(EXPORTED) == set(METRICS) - {"AllErrors"}
-    names = [each.name for each in EXPORTED.values()] + [FAILED]
+    assert {each.name for each in EXPORTED} == set(METRICS) - {"AllErrors"}
+    names = [each.prometheus for each in EXPORTED] + [FAILED]
     assert len(set(names)) == len(names)
     units = {"Milliseconds": "_seconds", "Bytes": "_bytes", "Percent": "_ratio", "Count": ""}
-    for metric, exported in EXPORTED.items():
-        assert re.fullmatch(r"kplpy(_[a-z]+)+", exported.name)
-        assert exported.name.endswith(units[METRICS[metric].unit])
+    for each in EXPORTED:
+        assert re.fullmatch(r"kplpy(_[a-z]+)+", each.prometheus)
+        assert each.prometheus.endswith(units[each.unit])
 
 
 def test_the_gauges_of_a_shard_that_was_closed_go() -> None:
