@@ -1,4 +1,4 @@
-"""All metrics that there are: what each is called, what it counts, and down to where."""
+"""The table of all metrics: names, units, levels and meanings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ _SCALES: dict[str, float] = {"Milliseconds": 0.001, "Percent": 0.01}
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`level`: from which metrics_level on sinks get it. `finest`: how finely it can be told apart. `kind`, for sinks
-    that add up themselves: a counter has the sum of the values, a gauge the latest one, a distribution their sum and
-    how many. `prometheus` and `opentelemetry`: its names there, a counter's without the `_total` that
-    prometheus_client adds; empty where it is not exported. `kpl`: the KPL has it, and counts the same. `coded`: it is
-    also told apart by ErrorCode. `flag`: every value is 0 or 1. `percentiles`: with a histogram, by stream."""
+    """One metric. docs/metrics.md repeats the first columns.
+
+    name: name in CloudWatch and in `Metrics.find`.
+    level: lowest metrics_level at which sinks get it.
+    finest: finest granularity at which it is counted.
+    kind: for sinks that add windows up. A counter exports the sum of the values, a gauge the latest value, a
+        distribution the sum and the number of values.
+    meaning: what one value is.
+    prometheus: name in Prometheus, without the `_total` that prometheus_client adds to a counter. Empty: not exported.
+    opentelemetry: name in OpenTelemetry. Empty: not exported.
+    kpl: the KPL has the metric and counts it in the same way.
+    coded: it also has the dimension ErrorCode.
+    flag: every value is 0 or 1.
+    percentiles: it has a histogram, by stream.
+    """
 
     name: str
     unit: Unit
@@ -38,7 +48,7 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """The unit in the base unit of Prometheus and OpenTelemetry: seconds, or a ratio."""
+        """The factor from `unit` to the base unit of Prometheus and OpenTelemetry: seconds, or a ratio."""
         return _SCALES.get(self.unit, 1.0)
 
 
@@ -49,7 +59,7 @@ _ALL = (
         "detailed",
         "stream",
         "counter",
-        "1 for each user record that was accepted",
+        "1 for each accepted user record",
         prometheus="kplpy_user_records_received",
         opentelemetry="kplpy.user_records.received",
         flag=True,
@@ -60,7 +70,7 @@ _ALL = (
         "detailed",
         "stream",
         "gauge",
-        "sampled: user records accepted and not answered",
+        "sampled: accepted user records without an outcome",
         prometheus="kplpy_user_records_pending",
         opentelemetry="kplpy.user_records.pending",
     ),
@@ -70,7 +80,7 @@ _ALL = (
         "summary",
         "shard",
         "counter",
-        "1 for each user record that was delivered, 0 for each that failed; the average is the rate of success",
+        "1 for each delivered user record, 0 for each failed one; the average is the success rate",
         prometheus="kplpy_user_records_put",
         opentelemetry="messaging.client.sent.messages",
         flag=True,
@@ -81,7 +91,7 @@ _ALL = (
         "detailed",
         "shard",
         "counter",
-        "data of each user record that was delivered",
+        "data of each delivered user record",
         prometheus="kplpy_user_records_data_put_bytes",
         opentelemetry="kplpy.user_records.size",
     ),
@@ -91,7 +101,7 @@ _ALL = (
         "summary",
         "shard",
         "counter",
-        "1 for each user record that ran out of time",
+        "1 for each user record that expired before its delivery",
         prometheus="kplpy_user_records_expired",
         opentelemetry="kplpy.user_records.expired",
         flag=True,
@@ -102,7 +112,7 @@ _ALL = (
         "summary",
         "shard",
         "counter",
-        "1 for each entry of a PutRecords answer that was taken, 0 for each that was refused",
+        "1 for each entry that a PutRecords response accepts, 0 for each that it refuses",
         prometheus="kplpy_kinesis_records_put",
         opentelemetry="kplpy.kinesis_records.put",
         flag=True,
@@ -113,7 +123,7 @@ _ALL = (
         "detailed",
         "shard",
         "counter",
-        "data of each Kinesis record that was taken",
+        "data of each accepted Kinesis record",
         prometheus="kplpy_kinesis_records_data_put_bytes",
         opentelemetry="kplpy.kinesis_records.size",
     ),
@@ -123,19 +133,19 @@ _ALL = (
         "summary",
         "shard",
         "counter",
-        "1 for each entry that was refused, and for each request that failed as a whole (which no shard is known of)",
+        "1 for each refused entry, and 1 for each request that failed as a whole (without a shard)",
         prometheus="kplpy_errors",
         opentelemetry="kplpy.errors",
         coded=True,
         flag=True,
     ),
-    Metric(  # without names for sinks that add up: it is the sum of ErrorsByCode
+    Metric(  # not exported to sinks that add up: it is the sum of ErrorsByCode
         "AllErrors",
         "Count",
         "summary",
         "shard",
         "counter",
-        "1 for each refused entry and each failed request, 0 for each entry that was taken",
+        "1 for each refused entry and each failed request, 0 for each accepted entry",
         flag=True,
     ),
     Metric(
@@ -144,7 +154,7 @@ _ALL = (
         "detailed",
         "shard",
         "counter",
-        "for each user record, when it is answered: attempts after the first",
+        "for each user record, when it gets its outcome: attempts after the first",
         prometheus="kplpy_user_record_retries",
         opentelemetry="kplpy.user_records.retries",
     ),
@@ -154,8 +164,8 @@ _ALL = (
         "summary",
         "shard",
         "distribution",
-        "for each attempt of each user record, when it is answered: from its arrival, or the end of the attempt "
-        "before, until it was sent",
+        "for each attempt of each user record: time from its arrival, or from the end of the previous attempt, until "
+        "it was sent; counted when the record gets its outcome",
         prometheus="kplpy_buffering_time_seconds",
         opentelemetry="kplpy.buffering.time",
     ),
@@ -165,7 +175,7 @@ _ALL = (
         "detailed",
         "stream",
         "distribution",
-        "each PutRecords request, until its answer or failure",
+        "duration of each PutRecords request, until its response or failure",
         prometheus="kplpy_request_time_seconds",
         opentelemetry="kplpy.request.time",
     ),
@@ -206,7 +216,7 @@ _ALL = (
         "detailed",
         "shard",
         "distribution",
-        "each user record, from its arrival to its answer",
+        "time from each user record's arrival to its outcome",
         prometheus="kplpy_time_to_answer_seconds",
         opentelemetry="kplpy.answer.time",
         kpl=False,
@@ -218,7 +228,7 @@ _ALL = (
         "detailed",
         "stream",
         "gauge",
-        "sampled: how long ago the oldest unanswered record arrived; 0 without any",
+        "sampled: age of the oldest record without an outcome; 0 if there is none",
         prometheus="kplpy_oldest_record_age_seconds",
         opentelemetry="kplpy.oldest_record.age",
         kpl=False,
@@ -229,7 +239,7 @@ _ALL = (
         "detailed",
         "global",
         "gauge",
-        "sampled: records that take up room",
+        "sampled: records in the buffer",
         prometheus="kplpy_buffered_records",
         opentelemetry="kplpy.buffer.records",
         kpl=False,
@@ -240,7 +250,7 @@ _ALL = (
         "detailed",
         "global",
         "gauge",
-        "sampled: the room that they take up",
+        "sampled: bytes charged to the buffer",
         prometheus="kplpy_buffered_bytes",
         opentelemetry="kplpy.buffer.size",
         kpl=False,
@@ -251,7 +261,7 @@ _ALL = (
         "detailed",
         "global",
         "gauge",
-        "sampled: of max_buffered_records or max_buffered_bytes, whichever is nearer",
+        "sampled: share of max_buffered_records or max_buffered_bytes in use, whichever is larger",
         prometheus="kplpy_buffer_use_ratio",
         opentelemetry="kplpy.buffer.utilization",
         kpl=False,
@@ -262,8 +272,8 @@ _ALL = (
         "detailed",
         "shard",
         "counter",
-        "data of each Kinesis record that was sent and refused, or whose request failed, or that landed where "
-        "consumers would drop it",
+        "data of each sent Kinesis record that was refused, whose request failed, or that landed where consumers "
+        "would drop it",
         prometheus="kplpy_data_sent_in_vain_bytes",
         opentelemetry="kplpy.sent_in_vain.size",
         kpl=False,
@@ -274,7 +284,7 @@ _ALL = (
         "detailed",
         "shard",
         "counter",
-        "1 for each delivered user record that an earlier attempt may have written too",
+        "1 for each delivered user record that an earlier attempt may also have written",
         prometheus="kplpy_possible_duplicates",
         opentelemetry="kplpy.possible_duplicates",
         kpl=False,
@@ -286,7 +296,7 @@ _ALL = (
         "detailed",
         "shard",
         "gauge",
-        "sampled: the rate that each open shard is sent at the most, of the shard's own limit",
+        "sampled: highest rate of sending to each open shard, as a share of the shard's own limit",
         prometheus="kplpy_shard_rate_limit_ratio",
         opentelemetry="kplpy.shard.rate_limit",
         kpl=False,
@@ -297,7 +307,7 @@ _ALL = (
         "detailed",
         "shard",
         "gauge",
-        "sampled: what of that rate the shard did not take within a second, in records or bytes, whichever is less",
+        "sampled: unused share of that rate within a second, in records or bytes, whichever is less",
         prometheus="kplpy_shard_headroom_ratio",
         opentelemetry="kplpy.shard.headroom",
         kpl=False,

@@ -1,7 +1,7 @@
-"""Metrics for OpenTelemetry, through its API alone (pip install 'kplpy[opentelemetry]'); the SDK is the application's.
+"""The OpenTelemetry sink (pip install 'kplpy[opentelemetry]'). It uses the API only; the application brings the SDK.
 
-The instruments that the semantic conventions for messaging name carry their names and attributes; the others are below
-`kplpy.`. The conventions list no value of messaging.system for Kinesis; this one is formed as `aws.sns` is.
+Attributes are those of the semantic conventions for messaging, and so is the name of the counter of sent messages.
+Other names begin with `kplpy.`. The conventions have no messaging.system for Kinesis; `aws.kinesis` follows `aws.sns`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from kplpy.metrics.sample import Window
 from kplpy.metrics.sinks.leaf_samples import LeafSample, leaf_samples
 
 EXPORTED = [metric for metric in METRICS.values() if metric.opentelemetry]
+"""A distribution is two counters: the sum under its name, and the number of values under its name with `.count`."""
 
-# In UCUM; what is counted stands in braces, and is records unless it is said here.
+# Units in UCUM, which puts counted things in braces: records, except for the metrics of _COUNTED.
 _UNITS = {"Milliseconds": "s", "Bytes": "By", "Percent": "1", "Count": "{record}"}
 _COUNTED = {"UserRecordsPut": "{message}", "ErrorsByCode": "{error}", "RetriesPerRecord": "{retry}"}
 
 QUANTILES = (50.0, 90.0, 99.0)
 QUANTILE = "kplpy.answer.time.quantile"
-"""A gauge: what p50, p90 and p99 of the times to answer were in the latest window, by the attribute `quantile`."""
+"""A gauge: p50, p90 and p99 of TimeToAnswer in the latest window, by the attribute `quantile`."""
 
 
 class OpenTelemetrySink:
-    """Adds windows to the instruments of `meter_provider`, by default the global one when the first comes."""
+    """Adds windows to the instruments of `meter_provider`, by default the global one at the first window."""
 
     def __init__(self, meter_provider: metrics.MeterProvider | None = None) -> None:
         self._provider = meter_provider
@@ -48,7 +49,7 @@ class OpenTelemetrySink:
             else:
                 self._counters[name] = meter.create_counter(name, unit, each.meaning)
             if each.kind == "distribution":
-                text = f"how many values {name} is the sum of"
+                text = f"number of values that {name} is the sum of"
                 self._counters[f"{name}.count"] = meter.create_counter(f"{name}.count", "1", text)
         self._gauges[QUANTILE] = meter.create_gauge(QUANTILE, "s", "p50, p90 and p99 of the latest window")
 
@@ -61,6 +62,7 @@ class OpenTelemetrySink:
         self._counters[name].add(total, attributes)
         if metric.kind == "distribution":
             self._counters[f"{name}.count"].add(leaf.count, attributes)
+        # The conventions count messages that the producer attempted to send; failed ones have an error.type.
         if leaf.name == "UserRecordsPut" and leaf.count > leaf.total:
             self._counters[name].add(leaf.count - leaf.total, {**attributes, "error.type": "_OTHER"})
         if leaf.histogram is not None:
@@ -70,10 +72,12 @@ class OpenTelemetrySink:
 
 
 def unit_of(metric: Metric) -> str:
+    """Return the metric's unit in UCUM, as its instrument has it."""
     return _COUNTED.get(metric.name) or _UNITS[metric.unit]
 
 
 def attributes_of(leaf: LeafSample) -> dict[str, str]:
+    """Return the attributes of the semantic conventions for messaging."""
     attributes = {
         "messaging.system": "aws.kinesis",
         "messaging.operation.name": "put_records",

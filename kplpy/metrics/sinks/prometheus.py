@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, through prometheus_client (pip install 'kplpy[prometheus]')."""
+"""The Prometheus sink, with prometheus_client (pip install 'kplpy[prometheus]')."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from kplpy.metrics.sample import Window
 from kplpy.metrics.sinks.leaf_samples import LeafSample, leaf_samples
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""The buckets of kplpy_time_to_answer_seconds."""
+"""Upper bounds of the buckets of kplpy_time_to_answer_seconds."""
 
 
 EXPORTED = [metric for metric in METRICS.values() if metric.prometheus]
 
 FAILED = "kplpy_user_records_failed"
-"""A counter of its own: what UserRecordsPut counts with the value 0."""
+"""A counter of its own: the values 0 of UserRecordsPut."""
 
 _SUMS = {"UserRecordsPending", "BufferedRecords", "BufferedBytes"}
-"""Gauges of several producers that add up; of the others the largest counts, and of ShardHeadroom the least."""
+"""Gauges that add up over producers. Of the others the largest value counts, of ShardHeadroom the smallest."""
 _OF_SHARDS = {"ShardRateLimit", "ShardHeadroom"}
 
 
 def labels_of(metric: Metric) -> tuple[str, ...]:
+    """Return the names of the metric's labels."""
     depth = DEPTHS["stream" if metric.percentiles else metric.finest]
     return ("stream", "shard")[:depth] + (("error_code",) if metric.coded else ())
 
 
 class _Summed(Summary):
-    """Takes in many values at once."""
+    """A summary that takes many values at once."""
 
     def add(self, count: int, total: float) -> None:
         self._count.inc(count)
@@ -41,7 +42,7 @@ class _Summed(Summary):
 
 
 class _Bucketed(Histogram):
-    """Likewise."""
+    """A histogram that takes many values at once."""
 
     def add(self, counts: list[tuple[float, int]], total: float) -> None:
         bounds = [*SECONDS, float("inf")]
@@ -51,7 +52,10 @@ class _Bucketed(Histogram):
 
 
 class _Instruments:
-    """One registry's, shared by all sinks on it."""
+    """The instruments of one registry, shared by all its sinks.
+
+    latest: of each gauge by name and labels, the latest value of each sink by the sink's id.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.lock = threading.Lock()
@@ -71,24 +75,24 @@ class _Instruments:
             else:
                 self.summaries[each.name] = _Summed(name, text, labels, registry=registry)
         labels = labels_of(METRICS["UserRecordsPut"])
-        self.failed = Counter(FAILED, "1 for each user record that failed", labels, registry=registry)
+        self.failed = Counter(FAILED, "1 for each failed user record", labels, registry=registry)
 
 
-_made: WeakKeyDictionary[CollectorRegistry, _Instruments] = WeakKeyDictionary()
-_making = threading.Lock()
+_instruments_of: WeakKeyDictionary[CollectorRegistry, _Instruments] = WeakKeyDictionary()
+_registry_lock = threading.Lock()
 
 
 class PrometheusSink:
-    """Counts windows into `registry`, prometheus_client's own by default.
+    """Counts windows into `registry`, by default the global one of prometheus_client.
 
-    Several producers may share a sink, or have one each on the same registry: their counts add up.
+    Producers that share a sink, or whose sinks share a registry, add up.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        with _making:
-            if registry not in _made:
-                _made[registry] = _Instruments(registry)
-            self._instruments = _made[registry]
+        with _registry_lock:
+            if registry not in _instruments_of:
+                _instruments_of[registry] = _Instruments(registry)
+            self._instruments = _instruments_of[registry]
 
     def emit(self, window: Window) -> None:
         instruments = self._instruments
@@ -101,13 +105,13 @@ class PrometheusSink:
                     self._count(instruments, metric, leaf)
 
     def _forget_closed_shards(self, instruments: _Instruments, found: list[LeafSample]) -> None:
-        """Each window that tells of a stream's shards tells of all that are open."""
-        told: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        """Remove the gauges of a stream's closed shards: a window with gauges of any shard has all open shards."""
+        open_shards: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         for leaf in found:
             if leaf.name in _OF_SHARDS:
-                told[leaf.name, leaf.stream].add(leaf.shard)
+                open_shards[leaf.name, leaf.stream].add(leaf.shard)
         for (name, labels), values in list(instruments.latest.items()):
-            if name in _OF_SHARDS and labels[1] not in told.get((name, labels[0]), labels):
+            if name in _OF_SHARDS and labels[1] not in open_shards.get((name, labels[0]), labels):
                 values.pop(id(self), None)
                 if not values:
                     del instruments.latest[name, labels]

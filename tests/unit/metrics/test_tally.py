@@ -50,7 +50,7 @@ def test_sums_and_extremes(batches: list[list[tuple[float, int]]], in_order: boo
     assert known == unknown == counted(alone(groups))
     found, histogram = known
     arrivals = [arrival for each in batches for arrival, _ in each]
-    assert found.arrived == pytest.approx(sum(arrivals), rel=1e-12)
+    assert found.arrival_sum == pytest.approx(sum(arrivals), rel=1e-12)
     assert (found.first, found.last, histogram.count) == (min(arrivals), max(arrivals), len(arrivals))
 
 
