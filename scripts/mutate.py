@@ -154,7 +154,7 @@ MUTATIONS = [
     Mutation(
         "sent: what a stub within the process answers was not sent",
         "../aws/kinesis/transport.py",
-        "request.body_sent or answered_here",
+        "request.body_sent or is_from_stub",
         "request.body_sent",
         SENT_BODY,
     ),
@@ -175,7 +175,7 @@ MUTATIONS = [
     Mutation(
         "sent: an answer undoes nothing",
         "../aws/errors.py",
-        "sent and not _is_refusal(answer, status, said)",
+        "sent and not _is_refusal(response, status, own_code)",
         "sent",
         "tests/unit/aws/kinesis/test_transport.py",
     ),

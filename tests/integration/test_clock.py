@@ -150,7 +150,7 @@ def test_a_refusal_without_a_date_teaches_nothing(date: str | None) -> None:
     class Response:
         headers = {"Date": date} if date else {}
 
-    assert clock._offset_told(Response(), {"Error": {"Code": "InvalidSignatureException"}}) is None
+    assert clock._offset_in_refusal(Response(), {"Error": {"Code": "InvalidSignatureException"}}) is None
 
 
 def test_metrics_are_uploaded_in_spite_of_a_wrong_clock(caplog: pytest.LogCaptureFixture) -> None:

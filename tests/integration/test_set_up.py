@@ -217,7 +217,7 @@ def test_an_endpoint_that_is_not_kinesis(name: str) -> None:
     ):
         error = failure_of(producer)
     assert isinstance(error, SetupError)
-    assert f"the endpoint {web.url}/ does not answer as Kinesis does {seen}: check endpoint_url" in str(error)
+    assert f"the endpoint {web.url}/ does not answer as Kinesis does {seen}; check endpoint_url" in str(error)
     assert "refused by the service" not in str(error)
     assert "<html>" not in str(error)
     assert error.possible_duplicate is (seen != "(UnknownOperationException)")  # a page may come of a gateway

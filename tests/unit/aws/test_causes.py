@@ -40,7 +40,7 @@ SET_UP: list[tuple[Exception, str, list[str]]] = [
     (
         boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
         "PartialCredentials",
-        ["half", "missing: AWS_SECRET_ACCESS_KEY", "set both"],
+        ["incomplete", "missing: AWS_SECRET_ACCESS_KEY", "set both"],
     ),
     (boto.ProfileNotFound(profile="nope"), "ProfileNotFound", ["(nope)", "AWS_PROFILE", "~/.aws/config"]),
     (boto.ConfigParseError(path="/home/me/config"), "BadConfiguration", ["/home/me/config", "check"]),
@@ -167,7 +167,7 @@ def test_what_a_gateway_says_may_pass(status: int) -> None:
     """Also 400: that is what some servers answer to http:// where they speak https://."""
     error = classify(answered(status, str(status), Message="not now"))
     assert error.code == str(status)
-    assert error.message == f"HTTP {status} from {URL}, which names no error of Kinesis: not now"
+    assert error.message == f"HTTP {status} from {URL} is no error of Kinesis: not now; check any proxy on the way"
     assert judge_error(error) is Verdict.RETRY
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kplpy.aws.kinesis.response import read_entries
-from kplpy.aws.kinesis.transport import _parse_ours
+from kplpy.aws.kinesis.transport import _parse_response
 from kplpy.core import policy as rules
 from kplpy.core.record import Delivered, Failed
 from kplpy.core.results.retry_policy import MALFORMED, THROTTLED, Exchange
@@ -60,7 +60,9 @@ def test_an_entry_that_says_what_became_of_its_record(came: object, expected: di
 def test_an_entry_that_does_not_is_malformed_and_shown(came: object) -> None:
     (entry,) = read_entries([came]) or [{}]
     assert set(entry) == {"ErrorMessage"}
-    assert entry["ErrorMessage"].startswith("the record's entry must hold a SequenceNumber or an ErrorCode, and is ")
+    assert entry["ErrorMessage"].startswith(
+        "the record's entry must have either a SequenceNumber or an ErrorCode, got "
+    )
     assert len(entry["ErrorMessage"]) < 1000
 
 
@@ -125,7 +127,7 @@ def test_the_core_takes_any_answer_and_flags_what_it_does_not_tell(came: list[An
 def test_any_body_is_read_or_left_to_botocore(body: bytes, status: int) -> None:
     response: dict[str, Any] = {"status_code": status, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert response["body"] == (b"{}" if parsed else body)
     assert not parsed or status == 200
     read_entries(parsed.get("Records"))

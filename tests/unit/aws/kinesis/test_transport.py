@@ -24,7 +24,7 @@ from kplpy import Config, deaggregate
 from kplpy.aws import errors
 from kplpy.aws.client import make_client
 from kplpy.aws.kinesis.request_json import PIECE, put_records_body
-from kplpy.aws.kinesis.transport import CBOR, KinesisTransport, _open_shards, _parse_ours
+from kplpy.aws.kinesis.transport import CBOR, KinesisTransport, _open_shards, _parse_response
 from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import ShardQueue
@@ -61,7 +61,7 @@ def test_the_entries_are_parsed_as_botocore_would() -> None:
     body = json.dumps({"FailedRecordCount": 1, "Records": entries}).encode()
     response = {"status_code": 200, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert parsed == {"Records": entries}
     assert response["body"] == b"{}"
 
@@ -78,7 +78,7 @@ def test_the_entries_are_parsed_as_botocore_would() -> None:
 def test_what_is_no_answer_is_left_to_botocore(status: int, body: bytes) -> None:
     response = {"status_code": status, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert not parsed
     assert response["body"] == body
 
@@ -87,7 +87,7 @@ def test_what_is_no_answer_is_left_to_botocore(status: int, body: bytes) -> None
 def test_botocore_does_not_see_entries_of_the_wrong_type(records: object) -> None:
     response = {"status_code": 200, "headers": {}, "body": json.dumps({"Records": records}).encode()}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert parsed == {"Records": records}
     assert response["body"] == b"{}"
 
@@ -96,7 +96,7 @@ def test_botocore_does_not_see_entries_of_the_wrong_type(records: object) -> Non
 def test_an_error_in_cbor_reaches_botocore_as_json(status: int, answer: object) -> None:
     response: dict[str, Any] = {"status_code": status, "headers": {"Content-Type": CBOR}, "body": cbor2.dumps(answer)}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert not parsed
     assert json.loads(response["body"]) == answer
 
@@ -105,7 +105,7 @@ def test_an_error_in_cbor_reaches_botocore_as_json(status: int, answer: object) 
 def test_what_is_not_cbor_in_spite_of_its_name_is_left_to_botocore(body: bytes) -> None:
     """The service has been seen to answer so in JSON (aws/aws-sdk-java-v2, issue 1595)."""
     response = {"status_code": 400, "headers": {"Content-Type": f"{CBOR}; charset=utf-8"}, "body": body}
-    _parse_ours(response, {})
+    _parse_response(response, {})
     assert response["body"] == body
 
 
