@@ -1,4 +1,4 @@
-"""The OpenTelemetry sink, exported by the real SDK."""
+"""Tests the OpenTelemetry sink with the real SDK."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sample(name: str, dimensions: Dimensions, *values: float, histogram: Histogr
 
 
 def export(*windows: Window) -> dict[str, list[tuple[dict[str, Any], Any, str]]]:
-    """Instrument → (attributes, value, unit) of each of its points."""
+    """Return (attributes, value, unit) of each point, by instrument."""
     reader = InMemoryMetricReader()
     provider = MeterProvider(metric_readers=[reader])
     sink = OpenTelemetrySink(provider)
