@@ -158,7 +158,7 @@ def _missing_file(failure: Exception) -> BaseException | None:
 
 
 def _reason(failure: Exception) -> str:
-    """Return the reason that botocore's text leaves out, in parentheses, or nothing."""
+    """Return what botocore's text leaves out: a hint for TLS, or the system's reason in parentheses."""
     if isinstance(failure, boto.SSLError):
         return _hint_for_tls(str(failure))
     reasons = (each.strerror for each in _causes_behind(failure) if isinstance(each, OSError) and each.strerror)
@@ -168,7 +168,7 @@ def _reason(failure: Exception) -> str:
 
 def _hint_for_tls(text: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return " (pass the file of certificates to trust as verify=)"
+        return "; pass the file of certificates to trust as verify="
     if "WRONG_VERSION_NUMBER" in text.upper() or "record layer" in text.lower():
-        return " (the endpoint may speak http://, not https://)"
-    return ""
+        return "; the endpoint may speak http://, not https://: check endpoint_url"
+    return "; check verify=, any proxy and endpoint_url"

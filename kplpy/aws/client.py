@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 # Sessions are not thread-safe, and neither is making a client from one; clients are.
-_making = fork.WholeSection()
+_making_section = fork.WholeSection()
 
 
 def make_client(config: Config, credentials: Mapping[str, str] | None = None) -> KinesisClient:
@@ -39,14 +39,14 @@ def make_cloudwatch_client(config: Config) -> CloudWatchClient:
 
 
 def regional_endpoint_url(config: Config, region: str) -> str:
-    """Return AWS's own endpoint of Kinesis in the region, as botocore knows it, ignoring configured endpoints.
+    """Return AWS's own endpoint of Kinesis in the region, as botocore knows it, not a configured endpoint.
 
     A client of its own has the endpoint. It sends nothing, so it needs no credentials. Making it takes 0.1 s of CPU.
     """
     from botocore.config import Config as ClientConfig
 
-    ignoring = ClientConfig(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # the stubs lack it
-    merged = ignoring if config.botocore_config is None else config.botocore_config.merge(ignoring)
+    without_configured = ClientConfig(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # the stubs lack it
+    merged = without_configured if config.botocore_config is None else config.botocore_config.merge(without_configured)
     config = replace(config, region_name=region, botocore_config=merged)
     client = _make("kinesis", config, config.session, None, {"aws_access_key_id": "-", "aws_secret_access_key": "-"})
     return str(client.meta.endpoint_url)
@@ -59,7 +59,7 @@ def _make(
     endpoint_url: str | None,
     credentials: Mapping[str, str] | None = None,
 ) -> Any:
-    with _making:
+    with _making_section:
         load()
         import boto3
 

@@ -16,7 +16,7 @@ from kplpy.escaping import shown
 
 # A quick retry cannot help: there is no connection, or nothing to sign with. These exceptions do not show whether a
 # request was sent: botocore raises ProxyConnectionError and SSLError after that, too (see sent_body.py).
-_BEFORE_SENDING = (
+_NO_QUICK_RETRY = (
     boto.ConnectTimeoutError,
     boto.EndpointConnectionError,
     boto.ProxyConnectionError,
@@ -28,7 +28,7 @@ _BEFORE_SENDING = (
     boto.ParamValidationError,
 )
 # A proxy or gateway that sends these has not forwarded the request: RFC 9110, 15.5.14 and 15.5.16.
-_NOT_PASSED_ON = frozenset({413, 415})
+_NOT_FORWARDED = frozenset({413, 415})
 # Codes of failures within the service, which are no refusal at any status.
 _WITHIN_THE_SERVICE = re.compile("Internal|Unavailable|Timeout")
 
@@ -60,7 +60,7 @@ def _is_refusal(response: Any, status: int, code: str) -> bool:
     from the body; if the body has none, the status is the code. Kinesis and its stand-ins always send an
     x-amzn-RequestId.
     """
-    if status in _NOT_PASSED_ON:
+    if status in _NOT_FORWARDED:
         return True
     if not 400 <= status < 500 or not code.isidentifier() or _WITHIN_THE_SERVICE.search(code):
         return False
@@ -117,6 +117,6 @@ def may_pass(failure: BaseException) -> bool:
     """Return True if another attempt may succeed."""
     return (
         isinstance(failure, Exception)
-        and not isinstance(failure, _BEFORE_SENDING)
+        and not isinstance(failure, _NO_QUICK_RETRY)
         and judge_error(classify(failure)) is Verdict.RETRY
     )

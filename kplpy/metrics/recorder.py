@@ -31,8 +31,8 @@ _queue_of = attrgetter("queue")
 class Recorder:
     """Implements the runtime's Meter and takes samples.
 
-    `record` runs on the thread that got the response, `sample` on the reporter's thread. An error in counting is logged
-    and leaves a gap in the metrics.
+    `record` runs on the thread that got the response, `sample` on the reporter's thread or in its `hand_over`. An error
+    in counting is logged and leaves a gap in the metrics.
 
     max_records, max_bytes: bounds of the producer's buffer.
     on_wake: called when there may be something to count again. The reporter sets it.

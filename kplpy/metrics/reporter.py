@@ -217,7 +217,7 @@ class _Outlet:
     def take(self, window: Window, inline: bool) -> None:
         """Give the sink a window.
 
-        inline: start no thread and return when the sink has it, as at the interpreter's exit.
+        inline: start no thread, and return when the sink is done with it, as at the interpreter's exit.
         """
         if inline and self._thread is None:
             self._emit(window)

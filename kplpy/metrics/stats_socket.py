@@ -22,7 +22,7 @@ class StatsSocket:
     """A Unix socket at `<path>.<process id>`, for this user only.
 
     Each connection gets what `snapshot` returns, and is closed. One thread waits in accept(), and works only when
-    somebody connects. The file appears when the socket accepts connections, so a file that refuses is a dead process's.
+    a reader connects. The file appears when the socket accepts connections, so a file that refuses is a dead process's.
 
     snapshot: returns the state as bytes; called on the socket's thread.
     """

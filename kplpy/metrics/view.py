@@ -1,4 +1,4 @@
-"""What Producer.metrics() returns."""
+"""The mapping that Producer.metrics() returns."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ def item(data: bytes, key: str, explicit_hash_key: str | None = None) -> Pending
 
 def batch(*items: PendingRecord, **knobs: Any) -> Batch:
     policy = policy_of(Config(**knobs))
-    lane = ShardQueue(WHOLE, policy, Limiter(1.0, 0.0))
-    made = Batch(lane, items[0])
+    queue = ShardQueue(WHOLE, policy, Limiter(1.0, 0.0))
+    made = Batch(queue, items[0])
     assert made.add(list(items[1:]), 1 << 24, 100) == len(items) - 1
     made.close()
     return made
@@ -268,7 +268,7 @@ def test_the_error_of_a_listing_has_its_code() -> None:
         transport.list_shards("orders", None)
 
 
-# --- who distributes the records ---
+# --- distribution strategy and largest record ---
 
 
 def summary(mode: str = "ON_DEMAND", **more: Any) -> bytes:
