@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +55,30 @@ class HotKeys:
     bytes_bound: int
     by_records: tuple[HotKey, ...]
     by_bytes: tuple[HotKey, ...]
+
+
+@dataclass(slots=True)
+class StreamTotals:
+    """Counts of one stream since the producer was made.
+
+    kinesis_bytes_put: data and partition keys of the Kinesis records that the service took, as the service counts them.
+    entries_throttled: Kinesis records refused with ProvisionedThroughputExceededException.
+    entries_failed: Kinesis records refused with another error.
+    wrong_shard: aggregates sent again, because consumers would have dropped them on the shard where they landed.
+    """
+
+    user_records_accepted: int = 0
+    user_records_put: int = 0
+    user_records_failed: int = 0
+    kinesis_records_put: int = 0
+    kinesis_bytes_put: int = 0
+    kinesis_records_sent: int = 0
+    put_records_requests: int = 0
+    requests_failed: int = 0
+    entries_throttled: int = 0
+    entries_failed: int = 0
+    wrong_shard: int = 0
+    listings: int = 0
+
+    def __add__(self, other: StreamTotals) -> StreamTotals:
+        return StreamTotals(*[getattr(self, each.name) + getattr(other, each.name) for each in fields(self)])

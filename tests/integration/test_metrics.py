@@ -354,8 +354,8 @@ def test_the_sampling_thread_survives_exceptions(
             raise SystemExit("interrupted")
         return gauges()
 
-    assert producer._reporter is not None
-    monkeypatch.setattr(producer._reporter, "_gauges", raise_once)
+    assert producer._parts.reporter is not None
+    monkeypatch.setattr(producer._parts.reporter, "_gauges", raise_once)
     with producer:
         put(producer, 20)
         wait_until(lambda: was_raised.is_set() and bool(sink.windows))

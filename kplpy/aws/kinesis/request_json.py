@@ -10,7 +10,7 @@ import json
 from binascii import b2a_base64
 from json.encoder import encode_basestring_ascii as quoted
 
-from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.shard_queue import Batch
 
 # Bytes. Base64 of one piece takes about 0.2 ms, with the GIL held. A multiple of 3, so that encoded pieces join.
 PIECE = 255 * 1024

@@ -170,11 +170,11 @@ def test_streams_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
             return found.maximum if found is not None else None
 
         wait_until(lambda: pending() == 10)
-        standing = producer._standing()["streams"]
+        snapshot = producer._snapshot()["streams"]
         stub.let_go()
     for name in ("UserRecordsReceived", "UserRecordsPut"):
         for found in (delivered.find(name, stream="orders"), delivered.find(name)):
             assert found is not None
             assert (found.count, found.total) == (7, 7), name
-    assert {stream: each["outstanding_records"] for stream, each in standing.items()} == {here: 4, there: 6}
-    assert {each["counts"] for each in standing.values()} == {None}
+    assert {stream: each["outstanding_records"] for stream, each in snapshot.items()} == {here: 4, there: 6}
+    assert {each["counts"] for each in snapshot.values()} == {None}
