@@ -163,7 +163,7 @@ MUTATIONS = [
     Mutation(
         "sent: a request that a stub inside the process answers counts as not sent",
         "../aws/kinesis/transport.py",
-        "request.body_sent or answered_here",
+        "request.body_sent or is_from_stub",
         "request.body_sent",
         SENT_BODY,
     ),
@@ -184,7 +184,7 @@ MUTATIONS = [
     Mutation(
         "sent: a refusal does not unset the sent mark",
         "../aws/errors.py",
-        "sent and not _is_refusal(answer, status, said)",
+        "sent and not _is_refusal(response, status, own_code)",
         "sent",
         "tests/unit/aws/kinesis/test_transport.py",
     ),

@@ -1,4 +1,4 @@
-"""A web server on this machine that answers every request as the test says."""
+"""A web server on this machine whose responses the test decides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 @dataclass
 class WebServer:
-    """answer: called with a request's headers and body, on a thread of the server."""
+    """answer: called with a request's headers and body on a thread of the server. requests: headers of all requests."""
 
     answer: Callable[[Mapping[str, str], bytes], Answer]
     url: str = ""
@@ -48,7 +48,7 @@ def web_server(
         daemon_threads = True
 
         def handle_error(self, request: object, client_address: object) -> None:
-            pass  # a client that speaks another protocol, or went away
+            pass  # the client speaks another protocol or has gone
 
     server = Server(("127.0.0.1", 0), Handler)
     if tls is not None:

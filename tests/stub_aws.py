@@ -1,4 +1,4 @@
-"""Stand-ins for AWS below botocore: what a session's clients send ends here, whatever the host, without a socket."""
+"""Stand-ins for AWS below botocore: they respond to a session's clients without a socket, for any host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 @dataclass(frozen=True)
 class Call:
-    """One request to Kinesis as it would have gone on the wire."""
+    """One request to Kinesis, as it would be sent."""
 
     url: str
     operation: str
@@ -33,7 +33,7 @@ class _Raw(io.BytesIO):
 
 
 class KinesisBelowBotocore:
-    """Answers PutRecords and ListShards of one shard. Tokens in `expired`, and keys in `unknown`, are refused."""
+    """Responds to PutRecords and ListShards for one shard. Refuses tokens in `expired` and keys in `unknown`."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -42,7 +42,7 @@ class KinesisBelowBotocore:
         self._lock = threading.Lock()
 
     def attach(self, session: Any) -> None:
-        """All Kinesis clients that the boto3 or botocore session makes from now on end here."""
+        """Handle all requests of Kinesis clients that the boto3 or botocore session makes later."""
         events = session.events if hasattr(session, "events") else session.get_component("event_emitter")
         events.register("before-send.kinesis", self._answer)
 
@@ -84,7 +84,7 @@ def _response(url: str, status: int, body: dict[str, Any]) -> AWSResponse:
 
 
 class FakeSts:
-    """An STS over plain HTTP on this machine; each answer has another access key: ASIA1, ASIA2, …"""
+    """An STS over plain HTTP on this machine. Each response has another access key: ASIA1, ASIA2, …"""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, str]] = []

@@ -1,1 +1,1 @@
-"""botocore at the edge: clients, PutRecords with a body built by hand, shard listings."""
+"""The calls to AWS through botocore: clients, credentials, errors and requests."""

@@ -1,4 +1,4 @@
-"""Making botocore clients: once, under one lock, with kplpy's own retries and timeouts."""
+"""Makes botocore clients under one lock, with kplpy's own retries and timeouts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_kinesis import KinesisClient
 
-# Sessions, and making clients from them, are not thread-safe; clients are.
-_making = fork.WholeSection()
+# Sessions are not thread-safe, and neither is making a client from one; clients are.
+_making_section = fork.WholeSection()
 
 
 def make_client(config: Config, credentials: Mapping[str, str] | None = None) -> KinesisClient:
-    """A Kinesis client of the user's session, or of a new one over the default credential chain.
+    """Return a Kinesis client of the user's session, or of a new session with the default credential chain.
 
-    credentials: arguments of the client that take the place of the session's.
+    credentials: arguments of the client that replace the session's credentials.
     """
     client = _make("kinesis", config, config.session, config.endpoint_url, credentials)
     client.meta.events.register("after-call.kinesis", name_endpoint)
@@ -33,20 +33,20 @@ def make_client(config: Config, credentials: Mapping[str, str] | None = None) ->
 
 
 def make_cloudwatch_client(config: Config) -> CloudWatchClient:
-    """A CloudWatch client of metrics_session, or of the session that Kinesis has."""
+    """Return a CloudWatch client of metrics_session, or of the session of the Kinesis client."""
     session = config.session if config.metrics_session is None else config.metrics_session
     return cast("CloudWatchClient", _make("cloudwatch", config, session, config.cloudwatch_endpoint_url))
 
 
 def regional_endpoint_url(config: Config, region: str) -> str:
-    """Return AWS's own endpoint of Kinesis in the region, as botocore knows it, whatever endpoint is configured.
+    """Return AWS's own endpoint of Kinesis in the region, as botocore knows it, not a configured endpoint.
 
-    It is read off a client of its own, which sends nothing and so needs no credentials; making it takes 0.1 s of CPU.
+    A client of its own has the endpoint. It sends nothing, so it needs no credentials. Making it takes 0.1 s of CPU.
     """
     from botocore.config import Config as ClientConfig
 
-    blind = ClientConfig(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # unknown to the stubs
-    merged = blind if config.botocore_config is None else config.botocore_config.merge(blind)
+    without_configured = ClientConfig(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # the stubs lack it
+    merged = without_configured if config.botocore_config is None else config.botocore_config.merge(without_configured)
     config = replace(config, region_name=region, botocore_config=merged)
     client = _make("kinesis", config, config.session, None, {"aws_access_key_id": "-", "aws_secret_access_key": "-"})
     return str(client.meta.endpoint_url)
@@ -59,13 +59,13 @@ def _make(
     endpoint_url: str | None,
     credentials: Mapping[str, str] | None = None,
 ) -> Any:
-    with _making:
+    with _making_section:
         load()
         import boto3
 
         from kplpy.aws.clock import correct_clock
 
-        ours = session is None
+        is_new_session = session is None
         if session is None:
             session = boto3.Session()
         remember(session)
@@ -79,17 +79,17 @@ def _make(
             config=_client_config(config),
             **(credentials or {}),
         )
-        if ours:
+        if is_new_session:
             _forget_files(client)
         correct_clock(client)
         return client
 
 
 def _forget_files(client: Any) -> None:
-    """What botocore read of its files, and keeps for the session's next client.
+    """Drop the files that botocore read and keeps for the session's next client.
 
-    24,000 of the 64,000 objects that a full garbage collection looked at, and 15 of its 26 ms. The names are private:
-    used if they are there.
+    They are 24,000 of the 64,000 objects in a full garbage collection, and 15 of its 26 ms. The names are private to
+    botocore, so they are used only if they exist. Without them the memory is kept.
     """
     files = getattr(getattr(client, "_loader", None), "_cache", None)
     if isinstance(files, dict):
@@ -97,11 +97,12 @@ def _forget_files(client: Any) -> None:
 
 
 def load() -> None:
-    """Import all that a request will need, for a fork must not fall into an import on another thread.
+    """Import everything that a request needs, so that no fork happens during an import on another thread.
 
-    A fork with Python's hooks waits for it (see WholeSection); before one without, do it on the thread that forks.
+    A fork with Python's hooks waits for the imports (see WholeSection). Before a fork without hooks, the thread that
+    forks must call this.
     """
-    import encodings.idna  # noqa: F401  # by the first connection
+    import encodings.idna  # noqa: F401  # the first connection imports it
 
     import boto3  # noqa: F401
     import botocore.config  # noqa: F401
@@ -110,9 +111,9 @@ def load() -> None:
 
 
 def _region_of(session: Any, endpoint_url: str | None) -> str | None:
-    """Return the region where boto finds none: AWS_REGION, which boto does not read but the other SDKs do.
+    """Return a region if boto finds none: AWS_REGION, which the other SDKs read but boto does not.
 
-    A custom endpoint, usually a local one, needs some region to sign for; it does not matter which.
+    With a custom endpoint, usually a local one, any region will do for signing.
     """
     region = session.region_name if hasattr(session, "region_name") else session.get_config_variable("region")
     if region:
@@ -123,20 +124,20 @@ def _region_of(session: Any, endpoint_url: str | None) -> str | None:
 def _client_config(config: Config) -> botocore.config.Config:
     from botocore.config import Config as ClientConfig
 
-    ours = ClientConfig(
-        # Retrying is the core's: hidden retries would make duplicates that no answer tells of.
+    own_options = ClientConfig(
+        # The core retries. Retries hidden in botocore would write duplicates that no response shows.
         retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=config.connect_timeout_ms / 1000,
         read_timeout=config.request_timeout_ms / 1000,
         max_pool_connections=config.max_connections,
         tcp_keepalive=True,
-        # The body is built by hand from records that were checked when they were put.
+        # kplpy builds the body from records that the put has checked.
         parameter_validation=False,
         user_agent_extra="kplpy",
     )
     if config.proxy_host is not None:
-        ours = ours.merge(ClientConfig(proxies={"http": _proxy(config), "https": _proxy(config)}))
-    return config.botocore_config.merge(ours) if config.botocore_config is not None else ours
+        own_options = own_options.merge(ClientConfig(proxies={"http": _proxy(config), "https": _proxy(config)}))
+    return config.botocore_config.merge(own_options) if config.botocore_config is not None else own_options
 
 
 def _proxy(config: Config) -> str:

@@ -1,7 +1,7 @@
-"""Signs with the service's time where this machine's clock is minutes wrong.
+"""Signs requests with the service's time if this machine's clock is minutes wrong.
 
-AWS refuses a signature that is more than five minutes old or ahead, and says its own time in the refusal's Date header.
-botocore signs with this machine's clock whatever the answer.
+AWS refuses a signature that is more than five minutes old or ahead. The Date header of the refusal has AWS's time.
+botocore ignores that header and signs with this machine's clock.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from kplpy.logs import log
 
 logger = logging.getLogger(__name__)
 
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html: five minutes either way. Less
-# is no reason for a refusal, and the header has whole seconds.
+# Seconds. AWS accepts five minutes either way, so a smaller difference is no reason for a refusal. The header has whole
+# seconds. https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
 TOLERANCE = 240.0
 _REFUSALS = frozenset(
     {
@@ -32,15 +32,15 @@ _REFUSALS = frozenset(
 _SIGNER = "kplpy-v4"
 _OFFSET = "kplpy_clock_offset"
 
-# By endpoint: the seconds that its clock is ahead of this machine's.
+# By endpoint: seconds by which its clock is ahead of this machine's.
 _offsets: dict[str, float] = {}
 
 
 class _SigV4AtServiceTime(SigV4Auth):
-    """SigV4 whose timestamp is the service's.
+    """SigV4 with the service's time as timestamp.
 
-    The method is private (botocore 1.40 to 1.44): add_auth calls it between taking the time and using it. If a version
-    does not, requests are signed with this machine's clock, as without this module.
+    The method is private to botocore (1.40 to 1.44). add_auth calls it after it takes the time and before it uses it.
+    With a version that does not, requests are signed with this machine's clock, as without this module.
     """
 
     def _modify_request_before_signing(self, request: Any) -> None:
@@ -53,7 +53,7 @@ AUTH_TYPE_MAPS[_SIGNER] = _SigV4AtServiceTime
 
 
 def correct_clock(client: Any) -> None:
-    """Have the client learn the service's time from a refusal, sign that request again with it, and later ones."""
+    """Make the client learn the service's time from a refusal, and sign that request and later ones with it."""
     endpoint: str = client.meta.endpoint_url
     service = client.meta.service_model.service_id.hyphenize()
 
@@ -65,10 +65,10 @@ def correct_clock(client: Any) -> None:
         return _SIGNER
 
     def needs_retry(response: Any, attempts: int, request_dict: dict[str, Any], **_: Any) -> int | None:
-        """Return 0 for one more attempt at once: a request whose signature was refused has written nothing."""
+        """Return 0, for one more attempt at once: a request with a refused signature has written nothing."""
         if attempts > 1 or response is None:
             return None
-        offset = _offset_told(*response)
+        offset = _offset_in_refusal(*response)
         if offset is None or abs(offset - request_dict["context"].get(_OFFSET, 0.0)) < TOLERANCE:
             return None
         _learn(endpoint, offset)
@@ -78,8 +78,8 @@ def correct_clock(client: Any) -> None:
     client.meta.events.register(f"needs-retry.{service}", needs_retry)
 
 
-def _offset_told(http_response: Any, parsed: dict[str, Any]) -> float | None:
-    """Return the seconds that the service's clock is ahead, if a signature was refused."""
+def _offset_in_refusal(http_response: Any, parsed: dict[str, Any]) -> float | None:
+    """Return the seconds by which the service's clock is ahead, if the response refuses a signature."""
     if parsed.get("Error", {}).get("Code") not in _REFUSALS:
         return None
     try:
@@ -90,7 +90,7 @@ def _offset_told(http_response: Any, parsed: dict[str, Any]) -> float | None:
 
 
 def _learn(endpoint: str, offset: float) -> None:
-    """Say it, unless another request, or another endpoint, has shown the same; forget it once the clock is right."""
+    """Keep the offset, and log it unless a known endpoint has the same. Drop it once the clock is right."""
     if abs(offset) < TOLERANCE:
         _offsets.pop(endpoint, None)
         return

@@ -1,7 +1,7 @@
-"""The user's session when the service says that its credentials have expired, and after a fork.
+"""Renews a session's credentials when the service refuses them, and its locks after a fork.
 
-botocore refreshes what it knows to end; a token that was revoked, or a file that was rewritten, it does not notice.
-Where botocore offers nothing public for that, its private names are used if they are there.
+botocore refreshes credentials before they expire. It does not notice a revoked token or a rewritten file. It has no
+public API to refresh them, so kplpy uses its private names where they exist.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from kplpy.process import fork
 
 logger = logging.getLogger(__name__)
 
-# Credentials that botocore reads once, and that somebody may have written anew since.
+# Sources that botocore reads once. Their credentials may have changed since.
 _READ_ONCE = frozenset({"env", "shared-credentials-file", "config-file"})
 
-# They log a traceback for each failing fetch of credentials, some 40 lines with SSO, and then raise.
+# They log a traceback for each failed fetch of credentials, about 40 lines with SSO, and then raise.
 _LOGGERS = ("botocore.credentials", "botocore.tokens")
 
 _used: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def withhold_tracebacks() -> None:
-    """Have botocore not log what it raises on kplpy's threads: retries would bury the line that names the cause."""
+    """Keep botocore from logging what it raises on kplpy's threads: retries would bury the line with the cause."""
     for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_is_news)  # once, however often it is called
+        logging.getLogger(name).addFilter(_is_worth_logging)  # repeated calls add it once
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Return False for a mandatory refresh that failed, which botocore (1.40 to 1.44) raises after it has logged it."""
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Return False for a failed mandatory refresh, which botocore (1.40 to 1.44) logs and then raises."""
     return record.args != ("mandatory",) or not str(record.threadName).startswith("kplpy-")
 
 
 def remember(session: Any) -> None:
-    """A session whose clients are in use."""
+    """Note a session whose clients are in use, for its locks after a fork."""
     _used.add(session)
 
 
-def renewed(session: Any) -> dict[str, str]:
-    """Have the session's credentials fetched again by whoever made them.
+def renew(session: Any) -> dict[str, str]:
+    """Fetch the session's credentials again, from the source that they came from.
 
-    Returns arguments for making the next client: those that were read again, or none.
+    Returns arguments for the next client: the credentials, if they were read again, else nothing. A failure is logged.
     """
     credentials = session.get_credentials()
     if credentials is None:
@@ -54,14 +54,14 @@ def renewed(session: Any) -> dict[str, str]:
         try:
             with lock:
                 refresh(is_mandatory=False)
-        except Exception as error:  # the next request tells what is wrong
+        except Exception as error:  # the next request reports the cause
             log(logger, "credentials_not_fetched", {"reason": f"{type(error).__name__}: {error}"})
         return {}
     if credentials.method not in _READ_ONCE:
         return {}
     fresh = getattr(session, "_session", session).get_component("credential_provider").load_credentials()
     if fresh is None or fresh.method != credentials.method:
-        return {}  # the source has gone: another one's identity is not what the user chose
+        return {}  # the source is gone; another source may have another identity, which the user did not choose
     frozen = fresh.get_frozen_credentials()
     given = {"aws_access_key_id": frozen.access_key, "aws_secret_access_key": frozen.secret_key}
     return given | ({"aws_session_token": frozen.token} if frozen.token else {})
@@ -69,7 +69,7 @@ def renewed(session: Any) -> dict[str, str]:
 
 @fork.renew
 def _renew_locks() -> None:
-    """Another thread of the parent may have been refreshing: its lock would be held here for ever."""
+    """Replace refresh locks in a forked child: a thread of the parent that held one is not here to release it."""
     for session in list(_used):
         credentials: Any = getattr(getattr(session, "_session", session), "_credentials", None)
         if hasattr(credentials, "_refresh_lock"):

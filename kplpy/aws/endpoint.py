@@ -1,4 +1,4 @@
-"""Whether a client speaks to AWS's own endpoint of its region, or to one that somebody configured."""
+"""Tests whether a client uses AWS's own endpoint of its region, not a configured one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def is_regional(config: Config, meta: ClientMeta) -> bool:
-    """Return True if the client's endpoint is the one that botocore has for its region, with FIPS and dual stack.
+    """Return True if the client's endpoint is botocore's own for its region; FIPS and dual stack count as own.
 
-    False for any other, whatever named it: an argument, the environment, a profile. So also for another region's, and
-    for a VPC interface endpoint (https://vpce-….kinesis.eu-west-1.vpce.amazonaws.com).
+    False for any other endpoint from an argument, the environment or a profile. That includes another region's
+    endpoint and a VPC interface endpoint (https://vpce-….kinesis.eu-west-1.vpce.amazonaws.com).
     """
     url, region = meta.endpoint_url.rstrip("/"), meta.region_name
-    if url == f"https://kinesis.{region}.amazonaws.com":  # so it is in most regions: spares them a second client
+    if url == f"https://kinesis.{region}.amazonaws.com":  # true in most regions, and saves a second client
         return True
     return url.startswith("https://") and url == regional_endpoint_url(config, region)

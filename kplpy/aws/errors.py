@@ -1,4 +1,4 @@
-"""What botocore raises, as the core and the engine understand it."""
+"""Turns botocore's exceptions into the core's RequestError and ListingError."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from botocore import exceptions as boto
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from kplpy.aws.causes import cause_of, cause_of_answer
+from kplpy.aws.causes import cause_of, cause_of_response
 from kplpy.core.exchange import ListingError, RequestError
 from kplpy.core.results.retry_policy import TOO_LARGE, Verdict, judge_error
 from kplpy.escaping import shown
 
-# Another quick try is not worth it: there is no connection, or nothing to sign with. These say nothing of whether a
-# request was sent: ProxyConnectionError and SSLError are raised after that, too (see sent_body.py).
-_BEFORE_SENDING = (
+# A quick retry cannot help: there is no connection, or nothing to sign with. These exceptions do not show whether a
+# request was sent: botocore raises ProxyConnectionError and SSLError after that, too (see sent_body.py).
+_NO_QUICK_RETRY = (
     boto.ConnectTimeoutError,
     boto.EndpointConnectionError,
     boto.ProxyConnectionError,
@@ -27,49 +27,51 @@ _BEFORE_SENDING = (
     boto.NoRegionError,
     boto.ParamValidationError,
 )
-# A front that answers so has not passed the request on: RFC 9110, 15.5.14 and 15.5.16.
-_NOT_PASSED_ON = frozenset({413, 415})
-# What fails within the service is no refusal, whatever the status.
+# A proxy or gateway that sends these has not forwarded the request: RFC 9110, 15.5.14 and 15.5.16.
+_NOT_FORWARDED = frozenset({413, 415})
+# Codes of failures within the service, which are no refusal at any status.
 _WITHIN_THE_SERVICE = re.compile("Internal|Unavailable|Timeout")
 
 
 def classify(failure: Exception, sent: bool = True) -> RequestError:
-    """Return code, text, and whether the records may have been written.
+    """Return the failure's code, its text, and whether the records may have been written.
 
-    sent: the service may have the whole request. Then only its own refusal says that nothing was written. The
-    exception's own texts are made safe to show: it becomes the cause of the records' failure.
+    Also makes the exception's own texts safe to show, because it becomes the cause of the records' failure.
+
+    sent: the service may have the whole request. Then only a refusal of its own proves that nothing was written.
     """
     _make_safe(failure)
     if isinstance(failure, boto.ClientError):
-        answer: Any = failure.response
-        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code, message = cause_of_answer(failure)
+        response: Any = failure.response
+        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code, message = cause_of_response(failure)
         if status == 413:
             code = TOO_LARGE
-        said = str(answer.get("Error", {}).get("Code") or "")
-        return RequestError(code, message, sent and not _is_refusal(answer, status, said), failure, status)
+        own_code = str(response.get("Error", {}).get("Code") or "")
+        return RequestError(code, message, sent and not _is_refusal(response, status, own_code), failure, status)
     code, message = cause_of(failure)
     return RequestError(code, message, sent, failure)
 
 
-def _is_refusal(answer: Any, status: int, code: str) -> bool:
-    """Return True if the service, not what lies before it, refused the request as a whole.
+def _is_refusal(response: Any, status: int, code: str) -> bool:
+    """Return True if the service refused the whole request, not a proxy or gateway in front of it.
 
-    A gateway's own 4xx (408, 499, an HTML page) may come after the request was passed on. botocore takes the code from
-    the body; where that has none, the status is the code. Kinesis and its stand-ins send an x-amzn-RequestId always.
+    A gateway may send its own 4xx (408, 499, an HTML page) after it forwarded the request. botocore takes the code
+    from the body; if the body has none, the status is the code. Kinesis and its stand-ins always send an
+    x-amzn-RequestId.
     """
-    if status in _NOT_PASSED_ON:
+    if status in _NOT_FORWARDED:
         return True
     if not 400 <= status < 500 or not code.isidentifier() or _WITHIN_THE_SERVICE.search(code):
         return False
     known = judge_error(RequestError(code, "", maybe_written=False)) is not Verdict.RETRY
-    return known or bool(answer.get("ResponseMetadata", {}).get("RequestId"))
+    return known or bool(response.get("ResponseMetadata", {}).get("RequestId"))
 
 
 def _make_safe(failure: BaseException) -> None:
-    """Have tracebacks of the failure, and of what led to it, show what the service said on one line, without passwords.
+    """Make tracebacks of the failure and of its causes show the service's texts on one line, without passwords.
 
-    botocore's exceptions are printed from `args`; a ClientError's message is in its response as well.
+    botocore's exceptions print `args`. A ClientError also has its message in its response.
     """
     seen: set[int] = set()
     each: BaseException | None = failure
@@ -83,15 +85,19 @@ def _make_safe(failure: BaseException) -> None:
 
 
 def listing_error(error: RequestError) -> ListingError:
+    """Return the error of a failed ListShards."""
     return ListingError(f"ListShards: {error.code}: {error.message}", error)
 
 
 def retrying(call: Callable[[], Any], worth: Callable[[BaseException], bool] | None = None) -> Any:
-    """Call the control plane, with a few quick tries while the failure is `worth` one: by default, looks passing."""
+    """Call the control plane, at most three times with short random waits. Raises the last failure.
+
+    worth: returns True for a failure that another attempt may cure; by default `may_pass`.
+    """
     for attempt in Retrying(
         stop=stop_after_attempt(3),
         wait=wait_random_exponential(multiplier=0.1, max=1.0),
-        retry=retry_if_exception(worth or passing),
+        retry=retry_if_exception(worth or may_pass),
         reraise=True,
     ):
         with attempt:
@@ -99,15 +105,18 @@ def retrying(call: Callable[[], Any], worth: Callable[[BaseException], bool] | N
     raise AssertionError("tenacity reraises the last failure")
 
 
-def passing_answer(failure: BaseException) -> bool:
-    """An answer that says to try again. No answer at all is not worth the wait where others depend on it."""
-    return isinstance(failure, boto.ClientError) and passing(failure)
+def is_retryable_response(failure: BaseException) -> bool:
+    """Return True for a response that asks for a retry.
+
+    A failure without a response is not retried here: records wait for the call.
+    """
+    return isinstance(failure, boto.ClientError) and may_pass(failure)
 
 
-def passing(failure: BaseException) -> bool:
-    """Is another try worth it?"""
+def may_pass(failure: BaseException) -> bool:
+    """Return True if another attempt may succeed."""
     return (
         isinstance(failure, Exception)
-        and not isinstance(failure, _BEFORE_SENDING)
+        and not isinstance(failure, _NO_QUICK_RETRY)
         and judge_error(classify(failure)) is Verdict.RETRY
     )

@@ -1,1 +1,1 @@
-"""What is happening, in numbers: the registry, and the sinks that carry it away."""
+"""The metrics: a registry that counts, and sinks that export its windows."""

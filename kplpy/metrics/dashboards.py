@@ -1,10 +1,10 @@
-"""Ready dashboards: for CloudWatch by the KPL's names and dimensions, for Grafana by those of the Prometheus sink."""
+"""Dashboards for CloudWatch, by the KPL's names and dimensions, and for Grafana, by those of the Prometheus sink."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# (title, ((metric, statistic), ...)); a row of two widgets each
+# (title, ((metric, statistic), ...)); two widgets a row
 _CLOUDWATCH: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("User records put", (("UserRecordsReceived", "Sum"), ("UserRecordsPut", "Sum"), ("UserRecordExpired", "Sum"))),
     ("Delivered, share of all", (("UserRecordsPut", "Average"), ("KinesisRecordsPut", "Average"))),
@@ -15,7 +15,7 @@ _CLOUDWATCH: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "Buffering and requests, ms",
         (("BufferingTime", "Average"), ("RequestTime", "Average"), ("RequestTime", "Maximum")),
     ),
-    ("Waiting", (("UserRecordsPending", "Maximum"),)),
+    ("Records without an outcome", (("UserRecordsPending", "Maximum"),)),
     ("Age of the oldest record, ms", (("OldestRecordAge", "Maximum"),)),
     ("Packing", (("UserRecordsPerKinesisRecord", "Average"), ("KinesisRecordsPerPutRecordsRequest", "Average"))),
     ("Retries", (("RetriesPerRecord", "Average"), ("PossibleDuplicates", "Sum"))),
@@ -24,7 +24,10 @@ _SHARDS = (("Headroom of each shard, %", "ShardHeadroom", "Minimum"), ("Errors o
 
 
 def cloudwatch(stream: str, region: str, namespace: str = "KinesisProducerLibrary") -> dict[str, Any]:
-    """The body of a PutDashboard. What is detailed, or by shard, stays empty unless the producer's options send it."""
+    """Return the body of a PutDashboard.
+
+    Widgets of detailed metrics, and of metrics by shard, stay empty unless the producer's options send these.
+    """
     widgets: list[dict[str, Any]] = []
     for title, shown in _CLOUDWATCH:
         metrics = [[namespace, name, "StreamName", stream, {"stat": stat}] for name, stat in shown]
@@ -80,7 +83,7 @@ _GRAFANA: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         (_mean("kplpy_buffering_time_seconds"), _mean("kplpy_request_time_seconds")),
     ),
     ("Age of the oldest record", "s", (_of("kplpy_oldest_record_age_seconds"),)),
-    ("Records without an answer", "short", (_of("kplpy_user_records_pending"),)),
+    ("Records without an outcome", "short", (_of("kplpy_user_records_pending"),)),
     ("Use of the buffer", "percentunit", ("max(kplpy_buffer_use_ratio)",)),
     ("Headroom of each shard", "percentunit", (_of("kplpy_shard_headroom_ratio", "stream, shard"),)),
     ("Rate of each shard, of its limit", "percentunit", (_of("kplpy_shard_rate_limit_ratio", "stream, shard"),)),
@@ -89,7 +92,7 @@ _GRAFANA: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 def grafana() -> dict[str, Any]:
-    """A dashboard to import, for any Prometheus data source and any streams."""
+    """Return a dashboard to import, for any Prometheus data source and any streams."""
     source = {"type": "prometheus", "uid": "${source}"}
     panels = []
     for number, (title, unit, expressions) in enumerate(_GRAFANA):

@@ -1,4 +1,4 @@
-"""A stretch of time's statistics, and the samples that they add up to."""
+"""The statistics of a span of time, and the samples made from them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from kplpy.metrics.histogram import Histogram
 from kplpy.metrics.sample import Dimensions, Sample
 
 Key = tuple[str, str | None, str | None, str | None]
-"""Metric, stream, shard, error code."""
+"""Metric, stream, shard and error code; None where not known."""
 Update = tuple[Key, int, float, float, float, Histogram | None]
-"""Values of one key: how many, their sum, minimum and maximum."""
+"""Values of one key: their number, sum, minimum and maximum, and a histogram if there is one."""
 
 
 class Cell:
@@ -22,7 +22,7 @@ class Cell:
 
     def __init__(self) -> None:
         self.count = 0
-        self.latest = 0.0  # of what was added last, the average
+        self.latest = 0.0  # average of the values that were added last
         self.total = 0.0
         self.minimum = float("inf")
         self.maximum = float("-inf")
@@ -48,7 +48,7 @@ class Cell:
 
 
 class Frame:
-    """Cells by key. A value is kept once, for the finest key that it has; `samples` adds them up."""
+    """Cells by key. Each value is kept once, under its finest key; `samples` adds the values up."""
 
     __slots__ = ("cells",)
 
@@ -61,12 +61,15 @@ class Frame:
             cells[key].add(count, total, minimum, maximum, histogram)
 
     def merge(self, other: Frame) -> None:
-        """`other` is later."""
+        """Add the values of a later frame."""
         for key, cell in other.cells.items():
             self.cells[key].merge(cell)
 
     def samples(self, level: str, granularity: str) -> tuple[Sample, ...]:
-        """Each value counts in every ancestor that the granularity lets be seen: its shard, stream, and over all."""
+        """Return the samples that `level` includes, in the catalogue's order.
+
+        Each value counts for its shard, for its stream, and in all, down to the granularity.
+        """
         sums: defaultdict[tuple[str, Dimensions], Cell] = defaultdict(Cell)
         depth = DEPTHS[granularity]
         for (name, stream, shard, code), cell in self.cells.items():
@@ -79,7 +82,10 @@ class Frame:
 
 
 def _ancestors(stream: str | None, shard: str | None, code: str | None, depth: int) -> list[Dimensions]:
-    """As in the KPL: ErrorCode comes before the stream, and the metric without any dimension is everything's sum."""
+    """Return the dimensions under which a value counts, from none to the finest.
+
+    As in the KPL, ErrorCode comes before the stream. The metric without dimensions is the sum of all values.
+    """
     found: list[Dimensions] = [()]
     dimensions: Dimensions = ()
     if code is not None:

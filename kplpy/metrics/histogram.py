@@ -1,7 +1,7 @@
-"""Counts by value with a bounded relative error, which can be merged: DDSketch's buckets (Masson, Rim, Lee, VLDB 2019).
+"""A mergeable histogram with a bounded relative error: the buckets of DDSketch (Masson, Rim, Lee, VLDB 2019).
 
-Bucket i holds the values in (GAMMA^(i-1), GAMMA^i], and each is taken for the one that is within ERROR of them all.
-So it needs some 35 buckets for each factor of two, and only those that are met are kept.
+Bucket i holds the values in (GAMMA^(i-1), GAMMA^i]. One value within ERROR of all these stands for the bucket. There
+are about 35 buckets for each factor of two. Empty buckets take no memory.
 """
 
 from __future__ import annotations
@@ -11,50 +11,51 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 ERROR = 0.01
-"""How far a percentile may be off, relative to its value."""
+"""Largest error of a percentile, relative to its value."""
 GAMMA = (1 + ERROR) / (1 - ERROR)
 SMALLEST, LARGEST = 1e-3, 1e9
-"""Milliseconds. Values at or below the one share a bucket, and so do those above the other (twelve days)."""
+"""Milliseconds. Values up to SMALLEST share one bucket, values above LARGEST (twelve days) another."""
 
 _LOG = math.log(GAMMA)
 _FIRST = math.ceil(math.log(SMALLEST) / _LOG)
-# The upper bound of each bucket; but above the last one's there may be values too.
+# The upper bound of each bucket. The last bucket also has all larger values.
 _BOUNDS = [GAMMA**index for index in range(_FIRST, math.ceil(math.log(LARGEST) / _LOG) + 1)]
 _SECONDS = [bound / 1000 for bound in _BOUNDS]
 _LAST = len(_BOUNDS) - 1
 
 
 class Histogram:
-    """Of times in milliseconds. What is handed out in a Sample does not change any more."""
+    """Counts of times in milliseconds. The histogram of a Sample no longer changes."""
 
     __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._counts: dict[int, int] = {}  # by the place of the bucket's bound in _BOUNDS
+        self._counts: dict[int, int] = {}  # by the index of the bucket's bound in _BOUNDS
 
     def add_ages(self, arrivals: Sequence[float], now: float) -> None:
-        """Count the times from each arrival to now, in seconds; the arrivals ascend.
+        """Count the time from each arrival to now. Arrivals are in seconds and ascend.
 
-        Few of them are looked at where many fall into few buckets.
+        One bisection counts all arrivals of a bucket, so many arrivals in few buckets are cheap.
         """
         counts, seconds = self._counts, _SECONDS
         left = len(arrivals)
         bucket = -1
         while left:
             age = now - arrivals[left - 1]
-            bucket += 1  # the next older one, where they are close
+            bucket += 1  # the next older bucket, where arrivals are close
             if age > seconds[bucket]:
                 bucket = bisect_left(seconds, age, bucket)
             if bucket >= _LAST:
                 bucket, start = _LAST, 0
             else:
                 start = bisect_left(arrivals, now - seconds[bucket], 0, left)
-                if start == left:  # by rounding
+                if start == left:  # a rounding error
                     start -= 1
             counts[bucket] = counts.get(bucket, 0) + left - start
             left = start
 
     def merge(self, other: Histogram) -> None:
+        """Add the counts of `other`."""
         counts = self._counts
         for bucket, count in other._counts.items():
             counts[bucket] = counts.get(bucket, 0) + count
@@ -64,7 +65,10 @@ class Histogram:
         return sum(self._counts.values())
 
     def percentile(self, percent: float) -> float:
-        """The value that `percent` (0 to 100) of all are not above, within ERROR; 0.0 when there are none."""
+        """Return the value that `percent` (0 to 100) of all values do not exceed, within ERROR; 0.0 without values.
+
+        ValueError: percent is not from 0 to 100.
+        """
         if not 0 <= percent <= 100:
             raise ValueError(f"percent must be from 0 to 100, got {percent!r}")
         rank = max(1, math.ceil(percent / 100 * self.count))
@@ -75,13 +79,13 @@ class Histogram:
         return 0.0
 
     def buckets(self) -> list[tuple[float, int]]:
-        """(upper bound, count) of each bucket that is met, in ascending order; the counts do not include each other."""
+        """Return (upper bound, count) of each bucket with values, ascending. Counts are not cumulative."""
         return [(_BOUNDS[bucket], count) for bucket, count in sorted(self._counts.items())]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and self._counts == other._counts
 
-    __hash__ = None  # type: ignore[assignment]  # it may grow
+    __hash__ = None  # type: ignore[assignment]  # a histogram is mutable
 
     def __repr__(self) -> str:
         return f"<Histogram of {self.count} values>"

@@ -1,6 +1,7 @@
-"""From what the core tells to the registry's cells: a request, or the records of a shard, at a time.
+"""Counts the core's events into the registry: one request, or the records of one shard, at a time.
 
-Nothing is done for each record, unless it was sent before or travelled alone; see benchmarks/metrics.py for the cost.
+Only a record that was sent before, or that travelled alone, takes work of its own. benchmarks/metrics.py measures the
+cost.
 """
 
 from __future__ import annotations
@@ -31,51 +32,63 @@ _queue_of = attrgetter("queue")
 
 
 class Recorder:
-    """Implements the runtime's Meter, and takes samples. What goes wrong in counting is logged, and no more than a gap
-    in the metrics. `max_records` and `max_bytes`: what the producer's room is bounded by."""
+    """Implements the runtime's Meter and takes samples.
+
+    `record` runs on the thread that got the response, `sample` on the reporter's thread or in its `hand_over`. An error
+    in counting is logged and leaves a gap in the metrics.
+
+    max_records, max_bytes: bounds of the producer's buffer.
+    on_wake: called when there may be something to count again. The reporter sets it.
+    """
 
     def __init__(self, registry: Registry, max_records: int, max_bytes: int) -> None:
         self.registry = registry
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._errors = RateLimitedLog(logger, "metrics_not_counted")
-        self.when_awake: Callable[[], object] = _nothing
+        self.on_wake: Callable[[], object] = _do_nothing
         self._by_shard = registry.granularity == "shard"
         self._accepted: defaultdict[str, int] = defaultdict(int)
 
     def awake(self) -> None:
-        self.when_awake()
+        self.on_wake()
 
     def abandon(self) -> None:
         self.registry.abandon()
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
+        """Count the stream's requests and outcomes. Never raises."""
         try:
             key, stream = stream, name_of(stream)
             updates: list[Update] = []
             for request, exchange, refused in events.exchanges:
-                updates += self._exchange(stream, request, exchange, refused)
+                updates += self._count_exchange(stream, request, exchange, refused)
             for batch in events.misplaced:
                 updates.append(_values("DataSentInVain", stream, self._shard_of(batch), [batch.data_size]))
             if completions:
-                updates += self._completed(stream, completions, now)
+                updates += self._count_completions(stream, completions, now)
             with self.registry.lock:
-                updates += self._received(key, accepted)
+                updates += self._count_accepted(key, accepted)
                 self.registry.update(updates, now)
         except Exception as error:
             self._errors.say(f"{type(error).__name__}: {error}", error)
 
-    def _received(self, key: str, accepted: int) -> Iterator[Update]:
-        """Under the lock. `key`: the stream's name or ARN. `accepted` may come late, or from a stream that is being
-        mended: never count it twice."""
+    def _count_accepted(self, key: str, accepted: int) -> Iterator[Update]:
+        """Count the records accepted since the last call. The caller holds the registry's lock.
+
+        `accepted` may be late, or come from a stream with a new pipeline: no record may count twice.
+
+        key: the stream's name or ARN.
+        accepted: number of records that the stream has accepted so far.
+        """
         count = accepted - self._accepted[key]
         if count > 0:
             self._accepted[key] = accepted
-            yield _same("UserRecordsReceived", name_of(key), None, count, 1)
+            yield _repeated("UserRecordsReceived", name_of(key), None, count, 1)
 
     # --- requests ---
 
-    def _exchange(self, stream: str, request: Request, exchange: Exchange, refused: int) -> Iterator[Update]:
+    def _count_exchange(self, stream: str, request: Request, exchange: Exchange, refused: int) -> Iterator[Update]:
         batches = request.batches
         entries = exchange.entries if refused else None
         counts = [len(batch.items) for batch in batches]
@@ -89,68 +102,68 @@ class Recorder:
                 shard = queue.shard.shard_id if queue.shard is not None else None
                 yield _values("UserRecordsPerKinesisRecord", stream, shard, counts[start:end])
                 if exchange.entries is not None:
-                    yield from _answered_batches(stream, shard, batches[start:end], entries and entries[start:end])
+                    yield from _count_entries(stream, shard, batches[start:end], entries and entries[start:end])
                 else:
                     yield _values("DataSentInVain", stream, shard, [each.data_size for each in batches[start:end]])
                 start = end
         else:
             yield _values("UserRecordsPerKinesisRecord", stream, None, counts)
             if exchange.entries is not None:
-                yield from _answered_batches(stream, None, batches, entries)
+                yield from _count_entries(stream, None, batches, entries)
             else:
                 yield _values("DataSentInVain", stream, None, [each.data_size for each in batches])
         if exchange.error is not None:
-            yield _same("AllErrors", stream, None, 1, 1)
-            yield _same("ErrorsByCode", stream, None, 1, 1, exchange.error.code)
+            yield _repeated("AllErrors", stream, None, 1, 1)
+            yield _repeated("ErrorsByCode", stream, None, 1, 1, exchange.error.code)
 
     def _shard_of(self, batch: Batch) -> str | None:
         return batch.queue.shard.shard_id if self._by_shard and batch.queue.shard is not None else None
 
     # --- user records ---
 
-    def _completed(self, stream: str, completions: list[Completion], now: float) -> Iterator[Update]:
+    def _count_completions(self, stream: str, completions: list[Completion], now: float) -> Iterator[Update]:
         ages = Ages(now)
         least, most = float("inf"), 0.0
         for shard, group in self._groups(completions):
             found = tally(group, ages)
             least, most = min(least, now - found.last), max(most, now - found.first)
-            yield found.until(now, "TimeToAnswer", stream, shard)
-            yield from _answered(stream, shard, group[0].outcome, found)
+            yield found.times_until(now, "TimeToAnswer", stream, shard)
+            yield from _count_outcome(stream, shard, group[0].outcome, found)
         yield ("TimeToAnswer", stream, None, None), 0, 0.0, least * 1000, most * 1000, ages.histogram()
 
     def _groups(self, completions: list[Completion]) -> Iterator[tuple[str | None, list[Completion]]]:
-        """Those of one shard and one request together: they were sent at the same moment. They mostly come in a row."""
+        """Yield groups of one shard and one request, which were sent at the same moment. They mostly come in a row."""
         shard: str | None = None
         final: SendAttempt | None = None
         group: list[Completion] = []
-        its_shard: str | None
+        next_shard: str | None
         for completion in completions:
             outcome = completion.outcome
             if isinstance(outcome, Delivered):
                 if outcome.final is final and (shard is None or outcome.shard_id == shard):
                     group.append(completion)
                     continue
-                its_shard, its_final = outcome.shard_id, outcome.final
+                next_shard, next_final = outcome.shard_id, outcome.final
             else:
-                its_shard, its_final = completion.predicted, None
+                next_shard, next_final = completion.predicted, None
             if group:
                 yield shard, group
-            group, final = [completion], its_final
-            shard = its_shard if self._by_shard else None
+            group, final = [completion], next_final
+            shard = next_shard if self._by_shard else None
         if group:
             yield shard, group
 
     # --- samples ---
 
     def sample(self, gauges: Gauges, now: float) -> None:
-        """How things stand; to be called once a second."""
+        """Count the gauges. The reporter calls it once a second."""
         updates: list[Update] = []
         pending: defaultdict[str, int] = defaultdict(int)
         ages: defaultdict[str, float] = defaultdict(float)
         with self.registry.lock:
             for key, stream_gauges in gauges.streams.items():
                 stream = name_of(key)
-                updates += self._received(key, stream_gauges.accepted)
+                updates += self._count_accepted(key, stream_gauges.accepted)
                 pending[stream] += stream_gauges.outstanding
                 ages[stream] = max(ages[stream], (now - stream_gauges.oldest) * 1000)
                 for shard, use in stream_gauges.shards.items():
@@ -162,63 +175,63 @@ class Recorder:
                 updates.append(_values("OldestRecordAge", stream, None, [ages[stream]]))
             updates.append(_values("BufferedRecords", None, None, [gauges.records]))
             updates.append(_values("BufferedBytes", None, None, [gauges.bytes]))
-            use_of_room = max(gauges.records / self._max_records, gauges.bytes / self._max_bytes)
-            updates.append(_values("BufferUse", None, None, [use_of_room * 100]))
+            buffer_use = max(gauges.records / self._max_records, gauges.bytes / self._max_bytes)
+            updates.append(_values("BufferUse", None, None, [buffer_use * 100]))
             self.registry.update(updates, now)
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
-def _answered_batches(
+def _count_entries(
     stream: str, shard: str | None, batches: list[Batch], entries: list[dict[str, str]] | None
 ) -> Iterator[Update]:
-    """What became of Kinesis records whose request was answered. `entries`: None where all were accepted."""
+    """Count Kinesis records whose request has a response. entries: the response's, None if it accepted all."""
     sizes = [batch.data_size for batch in batches]
     refused = [place for place, entry in enumerate(entries or ()) if not entry.get("SequenceNumber")]
     if entries is not None and refused:
-        yield _same("KinesisRecordsPut", stream, shard, len(refused), 0)
-        yield _same("AllErrors", stream, shard, len(refused), 1)
+        yield _repeated("KinesisRecordsPut", stream, shard, len(refused), 0)
+        yield _repeated("AllErrors", stream, shard, len(refused), 1)
         yield _values("DataSentInVain", stream, shard, [sizes[place] for place in refused])
         for place in refused:
-            yield _same("ErrorsByCode", stream, shard, 1, 1, entries[place].get("ErrorCode") or MALFORMED)
+            yield _repeated("ErrorsByCode", stream, shard, 1, 1, entries[place].get("ErrorCode") or MALFORMED)
             sizes[place] = -1
         sizes = [size for size in sizes if size >= 0]
     if sizes:
-        yield _same("KinesisRecordsPut", stream, shard, len(sizes), 1)
-        yield _same("AllErrors", stream, shard, len(sizes), 0)
+        yield _repeated("KinesisRecordsPut", stream, shard, len(sizes), 1)
+        yield _repeated("AllErrors", stream, shard, len(sizes), 0)
         yield _values("KinesisRecordsDataPut", stream, shard, sizes)
 
 
-def _answered(stream: str, shard: str | None, outcome: Delivered | Failed, found: Tally) -> Iterator[Update]:
-    """User records with the same outcome."""
+def _count_outcome(stream: str, shard: str | None, outcome: Delivered | Failed, found: Tally) -> Iterator[Update]:
+    """Count user records with the same outcome."""
     sent: float | None = None
     if isinstance(outcome, Delivered):
         sent = outcome.final.started
-        yield _same("UserRecordsPut", stream, shard, found.records, 1)
+        yield _repeated("UserRecordsPut", stream, shard, found.records, 1)
         sizes = (found.records, found.data, found.smallest, found.largest)
         yield (("UserRecordsDataPut", stream, shard, None), *sizes, None)
         duplicates = sum([item.maybe_written for item in found.retried])
         if duplicates:
-            yield _same("PossibleDuplicates", stream, shard, duplicates, 1)
+            yield _repeated("PossibleDuplicates", stream, shard, duplicates, 1)
         if not found.retried:
-            yield found.until(sent, "BufferingTime", stream, shard)
+            yield found.times_until(sent, "BufferingTime", stream, shard)
         elif found.fresh:
             waits = [(sent - item.arrival) * 1000 for item in found.fresh]
             yield _values("BufferingTime", stream, shard, waits)
     else:
-        yield _same("UserRecordsPut", stream, shard, found.records, 0)
+        yield _repeated("UserRecordsPut", stream, shard, found.records, 0)
         if outcome.reason is Reason.EXPIRED:
-            yield _same("UserRecordExpired", stream, shard, found.records, 1)
+            yield _repeated("UserRecordExpired", stream, shard, found.records, 1)
     if found.records > len(found.retried):
-        yield _same("RetriesPerRecord", stream, shard, found.records - len(found.retried), 0)
+        yield _repeated("RetriesPerRecord", stream, shard, found.records - len(found.retried), 0)
     for item in found.retried:
-        yield from _retried(stream, shard, item, sent)
+        yield from _count_retried(stream, shard, item, sent)
 
 
-def _retried(stream: str, shard: str | None, item: PendingRecord, final: float | None) -> Iterator[Update]:
-    """One with attempts that failed; `final`: when the one was sent that delivered it."""
+def _count_retried(stream: str, shard: str | None, item: PendingRecord, final: float | None) -> Iterator[Update]:
+    """Count a record with failed attempts. final: when the attempt that delivered it was sent, None if none did."""
     tries = item.tries
     attempts = len(tries) + (final is not None)
     waits = []
@@ -241,6 +254,8 @@ def _values(name: str, stream: str | None, shard: str | None, values: Sequence[f
     return (name, stream, shard, None), len(values), sum(values), min(values), max(values), None
 
 
-def _same(name: str, stream: str | None, shard: str | None, count: int, value: int, code: str | None = None) -> Update:
-    """So many values that are all the same."""
+def _repeated(
+    name: str, stream: str | None, shard: str | None, count: int, value: int, code: str | None = None
+) -> Update:
+    """Return `count` values that are all `value`."""
     return (name, stream, shard, code), count, count * value, value, value, None

@@ -1,4 +1,4 @@
-"""What has been counted: second by second for the last minute, since the last window, and in all."""
+"""Everything counted: by second for the last minute, since the last window, and in all."""
 
 from __future__ import annotations
 
@@ -14,59 +14,61 @@ KEPT_SECONDS = 60
 
 
 class Registry:
-    """Told the time (`now`, by a monotonic clock) and the Unix time that it corresponds to (`wall`) by its callers.
+    """Statistics of a producer, for any thread. A lock guards them.
 
-    A second's frame is closed by whatever comes first in a later second, and then never changes. Windows are made of
-    whole seconds, so that each value is in exactly one window of a row.
+    Callers pass the time: `now` of a monotonic clock, `wall` the Unix time of the same moment, both in seconds.
+    The first call in a later second closes a second's frame, which then never changes. Windows consist of whole
+    seconds, so each value is in exactly one window of a sink.
     """
 
     def __init__(self, granularity: str) -> None:
         self.granularity = granularity
-        self.lock = threading.RLock()  # reentrant: a __del__ may put, and look, in the midst of a section
+        self.lock = threading.RLock()  # reentrant: a __del__ inside a locked section may put or read metrics
         self._second = 0
         self._current = Frame()
-        self._closed: deque[tuple[int, Frame]] = deque()  # only seconds in which something was counted
+        self._closed: deque[tuple[int, Frame]] = deque()  # (second, frame); only seconds with values
         self._since_cut = Frame()
         self._total = Frame()
         self._cut_at = 0.0  # Unix time
         self._started_at = 0.0
 
     def abandon(self) -> None:
-        """In a forked child: another thread may have held the lock."""
+        """Replace the lock in a forked child: another thread of the parent may have held it."""
         self.lock = threading.RLock()
 
     def begin(self, wall: float) -> None:
-        """The first window begins here, and so do the totals."""
+        """Begin the first window and the totals at `wall`. Only the first call has an effect."""
         with self.lock:
             if not self._started_at:
                 self._started_at = self._cut_at = wall
 
     def update(self, updates: Iterable[Update], now: float) -> None:
+        """Count the values in the current second."""
         with self.lock:
             self._roll(now)
             self._current.update(updates)
 
-    def cut(self, level: str, now: float, wall: float, all_of_it: bool = False) -> Window:
-        """The window from the last cut to the last whole second; with `all_of_it`, to now."""
+    def cut(self, level: str, now: float, wall: float, up_to_now: bool = False) -> Window:
+        """Return the window from the last cut to the last whole second; with `up_to_now`, to now."""
         with self.lock:
             self._roll(now)
-            if all_of_it:
+            if up_to_now:
                 self._close()
             frame, self._since_cut = self._since_cut, Frame()
             started_at = self._cut_at
-            ended_at = wall if all_of_it else wall - (now - self._second)
+            ended_at = wall if up_to_now else wall - (now - self._second)
             ended_at = max(started_at, ended_at)  # the system's clock may have been set
-            if frame.cells:  # an empty window is told to nobody: within a second, say, that was cut already
+            if frame.cells:  # an empty window goes to no sink, so the next one begins where it began
                 self._cut_at = ended_at
         return Window(started_at, ended_at, frame.samples(level, self.granularity))
 
-    def rested(self, wall: float) -> None:
-        """Nothing happened up to now, and all before was cut: the next window begins here."""
+    def skip_to(self, wall: float) -> None:
+        """Begin the next window now, after a rest: everything before was cut."""
         with self.lock:
-            self._cut_at = max(self._cut_at, wall - 1.0)  # a second, for what has been counted in this one already
+            self._cut_at = max(self._cut_at, wall - 1.0)  # a second earlier, for values that this second already has
 
     def window(self, seconds: int, now: float, wall: float) -> Window:
-        """The last whole seconds, 1 to KEPT_SECONDS of them."""
+        """Return the window of the last whole seconds, 1 to KEPT_SECONDS of them."""
         with self.lock:
             self._roll(now)
             end = self._second
@@ -78,7 +80,7 @@ class Registry:
         return Window(ended_at - seconds, ended_at, whole.samples("detailed", self.granularity))
 
     def total(self, wall: float) -> Window:
-        """Everything so far."""
+        """Return the window of everything since `begin`."""
         whole = Frame()
         with self.lock:
             whole.merge(self._total)

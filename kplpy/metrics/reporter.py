@@ -1,4 +1,4 @@
-"""The threads that look and tell: one samples every second and cuts windows, one hands them to the sink."""
+"""The threads that sample once a second, cut windows, and hand them to the sink."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from kplpy.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
-_making = fork.WholeSection()  # a sink's package is imported then
+_import_section = fork.WholeSection()  # making a sink imports its package
 
 SAMPLING = 1.0
 """Seconds between two samples."""
 
 
 class Reporter:
-    """`make_sink` is called when there is a first window to hand over, on the thread that does so; None: nothing is.
+    """Runs the thread kplpy-metrics, which samples and cuts windows. `_Outlet` runs the thread of the sink.
 
-    While a sink is at a window, the next one goes on growing. So nothing is lost and nothing piles up behind a sink
-    that hangs, and that costs nothing but what it was to carry.
+    The next window grows while the sink is busy with one. So a sink that hangs delays its windows, but loses none, and
+    no windows pile up behind it.
 
-    Once everything is answered and told, it rests until the engine has work again: seconds without anything have no
-    samples.
+    The thread rests when all records have their outcomes and the sink has all windows. It samples again when the engine
+    has work again.
+
+    make_sink: makes the sink, on the sink's thread, for the first window. None: no window leaves the process.
+    level: metrics_level of the windows.
+    interval: seconds between two windows.
     """
 
     def __init__(
@@ -46,34 +50,34 @@ class Reporter:
         self._level = level
         self._interval = interval
         self.errors = RateLimitedLog(logger, "metrics_not_taken")
-        self._called = threading.Event()  # it ended, or there is work again
-        self._ended = False
-        self._resting = False
-        self._before = (-1, -1)  # at the last sample: records accepted so far, and of these outstanding
-        recorder.when_awake = self._awake
-        self._telling = threading.Lock()
+        self._wake_event = threading.Event()  # the reporter is closed, or there is work again
+        self._is_ended = False
+        self._is_resting = False
+        self._last_seen = (-1, -1)  # at the last sample: records accepted so far, and records in the buffer
+        recorder.on_wake = self._wake
+        self._cut_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._outlet: _Outlet | None = None
         self._next_cut = 0.0
         self._was_idle = False
-        self._untold = False  # something was done since the last window was handed over
+        self._has_unsent = False  # there was work since the last window was handed over
 
     def start(self) -> None:
-        """With the first put. Where no thread can be started nothing is sampled or told."""
+        """Start the thread, at the first put. If no thread can be started, nothing is sampled or exported."""
         self._recorder.registry.begin(time.time())
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="kplpy-metrics", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the interpreter is on its way out, or the system has no more threads
+            except RuntimeError:  # the interpreter is exiting, or the system has no more threads
                 return
             self._thread = thread
 
     def close(self, timeout: float) -> None:
-        """Hand over the last window. Wait for that, and for the end of both threads, at most `timeout` seconds."""
+        """Hand over the last window and end both threads. Wait for that at most `timeout` seconds."""
         until = time.monotonic() + timeout
-        self._ended = True
-        self._called.set()
+        self._is_ended = True
+        self._wake_event.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, timeout))
         if self._outlet is not None:
@@ -82,24 +86,24 @@ class Reporter:
 
     def _run(self) -> None:
         self._next_cut = time.monotonic() + self._interval
-        outlive(self._turn, lambda error: self._raised("reporting", error), lambda: self._ended)
+        outlive(self._turn, lambda error: self._raised("reporting", error), lambda: self._is_ended)
         try:
             self._sample()
-            self._tell(last=True)
+            self._cut_for_sink(last=True)
         except BaseException as error:
             self._raised("reporting", error)
         if self._outlet is not None:
             self._outlet.end()
 
     def _turn(self) -> bool:
-        self._called.wait(SAMPLING - time.monotonic() % SAMPLING)
-        self._called.clear()
+        self._wake_event.wait(SAMPLING - time.monotonic() % SAMPLING)
+        self._wake_event.clear()
         idle = self._sample()
-        self._untold = self._untold or not idle
-        if time.monotonic() >= self._next_cut and self._tell(last=False):
+        self._has_unsent = self._has_unsent or not idle
+        if time.monotonic() >= self._next_cut and self._cut_for_sink(last=False):
             self._next_cut = time.monotonic() + self._interval
-            self._untold = not (idle and self._was_idle)  # a window holds whole seconds: not the sample just taken
-        if idle and (not self._untold or self._make_sink is None) and self._rest():
+            self._has_unsent = not (idle and self._was_idle)  # a window holds whole seconds: not the sample just taken
+        if idle and (not self._has_unsent or self._make_sink is None) and self._rest():
             self._next_cut = time.monotonic() + self._interval
         self._was_idle = idle
         return True
@@ -107,83 +111,83 @@ class Reporter:
     def _raised(self, doing: str, error: BaseException) -> None:
         self.errors.say(f"{doing}: {type(error).__name__}: {error}", error)
 
-    def _awake(self) -> None:
-        if self._resting:
-            self._called.set()
+    def _wake(self) -> None:
+        if self._is_resting:
+            self._wake_event.set()
 
     def _rest(self) -> bool:
-        """Until there is work, or the end; False: there is some already."""
-        self._resting = True  # first: what came before is seen in the gauges, what comes after calls
+        """Wait until there is work, or until the end. Return False if there is work already."""
+        self._is_resting = True  # before the gauges are read: earlier work shows in them, later work sets the event
         try:
-            if self._ended or not self._idle(self._gauges()):
+            if self._is_ended or not self._idle(self._gauges()):
                 return False
-            self._called.wait()
-            self._called.clear()
-            self._recorder.registry.rested(time.time())
+            self._wake_event.wait()
+            self._wake_event.clear()
+            self._recorder.registry.skip_to(time.time())
             return True
         except Exception as error:
             self._raised("resting", error)
             return False
         finally:
-            self._resting = False
+            self._is_resting = False
 
     def _idle(self, gauges: Gauges) -> bool:
-        """Nothing since the last sample, nor to come."""
-        return (_accepted(gauges), gauges.records) == self._before and not gauges.records
+        """Return True if nothing was accepted since the last sample and the buffer is empty."""
+        return (_accepted(gauges), gauges.records) == self._last_seen and not gauges.records
 
     def _sample(self) -> bool:
-        """False: something was done since the last sample, or is to be done."""
+        """Take a sample. Return False if there was work since the last sample, or still is."""
         try:
             gauges = self._gauges()
             self._recorder.sample(gauges, time.monotonic())
             idle = self._idle(gauges)
-            self._before = (_accepted(gauges), gauges.records)
+            self._last_seen = (_accepted(gauges), gauges.records)
             return idle
         except Exception as error:
             self._raised("sampling", error)
             return False
 
     def hand_over(self, timeout: float) -> None:
-        """Let the sink have all that has been counted, and wait for that `timeout` seconds at the most."""
+        """Hand everything counted so far to the sink. Wait for that at most `timeout` seconds."""
         until = time.monotonic() + timeout
-        if self._make_sink is None or self._thread is None or self._ended:
+        if self._make_sink is None or self._thread is None or self._is_ended:
             return
-        if not self._telling.acquire(timeout=max(0.0, timeout)):
+        if not self._cut_lock.acquire(timeout=max(0.0, timeout)):
             return
         try:
-            outlet = self._the_outlet(self._make_sink)
+            outlet = self._get_outlet(self._make_sink)
             if outlet.wait_until_free(max(0.0, until - time.monotonic())):
                 self._sample()
-                self._cut(outlet, all_of_it=True)
+                self._cut(outlet, up_to_now=True)
                 outlet.wait_until_free(max(0.0, until - time.monotonic()))
         finally:
-            self._telling.release()
+            self._cut_lock.release()
 
-    def _tell(self, last: bool) -> bool:
-        """Hand over what there is; False: the sink is busy."""
+    def _cut_for_sink(self, last: bool) -> bool:
+        """Cut a window and hand it over. Return False if the sink is busy."""
         if self._make_sink is None:
             return True
-        if not self._telling.acquire(blocking=last):
-            return False  # hand_over is at it
+        if not self._cut_lock.acquire(blocking=last):
+            return False  # hand_over is running
         try:
-            outlet = self._the_outlet(self._make_sink)
+            outlet = self._get_outlet(self._make_sink)
             if not outlet.wait_until_free(None if last else 0.0):
                 self.errors.say(f"the sink has been busy with one window for {outlet.busy_for():.0f} s")
                 return False
-            self._cut(outlet, all_of_it=last, here=last)
+            self._cut(outlet, up_to_now=last, inline=last)
             return True
         finally:
-            self._telling.release()
+            self._cut_lock.release()
 
-    def _the_outlet(self, make_sink: Callable[[], Sink]) -> _Outlet:
+    def _get_outlet(self, make_sink: Callable[[], Sink]) -> _Outlet:
         if self._outlet is None:
             self._outlet = _Outlet(make_sink, self.errors)
         return self._outlet
 
-    def _cut(self, outlet: _Outlet, all_of_it: bool, here: bool = False) -> None:
-        window = self._recorder.registry.cut(self._level, time.monotonic(), time.time(), all_of_it=all_of_it)
+    def _cut(self, outlet: _Outlet, up_to_now: bool, inline: bool = False) -> None:
+        window = self._recorder.registry.cut(self._level, time.monotonic(), time.time(), up_to_now=up_to_now)
         if window.samples:
-            outlet.take(window, here=here)
+            outlet.take(window, inline=inline)
 
 
 def _accepted(gauges: Gauges) -> int:
@@ -191,7 +195,7 @@ def _accepted(gauges: Gauges) -> int:
 
 
 class _Outlet:
-    """The thread of the sink."""
+    """The sink and its thread kplpy-metrics-sink, which takes one window at a time."""
 
     def __init__(self, make_sink: Callable[[], Sink], errors: RateLimitedLog) -> None:
         self._make_sink = make_sink
@@ -199,24 +203,27 @@ class _Outlet:
         self._sink: Sink | None = None
         self._changed = threading.Condition()
         self._window: Window | None = None
-        self._since = 0.0
-        self._ended = False
+        self._busy_since = 0.0
+        self._is_ended = False
         self._thread: threading.Thread | None = None
 
     def busy_for(self) -> float:
-        return time.monotonic() - self._since
+        return time.monotonic() - self._busy_since
 
     def wait_until_free(self, timeout: float | None) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: self._window is None, timeout)
 
-    def take(self, window: Window, here: bool) -> None:
-        """`here`: no thread is to be started for it, as at the interpreter's end."""
-        if here and self._thread is None:
+    def take(self, window: Window, inline: bool) -> None:
+        """Give the sink a window.
+
+        inline: start no thread, and return when the sink is done with it, as at the interpreter's exit.
+        """
+        if inline and self._thread is None:
             self._emit(window)
             return
         with self._changed:
-            self._window, self._since = window, time.monotonic()
+            self._window, self._busy_since = window, time.monotonic()
             self._changed.notify_all()
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="kplpy-metrics-sink", daemon=True)
@@ -226,13 +233,13 @@ class _Outlet:
                 self._finish(window)
                 return
             self._thread = thread
-        if here:
+        if inline:
             self.wait_until_free(None)
 
     def end(self) -> None:
-        """Once it is free."""
+        """End the thread when the sink is free."""
         with self._changed:
-            self._ended = True
+            self._is_ended = True
             self._changed.notify_all()
 
     def join(self, timeout: float) -> None:
@@ -245,7 +252,7 @@ class _Outlet:
 
     def _turn(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._window is not None or self._ended)
+            self._changed.wait_for(lambda: self._window is not None or self._is_ended)
             window = self._window
         if window is None:
             return False
@@ -261,18 +268,18 @@ class _Outlet:
     def _emit(self, window: Window) -> None:
         try:
             if self._sink is None:
-                with _making:
+                with _import_section:
                     self._sink = self._make_sink()
             self._sink.emit(window)
-        except BaseException as error:  # a sink may be the user's
+        except BaseException as error:  # the sink may be the user's code
             self._raised(error)
 
     def _raised(self, error: BaseException) -> None:
-        self._errors.say(f"{type(error).__name__}: {error}", None if _says_all(error) else error)
+        self._errors.say(f"{type(error).__name__}: {error}", None if _names_cause(error) else error)
 
 
-def _says_all(error: BaseException) -> bool:
-    """Does its message tell what somebody could mend? A traceback through botocore adds nothing to that."""
+def _names_cause(error: BaseException) -> bool:
+    """Return True if the message names the cause: a traceback through botocore adds nothing to that."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     return isinstance(error, (BotoCoreError, ClientError, ConnectionError))

@@ -1,7 +1,7 @@
-"""What a window of metrics is made of, and what takes one in.
+"""Windows of metrics, their samples, and the protocol of the sinks that take windows.
 
-A `Sample` is CloudWatch's StatisticSet: the registry keeps nothing finer, but for the histograms that percentiles are
-read from. Every sink gets the same windows.
+A `Sample` is a StatisticSet of CloudWatch. The registry keeps nothing finer, except the histograms for percentiles.
+Every sink gets the same windows.
 """
 
 from __future__ import annotations
@@ -9,34 +9,37 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import nan
-from typing import Literal, Protocol
+from typing import Protocol
 
+from kplpy.metrics.catalogue import METRICS, Unit
 from kplpy.metrics.histogram import Histogram
 from kplpy.stream_names import name_of
 
-Unit = Literal["Count", "Bytes", "Milliseconds", "Seconds", "Percent", "Bytes/Second", "Count/Second"]
 Dimensions = tuple[tuple[str, str], ...]
-"""(name, value) in the KPL's order: ErrorCode, StreamName, ShardId. Empty: over everything."""
+"""(name, value) in the KPL's order: ErrorCode, StreamName, ShardId. Empty: the sum over all streams."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One metric of one set of dimensions within one window."""
+    """The values of one metric with one set of dimensions in one window.
+
+    A sample without values is false. Its count is 0, and its average, extremes and percentiles are nan, because no
+    value is not a value of 0. Only find() returns such a sample.
+    """
 
     name: str
     unit: Unit
     dimensions: Dimensions
     count: int
-    """How many values; 0 only where find() has nothing to find. Such a Sample is false, and has nan for its average,
-    its extremes and percentiles: no value is not a value of 0."""
+    """The number of values."""
     total: float
-    """Their sum."""
+    """The sum of the values."""
     minimum: float
     maximum: float
     histogram: Histogram | None = field(default=None, repr=False)
-    """Of the same values, where percentiles are kept: TimeToAnswer, but not by shard."""
+    """The same values in buckets, where percentiles are kept: TimeToAnswer in all and by stream, not by shard."""
     latest: float = field(default=0.0, repr=False, compare=False)
-    """Of a sampled metric, the last value; of one that is a sum, that of its last part."""
+    """The last value of a sampled metric. Of other metrics, the average of the values that were added last."""
 
     def __bool__(self) -> bool:
         return self.count > 0
@@ -46,7 +49,11 @@ class Sample:
         return self.total / self.count if self.count else nan
 
     def percentile(self, percent: float) -> float | None:
-        """The value that `percent` (0 to 100) of all are not above, within 1 % of it; None without a histogram."""
+        """Return the value that `percent` (0 to 100) of all values do not exceed.
+
+        It is within 1 % of the true value. None without a histogram; nan without values.
+        ValueError: percent is not from 0 to 100.
+        """
         if self.histogram is None:
             return None
         if not self.count:
@@ -56,9 +63,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was measured from one moment to another, in seconds since the epoch. Windows do not overlap.
+    """All samples of one span of time. Windows of a sink do not overlap.
 
-    A sample is there for every level that it adds up to: a stream's is also in the one over everything.
+    A value counts in the sample of its shard, of its stream, and of all streams, down to `metrics_granularity`.
+
+    started_at, ended_at: seconds since the epoch.
     """
 
     started_at: float
@@ -68,12 +77,13 @@ class Window:
     def find(
         self, name: str, stream: str | None = None, shard: str | None = None, error_code: str | None = None
     ) -> Sample:
-        """The sample of exactly these dimensions; one of no values where nothing was counted.
+        """Return the sample of exactly these dimensions, or a sample without values.
 
+        stream: a name or an ARN. Streams of one name count together.
         ValueError: there is no metric of this name.
         """
-        name_of_stream = stream and name_of(stream)  # streams of one name count together
-        given = (("ErrorCode", error_code), ("StreamName", name_of_stream), ("ShardId", shard))
+        stream_name = stream and name_of(stream)
+        given = (("ErrorCode", error_code), ("StreamName", stream_name), ("ShardId", shard))
         dimensions = tuple((key, value) for key, value in given if value is not None)
         for each in self.samples:
             if each.name == name and each.dimensions == dimensions:
@@ -82,8 +92,6 @@ class Window:
 
 
 def _no_values(name: str, dimensions: Dimensions) -> Sample:
-    from kplpy.metrics.catalogue import METRICS  # which imports this module
-
     if name not in METRICS:
         near = " or ".join(get_close_matches(name, METRICS, n=3))
         raise ValueError(f"there is no metric {name!r}{near and f'; did you mean {near}?'}")
@@ -94,9 +102,11 @@ def _no_values(name: str, dimensions: Dimensions) -> Sample:
 
 
 class Sink(Protocol):
-    """Takes windows to where somebody looks at them. Called from one thread of its own, one window at a time.
+    """Exports windows. kplpy calls it on a thread of its own, with one window at a time.
 
-    What it raises is logged once an interval and costs nothing but this window.
+    An exception that it raises is logged once an interval. Only that window is lost.
     """
 
-    def emit(self, window: Window) -> None: ...
+    def emit(self, window: Window) -> None:
+        """Export the window. May block: the next window grows meanwhile."""
+        ...

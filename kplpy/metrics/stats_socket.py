@@ -1,4 +1,4 @@
-"""A local socket at which a producer tells how it stands, to whoever connects: `kplpy top`."""
+"""A local socket that gives a producer's state to `kplpy top`."""
 
 from __future__ import annotations
 
@@ -14,48 +14,51 @@ from kplpy.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 2.0
+READER_TIMEOUT = 2.0
 """Seconds that a reader may take."""
 
 
 class StatsSocket:
-    """At `<path>.<process id>`, for this user only. Each connection gets what `tell` returns, and is closed.
+    """A Unix socket at `<path>.<process id>`, for this user only.
 
-    Its one thread waits in accept() and does nothing while nobody looks. The file appears only once it can be connected
-    to, so that one which refuses is known to be a dead process's.
+    Each connection gets what `snapshot` returns, and is closed. One thread waits in accept(), and works only when
+    a reader connects. The file appears when the socket accepts connections, so a file that refuses is a dead process's.
+
+    snapshot: returns the state as bytes; called on the socket's thread.
     """
 
-    def __init__(self, path: str, tell: Callable[[], bytes]) -> None:
+    def __init__(self, path: str, snapshot: Callable[[], bytes]) -> None:
         self._path = f"{path}.{os.getpid()}"
-        self._tell = tell
+        self._snapshot = snapshot
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._ended = False
+        self._is_ended = False
         self._errors = RateLimitedLog(logger, "internal_errors")
 
     def start(self) -> None:
-        """With the first put. Where there can be no socket, or no thread, that is logged, and records go on."""
-        if self._listener is not None or self._ended:
+        """Start, at the first put. A failure to make the socket or its thread is logged; records go on."""
+        if self._listener is not None or self._is_ended:
             return
-        unready = f"{self._path}.new"
+        new_path = f"{self._path}.new"
         try:
-            if os.path.lexists(unready):  # of a process that was killed here, with our id
-                os.unlink(unready)
+            if os.path.lexists(new_path):  # left by a process of the same id that was killed at this point
+                os.unlink(new_path)
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._listener = listener
-            listener.bind(unready)
-            os.chmod(unready, 0o600)
+            listener.bind(new_path)
+            os.chmod(new_path, 0o600)
             listener.listen()
             thread = threading.Thread(target=self._serve, args=(listener,), name="kplpy-stats", daemon=True)
             thread.start()
             self._thread = thread
-            os.rename(unready, self._path)
-        except (OSError, AttributeError, RuntimeError) as error:  # no Unix sockets; the interpreter is on its way out
+            os.rename(new_path, self._path)
+        except (OSError, AttributeError, RuntimeError) as error:  # no Unix sockets; or the interpreter is exiting
             log(logger, "stats_not_offered", {"path": self._path, "reason": f"{type(error).__name__}: {error}"})
             self.close()
 
     def close(self) -> None:
-        self._ended = True
+        """Remove the file and end the thread. Waits at most READER_TIMEOUT for a connected reader."""
+        self._is_ended = True
         if self._listener is None:
             return
         self._errors.close()
@@ -71,17 +74,17 @@ class StatsSocket:
         self._listener.close()
         self._listener = None
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(PATIENCE)  # a reader may be connected
+            self._thread.join(READER_TIMEOUT)  # a reader may be connected
 
     def abandon(self) -> None:
-        """In a forked child: the socket is the parent's, and must be seen to be dead when that is."""
+        """Close this copy of the socket in a forked child: the parent's socket must be dead when the parent is."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        self._ended = True
+        self._is_ended = True
 
     def _serve(self, listener: socket.socket) -> None:
-        outlive(lambda: self._serve_one(listener), self._raised, lambda: self._ended)
+        outlive(lambda: self._serve_one(listener), self._raised, lambda: self._is_ended)
 
     def _serve_one(self, listener: socket.socket) -> bool:
         try:
@@ -90,11 +93,11 @@ class StatsSocket:
             return False
         with reader:
             try:
-                reader.settimeout(PATIENCE)
-                reader.sendall(self._tell())
+                reader.settimeout(READER_TIMEOUT)
+                reader.sendall(self._snapshot())
             except OSError:  # the reader went away
                 pass
         return True
 
     def _raised(self, error: BaseException) -> None:
-        self._errors.say(f"telling how it stands: {type(error).__name__}: {error}", error)
+        self._errors.say(f"sending the state: {type(error).__name__}: {error}", error)

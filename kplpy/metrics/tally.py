@@ -1,4 +1,4 @@
-"""What user records that were answered together add up to: how many, when they arrived, how large their data is."""
+"""Sums over user records with the same outcome: their number, arrival times and sizes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ _tried = attrgetter("tried")
 
 
 class Tally(NamedTuple):
-    """Sums and extremes, by the core's clock and in bytes. `retried`: those that had been sent before, `fresh` the
-    others, where there are any retried; else both are empty."""
+    """Sums and extremes of one group of user records.
+
+    records: number of records.
+    arrival_sum, first, last: sum, earliest and latest of the arrival times, in seconds of the core's clock.
+    data, smallest, largest: sum, smallest and largest of the data sizes, in bytes.
+    retried: records with failed attempts.
+    fresh: the other records, if `retried` has any; else empty.
+    """
 
     records: int
-    arrived: float
+    arrival_sum: float
     first: float
     last: float
     data: int
@@ -29,17 +35,17 @@ class Tally(NamedTuple):
     retried: list[PendingRecord]
     fresh: list[PendingRecord]
 
-    def until(self, moment: float, name: str, stream: str, shard: str | None) -> Update:
-        """Milliseconds from each record's arrival."""
-        total = self.records * moment - self.arrived
+    def times_until(self, moment: float, name: str, stream: str, shard: str | None) -> Update:
+        """Return the milliseconds from each record's arrival to `moment`, as values of the metric `name`."""
+        total = self.records * moment - self.arrival_sum
         least, most = moment - self.last, moment - self.first
         return (name, stream, shard, None), self.records, total * 1000, least * 1000, most * 1000, None
 
 
 class Ages:
-    """The times from records' arrivals to `now`, when they are all answered."""
+    """Histogram of the times from records' arrivals to `now`, when all of them get their outcome."""
 
-    # So many at a time are counted as they come; fewer are merged, for most of them would have a bucket to themselves.
+    # Fewer arrivals than this are collected first: alone, most of them would have a bucket to themselves.
     MANY = 512
 
     def __init__(self, now: float) -> None:
@@ -48,13 +54,14 @@ class Ages:
         self._few: list[float] = []
 
     def add(self, arrivals: array[float]) -> None:
-        """They ascend."""
+        """Count arrivals in ascending order."""
         if len(arrivals) < self.MANY:
             self._few += arrivals
         else:
             self._histogram.add_ages(arrivals, self.now)
 
     def histogram(self) -> Histogram:
+        """Return the histogram of all arrivals so far."""
         self._few.sort()
         self._histogram.add_ages(self._few, self.now)
         self._few = []
@@ -62,7 +69,7 @@ class Ages:
 
 
 def tally(group: list[Completion], ages: Ages) -> Tally:
-    """Of one shard's and one outcome's records; the times to their answers go into `ages`."""
+    """Add up records of one shard and one outcome. Their arrivals also go into `ages`."""
     arrivals = array("d")
     ascending = True
     data, smallest, largest = 0, sys.maxsize, 0
@@ -71,17 +78,17 @@ def tally(group: list[Completion], ages: Ages) -> Tally:
     for each in group:
         batches = each.batches
         if len(batches) == 1:
-            those = batches[0].arrivals()
+            times = batches[0].arrivals()
             size, least, most = batches[0].sizes()
             tried = batches[0].tried
         else:
-            # What is read of a batch here has been read of it just before, for its request.
+            # Reads only what the request has just read of each batch.
             sizes = [batch.data_size for batch in batches] or [len(item.data) for item in each.items]
-            those = array("d", sorted([batch.arrival for batch in batches] or [item.arrival for item in each.items]))
+            times = array("d", sorted([batch.arrival for batch in batches] or [item.arrival for item in each.items]))
             size, least, most = sum(sizes), min(sizes), max(sizes)
             tried = not batches or any(map(_tried, batches))
-        ascending = ascending and not (arrivals and those[0] < arrivals[-1])
-        arrivals += those
+        ascending = ascending and not (arrivals and times[0] < arrivals[-1])
+        arrivals += times
         data, smallest, largest = data + size, min(smallest, least), max(largest, most)
         if tried:
             retried += [item for item in each.items if item.tries]

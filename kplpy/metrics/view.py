@@ -1,4 +1,4 @@
-"""What Producer.metrics() returns."""
+"""The mapping that Producer.metrics() returns."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from kplpy.stream_names import parse_stream
 
 
 class Metrics(Mapping[str, StreamTotals]):
-    """By stream the counts since the producer was made; and `window`, the samples of the time that was asked for.
+    """Counts of each stream since the producer was made, and `window`: the samples of the requested time.
 
     `metrics["orders"].user_records_put`; `metrics.find("TimeToAnswer", stream="orders").percentile(99)`.
 
-    A stream that is put by name and by ARN is there once, by what it was first put by, and is found by both.
-    As with a Counter, a stream that was not put to has zeros, and is neither iterated over nor `in` it.
-    InvalidRecordError: no stream can be called so.
+    A stream that is put to by name and by ARN is one entry. Its key is the one that was used first; both find it.
+    As in a Counter, a stream without records has zeros. Iteration and `in` leave it out.
+    InvalidRecordError: the key is neither a stream name nor an ARN.
     """
 
     def __init__(
         self, totals: Mapping[str, StreamTotals], window: Window, keys: Mapping[str, str] | None = None
     ) -> None:
-        """keys: by other names and ARNs of the streams, those that `totals` has."""
+        """keys: further names and ARNs of streams, each with the key that `totals` has."""
         self._totals = dict(totals)
         self._keys = dict(keys or {})
         self.window = window
@@ -45,13 +45,13 @@ class Metrics(Mapping[str, StreamTotals]):
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """All metrics that were counted, by their dimensions; none with metrics_level="none"."""
+        """All samples of the window: one a metric and set of dimensions. Empty with metrics_level="none"."""
         return self.window.samples
 
     def find(
         self, name: str, stream: str | None = None, shard: str | None = None, error_code: str | None = None
     ) -> Sample:
-        """The sample of exactly these dimensions, one over all streams without any: see Window.find."""
+        """Return the sample of exactly these dimensions; without any, of all streams. See Window.find."""
         return self.window.find(name, stream, shard, error_code)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What lies between a producer and a local server, and breaks at a given moment of a PutRecords request."""
+"""A relay between a producer and a local server that breaks at a given moment of a PutRecords request."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Literal
 
-Moment = Literal["connect", "tunnel", "handshake", "headers", "within", "after", "half answer"]
+Moment = Literal["connect", "tunnel", "handshake", "headers", "within", "after", "half response"]
 Way = Literal["close", "reset", "garbage"]
 _AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: close() resets the connection
-# So that little is on its way beside what the client's own buffer takes.
+# Small, so that little data is on the way beside the client's own buffer.
 _BUFFER = 64 << 10
 
 
@@ -24,13 +24,14 @@ class _Ended(Exception):
 
 
 class BreakingRelay:
-    """Passes requests on to the plain HTTP server at `port` of this machine. A context manager.
+    """Forwards requests to the plain HTTP server at `port` of this machine. A context manager.
 
-    tls: its end of TLS; then it answers CONNECT first, if it is a `proxy`. Without TLS it takes whole URLs, too.
+    tls: the relay's side of TLS; None for plain HTTP, where it also accepts whole URLs.
+    proxy: with TLS, the relay first responds to CONNECT.
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None, proxy: bool = False) -> None:
-        self._to, self._tls, self._proxy = port, tls, proxy
+        self._server_port, self._tls, self._proxy = port, tls, proxy
         self._server = socket.socket()
         self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._server.bind(("127.0.0.1", 0))
@@ -50,7 +51,10 @@ class BreakingRelay:
         self._close_all()
 
     def break_next(self, moment: Moment, way: Way) -> None:
-        """Break the next connection, or the next PutRecords request, at this moment. Connections are made anew."""
+        """Break the next connection, or the next PutRecords request, at this moment.
+
+        Closes all connections, so that the client opens new ones.
+        """
         with self._lock:
             self._plan = moment, way
         self._close_all()
@@ -58,7 +62,7 @@ class BreakingRelay:
     def _close_all(self) -> None:
         with self._lock:
             for each in self._open:
-                with suppress(OSError):  # it may be at its end already
+                with suppress(OSError):  # the connection may be closed already
                     each.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
@@ -85,13 +89,13 @@ class BreakingRelay:
                 client.close()
 
     def _at(self, moment: Moment, client: socket.socket) -> None:
-        """Break the connection, if that is the plan."""
+        """Break the connection if it is to break at this moment."""
         with self._lock:
             if self._plan is None or self._plan[0] != moment:
                 return
             way, self._plan = self._plan[1], None
         if way == "garbage":
-            os.write(client.fileno(), b"\x17\x03\x03\x00\x40" + bytes(64))  # past TLS, where there is any
+            os.write(client.fileno(), b"\x17\x03\x03\x00\x40" + bytes(64))  # bypasses TLS
         elif way == "reset":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         client.close()
@@ -117,32 +121,32 @@ class BreakingRelay:
         body = _read(client, length // 10)
         at("within", client)
         body += _read(client, length - length // 10)
-        answer = self._forward(head, body)
+        response = self._forward(head, body)
         at("after", client)
-        client.sendall(answer[: len(answer) // 2])
-        at("half answer", client)
-        client.sendall(answer[len(answer) // 2 :])
+        client.sendall(response[: len(response) // 2])
+        at("half response", client)
+        client.sendall(response[len(response) // 2 :])
         return True
 
     def _forward(self, head: dict[str, str], body: bytes) -> bytes:
-        server = http.client.HTTPConnection("127.0.0.1", self._to)
+        server = http.client.HTTPConnection("127.0.0.1", self._server_port)
         try:
             server.request("POST", "/", body, {name: value for name, value in head.items() if name != "host"})
-            answer = server.getresponse()
-            content = answer.read()
+            response = server.getresponse()
+            content = response.read()
         finally:
             server.close()
-        passed = [(name, value) for name, value in answer.getheaders() if name.lower() != "content-length"]
-        lines = [f"HTTP/1.1 {answer.status} {answer.reason}", *(f"{name}: {value}" for name, value in passed)]
+        passed = [(name, value) for name, value in response.getheaders() if name.lower() != "content-length"]
+        lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in passed)]
         return "\r\n".join([*lines, f"Content-Length: {len(content)}", "", ""]).encode() + content
 
 
 def _nothing(moment: Moment, client: socket.socket) -> None:
-    """The request is none to break."""
+    """Do nothing: this request must not break."""
 
 
 def _read_head(client: socket.socket) -> dict[str, str] | None:
-    """The request's headers; None at the connection's end. Byte for byte, so that nothing of the body is taken."""
+    """Return the request's headers, or None at the connection's end. Reads byte by byte, to leave the body unread."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         byte = client.recv(1)

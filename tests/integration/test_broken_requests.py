@@ -1,4 +1,4 @@
-"""Connections that break at any moment of a request: what is said of its records is what the server had of it."""
+"""Tests connections that break at any moment of a request: possible_duplicate depends on what the server had."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from kplpy.local import LocalKinesis
 from tests.integration.breaking_relay import BreakingRelay, Moment, Way
 from tests.local_stream import PATIENCE, contents, local, producing
 
-# Of a body that is larger than all buffers between, the end was not handed over.
+# A body larger than all buffers on the way: its end was not handed over.
 BEFORE: tuple[Moment, ...] = ("connect", "headers", "within")
-AFTER: tuple[Moment, ...] = ("after", "half answer")
+AFTER: tuple[Moment, ...] = ("after", "half response")
 WAYS: tuple[Way, ...] = ("close", "reset", "garbage")
 LARGE = 7_000_000
 
 
 class Route(NamedTuple):
-    """How requests get to the server."""
+    """The server, the relay in front of it, and the producer."""
 
     kinesis: LocalKinesis
     relay: BreakingRelay
@@ -45,7 +45,7 @@ def route(tmp_path: Path, secure: bool, proxy: bool, **knobs: Any) -> Iterator[R
         BreakingRelay(int(kinesis.endpoint_url.rpartition(":")[2]), tls, proxy) as relay,
     ):
         kinesis.handle("CreateStream", {"StreamName": "orders", "ShardCount": 1, "MaxRecordSizeInKiB": 10240})
-        # A proxy is asked for a server that is not there: it is the relay that answers.
+        # The endpoint does not exist: the relay responds in its place, as the proxy.
         knobs |= {"proxy_host": "127.0.0.1", "proxy_port": relay.port} if proxy else {}
         endpoint = f"{'https' if secure else 'http'}://localhost:{9 if proxy else relay.port}"
         with producing(
@@ -61,7 +61,7 @@ def route(tmp_path: Path, secure: bool, proxy: bool, **knobs: Any) -> Iterator[R
 
 
 def broken(way: Route, moment: Moment, how: Way, size: int) -> tuple[bytes, RecordResult]:
-    """Put records until the plan meets one: on a new connection, a listing may be the first. Return data and result."""
+    """Put records until one request is broken: the first request may be a listing. Return data and result."""
     for turn in range(100):
         way.relay.break_next(moment, how)
         data = f"{moment}, {how}, {turn}".encode() + bytes(size)
@@ -72,7 +72,7 @@ def broken(way: Route, moment: Moment, how: Way, size: int) -> tuple[bytes, Reco
 
 
 def check(way: Route, moment: Moment, how: Way, written: bool) -> str:
-    """Break one request, and see what its record says. Return the error code of the attempt that failed."""
+    """Break one request and check its record. Return the error code of the failed attempt."""
     data, result = broken(way, moment, how, 10 if written else LARGE)
     assert len(result.attempts) == 2, (moment, how)
     assert result.possible_duplicate is written, (moment, how, result.attempts)
@@ -91,7 +91,7 @@ def check(way: Route, moment: Moment, how: Way, written: bool) -> str:
     ],
     ids=["http", "http by proxy", "https", "https by proxy", "cbor"],
 )
-def test_what_the_server_had_whole_is_a_possible_duplicate_and_nothing_else(
+def test_only_a_request_that_the_server_had_whole_is_a_possible_duplicate(
     tmp_path: Path, secure: bool, proxy: bool, request_format: str
 ) -> None:
     codes: dict[Moment, set[str]] = {}
@@ -100,9 +100,9 @@ def test_what_the_server_had_whole_is_a_possible_duplicate_and_nothing_else(
         for moment in (*before, *AFTER):
             for how in WAYS:
                 if secure and how == "reset" and moment in ("connect", "handshake"):
-                    continue  # the ssl module of CPython 3.11 leaves the socket open: a ResourceWarning later
+                    continue  # ssl of CPython 3.11 leaves the socket open: a ResourceWarning later
                 codes.setdefault(moment, set()).add(check(way, moment, how, written=moment in AFTER))
-    # What is raised does not tell: this is why the body is watched.
+    # The same exception comes before and after the whole request, so kplpy watches the body.
     if secure:
         assert "SSLError" in codes["handshake"] & codes["after"]
     if proxy:

@@ -1,4 +1,4 @@
-"""A machine whose clock is minutes wrong: the service's time is learnt from its refusal, and signed with."""
+"""Tests a machine whose clock is minutes wrong: kplpy learns the service's time from a refusal and signs with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.http_server import Answer, WebServer, web_server
 from tests.local_stream import PATIENCE, contents, local
 
 TOLERANCE = 300
-"""How many seconds a signature may be off, as AWS has it."""
+"""Seconds by which a signature may be off, as with AWS."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def no_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Clock:
-    """A service's: so many seconds ahead of this machine's. Notes whether each signature was accepted."""
+    """A service's clock, `ahead` seconds ahead of this machine's. Records whether each signature was accepted."""
 
     def __init__(self, ahead: float) -> None:
         self.ahead = ahead
@@ -46,13 +46,13 @@ class Clock:
         off = time.time() + self.ahead - signed.timestamp()
         scope = re.search(r"Credential=[^/]+/(\d+)/", headers["Authorization"])
         assert scope is not None
-        assert scope[1] == f"{signed:%Y%m%d}"  # all of a signature is of one time
+        assert scope[1] == f"{signed:%Y%m%d}"  # all parts of a signature have the same time
         self.accepted.append(abs(off) <= TOLERANCE)
         if self.accepted[-1]:
             return None
         if "X-Amz-Target" not in headers:  # older versions of botocore call CloudWatch in XML
-            told = "<Error><Code>SignatureDoesNotMatch</Code><Message>Signature expired</Message></Error>"
-            return 403, self.headers(), f"<ErrorResponse>{told}</ErrorResponse>".encode()
+            error = "<Error><Code>SignatureDoesNotMatch</Code><Message>Signature expired</Message></Error>"
+            return 403, self.headers(), f"<ErrorResponse>{error}</ErrorResponse>".encode()
         body = json.dumps({"__type": "InvalidSignatureException", "message": "Signature expired"}).encode()
         return 400, self.headers(), body
 
@@ -62,21 +62,21 @@ class Clock:
 
 @contextmanager
 def front(kinesis: LocalKinesis, service_clock: Clock) -> Iterator[WebServer]:
-    """The local Kinesis behind a check of the signature's time."""
+    """Run the local Kinesis behind a check of the signature's time."""
 
     def answer(headers: Mapping[str, str], body: bytes) -> Answer:
         refusal = service_clock.refusal(headers)
         if refusal is not None:
             return refusal
         kept = {name: headers[name] for name in ("X-Amz-Target", "Content-Type")}
-        with urllib.request.urlopen(urllib.request.Request(kinesis.endpoint_url, body, kept)) as told:
-            return told.status, service_clock.headers(), told.read()
+        with urllib.request.urlopen(urllib.request.Request(kinesis.endpoint_url, body, kept)) as response:
+            return response.status, service_clock.headers(), response.read()
 
     with web_server(answer) as web:
         yield web
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+def logged_events(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     events = [getattr(record, "kplpy", {}) for record in caplog.records]
     return [each for each in events if each.get("event") == "clock_differs"]
 
@@ -91,10 +91,10 @@ def test_records_are_delivered_in_spite_of_a_wrong_clock(ahead: int, caplog: pyt
                 assert len(result.attempts) == 1
                 assert not result.possible_duplicate
         assert sum(contents(kinesis).values()) == 3
-    # One refusal, or one for each of the two questions that are asked at the same time.
+    # One refusal, or one for each of the two calls that are made at the same time.
     assert service_clock.accepted.count(False) in (1, 2)
     assert all(service_clock.accepted[4:])
-    (event,) = said(caplog)
+    (event,) = logged_events(caplog)
     assert event["seconds"] == pytest.approx(-ahead, abs=5)
     assert event["endpoint"] == web.url
     assert [record.levelno for record in caplog.records if "clock differs" in record.getMessage()] == [logging.WARNING]
@@ -108,10 +108,10 @@ def test_a_clock_that_is_set_right_later_is_noticed(caplog: pytest.LogCaptureFix
         Producer(region_name="us-east-1", endpoint_url=web.url) as producer,
     ):
         producer.put_record("orders", b"before", "k").result(PATIENCE)
-        service_clock.ahead = 0  # as this machine's clock after a correction
+        service_clock.ahead = 0  # as if this machine's clock was corrected
         assert len(producer.put_record("orders", b"after", "k").result(PATIENCE).attempts) == 1
         assert service_clock.accepted[-2:] == [False, True]
-    assert len(said(caplog)) == 1
+    assert len(logged_events(caplog)) == 1
     assert clock._offsets == {}
 
 
@@ -124,17 +124,17 @@ def test_a_second_producer_knows_already(caplog: pytest.LogCaptureFixture) -> No
                 producer.put_record("orders", b"x", "k").result(PATIENCE)
             refused.append(service_clock.accepted.count(False))
     assert refused[0] == refused[1] >= 1
-    assert len(said(caplog)) == 1
+    assert len(logged_events(caplog)) == 1
 
 
 def test_a_signature_that_is_wrong_for_another_reason_is_not_tried_twice() -> None:
-    """A wrong secret: the service's time is this machine's."""
+    """As with a wrong secret key: the service's time is this machine's."""
     requests: list[str] = []
 
     def answer(headers: Mapping[str, str], body: bytes) -> Answer:
         requests.append(headers["X-Amz-Target"].rpartition(".")[2])
-        told = json.dumps({"__type": "InvalidSignatureException", "message": "does not match"}).encode()
-        return 400, {"Content-Type": "application/x-amz-json-1.1", "Date": formatdate(usegmt=True)}, told
+        refusal = json.dumps({"__type": "InvalidSignatureException", "message": "does not match"}).encode()
+        return 400, {"Content-Type": "application/x-amz-json-1.1", "Date": formatdate(usegmt=True)}, refusal
 
     with web_server(answer) as web:
         client: Any = botocore.session.Session().create_client("kinesis", "us-east-1", endpoint_url=web.url)
@@ -146,11 +146,11 @@ def test_a_signature_that_is_wrong_for_another_reason_is_not_tried_twice() -> No
 
 
 @pytest.mark.parametrize("date", [None, "yesterday"])
-def test_a_refusal_without_a_date_teaches_nothing(date: str | None) -> None:
+def test_a_refusal_without_a_date_has_no_offset(date: str | None) -> None:
     class Response:
         headers = {"Date": date} if date else {}
 
-    assert clock._offset_told(Response(), {"Error": {"Code": "InvalidSignatureException"}}) is None
+    assert clock._offset_in_refusal(Response(), {"Error": {"Code": "InvalidSignatureException"}}) is None
 
 
 def test_metrics_are_uploaded_in_spite_of_a_wrong_clock(caplog: pytest.LogCaptureFixture) -> None:
@@ -165,7 +165,7 @@ def test_metrics_are_uploaded_in_spite_of_a_wrong_clock(caplog: pytest.LogCaptur
         for _ in range(2):
             client.put_metric_data(Namespace="n", MetricData=[{"MetricName": "m", "Value": 1}])
     assert service_clock.accepted == [False, True, True]
-    assert len(said(caplog)) == 1
+    assert len(logged_events(caplog)) == 1
 
 
 def test_unsigned_requests_stay_unsigned() -> None:

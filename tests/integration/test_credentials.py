@@ -1,4 +1,4 @@
-"""Whose credentials sign a request, and where it goes: sessions of every kind, rotation under way, endpoints."""
+"""Tests which credentials sign a request and where it goes: kinds of sessions, rotation, endpoints."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def kinesis() -> KinesisBelowBotocore:
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """~/.aws, in place of what the environment says."""
+    """Return a directory in place of ~/.aws, without keys in the environment."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
@@ -57,7 +57,7 @@ def put(session: Any, kinesis: KinesisBelowBotocore, stream: str = "orders", **k
         producer.put_record(stream, b"x", "k").result(PATIENCE)
 
 
-# --- whose ---
+# --- kinds of sessions ---
 
 
 def test_a_boto3_session(kinesis: KinesisBelowBotocore) -> None:
@@ -89,7 +89,7 @@ def test_an_assumed_role(kinesis: KinesisBelowBotocore, files: Path, monkeypatch
     with fake_sts() as sts:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.endpoint_url)
         put(boto3.Session(profile_name="shop"), kinesis)
-    assert [form["Action"] for form in sts.asked] == ["AssumeRole"]  # by botocore, once
+    assert [form["Action"] for form in sts.asked] == ["AssumeRole"]  # once, by botocore
     assert sts.asked[0]["RoleArn"] == ROLE
     assert {(call.access_key, call.token) for call in kinesis.calls} == {("ASIA1", "token 1")}
 
@@ -108,8 +108,8 @@ def test_a_web_identity(kinesis: KinesisBelowBotocore, files: Path, monkeypatch:
     assert {call.access_key for call in kinesis.calls} == {"ASIA1"}
 
 
-def test_no_calls_but_to_kinesis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no session given, and the keys in the environment: one host is asked, by any client of botocore's."""
+def test_kinesis_is_the_only_service_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a session, and with keys in the environment, all clients of botocore call one host."""
     urls: list[str] = []
     send = URLLib3Session.send
 
@@ -127,11 +127,11 @@ def test_no_calls_but_to_kinesis(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(read_all(kinesis, "orders")) == 1
 
 
-# --- rotation under way ---
+# --- rotation ---
 
 
 class Rotating:
-    """Credentials that botocore refreshes; each time another token."""
+    """Credentials that botocore refreshes, with another token each time."""
 
     def __init__(self, lifetime: timedelta) -> None:
         self.fetched = 0
@@ -156,7 +156,7 @@ class Rotating:
 
 
 def test_credentials_that_run_out_are_refreshed_for_the_next_request(kinesis: KinesisBelowBotocore) -> None:
-    """Never frozen: within botocore's ten minutes before the end each request has new ones."""
+    """They are never frozen: in the ten minutes before they expire, botocore gets new ones for each request."""
     rotating = Rotating(timedelta(minutes=5))
     session = rotating.session()
     kinesis.attach(session)
@@ -169,7 +169,7 @@ def test_credentials_that_run_out_are_refreshed_for_the_next_request(kinesis: Ki
 
 @pytest.mark.usefixtures("at_once")
 def test_a_token_that_is_refused_is_fetched_again(kinesis: KinesisBelowBotocore) -> None:
-    """It was revoked, long before its end: botocore would go on with it. The records do not notice."""
+    """It was revoked long before it expires. botocore would go on with it. No record fails."""
     rotating = Rotating(timedelta(hours=1))
     session = rotating.session()
     kinesis.attach(session)
@@ -201,7 +201,7 @@ def test_a_refresh_that_fails_costs_no_record(kinesis: KinesisBelowBotocore, cap
     rotating = Rotating(timedelta(hours=1))
     session = rotating.session()
     kinesis.attach(session)
-    failures = [OSError("no way to the provider"), RuntimeError("nor this time")]
+    failures = [OSError("the provider cannot be reached"), RuntimeError("nor this time")]
     fetch = rotating.fetch
 
     def refresh() -> dict[str, str]:
@@ -216,14 +216,14 @@ def test_a_refresh_that_fails_costs_no_record(kinesis: KinesisBelowBotocore, cap
         result = producer.put_record("orders", b"x", "k").result(PATIENCE)
     assert {each.error_code for each in result.attempts[:-1]} <= {"ExpiredTokenException"}
     assert not result.possible_duplicate
-    assert "no way to the provider" in caplog.text
+    assert "the provider cannot be reached" in caplog.text
 
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("kind", ["boto3", "botocore"])
 @pytest.mark.parametrize("why", ["expired", "unknown"])
-def test_keys_in_a_file_that_was_written_anew(kinesis: KinesisBelowBotocore, files: Path, kind: str, why: str) -> None:
-    """botocore reads it once. Twice in a row: a session goes on giving what it read first."""
+def test_keys_in_a_file_that_was_rewritten(kinesis: KinesisBelowBotocore, files: Path, kind: str, why: str) -> None:
+    """botocore reads the file once. It is rewritten twice, because a session keeps what it read first."""
     write_keys(files, "AKIA1", "token 1")
     session: Any = boto3.Session(profile_name="shop") if kind == "boto3" else botocore.session.Session(profile="shop")
     kinesis.attach(session)
@@ -236,10 +236,10 @@ def test_keys_in_a_file_that_was_written_anew(kinesis: KinesisBelowBotocore, fil
 
 
 @pytest.mark.usefixtures("at_once")
-def test_another_identity_never_takes_their_place(
+def test_another_identity_never_replaces_refused_keys(
     kinesis: KinesisBelowBotocore, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The session was given its keys by hand; that there are others on the machine is no reason to use those."""
+    """The application gave the session its keys. Other keys on the machine are not used in their place."""
     monkeypatch.setattr(policy, "DENIED_GRACE", 0.3)
     monkeypatch.setattr(policy, "MAP_PATIENCE", 0.2)  # listing is denied, too
     write_keys(files, "AKIAOTHER", profile="default")
@@ -252,8 +252,8 @@ def test_another_identity_never_takes_their_place(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_refresh_under_way_does_not_hold_a_forked_child_up(kinesis: KinesisBelowBotocore) -> None:
-    """A thread of the parent holds the refresh's lock; in the child nobody would ever release it."""
+def test_a_refresh_in_progress_does_not_block_a_forked_child(kinesis: KinesisBelowBotocore) -> None:
+    """A thread of the parent holds the refresh's lock, and no thread of the child would release it."""
     rotating = Rotating(timedelta(minutes=5))
     session = rotating.session()
     kinesis.attach(session)
@@ -283,7 +283,7 @@ def test_a_refresh_under_way_does_not_hold_a_forked_child_up(kinesis: KinesisBel
         holder.join()
 
 
-# --- where to ---
+# --- endpoints ---
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_refresh_under_way_does_not_hold_a_forked_child_up(kinesis: KinesisBel
         ("orders", {}, "kinesis.eu-west-1.amazonaws.com"),
         ("orders", {"use_dualstack_endpoint": True}, "kinesis.eu-west-1.api.aws"),
         ("orders", {"use_fips_endpoint": True}, "kinesis-fips.eu-west-1.amazonaws.com"),
-        # With an ARN the endpoint is that of the account which owns the stream.
+        # With an ARN the endpoint is that of the account that owns the stream.
         (ARN, {}, "210987654321.data-kinesis.eu-west-1.amazonaws.com"),
         (ARN, {"use_dualstack_endpoint": True}, "210987654321.data-kinesis.eu-west-1.api.aws"),
         (ARN, {"use_fips_endpoint": True}, "210987654321.data-kinesis-fips.eu-west-1.amazonaws.com"),
@@ -311,6 +311,6 @@ def test_the_host_is_the_one_that_botocore_chooses(
 def test_a_stream_of_another_account(kinesis: KinesisBelowBotocore) -> None:
     put(boto3.Session("AKIA", "secret"), kinesis, ARN, endpoint_url="http://127.0.0.1:9")
     (call,) = kinesis.puts()
-    assert call.url == "http://127.0.0.1:9/"  # an endpoint that is given wins
+    assert call.url == "http://127.0.0.1:9/"  # a configured endpoint has priority
     assert call.body["StreamARN"] == ARN
     assert "StreamName" not in call.body

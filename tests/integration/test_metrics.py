@@ -1,4 +1,4 @@
-"""Metrics from a real producer: read back from moto's CloudWatch, as log events, and what sinks that fail cost."""
+"""Tests metrics of a real producer: in moto's CloudWatch, as log events, and with failing sinks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMESPACE = "KinesisProducerLibrary"
 
 
 class Keeping:
-    """A sink that keeps what it is told."""
+    """A sink that keeps its windows."""
 
     def __init__(self) -> None:
         self.windows: list[Window] = []
@@ -57,7 +57,7 @@ def cloudwatch() -> Iterator[str]:
 
 @pytest.fixture
 def unpatched_cloudwatch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real maker of clients, also where the test names CloudWatch's endpoint by the environment alone."""
+    """Use the real make_cloudwatch_client, for tests that set CloudWatch's endpoint in the environment."""
     monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", make_cloudwatch_client)
 
 
@@ -76,7 +76,7 @@ def client_of(cloudwatch: str) -> Any:
     return boto3.client("cloudwatch", endpoint_url=cloudwatch, region_name="us-east-1")
 
 
-def ours() -> set[str]:
+def metrics_threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("kplpy-metrics")}
 
 
@@ -89,7 +89,7 @@ def test_what_was_sent_can_be_read_with_get_metric_statistics(kinesis: LocalKine
     now = datetime.now(timezone.utc)
     assert {each.name for each in counted} > {"UserRecordsPut", "BufferingTime", "ShardHeadroom"}
     for sample in counted:
-        told = client.get_metric_statistics(
+        points = client.get_metric_statistics(
             Namespace=NAMESPACE,
             MetricName=sample.name,
             Dimensions=[{"Name": name, "Value": value} for name, value in sample.dimensions],
@@ -99,15 +99,15 @@ def test_what_was_sent_can_be_read_with_get_metric_statistics(kinesis: LocalKine
             Statistics=["SampleCount", "Sum", "Minimum", "Maximum"],
             Unit=sample.unit,
         )["Datapoints"]
-        (point,) = [each for each in told if each["SampleCount"]]
-        # moto adds up whatever has these dimensions among others; the service tells those that have no others.
+        (point,) = [each for each in points if each["SampleCount"]]
+        # moto adds up all metrics that include these dimensions; the service returns the metric with exactly these.
         same = [each for each in counted if each.name == sample.name and {*sample.dimensions} <= {*each.dimensions}]
         assert point["SampleCount"] == sum(each.count for each in same)
         assert point["Sum"] == pytest.approx(sum(each.total for each in same))
         assert (point["Minimum"], point["Maximum"]) == pytest.approx((sample.minimum, sample.maximum))
 
 
-# What users of the KPL graph and alarm on (docs.aws.amazon.com/streams/latest/dev/monitoring-with-kpl.html).
+# Metrics that users of the KPL graph and alarm on (docs.aws.amazon.com/streams/latest/dev/monitoring-with-kpl.html).
 GRAPHED = [
     *(("Sum", name) for name in ("UserRecordsReceived", "UserRecordsPut", "UserRecordsDataPut", "UserRecordExpired")),
     *(("Sum", name) for name in ("KinesisRecordsPut", "KinesisRecordsDataPut", "AllErrors")),
@@ -120,7 +120,7 @@ GRAPHED = [
 
 
 def test_the_expressions_of_a_kpl_dashboard_work(kinesis: LocalKinesis, cloudwatch: str) -> None:
-    """Each statistic of a stream that a graph or an alarm may ask for is that of what the producer counted."""
+    """Each statistic of a stream that a graph or alarm uses equals the producer's own count."""
     with reporting_to(
         cloudwatch, kinesis, metrics_namespace="Mine", metrics_level="detailed", record_ttl_ms=1000
     ) as producer:
@@ -147,8 +147,8 @@ def test_the_expressions_of_a_kpl_dashboard_work(kinesis: LocalKinesis, cloudwat
     assert expected["e1"] > 0
 
 
-def test_by_default_the_summary_level_is_told(kinesis: LocalKinesis, cloudwatch: str) -> None:
-    """A KPL's usual graph: rate of success of a stream, as the average of UserRecordsPut."""
+def test_by_default_the_summary_level_is_sent(kinesis: LocalKinesis, cloudwatch: str) -> None:
+    """A usual graph of the KPL: a stream's success rate, as the average of UserRecordsPut."""
     with reporting_to(cloudwatch, kinesis, metrics_namespace="Mine") as producer:
         put(producer, 50)
     client = client_of(cloudwatch)
@@ -169,8 +169,8 @@ def test_by_default_the_summary_level_is_told(kinesis: LocalKinesis, cloudwatch:
 
 
 def query(name: str, stat: str, metric: str, dimensions: list[dict[str, str]]) -> Any:
-    told = {"Namespace": "Mine", "MetricName": metric, "Dimensions": dimensions}
-    return {"Id": name, "MetricStat": {"Metric": told, "Period": 7200, "Stat": stat}}
+    metric_stat = {"Namespace": "Mine", "MetricName": metric, "Dimensions": dimensions}
+    return {"Id": name, "MetricStat": {"Metric": metric_stat, "Period": 7200, "Stat": stat}}
 
 
 def statistic(sample: Sample | None, stat: str) -> float:
@@ -179,7 +179,7 @@ def statistic(sample: Sample | None, stat: str) -> float:
     return ways[stat]
 
 
-def test_further_dimensions_are_told_as_the_kpl_tells_them(kinesis: LocalKinesis, cloudwatch: str) -> None:
+def test_added_dimensions_are_sent_as_by_the_kpl(kinesis: LocalKinesis, cloudwatch: str) -> None:
     dimensions = (("Fleet", "blue", "global"), ("HostName", "web-1", "stream"))
     with reporting_to(
         cloudwatch, kinesis, metrics_namespace="PerHost", additional_metrics_dimensions=dimensions
@@ -187,9 +187,9 @@ def test_further_dimensions_are_told_as_the_kpl_tells_them(kinesis: LocalKinesis
         put(producer, 50)
     client = client_of(cloudwatch)
     listed = client.list_metrics(Namespace="PerHost", MetricName="UserRecordsPut")["Metrics"]
-    told = {tuple((each["Name"], each["Value"]) for each in metric["Dimensions"]) for metric in listed}
+    found = {tuple((each["Name"], each["Value"]) for each in metric["Dimensions"]) for metric in listed}
     fleet, stream, host = ("Fleet", "blue"), ("StreamName", "test"), ("HostName", "web-1")
-    assert told == {(), (fleet,), (fleet, stream), (fleet, stream, host)}
+    assert found == {(), (fleet,), (fleet, stream), (fleet, stream, host)}
 
 
 NAMED_BY = ["endpoint_url", "AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL", "the profile", "the profile's services"]
@@ -199,7 +199,7 @@ NAMED_BY = ["endpoint_url", "AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL", "the
 def test_nothing_is_uploaded_while_kinesis_is_a_stand_in(
     by: str, kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever says so; and that CloudWatch would be elsewhere, too, is no reason to tell it."""
+    """In each way to set the endpoint, even if CloudWatch's endpoint is set, too."""
     called: list[object] = []
     monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", called.append)
     options = name_endpoint(kinesis.endpoint_url, by, tmp_path, monkeypatch)
@@ -214,7 +214,7 @@ def test_nothing_is_uploaded_while_kinesis_is_a_stand_in(
 
 @pytest.mark.parametrize("named", ["metrics_sink", "cloudwatch_endpoint_url"])
 @pytest.mark.parametrize("by", NAMED_BY[:3])
-def test_cloudwatch_is_told_of_a_stand_in_where_it_was_named(
+def test_metrics_of_a_stand_in_are_uploaded_if_cloudwatch_is_named(
     by: str,
     named: str,
     kinesis: LocalKinesis,
@@ -223,7 +223,7 @@ def test_cloudwatch_is_told_of_a_stand_in_where_it_was_named(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where its endpoint is not given, botocore looks for it as it does for any client."""
+    """If no option gives CloudWatch's endpoint, botocore looks it up as for any client."""
     options = name_endpoint(kinesis.endpoint_url, by, tmp_path, monkeypatch)
     if named == "metrics_sink":
         options["metrics_sink"] = "cloudwatch"
@@ -237,7 +237,7 @@ def test_cloudwatch_is_told_of_a_stand_in_where_it_was_named(
 
 
 def name_endpoint(url: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Have Kinesis' endpoint named in one of these ways; returns what the producer is to be given."""
+    """Set Kinesis' endpoint in one of these ways. Return the options for the producer."""
     if by == "endpoint_url":
         return {"endpoint_url": url}
     if by.startswith("AWS_"):
@@ -256,7 +256,7 @@ def test_no_level_is_no_thread_and_no_count(kinesis: LocalKinesis) -> None:
         endpoint_url=kinesis.endpoint_url, region_name="us-east-1", metrics_level="none", metrics_sink=sink
     ) as producer:
         put(producer, 5)
-        assert not ours()
+        assert not metrics_threads()
         assert producer.metrics().samples == ()
         assert producer.metrics()["test"].user_records_put == 5
     assert not sink.windows
@@ -271,11 +271,11 @@ def test_windows_come_each_second_on_one_thread_and_end_with_close(kinesis: Loca
         metrics_upload_delay_ms=1,
         metrics_level="detailed",
     ) as producer:
-        assert not ours()
+        assert not metrics_threads()
         put(producer, 20)
         wait_until(lambda: len(sink.windows) >= 2)
         put(producer, 10)
-    wait_until(lambda: "kplpy-metrics" not in ours())
+    wait_until(lambda: "kplpy-metrics" not in metrics_threads())
     assert sink.threads == {"kplpy-metrics-sink"}
     found = [window.find("UserRecordsPut", stream="test") for window in sink.windows]
     assert sum(each.count for each in found if each is not None) == 30
@@ -286,11 +286,11 @@ def test_windows_come_each_second_on_one_thread_and_end_with_close(kinesis: Loca
 def test_a_sink_that_hangs_costs_no_data_and_close_does_not_wait_for_ever(
     kinesis: LocalKinesis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    let_go = threading.Event()
+    release = threading.Event()
 
     class Hanging:
         def emit(self, window: Window) -> None:
-            let_go.wait(60)
+            release.wait(60)
 
     try:
         producer = Producer(
@@ -306,7 +306,7 @@ def test_a_sink_that_hangs_costs_no_data_and_close_does_not_wait_for_ever(
         producer.close()
         assert producer.metrics()["test"].user_records_put == 40
     finally:
-        let_go.set()
+        release.set()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, SystemExit])
@@ -318,7 +318,7 @@ def test_a_sink_that_fails_says_so_once_and_gets_the_next_window(
     class Failing:
         def emit(self, window: Window) -> None:
             windows.append(window)
-            raise error("no room on the disk")
+            raise error("no space on the disk")
 
     with Producer(
         endpoint_url=kinesis.endpoint_url,
@@ -328,17 +328,17 @@ def test_a_sink_that_fails_says_so_once_and_gets_the_next_window(
         metrics_level="detailed",
     ) as producer:
 
-        def three() -> bool:
+        def has_three() -> bool:
             put(producer, 1)
             return len(windows) >= 3
 
-        wait_until(three)
-        said = [each for each in caplog.records if getattr(each, "kplpy", {}).get("event") == "metrics_not_taken"]
-        assert len(said) == 1
-        assert "no room on the disk" in said[0].getMessage()
+        wait_until(has_three)
+        logged = [each for each in caplog.records if getattr(each, "kplpy", {}).get("event") == "metrics_not_taken"]
+        assert len(logged) == 1
+        assert "no space on the disk" in logged[0].getMessage()
 
 
-def test_the_thread_that_samples_outlives_what_strikes_it(
+def test_the_sampling_thread_survives_exceptions(
     kinesis: LocalKinesis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(concurrency, "REST", 0.002)
@@ -346,25 +346,25 @@ def test_the_thread_that_samples_outlives_what_strikes_it(
     producer = Producer(
         endpoint_url=kinesis.endpoint_url, region_name="us-east-1", metrics_sink=sink, metrics_upload_delay_ms=1
     )
-    gauges, struck = producer._engine.status.gauges, threading.Event()
+    gauges, was_raised = producer._engine.status.gauges, threading.Event()
 
-    def strike() -> Gauges:
-        if not struck.is_set():
-            struck.set()
-            raise SystemExit("struck")
+    def raise_once() -> Gauges:
+        if not was_raised.is_set():
+            was_raised.set()
+            raise SystemExit("interrupted")
         return gauges()
 
     assert producer._parts.reporter is not None
-    monkeypatch.setattr(producer._parts.reporter, "_gauges", strike)
+    monkeypatch.setattr(producer._parts.reporter, "_gauges", raise_once)
     with producer:
         put(producer, 20)
-        wait_until(lambda: struck.is_set() and bool(sink.windows))
+        wait_until(lambda: was_raised.is_set() and bool(sink.windows))
         put(producer, 10)
     found = [window.find("UserRecordsPut", stream="test") for window in sink.windows]
     assert sum(each.count for each in found if each is not None) == 30
-    said = [each.getMessage() for each in caplog.records if each.name.startswith("kplpy")]
-    assert len(said) == 1
-    assert "reporting: SystemExit: struck" in said[0]
+    logged = [each.getMessage() for each in caplog.records if each.name.startswith("kplpy")]
+    assert len(logged) == 1
+    assert "reporting: SystemExit: interrupted" in logged[0]
 
 
 def test_a_forked_child_counts_afresh(kinesis: LocalKinesis) -> None:

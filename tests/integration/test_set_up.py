@@ -1,4 +1,4 @@
-"""Set-ups that cannot work: how soon that is final, and what the errors and the log say. And those that may pass."""
+"""Tests set-ups that cannot work, and failures that may pass: when they are final, and what errors and log say."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ SET_UPS: dict[str, tuple[str, dict[str, str], str, list[str]]] = {
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty ~/.aws, and no keys in the environment."""
+    """Make an empty ~/.aws, without keys in the environment. Return its parent."""
     (tmp_path / ".aws" / "sso" / "cache").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -86,7 +86,7 @@ def failure_of(producer: Producer, stream: str = "orders") -> RecordFailedError:
     return error
 
 
-def says_what_to_do(error: RecordFailedError, code: str, words: list[str]) -> None:
+def assert_says_what_to_do(error: RecordFailedError, code: str, words: list[str]) -> None:
     assert isinstance(error, SetupError)
     assert f"'orders' cannot be sent ({code}: " in str(error)
     assert "refused by the service" not in str(error)
@@ -105,7 +105,7 @@ def test_a_set_up_that_cannot_work_is_final_and_says_what_to_do(
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     with Producer(region_name="us-east-1", endpoint_url=NOWHERE, record_ttl_ms=None) as producer:
-        says_what_to_do(failure_of(producer), code, words)
+        assert_says_what_to_do(failure_of(producer), code, words)
 
 
 @pytest.mark.usefixtures("short_grace")
@@ -119,11 +119,11 @@ def test_the_first_line_names_the_cause_and_botocore_s_tracebacks_do_not_bury_it
         monkeypatch.setenv(variable, value)
     with Producer(region_name="us-east-1", endpoint_url=NOWHERE, record_ttl_ms=None) as producer:
         failure_of(producer)
-    said = [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert {each.name.split(".")[0] for each in said} == {"kplpy"}
-    assert f": {code}; failed requests: 1)" in said[0].getMessage()
-    logging.getLogger("botocore.credentials").warning("A refresh of the user's failed: %s", "mandatory")
-    assert caplog.messages[-1] == "A refresh of the user's failed: mandatory"
+    logged = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert {each.name.split(".")[0] for each in logged} == {"kplpy"}
+    assert f": {code}; failed requests: 1)" in logged[0].getMessage()
+    logging.getLogger("botocore.credentials").warning("A refresh by the user failed: %s", "mandatory")
+    assert caplog.messages[-1] == "A refresh by the user failed: mandatory"
 
 
 @pytest.mark.usefixtures("short_grace")
@@ -134,7 +134,7 @@ def test_an_expired_login(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached.write_text(json.dumps({**about, "expiresAt": "2020-01-01T00:00:00Z"}))
     monkeypatch.setenv("AWS_PROFILE", "work")
     with Producer(region_name="us-east-1", endpoint_url=NOWHERE, record_ttl_ms=None) as producer:
-        says_what_to_do(failure_of(producer), "LoginExpired", ["expired", "run `aws sso login`"])
+        assert_says_what_to_do(failure_of(producer), "LoginExpired", ["expired", "run `aws sso login`"])
 
 
 @pytest.mark.usefixtures("short_grace")
@@ -143,14 +143,16 @@ def test_a_missing_package(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.credentials.EC", None, raising=False)  # as without awscrt
     (home / ".aws" / "config").write_text("[default]\nlogin_session = arn:aws:iam::111122223333:user/x\n")
     with Producer(region_name="us-east-1", endpoint_url=NOWHERE, record_ttl_ms=None) as producer:
-        says_what_to_do(failure_of(producer), "MissingPackage", ["a package is missing", "pip install"])
+        assert_says_what_to_do(failure_of(producer), "MissingPackage", ["a package is missing", "pip install"])
 
 
 def test_without_a_region_each_record_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "DENIED_GRACE", 10 * PATIENCE)
     with Producer(record_ttl_ms=None, metrics_level="none") as producer:
         for _ in range(2):
-            says_what_to_do(failure_of(producer), "NoRegion", ["no AWS region: pass region_name or set AWS_REGION"])
+            assert_says_what_to_do(
+                failure_of(producer), "NoRegion", ["no AWS region: pass region_name or set AWS_REGION"]
+            )
 
 
 def test_the_region_that_the_other_sdks_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +168,9 @@ def test_the_region_that_the_other_sdks_read(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("short_grace")
 def test_a_missing_file_of_certificates() -> None:
     with local(https=True) as kinesis, producing(kinesis, verify="/no/such.pem", record_ttl_ms=None) as producer:
-        says_what_to_do(failure_of(producer), "MissingFile", ["file of certificates", "No such file", "check verify="])
+        assert_says_what_to_do(
+            failure_of(producer), "MissingFile", ["file of certificates", "No such file", "check verify="]
+        )
 
 
 def test_credentials_that_come_within_the_grace_cost_no_record(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,10 +188,10 @@ def test_credentials_that_come_within_the_grace_cost_no_record(home: Path, monke
 
 @pytest.mark.usefixtures("home", "short_grace")
 def test_credentials_that_come_later_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client without credentials would stay without."""
+    """A new client finds them: one without credentials never looks again."""
     monkeypatch.setattr(transport, "RENEWAL_INTERVAL", 0.0)
     with local() as kinesis, producing(kinesis, record_ttl_ms=None) as producer:
-        says_what_to_do(failure_of(producer), "NoCredentials", ["set AWS_ACCESS_KEY_ID"])
+        assert_says_what_to_do(failure_of(producer), "NoCredentials", ["set AWS_ACCESS_KEY_ID"])
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         monkeypatch.setattr(policy, "DENIED_GRACE", 10 * PATIENCE)
@@ -217,28 +221,31 @@ def test_an_endpoint_that_is_not_kinesis(name: str) -> None:
     ):
         error = failure_of(producer)
     assert isinstance(error, SetupError)
-    assert f"the endpoint {web.url}/ does not answer as Kinesis does {seen}: check endpoint_url" in str(error)
+    assert f"the endpoint {web.url}/ does not answer as Kinesis does {seen}; check endpoint_url" in str(error)
     assert "refused by the service" not in str(error)
     assert "<html>" not in str(error)
-    assert error.possible_duplicate is (seen != "(UnknownOperationException)")  # a page may come of a gateway
+    assert error.possible_duplicate is (seen != "(UnknownOperationException)")  # the page may come from a gateway
 
 
 def test_json_that_is_called_html_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As some stand-ins do it."""
+    """Some stand-ins send it so."""
     with local() as kinesis:
 
         def answer(headers: Mapping[str, str], body: bytes) -> Answer:
             operation = headers["X-Amz-Target"].rpartition(".")[2]
-            told = kinesis.handle(operation, json.loads(body)) if operation != "PutRecords" else None
-            if told is None:
-                told = {"Records": [{"SequenceNumber": "1", "ShardId": "shardId-000000000000"}], "FailedRecordCount": 0}
-            return 200, {"Content-Type": "text/html; charset=utf-8"}, json.dumps(told, default=str).encode()
+            content = kinesis.handle(operation, json.loads(body)) if operation != "PutRecords" else None
+            if content is None:
+                content = {
+                    "Records": [{"SequenceNumber": "1", "ShardId": "shardId-000000000000"}],
+                    "FailedRecordCount": 0,
+                }
+            return 200, {"Content-Type": "text/html; charset=utf-8"}, json.dumps(content, default=str).encode()
 
         with web_server(answer) as web, Producer(region_name="us-east-1", endpoint_url=web.url) as producer:
             assert producer.put_record("orders", b"x", "k").result(PATIENCE).sequence_number == "1"
 
 
-# --- as it was ---
+# --- refused by the service ---
 
 
 @pytest.mark.usefixtures("short_grace")
@@ -276,7 +283,7 @@ def no_such_host(_: LocalKinesis) -> dict[str, object]:
 
 
 class FirstFailure(logging.Handler):
-    """The first `requests_failed` that is logged."""
+    """Keeps the first `requests_failed` that is logged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -301,10 +308,10 @@ class FirstFailure(logging.Handler):
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
-def test_what_is_not_reached_is_reported_soon_and_retried(
+def test_an_unreachable_endpoint_is_reported_soon_and_retried(
     https: bool, change: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Though records would wait a minute here for the shard map (conftest.py): the wait is in vain, and ends."""
+    """Records would wait a minute for the shard map here (conftest.py). The failure ends that wait."""
     assert callable(change)
     caplog.set_level(logging.INFO, "kplpy")
     first = FirstFailure()
@@ -313,7 +320,7 @@ def test_what_is_not_reached_is_reported_soon_and_retried(
         with local(https=https) as kinesis:
             options = change(kinesis)
             with Producer(**{"region_name": "us-east-1", "record_ttl_ms": 2000, **options}) as producer:
-                producer.put_record("orders", b"warm", "k").exception(PATIENCE)  # the client takes its time
+                producer.put_record("orders", b"warm", "k").exception(PATIENCE)  # making the client takes time
                 error = failure_of(producer)
     finally:
         logging.getLogger("kplpy").removeHandler(first)
@@ -335,7 +342,7 @@ def test_a_certificate_for_another_name_is_reported_and_retried(tmp_path: Path) 
             region_name="us-east-1", endpoint_url=web.url, verify=str(tmp_path / "ca.pem"), record_ttl_ms=1500
         ) as producer,
     ):
-        producer.put_record("orders", b"warm", "k").exception(PATIENCE)  # the client takes its time
+        producer.put_record("orders", b"warm", "k").exception(PATIENCE)  # making the client takes time
         error = failure_of(producer)
     assert isinstance(error, RecordExpiredError)
     assert f"SSL validation failed for {web.url}/" in str(error)

@@ -1,4 +1,4 @@
-"""A way to a local server whose connections can go bad between two requests, as they do while a process is frozen."""
+"""A relay to a local server whose connections can fail between requests, as while a process is frozen."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class WayThere:
     """Forwards TCP to `port` of this machine, byte for byte. A context manager."""
 
     def __init__(self, port: int) -> None:
-        self._to = port
+        self._server_port = port
         self._server = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._forgotten: set[socket.socket] = set()
-        self._ended = False
+        self._is_ended = False
         self.accepted = 0
         self.port = self._server.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -30,17 +30,17 @@ class WayThere:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._ended = True
+        self._is_ended = True
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self.close_all()
 
     def close_all(self) -> None:
-        """As a server closes idle connections."""
+        """Close all connections, as a server closes idle ones."""
         self._end_all()
 
     def reset_all(self) -> None:
-        """As a server that was started anew."""
+        """Reset all connections, as a restarted server does."""
         with self._lock:
             for pair in self._pairs:
                 for each in pair:
@@ -48,7 +48,7 @@ class WayThere:
         self._end_all()
 
     def forget_all(self) -> None:
-        """As a NAT gateway: what is sent on them from now on gets nowhere, and nobody is told."""
+        """Drop all later data of the connections silently, as a NAT gateway does."""
         with self._lock:
             self._forgotten.update(each for pair in self._pairs for each in pair)
 
@@ -69,7 +69,7 @@ class WayThere:
                 near, _ = self._server.accept()
             except OSError:
                 return
-            far = socket.create_connection(("127.0.0.1", self._to))
+            far = socket.create_connection(("127.0.0.1", self._server_port))
             with self._lock:
                 self._pairs.append((near, far))
             self.accepted += 1
@@ -94,4 +94,4 @@ class WayThere:
                             return
                         other[source].sendall(data)
         except (OSError, ValueError):
-            pass  # they were closed
+            pass  # the connections were closed

@@ -1,1 +1,1 @@
-"""PutRecords, ListShards and DescribeStreamSummary through botocore."""
+"""Calls PutRecords, ListShards and DescribeStreamSummary through botocore."""

@@ -1,4 +1,4 @@
-"""DescribeStreamSummary: who chooses the shards of a stream, its keys or the service, and how large a record may be."""
+"""Calls DescribeStreamSummary, for a stream's distribution strategy and its largest record."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ RECORD_SIZE = "MaxRecordSizeInKiB"
 
 
 def read_strategy(client: KinesisClient) -> None:
-    """Have the client's answers carry the strategy and the largest record's size.
+    """Make the client's responses carry the distribution strategy and the size of the largest record.
 
-    botocore knows the strategy only since 1.43, and drops what it does not know without a word; so they are read here.
+    Only botocore 1.43 and later know the strategy. Older versions drop unknown members silently, so a handler reads
+    them.
     """
     client.meta.events.register("before-parse.kinesis.DescribeStreamSummary", _take_members)
 
@@ -28,23 +29,23 @@ def _take_members(response_dict: dict[str, Any], customized_response_dict: dict[
         summary = json.loads(response_dict["body"])["StreamDescriptionSummary"]
         customized_response_dict.update({name: summary[name] for name in (STRATEGY, RECORD_SIZE) if name in summary})
     except (ValueError, LookupError, TypeError):
-        pass  # an error, or not JSON: then what botocore makes of it
+        pass  # an error, or not JSON: botocore handles both
 
 
 def describe(client: KinesisClient, place: dict[str, Any]) -> Summary:
-    """Raises what botocore raises."""
-    answer: Any = errors.retrying(lambda: client.describe_stream_summary(**place), errors.passing_answer)
-    summary = answer["StreamDescriptionSummary"]
+    """Return who chooses the stream's shards, its keys or the service, and its limits. Raises botocore's exceptions."""
+    response: Any = errors.retrying(lambda: client.describe_stream_summary(**place), errors.is_retryable_response)
+    summary = response["StreamDescriptionSummary"]
     shards = int(summary.get("OpenShardCount", 0))
     arn = summary.get("StreamARN")
-    size = _record_size(answer.get(RECORD_SIZE) or summary.get(RECORD_SIZE))
+    size = _record_size(response.get(RECORD_SIZE) or summary.get(RECORD_SIZE))
     if summary.get("StreamModeDetails", {}).get("StreamMode") != "ON_DEMAND":
-        return Summary(BY_KEY, shards, max_record_size=size, arn=arn)  # other streams have no such setting
-    strategy = answer.get(STRATEGY) or summary.get(STRATEGY)
-    problem = "" if strategy else f"DescribeStreamSummary: the answer has no {STRATEGY}"
+        return Summary(BY_KEY, shards, max_record_size=size, arn=arn)  # only on-demand streams have a strategy
+    strategy = response.get(STRATEGY) or summary.get(STRATEGY)
+    problem = "" if strategy else f"DescribeStreamSummary: the response has no {STRATEGY}"
     return Summary(strategy, shards, problem, size, arn)
 
 
 def _record_size(kib: object) -> int | None:
-    """Return the size in bytes; None for what is no number above 0, as a stand-in may send."""
+    """Return the size in bytes. None if it is no number above 0, as a stand-in may send."""
     return kib * 1024 if type(kib) is int and kib > 0 else None

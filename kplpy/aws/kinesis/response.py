@@ -1,23 +1,23 @@
-"""PutRecords' answer as it came, made into entries that the core can rely on."""
+"""Checks the entries of a PutRecords response, so that the core can rely on them."""
 
 from __future__ import annotations
 
-from reprlib import repr as shown  # never long
+from reprlib import repr as shown  # shortens long values
 from typing import TypeGuard
 
 
 def read_entries(records: object) -> list[dict[str, str]] | None:
-    """Return one entry for each Kinesis record, or None if the answer's Records is no list.
+    """Return one entry for each Kinesis record, or None if the response's Records is no list.
 
-    An entry has either a SequenceNumber (and a ShardId, if there was one), or an ErrorCode (and an ErrorMessage, if
-    there was one), all of them strings that are not empty. An entry of which neither is so, or both, has only an
-    ErrorMessage, which says what came instead: the record may have been written.
+    An entry has a SequenceNumber and, if sent, a ShardId; or it has an ErrorCode and, if sent, an ErrorMessage. All are
+    non-empty strings. An entry with neither, or with both, keeps only an ErrorMessage that shows what the service
+    sent. Its record may have been written.
     """
     if not isinstance(records, list):
         return None
     return [
         entry
-        # As nearly all are. 0.14 µs an entry, and 1 µs by _checked.
+        # Nearly all entries pass this test. It takes 0.14 µs an entry; _checked takes 1 µs.
         if type(entry) is dict
         and len(entry) == 2
         and type(entry.get("SequenceNumber")) is str
@@ -38,7 +38,7 @@ def _checked(entry: object) -> dict[str, str]:
         return {"SequenceNumber": number, "ShardId": shard_id} if _is_text(shard_id) else {"SequenceNumber": number}
     if number in (None, "") and _is_text(code) and code.isascii() and code.isidentifier():
         return {"ErrorCode": code, "ErrorMessage": message} if _is_text(message) else {"ErrorCode": code}
-    return {"ErrorMessage": f"the record's entry must hold a SequenceNumber or an ErrorCode, and is {shown(entry)}"}
+    return {"ErrorMessage": f"the record's entry must have either a SequenceNumber or an ErrorCode, got {shown(entry)}"}
 
 
 def _is_text(member: object) -> TypeGuard[str]:

@@ -1,7 +1,7 @@
-"""A request's body that notes whether it was sent, since botocore's exceptions do not tell.
+"""A request's body that records whether it was sent, because botocore's exceptions do not show it.
 
-ProxyConnectionError and SSLError, for two, are raised before the connection is there, and also after the whole request
-was sent. So possible_duplicate depends on what was handed to the connection, not on the exception.
+ProxyConnectionError and SSLError, for example, come before the connection is made, and also after the whole request was
+sent. So possible_duplicate depends on the bytes handed to the connection, not on the exception.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from kplpy.core.batching.request import Request
 
 
 class SentBody:
-    """Replaces the bytes of `AWSPreparedRequest.body` after signing: urllib3 and http.client send what it iterates.
+    """Replaces the bytes of `AWSPreparedRequest.body` after signing. urllib3 and http.client iterate over it.
 
-    The service acts on a whole body only: Content-Length and the signature of the payload see to that. The last byte
-    is handed over by itself, and `request.body_sent` is set just before. An error until then proves that nothing was
-    written. The extra call costs 3 µs of CPU a request on a loopback connection, 5 µs with TLS.
+    The service acts only on a whole body, because of Content-Length and the payload's signature. The last byte is
+    handed over by itself, and `request.body_sent` is set just before. An earlier error proves that nothing was
+    written. The extra call takes 3 µs of CPU a request on a loopback connection, 5 µs with TLS.
 
-    is_begun: the connection asked for the body. A stub that answers within this process never does.
+    is_begun: the connection has asked for the body. A stub within this process never does.
     """
 
     def __init__(self, body: bytes, request: Request) -> None:
@@ -41,4 +41,4 @@ class SentBody:
         return self._body
 
     def seek(self, offset: int) -> None:
-        """Do nothing: every iteration starts at the beginning. botocore rewinds a body before it sends it again."""
+        """Do nothing: botocore rewinds a body before it sends it again, and each iteration starts at the beginning."""

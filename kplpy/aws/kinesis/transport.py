@@ -1,4 +1,4 @@
-"""The service through one botocore client: PutRecords, ListShards and DescribeStreamSummary."""
+"""Calls the service through one botocore client: PutRecords, ListShards and DescribeStreamSummary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from kplpy.aws import errors
 from kplpy.aws.causes import FOR_CREDENTIALS
 from kplpy.aws.client import load, make_client
-from kplpy.aws.credentials import renewed
+from kplpy.aws.credentials import renew
 from kplpy.aws.endpoint import is_regional
 from kplpy.aws.kinesis.control_plane import describe, read_strategy
 from kplpy.aws.kinesis.request_json import put_records_body
@@ -40,21 +40,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# botocore serialises the body before the handler can replace it; the sender's own waits here meanwhile, beside its
-# request, and the SentBody that it becomes once it is signed.
+# Of each sender thread: the body for the handler that replaces botocore's, its request, and its SentBody once the body
+# is signed. botocore serialises its own body before a handler can replace it.
 _sending = threading.local()
-# One thread encodes at a time: several would only take the GIL from each other, and from the putting threads.
+# One thread encodes at a time: several would only take the GIL from each other and from the threads that put.
 _encoding = threading.Lock()
 
 CBOR = "application/x-amz-cbor-1.1"
-# What an endpoint says that does not speak it: nothing was written.
+# Codes of an endpoint that does not know CBOR: nothing was written.
 _REFUSALS = frozenset({"SerializationException", "UnknownOperationException", "UnsupportedMediaTypeException", "415"})
 
-# After a rest this long the connections are not trusted: the service, or what lies between, may have dropped them
-# without a word, above all where the process was frozen meanwhile. Sent on one of those, a request is lost, and
-# whether it was written is not known.
+# Seconds without a request after which connections are closed. The service, or a device on the way, may have dropped
+# them silently, above all while the process was frozen. A request sent on a dropped connection is lost, and it is not
+# known whether its records were written.
 STALE = 30.0
-# Credentials that the service refuses are fetched again no more often than this.
+# Seconds between two attempts to fetch credentials again that the service refuses.
 RENEWAL_INTERVAL = 5.0
 
 
@@ -64,38 +64,38 @@ def _renew_lock() -> None:
     _encoding = threading.Lock()
 
 
-def _use_our_body(params: dict[str, Any], **_: Any) -> None:
+def _replace_body(params: dict[str, Any], **_: Any) -> None:
     params["body"] = _sending.body
     if _sending.in_cbor:
         params["headers"]["Content-Type"] = CBOR
 
 
-def _note_what_is_sent(request: Any, event_name: str, **_: Any) -> None:
-    """Called after all other before-send handlers, among them stubs that answer, and expect bytes."""
+def _track_body(request: Any, event_name: str, **_: Any) -> None:
+    """Wrap the body in a SentBody, after all other before-send handlers: stubs among them respond, and expect bytes."""
     if event_name.endswith(".PutRecords"):
         request.body = _sending.sent_body = SentBody(request.body, _sending.request)
 
 
-def _parse_ours(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Spare botocore's parser the entries: of a request with 500 that is 0.7 of 2.1 ms of CPU. And it knows no CBOR.
+def _parse_response(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Parse the entries in place of botocore, which takes 0.7 of 2.1 ms of CPU for 500 of them, and knows no CBOR.
 
-    botocore's parser also trusts the types; here they are left as they are, and read_entries checks them.
+    botocore's parser trusts the types. Here they stay as sent, and read_entries checks them.
     """
     in_cbor = str(response_dict["headers"].get("Content-Type")).startswith(CBOR)
     accepted = response_dict["status_code"] == 200
     if not accepted and not in_cbor:
         return
     try:
-        answer = _read_cbor(response_dict["body"]) if in_cbor else json.loads(response_dict["body"])
+        response = _read_cbor(response_dict["body"]) if in_cbor else json.loads(response_dict["body"])
     except ValueError:
-        return  # botocore's own error tells more
-    if not isinstance(answer, dict):
+        return  # botocore's own error says more
+    if not isinstance(response, dict):
         return
     if accepted:
-        customized_response_dict["Records"] = answer.get("Records")
+        customized_response_dict["Records"] = response.get("Records")
         response_dict["body"] = b"{}"
     elif in_cbor:
-        response_dict["body"] = json.dumps(answer, default=repr).encode()
+        response_dict["body"] = json.dumps(response, default=repr).encode()
 
 
 def _read_cbor(body: bytes) -> Any:
@@ -105,23 +105,23 @@ def _read_cbor(body: bytes) -> Any:
 
 
 class KinesisTransport:
-    """Implements the engine's Transport. The client is made on first use, on the thread that needs it."""
+    """Implements the engine's Transport, for any thread. The first call makes the client, on its own thread."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._make_body = _put_records_in_cbor() if config.request_format == "cbor" else put_records_body
         self._client: KinesisClient | None = None
-        self._meta: ClientMeta | None = None  # of the latest client, also when that is closed
+        self._meta: ClientMeta | None = None  # of the latest client, even if closed
         self._lock = threading.Lock()
-        self._used = (time.monotonic(), time.time())  # a freeze shows in one clock, or in both
+        self._used = (time.monotonic(), time.time())  # monotonic and wall clock: a freeze shows in one or both
         self._refused_at = float("-inf")
-        self._refused = False  # are the credentials to be fetched again?
-        self._hurried = False
-        if "uwsgi" in sys.modules:  # whose fork skips Python's hooks, and comes right after this
+        self._needs_renewal = False  # the next client needs credentials fetched again
+        self._is_hurried = False
+        if "uwsgi" in sys.modules:  # its fork skips Python's hooks and may follow at once
             load()
 
     def connect(self) -> RequestError | None:
-        """Make the client, unless it is there."""
+        """Make the client if there is none. Return the error if that fails."""
         try:
             self._connected()
         except Exception as failure:
@@ -129,7 +129,7 @@ class KinesisTransport:
         return None
 
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
-        """Send the batches; whatever goes wrong is in the Exchange."""
+        """Send the batches, on a sender thread. A failure is in the Exchange; nothing is raised."""
         started, wall = time.monotonic(), time.time()
         request.wall = wall
         entries: list[dict[str, str]] | None = None
@@ -140,7 +140,7 @@ class KinesisTransport:
             client = self._connected()
             entries = self._entries(client, name, arn, request)
         except Exception as failure:
-            error = errors.classify(failure, _may_have_it(request, failure))
+            error = errors.classify(failure, _may_have_arrived(request, failure))
             if needs_fresh_credentials(error.code):
                 self._discard(client)
         finally:
@@ -152,7 +152,7 @@ class KinesisTransport:
     def _entries(
         self, client: KinesisClient, name: str, arn: str | None, request: Request
     ) -> list[dict[str, str]] | None:
-        """The answer's entries; None: it has none. In CBOR, where that is asked for and understood."""
+        """Send in CBOR if configured and supported, else in JSON. Return the entries, or None if there are none."""
         place: dict[str, Any] = {"StreamARN": arn} if arn else {"StreamName": name}
         make = self._make_body
         _sending.in_cbor = make is not put_records_body
@@ -160,22 +160,22 @@ class KinesisTransport:
         with _encoding:
             _sending.body = make(name, arn, request.batches)
         try:
-            answer: Any = client.put_records(Records=[], **place)
+            response: Any = client.put_records(Records=[], **place)
         except Exception as failure:
             if make is put_records_body:
                 raise
-            error = errors.classify(failure, _may_have_it(request, failure))
+            error = errors.classify(failure, _may_have_arrived(request, failure))
             if error.maybe_written or error.code not in _REFUSALS:
                 raise
-            request.body_sent = False  # the service refused it
+            request.body_sent = False  # the service refused the body in CBOR
             if self._make_body is make:
                 self._make_body = put_records_body
                 log(logger, "cbor_refused", {"stream": name, "code": error.code, "reason": error.message})
             return self._entries(client, name, arn, request)
-        return read_entries(answer.get("Records"))
+        return read_entries(response.get("Records"))
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
-        """The open shards, all pages; raises ListingError."""
+        """Return all open shards, from all pages. Raises ListingError."""
         client: KinesisClient | None = None
         try:
             client = self._connected()
@@ -187,7 +187,7 @@ class KinesisTransport:
             raise errors.listing_error(error) from failure
 
     def describe(self, name: str, arn: str | None) -> Summary:
-        """Who chooses the stream's shards, as far as that can be learnt."""
+        """Return who chooses the stream's shards. If the call fails, the Summary has the problem."""
         client: KinesisClient | None = None
         try:
             client = self._connected()
@@ -200,13 +200,15 @@ class KinesisTransport:
             return Summary(None, problem=problem, passes=judge_error(error) is Verdict.RETRY)
 
     def is_regional(self) -> bool:
-        """Return True if the client speaks to AWS's own endpoint of its region; makes the client if there was none."""
+        """Return True if the client uses AWS's own endpoint of its region. Makes the client if there is none."""
         return is_regional(self._config, self._meta or self._connected().meta)
 
     def hurry(self, seconds: float) -> None:
-        """From now on a request may take this long at the most, should that be less than its timeouts. No connection is
-        kept for another: at the interpreter's end nobody may be left to close it."""
-        self._hurried = True
+        """Shorten the timeouts of later requests to `seconds`, if they are longer.
+
+        Each request then closes its connection, because at the interpreter's exit no thread may be left to do it.
+        """
+        self._is_hurried = True
         limit = max(100, int(min(seconds, 300) * 1000))
         if limit < max(self._config.connect_timeout_ms, self._config.request_timeout_ms):
             self._config = replace(
@@ -229,43 +231,43 @@ class KinesisTransport:
             self._used = now
             if self._client is None:
                 session = self._config.session
-                credentials = renewed(session) if self._refused and session is not None else {}
-                self._refused = False
+                credentials = renew(session) if self._needs_renewal and session is not None else {}
+                self._needs_renewal = False
                 client = make_client(self._config, credentials)
-                client.meta.events.register("before-call.kinesis.PutRecords", _use_our_body)
-                client.meta.events.register("before-parse.kinesis.PutRecords", _parse_ours)
+                client.meta.events.register("before-call.kinesis.PutRecords", _replace_body)
+                client.meta.events.register("before-parse.kinesis.PutRecords", _parse_response)
                 read_strategy(client)
                 client.meta.events.register("before-send.kinesis", self._keep_or_close)
-                client.meta.events.register_last("before-send", _note_what_is_sent)
+                client.meta.events.register_last("before-send", _track_body)
                 self._client, self._meta = client, client.meta
             elif max(now[0] - before[0], now[1] - before[1]) > STALE:
-                self._client.close()  # its connections; it opens new ones
+                self._client.close()  # closes its connections; requests open new ones
             return self._client
 
     def _keep_or_close(self, request: Any, **_: Any) -> None:
-        if self._hurried:  # after signing, for a proxy may drop it
+        if self._is_hurried:  # set after signing, because a proxy may drop the header
             request.headers["Connection"] = "close"
 
     def _discard(self, client: KinesisClient | None) -> None:
-        """The service refuses the client's credentials; the next request makes a new one."""
+        """Drop a client whose credentials the service refuses. The next request makes a new one."""
         with self._lock:
             now = time.monotonic()
             if self._client is not client or client is None or now - self._refused_at < RENEWAL_INTERVAL:
                 return
-            self._client, self._refused, self._refused_at = None, True, now
+            self._client, self._needs_renewal, self._refused_at = None, True, now
         client.close()
 
 
-def _may_have_it(request: Request, failure: Exception) -> bool:
+def _may_have_arrived(request: Request, failure: Exception) -> bool:
     """Return True if the service may have the whole request, as far as the connection shows.
 
-    An answer to a body that no connection asked for comes from a stub within the process, which may have it, unless it
-    is about credentials: that one came before.
+    If no connection asked for the body, a response comes from a stub within the process, which may have the request.
+    Errors of credentials come earlier, so they are no such response.
     """
     body: SentBody | None = _sending.sent_body
-    is_answer = isinstance(failure, ClientError) and failure.operation_name not in FOR_CREDENTIALS
-    answered_here = is_answer and (body is None or not body.is_begun)
-    return request.body_sent or answered_here
+    is_response = isinstance(failure, ClientError) and failure.operation_name not in FOR_CREDENTIALS
+    is_from_stub = is_response and (body is None or not body.is_begun)
+    return request.body_sent or is_from_stub
 
 
 def _put_records_in_cbor() -> Callable[[str, str | None, list[Batch]], bytes]:
@@ -277,14 +279,14 @@ def _put_records_in_cbor() -> Callable[[str, str | None, list[Batch]], bytes]:
 
 
 def _open_shards(client: KinesisClient, name: str, arn: str | None) -> list[ShardRange]:
-    """By hand: boto3's paginator repeats the filter with a NextToken, which the service refuses."""
+    """Return all open shards. boto3's paginator repeats the filter with a NextToken, which the service refuses."""
     shards: list[ShardRange] = []
     arguments: dict[str, Any] = {"StreamARN": arn} if arn else {"StreamName": name}
     arguments |= {"MaxResults": 1000, "ShardFilter": {"Type": "AT_LATEST"}}
     while True:
         page = errors.retrying(_bound(client.list_shards, arguments))
         for shard in page["Shards"]:
-            # Closed ones should not be here; local stand-ins know no filters.
+            # The filter leaves closed shards out, but local stand-ins ignore it.
             if "EndingSequenceNumber" not in shard["SequenceNumberRange"]:
                 keys = shard["HashKeyRange"]
                 shards.append(ShardRange(shard["ShardId"], int(keys["StartingHashKey"]), int(keys["EndingHashKey"])))

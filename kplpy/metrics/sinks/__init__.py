@@ -1,1 +1,1 @@
-"""Where metrics go: CloudWatch, EMF, Prometheus, OpenTelemetry."""
+"""Sinks for metrics: CloudWatch, EMF, Prometheus, OpenTelemetry."""

@@ -1,4 +1,4 @@
-"""Windows as PutMetricData's StatisticSets, in calls of at most what CloudWatch takes."""
+"""Sends windows to CloudWatch: StatisticSets in calls of PutMetricData within its limits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ Datum = dict[str, Any]
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
 MAX_METRICS = 1000
 MAX_BYTES = 1_000_000
-# Of a datum, and of each of its dimensions, before the texts that are ours: names of fields in the longest protocol.
+# Bytes of a datum and of a dimension without their values: the field names in the longest protocol.
 _DATUM_BYTES, _DIMENSION_BYTES = 500, 120
 
 
 class PutMetricDataSink:
-    """`put` makes one call of PutMetricData; what it raises is raised once all calls were tried."""
+    """Sends each window with `put`, which makes one call of PutMetricData.
+
+    If calls fail, the other calls are still made. Then the last exception is raised.
+    """
 
     def __init__(self, put: Callable[[list[Datum]], object]) -> None:
         self._put = put
@@ -35,7 +38,7 @@ class PutMetricDataSink:
 
 
 def calls(window: Window) -> Iterator[list[Datum]]:
-    """The window's metrics, call by call; none for a window without samples."""
+    """Yield the data of each call. A window without samples needs no call."""
     at = datetime.fromtimestamp(window.ended_at, timezone.utc)
     data: list[Datum] = []
     size = 0
@@ -53,7 +56,7 @@ def calls(window: Window) -> Iterator[list[Datum]]:
 def _datum(sample: Sample, at: datetime) -> Datum:
     return {
         "MetricName": sample.name,
-        "Dimensions": [{"Name": name, "Value": value} for name, value in _told(sample.dimensions)],
+        "Dimensions": [{"Name": name, "Value": value} for name, value in _without_blanks(sample.dimensions)],
         "Timestamp": at,
         "Unit": sample.unit,
         "StatisticValues": {
@@ -65,12 +68,12 @@ def _datum(sample: Sample, at: datetime) -> Datum:
     }
 
 
-def _told(dimensions: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """CloudWatch refuses the whole call for one blank value."""
+def _without_blanks(dimensions: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Leave out dimensions with a blank value: CloudWatch refuses the whole call for one."""
     return ((name, value) for name, value in dimensions if value.strip())
 
 
 def _size(sample: Sample) -> int:
-    """At least what it takes in the call; escaped, a byte of UTF-8 is three at the most."""
+    """Return an upper bound of the sample's bytes in the call. An escaped byte of UTF-8 takes at most three."""
     texts = sum(_DIMENSION_BYTES + len(name) + 3 * len(value.encode()) for name, value in sample.dimensions)
     return _DATUM_BYTES + len(sample.name) + texts

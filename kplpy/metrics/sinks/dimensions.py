@@ -1,4 +1,4 @@
-"""The dimensions that a user adds to metrics in CloudWatch, placed as the KPL does it."""
+"""Adds the user's own dimensions to metrics, placed as in the KPL."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from kplpy.metrics.sample import Dimensions, Sample, Sink, Window
 
 
 class WithDimensions:
-    """A sink before another: `added` are (name, value, granularity).
+    """A sink that adds dimensions to each sample, then calls `sink`.
 
-    The KPL's chain is the metric, what is added to "global", the error code, the stream, what is added to it, the
-    shard, and what is added to that; each beginning of the chain is a metric of its own.
+    The KPL's chain of dimensions is: those added to "global", ErrorCode, StreamName, those added to "stream", ShardId,
+    those added to "shard". Each beginning of the chain is a metric of its own.
+
+    added: (name, value, granularity) of each dimension.
     """
 
     def __init__(self, sink: Sink, added: Iterable[tuple[str, str, str]]) -> None:
@@ -31,7 +33,7 @@ class WithDimensions:
                 yield replace(sample, dimensions=before + added[:count])
 
     def _places(self, dimensions: Dimensions) -> tuple[Dimensions, Dimensions]:
-        """The sample's own place in the chain, and what is added to its end there."""
+        """Return the sample's own place in the chain, and the dimensions added behind it."""
         if not dimensions:
             return (), self._added["global"]
         chain = self._added["global"]

@@ -1,7 +1,7 @@
-"""Windows as log events in CloudWatch's embedded metric format, through aws-embedded-metrics.
+"""Writes windows as log events in CloudWatch's embedded metric format, with aws-embedded-metrics.
 
-That takes scalars, not StatisticSets: each metric's sum goes under its own name, and its maximum under the name with
-`Max` behind it. To standard output, which Lambda puts into the function's log, or to the CloudWatch agent.
+The format takes scalars, not StatisticSets. So a metric's sum goes under its name, and its maximum under the name with
+`Max` appended. Events go to the CloudWatch agent, or to standard output, which Lambda writes to the function's log.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ _LOGGERS = [f"aws_embedded_metrics.sinks.{name}" for name in ("tcp_client", "udp
 
 
 def names_of(metric: str) -> tuple[str, ...]:
-    """What a metric is called in log events: its sum; and its maximum, unless that can only be 0 or 1."""
+    """Return the names of a metric in log events: for its sum, and for its maximum unless that is 0 or 1."""
     return (metric,) if METRICS[metric].flag else (metric, f"{metric}Max")
 
 
 class EmfSink:
-    """`agent`: send to the CloudWatch agent at AWS_EMF_AGENT_ENDPOINT (tcp://127.0.0.1:25888, say); None: if that
-    is set, or AWS_EMF_ENVIRONMENT says so, outside Lambda.
+    """Writes events to standard output, or sends them to the CloudWatch agent.
 
-    Which of them it is, is never probed for, as aws-embedded-metrics would, for two seconds.
+    It never probes the environment, which takes aws-embedded-metrics two seconds.
+
+    namespace: namespace of the metrics.
+    agent: send to the agent at AWS_EMF_AGENT_ENDPOINT, such as tcp://127.0.0.1:25888. None: do so outside Lambda if
+        AWS_EMF_ENVIRONMENT is "default" or "ec2", or if AWS_EMF_AGENT_ENDPOINT is set and AWS_EMF_ENVIRONMENT is not
+        "local".
     """
 
     def __init__(self, namespace: str, agent: bool | None = None) -> None:
@@ -50,12 +54,12 @@ class EmfSink:
         self._environment: Any = DefaultEnvironment() if agent else local()
 
     def emit(self, window: Window) -> None:
-        """Raises ConnectionError when the agent did not take an event; the library itself would only log that."""
+        """Write the window's events. ConnectionError: the agent did not take one; the library itself only logs that."""
         groups: dict[Dimensions, list[Sample]] = {}
         for sample in window.samples:
             groups.setdefault(sample.dimensions, []).append(sample)
         at = datetime.fromtimestamp(window.ended_at, timezone.utc)
-        with _drops() as dropped:
+        with _collect_drops() as dropped:
             for dimensions, samples in groups.items():
                 self._log(at, dimensions, samples)
         if dropped:
@@ -76,12 +80,16 @@ class EmfSink:
 
 
 def on_lambda() -> bool:
+    """Return True if this process is a Lambda function."""
     return bool(os.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
 
 
 @contextmanager
-def _drops() -> Iterator[list[str]]:
-    """What this thread's events met with, as the library logs it, seven lines for each: we say it once."""
+def _collect_drops() -> Iterator[list[str]]:
+    """Collect the reasons for dropped events of this thread, and keep the library from logging them.
+
+    The library logs seven lines for each. kplpy logs one.
+    """
     seen: list[str] = []
     latest: list[str] = []
     thread = threading.get_ident()

@@ -1,4 +1,4 @@
-"""Which sink a Config asks for."""
+"""Makes the sink that a Config asks for."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ PutMetricData = Callable[[list[Datum]], object]
 def sink_maker(
     config: Config, cloudwatch: Callable[[], PutMetricData], is_regional: Callable[[], bool]
 ) -> Callable[[], Sink] | None:
-    """Return what makes the sink when the first window is there; None: no metric leaves the process.
+    """Return a function that makes the sink, to be called for the first window. None: no metric leaves the process.
 
-    cloudwatch: makes what calls PutMetricData.
-    is_regional: whether the Kinesis client speaks to AWS's own endpoint of its region.
+    If neither metrics_sink nor cloudwatch_endpoint_url names a sink, it is EMF on Lambda and PutMetricData elsewhere.
+    That holds only if Kinesis is at the region's own endpoint: metrics of a stand-in do not go to AWS.
 
-    Where neither metrics_sink nor cloudwatch_endpoint_url names a sink, it is EMF on Lambda and PutMetricData
-    elsewhere, but only while Kinesis is at the region's own endpoint: what is put to a stand-in is not told to AWS.
+    cloudwatch: makes the function that calls PutMetricData.
+    is_regional: returns True if the Kinesis client uses AWS's own endpoint of its region.
+    ConfigError: the sink's package is missing.
     """
     chosen: Any = config.metrics_sink
     if config.metrics_level == "none":
@@ -45,7 +46,7 @@ def sink_maker(
 
 
 class _Nowhere:
-    """The sink where Kinesis' endpoint was configured, by the environment or a profile, and no sink was named."""
+    """A sink that drops windows: the environment or a profile set Kinesis' endpoint, and no sink was named."""
 
     def emit(self, window: Window) -> None:
         pass
@@ -67,7 +68,7 @@ def _with(added: tuple[tuple[str, str, str], ...], sink: Sink) -> Sink:
     return WithDimensions(sink, added) if added else sink
 
 
-# Each needs a package that may not be there, and is imported on first use.
+# Sink → the package that it needs, its module and its class. Imported on first use: the package may be missing.
 _EXTRAS = {
     "prometheus": ("prometheus_client", "kplpy.metrics.sinks.prometheus", "PrometheusSink"),
     "opentelemetry": ("opentelemetry", "kplpy.metrics.sinks.opentelemetry", "OpenTelemetrySink"),

@@ -1,7 +1,7 @@
-"""A window without its sums: each value once, at the finest place that it is known for.
+"""Removes the roll-ups from a window. Each value remains once, with its most specific dimensions.
 
-CloudWatch wants the sums (shard, stream, over all); Prometheus and OpenTelemetry add up themselves, and would count
-each value three times.
+CloudWatch needs the roll-ups of stream and of all streams. Prometheus and OpenTelemetry add up themselves, and would
+count each value three times.
 """
 
 from __future__ import annotations
@@ -14,12 +14,20 @@ from kplpy.metrics.histogram import Histogram
 from kplpy.metrics.sample import Sample, Window
 
 Place = tuple[str, str | None, str | None, str | None]
-"""Metric, error code, stream, shard."""
+"""Metric, error code, stream and shard; None where the sample has no such dimension."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeafSample:
-    """Values of one metric. `stream`, `shard` and `error_code` are empty where they are not known or not told apart."""
+    """Values of one metric that no more specific sample has.
+
+    name: the metric.
+    stream, shard, error_code: empty where unknown, or where the metric is not counted by them.
+    count, total: number and sum of the values.
+    maximum: of the whole sample, so of its more specific samples too.
+    latest: the last value of a sampled metric.
+    histogram: the values in buckets, for metrics with percentiles.
+    """
 
     name: str
     stream: str
@@ -33,15 +41,18 @@ class LeafSample:
 
 
 def leaf_samples(window: Window) -> list[LeafSample]:
-    """What a request as a whole met with has no shard: it is what its stream has more than its shards together."""
+    """Return the samples of the window without roll-ups.
+
+    A request that failed as a whole has no shard. Its values are what its stream has beyond the sum of its shards.
+    """
     samples = {place: sample for sample in window.samples if (place := _place(sample)) is not None}
     counts: defaultdict[Place, int] = defaultdict(int)
     totals: defaultdict[Place, float] = defaultdict(float)
     for place, sample in samples.items():
-        above = _above(place)
-        if above is not None:
-            counts[above] += sample.count
-            totals[above] += sample.total
+        parent = _parent(place)
+        if parent is not None:
+            counts[parent] += sample.count
+            totals[parent] += sample.total
     found = []
     for place, sample in samples.items():
         count = sample.count - counts[place]
@@ -54,18 +65,18 @@ def leaf_samples(window: Window) -> list[LeafSample]:
 
 
 def _place(sample: Sample) -> Place | None:
-    """None: a sum over error codes, which are told apart below it."""
+    """Return the sample's place; None for a sample that others have in more detail."""
     given = dict(sample.dimensions)
     code, stream, shard = given.get("ErrorCode"), given.get("StreamName"), given.get("ShardId")
     metric = METRICS[sample.name]
     if metric.coded and code is None:
-        return None
+        return None  # a sum over error codes
     if metric.percentiles and shard is not None:
-        return None  # its stream has the histogram
+        return None  # the sample of the stream has the histogram
     return sample.name, code, stream, shard
 
 
-def _above(place: Place) -> Place | None:
+def _parent(place: Place) -> Place | None:
     name, code, stream, shard = place
     if shard is not None:
         return name, code, stream, None

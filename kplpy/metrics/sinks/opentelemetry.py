@@ -1,75 +1,31 @@
-"""Metrics for OpenTelemetry, through its API alone (pip install 'kplpy[opentelemetry]'); the SDK is the application's.
+"""The OpenTelemetry sink (pip install 'kplpy[opentelemetry]'). It uses the API only; the application brings the SDK.
 
-The instruments that the semantic conventions for messaging name carry their names and attributes; the others are below
-`kplpy.`. The conventions list no value of messaging.system for Kinesis; this one is formed as `aws.sns` is.
+Attributes are those of the semantic conventions for messaging, and so is the name of the counter of sent messages.
+Other names begin with `kplpy.`. The conventions have no messaging.system for Kinesis; `aws.kinesis` follows `aws.sns`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from opentelemetry import metrics
 
-from kplpy.metrics.catalogue import METRICS
+from kplpy.metrics.catalogue import METRICS, Metric
 from kplpy.metrics.sample import Window
 from kplpy.metrics.sinks.leaf_samples import LeafSample, leaf_samples
 
-Kind = Literal["counter", "gauge", "sum and count"]
-SENT = "messaging.client.sent.messages"
-"""The conventions' counter: messages that the producer attempted to send; those that failed have an error.type."""
+EXPORTED = [metric for metric in METRICS.values() if metric.opentelemetry]
+"""A distribution is two counters: the sum under its name, and the number of values under its name with `.count`."""
 
-
-@dataclass(frozen=True)
-class Exported:
-    """`unit` in UCUM; `scale`: of our unit in it. A "sum and count" is two counters, the second named `.count`."""
-
-    metric: str
-    name: str
-    kind: Kind
-    unit: str
-    scale: float = 1.0
-
-
-_MS, _PERCENT = 0.001, 0.01
-
-EXPORTED = {
-    each.metric: each
-    for each in (
-        Exported("UserRecordsReceived", "kplpy.user_records.received", "counter", "{record}"),
-        Exported("UserRecordsPending", "kplpy.user_records.pending", "gauge", "{record}"),
-        Exported("UserRecordsPut", SENT, "counter", "{message}"),
-        Exported("UserRecordsDataPut", "kplpy.user_records.size", "counter", "By"),
-        Exported("UserRecordExpired", "kplpy.user_records.expired", "counter", "{record}"),
-        Exported("KinesisRecordsPut", "kplpy.kinesis_records.put", "counter", "{record}"),
-        Exported("KinesisRecordsDataPut", "kplpy.kinesis_records.size", "counter", "By"),
-        Exported("ErrorsByCode", "kplpy.errors", "counter", "{error}"),
-        Exported("RetriesPerRecord", "kplpy.user_records.retries", "counter", "{retry}"),
-        Exported("BufferingTime", "kplpy.buffering.time", "sum and count", "s", _MS),
-        Exported("RequestTime", "kplpy.request.time", "sum and count", "s", _MS),
-        Exported("UserRecordsPerKinesisRecord", "kplpy.kinesis_record.user_records", "sum and count", "{record}"),
-        Exported("KinesisRecordsPerPutRecordsRequest", "kplpy.request.kinesis_records", "sum and count", "{record}"),
-        Exported("UserRecordsPerPutRecordsRequest", "kplpy.request.user_records", "sum and count", "{record}"),
-        Exported("TimeToAnswer", "kplpy.answer.time", "sum and count", "s", _MS),
-        Exported("OldestRecordAge", "kplpy.oldest_record.age", "gauge", "s", _MS),
-        Exported("BufferedRecords", "kplpy.buffer.records", "gauge", "{record}"),
-        Exported("BufferedBytes", "kplpy.buffer.size", "gauge", "By"),
-        Exported("BufferUse", "kplpy.buffer.utilization", "gauge", "1", _PERCENT),
-        Exported("DataSentInVain", "kplpy.sent_in_vain.size", "counter", "By"),
-        Exported("PossibleDuplicates", "kplpy.possible_duplicates", "counter", "{record}"),
-        Exported("ShardRateLimit", "kplpy.shard.rate_limit", "gauge", "1", _PERCENT),
-        Exported("ShardHeadroom", "kplpy.shard.headroom", "gauge", "1", _PERCENT),
-    )
-}
-"""All metrics but AllErrors, which is the sum of kplpy.errors."""
+# Units in UCUM, which puts counted things in braces: records, except for the metrics of _COUNTED.
+_UNITS = {"Milliseconds": "s", "Bytes": "By", "Percent": "1", "Count": "{record}"}
+_COUNTED = {"UserRecordsPut": "{message}", "ErrorsByCode": "{error}", "RetriesPerRecord": "{retry}"}
 
 QUANTILES = (50.0, 90.0, 99.0)
 QUANTILE = "kplpy.answer.time.quantile"
-"""A gauge: what p50, p90 and p99 of the times to answer were in the latest window, by the attribute `quantile`."""
+"""A gauge: p50, p90 and p99 of TimeToAnswer in the latest window, by the attribute `quantile`."""
 
 
 class OpenTelemetrySink:
-    """Adds windows to the instruments of `meter_provider`, by default the global one when the first comes."""
+    """Adds windows to the instruments of `meter_provider`, by default the global one at the first window."""
 
     def __init__(self, meter_provider: metrics.MeterProvider | None = None) -> None:
         self._provider = meter_provider
@@ -80,41 +36,48 @@ class OpenTelemetrySink:
         if not self._counters:
             self._make()
         for leaf in leaf_samples(window):
-            exported = EXPORTED.get(leaf.name)
-            if exported is not None:
-                self._add(exported, leaf)
+            metric = METRICS[leaf.name]
+            if metric.opentelemetry:
+                self._add(metric, leaf)
 
     def _make(self) -> None:
         meter = metrics.get_meter("kplpy", meter_provider=self._provider)
-        for metric, each in EXPORTED.items():
-            meaning = METRICS[metric].meaning
+        for each in EXPORTED:
+            name, unit = each.opentelemetry, unit_of(each)
             if each.kind == "gauge":
-                self._gauges[each.name] = meter.create_gauge(each.name, each.unit, meaning)
+                self._gauges[name] = meter.create_gauge(name, unit, each.meaning)
             else:
-                self._counters[each.name] = meter.create_counter(each.name, each.unit, meaning)
-            if each.kind == "sum and count":
-                name = f"{each.name}.count"
-                self._counters[name] = meter.create_counter(name, "1", f"how many values {each.name} is the sum of")
+                self._counters[name] = meter.create_counter(name, unit, each.meaning)
+            if each.kind == "distribution":
+                text = f"number of values that {name} is the sum of"
+                self._counters[f"{name}.count"] = meter.create_counter(f"{name}.count", "1", text)
         self._gauges[QUANTILE] = meter.create_gauge(QUANTILE, "s", "p50, p90 and p99 of the latest window")
 
-    def _add(self, exported: Exported, leaf: LeafSample) -> None:
+    def _add(self, metric: Metric, leaf: LeafSample) -> None:
         attributes = attributes_of(leaf)
-        name, total = exported.name, leaf.total * exported.scale
-        if exported.kind == "gauge":
-            self._gauges[name].set(leaf.latest * exported.scale, attributes)
+        name, total = metric.opentelemetry, leaf.total * metric.scale
+        if metric.kind == "gauge":
+            self._gauges[name].set(leaf.latest * metric.scale, attributes)
             return
         self._counters[name].add(total, attributes)
-        if exported.kind == "sum and count":
+        if metric.kind == "distribution":
             self._counters[f"{name}.count"].add(leaf.count, attributes)
-        if name == SENT and leaf.count > leaf.total:
+        # The conventions count messages that the producer attempted to send; failed ones have an error.type.
+        if leaf.name == "UserRecordsPut" and leaf.count > leaf.total:
             self._counters[name].add(leaf.count - leaf.total, {**attributes, "error.type": "_OTHER"})
         if leaf.histogram is not None:
             for percent in QUANTILES:
-                value = leaf.histogram.percentile(percent) * exported.scale
+                value = leaf.histogram.percentile(percent) * metric.scale
                 self._gauges[QUANTILE].set(value, {**attributes, "quantile": percent / 100})
 
 
+def unit_of(metric: Metric) -> str:
+    """Return the metric's unit in UCUM, as its instrument has it."""
+    return _COUNTED.get(metric.name) or _UNITS[metric.unit]
+
+
 def attributes_of(leaf: LeafSample) -> dict[str, str]:
+    """Return the attributes of the semantic conventions for messaging."""
     attributes = {
         "messaging.system": "aws.kinesis",
         "messaging.operation.name": "put_records",

@@ -1,83 +1,40 @@
-"""Metrics for Prometheus, through prometheus_client (pip install 'kplpy[prometheus]')."""
+"""The Prometheus sink, with prometheus_client (pip install 'kplpy[prometheus]')."""
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import Literal
 from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary
 
-from kplpy.metrics.catalogue import METRICS
+from kplpy.metrics.catalogue import DEPTHS, METRICS, Metric
 from kplpy.metrics.sample import Window
 from kplpy.metrics.sinks.leaf_samples import LeafSample, leaf_samples
 
-Kind = Literal["counter", "gauge", "summary", "histogram"]
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""The buckets of kplpy_time_to_answer_seconds."""
+"""Upper bounds of the buckets of kplpy_time_to_answer_seconds."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """`name` without the `_total` that prometheus_client gives a counter; `scale`: of our unit in Prometheus' own."""
-
-    metric: str
-    name: str
-    kind: Kind
-    scale: float = 1.0
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        metric = METRICS[self.metric]
-        depth = ("global", "stream", "shard").index("stream" if metric.percentiles else metric.finest)
-        return ("stream", "shard")[:depth] + (("error_code",) if metric.coded else ())
-
-
-_MS, _PERCENT = 0.001, 0.01
-
-EXPORTED = {
-    each.metric: each
-    for each in (
-        Exported("UserRecordsReceived", "kplpy_user_records_received", "counter"),
-        Exported("UserRecordsPending", "kplpy_user_records_pending", "gauge"),
-        Exported("UserRecordsPut", "kplpy_user_records_put", "counter"),
-        Exported("UserRecordsDataPut", "kplpy_user_records_data_put_bytes", "counter"),
-        Exported("UserRecordExpired", "kplpy_user_records_expired", "counter"),
-        Exported("KinesisRecordsPut", "kplpy_kinesis_records_put", "counter"),
-        Exported("KinesisRecordsDataPut", "kplpy_kinesis_records_data_put_bytes", "counter"),
-        Exported("ErrorsByCode", "kplpy_errors", "counter"),
-        Exported("RetriesPerRecord", "kplpy_user_record_retries", "counter"),
-        Exported("BufferingTime", "kplpy_buffering_time_seconds", "summary", _MS),
-        Exported("RequestTime", "kplpy_request_time_seconds", "summary", _MS),
-        Exported("UserRecordsPerKinesisRecord", "kplpy_user_records_per_kinesis_record", "summary"),
-        Exported("KinesisRecordsPerPutRecordsRequest", "kplpy_kinesis_records_per_request", "summary"),
-        Exported("UserRecordsPerPutRecordsRequest", "kplpy_user_records_per_request", "summary"),
-        Exported("TimeToAnswer", "kplpy_time_to_answer_seconds", "histogram", _MS),
-        Exported("OldestRecordAge", "kplpy_oldest_record_age_seconds", "gauge", _MS),
-        Exported("BufferedRecords", "kplpy_buffered_records", "gauge"),
-        Exported("BufferedBytes", "kplpy_buffered_bytes", "gauge"),
-        Exported("BufferUse", "kplpy_buffer_use_ratio", "gauge", _PERCENT),
-        Exported("DataSentInVain", "kplpy_data_sent_in_vain_bytes", "counter"),
-        Exported("PossibleDuplicates", "kplpy_possible_duplicates", "counter"),
-        Exported("ShardRateLimit", "kplpy_shard_rate_limit_ratio", "gauge", _PERCENT),
-        Exported("ShardHeadroom", "kplpy_shard_headroom_ratio", "gauge", _PERCENT),
-    )
-}
-"""All metrics but AllErrors, which is the sum of kplpy_errors_total."""
+EXPORTED = [metric for metric in METRICS.values() if metric.prometheus]
 
 FAILED = "kplpy_user_records_failed"
-"""A counter of its own: what UserRecordsPut counts with the value 0."""
+"""A counter of its own: the values 0 of UserRecordsPut."""
 
 _SUMS = {"UserRecordsPending", "BufferedRecords", "BufferedBytes"}
-"""Gauges of several producers that add up; of the others the largest counts, and of ShardHeadroom the least."""
+"""Gauges that add up over producers. Of the others the largest value counts, of ShardHeadroom the smallest."""
 _OF_SHARDS = {"ShardRateLimit", "ShardHeadroom"}
 
 
+def labels_of(metric: Metric) -> tuple[str, ...]:
+    """Return the names of the metric's labels."""
+    depth = DEPTHS["stream" if metric.percentiles else metric.finest]
+    return ("stream", "shard")[:depth] + (("error_code",) if metric.coded else ())
+
+
 class _Summed(Summary):
-    """Takes in many values at once."""
+    """A summary that takes many values at once."""
 
     def add(self, count: int, total: float) -> None:
         self._count.inc(count)
@@ -85,7 +42,7 @@ class _Summed(Summary):
 
 
 class _Bucketed(Histogram):
-    """Likewise."""
+    """A histogram that takes many values at once."""
 
     def add(self, counts: list[tuple[float, int]], total: float) -> None:
         bounds = [*SECONDS, float("inf")]
@@ -95,7 +52,10 @@ class _Bucketed(Histogram):
 
 
 class _Instruments:
-    """One registry's, shared by all sinks on it."""
+    """The instruments of one registry, shared by all its sinks.
+
+    latest: of each gauge by name and labels, the latest value of each sink by the sink's id.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.lock = threading.Lock()
@@ -104,35 +64,35 @@ class _Instruments:
         self.summaries: dict[str, _Summed] = {}
         self.histograms: dict[str, _Bucketed] = {}
         self.latest: dict[tuple[str, tuple[str, ...]], dict[int, float]] = {}
-        for metric, each in EXPORTED.items():
-            meaning = METRICS[metric].meaning
+        for each in EXPORTED:
+            name, text, labels = each.prometheus, each.meaning, labels_of(each)
             if each.kind == "counter":
-                self.counters[metric] = Counter(each.name, meaning, each.labels, registry=registry)
+                self.counters[each.name] = Counter(name, text, labels, registry=registry)
             elif each.kind == "gauge":
-                self.gauges[metric] = Gauge(each.name, meaning, each.labels, registry=registry)
-            elif each.kind == "summary":
-                self.summaries[metric] = _Summed(each.name, meaning, each.labels, registry=registry)
+                self.gauges[each.name] = Gauge(name, text, labels, registry=registry)
+            elif each.percentiles:
+                self.histograms[each.name] = _Bucketed(name, text, labels, registry=registry, buckets=SECONDS)
             else:
-                self.histograms[metric] = _Bucketed(each.name, meaning, each.labels, registry=registry, buckets=SECONDS)
-        labels = EXPORTED["UserRecordsPut"].labels
-        self.failed = Counter(FAILED, "1 for each user record that failed", labels, registry=registry)
+                self.summaries[each.name] = _Summed(name, text, labels, registry=registry)
+        labels = labels_of(METRICS["UserRecordsPut"])
+        self.failed = Counter(FAILED, "1 for each failed user record", labels, registry=registry)
 
 
-_made: WeakKeyDictionary[CollectorRegistry, _Instruments] = WeakKeyDictionary()
-_making = threading.Lock()
+_instruments_of: WeakKeyDictionary[CollectorRegistry, _Instruments] = WeakKeyDictionary()
+_registry_lock = threading.Lock()
 
 
 class PrometheusSink:
-    """Counts windows into `registry`, prometheus_client's own by default.
+    """Counts windows into `registry`, by default the global one of prometheus_client.
 
-    Several producers may share a sink, or have one each on the same registry: their counts add up.
+    Producers that share a sink, or whose sinks share a registry, add up.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        with _making:
-            if registry not in _made:
-                _made[registry] = _Instruments(registry)
-            self._instruments = _made[registry]
+        with _registry_lock:
+            if registry not in _instruments_of:
+                _instruments_of[registry] = _Instruments(registry)
+            self._instruments = _instruments_of[registry]
 
     def emit(self, window: Window) -> None:
         instruments = self._instruments
@@ -140,40 +100,39 @@ class PrometheusSink:
             found = leaf_samples(window)
             self._forget_closed_shards(instruments, found)
             for leaf in found:
-                exported = EXPORTED.get(leaf.name)
-                if exported is not None:
-                    self._count(instruments, exported, leaf)
+                metric = METRICS[leaf.name]
+                if metric.prometheus:
+                    self._count(instruments, metric, leaf)
 
     def _forget_closed_shards(self, instruments: _Instruments, found: list[LeafSample]) -> None:
-        """Each window that tells of a stream's shards tells of all that are open."""
-        told: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        """Remove the gauges of a stream's closed shards: a window with gauges of any shard has all open shards."""
+        open_shards: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         for leaf in found:
             if leaf.name in _OF_SHARDS:
-                told[leaf.name, leaf.stream].add(leaf.shard)
+                open_shards[leaf.name, leaf.stream].add(leaf.shard)
         for (name, labels), values in list(instruments.latest.items()):
-            if name in _OF_SHARDS and labels[1] not in told.get((name, labels[0]), labels):
+            if name in _OF_SHARDS and labels[1] not in open_shards.get((name, labels[0]), labels):
                 values.pop(id(self), None)
                 if not values:
                     del instruments.latest[name, labels]
                     instruments.gauges[name].remove(*labels)
 
-    def _count(self, instruments: _Instruments, exported: Exported, leaf: LeafSample) -> None:
+    def _count(self, instruments: _Instruments, metric: Metric, leaf: LeafSample) -> None:
         name = leaf.name
-        labels = tuple(str(getattr(leaf, label)) for label in exported.labels)
-        if exported.kind == "counter":
+        labels = tuple(str(getattr(leaf, label)) for label in labels_of(metric))
+        if metric.kind == "counter":
             counter = instruments.counters[name]
-            (counter.labels(*labels) if labels else counter).inc(leaf.total * exported.scale)
+            (counter.labels(*labels) if labels else counter).inc(leaf.total * metric.scale)
             if name == "UserRecordsPut":
                 instruments.failed.labels(*labels).inc(leaf.count - leaf.total)
-        elif exported.kind == "summary":
-            instruments.summaries[name].labels(*labels).add(leaf.count, leaf.total * exported.scale)
-        elif exported.kind == "histogram":
-            if leaf.histogram is not None:
-                counts = [(bound * exported.scale, count) for bound, count in leaf.histogram.buckets()]
-                instruments.histograms[name].labels(*labels).add(counts, leaf.total * exported.scale)
-        else:
+        elif metric.kind == "gauge":
             values = instruments.latest.setdefault((name, labels), {})
-            values[id(self)] = leaf.latest * exported.scale
+            values[id(self)] = leaf.latest * metric.scale
             together = sum if name in _SUMS else min if name == "ShardHeadroom" else max
             gauge = instruments.gauges[name]
             (gauge.labels(*labels) if labels else gauge).set(together(values.values()))
+        elif not metric.percentiles:
+            instruments.summaries[name].labels(*labels).add(leaf.count, leaf.total * metric.scale)
+        elif leaf.histogram is not None:
+            counts = [(bound * metric.scale, count) for bound, count in leaf.histogram.buckets()]
+            instruments.histograms[name].labels(*labels).add(counts, leaf.total * metric.scale)

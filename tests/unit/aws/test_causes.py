@@ -1,4 +1,4 @@
-"""What stopped a request: its code, and a text that says what to do or which URL it was."""
+"""Tests the code and the text of failed requests: each text has the cause, and what to do or the URL."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def unknown_name() -> Exception:
 
 NO_FILE = FileNotFoundError(2, "No such file or directory", "/no/such/token")
 
-# (failure, code, words of its text: what it is, and what to do)
+# (failure, code, words of its text: the cause, and what to do)
 SET_UP: list[tuple[Exception, str, list[str]]] = [
     (boto.NoRegionError(), "NoRegion", ["no AWS region", "region_name", "AWS_REGION"]),
     (boto.NoCredentialsError(), "NoCredentials", ["no AWS credentials", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "session"]),
     (
         boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
         "PartialCredentials",
-        ["half", "missing: AWS_SECRET_ACCESS_KEY", "set both"],
+        ["incomplete", "missing: AWS_SECRET_ACCESS_KEY", "set both"],
     ),
     (boto.ProfileNotFound(profile="nope"), "ProfileNotFound", ["(nope)", "AWS_PROFILE", "~/.aws/config"]),
     (boto.ConfigParseError(path="/home/me/config"), "BadConfiguration", ["/home/me/config", "check"]),
@@ -126,7 +126,7 @@ def test_what_may_pass_names_the_url(failure: Exception, code: str, words: str) 
         boto.CredentialRetrievalError(provider="container-role", error_msg="timed out"),
         boto.MetadataRetrievalError(error_msg="timed out"),
         boto.HTTPClientError(error=ValueError("?")),
-        OSError("no way to the provider"),
+        OSError("the provider cannot be reached"),
         RuntimeError("?"),
     ],
 )
@@ -136,18 +136,18 @@ def test_what_is_not_known_to_be_final_is_retried(failure: Exception) -> None:
     assert judge_error(error) is Verdict.RETRY
 
 
-# --- answers ---
+# --- responses ---
 
 
-def answered(status: int, code: str, operation: str = "PutRecords", kind: str = "text/html", **error: str) -> Any:
+def response_error(status: int, code: str, operation: str = "PutRecords", kind: str = "text/html", **error: str) -> Any:
     about = {"HTTPStatusCode": status, "HTTPHeaders": {"content-type": kind}, causes._URL: URL}
-    answer: Any = {"Error": {"Code": code, **error}, "ResponseMetadata": about}
-    return boto.ClientError(answer, operation)
+    response: Any = {"Error": {"Code": code, **error}, "ResponseMetadata": about}
+    return boto.ClientError(response, operation)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 403, 404, 405, 410, 501])
-def test_a_page_for_visitors_is_no_answer_of_kinesis(status: int) -> None:
-    error = classify(answered(status, str(status), Message="<html>"))
+def test_a_web_page_is_no_response_of_kinesis(status: int) -> None:
+    error = classify(response_error(status, str(status), Message="<html>"))
     assert error.code == "NotKinesis"
     assert f"endpoint {URL} does not answer as Kinesis does (HTTP {status}, text/html)" in error.message
     assert "check endpoint_url" in error.message
@@ -156,18 +156,18 @@ def test_a_page_for_visitors_is_no_answer_of_kinesis(status: int) -> None:
 
 
 def test_an_operation_that_the_endpoint_does_not_know() -> None:
-    error = classify(answered(400, "UnknownOperationException", kind="application/x-amz-json-1.1"))
+    error = classify(response_error(400, "UnknownOperationException", kind="application/x-amz-json-1.1"))
     assert error.code == "UnknownOperationException"
     assert f"endpoint {URL} does not answer as Kinesis does (UnknownOperationException)" in error.message
     assert judge_error(error) is Verdict.SET_UP
 
 
 @pytest.mark.parametrize("status", [400, 408, 429, 499, 502, 503, 504])
-def test_what_a_gateway_says_may_pass(status: int) -> None:
-    """Also 400: that is what some servers answer to http:// where they speak https://."""
-    error = classify(answered(status, str(status), Message="not now"))
+def test_an_error_of_a_gateway_may_pass(status: int) -> None:
+    """Also 400, which some servers that speak https:// send for http://."""
+    error = classify(response_error(status, str(status), Message="not now"))
     assert error.code == str(status)
-    assert error.message == f"HTTP {status} from {URL}, which names no error of Kinesis: not now"
+    assert error.message == f"HTTP {status} from {URL} is no error of Kinesis: not now; check any proxy on the way"
     assert judge_error(error) is Verdict.RETRY
 
 
@@ -185,7 +185,7 @@ def test_what_a_gateway_says_may_pass(status: int) -> None:
     ],
 )
 def test_a_denial_of_credentials_is_not_one_of_kinesis(operation: str, code: str, expected: str) -> None:
-    error = classify(answered(400, code, operation, "text/xml", Message="you may not"))
+    error = classify(response_error(400, code, operation, "text/xml", Message="you may not"))
     assert error.code == expected
     assert "you may not" in error.message
     assert (f"{operation} failed with {code}" in error.message) is (operation not in ("PutRecords", "PutMetricData"))

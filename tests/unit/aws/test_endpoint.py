@@ -1,4 +1,4 @@
-"""Whether a client speaks to AWS's own endpoint of its region, whatever named another."""
+"""Tests whether a client uses AWS's own endpoint of its region, in each way to set another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAND_IN = "http://127.0.0.1:4566"
 INTERFACE = "https://vpce-0a1b-2c3d.kinesis.eu-west-1.vpce.amazonaws.com"
 
 
-def speaks_to_aws(region: str = "eu-west-1", **of_client: Any) -> bool:
+def uses_aws(region: str = "eu-west-1", **of_client: Any) -> bool:
     botocore_config = ClientConfig(**of_client) if of_client else None
     config = Config(region_name=region, botocore_config=botocore_config)
     return is_regional(config, make_client(config).meta)
@@ -29,11 +29,11 @@ def speaks_to_aws(region: str = "eu-west-1", **of_client: Any) -> bool:
     "region", ["eu-west-1", "us-gov-west-1", "cn-north-1", "eusc-de-east-1", "us-iso-east-1", "us-east-99", "nowhere"]
 )
 def test_without_a_named_endpoint_it_is_the_regions(region: str, variant: dict[str, bool]) -> None:
-    """In each partition, and in regions that botocore has not heard of."""
+    """In each partition, and in regions that botocore does not know."""
     if region == "nowhere" and variant:
         pytest.skip("botocore makes no client")
     try:
-        assert speaks_to_aws(region, **variant)
+        assert uses_aws(region, **variant)
     except EndpointVariantError:
         pytest.skip("this botocore knows no such endpoint, and makes no client")
 
@@ -41,7 +41,7 @@ def test_without_a_named_endpoint_it_is_the_regions(region: str, variant: dict[s
 @pytest.mark.parametrize("variable", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
 def test_the_environment_chooses_among_the_regions_own(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "true")
-    assert speaks_to_aws()
+    assert uses_aws()
 
 
 OTHERS = [
@@ -57,9 +57,9 @@ OTHERS = [
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"])
 def test_the_environment_names_another(variable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, url)
-    assert not speaks_to_aws()
+    assert not uses_aws()
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
-    assert speaks_to_aws()
+    assert uses_aws()
 
 
 @pytest.mark.parametrize("url", OTHERS)
@@ -70,12 +70,12 @@ def test_an_argument_names_another(url: str) -> None:
 
 def test_another_services_endpoint_is_none_of_kinesis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", STAND_IN)
-    assert speaks_to_aws()
+    assert uses_aws()
 
 
 def test_the_regions_own_may_be_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", "https://kinesis.eu-west-1.amazonaws.com/")
-    assert speaks_to_aws()
+    assert uses_aws()
 
 
 PROFILES = {
@@ -88,13 +88,13 @@ PROFILES = {
 def test_a_profile_names_another(settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config").write_text(settings)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    assert not speaks_to_aws()
+    assert not uses_aws()
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
-    assert speaks_to_aws()
+    assert uses_aws()
 
 
-def test_the_transport_answers_by_the_client_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also once it is closed, and the environment is another's."""
+def test_the_transport_keeps_the_endpoint_of_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after it is closed and the environment has changed."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", STAND_IN)
     transport = KinesisTransport(Config(region_name="eu-west-1"))
     assert not transport.is_regional()

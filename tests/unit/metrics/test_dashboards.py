@@ -1,4 +1,4 @@
-"""The dashboards use only names, labels and dimensions that there are."""
+"""Tests that the dashboards use only names, labels and dimensions that exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from kplpy.cli.app import cli
 from kplpy.metrics.catalogue import DEPTHS, METRICS
-from kplpy.metrics.sinks.prometheus import EXPORTED, FAILED, PrometheusSink
+from kplpy.metrics.sinks.prometheus import EXPORTED, FAILED, PrometheusSink, labels_of
 
 
 def printed(*arguments: str) -> Any:
@@ -21,7 +21,7 @@ def printed(*arguments: str) -> Any:
     return json.loads(done.output)
 
 
-def test_the_cloudwatch_dashboard_names_metrics_that_exist_where_they_exist() -> None:
+def test_the_cloudwatch_dashboard_names_existing_metrics_and_dimensions() -> None:
     body = printed("cloudwatch", "orders", "--region", "eu-west-1", "--namespace", "Mine")
     named = set()
     for widget in body["widgets"]:
@@ -49,17 +49,14 @@ def test_the_cloudwatch_dashboard_names_metrics_that_exist_where_they_exist() ->
 
 
 def sampled_names() -> dict[str, set[str]]:
-    """Each name that a scrape can have, with its labels."""
-    kinds = {
-        "counter": ("_total",),
-        "gauge": ("",),
-        "summary": ("_sum", "_count"),
-        "histogram": ("_bucket", "_sum", "_count"),
-    }
-    labels = {f"{FAILED}_total": set(EXPORTED["UserRecordsPut"].labels)}
-    for each in EXPORTED.values():
+    """Return each name that a scrape can have, with its labels."""
+    kinds = {"counter": ("_total",), "gauge": ("",), "distribution": ("_sum", "_count")}
+    labels = {f"{FAILED}_total": set(labels_of(METRICS["UserRecordsPut"]))}
+    for each in EXPORTED:
         for suffix in kinds[each.kind]:
-            labels[each.name + suffix] = {*each.labels, *(("le",) if suffix == "_bucket" else ())}
+            labels[each.prometheus + suffix] = set(labels_of(each))
+        if each.percentiles:
+            labels[f"{each.prometheus}_bucket"] = {*labels_of(each), "le"}
     return labels
 
 
@@ -67,7 +64,7 @@ def test_the_names_are_those_that_the_sink_registers() -> None:
     registry = CollectorRegistry()
     PrometheusSink(registry)
     families = {family.name for family in registry.collect()}
-    assert families == {each.name for each in EXPORTED.values()} | {FAILED}
+    assert families == {each.prometheus for each in EXPORTED} | {FAILED}
 
 
 def test_the_grafana_dashboard_names_only_what_can_be_scraped() -> None:
@@ -87,7 +84,7 @@ def test_the_grafana_dashboard_names_only_what_can_be_scraped() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["cloudwatch"], ["cloudwatch", "orders"]])
-def test_what_is_missing_is_said(arguments: list[str]) -> None:
+def test_missing_arguments_are_reported(arguments: list[str]) -> None:
     done = CliRunner().invoke(cli, ["dashboard", *arguments], env={"AWS_REGION": None, "AWS_DEFAULT_REGION": None})
     assert done.exit_code == 2
     assert "Missing" in done.output

@@ -1,4 +1,4 @@
-"""Percentiles within the error that is promised, whatever the values, and merging that loses nothing."""
+"""Tests that percentiles are within the promised error for any values, and that merging loses nothing."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_buckets_hold_every_value_below_their_bound(numbers: list[float]) -> Non
     assert below == len(numbers)
 
 
-def test_what_is_too_small_to_tell_shares_a_bucket() -> None:
+def test_the_smallest_values_share_a_bucket() -> None:
     [(bound, count)] = filled([0.0, 1e-9, SMALLEST]).buckets()
     assert bound == pytest.approx(SMALLEST, rel=0.03)
     assert count == 3
 
 
-def test_what_is_larger_than_any_time_shares_a_bucket() -> None:
+def test_the_largest_values_share_a_bucket() -> None:
     [(bound, count)] = filled([LARGEST, 2 * LARGEST, 1e30]).buckets()
     assert bound == pytest.approx(LARGEST, rel=0.03)
     assert count == 3

@@ -1,4 +1,4 @@
-"""The registry's seconds, windows and totals, and how values add up."""
+"""Tests the registry's seconds, windows and totals, and how values add up."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_values_add_up_to_every_ancestor(granularity: str, expected: dict[str, t
     assert totals(registry.total(WALL)) == expected
 
 
-def test_errors_are_told_by_code_before_the_stream_and_in_all() -> None:
+def test_errors_have_their_code_before_the_stream_and_a_sum() -> None:
     registry = Registry("shard")
     registry.update([(("ErrorsByCode", "orders", "s0", "Throttled"), 2, 2, 1, 1, None)], 5.5)
     registry.update([(("ErrorsByCode", "orders", None, "Timeout"), 1, 1, 1, 1, None)], 5.5)
@@ -92,9 +92,9 @@ def test_every_value_is_in_one_cut() -> None:
     registry.begin(WALL)
     registry.update([put(1)], 10.5)
     registry.update([put(2)], 11.5)
-    first = registry.cut("detailed", 11.9, WALL + 2, all_of_it=False)
+    first = registry.cut("detailed", 11.9, WALL + 2, up_to_now=False)
     registry.update([put(3)], 11.95)
-    last = registry.cut("detailed", 12.5, WALL + 3, all_of_it=True)
+    last = registry.cut("detailed", 12.5, WALL + 3, up_to_now=True)
     assert (totals(first), totals(last)) == ({"": (1, 1.0)}, {"": (2, 5.0)})
     assert first.ended_at == pytest.approx(WALL + 1.1)
     assert (first.started_at, last.started_at, last.ended_at) == (WALL, first.ended_at, WALL + 3)
@@ -102,7 +102,7 @@ def test_every_value_is_in_one_cut() -> None:
 
 
 def test_there_is_no_gap_where_a_window_is_empty() -> None:
-    """Two cuts in one second; the clocks are read one after the other, so they differ a little about its beginning."""
+    """Two cuts are in one second. The clocks are read one after the other, so the second begins at two near times."""
     registry = Registry("global")
     registry.begin(WALL)
     registry.update([put(1)], 10.5)
@@ -136,7 +136,7 @@ def test_the_kpls_metrics_are_all_there() -> None:
     assert sum(each.kpl for each in METRICS.values()) == 15
 
 
-def test_the_page_tells_of_all_metrics() -> None:
+def test_the_page_lists_all_metrics() -> None:
     page = (Path(__file__).parents[3] / "docs/metrics.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\w+) \| (\w+) \| (.*) \|$", page, re.MULTILINE)
     expected = [(each.name, each.unit, each.level, each.finest, each.meaning) for each in METRICS.values()]

@@ -1,4 +1,4 @@
-"""What is sampled once a second, by hand: a producer's room, and each open shard's rate and headroom."""
+"""Tests the sampled metrics: use of the buffer, and each open shard's rate and headroom."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = StreamGauges(2, 2, 99.0, {"s0": ShardUse(scale=1.0, taken=0.25)})
     ("records", "size", "use"),
     [(250, 1_000, 25.0), (10, 5_000, 50.0), (0, 0, 0.0)],
 )
-def test_room(records: int, size: int, use: float) -> None:
+def test_use_of_the_buffer(records: int, size: int, use: float) -> None:
     registry = Registry("shard")
     Recorder(registry, 1_000, 10_000).sample(Gauges({"orders": ORDERS, "other": OTHER}, records, size), 100.0)
     found = {sample.name: sample for sample in registry.total(0.0).samples if not sample.dimensions}
@@ -62,7 +62,7 @@ def test_streams_and_shards() -> None:
     }
 
 
-def test_of_a_producer_that_holds_records(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_producer_that_holds_records(monkeypatch: pytest.MonkeyPatch) -> None:
     stub = install(monkeypatch)
     with Producer(region_name="us-east-1", max_buffered_records=100, metrics_granularity="shard") as producer:
         producer.put_record("orders", b"x", "k").result(30)
@@ -80,7 +80,7 @@ def test_of_a_producer_that_holds_records(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("level", ["none", "summary"])
-def test_what_is_idle_has_zeros_and_no_values(monkeypatch: pytest.MonkeyPatch, level: Any) -> None:
+def test_an_idle_producer_has_zeros_and_no_values(monkeypatch: pytest.MonkeyPatch, level: Any) -> None:
     install(monkeypatch)
     producer = Producer(metrics_level=level)
     arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
@@ -107,7 +107,7 @@ def test_what_is_idle_has_zeros_and_no_values(monkeypatch: pytest.MonkeyPatch, l
     assert producer.metrics()["orders"].user_records_put == 0
 
 
-def test_what_cannot_be_counted_is_refused() -> None:
+def test_unknown_metrics_and_streams_are_refused() -> None:
     metrics = Producer().metrics()
     with pytest.raises(InvalidRecordError, match="got 'no stream'"):
         metrics["no stream"]

@@ -1,4 +1,4 @@
-"""What records add up to is the same whether their batch is known or not."""
+"""Tests that sums over records are the same with and without their batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kplpy.metrics.tally import Ages, Tally, tally
 from tests.core_helpers import POLICY, item
 
 NOW = 2000.0
-LANE = ShardQueue(None, POLICY, Limiter(1.0, 0.0))
+QUEUE = ShardQueue(None, POLICY, Limiter(1.0, 0.0))
 FINAL = SendAttempt(0.0, NOW - 0.5, NOW)
 
 
@@ -27,12 +27,12 @@ def items(records: list[tuple[float, int]]) -> list[PendingRecord]:
 
 def completed(batches: list[list[PendingRecord]], known: bool) -> list[Completion]:
     outcome = Delivered("shardId-000000000000", "1", FINAL)
-    return [Completion(each, outcome, 0, batches=[batch_of(LANE, each)] if known else ()) for each in batches]
+    return [Completion(each, outcome, 0, batches=[batch_of(QUEUE, each)] if known else ()) for each in batches]
 
 
 def alone(batches: list[list[PendingRecord]]) -> list[Completion]:
     outcome = Delivered("shardId-000000000000", "1", FINAL)
-    return [Completion(each, outcome, 0, batches=[Batch.alone(LANE, one) for one in each]) for each in batches]
+    return [Completion(each, outcome, 0, batches=[Batch.alone(QUEUE, one) for one in each]) for each in batches]
 
 
 def counted(group: list[Completion]) -> tuple[Tally, Histogram]:
@@ -50,7 +50,7 @@ def test_sums_and_extremes(batches: list[list[tuple[float, int]]], in_order: boo
     assert known == unknown == counted(alone(groups))
     found, histogram = known
     arrivals = [arrival for each in batches for arrival, _ in each]
-    assert found.arrived == pytest.approx(sum(arrivals), rel=1e-12)
+    assert found.arrival_sum == pytest.approx(sum(arrivals), rel=1e-12)
     assert (found.first, found.last, histogram.count) == (min(arrivals), max(arrivals), len(arrivals))
 
 
@@ -65,7 +65,7 @@ def test_times_to_answers_are_counted_alike_at_once_and_merged() -> None:
 
 
 @given(records)
-def test_records_that_were_sent_before_are_told_apart(some: list[tuple[float, int]]) -> None:
+def test_records_that_were_sent_before_are_kept_apart(some: list[tuple[float, int]]) -> None:
     all_of_them = items(sorted(some))
     all_of_them[0].tries = (SendAttempt(0.0, NOW - 1, NOW - 1, "Throttled"),)
     found, _ = counted(completed([all_of_them], known=True))

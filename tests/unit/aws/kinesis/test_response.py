@@ -1,4 +1,4 @@
-"""Whatever the service answers, the core gets entries that it can rely on, and never raises."""
+"""Tests that the core gets valid entries, and never raises, for any response of the service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kplpy.aws.kinesis.response import read_entries
-from kplpy.aws.kinesis.transport import _parse_ours
+from kplpy.aws.kinesis.transport import _parse_response
 from kplpy.core import policy as rules
 from kplpy.core.exchange import Exchange
 from kplpy.core.outcome import Delivered, Failed
@@ -36,7 +36,7 @@ REFUSED = {"ErrorCode": THROTTLED, "ErrorMessage": "slow down"}
         ({"ErrorCode": THROTTLED, "ErrorMessage": {"x": 1}}, {"ErrorCode": THROTTLED}),
     ],
 )
-def test_an_entry_that_says_what_became_of_its_record(came: object, expected: dict[str, str]) -> None:
+def test_an_entry_with_a_result_is_kept(came: object, expected: dict[str, str]) -> None:
     assert read_entries([came]) == [expected]
 
 
@@ -58,10 +58,12 @@ def test_an_entry_that_says_what_became_of_its_record(came: object, expected: di
         {**TAKEN, **REFUSED},
     ],
 )
-def test_an_entry_that_does_not_is_malformed_and_shown(came: object) -> None:
+def test_an_entry_without_a_result_is_malformed_and_shown(came: object) -> None:
     (entry,) = read_entries([came]) or [{}]
     assert set(entry) == {"ErrorMessage"}
-    assert entry["ErrorMessage"].startswith("the record's entry must hold a SequenceNumber or an ErrorCode, and is ")
+    assert entry["ErrorMessage"].startswith(
+        "the record's entry must have either a SequenceNumber or an ErrorCode, got "
+    )
     assert len(entry["ErrorMessage"]) < 1000
 
 
@@ -70,7 +72,7 @@ def test_records_that_are_no_list_are_no_entries(records: object) -> None:
     assert read_entries(records) is None
 
 
-# --- drawn ---
+# --- generated responses ---
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 values = st.recursive(
@@ -86,7 +88,7 @@ members: dict[str, st.SearchStrategy[Any]] = {
 entries = values | st.fixed_dictionaries({}, optional=members) | st.just(TAKEN) | st.just(REFUSED)
 
 
-def tells_success(entry: Any) -> bool:
+def is_success(entry: Any) -> bool:
     """Return True if the entry has a sequence number, and no error."""
     if not isinstance(entry, dict) or entry.get("ErrorCode") not in (None, ""):
         return False
@@ -94,7 +96,7 @@ def tells_success(entry: Any) -> bool:
     return isinstance(number, str) and number != ""
 
 
-def tells_failure(entry: Any) -> bool:
+def is_failure(entry: Any) -> bool:
     """Return True if the entry has an error code, and no sequence number."""
     if not isinstance(entry, dict) or entry.get("SequenceNumber") not in (None, ""):
         return False
@@ -103,7 +105,7 @@ def tells_failure(entry: Any) -> bool:
 
 
 @given(st.lists(entries, min_size=1, max_size=6), st.booleans())
-def test_the_core_takes_any_answer_and_flags_what_it_does_not_tell(came: list[Any], aggregate: bool) -> None:
+def test_the_core_takes_any_response_and_flags_records_without_a_result(came: list[Any], aggregate: bool) -> None:
     driver = Driver(policy(aggregate=aggregate, aggregation_max_count=1))
     # Each record travels alone: one entry a record.
     records = [item(b"%d" % n, hash_key=n) for n in range(len(came))]
@@ -113,12 +115,12 @@ def test_the_core_takes_any_answer_and_flags_what_it_does_not_tell(came: list[An
     driver.pipeline.answered(request, Exchange(0.2, 0.3, 0.0, read_entries(came)), 0.3)
     done = {id(each): completion for completion in driver.pipeline.take_completions() for each in completion.items}
     for record, entry in zip(records, came, strict=True):
-        if tells_success(entry):
+        if is_success(entry):
             assert isinstance(done[id(record)].outcome, Delivered)
             assert not record.maybe_written
         else:
             assert id(record) not in done
-            assert record.maybe_written is not tells_failure(entry)
+            assert record.maybe_written is not is_failure(entry)
             assert (record.tries[0].code == MALFORMED) is record.maybe_written
 
 
@@ -126,13 +128,13 @@ def test_the_core_takes_any_answer_and_flags_what_it_does_not_tell(came: list[An
 def test_any_body_is_read_or_left_to_botocore(body: bytes, status: int) -> None:
     response: dict[str, Any] = {"status_code": status, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert response["body"] == (b"{}" if parsed else body)
     assert not parsed or status == 200
     read_entries(parsed.get("Records"))
 
 
-# --- malformed again and again ---
+# --- repeated malformed entries ---
 
 
 def completions(driver: Driver) -> list[Failed]:
@@ -140,7 +142,7 @@ def completions(driver: Driver) -> list[Failed]:
 
 
 def test_a_record_whose_entries_stay_malformed_is_written_a_few_times_at_most() -> None:
-    """The shard's other records are answered as they should be."""
+    """The shard's other records are delivered."""
     driver = Driver(policy(aggregate=False))
     driver.accept(item(b"odd", hash_key=1))
     now, sent = 0.2, 0
@@ -151,14 +153,14 @@ def test_a_record_whose_entries_stay_malformed_is_written_a_few_times_at_most() 
         if request is not None:
             datas = [batch.items[0].data for batch in request.batches]
             sent += datas.count(b"odd")
-            told = [{"ErrorMessage": "what is it?"} if data == b"odd" else TAKEN for data in datas]
-            driver.pipeline.answered(request, Exchange(now, now, 0.0, told), now)
+            sent_entries = [{"ErrorMessage": "what is it?"} if data == b"odd" else TAKEN for data in datas]
+            driver.pipeline.answered(request, Exchange(now, now, 0.0, sent_entries), now)
         assert now < 29, "it must not wait for its TTL"
     assert sent == rules.MALFORMED_TRIES
     assert [each.message for each in failed] == [f"{MALFORMED}: what is it?"]
 
 
-def test_a_service_whose_answers_are_all_malformed_fails_the_stream_after_the_grace() -> None:
+def test_malformed_responses_alone_fail_the_stream_after_the_grace() -> None:
     driver = Driver(policy(aggregate=False))
     records = [item(b"%d" % n, hash_key=n) for n in range(50)]
     driver.accept(*records)

@@ -1,4 +1,4 @@
-"""Whether a request was sent is told by what the connection took of its body, whatever is raised."""
+"""Tests that the bytes handed to the connection decide whether a request was sent, not the exception."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kplpy.aws.kinesis.transport import KinesisTransport
 from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange
 from tests.local_stream import PATIENCE
-from tests.unit.aws.kinesis.test_transport import WITHOUT_AN_ANSWER, batch, item
+from tests.unit.aws.kinesis.test_transport import WITHOUT_A_RESPONSE, batch, item
 
 SEND = "botocore.httpsession.URLLib3Session.send"
 MOMENTS = ("before the body", "within the body", "after the body")
@@ -39,14 +39,14 @@ def sending(**knobs: Any) -> KinesisTransport:
 
 @pytest.fixture(scope="module")
 def transport() -> Iterator[KinesisTransport]:
-    """For many tests: making a client takes half a second."""
+    """Return a transport for many tests: making a client takes half a second."""
     made = sending()
     yield made
     made.close()
 
 
 def take(body: Any, moment: str) -> None:
-    """Do with the body what a connection does until this moment."""
+    """Read the body as a connection does until this moment."""
     if moment == "within the body":
         assert len(next(iter(body))) == len(body) - 1
     elif moment == "after the body":
@@ -68,7 +68,7 @@ def test_a_body_is_sent_only_when_its_last_byte_is_handed_over() -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("failure", WITHOUT_AN_ANSWER, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("failure", WITHOUT_A_RESPONSE, ids=lambda each: type(each).__name__)
 def test_each_failure_at_each_moment(
     monkeypatch: pytest.MonkeyPatch, transport: KinesisTransport, failure: Exception, moment: str
 ) -> None:
@@ -83,7 +83,7 @@ def test_each_failure_at_each_moment(
 
 
 @pytest.mark.parametrize("moment", ["within the body", "after the body"])
-def test_an_answer_to_a_part_of_the_body_shows_that_nothing_was_written(
+def test_a_response_to_a_part_of_the_body_shows_that_nothing_was_written(
     monkeypatch: pytest.MonkeyPatch, transport: KinesisTransport, moment: str
 ) -> None:
     def send(self: object, prepared: AWSPreparedRequest) -> AWSResponse:
@@ -97,8 +97,8 @@ def test_an_answer_to_a_part_of_the_body_shows_that_nothing_was_written(
 
 
 def failing_early(monkeypatch: pytest.MonkeyPatch, **knobs: Any) -> Exchange:
-    """What comes of a request for which there is no client, or nothing to sign it with."""
-    monkeypatch.setattr(SEND, lambda *_: pytest.fail("it was sent"))
+    """Return the exchange of a request that has no client or no credentials."""
+    monkeypatch.setattr(SEND, lambda *_: pytest.fail("the request was sent"))
     return sending(**knobs).put_records("orders", None, request())
 
 
@@ -120,20 +120,20 @@ def test_without_credentials_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("status", [403, 503])
-def test_an_answer_about_credentials_says_nothing_of_the_records(
+def test_an_error_of_credentials_says_nothing_about_the_records(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int
 ) -> None:
-    """Another service, or what lies before it, gave it, ahead of the request."""
+    """Another service, or a proxy in front of it, sent the response before the request."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # of botocore's own requests
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/x")
     (tmp_path / "token").write_text("token")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
-    asked = []
+    urls = []
 
     def send(self: object, prepared: AWSPreparedRequest) -> AWSResponse:
-        asked.append(prepared.url)
+        urls.append(prepared.url)
         return response(prepared.url, status, b"<html/>")
 
     monkeypatch.setattr(SEND, send)
@@ -141,10 +141,10 @@ def test_an_answer_about_credentials_says_nothing_of_the_records(
     assert error is not None
     assert "AssumeRoleWithWebIdentity" in error.message
     assert not error.maybe_written
-    assert all("sts" in url for url in asked)
+    assert all("sts" in url for url in urls)
 
 
-def test_a_request_that_is_sent_in_json_after_cbor_was_refused_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_is_sent_in_json_after_cbor_was_refused_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds: list[str] = []
 
     def send(self: object, prepared: Any) -> AWSResponse:
@@ -161,7 +161,7 @@ def test_a_request_that_is_sent_in_json_after_cbor_was_refused_starts_anew(monke
     assert kinds == ["application/x-amz-cbor-1.1", "application/x-amz-json-1.1"]
 
 
-# --- others who look at the request ---
+# --- handlers of the application ---
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def session() -> Any:
         (200, {"FailedRecordCount": 0, "Records": [{"SequenceNumber": "1", "ShardId": "s"}]}, None),
     ],
 )
-def test_a_stub_within_the_process_gets_bytes_and_answers(
+def test_a_stub_within_the_process_gets_bytes_and_responds(
     session: Any, status: int, body: dict[str, Any], maybe_written: bool | None
 ) -> None:
     seen: list[Any] = []
@@ -196,7 +196,7 @@ def test_a_stub_within_the_process_gets_bytes_and_answers(
 
 
 def test_a_body_may_be_sent_again_by_a_handler(monkeypatch: pytest.MonkeyPatch, session: Any) -> None:
-    """botocore rewinds it, and signs the request once more."""
+    """botocore rewinds the body and signs the request again."""
     bodies: list[bytes] = []
 
     def send(self: object, prepared: Any) -> AWSResponse:

@@ -1,4 +1,4 @@
-"""The edge to botocore: the body, the client, listings, and what its exceptions mean."""
+"""Tests the use of botocore: request bodies, clients, listings, descriptions and exceptions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kplpy import Config, deaggregate
 from kplpy.aws import errors
 from kplpy.aws.client import make_client
 from kplpy.aws.kinesis.request_json import PIECE, put_records_body
-from kplpy.aws.kinesis.transport import CBOR, KinesisTransport, _open_shards, _parse_ours
+from kplpy.aws.kinesis.transport import CBOR, KinesisTransport, _open_shards, _parse_response
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.exchange import ListingError
@@ -46,14 +46,14 @@ def item(data: bytes, key: str, explicit_hash_key: str | None = None) -> Pending
 
 def batch(*items: PendingRecord, **knobs: Any) -> Batch:
     policy = policy_of(Config(**knobs))
-    lane = ShardQueue(WHOLE, policy, Limiter(1.0, 0.0))
-    made = Batch(lane, items[0])
+    queue = ShardQueue(WHOLE, policy, Limiter(1.0, 0.0))
+    made = Batch(queue, items[0])
     assert made.add(list(items[1:]), 1 << 24, 100) == len(items) - 1
     made.close()
     return made
 
 
-# --- the answer ---
+# --- the response ---
 
 
 def test_the_entries_are_parsed_as_botocore_would() -> None:
@@ -61,7 +61,7 @@ def test_the_entries_are_parsed_as_botocore_would() -> None:
     body = json.dumps({"FailedRecordCount": 1, "Records": entries}).encode()
     response = {"status_code": 200, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert parsed == {"Records": entries}
     assert response["body"] == b"{}"
 
@@ -75,10 +75,10 @@ def test_the_entries_are_parsed_as_botocore_would() -> None:
         (200, b"[]"),
     ],
 )
-def test_what_is_no_answer_is_left_to_botocore(status: int, body: bytes) -> None:
+def test_a_body_without_entries_is_left_to_botocore(status: int, body: bytes) -> None:
     response = {"status_code": status, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert not parsed
     assert response["body"] == body
 
@@ -87,25 +87,25 @@ def test_what_is_no_answer_is_left_to_botocore(status: int, body: bytes) -> None
 def test_botocore_does_not_see_entries_of_the_wrong_type(records: object) -> None:
     response = {"status_code": 200, "headers": {}, "body": json.dumps({"Records": records}).encode()}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert parsed == {"Records": records}
     assert response["body"] == b"{}"
 
 
-@pytest.mark.parametrize(("status", "answer"), [(400, {"__type": "X", "message": "ü"}), (500, {"Records": 1})])
-def test_an_error_in_cbor_reaches_botocore_as_json(status: int, answer: object) -> None:
-    response: dict[str, Any] = {"status_code": status, "headers": {"Content-Type": CBOR}, "body": cbor2.dumps(answer)}
+@pytest.mark.parametrize(("status", "error"), [(400, {"__type": "X", "message": "ü"}), (500, {"Records": 1})])
+def test_an_error_in_cbor_reaches_botocore_as_json(status: int, error: object) -> None:
+    response: dict[str, Any] = {"status_code": status, "headers": {"Content-Type": CBOR}, "body": cbor2.dumps(error)}
     parsed: dict[str, Any] = {}
-    _parse_ours(response, parsed)
+    _parse_response(response, parsed)
     assert not parsed
-    assert json.loads(response["body"]) == answer
+    assert json.loads(response["body"]) == error
 
 
 @pytest.mark.parametrize("body", [b"", b"\xbf", b"<html>", b'{"__type": "X"}', b"\x00\xff", b"\x9f\xff"])
-def test_what_is_not_cbor_in_spite_of_its_name_is_left_to_botocore(body: bytes) -> None:
-    """The service has been seen to answer so in JSON (aws/aws-sdk-java-v2, issue 1595)."""
+def test_a_body_wrongly_called_cbor_is_left_to_botocore(body: bytes) -> None:
+    """The service has sent such a response in JSON (aws/aws-sdk-java-v2, issue 1595)."""
     response = {"status_code": 400, "headers": {"Content-Type": f"{CBOR}; charset=utf-8"}, "body": body}
-    _parse_ours(response, {})
+    _parse_response(response, {})
     assert response["body"] == body
 
 
@@ -149,7 +149,7 @@ def test_large_data_is_encoded_in_pieces_that_join(size: int) -> None:
 # --- the client ---
 
 
-def test_the_sdks_retries_are_off_and_the_timeouts_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sdks_retries_are_off_and_the_timeouts_are_the_producers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "7")
     client = make_client(
         Config(region_name="eu-west-1", connect_timeout_ms=1500, request_timeout_ms=2500, max_connections=3)
@@ -160,7 +160,7 @@ def test_the_sdks_retries_are_off_and_the_timeouts_are_ours(monkeypatch: pytest.
     assert client.meta.endpoint_url == "https://kinesis.eu-west-1.amazonaws.com"
 
 
-def test_the_users_client_config_is_kept_beside_ours() -> None:
+def test_the_users_client_config_is_merged_with_kplpys() -> None:
     mine = botocore.config.Config(user_agent="shop", retries={"max_attempts": 9}, use_fips_endpoint=True)
     client = make_client(Config(region_name="us-east-1", botocore_config=mine))
     config: Any = client.meta.config
@@ -170,12 +170,12 @@ def test_the_users_client_config_is_kept_beside_ours() -> None:
 
 
 def test_files_are_kept_for_the_clients_of_a_users_session_only() -> None:
-    ours: Any = make_client(Config(region_name="us-east-1"))
-    assert not ours._loader._cache
-    assert ours.meta.service_model.operation_model("PutRecords").name == "PutRecords"
+    own_client: Any = make_client(Config(region_name="us-east-1"))
+    assert not own_client._loader._cache
+    assert own_client.meta.service_model.operation_model("PutRecords").name == "PutRecords"
     session = boto3.Session(region_name="us-east-1")
-    theirs: Any = make_client(Config(session=session))
-    assert theirs._loader._cache
+    users_client: Any = make_client(Config(session=session))
+    assert users_client._loader._cache
 
 
 @pytest.mark.parametrize("kind", ["boto3", "botocore"])
@@ -246,7 +246,7 @@ def test_pages_after_the_first_carry_the_token_and_nothing_else(client: Any, arn
     assert shards == [ShardRange("shardId-000000000001", 0, 4), ShardRange("shardId-000000000002", 5, 9)]
 
 
-def test_a_passing_failure_of_a_page_is_tried_again(client: Any) -> None:
+def test_a_transient_failure_of_a_page_is_retried(client: Any) -> None:
     with Stubber(client) as stub:
         stub.add_client_error("list_shards", "LimitExceededException", http_status_code=400)
         stub.add_client_error("list_shards", "InternalFailure", http_status_code=500)
@@ -254,7 +254,7 @@ def test_a_passing_failure_of_a_page_is_tried_again(client: Any) -> None:
         assert len(_open_shards(client, "orders", None)) == 1
 
 
-def test_a_final_failure_is_not_tried_again(client: Any) -> None:
+def test_a_final_failure_is_not_retried(client: Any) -> None:
     with Stubber(client) as stub:
         stub.add_client_error("list_shards", "ResourceNotFoundException", http_status_code=400)
         with pytest.raises(boto.ClientError):
@@ -262,23 +262,23 @@ def test_a_final_failure_is_not_tried_again(client: Any) -> None:
         stub.assert_no_pending_responses()
 
 
-def test_what_stops_a_listing_is_said_with_its_code() -> None:
+def test_the_error_of_a_listing_has_its_code() -> None:
     transport = KinesisTransport(Config(endpoint_url="http://127.0.0.1:9", region_name="us-east-1"))
     with pytest.raises(ListingError, match=r"ListShards: EndpointConnectionError: .*127\.0\.0\.1:9"):
         transport.list_shards("orders", None)
 
 
-# --- who distributes the records ---
+# --- distribution strategy and largest record ---
 
 
 def summary(mode: str = "ON_DEMAND", **more: Any) -> bytes:
-    told = {"StreamName": "orders", "StreamModeDetails": {"StreamMode": mode}, "OpenShardCount": 3, **more}
-    return json.dumps({"StreamDescriptionSummary": told}).encode()
+    fields = {"StreamName": "orders", "StreamModeDetails": {"StreamMode": mode}, "OpenShardCount": 3, **more}
+    return json.dumps({"StreamDescriptionSummary": fields}).encode()
 
 
-def described(monkeypatch: pytest.MonkeyPatch, *answers: tuple[int, bytes]) -> Summary:
-    """What the transport makes of these answers, as they come over the wire."""
-    left = iter(answers)
+def described(monkeypatch: pytest.MonkeyPatch, *responses: tuple[int, bytes]) -> Summary:
+    """Return the transport's Summary of these responses (status, body), after one another."""
+    left = iter(responses)
 
     def send(self: object, request: Any) -> AWSResponse:
         status, body = next(left)
@@ -309,14 +309,14 @@ def test_the_strategy_is_read_with_any_botocore(
 
 @pytest.mark.parametrize("mode", ["ON_DEMAND", "PROVISIONED"])
 @pytest.mark.parametrize(
-    ("told", "size"),
+    ("kib", "size"),
     [(1024, 1 << 20), (10240, 10 << 20), (None, None), ("2048", None), (True, None), (0, None), (-1, None), ({}, None)],
 )
-def test_the_largest_record_is_read(monkeypatch: pytest.MonkeyPatch, mode: str, told: object, size: int | None) -> None:
-    assert described(monkeypatch, (200, summary(mode, MaxRecordSizeInKiB=told))).max_record_size == size
+def test_the_largest_record_is_read(monkeypatch: pytest.MonkeyPatch, mode: str, kib: object, size: int | None) -> None:
+    assert described(monkeypatch, (200, summary(mode, MaxRecordSizeInKiB=kib))).max_record_size == size
 
 
-def test_a_stand_in_that_tells_no_record_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stand_in_without_a_record_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert described(monkeypatch, (200, summary("PROVISIONED"))).max_record_size is None
 
 
@@ -326,10 +326,10 @@ def test_why_the_strategy_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == Summary(None, problem="DescribeStreamSummary: AccessDeniedException: not for you")
 
 
-def test_a_description_that_was_throttled_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_throttled_description_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     throttled = json.dumps({"__type": "LimitExceededException", "message": "later"}).encode()
-    answer = summary(RecordDistributionStrategy="AUTO")
-    assert described(monkeypatch, (400, throttled), (200, answer)).strategy == "AUTO"
+    described_stream = summary(RecordDistributionStrategy="AUTO")
+    assert described(monkeypatch, (400, throttled), (200, described_stream)).strategy == "AUTO"
 
 
 # --- errors ---
@@ -337,12 +337,12 @@ def test_a_description_that_was_throttled_is_asked_for_again(monkeypatch: pytest
 
 def client_error(code: str, status: int, request_id: str | None = None) -> boto.ClientError:
     metadata = {"HTTPStatusCode": status, **({"RequestId": request_id} if request_id else {})}
-    answer: Any = {"Error": {"Code": code, "Message": "so"}, "ResponseMetadata": metadata}
-    return boto.ClientError(answer, "PutRecords")
+    response: Any = {"Error": {"Code": code, "Message": "so"}, "ResponseMetadata": metadata}
+    return boto.ClientError(response, "PutRecords")
 
 
-# Each is raised both before and after the request was sent: only that decides.
-WITHOUT_AN_ANSWER: list[Exception] = [
+# Each may be raised before and after the request was sent. Only whether it was sent counts.
+WITHOUT_A_RESPONSE: list[Exception] = [
     boto.ReadTimeoutError(endpoint_url="http://x"),
     boto.ConnectTimeoutError(endpoint_url="http://x"),
     boto.EndpointConnectionError(endpoint_url="http://x"),
@@ -366,8 +366,8 @@ WITHOUT_AN_ANSWER: list[Exception] = [
 
 
 @pytest.mark.parametrize("sent", [False, True])
-@pytest.mark.parametrize("failure", WITHOUT_AN_ANSWER, ids=lambda each: type(each).__name__)
-def test_without_an_answer_what_was_sent_may_be_written(failure: Exception, sent: bool) -> None:
+@pytest.mark.parametrize("failure", WITHOUT_A_RESPONSE, ids=lambda each: type(each).__name__)
+def test_without_a_response_a_sent_request_may_be_written(failure: Exception, sent: bool) -> None:
     error = errors.classify(failure, sent)
     assert error.maybe_written is sent
     assert error.message
@@ -378,7 +378,7 @@ def test_without_an_answer_what_was_sent_may_be_written(failure: Exception, sent
     ("code", "status", "request_id", "maybe_written"),
     [
         ("AccessDeniedException", 400, "1", False),
-        ("ResourceNotFoundException", 400, None, False),  # as botocore's Stubber has it
+        ("ResourceNotFoundException", 400, None, False),  # as botocore's Stubber sends it
         ("KMSThrottlingException", 400, "1", False),
         ("ThrottlingException", 429, "1", False),
         ("SomethingNewException", 400, "1", False),
@@ -388,7 +388,7 @@ def test_without_an_answer_what_was_sent_may_be_written(failure: Exception, sent
         ("RequestTimeoutException", 408, "1", True),
         ("ServiceUnavailable", 503, "1", True),
         ("AccessDeniedException", 500, "1", True),
-        # What lies before the service: botocore takes the status for the code, as the body has none.
+        # Errors of proxies and gateways: botocore takes the status as code, because the body has none.
         ("400", 400, "1", True),
         ("403", 403, None, True),
         ("408", 408, "1", True),
@@ -409,21 +409,21 @@ def test_only_the_services_own_refusal_says_that_nothing_was_written(
     assert not errors.classify(client_error(code, status, request_id), sent=False).maybe_written
 
 
-def test_a_body_that_a_front_finds_too_large_has_a_code_of_its_own() -> None:
+def test_a_body_too_large_for_a_gateway_has_a_code_of_its_own() -> None:
     assert errors.classify(client_error("413", 413)).code == "RequestEntityTooLarge"
 
 
-def test_what_a_failure_says_is_safe_to_show_in_its_own_traceback_too() -> None:
-    answer: Any = {"Error": {"Code": "Bad\nCode", "Message": "red \x1b[31m\nERROR forged"}, "ResponseMetadata": {}}
-    failure = boto.ClientError(answer, "PutRecords")
+def test_the_traceback_of_a_failure_is_safe_to_show() -> None:
+    response: Any = {"Error": {"Code": "Bad\nCode", "Message": "red \x1b[31m\nERROR forged"}, "ResponseMetadata": {}}
+    failure = boto.ClientError(response, "PutRecords")
     failure.__context__ = boto.EndpointConnectionError(endpoint_url="http://me:secret@host:1/")
-    failure.__context__.__context__ = failure  # a circle ends
+    failure.__context__.__context__ = failure  # a circle of causes ends
     error = errors.classify(failure)
     assert (error.code, error.message) == (r"Bad\nCode", r"red \x1b[31m\nERROR forged")
     failure.__context__.__context__ = None
-    told = "".join(traceback.format_exception(failure))
-    assert "\x1b" not in told
-    assert "\nERROR" not in told
-    assert "secret" not in told
-    assert "http://***@host:1/" in told
+    shown = "".join(traceback.format_exception(failure))
+    assert "\x1b" not in shown
+    assert "\nERROR" not in shown
+    assert "secret" not in shown
+    assert "http://***@host:1/" in shown
     assert failure.response["Error"] == {"Code": error.code, "Message": error.message}

@@ -1,4 +1,4 @@
-"""PutMetricData: what is in a call, by whose credentials, and what is tried again."""
+"""Tests PutMetricData: the content of a call, its credentials, and retries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def window(count: int, stream: str = "orders") -> Window:
 
 
 class Sent(Exception):
-    """In place of going over the wire."""
+    """Raised in place of sending the request."""
 
     def __init__(self, request: AWSPreparedRequest) -> None:
         super().__init__()
@@ -46,11 +46,11 @@ def sent(config: Config, data: list[dict[str, Any]]) -> Sent:
 
     client.meta.events.register("before-send.cloudwatch.PutMetricData", send)
     with pytest.raises(Sent) as caught:
-        client.put_metric_data(Namespace=config.metrics_namespace, MetricData=data)  # type: ignore[arg-type]  # ours
+        client.put_metric_data(Namespace=config.metrics_namespace, MetricData=data)  # type: ignore[arg-type]
     return caught.value
 
 
-def of_ours(**options: Any) -> Config:
+def config_of(**options: Any) -> Config:
     return Config(region_name="eu-west-1", session=boto3.Session("KINESIS", "secret"), **options)
 
 
@@ -67,7 +67,7 @@ def test_a_call_has_at_most_a_megabyte(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = list(calls(window(1500, "é" * 500)))
     assert sum(map(len, parts)) == 1500
     assert max(map(len, parts)) < MAX_METRICS
-    assert max(len(sent(of_ours(), part).body) for part in parts) <= MAX_BYTES
+    assert max(len(sent(config_of(), part).body) for part in parts) <= MAX_BYTES
 
 
 def test_a_metric_is_a_statistic_set_with_its_dimensions() -> None:
@@ -79,9 +79,9 @@ def test_a_metric_is_a_statistic_set_with_its_dimensions() -> None:
 
 def test_metrics_have_their_own_credentials_and_endpoint() -> None:
     data = next(calls(window(1)))
-    assert "Credential=KINESIS/" in sent(of_ours(), data).authorization
+    assert "Credential=KINESIS/" in sent(config_of(), data).authorization
     request = sent(
-        of_ours(
+        config_of(
             metrics_session=boto3.Session("METRICS", "secret"),
             cloudwatch_endpoint_url="http://127.0.0.1:9",
             endpoint_url="http://127.0.0.1:10",
@@ -93,7 +93,7 @@ def test_metrics_have_their_own_credentials_and_endpoint() -> None:
 
 
 class Client:
-    """Fails as often as there are errors."""
+    """A client that raises each of the errors, then succeeds."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -123,35 +123,33 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def put(monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
     monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", lambda config: client)
-    PutMetricDataSink(CloudWatch(of_ours()).put_metric_data).emit(window(1))
+    PutMetricDataSink(CloudWatch(config_of()).put_metric_data).emit(window(1))
 
 
 @pytest.mark.parametrize("error", [THROTTLED, UNREACHABLE, refused("InternalFailure", 500)])
-def test_what_passes_is_tried_again(monkeypatch: pytest.MonkeyPatch, slept: list[float], error: Exception) -> None:
+def test_transient_failures_are_retried(monkeypatch: pytest.MonkeyPatch, slept: list[float], error: Exception) -> None:
     client = Client(error, error)
     put(monkeypatch, client)
     assert client.calls == 3
     assert len(slept) == 2
 
 
-def test_refused_credentials_are_tried_again_by_a_new_client(
-    monkeypatch: pytest.MonkeyPatch, slept: list[float]
-) -> None:
+def test_refused_credentials_are_retried_with_a_new_client(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
     clients = [Client(refused("ExpiredToken", 403)), Client()]
     made = iter(clients)
     monkeypatch.setattr("kplpy.aws.cloudwatch.make_cloudwatch_client", lambda config: next(made))
-    PutMetricDataSink(CloudWatch(of_ours()).put_metric_data).emit(window(1))
+    PutMetricDataSink(CloudWatch(config_of()).put_metric_data).emit(window(1))
     assert [client.calls for client in clients] == [1, 1]
 
 
-def test_not_for_ever(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+def test_the_number_of_attempts_is_limited(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
     client = Client(*[THROTTLED] * 100)
     with pytest.raises(ClientError, match="Throttling"):
         put(monkeypatch, client)
     assert client.calls == ATTEMPTS
 
 
-def test_what_is_denied_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+def test_a_denied_call_is_not_retried(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
     client = Client(refused("AccessDenied", 403))
     with pytest.raises(ClientError, match="AccessDenied"):
         put(monkeypatch, client)

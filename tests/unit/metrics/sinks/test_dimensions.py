@@ -1,4 +1,4 @@
-"""Where the dimensions that a user adds stand: as in the KPL's chain (metrics_manager.h), each beginning a metric."""
+"""Tests the place of added dimensions: as in the KPL's chain (metrics_manager.h), each beginning a metric."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADDED = (
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "told"),
+    ("dimensions", "expected"),
     [
         ((), [(), (ALL,), (ALL, ALL_TOO)]),
         ((CODE,), [(ALL, ALL_TOO, CODE)]),
@@ -31,7 +31,7 @@ ADDED = (
         ),
     ],
 )
-def test_the_chain(dimensions: Dimensions, told: list[Dimensions]) -> None:
+def test_the_chain(dimensions: Dimensions, expected: list[Dimensions]) -> None:
     windows: list[Window] = []
 
     class Keeping:
@@ -42,5 +42,5 @@ def test_the_chain(dimensions: Dimensions, told: list[Dimensions]) -> None:
     WithDimensions(Keeping(), ADDED).emit(Window(1.0, 2.0, (sample,)))
     (window,) = windows
     assert (window.started_at, window.ended_at) == (1.0, 2.0)
-    assert [each.dimensions for each in window.samples] == told
+    assert [each.dimensions for each in window.samples] == expected
     assert {(each.name, each.count, each.total) for each in window.samples} == {("ErrorsByCode", 3, 3.0)}

@@ -1,4 +1,4 @@
-"""Log events of the embedded metric format: chosen on Lambda, never probed for, and missed when an agent drops them."""
+"""Tests the embedded metric format: it is the default on Lambda, probes nothing, and notices dropped events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sample(name: str, unit: Any, dimensions: Dimensions, *values: float) -> Samp
     return Sample(name, unit, dimensions, len(values), sum(values), min(values), max(values))
 
 
-NOW = int(time.time())  # CloudWatch takes nothing that is two weeks old
+NOW = int(time.time())  # CloudWatch takes no metrics that are two weeks old
 WINDOW = Window(
     NOW - 60.0,
     NOW + 0.0,
@@ -44,7 +44,7 @@ WINDOW = Window(
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The addresses that anybody tried to connect to; nobody gets there."""
+    """Refuse all connections. Return the list of their addresses."""
     tried = []
 
     def refuse(_: socket.socket, address: Any) -> None:
@@ -52,7 +52,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise ConnectionRefusedError(address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    # What an earlier test may have had the library find out.
+    # Forget the environment that an earlier test may have found.
     monkeypatch.setattr(environment_detector.EnvironmentCache, "environment", None)
     return tried
 
@@ -61,7 +61,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def agent_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     def at(url: str) -> None:
         monkeypatch.setenv("AWS_EMF_AGENT_ENDPOINT", url)
-        monkeypatch.setattr(get_config(), "agent_endpoint", url)  # which it reads once, when it is imported
+        monkeypatch.setattr(get_config(), "agent_endpoint", url)  # the library reads it once, when it is imported
 
     yield at
     gc.collect()
@@ -77,7 +77,7 @@ def test_it_is_the_sink_on_lambda_and_nothing_is_probed_for(
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (event,) = [each for each in events if each.get("StreamName") == "orders"]
     assert event["UserRecordsPut"] == 1
-    assert "functionVersion" in event  # the library's own mark of Lambda
+    assert "functionVersion" in event  # the library adds it on Lambda
     assert connections == []
 
 
@@ -87,7 +87,7 @@ def test_outside_lambda_nothing_is_probed_for_either(
     EmfSink("Mine").emit(WINDOW)
     assert [json.loads(line)["UserRecordsPut"] for line in capsys.readouterr().out.splitlines()] == [2, 2]
     assert connections == []
-    asyncio.run(environment_detector.resolve_environment())  # what the library would do by itself
+    asyncio.run(environment_detector.resolve_environment())  # what the library does without kplpy
     assert connections[0][0] == "169.254.169.254"
 
 
@@ -111,15 +111,15 @@ def test_an_agent_gets_an_event_for_each_set_of_dimensions(agent_at: Callable[[s
     everything, orders = events
     assert everything["UserRecordsPut"] == 2
     assert "StreamName" not in everything
-    told = ("StreamName", "UserRecordsPut", "BufferingTime", "BufferingTimeMax")
-    assert [orders[name] for name in told] == ["orders", 2, 200, 120]
+    names = ("StreamName", "UserRecordsPut", "BufferingTime", "BufferingTimeMax")
+    assert [orders[name] for name in names] == ["orders", 2, 200, 120]
     (directive,) = orders["_aws"]["CloudWatchMetrics"]
     assert (directive["Namespace"], directive["Dimensions"]) == ("Mine", [["StreamName"]])
     assert orders["_aws"]["Timestamp"] == NOW * 1000
 
 
-def gone() -> int:
-    """A port at which nobody listens."""
+def unused_port() -> int:
+    """Return a port without a listener."""
     with socket.socket() as agent:
         agent.bind(("127.0.0.1", 0))
         port: int = agent.getsockname()[1]
@@ -127,23 +127,23 @@ def gone() -> int:
 
 
 def test_events_that_the_agent_did_not_take_are_counted(agent_at: Callable[[str], None]) -> None:
-    agent_at(f"tcp://127.0.0.1:{gone()}")
+    agent_at(f"tcp://127.0.0.1:{unused_port()}")
     sink = EmfSink("Mine")
     for _ in range(2):
         with pytest.raises(ConnectionError, match=r"2 of 2 EMF events were dropped: Failed to .*refused"):
             sink.emit(WINDOW)
 
 
-def test_an_agent_that_is_gone_is_said_once_and_costs_no_record(
+def test_a_missing_agent_is_logged_once_and_costs_no_record(
     agent_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent_at(f"tcp://127.0.0.1:{gone()}")
+    agent_at(f"tcp://127.0.0.1:{unused_port()}")
     install(monkeypatch)
     with caplog.at_level(logging.ERROR, "kplpy"):
         with Producer(region_name="us-east-1", metrics_sink="emf") as producer:
             producer.put_record("orders", b"x", "k").result(30)
         assert producer.metrics()["orders"].user_records_put == 1
-    (said,) = caplog.records  # and none of aws-embedded-metrics' own
-    assert said.getMessage().startswith("1 times metrics were not taken, and records go on; the latest: ")
-    assert "2 of 2 EMF events were dropped" in said.getMessage()
-    assert said.exc_info is None
+    (logged,) = caplog.records  # none of aws-embedded-metrics
+    assert logged.getMessage().startswith("1 times metrics were not taken, and records go on; the latest: ")
+    assert "2 of 2 EMF events were dropped" in logged.getMessage()
+    assert logged.exc_info is None

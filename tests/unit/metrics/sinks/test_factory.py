@@ -1,4 +1,4 @@
-"""Sinks by their names, from a producer's records to those who read them; and what is said of one that raises."""
+"""Tests sinks by their names, from a producer's records to the readers, and the log of a failing sink."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.stub_service import install
 
 
 def deliver(monkeypatch: pytest.MonkeyPatch, stream: str, sink: Any) -> None:
-    """Three records of ten bytes."""
+    """Deliver three records of ten bytes."""
     install(monkeypatch)
     with Producer(
         region_name="us-east-1", metrics_sink=sink, metrics_level="detailed", metrics_granularity="shard"
@@ -47,7 +47,7 @@ def test_prometheus_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["kplpy_request_time_seconds_count"] == found["kplpy_kinesis_records_put_total"] >= 1
 
 
-def test_gauges_of_an_idle_producer_tell_that_it_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gauges_of_an_idle_producer_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = CollectorRegistry()
     stub = install(monkeypatch)
 
@@ -71,7 +71,7 @@ def test_gauges_of_an_idle_producer_tell_that_it_is_idle(monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="session")
 def reader() -> Iterator[InMemoryMetricReader]:
-    """Of the global MeterProvider, which can be set once only."""
+    """Return the reader of the global MeterProvider, which can be set only once."""
     made = InMemoryMetricReader()
     provider = MeterProvider(metric_readers=[made], shutdown_on_exit=False)
     metrics.set_meter_provider(provider)
@@ -98,7 +98,7 @@ def test_opentelemetry_by_its_name(monkeypatch: pytest.MonkeyPatch, reader: InMe
 
 
 @pytest.mark.parametrize(
-    ("is_regional", "on_lambda", "told"),
+    ("is_regional", "on_lambda", "expected"),
     [
         (True, False, ["PutMetricData"]),
         (True, True, ["EMF"]),
@@ -106,8 +106,8 @@ def test_opentelemetry_by_its_name(monkeypatch: pytest.MonkeyPatch, reader: InMe
         (False, True, []),
     ],
 )
-def test_the_default_sink_tells_aws_of_what_went_to_aws(
-    is_regional: bool, on_lambda: bool, told: list[str], monkeypatch: pytest.MonkeyPatch
+def test_the_default_sink_sends_aws_only_metrics_of_aws(
+    is_regional: bool, on_lambda: bool, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[str] = []
     monkeypatch.setattr(install(monkeypatch), "is_regional", lambda: is_regional)
@@ -116,11 +116,11 @@ def test_the_default_sink_tells_aws_of_what_went_to_aws(
     monkeypatch.setattr("kplpy.metrics.sinks.emf.EmfSink.emit", lambda *_: found.append("EMF"))
     with Producer(region_name="us-east-1") as producer:
         producer.put_record("orders", b"x", "k").result(30)
-    assert found == told
+    assert found == expected
 
 
 @pytest.mark.parametrize(("name", "needs"), [("prometheus", "prometheus_client"), ("opentelemetry", "opentelemetry")])
-def test_an_extra_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, name: Any, needs: str) -> None:
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, name: Any, needs: str) -> None:
     monkeypatch.setattr("kplpy.metrics.sinks.factory.find_spec", {}.get)
     with pytest.raises(ConfigError, match=rf"metrics_sink='{name}' needs {needs}: pip install 'kplpy\[{name}\]'"):
         Producer(region_name="us-east-1", metrics_sink=name)
@@ -144,13 +144,13 @@ def test_a_traceback_is_logged_only_where_it_helps(
 
     with caplog.at_level(logging.ERROR, "kplpy"):
         deliver(monkeypatch, "orders", Failing())
-    (said,) = [each for each in caplog.records if each.name.startswith("kplpy")]
-    assert said.getMessage().endswith(f"the latest: {type(error).__name__}: {error}")
-    assert (said.exc_info is not None) == traceback
+    (logged,) = [each for each in caplog.records if each.name.startswith("kplpy")]
+    assert logged.getMessage().endswith(f"the latest: {type(error).__name__}: {error}")
+    assert (logged.exc_info is not None) == traceback
 
 
 def test_streams_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """StreamName is the name alone, whatever the region and the account."""
+    """StreamName is the name alone, without region and account."""
     here, there = (f"arn:aws:kinesis:{region}:123456789012:stream/orders" for region in ("us-east-1", "eu-west-1"))
     stub = install(monkeypatch)
     with Producer(
@@ -159,7 +159,7 @@ def test_streams_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         for stream, count in ((here, 5), (there, 2)):
             for future in [producer.put_record(stream, b"x", "k") for _ in range(count)]:
                 future.result(30)
-        answered = producer.metrics()
+        delivered = producer.metrics()
         stub.hold()
         for stream, count in ((here, 4), (there, 6)):  # more than any sample before
             for _ in range(count):
@@ -170,11 +170,11 @@ def test_streams_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
             return found.maximum if found is not None else None
 
         wait_until(lambda: pending() == 10)
-        told = producer._snapshot()["streams"]
+        snapshot = producer._snapshot()["streams"]
         stub.let_go()
     for name in ("UserRecordsReceived", "UserRecordsPut"):
-        for found in (answered.find(name, stream="orders"), answered.find(name)):
+        for found in (delivered.find(name, stream="orders"), delivered.find(name)):
             assert found is not None
             assert (found.count, found.total) == (7, 7), name
-    assert {stream: each["outstanding_records"] for stream, each in told.items()} == {here: 4, there: 6}
-    assert {each["counts"] for each in told.values()} == {None}
+    assert {stream: each["outstanding_records"] for stream, each in snapshot.items()} == {here: 4, there: 6}
+    assert {each["counts"] for each in snapshot.values()} == {None}

@@ -1,4 +1,4 @@
-"""The OpenTelemetry sink, exported by the real SDK."""
+"""Tests the OpenTelemetry sink with the real SDK."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from kplpy.metrics.catalogue import METRICS
 from kplpy.metrics.histogram import Histogram
 from kplpy.metrics.sample import Dimensions, Sample, Window
-from kplpy.metrics.sinks.opentelemetry import EXPORTED, QUANTILE, SENT, OpenTelemetrySink
+from kplpy.metrics.sinks.opentelemetry import EXPORTED, QUANTILE, OpenTelemetrySink, unit_of
 
 STREAM: Dimensions = (("StreamName", "orders"),)
 SHARD: Dimensions = (*STREAM, ("ShardId", "shardId-000000000000"))
@@ -32,7 +32,7 @@ def sample(name: str, dimensions: Dimensions, *values: float, histogram: Histogr
 
 
 def export(*windows: Window) -> dict[str, list[tuple[dict[str, Any], Any, str]]]:
-    """Instrument → (attributes, value, unit) of each of its points."""
+    """Return (attributes, value, unit) of each point, by instrument."""
     reader = InMemoryMetricReader()
     provider = MeterProvider(metric_readers=[reader])
     sink = OpenTelemetrySink(provider)
@@ -63,7 +63,10 @@ def test_counters_are_cumulative_and_have_the_conventions_names_and_attributes()
         ),
     )
     found = export(window, window)
-    assert found[SENT] == [(ON_SHARD, 4, "{message}"), ({**ON_SHARD, "error.type": "_OTHER"}, 2, "{message}")]
+    assert found["messaging.client.sent.messages"] == [
+        (ON_SHARD, 4, "{message}"),
+        ({**ON_SHARD, "error.type": "_OTHER"}, 2, "{message}"),
+    ]
     assert found["kplpy.request.time"] == [(ON_STREAM, pytest.approx(0.5), "s")]
     assert found["kplpy.request.time.count"] == [(ON_STREAM, 2, "1")]
     assert found["kplpy.user_records.pending"] == [(ON_STREAM, 6, "{record}")]
@@ -103,10 +106,10 @@ def test_percentiles_of_the_time_to_answer() -> None:
 
 
 def test_every_metric_is_exported_in_ucum_units() -> None:
-    assert set(EXPORTED) == set(METRICS) - {"AllErrors"}
-    names = [each.name for each in EXPORTED.values()]
+    assert {each.name for each in EXPORTED} == set(METRICS) - {"AllErrors"}
+    names = [each.opentelemetry for each in EXPORTED]
     assert len(set(names)) == len(names)
     units = {"Milliseconds": "s", "Bytes": "By", "Percent": "1"}
-    for metric, exported in EXPORTED.items():
-        expected = units.get(METRICS[metric].unit)
-        assert exported.unit == expected if expected else exported.unit.startswith("{")
+    for each in EXPORTED:
+        expected = units.get(each.unit)
+        assert unit_of(each) == expected if expected else unit_of(each).startswith("{")

@@ -1,4 +1,4 @@
-"""The Prometheus sink, read back by prometheus_client's own parser."""
+"""Tests the Prometheus sink with prometheus_client's own parser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def window(*samples: Sample) -> Window:
 
 
 def scrape(registry: CollectorRegistry) -> dict[str, float]:
-    """`name{labels in order of name}` → value."""
+    """Return values by `name{labels in order of name}`."""
     found = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for each in family.samples:
@@ -39,7 +39,7 @@ def scrape(registry: CollectorRegistry) -> dict[str, float]:
 
 
 def rolled_up(name: str, *places: tuple[Dimensions, list[float]]) -> list[Sample]:
-    """The samples of these places, of the stream and over all, as the registry makes them."""
+    """Return the samples of these places, of the stream and of all streams, as the registry makes them."""
     values = [value for _, some in places for value in some]
     return [sample(name, (), *values), sample(name, STREAM, *values)] + [
         sample(name, dimensions, *some) for dimensions, some in places if dimensions != STREAM
@@ -135,23 +135,23 @@ def test_several_producers_in_one_process_add_up() -> None:
 
 
 def test_every_metric_has_a_name_by_the_conventions() -> None:
-    assert set(EXPORTED) == set(METRICS) - {"AllErrors"}
-    names = [each.name for each in EXPORTED.values()] + [FAILED]
+    assert {each.name for each in EXPORTED} == set(METRICS) - {"AllErrors"}
+    names = [each.prometheus for each in EXPORTED] + [FAILED]
     assert len(set(names)) == len(names)
     units = {"Milliseconds": "_seconds", "Bytes": "_bytes", "Percent": "_ratio", "Count": ""}
-    for metric, exported in EXPORTED.items():
-        assert re.fullmatch(r"kplpy(_[a-z]+)+", exported.name)
-        assert exported.name.endswith(units[METRICS[metric].unit])
+    for each in EXPORTED:
+        assert re.fullmatch(r"kplpy(_[a-z]+)+", each.prometheus)
+        assert each.prometheus.endswith(units[each.unit])
 
 
-def test_the_gauges_of_a_shard_that_was_closed_go() -> None:
+def test_the_gauges_of_a_closed_shard_are_removed() -> None:
     registry = CollectorRegistry()
     one, other = PrometheusSink(registry), PrometheusSink(registry)
     both = rolled_up("ShardHeadroom", (SHARD, [25]), (OTHER, [50]))
     one.emit(window(*both))
     other.emit(window(*both))
     one.emit(window(*rolled_up("ShardHeadroom", (OTHER, [60]))))
-    one.emit(window(*rolled_up("UserRecordsPut", (OTHER, [1]))))  # says nothing of shards that are open
+    one.emit(window(*rolled_up("UserRecordsPut", (OTHER, [1]))))  # has no gauge of any shard
     place = "kplpy_shard_headroom_ratio{shard=shardId-00000000000%d,stream=orders}"
     assert scrape(registry)[place % 0] == 0.25  # the other producer still has it
     assert scrape(registry)[place % 1] == 0.5
