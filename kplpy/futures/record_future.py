@@ -4,9 +4,9 @@ A standard concurrent.futures.Future makes a Condition (a lock, a deque …) tha
 Here it is made when somebody blocks on this one future or a concurrent.futures function asks for it. Who may write
 what, with or without a GIL:
 
-- `_waits` is set under _LOCK, and stays what it is once it has a condition; so is the outcome of a future whose
+- `_waits` is set under LOCK, and stays what it is once it has a condition; so is the outcome of a future whose
   `_waits` has none.
-- Once there is a condition, the outcome is set while holding it and then _LOCK, because concurrent.futures.wait and
+- Once there is a condition, the outcome is set while holding it and then LOCK, because concurrent.futures.wait and
   as_completed look at the state and install their waiters under it.
 """
 
@@ -15,14 +15,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
 from kplpy.core.record import Delivered, Failed, PendingRecord, Reason
 from kplpy.errors import KplpyError, NotPicklableError
 from kplpy.futures.asyncio_bridge import Awaits, Waits, awaits_of, running_loop
-from kplpy.futures.failures import Unseen, UnseenFailures, error_of
+from kplpy.futures.failures import Unseen, error_of
 from kplpy.logs import log
 from kplpy.process import fork
 from kplpy.records import Attempt, RecordResult, UserRecord, set_source
@@ -33,12 +33,12 @@ _new = object.__new__
 
 # Reentrant, because a signal handler or a __del__ may put, and look at a future, in the middle of a holder's section.
 # The sections are a few bytecodes each, or one loop over the records of an aggregate.
-_LOCK = threading.RLock()
+LOCK = threading.RLock()
 
 
 def holds_future_lock() -> bool:
     """Return True if a signal handler or a __del__ runs within a section of the calling thread's: it must not wait."""
-    return bool(_LOCK._is_owned())  # type: ignore[attr-defined]  # of RLock in CPython, as threading.Condition uses it
+    return bool(LOCK._is_owned())  # type: ignore[attr-defined]  # of RLock in CPython, as threading.Condition uses it
 
 
 _Callback = Callable[["RecordFuture"], object]
@@ -63,7 +63,7 @@ class Origin:
 
     def waits_in_child(self) -> Waits:
         """Of all the futures: their own conditions may be held by threads that did not survive the fork."""
-        with _LOCK:
+        with LOCK:
             if self._waits is None:
                 self._waits = Waits()
                 self._waits.condition = threading.Condition()
@@ -155,7 +155,7 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
     def add_done_callback(self, fn: _Callback) -> None:
         """Call `fn(future)` once the answer is there; what it raises is logged."""
         if not self.done():  # first of all, for in a forked child that renews the lock
-            with _LOCK:
+            with LOCK:
                 if not self.done():
                     self._attached().callbacks.append(fn)
                     return
@@ -214,7 +214,7 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         def _condition(self):
             if self._origin.forked:
                 return self._origin.waits_in_child().condition
-            with _LOCK:
+            with LOCK:
                 waits = self._attached()
                 if waits.condition is None:
                     waits.condition = threading.Condition()
@@ -224,7 +224,7 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         def _waiters(self):
             if self._origin.forked:
                 return self._origin.waits_in_child().waiters
-            with _LOCK:
+            with LOCK:
                 return self._attached().waiters
 
     def _get_snapshot(self) -> tuple[bool, bool, RecordResult | None, BaseException | None]:
@@ -254,7 +254,7 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         return waits
 
     def _awaited_by(self, awaits: Awaits) -> bool:
-        with _LOCK:
+        with LOCK:
             if self.done():
                 return False
             if self._waits is None:
@@ -303,7 +303,7 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
 
     def _error(self, outcome: Failed) -> KplpyError:
         if isinstance(outcome, Unseen) and not self._origin.forked:
-            with _LOCK:
+            with LOCK:
                 if self._outcome is outcome:
                     self._outcome = outcome.look()
         key, explicit = (None, None) if self.keyless else (self.partition_key, self.explicit_hash_key)
@@ -319,101 +319,7 @@ class KeylessFuture(RecordFuture):
     keyless = True
 
 
-def answer(
-    futures: Iterable[RecordFuture], outcome: Delivered | Failed, unseen: UnseenFailures | None = None
-) -> list[RecordFuture]:
-    """Give the futures their answer: see answer_all."""
-    return answer_all([(futures, outcome)], unseen)
-
-
-def answer_all(
-    answers: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]],
-    unseen: UnseenFailures | None = None,
-) -> list[RecordFuture]:
-    """Give futures their answers and wake who waits. Returns those with callbacks, for run_callbacks.
-
-    A future that has an answer keeps it. `unseen`: counts the failures that nobody is sure to look at.
-    """
-    guarded: list[tuple[RecordFuture, Delivered | Failed]] = []
-    with_callbacks: list[RecordFuture] = []
-    for futures, outcome in answers:
-        delivered = outcome.__class__ is Delivered
-        with _LOCK:
-            for future in futures:
-                if future._outcome is not None:
-                    continue
-                waits = future._waits
-                if waits is not None:
-                    if waits.condition is not None:
-                        guarded.append((future, outcome))
-                        continue
-                    if waits.callbacks:
-                        with_callbacks.append(future)
-                if delivered:
-                    future._outcome = outcome
-                    future.data = b""  # a delivered payload is not held by a future that somebody keeps
-                else:
-                    future._outcome = _counted(future, outcome, unseen)
-    for future, outcome in guarded:
-        waits = future._waits
-        assert waits is not None
-        assert waits.condition is not None
-        delivered = outcome.__class__ is Delivered
-        with waits.condition:
-            if future._outcome is not None:
-                continue
-            # Those who wait come to look once this section is left.
-            waits.condition.notify_all()
-            for waiter in waits.waiters:
-                # The waiter's own classes tell a result from an exception; only FIRST_EXCEPTION cares.
-                waiter.add_result(future) if delivered else waiter.add_exception(future)
-            with _LOCK:
-                future._outcome = outcome if delivered else _counted(future, outcome, unseen)
-                if delivered:
-                    future.data = b""
-        if waits.callbacks:
-            with_callbacks.append(future)
-    return with_callbacks
-
-
-def answer_each(
-    futures: Sequence[RecordFuture], outcomes: Sequence[Delivered]
-) -> list[tuple[list[RecordFuture], Delivered]]:
-    """Give each future its own answer, but those that somebody waits for, which are returned for answer_all."""
-    waited_for: list[tuple[list[RecordFuture], Delivered]] = []
-    with _LOCK:
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if future._waits is not None:
-                waited_for.append(([future], outcome))
-            elif future._outcome is None:
-                future._outcome = outcome
-                future.data = b""
-    return waited_for
-
-
-def _counted(future: RecordFuture, outcome: Delivered | Failed, unseen: UnseenFailures | None) -> Delivered | Failed:
-    """The outcome of a future whose record failed; it says whether somebody has looked at it. Under _LOCK."""
-    if unseen is None or not isinstance(outcome, Failed) or (future._waits is not None and future._waits.looks(future)):
-        return outcome
-    return unseen.count(outcome, future.stream, future.tries)
-
-
-def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseException], None]) -> None:
-    """`raised` is told of each callback that raises."""
-    for future in futures:
-        waits = future._waits
-        assert waits is not None
-        # Nobody adds to them once the outcome is there.
-        callbacks = [*waits.callbacks] if waits.__class__ is Awaits else waits.callbacks
-        while callbacks:
-            try:
-                callbacks[0](future)
-            except BaseException as error:  # whatever it is, the sender that it is raised on has others to answer
-                raised(f"{type(error).__name__}: {error} (of {future!r})", error)
-            del callbacks[0]
-
-
 @fork.renew
 def _renew_lock() -> None:
-    global _LOCK
-    _LOCK = threading.RLock()  # another thread may have held it
+    global LOCK
+    LOCK = threading.RLock()  # another thread may have held it

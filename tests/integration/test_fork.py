@@ -168,7 +168,7 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
         home = engine.streams[stream]
         locks = [
             kplpy.aws.kinesis.transport._encoding,
-            kplpy.futures.record_future._LOCK,
+            kplpy.futures.record_future.LOCK,
             producer._closing,
             producer._buffer.lock,
             home.lock,

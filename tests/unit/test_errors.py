@@ -31,7 +31,8 @@ from kplpy import (
     UserRecord,
 )
 from kplpy.core.record import Failed, Reason, SendAttempt
-from kplpy.futures.record_future import Origin, answer
+from kplpy.futures.record_future import Origin
+from kplpy.futures.resolve import resolve
 
 REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.EXPIRED: (RecordExpiredError, "expired"),
@@ -53,7 +54,7 @@ def failure(
     future = RecordFuture(Origin("orders"), b"data", "key", "77", 77, time.monotonic())
     future.tries = tries
     message = {Reason.CLOSED: "the producer was closed", Reason.EXPIRED: "expired"}.get(reason, "Code: why")
-    answer([future], Failed(reason, message, cause))
+    resolve([future], Failed(reason, message, cause))
     error = future.exception(0)
     assert isinstance(error, RecordFailedError)
     return error
@@ -83,7 +84,7 @@ def test_class_and_text_by_reason(reason: Reason) -> None:
 
 def test_a_record_that_expired_untried_tells_what_it_waited_for() -> None:
     future = RecordFuture(Origin("orders"), b"data", "key", None, 77, time.monotonic())
-    answer([future], Failed(Reason.EXPIRED, "its shard shardId-000000000000 is throttled"))
+    resolve([future], Failed(Reason.EXPIRED, "its shard shardId-000000000000 is throttled"))
     error = future.exception(0)
     assert isinstance(error, RecordExpiredError)
     assert str(error).endswith("0 attempts; its shard shardId-000000000000 is throttled")
@@ -122,7 +123,7 @@ def test_without_an_exception_the_last_attempt_is_the_cause() -> None:
 def test_a_possible_duplicate_is_said() -> None:
     future = RecordFuture(Origin("orders"), b"data", "key", None, 0, time.monotonic())
     future.maybe_written = True
-    answer([future], Failed(Reason.EXPIRED, "expired"))
+    resolve([future], Failed(Reason.EXPIRED, "expired"))
     error = future.exception(0)
     assert isinstance(error, RecordFailedError)
     assert error.possible_duplicate is True

@@ -9,7 +9,8 @@ import pickle
 import pytest
 
 from kplpy.core.record import Delivered, SendAttempt, add_attempt
-from kplpy.futures.record_future import Origin, RecordFuture, answer
+from kplpy.futures.record_future import Origin, RecordFuture
+from kplpy.futures.resolve import resolve
 from kplpy.records import Attempt, RecordResult
 
 ATTEMPTS = (
@@ -24,7 +25,7 @@ def fresh() -> RecordResult:
     future = RecordFuture(Origin("orders"), b"data", "key", None, 7, 49.0)
     add_attempt(future, SendAttempt(1000.0, 50.0, 50.5, "InternalFailure", "sorry"))
     future.maybe_written = True
-    answer([future], Delivered("shardId-000000000003", "4711", SendAttempt(1002.0, 52.0, 52.25)))
+    resolve([future], Delivered("shardId-000000000003", "4711", SendAttempt(1002.0, 52.0, 52.25)))
     return future.result()
 
 

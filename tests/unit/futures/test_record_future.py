@@ -22,7 +22,8 @@ import pytest
 from kplpy import BufferFullError, RecordFailedError, RecordFuture, RecordResult
 from kplpy.core.record import Delivered, Failed, Reason, SendAttempt
 from kplpy.futures.failures import UnseenFailures
-from kplpy.futures.record_future import Origin, answer, answer_each, run_callbacks
+from kplpy.futures.record_future import Origin
+from kplpy.futures.resolve import resolve, resolve_each, run_callbacks
 
 PATIENCE = 30.0
 ORIGIN = Origin("orders")
@@ -46,7 +47,7 @@ def log_error(text: str, error: BaseException) -> None:
 
 def give(outcome: Delivered | Failed, *futures: RecordFuture) -> None:
     """As a sender does it."""
-    run_callbacks(answer(futures, outcome), log_error)
+    run_callbacks(resolve(futures, outcome), log_error)
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -560,14 +561,14 @@ def test_every_way_to_wait_while_answers_arrive(seed: int) -> None:
         for future in futures[half::2]:
             future.add_done_callback(call_back)
 
-    def answer_some(parts: list[list[RecordFuture]]) -> None:
+    def resolve_some(parts: list[list[RecordFuture]]) -> None:
         start.wait(PATIENCE)
         for part in parts:
             turns.acquire(timeout=0.05)  # not before somebody waits, unless all wait for answers already
             for future in part:
                 number = int(future.partition_key)
                 give(failed() if number % 3 == 0 else delivered(future.partition_key), future)
-            run_callbacks(answer(part, delivered("again")), log_error)  # those are answered: nothing may change
+            run_callbacks(resolve(part, delivered("again")), log_error)  # those are answered: nothing may change
 
     order = list(futures)
     chance.shuffle(order)
@@ -580,7 +581,7 @@ def test_every_way_to_wait_while_answers_arrive(seed: int) -> None:
             threads.submit(wait, chance.randrange(1 << 30), by_exception, by_wait, by_as_completed) for _ in range(4)
         ]
         running += [threads.submit(wait, chance.randrange(1 << 30), by_await, by_exception) for _ in range(2)]
-        running += [threads.submit(answer_some, parts[half::2]) for half in (0, 1)]
+        running += [threads.submit(resolve_some, parts[half::2]) for half in (0, 1)]
         for each in running:
             each.result(2 * PATIENCE)
     for future in futures:
@@ -823,7 +824,7 @@ class Unseen:
         self.failures = UnseenFailures(logging.getLogger("kplpy.test"), lambda seconds: None, threading.RLock())
 
     def fail(self, *futures: RecordFuture, outcome: Failed | None = None) -> None:
-        run_callbacks(answer(futures, outcome or failed(), self.failures), log_error)
+        run_callbacks(resolve(futures, outcome or failed(), self.failures), log_error)
 
     @property
     def codes(self) -> dict[str, int]:
@@ -943,7 +944,7 @@ def test_one_with_a_callback_is_not_counted() -> None:
 def test_failures_are_counted_by_code_and_successes_are_not() -> None:
     unseen = Unseen()
     futures = [pending() for _ in range(40)]
-    answer(futures[:10], delivered(), unseen.failures)
+    resolve(futures[:10], delivered(), unseen.failures)
     unseen.fail(*futures[10:30])
     unseen.fail(*futures[30:37], outcome=Failed(Reason.EXPIRED, "expired"))
     futures[37].tries = (SendAttempt(1000.0, 50.0, 50.5, "InternalFailure", "told so"),)
@@ -966,7 +967,7 @@ def test_each_of_many_gets_its_own_answer_but_those_that_somebody_waits_for() ->
     plain, called, answered = pending(), pending(), pending()
     called.add_done_callback(lambda future: None)
     give(delivered("first"), answered)
-    ((others, outcome),) = answer_each([plain, called, answered], [delivered("1"), delivered("2"), delivered("3")])
+    ((others, outcome),) = resolve_each([plain, called, answered], [delivered("1"), delivered("2"), delivered("3")])
     assert plain.result().sequence_number == "1"
     assert not plain.data
     assert others == [called]
