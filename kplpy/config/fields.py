@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import botocore.config
     import botocore.session
 
+    from kplpy.config.rules import MetricsSink
     from kplpy.errors import RecordFailedError
-    from kplpy.metrics.sample import Sink
 
 
 class ConfigFields(TypedDict, total=False):
@@ -55,7 +55,7 @@ class ConfigFields(TypedDict, total=False):
     close_timeout_ms: int
     on_failure: Callable[[RecordFailedError], object] | None
     hot_partition_keys: int
-    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | Sink | None
+    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | MetricsSink | None
     stats_path: str | None
     cloudwatch_endpoint_url: str | None
     metrics_session: boto3.Session | botocore.session.Session | None
