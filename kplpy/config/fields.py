@@ -1,6 +1,6 @@
-"""ConfigFields: the fields of Config as keywords, for type checkers and editors alone.
+"""ConfigFields: the fields of Config as keywords, for type checkers and editors only.
 
-Nothing imports this module at run time. tests/unit/config/test_options.py holds it equal to Config.
+Nothing imports this module at run time. tests/unit/config/test_options.py checks that it equals Config.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ConfigFields(TypedDict, total=False):
-    """What Producer(...), Config.from_properties(...) and KinesisHandler(...) take as keywords. See Config."""
+    """The keywords of Producer(...), Config.from_properties(...) and KinesisHandler(...). See Config."""
 
     region_name: str | None
     endpoint_url: str | None

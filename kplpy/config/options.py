@@ -1,4 +1,4 @@
-"""Config: every knob, with its meaning, unit, default and bounds."""
+"""Config: every option with its meaning, unit, default and bounds."""
 
 from __future__ import annotations
 
@@ -37,20 +37,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Config:
-    """How a Producer behaves. Times in milliseconds (`_ms`), sizes in bytes; a bad value raises ConfigError.
+    """The options of a Producer. A bad value raises ConfigError.
 
-    The KPL's options have the KPL's names in snake case, its defaults and its bounds, except rate_limit (100 here, 150
-    there: one process alone should not be throttled) and the metrics, which are coarser by default because the KPL's
-    own default bills hundreds of dollars a month on a large stream.
+    Times are in milliseconds (`_ms`), sizes in bytes.
+
+    The KPL's options have the KPL's names in snake case, its defaults and its bounds, with two exceptions. rate_limit
+    is 100 instead of 150, so that one process alone is not throttled. The metrics are coarser by default, because the
+    KPL's default costs hundreds of dollars a month on a large stream.
     """
 
-    # --- where to ---
+    # --- connection ---
     region_name: str | None = text()
-    """AWS region. None: boto's own search (session, environment, profile), then AWS_REGION."""
+    """AWS region. None: as boto finds it (session, environment, profile), then AWS_REGION."""
     endpoint_url: str | None = text()
-    """URL of Kinesis. None: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL or the profile's, else the region's own."""
+    """URL of Kinesis. None: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL or the profile's, else the region's endpoint."""
     verify: bool | str | None = field(default=None, metadata={"verify": True})
-    """TLS verification: the path of a CA bundle, or False to switch it off. None: boto's own."""
+    """TLS verification: the path of a CA bundle, or False to switch it off. None: boto's default."""
     session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
     """A boto3 or botocore session with the credentials, which botocore keeps refreshing. None: the default chain."""
     botocore_config: botocore.config.Config | None = field(default=None, repr=False)
@@ -69,7 +71,7 @@ class Config:
     data without base64, which is faster for large records. It needs the extra `cbor`. When an endpoint answers that it
     does not know CBOR, kplpy sends JSON."""
 
-    # --- packing ---
+    # --- batching ---
     aggregation_enabled: bool = flag(True)
     """Pack user records into aggregated Kinesis records."""
     aggregation_max_count: int = number(4294967295, 1)
@@ -97,7 +99,7 @@ class Config:
     record_max_buffered_time_ms: int = number(100, 0)
     """Linger: how long a record may wait for others of its batch before it is sent."""
     record_ttl_ms: int | None = number(30000, 100, optional=True)
-    """A record that is not delivered after this time fails with RecordExpiredError. None: never."""
+    """A record that is not delivered within this time fails with RecordExpiredError. None: never."""
     user_record_timeout_ms: int = number(0, 0)
     """As record_ttl_ms, but also while a request with the record is in flight. 0: off."""
     connect_timeout_ms: int = number(6000, 100, 300000)
@@ -118,7 +120,7 @@ class Config:
     max_connections: int = number(24, 1, 256)
     """Requests in flight at the same time."""
 
-    # --- room ---
+    # --- buffer ---
     max_buffered_records: int = number(100_000, 1)
     """Buffer size in records: accepted, and not yet delivered or failed."""
     max_buffered_bytes: int = number(64 * MIB, 1024)
@@ -134,9 +136,9 @@ class Config:
     close_timeout_ms: int = number(30_000, 0)
     """How long close() and the interpreter's exit go on delivering. Records that are left then fail."""
 
-    # --- what is told ---
+    # --- failures and metrics ---
     on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
-    """Called with the error of every failed record, on a thread of kplpy's or on the one that calls close().
+    """Called with the error of every failed record, on one of kplpy's threads or on the thread that calls close().
     DeadLetterFile and DeadLetterStream of kplpy.dead_letters are two such functions."""
     hot_partition_keys: int = number(0, 0, 100_000)
     """Counters of each stream for Producer.hot_keys(). 0: off. With N counters every key with more than 1/N of a
@@ -170,9 +172,9 @@ class Config:
     second."""
 
     def __repr__(self) -> str:
-        """The fields, without those that may hold secrets or say little, and without passwords in URLs."""
-        told = [f"{each.name}={safe_repr(each.name, getattr(self, each.name))}" for each in fields(self) if each.repr]
-        return f"{type(self).__qualname__}({', '.join(told)})"
+        """Return the fields as text, without objects, secrets, and passwords in URLs."""
+        shown = [f"{each.name}={safe_repr(each.name, getattr(self, each.name))}" for each in fields(self) if each.repr]
+        return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -188,10 +190,13 @@ class Config:
         return self  # it never changes
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Config:
-        return self  # nor can sessions be copied
+        return self  # sessions cannot be copied
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as the fields that are not the defaults. NotPicklableError names one that cannot be pickled."""
+        """Pickle the fields that differ from their defaults.
+
+        Raises NotPicklableError, which names a field that cannot be pickled.
+        """
         given = {each.name: getattr(self, each.name) for each in fields(self)}
         given = {each.name: given[each.name] for each in fields(self) if given[each.name] is not each.default}
         for name in _OBJECTS & given.keys():
@@ -200,10 +205,10 @@ class Config:
 
     @classmethod
     def from_properties(cls, path: str | os.PathLike[str], **overrides: Unpack[ConfigFields]) -> Config:
-        """Read a KPL properties file as it is; `overrides` are Config fields that win over the file.
+        """Read a KPL properties file without changes to it. `overrides` are Config fields that win over the file.
 
-        Unknown keys and bad values raise ConfigError; keys that mean nothing here (the native daemon's) are accepted
-        and named once in the log.
+        Unknown keys and bad values raise ConfigError. Keys without a meaning in kplpy, such as those of the KPL's
+        native daemon, are accepted; one log line names them (properties_ignored).
         """
         from kplpy.config.kpl_properties import read
 
@@ -220,9 +225,10 @@ _OBJECTS = frozenset({"session", "metrics_session", "botocore_config", "on_failu
 
 
 def _check_pickles(name: str, value: Any) -> None:
-    """NotPicklableError unless pickle takes the value, or cloudpickle is there, which takes more, and has its own say.
+    """Raise NotPicklableError if the value cannot be pickled.
 
-    The pickler that asks is not known here.
+    If cloudpickle is imported, it decides itself, because it pickles more and the pickler in use is not known here.
+    A session that pickle refuses is refused with cloudpickle, too.
     """
     try:
         pickle.dumps(value)
@@ -232,24 +238,24 @@ def _check_pickles(name: str, value: Any) -> None:
         if name.endswith("session") or not any(each.rpartition(".")[2] == "cloudpickle" for each in sys.modules):
             raise NotPicklableError(
                 f"a Producer, or Config, with {name}={type(value).__name__}(...) cannot be sent to another process "
-                f"({error}): make it there, once a process, in a function with functools.cache for example"
+                f"({error}): make it there, once in each process, for example in a function with functools.cache"
             ) from error
 
 
-def _naming_unknown(init: Callable[..., None]) -> Callable[..., None]:
-    """Of Config.__init__: name a field that is not known, and what is near, where Python raises a TypeError."""
+def _checks_names(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap Config.__init__: an unknown field raises ConfigError with similar names, instead of TypeError."""
     known = [each.name for each in fields(Config)]
 
     @wraps(init)
     def checked(self: Config, *values: Any, **given: Any) -> None:
         for name in given:
             if name not in known:
-                near = get_close_matches(name, known, n=3)
-                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+                similar = get_close_matches(name, known, n=3)
+                hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
                 raise ConfigError(f"there is no Config field {name!r}{hint}")
         init(self, *values, **given)
 
     return checked
 
 
-Config.__init__ = _naming_unknown(Config.__init__)  # type: ignore[method-assign]
+Config.__init__ = _checks_names(Config.__init__)  # type: ignore[method-assign]

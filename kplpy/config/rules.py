@@ -12,7 +12,7 @@ from kplpy.errors import ConfigError
 
 MIB = 1 << 20
 
-# The service takes at most 500 records and 10 MiB, partition keys counted, in one PutRecords request.
+# The service's limits of one PutRecords request. The bytes include partition keys.
 REQUEST_MAX_RECORDS = 500
 REQUEST_MAX_BYTES = 10 * MIB
 
@@ -30,22 +30,27 @@ class MetricsSink(Protocol):
 
 
 def number(default: float, low: float, high: float | None = None, *, optional: bool = False) -> Any:
+    """Make a field for a number from `low` to `high`: a whole number if the default is one. optional: also None."""
     return field(default=default, metadata={"number": (low, high, optional, isinstance(default, int))})
 
 
 def choice(default: str | None, *values: str | None) -> Any:
+    """Make a field for one of `values`."""
     return field(default=default, metadata={"choice": values})
 
 
 def flag(default: bool) -> Any:
+    """Make a field for True or False."""
     return field(default=default, metadata={"flag": True})
 
 
 def text(default: str | None = None) -> Any:
+    """Make a field for a text that is not empty, or None. Names that end with _url take URLs only."""
     return field(default=default, metadata={"text": True})
 
 
 def check(knob: Field[Any], value: Any) -> None:
+    """Raise ConfigError if the value breaks the rule of its field."""
     name, rules = knob.name, knob.metadata
     if "number" in rules:
         low, high, optional, whole = rules["number"]
@@ -56,7 +61,7 @@ def check(knob: Field[Any], value: Any) -> None:
         if value < low or (high is not None and value > high):
             bounds = f"at least {low}" if high is None else f"from {low} to {high}"
             bits = value.bit_length() if isinstance(value, int) else 0
-            got = repr(value) if bits < 1000 else f"a number of {bits} bits"  # which Python refuses to write out
+            got = repr(value) if bits < 1000 else f"a number of {bits} bits"  # Python refuses to print long numbers
             raise ConfigError(f"{name} must be {bounds}{' or None' if optional else ''}, got {got}")
     elif "choice" in rules:
         if value not in rules["choice"] or isinstance(value, bool):
@@ -66,7 +71,7 @@ def check(knob: Field[Any], value: Any) -> None:
             raise ConfigError(f"{name} must be True or False, got {value!r}")
     elif "text" in rules:
         if value is not None and (not isinstance(value, str) or not value.strip()):
-            got = safe_repr(name, value) if knob.repr else f"a {type(value).__name__}"  # a password is not for logs
+            got = safe_repr(name, value) if knob.repr else f"a {type(value).__name__}"  # a password must not be logged
             raise ConfigError(f"{name} must be a text that is not empty, or None, got {got}")
         if value is not None and len(os.fsencode(value)) > rules.get("longest", len(value) * 4):
             raise ConfigError(f"{name} must have at most {rules['longest']} bytes, got {value!r}")
@@ -97,7 +102,10 @@ def check(knob: Field[Any], value: Any) -> None:
 
 
 def _check_dimensions(name: str, value: Any) -> None:
-    """The service takes 30 dimensions of a metric, its own three among them, and ASCII in each."""
+    """Raise ConfigError for dimensions that CloudWatch would refuse.
+
+    A metric has at most 30 dimensions of ASCII characters. kplpy uses three of them.
+    """
     entries = value if isinstance(value, tuple) else (value,)
     for each in entries:
         if not (
@@ -122,13 +130,14 @@ def _check_dimensions(name: str, value: Any) -> None:
 
 
 def safe_repr(name: str, value: Any) -> str:
-    """The value's repr, without the user and password that a URL or the proxy's host may have before an @."""
+    """Return the value's repr. URLs and the proxy's host lose the user and password before their @."""
     if isinstance(value, str) and (name.endswith("_url") or name == "proxy_host"):
         value = re.sub(r"^(\w+://)?.*@", r"\1***@", value, flags=re.DOTALL)
     return repr(value)
 
 
 def _is_endpoint(url: str) -> bool:
+    """Return True for an http or https URL with a host and a valid port."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -106,7 +106,7 @@ def test_what_cannot_be_pickled_is_named_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, field: str, value: object
 ) -> None:
     monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
-    said = rf"with {field}=.* cannot be sent to another process \(.+\): make it there, once a process"
+    said = rf"with {field}=.* cannot be sent to another process \(.+\): make it there, once in each process"
     producer = Producer(**{field: value})  # type: ignore[call-overload]
     for each in (producer, producer.config, DeadLetterStream("failed", producer)):
         with pytest.raises(NotPicklableError, match=said) as raised:
