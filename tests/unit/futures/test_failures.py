@@ -89,7 +89,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 CAUSE = "WARNING bad: I do not like it (PutRecords: InvalidArgumentException; failed requests: {})"
 UNSEEN = (
-    "ERROR {}: {} records failed{}, and nobody has looked at their futures: {}; most of them: rejected: "
+    "ERROR {}: {} records failed{}, and nobody has looked at their futures: {}; the most frequent: rejected: "
     "InvalidArgumentException: I do not like it"
 )
 
@@ -109,7 +109,7 @@ def test_close_says_how_many_records_failed_whether_or_not_their_futures_are_kep
                     futures.clear()
     finally:
         gc.enable()
-    expected = UNSEEN.format("bad", 100, " in all", "100 InvalidArgumentException")
+    expected = UNSEEN.format("bad", 100, " in total", "100 InvalidArgumentException")
     assert [line for line in lines.all() if line.startswith("ERROR")] == [expected]
 
 
@@ -118,7 +118,7 @@ def test_the_first_line_names_the_cause_and_the_first_error_the_records(service:
         producer.put_record("bad", b"secret", "k")
         producer.flush(timeout=PATIENCE)
         assert lines.first(1) == [CAUSE.format(1)]  # and not that nobody looked, who may be about to
-    assert lines.first(2)[1] == UNSEEN.format("bad", 1, " in all", "1 InvalidArgumentException")
+    assert lines.first(2)[1] == UNSEEN.format("bad", 1, " in total", "1 InvalidArgumentException")
 
 
 def test_what_nobody_looks_at_is_said_while_the_producer_goes_on(
@@ -132,7 +132,7 @@ def test_what_nobody_looks_at_is_said_while_the_producer_goes_on(
             producer.put_record("bad", b"secret", str(number))
         producer.flush(timeout=PATIENCE)
         lines.wait_for(lambda seen: sum(_counts(seen, "records failed, and")) == 7)
-    assert _counts(lines.all(), "records failed in all") == [7]
+    assert _counts(lines.all(), "records failed in total") == [7]
 
 
 def _counts(lines: list[str], text: str) -> list[int]:
@@ -158,7 +158,7 @@ def test_what_put_records_had_no_room_for_is_counted_too(service: StubService, l
         producer.put_records("good", [(b"x", "k")] * 30)
         service.let_go()
     (error,) = [line for line in lines.all() if line.startswith("ERROR")]
-    assert "records failed in all, and nobody has looked at their futures" in error
+    assert "records failed in total, and nobody has looked at their futures" in error
     assert "BufferFullError" in error
 
 
@@ -334,7 +334,7 @@ def test_an_on_failure_that_raises_stops_nothing(service: StubService, lines: Li
     assert len(calls) == 5
     errors = [line for line in lines.all() if line.startswith("ERROR")]
     assert errors == [
-        f"ERROR {n} on_failure raised; the latest: {kind.__name__}: the user's own mistake" for n in (1, 4)
+        f"ERROR {n} calls of on_failure raised; the latest: {kind.__name__}: the user's own mistake" for n in (1, 4)
     ]
 
 
@@ -418,7 +418,7 @@ def test_repeats_says_the_first_at_once_and_counts_the_rest(clock: Clock, caplog
     repeated.close()
     repeated.close()
     assert caplog.messages == [
-        "1 on_failure raised; the latest: n0",
-        "3 on_failure raised; the latest: n3",
-        "1 on_failure raised; the latest: n4",
+        "1 calls of on_failure raised; the latest: n0",
+        "3 calls of on_failure raised; the latest: n3",
+        "1 calls of on_failure raised; the latest: n4",
     ]

@@ -144,6 +144,6 @@ def test_an_agent_that_is_gone_is_said_once_and_costs_no_record(
             producer.put_record("orders", b"x", "k").result(30)
         assert producer.metrics()["orders"].user_records_put == 1
     (said,) = caplog.records  # and none of aws-embedded-metrics' own
-    assert said.getMessage().startswith("1 times metrics were not taken, and records go on; the latest: ")
+    assert said.getMessage().startswith("1 times metrics were not taken, which does not affect records; the latest: ")
     assert "2 of 2 EMF events were dropped" in said.getMessage()
     assert said.exc_info is None
