@@ -1,13 +1,16 @@
-"""RecordFuture: the record and its future in one object, cheap because most are only waited for in bulk.
+"""RecordFuture: the record and its future in one object.
 
-A standard concurrent.futures.Future makes a Condition (a lock, a deque …) that few ever use: 2–4 µs and 1.6 KB each.
-Here it is made when somebody blocks on this one future or a concurrent.futures function asks for it. Who may write
-what, with or without a GIL:
+A standard concurrent.futures.Future makes a Condition (a lock, a deque …): 2–4 µs and 1.6 KB each. Few futures need
+one. A RecordFuture makes its Condition when a thread blocks on it, or when a concurrent.futures function asks for it.
 
-- `_waits` is set under LOCK, and stays what it is once it has a condition; so is the outcome of a future whose
-  `_waits` has none.
-- Once there is a condition, the outcome is set while holding it and then LOCK, because concurrent.futures.wait and
-  as_completed look at the state and install their waiters under it.
+Locks, with or without a GIL:
+
+- `_waits` is set under LOCK. Once it has a condition, it is not replaced.
+- Without a condition, `_outcome` is set under LOCK.
+- With a condition, `_outcome` is set under the condition and then LOCK. concurrent.futures.wait and as_completed read
+  the state and install their waiters under the condition.
+
+kplpy/futures/resolve.py sets the outcomes.
 """
 
 from __future__ import annotations
@@ -31,21 +34,29 @@ logger = logging.getLogger(__name__)
 
 _new = object.__new__
 
-# Reentrant, because a signal handler or a __del__ may put, and look at a future, in the middle of a holder's section.
-# The sections are a few bytecodes each, or one loop over the records of an aggregate.
+# Reentrant: a signal handler or a __del__ may put, and use a future, while its thread holds the lock. It is held for a
+# few bytecodes, or for one loop over the records of an aggregate. A forked child replaces it, so other modules read
+# record_future.LOCK each time.
 LOCK = threading.RLock()
 
 
 def holds_future_lock() -> bool:
-    """Return True if a signal handler or a __del__ runs within a section of the calling thread's: it must not wait."""
-    return bool(LOCK._is_owned())  # type: ignore[attr-defined]  # of RLock in CPython, as threading.Condition uses it
+    """Return True if the calling thread holds LOCK.
+
+    Then the caller is a signal handler or a __del__ that interrupted kplpy, and must not wait.
+    """
+    # RLock._is_owned is private. threading.Condition of CPython uses it too.
+    return bool(LOCK._is_owned())  # type: ignore[attr-defined]
 
 
 _Callback = Callable[["RecordFuture"], object]
 
 
 class Origin:
-    """What the futures of one stream have in common. In a forked child no answer will come to those without one."""
+    """What all futures of one stream share.
+
+    stream: name or ARN.
+    """
 
     __slots__ = ("_page", "_waits", "stream")
 
@@ -56,13 +67,17 @@ class Origin:
 
     @property
     def forked(self) -> bool:
+        """Return True in a forked child. Pending futures of its parent get no outcome there."""
         if self._page[0]:
             return False
         fork.check()
         return True
 
     def waits_in_child(self) -> Waits:
-        """Of all the futures: their own conditions may be held by threads that did not survive the fork."""
+        """Return the Waits that all these futures share in a forked child.
+
+        Their own conditions may be held by threads that did not survive the fork.
+        """
         with LOCK:
             if self._waits is None:
                 self._waits = Waits()
@@ -74,10 +89,11 @@ _FORKED = Failed(Reason.FORKED, "forked")
 
 
 class RecordFuture(PendingRecord, Future[RecordResult]):
-    """The answer to one record: `result()` is a RecordResult or raises a RecordFailedError. It can be awaited.
+    """The outcome of one record: `result()` returns a RecordResult or raises a RecordFailedError.
 
-    Works with concurrent.futures.wait, as_completed and asyncio.wrap_future. `cancel()` always returns False: an
-    accepted record stays accepted. Callbacks run on one of kplpy's threads, or at once when the answer is there.
+    It can be awaited in asyncio, and works with concurrent.futures.wait, as_completed and asyncio.wrap_future.
+    `cancel()` always returns False, because an accepted record cannot be taken back. Callbacks run on one of kplpy's
+    threads, or at once if the future is done.
     """
 
     __slots__ = ("_origin", "_outcome", "_waits")
@@ -109,13 +125,16 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
 
     @property
     def stream(self) -> str:
-        """The stream's name or ARN: of the two, what the producer first put it by."""
+        """The stream's name or ARN, whichever the producer used first."""
         return self._origin.stream
 
-    # --- what a Future offers ---
+    # --- the interface of Future ---
 
     def result(self, timeout: float | None = None) -> RecordResult:
-        """Wait up to `timeout` seconds (None: for ever) for the answer; raises TimeoutError after that."""
+        """Wait for the outcome, at most `timeout` seconds (None: without limit), and return the RecordResult.
+
+        Raises the RecordFailedError of a failed record. Raises TimeoutError if there is no outcome in time.
+        """
         outcome = self._outcome
         if outcome is None:
             outcome = self._wait(timeout)
@@ -127,12 +146,13 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         try:
             raise self._error(outcome)
         finally:
-            self = None  # type: ignore[assignment]  # the traceback must not keep the future, as in the standard one
+            # As in the standard Future, so that the traceback does not keep the future alive.
+            self = None  # type: ignore[assignment]
 
     def exception(self, timeout: float | None = None) -> KplpyError | None:
-        """Wait as result() does; the RecordFailedError of a failed record, None for a delivered one.
+        """Wait as result() does. Return the RecordFailedError of a failed record, None for a delivered one.
 
-        For a record of put_records that there was no room for it is the BufferFullError.
+        A record of put_records that found the buffer full has a BufferFullError. Raises TimeoutError as result() does.
         """
         outcome = self._outcome
         if outcome is None:
@@ -140,24 +160,27 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         return self._error(outcome) if isinstance(outcome, Failed) else None
 
     def done(self) -> bool:
+        """Return True if result() would not wait."""
         return self._outcome is not None or self._origin.forked
 
     def running(self) -> bool:
+        """Return False."""
         return False
 
     def cancelled(self) -> bool:
+        """Return False."""
         return False
 
     def cancel(self) -> bool:
-        """False: an accepted record cannot be taken back."""
+        """Return False: an accepted record cannot be taken back."""
         return False
 
     def add_done_callback(self, fn: _Callback) -> None:
-        """Call `fn(future)` once the answer is there; what it raises is logged."""
-        if not self.done():  # first of all, for in a forked child that renews the lock
+        """Call `fn(future)` when the future is done, at once if it is done already. What `fn` raises is logged."""
+        if not self.done():  # before the lock is taken: in a forked child this call replaces the lock
             with LOCK:
                 if not self.done():
-                    self._attached().callbacks.append(fn)
+                    self._own_waits().callbacks.append(fn)
                     return
         try:
             fn(self)
@@ -165,13 +188,13 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
             log(logger, "callback_raised", {"future": repr(self), "raised": repr(error)}, error)
 
     def set_result(self, result: object) -> None:
-        raise RuntimeError("a RecordFuture is answered by its producer")
+        raise RuntimeError("only the producer sets the outcome of a RecordFuture")
 
     def set_exception(self, exception: object) -> None:
-        raise RuntimeError("a RecordFuture is answered by its producer")
+        raise RuntimeError("only the producer sets the outcome of a RecordFuture")
 
     def set_running_or_notify_cancel(self) -> bool:
-        raise RuntimeError("a RecordFuture is answered by its producer")
+        raise RuntimeError("only the producer sets the outcome of a RecordFuture")
 
     def __await__(self) -> Generator[Any, None, RecordResult]:
         if not self.done():
@@ -198,9 +221,9 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         key = None if self.keyless else self.partition_key
         return f"<RecordFuture {self.stream} {key!r} {state}>"
 
-    # --- what concurrent.futures.wait and as_completed reach for ---
+    # --- what concurrent.futures.wait and as_completed read ---
 
-    if TYPE_CHECKING:  # plain attributes there, and for a type checker here
+    if TYPE_CHECKING:  # attributes of the standard Future, properties here
         _state: str
         _condition: threading.Condition
         _waiters: list[Any]
@@ -215,7 +238,7 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
             if self._origin.forked:
                 return self._origin.waits_in_child().condition
             with LOCK:
-                waits = self._attached()
+                waits = self._own_waits()
                 if waits.condition is None:
                     waits.condition = threading.Condition()
                 return waits.condition
@@ -225,63 +248,67 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
             if self._origin.forked:
                 return self._origin.waits_in_child().waiters
             with LOCK:
-                return self._attached().waiters
+                return self._own_waits().waiters
 
     def _get_snapshot(self) -> tuple[bool, bool, RecordResult | None, BaseException | None]:
-        """What asyncio.wrap_future asks for since Python 3.14: done, cancelled, result, exception."""
+        """Return (done, cancelled, result, exception). asyncio.wrap_future calls this since Python 3.14."""
         if not self.done():
             return False, False, None, None
         error = self.exception()
         return True, False, None if error is not None else self.result(), error
 
     def _read(self, field: str) -> object:
-        """A field of the RecordResult."""
+        """Return a field of the RecordResult, which reads it when it is first used."""
         outcome = self._outcome
         assert isinstance(outcome, Delivered)
         if field == "attempts":
             return self._attempts(outcome)
         return self.maybe_written if field == "possible_duplicate" else getattr(outcome, field)
 
-    # --- within ---
+    # --- internals ---
 
-    def _attached(self) -> Waits:
+    def _own_waits(self) -> Waits:
+        """Return the Waits of this future alone, made if it is missing. Under LOCK."""
         waits = self._waits
         if waits is None or waits.__class__ is Awaits:
-            mine = Waits()
+            own = Waits()
             if waits is not None:
-                mine.callbacks += waits.callbacks
-            waits = self._waits = mine
+                own.callbacks += waits.callbacks
+            waits = self._waits = own
         return waits
 
     def _awaited_by(self, awaits: Awaits) -> bool:
+        """Have `awaits` called with the outcome. False if the future is done."""
         with LOCK:
             if self.done():
                 return False
             if self._waits is None:
                 self._waits = awaits
             else:
-                self._attached().callbacks.append(awaits)
+                self._own_waits().callbacks.append(awaits)
             return True
 
     def _wait(self, timeout: float | None) -> Delivered | Failed:
+        """Block until there is an outcome, and return it. Raises TimeoutError."""
         if self._origin.forked:
             return _FORKED
         condition = self._condition
         waits = self._waits
         assert waits is not None
         with condition:
-            waits.blocked += 1
+            waits.blocked_threads += 1
             try:
-                answered = condition.wait_for(self.done, timeout)
+                is_done = condition.wait_for(self.done, timeout)
             finally:
-                waits.blocked -= 1
-            if answered:
+                waits.blocked_threads -= 1
+            if is_done:
                 outcome = self._outcome
                 assert outcome is not None
                 return outcome
-        raise TimeoutError(f"no answer within {timeout} s for a record of stream {self.stream!r}")
+        raise TimeoutError(f"no outcome within {timeout} s for a record of stream {self.stream!r}")
 
     def _attempts(self, outcome: Delivered | Failed) -> tuple[Attempt, ...]:
+        """Return the attempts as users see them, oldest first."""
         tries = self.tries
         if isinstance(outcome, Delivered):
             tries = (*tries, outcome.final)
@@ -302,17 +329,18 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         return tuple(attempts)
 
     def _error(self, outcome: Failed) -> KplpyError:
+        """Return the exception of a failed record, and count its failure as seen."""
         if isinstance(outcome, Unseen) and not self._origin.forked:
             with LOCK:
                 if self._outcome is outcome:
-                    self._outcome = outcome.look()
+                    self._outcome = outcome.mark_seen()
         key, explicit = (None, None) if self.keyless else (self.partition_key, self.explicit_hash_key)
         record = UserRecord(self.data, key, explicit)
         return error_of(outcome, self.stream, record, self._attempts(outcome), self.maybe_written)
 
 
 class KeylessFuture(RecordFuture):
-    """Of a record without a partition key, for which the core makes up one. What users see of it has none."""
+    """The future of a record without a partition key. The core makes up a key, which users do not see."""
 
     __slots__ = ()
 
@@ -322,4 +350,4 @@ class KeylessFuture(RecordFuture):
 @fork.renew
 def _renew_lock() -> None:
     global LOCK
-    LOCK = threading.RLock()  # another thread may have held it
+    LOCK = threading.RLock()  # a thread of the parent may have held the old one

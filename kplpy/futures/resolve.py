@@ -1,4 +1,8 @@
-"""Gives futures their outcomes, wakes the threads and tasks that wait for them, and runs their callbacks."""
+"""Gives futures their outcomes, wakes the threads and tasks that wait, and runs callbacks.
+
+Apart from RecordFuture, only this module sets `_outcome` and uses `_waits`. record_future.py has the rules of
+the locks.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +18,22 @@ from kplpy.futures.record_future import RecordFuture
 def resolve(
     futures: Iterable[RecordFuture], outcome: Delivered | Failed, unseen: UnseenFailures | None = None
 ) -> list[RecordFuture]:
-    """Give the futures their answer: see resolve_all."""
+    """Give the futures one outcome. See resolve_all."""
     return resolve_all([(futures, outcome)], unseen)
 
 
 def resolve_all(
-    answers: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]],
+    outcomes: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]],
     unseen: UnseenFailures | None = None,
 ) -> list[RecordFuture]:
-    """Give futures their answers and wake who waits. Returns those with callbacks, for run_callbacks.
+    """Give futures their outcomes and wake the threads and tasks that wait for them.
 
-    A future that has an answer keeps it. `unseen`: counts the failures that nobody is sure to look at.
+    Returns the futures with callbacks, for run_callbacks. A future that has an outcome keeps it.
+    unseen: counts the failures that the application may never look at. None: no failure is counted.
     """
     guarded: list[tuple[RecordFuture, Delivered | Failed]] = []
     with_callbacks: list[RecordFuture] = []
-    for futures, outcome in answers:
+    for futures, outcome in outcomes:
         delivered = outcome.__class__ is Delivered
         with record_future.LOCK:
             for future in futures:
@@ -43,9 +48,9 @@ def resolve_all(
                         with_callbacks.append(future)
                 if delivered:
                     future._outcome = outcome
-                    future.data = b""  # a delivered payload is not held by a future that somebody keeps
+                    future.data = b""  # a future that is kept must not keep the delivered payload
                 else:
-                    future._outcome = _counted(future, outcome, unseen)
+                    future._outcome = _count_unseen(future, outcome, unseen)
     for future, outcome in guarded:
         waits = future._waits
         assert waits is not None
@@ -54,13 +59,13 @@ def resolve_all(
         with waits.condition:
             if future._outcome is not None:
                 continue
-            # Those who wait come to look once this section is left.
+            # The threads that wake up read the outcome only after this block, which holds their condition.
             waits.condition.notify_all()
             for waiter in waits.waiters:
-                # The waiter's own classes tell a result from an exception; only FIRST_EXCEPTION cares.
+                # Only waiters for FIRST_EXCEPTION treat the two differently.
                 waiter.add_result(future) if delivered else waiter.add_exception(future)
             with record_future.LOCK:
-                future._outcome = outcome if delivered else _counted(future, outcome, unseen)
+                future._outcome = outcome if delivered else _count_unseen(future, outcome, unseen)
                 if delivered:
                     future.data = b""
         if waits.callbacks:
@@ -71,7 +76,7 @@ def resolve_all(
 def resolve_each(
     futures: Sequence[RecordFuture], outcomes: Sequence[Delivered]
 ) -> list[tuple[list[RecordFuture], Delivered]]:
-    """Give each future its own answer, but those that somebody waits for, which are returned for resolve_all."""
+    """Give each future its own outcome, except those with waits, which are returned for resolve_all."""
     waited_for: list[tuple[list[RecordFuture], Delivered]] = []
     with record_future.LOCK:
         for future, outcome in zip(futures, outcomes, strict=True):
@@ -83,23 +88,29 @@ def resolve_each(
     return waited_for
 
 
-def _counted(future: RecordFuture, outcome: Delivered | Failed, unseen: UnseenFailures | None) -> Delivered | Failed:
-    """The outcome of a future whose record failed; it says whether somebody has looked at it. Under LOCK."""
-    if unseen is None or not isinstance(outcome, Failed) or (future._waits is not None and future._waits.looks(future)):
+def _count_unseen(
+    future: RecordFuture, outcome: Delivered | Failed, unseen: UnseenFailures | None
+) -> Delivered | Failed:
+    """Count the failure as unseen if nobody waits for it, and return the outcome to set. Under LOCK."""
+    if (
+        unseen is None
+        or not isinstance(outcome, Failed)
+        or (future._waits is not None and future._waits.will_be_seen(future))
+    ):
         return outcome
     return unseen.count(outcome, future.stream, future.tries)
 
 
 def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseException], None]) -> None:
-    """`raised` is told of each callback that raises."""
+    """Run the callbacks of these futures. `raised` is called with the text and error of each one that raises."""
     for future in futures:
         waits = future._waits
         assert waits is not None
-        # Nobody adds to them once the outcome is there.
+        # No callback is added after the outcome is set.
         callbacks = [*waits.callbacks] if waits.__class__ is Awaits else waits.callbacks
         while callbacks:
             try:
                 callbacks[0](future)
-            except BaseException as error:  # whatever it is, the sender that it is raised on has others to answer
+            except BaseException as error:  # whatever it is, this thread has callbacks of other futures to run
                 raised(f"{type(error).__name__}: {error} (of {future!r})", error)
             del callbacks[0]

@@ -38,7 +38,7 @@ def test_each_waits_its_time_and_one_timer_serves_all() -> None:
         assert ended == [2, 0, 3, 4]
         assert not gone.done()
         patience.end(gone)  # no matter
-        assert not patience._until
+        assert not patience._deadlines
         assert patience._timer is None
 
     asyncio.run(asyncio.wait_for(main(), TIMEOUT))

@@ -187,7 +187,7 @@ def test_a_failure_has_time_to_be_looked_at_before_it_is_logged(clock: Clock, ca
     assert counted.report_after(LOOK_GRACE - 1) == 1
     assert counted.report_after(1) == LOOK_GRACE
     for each in given[:2]:
-        each.look()
+        each.mark_seen()
     assert not caplog.messages
     assert counted.report_after(LOOK_GRACE) == float("inf")
     assert [(each.kplpy["count"], each.kplpy["codes"]) for each in caplog.records] == [(3, {"AccessDenied": 3})]  # type: ignore[attr-defined]
@@ -198,7 +198,7 @@ def test_failures_that_are_looked_at_in_time_are_never_logged(clock: Clock, capl
     for _ in range(100):  # one after the other, each looked at a second later
         (given,) = counted.give(1)
         counted.report_after(1)
-        given.look()
+        given.mark_seen()
     counted.report_after(LOOK_GRACE)
     counted.failures.close()
     assert not caplog.messages
@@ -210,7 +210,7 @@ def test_unseen_failures_are_logged_once_an_interval_and_in_sum(clock: Clock, ca
         counted.give(10, f"tenant-{second % 3}")
         seen = counted.give(1)
         counted.report_after(1)
-        seen[0].look()
+        seen[0].mark_seen()
     assert len(caplog.records) == 2
     counted.failures.close()
     counted.failures.close()

@@ -181,7 +181,7 @@ def test_it_cannot_be_cancelled() -> None:
 )
 def test_only_the_producer_answers(set_it: Callable[[RecordFuture], object]) -> None:
     future = pending()
-    with pytest.raises(RuntimeError, match="is answered by its producer"):
+    with pytest.raises(RuntimeError, match="only the producer sets the outcome"):
         set_it(future)
     assert not future.done()
 
