@@ -94,7 +94,7 @@ def test_what_is_not_answered_in_time(stub: StubService, caplog: pytest.LogCaptu
 
     stub.hold()
     if on_timeout == "raise":
-        with pytest.raises(FlushTimeoutError, match="2 records were not answered by the end") as raised:
+        with pytest.raises(FlushTimeoutError, match="2 records had no outcome by the end") as raised:
             handler(b"late", Context(600))
         assert raised.value.remaining == 2
     else:
