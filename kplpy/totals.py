@@ -1,4 +1,4 @@
-"""What a producer has done so far, in numbers."""
+"""The counts of a producer so far."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from dataclasses import dataclass, fields
 class StreamTotals:
     """Counts of one stream since the producer was made.
 
-    kinesis_bytes_put: data and partition keys of the Kinesis records that were accepted, as the service counts them.
-    entries_throttled: Kinesis records refused with ProvisionedThroughputExceededException; entries_failed: refused
-    with another error. wrong_shard: aggregates sent again because consumers would have dropped them where they landed.
+    user_records_accepted, user_records_put, user_records_failed: accepted by a put, delivered, and failed.
+    kinesis_records_put: Kinesis records that the service accepted.
+    kinesis_bytes_put: their data and partition keys, as the service counts them.
+    kinesis_records_sent: Kinesis records of all requests.
+    put_records_requests, requests_failed: PutRecords requests, and those that failed as a whole.
+    entries_throttled: Kinesis records refused with ProvisionedThroughputExceededException.
+    entries_failed: Kinesis records refused with another error.
+    wrong_shard: aggregates sent again, because consumers would have dropped them on the shard where they landed.
+    listings: ListShards calls.
     """
 
     user_records_accepted: int
