@@ -14,7 +14,7 @@ from kplpy.process import fork
 INTERVAL = 30.0
 """Seconds between two lines of one event."""
 NEVER = float("inf")
-MOST_CAUSES = 50
+MAX_CODES = 50
 """Error codes with lines of their own. A broken endpoint may give any number of codes; the others share one line."""
 
 Remind = Callable[[float], object]
@@ -118,7 +118,7 @@ class Causes:
         if not self._page[0]:
             return  # in a forked child: see RateLimitedLog
         with self._lock:
-            known = code if code in self._by_code or len(self._by_code) < MOST_CAUSES else ""
+            known = code if code in self._by_code or len(self._by_code) < MAX_CODES else ""
             if known not in self._by_code:
                 self._by_code[known] = RateLimitedLog(self._logger, "requests_failed", self._remind, self._lock)
             repeats = self._by_code[known]

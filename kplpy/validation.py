@@ -20,16 +20,16 @@ PutItem = UserRecord | tuple[Any, ...]
 
 PART_RECORDS, PART_BYTES = 500, 1 << 20
 """put_records reads, checks and accepts at most this many records, or about as many bytes of data, at a time."""
-MOST_OF_AN_ITERATOR = 1_000_000
+MAX_FROM_ITERATOR = 1_000_000
 """Futures that put_records collects from one iterator: some 250 MB."""
 
 
 def parts_of(items: Iterable[PutItem]) -> Iterator[list[PutItem]]:
-    """Yield the items in parts. Raises KplpyError if an iterator has more than MOST_OF_AN_ITERATOR items."""
+    """Yield the items in parts. Raises KplpyError if an iterator has more than MAX_FROM_ITERATOR items."""
     size = 0
     part: list[PutItem] = []
     for count, item in enumerate(items):
-        if count == MOST_OF_AN_ITERATOR and not isinstance(items, Sized):
+        if count == MAX_FROM_ITERATOR and not isinstance(items, Sized):
             yield part
             raise KplpyError(
                 f"put_records collects the futures of at most {count:,} records of an iterator: {count:,} records were "

@@ -26,7 +26,7 @@ from kplpy.records import Attempt, UserRecord
 
 LOOK_GRACE = 5.0
 """Seconds in which the application can look at a failure before it is logged."""
-MOST_CODES = 100
+MAX_CODES = 100
 """Error codes that are counted separately. All others are counted together."""
 
 _ERRORS: dict[Reason, type[RecordFailedError]] = {
@@ -161,7 +161,7 @@ class UnseenFailures:
         return tally.unseen
 
     def _new_tally(self, stream: str, code: str, failure: Failed) -> Tally:
-        if len(self._codes) >= MOST_CODES and code not in self._codes:  # a broken endpoint may give any number of codes
+        if len(self._codes) >= MAX_CODES and code not in self._codes:  # a broken endpoint may give any number of codes
             code = "other codes"
         self._codes.add(code)
         return self._tallies.setdefault((stream, code), Tally(stream, code, failure))

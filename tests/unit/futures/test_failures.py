@@ -17,7 +17,7 @@ from kplpy.core.batching.request import Request
 from kplpy.core.record import Failed, Reason
 from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.futures import failures
-from kplpy.futures.failures import LOOK_GRACE, MOST_CODES, Unseen, UnseenFailures
+from kplpy.futures.failures import LOOK_GRACE, MAX_CODES, Unseen, UnseenFailures
 from kplpy.rate_limited_log import INTERVAL, RateLimitedLog
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -204,9 +204,7 @@ def test_failures_that_are_looked_at_in_time_are_never_logged(clock: Clock, capl
     assert not caplog.messages
 
 
-def test_unseen_failures_are_logged_once_an_interval_and_in_total(
-    clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unseen_failures_are_logged_by_interval_and_in_total(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     counted = Counted(clock)
     for second in range(2 * int(INTERVAL)):
         counted.give(10, f"tenant-{second % 3}")
@@ -226,12 +224,12 @@ def test_unseen_failures_are_logged_once_an_interval_and_in_total(
 
 def test_too_many_codes_are_counted_together(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     counted = Counted(clock)
-    for number in range(3 * MOST_CODES):
+    for number in range(3 * MAX_CODES):
         counted.failures.count(Failed(Reason.REJECTED, "no", code=f"Code{number}"), "orders", ())
     counted.failures.close()
     (line,) = caplog.records
-    assert line.kplpy["count"] == 3 * MOST_CODES  # type: ignore[attr-defined]
-    assert len(line.kplpy["codes"]) == MOST_CODES + 1  # type: ignore[attr-defined]
+    assert line.kplpy["count"] == 3 * MAX_CODES  # type: ignore[attr-defined]
+    assert len(line.kplpy["codes"]) == MAX_CODES + 1  # type: ignore[attr-defined]
 
 
 # --- causes ---

@@ -82,9 +82,7 @@ def test_the_handlers_error_is_raised_after_the_flush(stub: StubService) -> None
 
 
 @pytest.mark.parametrize("on_timeout", ["raise", "log"])
-def test_records_without_an_outcome_in_time(
-    stub: StubService, caplog: pytest.LogCaptureFixture, on_timeout: Any
-) -> None:
+def test_records_without_outcome_in_time(stub: StubService, caplog: pytest.LogCaptureFixture, on_timeout: Any) -> None:
     """A late record is reported, stays buffered, and is delivered by the next invocation."""
     producers = [waiting(), waiting()]
 
