@@ -21,7 +21,9 @@ class InvalidRecordError(KplpyError, ValueError):
 
 
 class BufferFullError(KplpyError):
-    """The buffer has no space for the record, which was not accepted and can be put again later.
+    """The buffer has no space for the record.
+
+    The record was not accepted and can be put again later.
 
     The message says what is used up, records or bytes, and which share of the buffer: that of all streams, a stream's
     three quarters beside other streams, or the half for one of several shards. Or it says that other puts already wait.
@@ -47,7 +49,10 @@ class ProducerClosedError(KplpyError):
 
 
 class AggregateTooLargeError(KplpyError, ValueError):
-    """deaggregate() found an aggregated record of more than `max_records` user records, and returned none of them."""
+    """deaggregate() found an aggregate of more than `max_records` user records.
+
+    It returned none of them.
+    """
 
     def __init__(self, message: str, max_records: int = 0) -> None:
         super().__init__(message, max_records)
@@ -110,17 +115,18 @@ class ThrottledError(RecordFailedError):
 
 
 class RejectedError(RecordFailedError):
-    """The record was refused for good: it is invalid or too large, access is denied, or there is no such stream.
+    """The record was refused for good.
 
-    A record can be too large for the stream (its MaxRecordSizeInKiB), and is then not sent, or for a proxy or gateway
-    before the service (HTTP 413).
+    It is invalid or too large, access is denied, or there is no such stream. A record that is too large for the stream
+    (its MaxRecordSizeInKiB) is not sent. One that is too large for a proxy or gateway before the service gets HTTP 413.
     """
 
 
 class SetupError(RecordFailedError):
-    """Nothing can be sent: no region, no credentials, a broken configuration, or an endpoint that is not Kinesis.
+    """Nothing can be sent, because the set-up cannot work.
 
-    The message says what to do. The record was not refused by the service.
+    There is no region, there are no credentials, the configuration is broken, or the endpoint is not Kinesis. The
+    message says what to do. The record was not refused by the service.
     """
 
 

@@ -1,4 +1,4 @@
-"""Computes the 128-bit hash key, which decides the shard, of a partition key or an explicit hash key."""
+"""Computes hash keys: the 128-bit numbers that decide the shard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens files with records: readable by their user only, and not through symbolic links by accident."""
+"""Opens files with records, which only their user may read, and not through symbolic links."""
 
 from __future__ import annotations
 

@@ -22,9 +22,11 @@ Remind = Callable[[float], object]
 
 
 class RateLimitedLog:
-    """Logs one kind of event: the first at once, then at most one line each 30 s for all that came since.
+    """Logs one kind of event at most once in 30 s.
 
-    The line has those of these fields that the event's message shows:
+    The first event is logged at once, later ones together when the interval has passed. The line has these fields, if
+    the event's message shows them:
+
     count: events since the last line.
     latest: the detail of the latest event.
     stream: the latest event's stream, and the number of other streams.
@@ -104,7 +106,7 @@ class RateLimitedLog:
 
 
 class Causes:
-    """Logs failed requests: one line an interval for each error code, for all of its streams and requests."""
+    """Logs failed requests, one line an interval for each error code."""
 
     def __init__(self, logger: logging.Logger, remind: Remind, lock: Any) -> None:
         self._logger = logger

@@ -19,7 +19,7 @@ PutItem = UserRecord | tuple[Any, ...]
 
 
 PART_RECORDS, PART_BYTES = 500, 1 << 20
-"""put_records reads, checks and accepts at most this many records, or about as many bytes of data, at a time."""
+"""The part that put_records reads, checks and accepts at a time: records, or bytes of data."""
 MAX_FROM_ITERATOR = 1_000_000
 """Futures that put_records collects from one iterator: some 250 MB."""
 
@@ -46,7 +46,7 @@ def parts_of(items: Iterable[PutItem]) -> Iterator[list[PutItem]]:
 
 
 def _size(item: Any) -> int:
-    """Return the size of the item's data; 0 for an item that is not valid, which the checks refuse later."""
+    """Return the size of the item's data; 0 for a bad item, which is refused later."""
     data = item[0] if isinstance(item, tuple) and item else getattr(item, "data", b"")
     return len(data) if isinstance(data, (bytes, bytearray)) else getattr(data, "nbytes", 0)
 
@@ -106,7 +106,7 @@ class Checks:
         return records, payload_size(records)
 
     def _plain(self, origin: Origin, items: list[PutItem]) -> tuple[list[RecordFuture], int] | None:
-        """Do as `records` if each item is a plain tuple of bytes and str, and certainly valid. Otherwise return None.
+        """Do as `records` if each item is a valid tuple of bytes and str, else return None.
 
         Takes 0.28 µs for each record instead of 0.7 with `record`, because all objects are made at once in C.
         """

@@ -142,7 +142,7 @@ class Config:
     DeadLetterFile and DeadLetterStream of kplpy.dead_letters are two such functions."""
     hot_partition_keys: int = number(0, 0, 100_000)
     """Counters of each stream for Producer.hot_keys(). 0: off. With N counters every key with more than 1/N of a
-    stream's records or bytes is reported, and no count is wrong by more than 1/N of the whole."""
+    stream's records or bytes is reported. No count is wrong by more than 1/N of the whole."""
     metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | MetricsSink | None = field(
         default=None, repr=False, metadata={"sink": True}
     )

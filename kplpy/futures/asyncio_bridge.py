@@ -1,7 +1,8 @@
-"""Brings outcomes and buffer space to tasks: one wake-up of an event loop serves all of its tasks that can go on.
+"""Wakes the tasks that wait for outcomes or buffer space.
 
-Tens of thousands of tasks may wait in one loop. Each object of a single task makes Python's garbage collector stop the
-loop for longer. So the tasks share timers, callbacks and wake-ups.
+One wake-up of an event loop serves all of its tasks that can go on. Tens of thousands of tasks may wait in one loop.
+Each object of a single task makes Python's garbage collector stop the loop for longer. So the tasks share timers,
+callbacks and wake-ups.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Arrivals:
 
 
 class Patience:
-    """One timer for all tasks of an event loop that wait at most the same number of seconds."""
+    """One timer for all tasks of a loop with the same timeout."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._loop = loop
@@ -195,7 +196,7 @@ class Awaits(Waits):
 
 
 def arrivals_of(loop: asyncio.AbstractEventLoop) -> Arrivals:
-    """Return the loop's Arrivals, made on first use and kept as an attribute of the loop."""
+    """Return the loop's Arrivals, made on first use and kept as its attribute."""
     arrivals: Arrivals | None = getattr(loop, "_kplpy_arrivals", None)
     return arrivals or _keep(loop, "_kplpy_arrivals", Arrivals(loop))
 

@@ -1,4 +1,4 @@
-"""Failed records: the exception that a future raises, and the count of failures that nobody has looked at."""
+"""Failed records: their exceptions, and the count of failures that nobody has looked at."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def error_of(
 
 
 def code_of(failure: Failed, tries: Sequence[SendAttempt]) -> str:
-    """Return the code that a failed record is counted by: its error's, or "Expired after" the last attempt's."""
+    """Return the code that a failed record is counted by.
+
+    This is the error's code, or a form like "Expired after" with the code of the last attempt.
+    """
     code = failure.code or (tries[-1].code if tries else "") or ""
     kind = _KINDS.get(failure.reason)
     if kind is None:

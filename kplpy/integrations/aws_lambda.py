@@ -1,4 +1,7 @@
-"""For AWS Lambda: flushes records and metrics at the end of each invocation, before the environment is frozen."""
+"""flush_after: flushes at the end of each invocation of an AWS Lambda function.
+
+Lambda freezes the environment after each invocation, so records and metrics must be sent before.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Detects that this process is a forked child, also when the fork skips Python's hooks, as uWSGI's does.
+"""Detects that this process is a forked child.
 
-The kernel wipes one page of memory in each child (MADV_WIPEONFORK, Linux 4.14). Reading it takes 20 ns, so every put
-can do it; os.getpid() is a system call. On other systems Python's hooks wipe the page.
+This also works when the fork skips Python's hooks, as uWSGI's does. The kernel wipes one page of memory in each child
+(MADV_WIPEONFORK, Linux 4.14). Reading it takes 20 ns, so every put can do it; os.getpid() is a system call. On other
+systems Python's hooks wipe the page.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def renew(function: Callable[[], object]) -> Callable[[], object]:
 
 
 def check() -> None:
-    """Call the registered functions if this process is a forked child that has not called them yet.
+    """Call the registered functions once in a forked child.
 
     Called when a page was found wiped, and where the time does not matter.
     """
