@@ -18,7 +18,7 @@ from unittest.mock import patch
 from benchmarks.stand_in import TRANSPORT, Delivery, unlimited
 from kplpy import Producer
 from kplpy.core.batching.request import Request
-from kplpy.core.results.retry_policy import Exchange
+from kplpy.core.exchange import Exchange
 
 WARM_UP = 1.5
 SHARDS = (1, 4, 16)

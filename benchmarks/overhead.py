@@ -23,7 +23,7 @@ from unittest.mock import patch
 from benchmarks.stand_in import TRANSPORT, Delivery, unlimited
 from kplpy import Producer, RecordFuture
 from kplpy.core.batching.request import Request
-from kplpy.core.results.retry_policy import Exchange
+from kplpy.core.exchange import Exchange
 
 FIRST, ALL = 50_000, 250_000
 SETTLE = 4.0  # seconds: beyond the patience with the shard map

@@ -25,7 +25,7 @@ from botocore.config import Config as ClientConfig
 from benchmarks import billed
 from kplpy import Producer, RecordFailedError, RecordFuture, deaggregate
 from kplpy.local import LocalKinesisProcess
-from kplpy.totals import StreamTotals
+from kplpy.reports import StreamTotals
 
 SAMPLE_EVERY = 20  # records whose attempts are looked at
 

@@ -23,7 +23,7 @@ from benchmarks.peers.driver import make_keys
 from benchmarks.processes import Sink
 from kplpy import Producer, RecordFuture
 from kplpy.aws.kinesis import transport
-from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.pipeline import Pipeline
 from kplpy.metrics.recorder import Recorder
 from kplpy.runtime import delivery

@@ -10,9 +10,9 @@ from benchmarks import scan
 from kplpy import Config
 from kplpy.aws.kinesis.request_json import put_records_body
 from kplpy.core.batching.request import Request
-from kplpy.core.results.retry_policy import Exchange, RequestError
+from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.routing.placement import Summary
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 
 SHARDS = 16
 TRANSPORT = "kplpy.aws.kinesis.transport.KinesisTransport"

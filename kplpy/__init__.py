@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kplpy.reports import Health as Health
     from kplpy.reports import HotKey as HotKey
     from kplpy.reports import HotKeys as HotKeys
-    from kplpy.totals import StreamTotals as StreamTotals
+    from kplpy.reports import StreamTotals as StreamTotals
     from kplpy.wire.deaggregate import deaggregate as deaggregate
 
 __version__ = "0.1.0"
@@ -57,7 +57,7 @@ _HOMES = {
     "RecordResult": "kplpy.records",
     "RejectedError": "kplpy.errors",
     "SetupError": "kplpy.errors",
-    "StreamTotals": "kplpy.totals",
+    "StreamTotals": "kplpy.reports",
     "ThrottledError": "kplpy.errors",
     "UserRecord": "kplpy.records",
     "deaggregate": "kplpy.wire.deaggregate",

@@ -6,44 +6,38 @@ import asyncio
 import inspect
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterable, Sized
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
+from kplpy.build import build
 from kplpy.config.options import Config
 from kplpy.core.policy import policy_of
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
     ConfigError,
-    FlushTimeoutError,
     KplpyError,
     ProducerClosedError,
 )
 from kplpy.escaping import hide_sign_in
 from kplpy.futures.asyncio_bridge import running_loop
 from kplpy.futures.record_future import RecordFuture
-from kplpy.logs import log
-from kplpy.metrics.recorder import Recorder
-from kplpy.metrics.registry import KEPT_SECONDS, Registry
-from kplpy.metrics.reporter import Reporter
+from kplpy.metrics.registry import KEPT_SECONDS
 from kplpy.metrics.sample import Window
-from kplpy.metrics.sinks.factory import sink_maker
 from kplpy.metrics.snapshot import SECONDS, snapshot
-from kplpy.metrics.stats_socket import StatsSocket
 from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
-from kplpy.reports import Health, HotKeys
-from kplpy.runtime.backpressure import Backpressure, charged
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
-from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS, Engine
+from kplpy.reports import Health, HotKeys, StreamTotals
+from kplpy.runtime.backpressure import charged
+from kplpy.runtime.buffer import RECORD_OVERHEAD
+from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS
 from kplpy.runtime.flush import FlushWait
+from kplpy.runtime.shutdown import Shutdown
 from kplpy.runtime.stream import Stream
-from kplpy.runtime.threads import JOINING, does_our_work, lent, on_own_thread
-from kplpy.totals import StreamTotals
+from kplpy.runtime.threads import on_own_thread
 from kplpy.validation import BytesLike, Checks, PutItem, parts_of
 
 if TYPE_CHECKING:
@@ -96,58 +90,45 @@ class Producer:
         interpreter_exit.watch(self)
 
     def _start_afresh(self) -> None:
-        """A new engine: at the beginning, in a forked child, where no thread has survived, and after the exit began."""
-        from kplpy.aws.cloudwatch import CloudWatch
-        from kplpy.aws.kinesis.transport import KinesisTransport
-
+        """Make new parts: at first, in a forked child, where no thread has survived, and after the exit began."""
         config = self.config
         on_failure = config.on_failure
         if isinstance(on_failure, DeadLetterStream):
             on_failure = on_failure.of_producer(self)
-        self._recorder: Recorder | None = None
-        self._reporter: Reporter | None = None
-        if config.metrics_level != "none":
-            registry = Registry(config.metrics_granularity)
-            self._recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
-        self._closing = threading.RLock()  # a signal handler may close in the midst of it
-        self._closer: threading.Thread | None = None  # closes where the caller could not wait
         puts_dead_letters = isinstance(on_failure, DeadLetterStream) and on_failure.producer is self
-        self._buffer = Buffer(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
-        self._transport = KinesisTransport(config)
-        self._engine = Engine(
-            policy_of(config),
-            self._transport,
-            self._buffer,
-            config.max_connections,
-            config.max_inflight_bytes,
+        parts = self._parts = build(
+            config,
             on_failure,
+            puts_dead_letters,
             on_start=self._start,
-            deliver_here=self._deliver_here,
-            hot_partition_keys=config.hot_partition_keys,
-            meter=self._recorder,
+            deliver_here=lambda: self._shutdown.deliver_here(),
+            is_closed=lambda: self._closed,
+            stats=lambda: json.dumps(self._snapshot()).encode(),
         )
-        if self._recorder is not None:
-            make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data, self._transport.is_regional)
-            interval = config.metrics_upload_delay_ms / 1000
-            self._reporter = Reporter(
-                self._recorder, self._engine.status.gauges, make_sink, config.metrics_level, interval
-            )
-        self._stats = StatsSocket(config.stats_path, self._told) if config.stats_path else None
+        self._engine, self._backpressure = parts.engine, parts.backpressure
         self._streams = self._engine.directory.homes
-        self._backpressure = Backpressure(config, self._engine, self._buffer, lambda: self._closed)
-        self._delivering_here = False
-        # Last, for it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
+        self._shutdown = Shutdown(
+            parts.engine,
+            parts.buffer,
+            parts.backpressure,
+            config.close_timeout_ms / 1000,
+            parts.transport.hurry,
+            self._end_extras,
+            self._asked_to_close,
+        )
+        # Last, because it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
         self._here: fork.Page = _NOT_HERE if self._closed else fork.page()
 
     def _start(self) -> bool:
         """With the first record; False: the interpreter's exit has begun, and no thread can be started."""
         if not interpreter_exit.keep(self):
             return False
-        if self._reporter is not None:
-            self._reporter.start()
-        if self._stats is not None:
-            self._stats.start()
+        self._parts.start()
         return True
+
+    def _end_extras(self, timeout: float) -> None:
+        self._parts.end(timeout)
+        interpreter_exit.forget(self)
 
     # --- connecting ---
 
@@ -164,7 +145,7 @@ class Producer:
         nothing else is known then. What PutRecords alone meets shows with the first record: being allowed to list, but
         not to write. Denied listing is no error, for puts go on without. In a callback it raises KplpyError.
         """
-        if self._must_not_wait():
+        if self._backpressure.must_not_wait():
             raise KplpyError("connect() within kplpy's own work would wait for itself")
         if timeout is None or (isinstance(timeout, (int, float)) and not timeout > 0):
             raise ValueError(f"timeout must be above 0 seconds, got {timeout!r}")
@@ -368,22 +349,10 @@ class Producer:
         timeout: seconds, None: for ever. FlushTimeoutError says how many are left; the producer goes on with them.
         In a callback, and in a signal handler or a __del__ that interrupted kplpy itself, it raises KplpyError.
         """
-        if self._must_not_wait():
+        if self._backpressure.must_not_wait():
             raise KplpyError("flush() within kplpy's own work would wait for itself")
         _check_timeout(timeout)
-        self._flush(self._chosen(stream), timeout)
-
-    def _flush(self, streams: list[Stream], timeout: float | None) -> int:
-        """As flush; returns how many records there were to wait for."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        done = threading.Event()
-        flush_wait = FlushWait(self._engine, streams, done.set)
-        if not flush_wait.ended:
-            self._ensure_progress(flush_wait, deadline)
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            done.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
-        flush_wait.finish(timeout)
-        return flush_wait.found
+        self._shutdown.flush(self._chosen(stream), timeout)
 
     async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:
         """As flush, without blocking the event loop."""
@@ -406,37 +375,6 @@ class Producer:
         finally:
             flush_wait.forget()
         flush_wait.finish(timeout)
-
-    def _ensure_progress(self, flush_wait: FlushWait, deadline: float | None) -> None:
-        """At the interpreter's end no thread can be started; then this one does the work."""
-        if not self._engine.ensure_threads():
-            until = float("inf") if deadline is None else deadline
-            self._transport.hurry(until - time.monotonic())
-            self._engine.run_inline(until, lambda: flush_wait.ended)
-            self._end_if_asked()
-
-    def _deliver_here(self) -> None:
-        """No thread can be started: what is put goes out before the put returns."""
-        if self._delivering_here or self._must_not_wait():
-            return  # a put within another, which sees to this one too
-        self._delivering_here = True
-        try:
-            began = interpreter_exit.exit_began()
-            timeout = self.config.close_timeout_ms / 1000
-            until = (time.monotonic() if began is None else began) + timeout
-            self._transport.hurry(until - time.monotonic())
-            flush_wait = FlushWait(self._engine, self._chosen(None), _nothing)
-            self._engine.run_inline(until, lambda: flush_wait.ended)
-            if not interpreter_exit.threads_may_run() and not flush_wait.ended:  # nobody would come back to it
-                why = "uWSGI lets no thread run here" if began is None else "the process is ending"
-                self._give_up(f"{why}, and {timeout:g} s were not enough to deliver it", until - timeout)
-        finally:
-            self._delivering_here = False
-        self._end_if_asked()
-
-    def _must_not_wait(self) -> bool:
-        """Return True in a callback, and where a signal handler or a __del__ interrupted what others wait for."""
-        return does_our_work() or self._backpressure.interrupted()
 
     def _chosen(self, stream: str | None) -> list[Stream]:
         if not self._here[0]:
@@ -462,77 +400,24 @@ class Producer:
         fork.check()
         self._closed = self._asked_to_close = True
         self._here = _NOT_HERE
-        if self._closing._is_owned():  # type: ignore[attr-defined]  # this very thread is at it
-            return
-        if not self._must_not_wait():
-            self._end()
-            if self._closer is not None:  # it was closed in a callback before
-                self._closer.join(JOINING)
-        elif not lent() and (self._closer is None or not self._closer.is_alive()):
-            # On a lent thread _end_if_asked does it, once the work is done for which it was lent.
-            try:
-                closer = threading.Thread(target=self._end, name="kplpy-close", daemon=True)
-                closer.start()
-                self._closer = closer
-            except RuntimeError:
-                pass  # the interpreter is on its way out, and its exit ends this too
+        self._shutdown.close()
 
-    def _end_if_asked(self) -> None:
-        """After this thread has done the work of ours, and run callbacks: one may have closed."""
-        if self._asked_to_close and not self._engine.stopping and not self._closing._is_owned():  # type: ignore[attr-defined]
-            self._end()
-
-    def _end(self, began: float | None = None) -> None:
-        with self._closing:
-            self._buffer.close()
-            timeout = self.config.close_timeout_ms / 1000
-            began = time.monotonic() if began is None else began
-            deadline = began + timeout
-            try:
-                # Callbacks may put meanwhile.
-                while self._flush(self._chosen(None), max(0.0, deadline - time.monotonic())):
-                    if time.monotonic() >= deadline:
-                        raise FlushTimeoutError("callbacks put without end", 1)
-            except FlushTimeoutError:
-                self._give_up(f"the producer was closed, and {timeout:g} s were not enough to deliver it", began)
-            except BaseException:  # Ctrl-C, which asks for no more patience
-                self._give_up("the producer was being closed, and that was interrupted", began)
-                raise
-            finally:
-                self._engine.stop()
-                if self._reporter is not None:
-                    self._reporter.close(deadline - time.monotonic())
-                if self._stats is not None:
-                    self._stats.close()
-                interpreter_exit.forget(self)
-
-    def _give_up(self, why: str, began: float) -> None:
-        """Fail what has no answer. began: since when its delivery was waited for."""
-        waited = round(time.monotonic() - began, 1)  # callbacks of the records that fail may take longer
-        lost = self._engine.give_up(why)
-        if lost:
-            log(logger, "closed_with_undelivered", {"records": lost, "seconds": waited})
-        elif unsettled := self._engine.ask(self._engine.status.unsettled):
-            log(logger, "closed_with_callbacks", {"records": unsettled, "seconds": waited})
-
-    # --- what lifecycle calls ---
+    # --- what interpreter_exit calls ---
 
     def _begin_exit(self) -> None:
-        FlushWait(self._engine, self._chosen(None), _nothing)
+        FlushWait(self._engine, self._chosen(None), lambda: None)
 
     def _exit(self, began: float) -> None:
         """Deliver as close() does, but stay open for what functions that run even later at the exit may put."""
         self._closed = True
         self._here = _NOT_HERE
-        self._end(began)
+        self._shutdown.end(began)
         if not self._asked_to_close:
             self._closed = False
             self._start_afresh()
 
     def _renew_in_child(self) -> None:
-        self._engine.abandon()
-        if self._stats is not None:
-            self._stats.abandon()
+        self._parts.abandon()
         self._start_afresh()
 
     async def aclose(self) -> None:
@@ -607,31 +492,29 @@ class Producer:
         totals: dict[str, StreamTotals] = {}
         for stream in list(self._engine.streams.values()):
             key = (stream.same_as or stream).origin.stream
-            counts = StreamTotals(**asdict(stream.pipeline.totals))
+            counts = replace(stream.pipeline.totals)
             totals[key] = totals[key] + counts if key in totals else counts
         wall = time.time()
-        if self._recorder is None:
+        recorder = self._parts.recorder
+        if recorder is None:
             return Metrics(totals, Window(wall, wall, ()), keys)
-        registry = self._recorder.registry
+        registry = recorder.registry
         with self._backpressure.never_blocking():  # others wait for the registry's lock
             samples = registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
         return Metrics(totals, samples, keys)
 
     def _hand_over_metrics(self, timeout: float) -> None:
         """Let the sink have what was counted so far, though its window has not ended."""
-        if self._reporter is not None:
-            self._reporter.hand_over(timeout)
+        if self._parts.reporter is not None:
+            self._parts.reporter.hand_over(timeout)
 
-    def _told(self) -> bytes:
-        """What `kplpy top` gets to see."""
-        return json.dumps(self._standing()).encode()
-
-    def _standing(self) -> dict[str, Any]:
+    def _snapshot(self) -> dict[str, Any]:
+        """What `kplpy top` and `kplpy put` show."""
         config = self.config
         granularity = None if config.metrics_level == "none" else config.metrics_granularity
-        told = snapshot(self._engine.status.gauges(), self.metrics(SECONDS).window, granularity, time.monotonic())
+        counts = snapshot(self._engine.status.gauges(), self.metrics(SECONDS).window, granularity, time.monotonic())
         bounds = {"max_buffered_records": config.max_buffered_records, "max_buffered_bytes": config.max_buffered_bytes}
-        return {**told, **bounds}
+        return {**counts, **bounds}
 
     def hot_keys(self, limit: int | None = 10) -> dict[str, HotKeys]:
         """The partition keys with most records and bytes, by stream; needs hot_partition_keys, else ConfigError.
@@ -657,10 +540,6 @@ class Producer:
         names = sorted(key for key, each in self._engine.streams.items() if each.same_as is None)
         more = f" and {len(names) - 5} more streams" if len(names) > 5 else ""
         return f"<Producer {', '.join(names[:5]) or 'no streams yet'}{more}: {state}>"
-
-
-def _nothing() -> None:
-    pass
 
 
 def _check_timeout(timeout: float | None) -> None:

@@ -1,8 +1,8 @@
-"""The reports of a producer: its health, and its heaviest partition keys."""
+"""The reports of a producer: its health, its heaviest partition keys, and its totals."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +57,35 @@ class HotKeys:
     bytes_bound: int
     by_records: tuple[HotKey, ...]
     by_bytes: tuple[HotKey, ...]
+
+
+@dataclass(slots=True)
+class StreamTotals:
+    """Counts of one stream since the producer was made.
+
+    user_records_accepted, user_records_put, user_records_failed: accepted by a put, delivered, and failed.
+    kinesis_records_put: Kinesis records that the service accepted.
+    kinesis_bytes_put: their data and partition keys, as the service counts them.
+    kinesis_records_sent: Kinesis records of all requests.
+    put_records_requests, requests_failed: PutRecords requests, and those that failed as a whole.
+    entries_throttled: Kinesis records refused with ProvisionedThroughputExceededException.
+    entries_failed: Kinesis records refused with another error.
+    wrong_shard: aggregates sent again, because consumers would have dropped them on the shard where they landed.
+    listings: ListShards calls.
+    """
+
+    user_records_accepted: int = 0
+    user_records_put: int = 0
+    user_records_failed: int = 0
+    kinesis_records_put: int = 0
+    kinesis_bytes_put: int = 0
+    kinesis_records_sent: int = 0
+    put_records_requests: int = 0
+    requests_failed: int = 0
+    entries_throttled: int = 0
+    entries_failed: int = 0
+    wrong_shard: int = 0
+    listings: int = 0
+
+    def __add__(self, other: StreamTotals) -> StreamTotals:
+        return StreamTotals(*[getattr(self, each.name) + getattr(other, each.name) for each in fields(self)])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SEEDS = int(os.environ.get("SEEDS", "200"))
+SEEDS = int(os.environ.get("SEEDS", "300"))
 
 
 class Mutation(NamedTuple):
@@ -333,7 +333,7 @@ MUTATIONS = [
     Mutation("the envelope is not counted", "../wire/encode.py", "self.size = ENVELOPE", "self.size = 0"),
     Mutation(
         "the last shard's end is left out",
-        "routing/shard_map.py",
+        "shard_range.py",
         "self.start <= hash_key <= self.end",
         "self.start <= hash_key < self.end // 2",
     ),

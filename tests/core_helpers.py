@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.batching.shard_queue import ShardQueue
-from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
+from kplpy.core.exchange import Exchange, RequestError
+from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import Policy
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, PendingRecord
-from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.core.routing.placement import BY_KEY, Summary
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 
 NEVER = float("inf")
 TOP = (1 << 128) - 1

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import pytest
 
 from kplpy.config.options import Config
-from kplpy.core.pipeline import Request
+from kplpy.core.batching.request import Request
+from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.record import PendingRecord
-from kplpy.core.results.retry_policy import Exchange, RequestError
 from kplpy.core.routing.placement import Summary
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 
 PATIENCE = 30.0
 """How long a test waits for what must happen before it calls it a failure."""

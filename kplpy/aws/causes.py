@@ -7,14 +7,8 @@ from typing import Any
 
 from botocore import exceptions as boto
 
-from kplpy.core.results.retry_policy import (
-    NO_REGION,
-    NOT_KINESIS,
-    UNKNOWN_OPERATION,
-    RequestError,
-    Verdict,
-    judge_error,
-)
+from kplpy.core.exchange import RequestError
+from kplpy.core.results.retry_policy import NO_REGION, NOT_KINESIS, UNKNOWN_OPERATION, Verdict, judge_error
 
 _CHECK = "check ~/.aws/config, ~/.aws/credentials, the AWS_... variables and Producer's arguments"
 # Exceptions by name, because older versions of botocore lack some; a subclass stands before its base. `{}` is the

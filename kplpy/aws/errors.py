@@ -10,8 +10,8 @@ from botocore import exceptions as boto
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from kplpy.aws.causes import cause_of, cause_of_answer
-from kplpy.core.results.retry_policy import TOO_LARGE, RequestError, Verdict, judge_error
-from kplpy.core.routing.shard_map import ListingError
+from kplpy.core.exchange import ListingError, RequestError
+from kplpy.core.results.retry_policy import TOO_LARGE, Verdict, judge_error
 from kplpy.escaping import shown
 
 # Another quick try is not worth it: there is no connection, or nothing to sign with. These say nothing of whether a

@@ -152,7 +152,7 @@ class Sending:
         """As `kplpy top` shows them."""
         from kplpy.cli.top import ShardTable
 
-        return ShardTable(self._producer._standing())
+        return ShardTable(self._producer._snapshot())
 
     @property
     def exit_code(self) -> int:

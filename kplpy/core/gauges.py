@@ -1,27 +1,8 @@
-"""What happened, and how things stand, for whoever counts it. The core decides nothing by any of this."""
+"""How a stream and a producer stand, for metrics and health. The core decides nothing by it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from kplpy.core.batching.batch import Batch
-from kplpy.core.batching.request import Request
-from kplpy.core.results.retry_policy import Exchange
-
-
-@dataclass(slots=True)
-class Events:
-    """Since they were taken last. Beside them there are the completions.
-
-    exchanges: requests, their answers, and how many entries these refuse; one whose answer makes no sense, or never
-    came, has an error. misplaced: batches that the service took, and that are sent again because of where they landed.
-    """
-
-    exchanges: list[tuple[Request, Exchange, int]] = field(default_factory=list)
-    misplaced: list[Batch] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.exchanges or self.misplaced)
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.collector import Collector
+from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.routing.router import Router
 
 

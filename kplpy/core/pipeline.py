@@ -10,25 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.collector import NEVER, Collector
 from kplpy.core.batching.request import Request
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
+from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.flush_tracker import FlushTracker
-from kplpy.core.gauges import Events, ShardUse, StreamGauges
+from kplpy.core.gauges import ShardUse, StreamGauges
 from kplpy.core.notice import Notice
 from kplpy.core.ordering import block_overtaking
+from kplpy.core.outcome import Completion, Reason
 from kplpy.core.policy import Policy
-from kplpy.core.record import NO_HASH_KEY, Completion, PendingRecord, Reason
+from kplpy.core.record import NO_HASH_KEY, PendingRecord
+from kplpy.core.results.events import Events
 from kplpy.core.results.responses import Responses
-from kplpy.core.results.retry_policy import Exchange, RequestError, meets_puts_too
+from kplpy.core.results.retry_policy import meets_puts_too
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.router import Router
-from kplpy.core.routing.shard_map import ShardMap, ShardRange
+from kplpy.core.routing.shard_map import ShardMap
+from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
-from kplpy.core.totals import Totals
-
-__all__ = ["Pipeline", "Request", "Totals"]
+from kplpy.reports import StreamTotals
 
 
 class Pipeline:
@@ -36,7 +37,7 @@ class Pipeline:
 
     def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
         self._policy = policy
-        self.totals = Totals()
+        self.totals = StreamTotals()
         self.outstanding = 0  # accepted and not yet settled
         self._next_number = 0
         self._flushes = FlushTracker()

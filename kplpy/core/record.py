@@ -1,14 +1,13 @@
-"""A user record on its way, and how its way ended."""
+"""A user record from its acceptance to its outcome, and the attempts to send it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kplpy.core.batching.batch import Batch
+    pass
 
 # Of an endless retry the first attempt and the latest ones are kept, so that an outage does not grow the record.
 KEPT_ATTEMPTS = 12
@@ -91,58 +90,6 @@ def add_attempts(items: Iterable[PendingRecord], attempt: SendAttempt) -> None:
             before = item.tries
             add_attempt(item, attempt)
             after = item.tries
-
-
-class Reason(Enum):
-    """Why a record was given up."""
-
-    EXPIRED = "expired"
-    THROTTLED = "throttled"
-    REJECTED = "rejected"
-    SET_UP = "set-up"
-    UNCLEAR = "unclear"  # the answers to its attempts cannot be understood
-    TOO_LARGE = "too large"  # for the stream, or for what lies before the service
-    CLOSED = "closed"
-    FORKED = "forked"
-    BROKEN = "broken"  # an error within kplpy itself
-    REFUSED = "refused"  # not accepted: the cause is what put_record would have raised
-
-
-@dataclass(slots=True)
-class Delivered:
-    """The records are in the stream."""
-
-    shard_id: str
-    sequence_number: str
-    final: SendAttempt
-
-
-@dataclass(slots=True)
-class Failed:
-    """The records were given up; each one's tries say what happened before.
-
-    code: the error code behind it, empty where there is none.
-    """
-
-    reason: Reason
-    message: str
-    cause: BaseException | None = None
-    code: str = ""
-
-
-@dataclass(slots=True)
-class Completion:
-    """Records whose answer is final. `size`: their data and partition keys, as room was charged for them. `predicted`:
-    the shard that those that failed were bound for, if one was predicted. `batches`: what brought those that were
-    delivered, in their order, where these are all of their records: one, or as many as records. `outcomes`: where they
-    travelled alone, each record's own, which tell of the same shard and attempt as `outcome`."""
-
-    items: list[PendingRecord]
-    outcome: Delivered | Failed
-    size: int
-    predicted: str | None = None
-    batches: Sequence[Batch] = ()
-    outcomes: list[Delivered] | None = None
 
 
 def payload_size(items: Iterable[PendingRecord]) -> int:

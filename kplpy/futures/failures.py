@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from kplpy.core.record import Failed, Reason, SendAttempt
+from kplpy.core.outcome import Failed, Reason
+from kplpy.core.record import SendAttempt
 from kplpy.errors import (
     ForkedError,
     KplpyError,

@@ -22,7 +22,8 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
-from kplpy.core.record import Delivered, Failed, PendingRecord, Reason
+from kplpy.core.outcome import Delivered, Failed, Reason
+from kplpy.core.record import PendingRecord
 from kplpy.errors import KplpyError, NotPicklableError
 from kplpy.futures.asyncio_bridge import Awaits, Waits, awaits_of, running_loop
 from kplpy.futures.failures import Unseen, error_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from kplpy.core.record import Delivered, Failed
+from kplpy.core.outcome import Delivered, Failed
 from kplpy.futures import record_future
 from kplpy.futures.asyncio_bridge import Awaits
 from kplpy.futures.failures import UnseenFailures

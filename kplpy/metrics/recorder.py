@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.request import Request
-from kplpy.core.gauges import Events, Gauges
-from kplpy.core.record import Completion, Delivered, Failed, PendingRecord, Reason, SendAttempt, Trimmed
-from kplpy.core.results.retry_policy import MALFORMED, Exchange
+from kplpy.core.batching.shard_queue import Batch
+from kplpy.core.exchange import Exchange
+from kplpy.core.gauges import Gauges
+from kplpy.core.outcome import Completion, Delivered, Failed, Reason
+from kplpy.core.record import PendingRecord, SendAttempt, Trimmed
+from kplpy.core.results.events import Events
+from kplpy.core.results.retry_policy import MALFORMED
 from kplpy.metrics.frame import Update
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.tally import Ages, Tally, tally

@@ -7,7 +7,8 @@ from array import array
 from operator import attrgetter
 from typing import NamedTuple
 
-from kplpy.core.record import Completion, PendingRecord
+from kplpy.core.outcome import Completion
+from kplpy.core.record import PendingRecord
 from kplpy.metrics.frame import Update
 from kplpy.metrics.histogram import Histogram
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 
-from kplpy.core.totals import Totals
 from kplpy.metrics.sample import Sample, Window
+from kplpy.reports import StreamTotals
 from kplpy.stream_names import parse_stream
-from kplpy.totals import StreamTotals
 
 
 class Metrics(Mapping[str, StreamTotals]):
@@ -34,7 +32,7 @@ class Metrics(Mapping[str, StreamTotals]):
         if totals is not None:
             return totals
         parse_stream(stream)
-        return StreamTotals(**asdict(Totals()))
+        return StreamTotals()
 
     def __contains__(self, stream: object) -> bool:
         return stream in self._totals or stream in self._keys

@@ -191,6 +191,10 @@ class Backpressure:
         thread = threading.get_ident()
         return (thread in self._threads and thread not in self._waiting) or holds_future_lock() or is_starting()
 
+    def must_not_wait(self) -> bool:
+        """Return True in a callback, and where a signal handler or a __del__ interrupted what others wait for."""
+        return does_our_work() or self.interrupted()
+
     def _check_entered(self, waiter: Waiter) -> None:
         if waiter.granted:
             return

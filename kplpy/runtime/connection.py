@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kplpy.core import policy as rules
-from kplpy.core.results.retry_policy import RequestError, Verdict, backoff, is_access_denied, judge_error
+from kplpy.core.exchange import ListingError, RequestError
+from kplpy.core.results.retry_policy import Verdict, backoff, is_access_denied, judge_error
 from kplpy.core.routing.placement import Summary
-from kplpy.core.routing.shard_map import ListingError, ShardRange
+from kplpy.core.shard_range import ShardRange
 from kplpy.errors import RecordExpiredError, RecordFailedError, RejectedError, SetupError
 from kplpy.runtime.control_plane import ControlPlane
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from kplpy.core.exchange import ListingError, RequestError
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.results.retry_policy import RequestError
 from kplpy.core.routing.placement import Summary
-from kplpy.core.routing.shard_map import ListingError, ShardRange
+from kplpy.core.shard_range import ShardRange
 
 Answer = Callable[[float], None]
 """Tells the core what was answered; takes the time."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
-from kplpy.core.gauges import Events
+from kplpy.core.exchange import RequestError
 from kplpy.core.notice import Notice
-from kplpy.core.record import Completion, Delivered, Failed, Reason
-from kplpy.core.results.retry_policy import RequestError
+from kplpy.core.outcome import Completion, Delivered, Failed, Reason
+from kplpy.core.results.events import Events
 from kplpy.errors import RecordFailedError
 from kplpy.futures.failures import UnseenFailures
 from kplpy.futures.record_future import RecordFuture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kplpy.core.gauges import Events
-from kplpy.core.record import Completion
+from kplpy.core.outcome import Completion
+from kplpy.core.results.events import Events
 
 
 class Meter(Protocol):

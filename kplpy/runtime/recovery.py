@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from kplpy.core.gauges import Events
+from kplpy.core.outcome import Completion, Failed, Reason
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.record import Completion, Failed, PendingRecord, Reason, payload_size
+from kplpy.core.record import PendingRecord, payload_size
+from kplpy.core.results.events import Events
 from kplpy.futures.record_future import RecordFuture
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.delivery import Delivery

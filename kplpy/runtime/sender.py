@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Protocol
 
-from kplpy.core.pipeline import Pipeline, Request
-from kplpy.core.results.retry_policy import Exchange, RequestError
+from kplpy.core.batching.request import Request
+from kplpy.core.exchange import Exchange, RequestError
+from kplpy.core.pipeline import Pipeline
 from kplpy.rate_limited_log import RateLimitedLog
 from kplpy.runtime.control_plane import Answer, ControlPlane, ControlPlaneCall, next_call
 from kplpy.runtime.delivery import Delivery

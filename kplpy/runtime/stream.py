@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat, starmap
 
-from kplpy.core.gauges import Events
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.notice import Notice
+from kplpy.core.outcome import Completion
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.record import NO_HASH_KEY, Completion, PendingRecord
+from kplpy.core.record import NO_HASH_KEY, PendingRecord
+from kplpy.core.results.events import Events
 from kplpy.futures.record_future import Origin, RecordFuture
 
 NEVER = float("inf")

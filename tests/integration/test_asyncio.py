@@ -252,5 +252,5 @@ def test_a_loop_that_ends_early_loses_no_records() -> None:
         assert time.monotonic() - started < PATIENCE
         assert contents(kinesis)[b"next"] == 1
         assert producer.outstanding_records == 0
-        assert not producer._buffer._waiters
+        assert not producer._parts.buffer._waiters
     assert not [each for each in threading.enumerate() if each.name == "kplpy-close"]

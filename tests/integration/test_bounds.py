@@ -24,7 +24,7 @@ producer = Producer(
     max_buffered_records=10_000_000, on_buffer_full="block", max_block_ms=500, close_timeout_ms=0,
 )
 producer.put_record("test", b"x", "k")
-while producer._transport._client is None: time.sleep(0.01)  # the client's memory is botocore's
+while producer._parts.transport._client is None: time.sleep(0.01)  # the client's memory is botocore's
 time.sleep(0.5)
 before = peak()
 refused = []

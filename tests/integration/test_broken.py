@@ -14,7 +14,7 @@ from kplpy.aws.kinesis.transport import KinesisTransport
 from kplpy.core.pipeline import Pipeline
 from kplpy.local import LocalKinesis
 from kplpy.runtime.delivery import Delivery
-from kplpy.runtime.engine import Engine
+from kplpy.runtime.scheduler import Scheduler
 from kplpy.runtime.sender import Sender
 from kplpy.runtime.stream import Stream
 from tests.integration.reading import read_all, wait_until
@@ -28,7 +28,7 @@ STEPS = [
     (KinesisTransport, "put_records"),
     (KinesisTransport, "list_shards"),
     (Sender, "send_one"),
-    (Engine, "visit_due"),
+    (Scheduler, "visit_due"),
 ]
 
 
@@ -212,10 +212,10 @@ def test_a_flush_and_an_end_cover_what_is_staged_though_the_stream_breaks_then(
     kinesis: LocalKinesis, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     """Another thread marks it as broken between the recovery and the drain."""
-    original = Engine._recover
+    original = Scheduler._recover
     broken: list[str] = []
 
-    def recover(engine: Engine, stream: Stream) -> None:
+    def recover(engine: Scheduler, stream: Stream) -> None:
         original(engine, stream)
         if stream.staging and not broken:
             broken.append(stream.name)
@@ -225,7 +225,7 @@ def test_a_flush_and_an_end_cover_what_is_staged_though_the_stream_breaks_then(
         first = producer.put_record("test", b"first", "k")
         (stream,) = producer._engine.streams.values()
         wait_until(lambda: not stream.staging and not stream.wake_requested, PATIENCE)
-        monkeypatch.setattr(Engine, "_recover", recover)
+        monkeypatch.setattr(Scheduler, "_recover", recover)
         second = producer.put_record("test", b"second", "k")
         if ending == "flush":
             producer.flush(timeout=PATIENCE)

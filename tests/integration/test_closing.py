@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kplpy import KplpyError, Producer, ProducerClosedError, RecordFuture
-from kplpy.core.results.retry_policy import RequestError
+from kplpy.core.exchange import RequestError
 from kplpy.metrics.sample import Window
 from kplpy.process import interpreter_exit
 from kplpy.runtime import threads
@@ -162,7 +162,7 @@ def test_an_interrupted_close_says_how_long_it_waited(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(producer, "_flush", interrupted)
+    monkeypatch.setattr(producer._shutdown, "flush", interrupted)
     with pytest.raises(KeyboardInterrupt):
         producer.close()
     (line,) = [each for each in caplog.records if each.kplpy["event"] == "closed_with_undelivered"]  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import pytest
 
 from kplpy import InvalidRecordError, KplpyError, Producer, RecordFailedError, UserRecord, deaggregate
 from kplpy.core import policy
-from kplpy.core.results.retry_policy import RequestError
+from kplpy.core.exchange import RequestError
 from kplpy.dead_letters import DeadLetterFile, DeadLetterStream
 from kplpy.dead_letters.entry import parse_entry
 from kplpy.local import Fault

@@ -172,8 +172,8 @@ def test_a_lock_that_was_held_at_the_fork_does_not_block(kinesis: Process, strea
         locks = [
             kplpy.aws.kinesis.transport._encoding,
             kplpy.futures.record_future.LOCK,
-            producer._closing,
-            producer._buffer.lock,
+            producer._shutdown._lock,
+            producer._parts.buffer.lock,
             home.lock,
             condition,
             engine._threads.lock,

@@ -354,8 +354,8 @@ def test_the_thread_that_samples_outlives_what_strikes_it(
             raise SystemExit("struck")
         return gauges()
 
-    assert producer._reporter is not None
-    monkeypatch.setattr(producer._reporter, "_gauges", strike)
+    assert producer._parts.reporter is not None
+    monkeypatch.setattr(producer._parts.reporter, "_gauges", strike)
     with producer:
         put(producer, 20)
         wait_until(lambda: struck.is_set() and bool(sink.windows))

@@ -93,7 +93,7 @@ def live(service: StubService, striker: Striker, hurried: bool) -> None:
                 and stream.broken is None
                 and not stream.senders
                 and not producer._engine._delivery.busy
-                and not producer._engine.sender._inflight
+                and not producer._engine.scheduler.sender._inflight
             )
 
         wait_until(in_order, PATIENCE)

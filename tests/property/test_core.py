@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kplpy.core.batching.batch import batch_of
 from kplpy.core.batching.limiter import Limiter
+from kplpy.core.batching.shard_queue import batch_of
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND
-from kplpy.core.routing.shard_map import LAST_KEY, ShardMap, ShardRange
+from kplpy.core.routing.shard_map import ShardMap
+from kplpy.core.shard_range import LAST_KEY, ShardRange
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import item, policy, queue
 from tests.wire_records import Put, puts

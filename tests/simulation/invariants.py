@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.policy import MALFORMED_TRIES
-from kplpy.core.record import KEPT_ATTEMPTS, Delivered, Failed, Reason
+from kplpy.core.record import KEPT_ATTEMPTS
 from kplpy.core.results.outcomes import WRONG_SHARD
 from kplpy.core.results.retry_policy import MALFORMED
 from kplpy.local.model.sequence import shard_index

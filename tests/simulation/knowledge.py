@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kplpy.core.policy import JUDGE_PATIENCE, MAP_PATIENCE, RECREATION_TIME
 from kplpy.core.record import PendingRecord
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 from kplpy.local.model.sequence import shard_index
 from kplpy.local.model.stream import Stream
 

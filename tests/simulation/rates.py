@@ -12,11 +12,13 @@ from itertools import count, pairwise
 from math import ceil
 from random import Random
 
-from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.batching.request import Request
+from kplpy.core.exchange import Exchange
+from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, Policy
-from kplpy.core.results.retry_policy import THROTTLED, Exchange
+from kplpy.core.results.retry_policy import THROTTLED
 from kplpy.core.routing.placement import BY_KEY, Summary
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 from kplpy.local.model.limits import Limits, WriteBucket, WriteRate, WriteWindow
 from tests.core_helpers import item as keyed
 from tests.core_helpers import keyless

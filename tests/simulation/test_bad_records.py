@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
+from kplpy.core.outcome import Delivered, Failed
 from kplpy.core.policy import Policy
-from kplpy.core.record import Delivered, Failed
 from kplpy.hash_keys import HashKeys
 from tests.core_helpers import policy
 from tests.simulation.invariants import check

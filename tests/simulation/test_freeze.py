@@ -7,7 +7,7 @@ from heapq import heapify
 
 import pytest
 
-from kplpy.core.record import Delivered
+from kplpy.core.outcome import Delivered
 from tests.core_helpers import policy
 from tests.simulation.invariants import check
 from tests.simulation.scenario import NEVER, Scenario

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from kplpy.core.batching.request import Request
+from kplpy.core.exchange import Exchange
 from kplpy.core.gauges import Gauges
-from kplpy.core.pipeline import Request
-from kplpy.core.record import Completion, Delivered, PendingRecord, Reason
-from kplpy.core.results.retry_policy import MALFORMED, Exchange
+from kplpy.core.outcome import Completion, Delivered, Reason
+from kplpy.core.record import PendingRecord
+from kplpy.core.results.retry_policy import MALFORMED
 from kplpy.local.model.stream import Stream
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from kplpy.core.record import KEPT_ATTEMPTS, Delivered
+from kplpy.core.outcome import Delivered
+from kplpy.core.record import KEPT_ATTEMPTS
 from tests.core_helpers import policy
 from tests.simulation.invariants import check
 from tests.simulation.scenario import NEVER, Load, Scenario, Trouble, draw

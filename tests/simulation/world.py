@@ -15,13 +15,16 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from kplpy.core.batching.batch import Batch
-from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Batch
+from kplpy.core.exchange import Exchange, RequestError
+from kplpy.core.outcome import Completion, Delivered, Failed, Reason
+from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import LEAST_REQUEST_LIMIT, REQUEST_LIMIT_GROWTH, STRATEGY_POLL
-from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, Completion, Delivered, Failed, PendingRecord, Reason
-from kplpy.core.results.retry_policy import MALFORMED, NOT_FOUND, TOO_LARGE, Exchange, RequestError
+from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, PendingRecord
+from kplpy.core.results.retry_policy import MALFORMED, NOT_FOUND, TOO_LARGE
 from kplpy.core.routing.placement import AUTO, BY_KEY, Summary
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 from kplpy.hash_keys import HashKeys
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.faults import Fault

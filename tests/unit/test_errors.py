@@ -30,7 +30,8 @@ from kplpy import (
     ThrottledError,
     UserRecord,
 )
-from kplpy.core.record import Failed, Reason, SendAttempt
+from kplpy.core.outcome import Failed, Reason
+from kplpy.core.record import SendAttempt
 from kplpy.futures.record_future import Origin
 from kplpy.futures.resolve import resolve
 

@@ -8,7 +8,8 @@ import pickle
 
 import pytest
 
-from kplpy.core.record import Delivered, SendAttempt, add_attempt
+from kplpy.core.outcome import Delivered
+from kplpy.core.record import SendAttempt, add_attempt
 from kplpy.futures.record_future import Origin, RecordFuture
 from kplpy.futures.resolve import resolve
 from kplpy.records import Attempt, RecordResult

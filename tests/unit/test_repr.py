@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kplpy import Attempt, Config, ConfigError, Producer, RecordResult, UserRecord
-from kplpy.core.results.retry_policy import RequestError
+from kplpy.core.exchange import RequestError
 from tests.stub_service import PATIENCE, install
 
 SECRET = b"a secret of the customer's"

@@ -6,7 +6,7 @@ from typing import Any
 
 import cbor2
 
-from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.shard_queue import Batch
 
 _BYTES, _TEXT, _BREAK = 0x40, 0x60, b"\xff"
 

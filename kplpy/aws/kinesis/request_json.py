@@ -10,7 +10,7 @@ import json
 from binascii import b2a_base64
 from json.encoder import encode_basestring_ascii as quoted
 
-from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.shard_queue import Batch
 
 # Base64 of this much takes some 0.2 ms, during which no other Python thread runs. A multiple of 3, so that pieces join.
 PIECE = 255 * 1024

@@ -7,8 +7,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from math import ceil
 
-from kplpy.core.batching.batch import Batch
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.policy import QUEUE_TURN_BYTES, TOKEN_GRID, WORTH_SENDING, Policy
 from kplpy.core.size_limits import SizeLimits
 

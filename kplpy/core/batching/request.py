@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kplpy.core.batching.batch import Batch
+from kplpy.core.batching.shard_queue import Batch
 
 
 class Request:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch, batch_of
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue, batch_of
 
 Part = list[Batch]
 

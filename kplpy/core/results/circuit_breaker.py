@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kplpy.core import policy as rules
-from kplpy.core.results.retry_policy import RequestError, backoff
+from kplpy.core.exchange import RequestError
+from kplpy.core.results.retry_policy import backoff
 
 NEVER = float("inf")
 

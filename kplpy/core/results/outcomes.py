@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.collector import NEVER, Collector
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
+from kplpy.core.outcome import Completion, Delivered, Failed, Reason
 from kplpy.core.policy import Policy
-from kplpy.core.record import (
-    Completion,
-    Delivered,
-    Failed,
-    PendingRecord,
-    Reason,
-    SendAttempt,
-    add_attempts,
-    payload_size,
-)
+from kplpy.core.record import PendingRecord, SendAttempt, add_attempts, payload_size
 from kplpy.core.results.bisection import Bisection
 from kplpy.core.results.circuit_breaker import CircuitBreaker
 from kplpy.core.routing.router import Router
-from kplpy.core.totals import Totals
+from kplpy.reports import StreamTotals
 
 WRONG_SHARD = "WrongShard"
 
@@ -34,7 +25,7 @@ class Outcomes:
         policy: Policy,
         router: Router,
         collector: Collector,
-        totals: Totals,
+        totals: StreamTotals,
         bisection: Bisection,
         circuit_breaker: CircuitBreaker,
     ) -> None:

@@ -7,24 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch, batch_of
 from kplpy.core.batching.collector import NEVER, Collector
 from kplpy.core.batching.request import Request
-from kplpy.core.batching.shard_queue import ShardQueue
-from kplpy.core.gauges import Events
+from kplpy.core.batching.shard_queue import Batch, ShardQueue, batch_of
+from kplpy.core.exchange import Exchange, RequestError
+from kplpy.core.outcome import Reason
 from kplpy.core.policy import Policy
-from kplpy.core.record import PendingRecord, Reason, SendAttempt, add_attempts, payload_size
+from kplpy.core.record import PendingRecord, SendAttempt, add_attempts, payload_size
 from kplpy.core.results.bisection import Bisection
 from kplpy.core.results.circuit_breaker import CircuitBreaker
+from kplpy.core.results.events import Events
 from kplpy.core.results.outcomes import WRONG_SHARD, Outcomes
 from kplpy.core.results.retry_policy import (
     MALFORMED,
     NOT_FOUND,
     THROTTLED,
     TOO_LARGE,
-    Exchange,
     Landing,
-    RequestError,
     Verdict,
     backoff,
     judge_error,
@@ -32,8 +31,8 @@ from kplpy.core.results.retry_policy import (
 )
 from kplpy.core.routing.router import Router
 from kplpy.core.size_limits import SizeLimits
-from kplpy.core.totals import Totals
 from kplpy.escaping import shown
+from kplpy.reports import StreamTotals
 
 _OVERSIZED = (
     "it has {size} bytes, data and partition key, and the stream takes at most {limit} (its MaxRecordSizeInKiB is "
@@ -63,7 +62,7 @@ class Responses:
         policy: Policy,
         router: Router,
         collector: Collector,
-        totals: Totals,
+        totals: StreamTotals,
         sizes: SizeLimits,
         random: Callable[[], float],
     ) -> None:

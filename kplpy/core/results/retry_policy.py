@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 
+from kplpy.core.exchange import RequestError
 from kplpy.core.policy import BACKOFF_BASE, BACKOFF_MAX
-from kplpy.core.routing.shard_map import ShardRange
-from kplpy.escaping import shown
+from kplpy.core.shard_range import ShardRange
 
 THROTTLED = "ProvisionedThroughputExceededException"
 NOT_FOUND = "ResourceNotFoundException"
 # Of kplpy's own: an entry of the answer that tells neither of success nor of failure.
 MALFORMED = "MalformedEntry"
 TOO_LARGE = "RequestEntityTooLarge"  # HTTP 413, by a proxy or gateway: the service has not seen the request
-
-
-@dataclass(frozen=True, slots=True)
-class RequestError:
-    """A request without a usable answer. `maybe_written`: the service may have taken the records all the same.
-
-    Code and message are made safe to show here, since all that is said of the failure is made of them.
-    """
-
-    code: str
-    message: str
-    maybe_written: bool
-    cause: BaseException | None = None
-    status: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "code", shown(self.code))
-        object.__setattr__(self, "message", shown(self.message))
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A request and what came back: one entry a record as the service answers them, or an error.
-
-    `started` and `ended` are on the core's clock, `wall` is the start in Unix time. An entry has a SequenceNumber (and
-    a ShardId as a rule), or an ErrorCode (and an ErrorMessage as a rule), or neither: then its record may be written.
-    """
-
-    started: float
-    ended: float
-    wall: float
-    entries: list[dict[str, str]] | None = None
-    error: RequestError | None = None
 
 
 class Verdict(Enum):

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.collector import NEVER, Collector
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.flush_tracker import FlushTracker
 from kplpy.core.notice import Notice
 from kplpy.core.policy import Policy
 from kplpy.core.record import PendingRecord
 from kplpy.core.routing.grouping import append_by_shard, group_by_shard, is_sparse
 from kplpy.core.routing.placement import Placement, Summary
-from kplpy.core.routing.shard_map import ShardMap, ShardRange
+from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.routing.sticky import StickyPartitioner
+from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
 
 

@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kplpy.core import policy
+from kplpy.core.shard_range import LAST_KEY, ShardRange
 
 if TYPE_CHECKING:
-    from kplpy.core.results.retry_policy import RequestError
-
-LAST_KEY = (1 << 128) - 1
-
-
-class ListingError(Exception):
-    """The shards of a stream could not be listed. `error`: what the request met, if that is known."""
-
-    def __init__(self, text: str, error: RequestError | None = None) -> None:
-        super().__init__(text)
-        self.error = error
-
-
-@dataclass(frozen=True, slots=True)
-class ShardRange:
-    """A shard and the hash keys it takes, both ends included."""
-
-    shard_id: str
-    start: int
-    end: int
-
-    def holds(self, hash_key: int) -> bool:
-        return self.start <= hash_key <= self.end
+    pass
 
 
 class ShardMap:

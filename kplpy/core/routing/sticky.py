@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kplpy.core.batching.batch import Batch
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.policy import STICKY_CANDIDATES, STICKY_RECORDS
 from kplpy.core.record import PendingRecord
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 
 EVERYWHERE = ShardRange("", 0, (1 << 128) - 1)
 

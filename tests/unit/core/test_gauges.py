@@ -8,7 +8,8 @@ import pytest
 
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.gauges import ShardUse
-from kplpy.core.record import KEPT_ATTEMPTS, PendingRecord, Reason, SendAttempt, Trimmed, add_attempt
+from kplpy.core.outcome import Reason
+from kplpy.core.record import KEPT_ATTEMPTS, PendingRecord, SendAttempt, Trimmed, add_attempt
 from kplpy.core.results.retry_policy import THROTTLED
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, Driver, item, policy
 

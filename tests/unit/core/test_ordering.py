@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch
-from kplpy.core.pipeline import Request
-from kplpy.core.record import Delivered, PendingRecord
+from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Batch
+from kplpy.core.outcome import Delivered
+from kplpy.core.record import PendingRecord
 from kplpy.core.results.retry_policy import THROTTLED
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy
 
 ZERO, ONE = LEFT.shard_id, RIGHT.shard_id

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from kplpy.core import policy as rules
+from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.notice import Notice
+from kplpy.core.outcome import Completion, Delivered, Failed, Reason
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.record import Completion, Delivered, Failed, PendingRecord, Reason, payload_size
-from kplpy.core.results.retry_policy import THROTTLED, Exchange, RequestError
+from kplpy.core.record import PendingRecord, payload_size
+from kplpy.core.results.retry_policy import THROTTLED
 from kplpy.core.routing.placement import BY_KEY, Summary
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy, sizes
 

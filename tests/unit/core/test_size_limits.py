@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.pipeline import Pipeline, Request
+from kplpy.core.batching.request import Request
+from kplpy.core.outcome import Delivered, Failed, Reason
+from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import Policy
-from kplpy.core.record import Delivered, Failed, PendingRecord, Reason
+from kplpy.core.record import PendingRecord
 from kplpy.core.results.retry_policy import TOO_LARGE
 from kplpy.core.routing.placement import BY_KEY
 from kplpy.core.size_limits import SizeLimits

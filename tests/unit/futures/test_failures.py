@@ -14,8 +14,8 @@ import pytest
 
 from kplpy import Producer, ProducerClosedError, RecordFailedError, RecordFuture, RejectedError, rate_limited_log
 from kplpy.core.batching.request import Request
-from kplpy.core.record import Failed, Reason
-from kplpy.core.results.retry_policy import Exchange, RequestError
+from kplpy.core.exchange import Exchange, RequestError
+from kplpy.core.outcome import Failed, Reason
 from kplpy.futures import failures
 from kplpy.futures.failures import LOOK_GRACE, MAX_CODES, Unseen, UnseenFailures
 from kplpy.rate_limited_log import INTERVAL, RateLimitedLog

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from kplpy import BufferFullError, RecordFailedError, RecordFuture, RecordResult
-from kplpy.core.record import Delivered, Failed, Reason, SendAttempt
+from kplpy.core.outcome import Delivered, Failed, Reason
+from kplpy.core.record import SendAttempt
 from kplpy.futures.failures import UnseenFailures
 from kplpy.futures.record_future import Origin
 from kplpy.futures.resolve import resolve, resolve_each, run_callbacks

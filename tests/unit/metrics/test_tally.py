@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kplpy.core.batching.batch import Batch, batch_of
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.batching.shard_queue import ShardQueue
-from kplpy.core.record import Completion, Delivered, PendingRecord, SendAttempt
+from kplpy.core.batching.shard_queue import Batch, ShardQueue, batch_of
+from kplpy.core.outcome import Completion, Delivered
+from kplpy.core.record import PendingRecord, SendAttempt
 from kplpy.metrics.histogram import Histogram
 from kplpy.metrics.tally import Ages, Tally, tally
 from tests.core_helpers import POLICY, item

@@ -14,71 +14,71 @@ ROOT = Path(__file__).parents[3] / "kplpy"
 
 # Values and vocabulary, which anything may use.
 COMMON = {
-    "errors",
-    "records",
-    "escaping",
-    "keys",
-    "names",
-    "totals",
-    "reports",
-    "log_events",
+    "concurrency",
     "config",
-    "config_fields",
-    "properties",
-    "forks",
-    "repeats",
-    "outliving",
+    "errors",
+    "escaping",
+    "hash_keys",
+    "logs",
     "private_files",
+    "process",
+    "rate_limited_log",
+    "records",
+    "reports",
+    "stream_names",
 }
 
-# part → the other parts of kplpy that it may import
+# part (a folder, or a module directly in kplpy/) → the other parts that it may import
 ALLOWED: dict[str, set[str]] = {
+    "records": set(),
     "errors": {"records"},
-    "records": {"errors"},
-    "keys": {"errors"},
-    "names": {"errors"},
-    "totals": set(),
-    "reports": set(),
     "escaping": set(),
-    "log_events": {"escaping"},
-    "forks": set(),
-    "repeats": {"forks", "log_events"},
-    "outliving": set(),
-    # metrics and config_fields for its types
-    "config": {"errors", "escaping", "properties", "metrics", "config_fields"},
-    "config_fields": {"errors", "metrics"},
-    "properties": {"errors", "config", "log_events"},
+    "reports": set(),
+    "hash_keys": {"errors"},
+    "stream_names": {"errors"},
+    "logs": {"escaping"},
+    "process": {"logs"},
+    "rate_limited_log": {"process", "logs"},
+    "concurrency": set(),
     "private_files": set(),
-    "wire": {"errors", "records", "log_events"},
+    "config": {"errors", "escaping", "logs", "metrics"},  # metrics for a type
+    "wire": {"errors", "records", "logs"},
     "core": {"wire", *COMMON},
-    "failures": {"core", *COMMON},
-    "awaiting": {"errors"},
-    "future": {"core", "failures", "awaiting", *COMMON},
-    "dead_letters": {"future", *COMMON},
-    "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; it knows neither
+    "futures": {"core", *COMMON},
+    "validation": {"futures", "core", *COMMON},
+    "dead_letters": {"futures", *COMMON},
+    "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; the core knows neither
     "metrics": {"core", *COMMON},
-    # the model judges the producer, so it shares only the wire format
-    # (LocalKinesis.producer() makes a producer, which local/clients.py imports then)
-    "local": {"wire", "keys", "errors", "records", "log_events", "private_files", "producer"},
-    "checks": {"future", "core", *COMMON},
-    "runtime": {"awaiting", "failures", "future", "core", "wire", *COMMON},
-    "logging": {"producer", "runtime", *COMMON},
-    "aws_lambda": {"producer", *COMMON},
-    "producer": {
-        "awaiting",
-        "checks",
-        "runtime",
-        "dead_letters",
-        "future",
-        "core",
-        "wire",
-        "aws",
-        "metrics",
-        *COMMON,
-    },  # which hands aws and metrics to the runtime
+    # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
+    "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
+    "runtime": {"futures", "core", "wire", *COMMON},
+    "build": {"runtime", "core", "aws", "metrics", *COMMON},  # hands aws and metrics to the runtime
+    "producer": {"build", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
+    "integrations": {"producer", "runtime", *COMMON},
     "cli": {"", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
     "__main__": {"cli"},
-    "": {"producer", "future", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
+    "": {"producer", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
+}
+
+# The stages of the core, in a record's order. A stage imports itself and those before it. The words come first: what
+# a stage hands to the next.
+STAGES: list[set[str]] = [
+    {
+        *("policy", "record", "exchange", "shard_range", "size_limits", "notice", "gauges"),
+        *("flush_tracker", "hot_keys", "space_saving"),
+    },
+    {"batching"},
+    {"outcome"},
+    {"routing"},
+    {"results"},
+    {"ordering", "pipeline"},
+]
+
+# folders of a part that must not import these others of it
+APART = {
+    "local/model": {"local.server", "local.clients"},
+    "metrics/registry.py": {"metrics.sinks"},
+    "aws/client.py": {"aws.kinesis"},
 }
 
 # The core is told the time and returns what to do; chance is handed in as well.
@@ -109,10 +109,17 @@ def imports(file: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            if module == "kplpy":  # a part, or a public name
-                yield from (f"kplpy.{a.name}" if a.name in ALLOWED else "kplpy" for a in node.names)
-            else:
-                yield module
+            for alias in node.names:  # a module, or a name in one
+                yield full if is_module(full := f"{module}.{alias.name}") else module
+
+
+def is_module(full: str) -> bool:
+    path = ROOT.parent.joinpath(*full.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def module_of(file: Path) -> str:
+    return ".".join(("kplpy", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
 
 
 def name(file: Path) -> str:
@@ -127,6 +134,45 @@ def test_imports_point_one_way(file: Path) -> None:
         if module.split(".")[0] == "kplpy":
             other = module.split(".")[1] if "." in module else ""
             assert other == part or other in ALLOWED[part], f"kplpy.{part} must not import {module}"
+
+
+def stage_of(module: str) -> int:
+    """The stage of a module of the core, by its place in STAGES."""
+    name = module.split(".")[2]
+    (stage,) = [place for place, names in enumerate(STAGES) if name in names]
+    return stage
+
+
+@pytest.mark.parametrize("file", [f for f in files() if part_of(f) == "core"], ids=name)
+def test_the_stages_of_the_core_follow_each_other(file: Path) -> None:
+    here = module_of(file)
+    if here == "kplpy.core":
+        return
+    for module in imports(file):
+        if module.startswith("kplpy.core."):
+            assert stage_of(module) <= stage_of(here), f"{here} is of an earlier stage than {module}"
+
+
+@pytest.mark.parametrize("place", APART)
+def test_folders_of_a_part_stand_apart(place: str) -> None:
+    found = [file for file in files() if name(file).startswith(f"kplpy/{place}")]
+    assert found
+    for file in found:
+        assert not [m for m in imports(file) if m.removeprefix("kplpy.").startswith(tuple(APART[place]))], name(file)
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Not even for types: what two modules know of each other belongs into one, or into a third."""
+    modules = {module_of(file): file for file in files()}
+    arrows = {module: {*imports(file)} & modules.keys() - {module} for module, file in modules.items()}
+    del arrows["kplpy"]  # hands out the public names on demand
+    # Left out, again and again: what imports nothing that is left, and what nothing imports that is left.
+    while free := [
+        m for m, others in arrows.items() if not others & arrows.keys() or m not in set().union(*arrows.values())
+    ]:
+        for module in free:
+            del arrows[module]
+    assert sorted(arrows) == []
 
 
 def test_the_local_model_knows_no_producer() -> None:

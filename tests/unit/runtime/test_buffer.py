@@ -272,14 +272,14 @@ def test_a_put_that_finds_room_while_it_is_refused_takes_it(
     service.hold()
     with Producer(max_buffered_records=2, record_max_buffered_time_ms=0, on_buffer_full="raise") as producer:
         fill(producer)
-        shortage = producer._buffer.shortage
+        shortage = producer._parts.buffer.shortage
 
         def late(stream: Stream, hash_key: int, size: int) -> Shortage | None:
             service.let_go()
-            until(lambda: producer._buffer.records == 0)
+            until(lambda: producer._parts.buffer.records == 0)
             return shortage(stream, hash_key, size)
 
-        monkeypatch.setattr(producer._buffer, "shortage", late)
+        monkeypatch.setattr(producer._parts.buffer, "shortage", late)
         producer.put_record("orders", b"late", "key").result(PATIENCE)
         empty(producer)
 
@@ -621,7 +621,7 @@ def pool(service: StubService) -> Iterator[ThreadPoolExecutor]:
 
 
 def waiters_of(producer: Producer) -> int:
-    return len(producer._buffer._waiters)
+    return len(producer._parts.buffer._waiters)
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -634,7 +634,7 @@ def until(reached: Callable[[], bool]) -> None:
 
 def counted(producer: Producer, records: int) -> None:
     """Until so many are drained: what is staged only its own stream's puts see."""
-    until(lambda: producer._buffer.records == records)
+    until(lambda: producer._parts.buffer.records == records)
 
 
 def fill(producer: Producer, name: str = "orders") -> list[RecordFuture]:
@@ -654,7 +654,7 @@ def fill(producer: Producer, name: str = "orders") -> list[RecordFuture]:
 def empty(producer: Producer) -> None:
     """Everything is answered, and every count is back at zero."""
     producer.flush(timeout=PATIENCE)
-    buffer = producer._buffer
+    buffer = producer._parts.buffer
     assert (producer.outstanding_records, producer.outstanding_bytes) == (0, 0)
     assert (buffer.records, buffer.bytes) == (0, 0)
     assert not buffer._waiters

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from kplpy import Health, Producer, RecordFuture
-from kplpy.core.results.retry_policy import Exchange, RequestError
-from kplpy.core.routing.shard_map import ListingError
+from kplpy.core.exchange import Exchange, ListingError, RequestError
 from kplpy.runtime import recent_errors
 from kplpy.runtime.buffer import Buffer
 from tests.integration.reading import wait_until

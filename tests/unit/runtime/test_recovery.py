@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.pipeline import Pipeline
-from kplpy.core.record import Delivered, Failed, Reason, SendAttempt
+from kplpy.core.record import SendAttempt
 from kplpy.errors import RecordFailedError
 from kplpy.futures.record_future import RecordFuture
 from kplpy.futures.resolve import resolve

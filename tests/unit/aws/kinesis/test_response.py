@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from kplpy.aws.kinesis.response import read_entries
 from kplpy.aws.kinesis.transport import _parse_ours
 from kplpy.core import policy as rules
-from kplpy.core.record import Delivered, Failed
-from kplpy.core.results.retry_policy import MALFORMED, THROTTLED, Exchange
+from kplpy.core.exchange import Exchange
+from kplpy.core.outcome import Delivered, Failed
+from kplpy.core.results.retry_policy import MALFORMED, THROTTLED
 from tests.core_helpers import RIGHT, Driver, item, policy
 
 TAKEN = {"SequenceNumber": "49", "ShardId": "shardId-000000000000"}

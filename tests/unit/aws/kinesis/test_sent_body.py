@@ -20,8 +20,8 @@ from urllib3 import HTTPResponse
 from kplpy import Config, Producer
 from kplpy.aws.kinesis.sent_body import SentBody
 from kplpy.aws.kinesis.transport import KinesisTransport
-from kplpy.core.pipeline import Request
-from kplpy.core.results.retry_policy import Exchange
+from kplpy.core.batching.request import Request
+from kplpy.core.exchange import Exchange
 from tests.local_stream import PATIENCE
 from tests.unit.aws.kinesis.test_transport import WITHOUT_AN_ANSWER, batch, item
 

@@ -25,13 +25,13 @@ from kplpy.aws import errors
 from kplpy.aws.client import make_client
 from kplpy.aws.kinesis.request_json import PIECE, put_records_body
 from kplpy.aws.kinesis.transport import CBOR, KinesisTransport, _open_shards, _parse_ours
-from kplpy.core.batching.batch import Batch
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
+from kplpy.core.exchange import ListingError
 from kplpy.core.policy import policy_of
 from kplpy.core.record import PendingRecord
 from kplpy.core.routing.placement import Summary
-from kplpy.core.routing.shard_map import ListingError, ShardRange
+from kplpy.core.shard_range import ShardRange
 from kplpy.futures.record_future import Origin, RecordFuture
 from kplpy.hash_keys import hash_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import batch_of
+from kplpy.core.batching.shard_queue import batch_of
 from kplpy.core.record import KEPT_ATTEMPTS, SendAttempt, add_attempt, add_attempts
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import item, policy, queue, sizes

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.batching.batch import Batch, batch_of
-from kplpy.core.batching.shard_queue import ShardQueue
+from kplpy.core.batching.shard_queue import Batch, ShardQueue, batch_of
 from kplpy.core.record import PendingRecord
 from kplpy.core.results.bisection import Bisection
 from tests.core_helpers import item, queue

@@ -5,17 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kplpy.core import policy as rules
+from kplpy.core.exchange import RequestError
 from kplpy.core.results.circuit_breaker import CircuitBreaker
-from kplpy.core.results.retry_policy import (
-    Landing,
-    RequestError,
-    Verdict,
-    backoff,
-    judge_error,
-    judge_landing,
-    meets_puts_too,
-)
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.results.retry_policy import Landing, Verdict, backoff, judge_error, judge_landing, meets_puts_too
+from kplpy.core.shard_range import ShardRange
 from tests.core_helpers import HALF, LEFT, RIGHT, TOP, WHOLE
 
 ERROR = RequestError("InternalFailure", "a bad day", maybe_written=True)

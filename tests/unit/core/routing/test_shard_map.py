@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kplpy.core import policy as rules
-from kplpy.core.routing.shard_map import ShardMap, ShardRange
+from kplpy.core.routing.shard_map import ShardMap
+from kplpy.core.shard_range import ShardRange
 from tests.core_helpers import HALF, LEFT, RIGHT, TOP, WHOLE
 
 

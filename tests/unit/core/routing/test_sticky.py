@@ -9,7 +9,7 @@ import pytest
 from kplpy.core import policy as rules
 from kplpy.core.record import PLACEHOLDER
 from kplpy.core.routing.placement import BY_KEY, Summary
-from kplpy.core.routing.shard_map import ShardRange
+from kplpy.core.shard_range import ShardRange
 from kplpy.hash_keys import HashKeys
 from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, keyless, policy, sizes
 

@@ -170,7 +170,7 @@ def test_streams_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
             return found.maximum if found is not None else None
 
         wait_until(lambda: pending() == 10)
-        told = producer._standing()["streams"]
+        told = producer._snapshot()["streams"]
         stub.let_go()
     for name in ("UserRecordsReceived", "UserRecordsPut"):
         for found in (answered.find(name, stream="orders"), answered.find(name)):

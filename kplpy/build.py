@@ -1,0 +1,103 @@
+"""Makes the parts of a producer from its Config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kplpy.config.options import Config
+from kplpy.core.policy import policy_of
+from kplpy.errors import RecordFailedError
+from kplpy.metrics.recorder import Recorder
+from kplpy.metrics.registry import Registry
+from kplpy.metrics.reporter import Reporter
+from kplpy.metrics.sinks.factory import sink_maker
+from kplpy.metrics.stats_socket import StatsSocket
+from kplpy.runtime.backpressure import Backpressure
+from kplpy.runtime.buffer import Buffer
+from kplpy.runtime.engine import Engine
+
+if TYPE_CHECKING:
+    from kplpy.aws.kinesis.transport import KinesisTransport
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a producer is made of. It gets new parts in a forked child, and after the interpreter's exit began.
+
+    recorder, reporter: None with metrics_level="none". stats: None without stats_path.
+    """
+
+    buffer: Buffer
+    transport: KinesisTransport
+    engine: Engine
+    backpressure: Backpressure
+    recorder: Recorder | None
+    reporter: Reporter | None
+    stats: StatsSocket | None
+
+    def start(self) -> None:
+        """Start what has a thread of its own besides the engine's. Called with the first record."""
+        if self.reporter is not None:
+            self.reporter.start()
+        if self.stats is not None:
+            self.stats.start()
+
+    def end(self, timeout: float) -> None:
+        """End what start() started. timeout: seconds that the metrics sink may take."""
+        if self.reporter is not None:
+            self.reporter.close(timeout)
+        if self.stats is not None:
+            self.stats.close()
+
+    def abandon(self) -> None:
+        """Let go of everything in a forked child, because the parent goes on with it."""
+        self.engine.abandon()
+        if self.stats is not None:
+            self.stats.abandon()
+
+
+def build(
+    config: Config,
+    on_failure: Callable[[RecordFailedError], object] | None,
+    puts_dead_letters: bool,
+    on_start: Callable[[], bool],
+    deliver_here: Callable[[], object],
+    is_closed: Callable[[], bool],
+    stats: Callable[[], bytes],
+) -> Parts:
+    """Make the parts; nothing runs yet.
+
+    puts_dead_letters: on_failure puts to the same producer, which keeps a quarter of the buffer free for that.
+    on_start, deliver_here: see Engine. is_closed: whether the producer is. stats: what `kplpy top` is shown.
+    """
+    from kplpy.aws.cloudwatch import CloudWatch
+    from kplpy.aws.kinesis.transport import KinesisTransport
+
+    buffer = Buffer(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
+    transport = KinesisTransport(config)
+    recorder = None
+    if config.metrics_level != "none":
+        registry = Registry(config.metrics_granularity)
+        recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
+    engine = Engine(
+        policy_of(config),
+        transport,
+        buffer,
+        config.max_connections,
+        config.max_inflight_bytes,
+        on_failure,
+        on_start=on_start,
+        deliver_here=deliver_here,
+        hot_partition_keys=config.hot_partition_keys,
+        meter=recorder,
+    )
+    reporter = None
+    if recorder is not None:
+        make_sink = sink_maker(config, lambda: CloudWatch(config).put_metric_data, transport.is_regional)
+        interval = config.metrics_upload_delay_ms / 1000
+        reporter = Reporter(recorder, engine.status.gauges, make_sink, config.metrics_level, interval)
+    backpressure = Backpressure(config, engine, buffer, is_closed)
+    socket = StatsSocket(config.stats_path, stats) if config.stats_path else None
+    return Parts(buffer, transport, engine, backpressure, recorder, reporter, socket)

@@ -1,0 +1,51 @@
+"""What came back of a request to the service: its response, or the error it met."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kplpy.escaping import shown
+
+
+@dataclass(frozen=True, slots=True)
+class RequestError:
+    """A request without a usable response.
+
+    code, message: made safe to show here, because all that is reported of the failure is made of them.
+    maybe_written: the service may have taken the records all the same.
+    status: HTTP status, if there was a response.
+    """
+
+    code: str
+    message: str
+    maybe_written: bool
+    cause: BaseException | None = None
+    status: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", shown(self.code))
+        object.__setattr__(self, "message", shown(self.message))
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One PutRecords request and its response, or its error.
+
+    started, ended: on the core's clock. wall: the start in Unix time.
+    entries: one for each Kinesis record, as the service sends them. An entry has a SequenceNumber (as a rule also a
+    ShardId), or an ErrorCode (as a rule also an ErrorMessage), or neither: then its record may be written.
+    """
+
+    started: float
+    ended: float
+    wall: float
+    entries: list[dict[str, str]] | None = None
+    error: RequestError | None = None
+
+
+class ListingError(Exception):
+    """The shards of a stream could not be listed. `error`: the error of the request, if one is known."""
+
+    def __init__(self, text: str, error: RequestError | None = None) -> None:
+        super().__init__(text)
+        self.error = error

@@ -1,0 +1,25 @@
+"""What happened in a pipeline, for the metrics. The core decides nothing by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import Batch
+from kplpy.core.exchange import Exchange
+
+
+@dataclass(slots=True)
+class Events:
+    """Requests and misplaced batches since the events were last taken. Completions are reported beside them.
+
+    exchanges: each request, its exchange, and how many of its entries were refused. An exchange whose response makes no
+    sense, or never came, has an error.
+    misplaced: batches that the service took and that are sent again because of the shard on which they landed.
+    """
+
+    exchanges: list[tuple[Request, Exchange, int]] = field(default_factory=list)
+    misplaced: list[Batch] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.exchanges or self.misplaced)

@@ -1,0 +1,253 @@
+"""The scheduler's work: it visits streams that are due, and does what other threads ask for."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from kplpy import concurrency
+from kplpy.core.outcome import Reason
+from kplpy.core.pipeline import Pipeline
+from kplpy.core.policy import Policy
+from kplpy.core.results.events import Events
+from kplpy.errors import RecordFailedError
+from kplpy.futures.record_future import RecordFuture
+from kplpy.runtime.buffer import Buffer
+from kplpy.runtime.commands import Commands
+from kplpy.runtime.connection import Learnt
+from kplpy.runtime.delivery import Delivery
+from kplpy.runtime.directory import Directory
+from kplpy.runtime.meter import Meter
+from kplpy.runtime.planner import CARE_INTERVAL, Planner
+from kplpy.runtime.recent_errors import RecentErrors
+from kplpy.runtime.recovery import recover
+from kplpy.runtime.sender import Sender, Transport
+from kplpy.runtime.stream import Flush, Results, Stream
+from kplpy.runtime.threads import NEVER, WorkerThreads, lend_thread, lent
+
+T = TypeVar("T")
+
+
+class Scheduler:
+    """Runs on the scheduler thread; where no thread of kplpy's can be started, on an application's (`run_inline`).
+
+    On its own thread it runs no code of the application, so it always comes back: callbacks run on the sender that got
+    the response, or on the thread "kplpy-callbacks".
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        transport: Transport,
+        buffer: Buffer,
+        directory: Directory,
+        recent_errors: RecentErrors,
+        max_senders: int,
+        max_inflight_bytes: int,
+        on_failure: Callable[[RecordFailedError], object] | None,
+        meter: Meter,
+    ) -> None:
+        self._policy = policy
+        self._buffer = buffer
+        self._directory = directory
+        self._streams = directory.streams
+        self._meter = meter
+        self._random = random.Random()
+        self.commands = Commands()
+        self.threads = WorkerThreads(self, max_senders)
+        self.delivery = Delivery(buffer, on_failure, meter, recent_errors, self._wake_in)
+        self._planner = Planner(policy, buffer, self.threads)
+        self.sender = Sender(
+            self._streams,
+            directory.learnt,
+            transport,
+            self._planner,
+            self.delivery,
+            self.threads.errors,
+            recent_errors,
+            max_senders,
+            max_inflight_bytes,
+        )
+
+    def new_pipeline(self) -> Pipeline:
+        """Make a stream's pipeline, which waits for the client to be made."""
+        pipeline = Pipeline(self._policy, self._random.random)
+        pipeline.await_client()
+        return pipeline
+
+    def _wake_in(self, seconds: float) -> None:
+        """Have visit_due called in so many seconds, and with it what was not logged yet looked at."""
+        self.threads.wake_by(time.monotonic() + seconds)
+
+    # --- its turns ---
+
+    def visit_due(self) -> float:
+        """Run the commands, and visit every stream that is due. Returns when to come again."""
+        self.commands.run()
+        now = time.monotonic()
+        earliest = NEVER
+        for stream in list(self._streams.values()):
+            if stream.wake_requested or stream.visit_at <= now:
+                stream.wake_requested = False  # before the drain, which then sees what was staged before
+                try:
+                    self._visit(stream)
+                except BaseException as error:  # the other streams go on
+                    stream.breaks(error)
+                    self._forget_thread()
+                    self.threads.raised(error)
+                    earliest = now + concurrency.REST
+            earliest = min(earliest, stream.visit_at)
+        return min(earliest, time.monotonic() + self.delivery.report())
+
+    def look_at_all(self) -> None:
+        """After an error ended the calling thread's turn: have every stream visited, so that none is forgotten."""
+        self._forget_thread()
+        for stream in list(self._streams.values()):
+            stream.wake_requested = True
+        self.threads.wake()
+
+    def _forget_thread(self) -> None:
+        """Note that the calling thread is in no request and no callback. An error may have kept it from noting that."""
+        me = threading.get_ident()
+        self.sender.forget(me)
+        self.delivery.busy.discard(me)
+
+    def _visit(self, stream: Stream) -> None:
+        self._recover(stream)
+        with stream.entered() as pipeline:
+            now = time.monotonic()
+            self._planner.drain(stream, now)
+            pipeline.tick(now)
+            if stream.ready:
+                self.threads.call_sender()  # the sender that was called may have died
+            self._planner.plan(stream, now)
+            results = stream.take_results()
+        self._meter.awake()
+        self._settle(stream, results, self.delivery.answer(stream, results))
+
+    def _settle(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
+        """Run callbacks and settle the records. The application's code runs on another thread."""
+        if self.delivery.needs_calls(results, callbacks) and not lent():
+            self.threads.call(lambda: self._call_back(stream, results, callbacks))
+        elif results.completions:
+            self._call_back(stream, results, callbacks)
+
+    def _call_back(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
+        try:
+            self.delivery.call_back(stream, results, callbacks)
+        except BaseException as error:
+            stream.breaks(error)
+            raise
+
+    def _recover(self, stream: Stream) -> None:
+        if stream.broken is not None:
+            failed = recover(stream, self.new_pipeline(), self._buffer, self.delivery)
+            if failed is not None:
+                self._settle(stream, *failed)
+
+    def _insist(self, stream: Stream, work: Callable[[], T | None]) -> T | None:
+        """Do the work on a whole pipeline. If the work raises, recover the stream and do it again.
+
+        None: it raised each time. The work returns None when another thread broke the stream after the recovery.
+        """
+        for _ in range(3):
+            try:
+                self._recover(stream)
+                done = work()
+                if done is not None:
+                    return done
+            except BaseException as error:
+                stream.breaks(error)
+                if lent() and not isinstance(error, Exception):  # Ctrl-C, on an application's thread
+                    raise
+                self.threads.raised(error)
+        return None
+
+    # --- what other threads ask for ---
+
+    def begin_flushes(self, flushes: Sequence[tuple[Stream, Flush]]) -> None:
+        """Make all that was staged so far due, stream by stream."""
+        for stream, flush in flushes:
+            if not self._insist(stream, partial(self._begin_flush, stream, flush)):
+                flush.end()  # the pipeline raises each time: recovery fails the records that the flush would wait for
+
+    def _begin_flush(self, stream: Stream, flush: Flush) -> bool | None:
+        with stream.entered() as pipeline:
+            if stream.broken is not None:
+                return None
+            now = time.monotonic()
+            self._planner.drain(stream, now)
+            flush.mark = pipeline.flush(now)
+            flush.found = pipeline.unflushed(flush.mark)
+            stream.flushes.append(flush)
+            stream.end_flushes()
+            self._planner.plan(stream, now)
+        return True
+
+    def give_up(self, stream: Stream, message: str) -> tuple[Stream, Results, list[RecordFuture]]:
+        """Fail the stream's records that have no outcome. Returns the results, whose callbacks the caller runs."""
+        found = self._insist(stream, partial(self._fail_all, stream, message))
+        if found is None:
+            found = recover(stream, self.new_pipeline(), self._buffer, self.delivery)
+        return (stream, *found) if found else (stream, Results(stream.pipeline, [], [], Events()), [])
+
+    def _fail_all(self, stream: Stream, message: str) -> tuple[Results, list[RecordFuture]] | None:
+        with stream.entered() as pipeline:
+            if stream.broken is not None:
+                return None
+            now = time.monotonic()
+            self._planner.drain(stream, now)
+            pipeline.give_up(Reason.CLOSED, message, now)
+            self._planner.plan(stream, now)
+            results = stream.take_results()
+        return results, self.delivery.answer(stream, results)
+
+    def connected(self, stream: Stream, learnt: Learnt) -> None:
+        """Take what connect() learned; on the application's thread."""
+        if learnt.summary.arn is not None:
+            self._directory.learnt(stream, learnt.summary.arn)
+        with lend_thread():
+            self._recover(stream)
+            with stream.entered() as pipeline:
+                now = time.monotonic()
+                pipeline.connected(learnt.shards, learnt.summary, learnt.asked_at, now)
+                self._planner.plan(stream, now)
+
+    # --- without threads ---
+
+    def run_inline(self, until: float, done: Callable[[], bool]) -> None:
+        """Do the scheduler's and the senders' work on this thread: none could be started."""
+        with lend_thread():
+            try:
+                self._run_inline(until, done)
+            finally:
+                self._forget_thread()
+        for stream in list(self._streams.values()):  # no thread visits them from now on: the next put requests a wake
+            stream.wake_at = NEVER
+            stream.wake_requested = False
+
+    def _run_inline(self, until: float, done: Callable[[], bool]) -> None:
+        while not done() and time.monotonic() < until:
+            self.commands.run()
+            wake_at = NEVER
+            for stream in list(self._streams.values()):
+                wake_at = min(wake_at, self._visit_here(stream))
+            if self.sender.send_one():
+                continue
+            time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))
+
+    def _visit_here(self, stream: Stream) -> float:
+        try:
+            self._visit(stream)
+        except Exception as error:
+            stream.breaks(error)
+            self.threads.raised(error)
+            return time.monotonic() + concurrency.REST
+        except BaseException as error:  # Ctrl-C, on an application's thread
+            stream.breaks(error)
+            raise
+        return stream.visit_at
