@@ -76,7 +76,7 @@ def watch_all(stages: Stages) -> None:
     stages.watch(Pipeline, "answered", "judge answers")
     stages.watch(Recorder, "record", "count")
     stages.watch(delivery.Delivery, "finish", "answer: room, counts")
-    stages.watch(delivery, "answer_all", "answer: futures")
+    stages.watch(delivery, "resolve_all", "answer: futures")
 
 
 def run(producer: Producer, stages: Stages, keys: list[str], data: bytes, mode: str, window: int) -> float:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each public name lives. It is imported on first use: `import kplpy` alone costs next to nothing.
+# The module of each public name, imported when the name is first used, so that `import kplpy` costs next to nothing.
 _HOMES = {
     "AggregateTooLargeError": "kplpy.errors",
     "Attempt": "kplpy.records",

@@ -1,4 +1,4 @@
-"""`python -m kplpy`: the `kplpy` command, where the console script is not on the path."""
+"""`python -m kplpy` runs the `kplpy` command, also where the console script is not on the path."""
 
 from kplpy.cli import main
 

@@ -1,4 +1,4 @@
-"""Threads that outlive whatever strikes them."""
+"""The main loop of kplpy's threads, which goes on after any exception."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import time
 from collections.abc import Callable
 
 REST = 0.1
-"""Seconds: a thread whose work raised takes a rest, lest an error that stays keep a core busy."""
+"""Seconds that a thread waits after its work raised, so that a lasting error does not keep a core busy."""
 
 
 def outlive(turn: Callable[[], bool], recover: Callable[[BaseException], object], ended: Callable[[], bool]) -> None:
-    """A thread's work: `turn` again and again, until it says False or `ended`.
+    """Call `turn` until it returns False or `ended` returns True. Any thread's main function.
 
-    `recover` is told what it raised, and may be struck itself.
+    recover: called with what `turn` raised, after REST seconds. It may raise as well.
     """
-    struck: BaseException | None = None
+    raised: BaseException | None = None
     while True:
         try:
             if ended():
                 return
-            if struck is not None:
+            if raised is not None:
                 time.sleep(REST)
-                recover(struck)
-                struck = None
+                recover(raised)
+                raised = None
             if not turn():
                 return
         except BaseException as error:
-            struck = error
+            raised = error

@@ -1,4 +1,4 @@
-"""Everything that kplpy raises. One base, few leaves, the data as attributes."""
+"""All errors that kplpy raises, below one base class."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ class ConfigError(KplpyError, ValueError):
 
 
 class InvalidRecordError(KplpyError, ValueError):
-    """A record breaks a rule of the service; raised at the call, nothing was queued."""
+    """A record breaks a rule of the service. Raised by the put, which accepted nothing."""
 
 
 class BufferFullError(KplpyError):
-    """There is no room for the record: it was not accepted, and may be put again later.
+    """The buffer has no space for the record.
 
-    The message says what ran out, records or bytes, and whose share that is: all streams', the stream's three quarters
-    beside others, or the half of one of several shards; or that others wait for room already.
+    The record was not accepted and can be put again later.
+
+    The message says what is used up, records or bytes, and which share of the buffer: that of all streams, a stream's
+    three quarters beside other streams, or the half for one of several shards. Or it says that other puts already wait.
     """
 
 
 class FlushTimeoutError(KplpyError, TimeoutError):
-    """flush() ran out of time. The producer goes on with what is left.
+    """flush() ran out of time. The producer goes on with the records that are left.
 
-    `remaining`: records accepted before the flush that have no answer yet.
+    remaining: records accepted before the flush that have no outcome yet.
     """
 
     def __init__(self, message: str, remaining: int = 0) -> None:
@@ -43,11 +45,14 @@ class FlushTimeoutError(KplpyError, TimeoutError):
 
 
 class ProducerClosedError(KplpyError):
-    """put_record after close()."""
+    """A put after close(). The record was not accepted."""
 
 
 class AggregateTooLargeError(KplpyError, ValueError):
-    """deaggregate() met an aggregated record of more than `max_records` user records, and took nothing out of it."""
+    """deaggregate() found an aggregate of more than `max_records` user records.
+
+    It returned none of them.
+    """
 
     def __init__(self, message: str, max_records: int = 0) -> None:
         super().__init__(message, max_records)
@@ -58,15 +63,17 @@ class AggregateTooLargeError(KplpyError, ValueError):
 
 
 class NotPicklableError(KplpyError, TypeError):
-    """The object belongs to its process. The text says what to send to another one instead."""
+    """The object cannot be sent to another process. The message says what to send instead."""
 
 
 class RecordFailedError(KplpyError):
-    """An accepted record was given up.
+    """An accepted record failed.
 
-    `stream`: its stream. `record`: the UserRecord as it was put. `attempts`: what was tried, oldest first.
-    `possible_duplicate`: an earlier attempt may have been written all the same.
-    `cause`: the exception behind the last attempt, or behind what kept the record from one (also `__cause__`).
+    stream: its name or ARN.
+    record: the UserRecord as it was put.
+    attempts: all attempts, oldest first. Empty if the record was never sent.
+    possible_duplicate: an attempt may have been written all the same.
+    cause: the exception of the last attempt, or the one that kept the record from being sent. Also `__cause__`.
     """
 
     def __init__(
@@ -87,8 +94,8 @@ class RecordFailedError(KplpyError):
         self.__cause__ = cause
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions travel between processes (Celery, process pools); a cause that cannot be pickled would stop
-        # them, so only its text goes along.
+        # Exceptions are sent between processes (Celery, process pools). A cause that cannot be pickled would prevent
+        # that, so the copy has only its text.
         cause = None if self.cause is None else KplpyError(f"{type(self.cause).__name__}: {self.cause}")
         return (
             type(self),
@@ -99,28 +106,29 @@ class RecordFailedError(KplpyError):
 class RecordExpiredError(RecordFailedError):
     """The record was not delivered within record_ttl_ms (or user_record_timeout_ms).
 
-    Of connect(): nothing was reached within its timeout.
+    Raised by connect() if the service did not respond within its timeout.
     """
 
 
 class ThrottledError(RecordFailedError):
-    """The shard was over its limit and fail_if_throttled is set."""
+    """The shard was over its limit, and fail_if_throttled is set."""
 
 
 class RejectedError(RecordFailedError):
-    """The record was refused for good: invalid, access denied, no such stream, or too large.
+    """The record was refused for good.
 
-    Too large for the stream (its MaxRecordSizeInKiB; then it was not sent), or for a proxy or gateway before the
-    service (HTTP 413).
+    It is invalid or too large, access is denied, or there is no such stream. A record that is too large for the stream
+    (its MaxRecordSizeInKiB) is not sent. One that is too large for a proxy or gateway before the service gets HTTP 413.
     """
 
 
 class SetupError(RecordFailedError):
-    """Nothing can be sent: no region or credentials, a broken configuration, an endpoint that is not Kinesis.
+    """Nothing can be sent, because the set-up cannot work.
 
-    The text says what to do. No service refused the record.
+    There is no region, there are no credentials, the configuration is broken, or the endpoint is not Kinesis. The
+    message says what to do. The record was not refused by the service.
     """
 
 
 class ForkedError(RecordFailedError):
-    """The process forked: the parent still delivers this record, the child cannot know its answer."""
+    """The process was forked. The parent delivers this record, and the child cannot know its outcome."""

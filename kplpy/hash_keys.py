@@ -1,4 +1,4 @@
-"""From a partition key or an explicit hash key to the 128-bit hash key that decides the shard."""
+"""Computes hash keys: the 128-bit numbers that decide the shard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import SupportsIndex
 
 from kplpy.errors import InvalidRecordError
 
-# CPython's own MD5 takes 0.2 µs for a key; hashlib's goes through OpenSSL, whose set-up alone takes 0.3 µs more.
+# CPython's MD5 takes 0.2 µs for a key. hashlib's goes through OpenSSL, whose set-up alone takes 0.3 µs more.
 try:
     from _md5 import md5  # type: ignore[import-not-found]  # typeshed does not list it
 except ImportError:
@@ -20,20 +20,20 @@ _CACHE_LIMIT = 16384
 
 
 class HashKeys:
-    """MD5 of partition keys, remembered for 16,384 different ones (about 4 MB when full).
+    """The MD5 of partition keys, with a cache of 16,384 keys (about 4 MB when full).
 
-    When it is full, that many times four keys are not found before it begins anew: keys that never come again, such as
-    UUIDs, are mostly not worth remembering.
+    A full cache is emptied after 65,536 keys that it does not have. Keys that are used once, such as UUIDs, are thus
+    mostly not stored.
     """
 
     def __init__(self) -> None:
         self._cache: dict[str, int] = {}
         self._missed = 0
-        # Bound once: the look-up is on the way of every record.
+        # Bound once, because each put calls it.
         self.cached = self._cache.get
 
     def compute(self, partition_key: str) -> int:
-        """The hash key of a partition key that `cached` does not know. InvalidRecordError for a bad key."""
+        """Return the hash key of a partition key that `cached` does not have. InvalidRecordError for a bad key."""
         hash_key = hash_of(partition_key)
         if len(self._cache) < _CACHE_LIMIT:
             self._cache[partition_key] = hash_key
@@ -46,7 +46,7 @@ class HashKeys:
 
 
 def hash_of(partition_key: str) -> int:
-    """MD5 of the UTF-8 key, big-endian, as the service computes it. InvalidRecordError for a bad key."""
+    """Return the MD5 of the UTF-8 key, big-endian, as the service computes it. InvalidRecordError for a bad key."""
     if not isinstance(partition_key, str):
         raise InvalidRecordError(
             f"partition_key must be a str, got {type(partition_key).__name__}: {partition_key!r:.80}"
@@ -64,9 +64,9 @@ def hash_of(partition_key: str) -> int:
 
 
 def parse_explicit_hash_key(value: str | SupportsIndex) -> int:
-    """An explicit hash key as a number; InvalidRecordError unless it is a decimal integer 0 … 2**128 - 1.
+    """Return an explicit hash key as a number. InvalidRecordError unless it is a decimal integer 0 … 2**128 - 1.
 
-    A number may be of any integral type: one with `__index__`, as numpy's have.
+    A number may have any integral type, that is one with `__index__`, such as numpy's.
     """
     rule = "explicit_hash_key must be a decimal integer from 0 to 2**128 - 1"
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 64:
@@ -75,11 +75,11 @@ def parse_explicit_hash_key(value: str | SupportsIndex) -> int:
         raise InvalidRecordError(f"{rule}, got {value!r:.80}")
     else:
         try:
-            number = int(index(value))  # of a subclass of int: its own text must not go on the wire
+            number = int(index(value))  # a plain int: the str() of a subclass of int must not be sent
         except TypeError:
             raise InvalidRecordError(f"{rule}, got {value!r:.80}") from None
     if not 0 <= number <= MAX_HASH_KEY:
-        # Python refuses to write very long numbers out.
+        # Python refuses to print very long numbers.
         got = repr(value) if number.bit_length() < 1000 else f"a number of {number.bit_length()} bits"
         raise InvalidRecordError(f"{rule}, got {got:.80}")
     return number

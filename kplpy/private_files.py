@@ -1,4 +1,4 @@
-"""Files with records in them: for their user alone, and never behind a symbolic link by surprise."""
+"""Opens files with records, which only their user may read, and not through symbolic links."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 
 
 def open_private(path: str, flags: int, *, follow_symlinks: bool = False) -> int:
-    """Open `path`, made with mode 0600 where it is missing; returns the descriptor.
+    """Open `path` and return the descriptor. A missing file is made with mode 0600.
 
-    A file that is there keeps its mode. A symbolic link as the last part of `path` raises OSError (ELOOP), unless
-    `follow_symlinks`: in a directory that others may write to, it could point anywhere. Windows follows links that
-    appear after the check.
+    An existing file keeps its mode. A symbolic link as the last part of `path` raises OSError (ELOOP), unless
+    `follow_symlinks` is set: in a directory that others can write to, the link could point anywhere. On Windows a link
+    that appears after the check is followed.
     """
     if not follow_symlinks:
         flags |= getattr(os, "O_NOFOLLOW", 0)
@@ -26,5 +26,5 @@ def open_private(path: str, flags: int, *, follow_symlinks: bool = False) -> int
 
 
 def symlink_refused(path: str) -> OSError:
-    """The error for a link that must not be followed."""
+    """Return the error for a link that must not be followed."""
     return OSError(errno.ELOOP, "it is a symbolic link, which is not followed", path)

@@ -1,4 +1,4 @@
-"""What a producer tells of its records when it is asked."""
+"""The reports of a producer: its health, its heaviest partition keys, and its totals."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a producer stands at this moment, over all of its streams.
+    """The state of a producer at this moment, over all of its streams.
 
-    is_open: False once the producer is closed, or being closed.
-    outstanding_records, outstanding_bytes: what is accepted and has no answer, as the producer's own properties.
+    is_open: False when the producer is closed or is being closed.
+    outstanding_records, outstanding_bytes: accepted records without an outcome, as the producer's properties have them.
     oldest_age_ms: milliseconds since the oldest of these records was put; 0.0 without any.
-    last_error: "stream: reason" of the latest request, listing of shards or connect() that failed, or record that was
-    given up; None: there was none. It stays when all is well again: see last_error_age_ms.
-    last_error_age_ms: milliseconds since then; None without an error.
+    last_error: "stream: reason" of the latest failure of a request, a ListShards, a connect() or a record; None without
+    a failure. It stays after a recovery: see last_error_age_ms.
+    last_error_age_ms: milliseconds since that failure; None without one.
     throttled: a shard refused records for its limits within the last 10 seconds.
     """
 
@@ -29,9 +29,9 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class HotKey:
-    """A partition key with its weight: records, or bytes (data and UTF-8 key).
+    """A partition key with its weight: a number of records, or of bytes (data and UTF-8 key).
 
-    It weighs at most `weight`, and at least `weight - error`.
+    The true weight is at most `weight`, and at least `weight - error`.
     """
 
     partition_key: str
@@ -41,11 +41,13 @@ class HotKey:
 
 @dataclass(frozen=True, slots=True)
 class HotKeys:
-    """The heaviest partition keys of the records that a stream accepted in the last five to ten minutes.
+    """The heaviest partition keys of a stream in the last five to ten minutes.
 
-    `records` and `bytes` are those of all keys in that time, `seconds` how long it was. A key that had more than
-    `records_bound` records is in the full report, and likewise for bytes; the bounds are at most the
-    hot_partition_keys-th part of the whole. `by_records` and `by_bytes` begin with the heaviest.
+    seconds: the time that the report covers.
+    records, bytes: accepted in that time, over all keys.
+    records_bound: each key with more records is in the full report. At most records / hot_partition_keys.
+    bytes_bound: likewise for bytes.
+    by_records, by_bytes: the heaviest keys, heaviest first.
     """
 
     seconds: float
@@ -61,10 +63,15 @@ class HotKeys:
 class StreamTotals:
     """Counts of one stream since the producer was made.
 
-    kinesis_bytes_put: data and partition keys of the Kinesis records that the service took, as the service counts them.
+    user_records_accepted, user_records_put, user_records_failed: accepted by a put, delivered, and failed.
+    kinesis_records_put: Kinesis records that the service accepted.
+    kinesis_bytes_put: their data and partition keys, as the service counts them.
+    kinesis_records_sent: Kinesis records of all requests.
+    put_records_requests, requests_failed: PutRecords requests, and those that failed as a whole.
     entries_throttled: Kinesis records refused with ProvisionedThroughputExceededException.
     entries_failed: Kinesis records refused with another error.
     wrong_shard: aggregates sent again, because consumers would have dropped them on the shard where they landed.
+    listings: ListShards calls.
     """
 
     user_records_accepted: int = 0

@@ -1,4 +1,4 @@
-"""Names of streams, as the service allows them."""
+"""Names and ARNs of streams, as the service allows them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _ARN = re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/([a-zA-Z0-9_
 
 
 def name_of(stream: str) -> str:
-    """The name of a stream that is told by a valid name or ARN."""
+    """Return the name in a valid name or ARN of a stream."""
     return stream.rpartition("/")[2]
 
 
 def parse_stream(stream: str) -> tuple[str, str | None]:
-    """(name, ARN or None) of a stream's name or ARN; InvalidRecordError when it is neither."""
+    """Return (name, ARN or None) of a stream's name or ARN. InvalidRecordError if it is neither."""
     if not isinstance(stream, str):
         raise InvalidRecordError(f"stream must be a str, got {type(stream).__name__}: {stream!r:.80}")
     arn = _ARN.fullmatch(stream)

@@ -1,4 +1,4 @@
-"""Records as they are put: checked, hashed, and each made into its future."""
+"""Checks and hashes the arguments of puts, and makes each record's future."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ PutItem = UserRecord | tuple[Any, ...]
 
 
 PART_RECORDS, PART_BYTES = 500, 1 << 20
-"""An iterator is read, and its items checked and accepted, this many records or bytes of data at a time."""
-MOST_OF_AN_ITERATOR = 1_000_000
-"""Futures that put_records collects of one: some 250 MB."""
+"""The part that put_records reads, checks and accepts at a time: records, or bytes of data."""
+MAX_FROM_ITERATOR = 1_000_000
+"""Futures that put_records collects from one iterator: some 250 MB."""
 
 
 def parts_of(items: Iterable[PutItem]) -> Iterator[list[PutItem]]:
-    """The items by the part. KplpyError: an iterator has more than MOST_OF_AN_ITERATOR."""
+    """Yield the items in parts. Raises KplpyError if an iterator has more than MAX_FROM_ITERATOR items."""
     size = 0
     part: list[PutItem] = []
     for count, item in enumerate(items):
-        if count == MOST_OF_AN_ITERATOR and not isinstance(items, Sized):
+        if count == MAX_FROM_ITERATOR and not isinstance(items, Sized):
             yield part
             raise KplpyError(
-                f"the futures of an iterator without end need memory without end: {count:,} records were taken from "
-                f"it, and stay accepted. Call put_record for each item instead, or put_records for some at a time"
+                f"put_records collects the futures of at most {count:,} records of an iterator: {count:,} records were "
+                f"taken from it, and stay accepted. Call put_record for each item instead, or put_records for some at "
+                f"a time"
             )
         part.append(item)
         size += _size(item)
@@ -45,16 +46,16 @@ def parts_of(items: Iterable[PutItem]) -> Iterator[list[PutItem]]:
 
 
 def _size(item: Any) -> int:
-    """Of the item's data; 0 of one that is none, which the checks will say."""
+    """Return the size of the item's data; 0 for a bad item, which is refused later."""
     data = item[0] if isinstance(item, tuple) and item else getattr(item, "data", b"")
     return len(data) if isinstance(data, (bytes, bytearray)) else getattr(data, "nbytes", 0)
 
 
 class Checks:
-    """`max_size`: of data and UTF-8 partition key together. Nothing is queued here; a bad argument raises
-    InvalidRecordError.
+    """Makes the futures of valid records. Nothing is queued here. A bad argument raises InvalidRecordError.
 
-    `plain_size`: bytes of data that are not too many, whatever the key.
+    max_size: limit in bytes of data and UTF-8 partition key together.
+    plain_size: data of this size is within the limit with any key.
     """
 
     def __init__(self, max_size: int) -> None:
@@ -69,6 +70,7 @@ class Checks:
         partition_key: str | None = None,
         explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
+        """Return the future of one record. Raises InvalidRecordError."""
         if type(data) is not bytes:
             data = _as_bytes(data)
         if partition_key is None:
@@ -87,7 +89,10 @@ class Checks:
         return RecordFuture(origin, data, partition_key, text, hash_key, time.monotonic())
 
     def records(self, origin: Origin, items: Iterable[PutItem], first: int = 0) -> tuple[list[RecordFuture], int]:
-        """The items of put_records, and the bytes of their data and keys. `first`: the first one's number."""
+        """Return the futures of put_records' items, and the bytes of their data and keys.
+
+        first: the number of the first item. InvalidRecordError names the number of a bad item.
+        """
         items = list(items)
         plain = self._plain(origin, items)
         if plain is not None:
@@ -101,9 +106,9 @@ class Checks:
         return records, payload_size(records)
 
     def _plain(self, origin: Origin, items: list[PutItem]) -> tuple[list[RecordFuture], int] | None:
-        """As `records`, where every item is a tuple of bytes and str that is beyond doubt; None where one is not.
+        """Do as `records` if each item is a valid tuple of bytes and str, else return None.
 
-        0.28 µs each, where a call of `record` takes 0.7: the objects are made in C, all at once.
+        Takes 0.28 µs for each record instead of 0.7 with `record`, because all objects are made at once in C.
         """
         records = [*map(object.__new__, repeat(RecordFuture, len(items)))]
         known, compute, plain_size = self.hash_keys.cached, self.hash_keys.compute, self.plain_size
@@ -120,7 +125,7 @@ class Checks:
                 try:
                     hash_key = compute(key)
                 except InvalidRecordError:
-                    return None  # which item it is, is told by the way of the others
+                    return None  # the slow way names the item
             init(record, origin, data, key, None, hash_key, arrival)
             size += len(data) + len(key)
         return records, size
@@ -136,7 +141,10 @@ class Checks:
         )
 
     def _sticky(self, origin: Origin, data: bytes) -> RecordFuture:
-        """Room is charged, and the size checked, for the key that the core will choose."""
+        """Return the future of a record without a key.
+
+        Its size is checked, and charged to the buffer, with the key that the core will choose.
+        """
         if len(data) + len(PLACEHOLDER) > self._max_size:
             self._check_size(data, PLACEHOLDER)
         return KeylessFuture(origin, data, PLACEHOLDER, None, NO_HASH_KEY, time.monotonic())

@@ -20,13 +20,13 @@ PAGE = ROOT / "docs/options.md"
 BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
 HEAD = "| option | type | default | range | meaning | KPL name |\n|---|---|---|---|---|---|"
 GROUPS = {
-    "where to": "Connection",
-    "packing": "Batching",
+    "connection": "Connection",
+    "batching": "Batching",
     "time": "Time",
     "order": "Order",
     "limits": "Limits",
-    "room": "Buffer",
-    "what is told": "Failures and metrics",
+    "buffer": "Buffer",
+    "failures and metrics": "Failures and metrics",
 }
 """Headings in the page, by the section comments in Config's source."""
 

@@ -1,4 +1,4 @@
-"""What every test runs under: no AWS settings of the person's own, no way to AWS, no endless hypothesis runs."""
+"""Settings of every test: no AWS settings of the user, no access to AWS, no endless hypothesis runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from kplpy.config.options import Config
 from tests.log_events import breach
 
-# At import, before any test module can make a botocore session. The worker processes of xdist inherit it.
+# At import, before any test module can make a botocore session. xdist's worker processes inherit the environment.
 for _name in [n for n in os.environ if n.startswith("AWS_") or n.lower().endswith("_proxy")]:
     del os.environ[_name]
 os.environ.update(
@@ -26,14 +26,14 @@ os.environ.update(
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
 )
 
-# No deadline for one example: the machines that run this are shared and slow at times.
+# No deadline for an example: the tests run on shared machines that are slow at times.
 settings.register_profile("kplpy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kplpy")
 
 _getaddrinfo = socket.getaddrinfo
 
 
-def _getaddrinfo_but_not_aws(host: Any, *args: Any, **kwargs: Any) -> Any:
+def _getaddrinfo_without_aws(host: Any, *args: Any, **kwargs: Any) -> Any:
     name = host.decode() if isinstance(host, bytes) else str(host)
     if name.rstrip(".").endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
         raise socket.gaierror(socket.EAI_NONAME, f"a test tried to reach {name}")
@@ -42,7 +42,7 @@ def _getaddrinfo_but_not_aws(host: Any, *args: Any, **kwargs: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _logging_stays_as_it_is() -> Iterator[None]:
-    """A command that is tried within the test process sets up its logging for the whole of it."""
+    """Restore the loggers, because a command that runs within the test process configures them."""
     library, producer = logging.getLogger("kplpy"), logging.getLogger("kplpy.producer")
     handlers, levels, propagate = list(library.handlers), (library.level, producer.level), library.propagate
     yield
@@ -53,8 +53,8 @@ def _logging_stays_as_it_is() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _what_is_logged_follows_the_schema() -> Iterator[None]:
-    """Not by a handler, which would change what other handlers get to see."""
+def _log_records_follow_the_schema() -> Iterator[None]:
+    """Check every log record of kplpy, without a handler, which would change what other handlers get."""
     breaches: list[str] = []
     call_handlers = logging.Logger.callHandlers
 
@@ -71,18 +71,18 @@ def _what_is_logged_follows_the_schema() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_aws() -> Any:
-    """A test that forgets its endpoint fails at once, rather than asking the real service."""
+    """Make a test without an endpoint fail at once, instead of calling the real service."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(socket, "getaddrinfo", _getaddrinfo_but_not_aws)
+    patch.setattr(socket, "getaddrinfo", _getaddrinfo_without_aws)
     yield
     patch.undo()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_cloudwatch() -> Iterator[None]:
-    """A producer whose test names no endpoint of CloudWatch uploads its metrics to nowhere.
+    """Drop the metrics of producers without an endpoint of CloudWatch.
 
-    To the end: its threads may outlive the test that closed it, and would say in another's log that they cannot.
+    For the whole session, because a producer's threads may outlive its test, and would log errors in another one.
     """
     from kplpy.aws.client import make_cloudwatch_client as real
 

@@ -1,4 +1,4 @@
-"""Does a log record follow the schema of kplpy.logs?"""
+"""Checks that a log record follows the schema of kplpy.logs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kplpy.logs import EVENTS
 
 
 def breach(record: logging.LogRecord) -> str | None:
-    """What is wrong with it."""
+    """Return what is wrong with the log record, or None."""
     given = getattr(record, "kplpy", None)
     if not isinstance(given, dict) or given.get("event") not in EVENTS:
         return f"{record.name} logged without an event of kplpy.logs: {record.getMessage()}"

@@ -1,6 +1,6 @@
-"""ConfigFields: the fields of Config as keywords, for type checkers and editors alone.
+"""ConfigFields: the fields of Config as keywords, for type checkers and editors only.
 
-Nothing imports this module at run time. tests/unit/config/test_options.py holds it equal to Config.
+Nothing imports this module at run time. tests/unit/config/test_options.py checks that it equals Config.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import botocore.config
     import botocore.session
 
+    from kplpy.config.rules import MetricsSink
     from kplpy.errors import RecordFailedError
-    from kplpy.metrics.sample import Sink
 
 
 class ConfigFields(TypedDict, total=False):
-    """What Producer(...), Config.from_properties(...) and KinesisHandler(...) take as keywords. See Config."""
+    """The keywords of Producer(...), Config.from_properties(...) and KinesisHandler(...). See Config."""
 
     region_name: str | None
     endpoint_url: str | None
@@ -55,7 +55,7 @@ class ConfigFields(TypedDict, total=False):
     close_timeout_ms: int
     on_failure: Callable[[RecordFailedError], object] | None
     hot_partition_keys: int
-    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | Sink | None
+    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | MetricsSink | None
     stats_path: str | None
     cloudwatch_endpoint_url: str | None
     metrics_session: boto3.Session | botocore.session.Session | None

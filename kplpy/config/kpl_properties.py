@@ -1,4 +1,4 @@
-"""KPL properties files: `AggregationMaxSize = 51200`, as a KPL reads them."""
+"""Reads KPL properties files (`AggregationMaxSize = 51200`) as the KPL reads them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-# The KPL's key → the Config field and how its text is read.
+# The KPL's key → the Config field, and the function that converts its text.
 _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "AggregationEnabled": ("aggregation_enabled", _flag),
     "AggregationMaxCount": ("aggregation_max_count", _whole),
@@ -58,13 +58,13 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "UserRecordTimeoutInMillis": ("user_record_timeout_ms", _whole),
     "VerifyCertificate": ("verify", _flag),
 }
-# An endpoint is a host in one key and a port in another; the KPL speaks only https.
+# The KPL has one key for an endpoint's host and one for its port. It uses https only.
 _ENDPOINTS = {
     "endpoint_url": (("KinesisEndpoint", "CustomEndpoint"), ("KinesisPort", "Port")),
     "cloudwatch_endpoint_url": (("CloudwatchEndpoint",), ("CloudwatchPort",)),
 }
 _ENDPOINT_KEYS = frozenset(key for hosts, ports in _ENDPOINTS.values() for key in (*hosts, *ports))
-# These speak of the native daemon, its Java front or their helpers; there is nothing here that they could set.
+# Settings of the KPL's native daemon, its Java part or their helpers. kplpy has nothing that they could set.
 _WITHOUT_MEANING = frozenset(
     "EnableCoreDumps EnableOldestFutureTracker LogLevel MinConnections NativeExecutable ReturnUserRecordOnFailure "
     "StsEndpoint StsPort TempDirectory ThreadPoolSize ThreadingModel".split()
@@ -72,21 +72,25 @@ _WITHOUT_MEANING = frozenset(
 
 
 def kpl_keys(field: str) -> list[str]:
-    """Return the KPL's keys that set this Config field: none, one or several."""
+    """Return the KPL's keys that set this Config field: none, one or more."""
     hosts, ports = _ENDPOINTS.get(field, ((), ()))
     return [*(key for key, (name, _) in _FIELDS.items() if name == field), *hosts, *ports]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value, and the place in the file and the key that it is from."""
+    """One setting of the file.
+
+    value: converted to the type of the Config field.
+    where: file, line and key, for error messages.
+    """
 
     value: Any
     where: str
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Setting]:
-    """The Config fields that a KPL properties file sets. ConfigError names the file, the line and the rule."""
+    """Return the Config fields that a KPL properties file sets. Raises ConfigError with file, line and rule."""
     settings: dict[str, Setting] = {}
     endpoints: dict[str, Setting] = {}
     ignored: list[str] = []
@@ -101,11 +105,11 @@ def read(path: str | os.PathLike[str]) -> dict[str, Setting]:
             ignored.append(key)
         elif key not in _FIELDS and key not in _ENDPOINT_KEYS:
             known = [*_FIELDS, *_ENDPOINT_KEYS, *_WITHOUT_MEANING]
-            near = difflib.get_close_matches(key, known, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else f"; known keys: {', '.join(sorted(known))}"
+            similar = difflib.get_close_matches(key, known, n=3)
+            hint = f"; did you mean {' or '.join(similar)}?" if similar else f"; known keys: {', '.join(sorted(known))}"
             raise ConfigError(f"{where}: unknown key {key!r}{hint}")
         elif not value:
-            continue  # the KPL's own sample file leaves keys empty to mean "not set"
+            continue  # not set: the KPL's sample file has such keys
         elif key in _ENDPOINT_KEYS:
             endpoints[key] = Setting(value, f"{where}: {key}")
         else:
@@ -115,7 +119,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Setting]:
             except ValueError as error:
                 raise ConfigError(f"{where}: {key} {error}, got {value!r}") from None
             if name == "verify" and name in settings:
-                # Two keys set it: "false" wins, and a path says more than "true".
+                # Two keys set this field. "false" wins over a path, and a path over "true".
                 converted = min((settings[name].value, converted), key=lambda each: (each is not False, each is True))
             settings[name] = Setting(converted, f"{where}: {key}")
     for name, (hosts, ports) in _ENDPOINTS.items():
@@ -130,7 +134,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Setting]:
 
 
 def _entries(text: str) -> Iterator[tuple[int, str, str]]:
-    """(line number, key, value) by the rules of java.util.Properties."""
+    """Yield (line number, key, value) by the rules of java.util.Properties."""
     lines = iter(enumerate(text.splitlines(), 1))
     for number, line in lines:
         logical = line.lstrip()
@@ -145,6 +149,7 @@ def _entries(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _continues(line: str) -> bool:
+    """Return True if the line ends with an odd number of backslashes: the next line belongs to it."""
     return (len(line) - len(line.rstrip("\\"))) % 2 == 1
 
 

@@ -1,18 +1,29 @@
-"""Config: every knob, with its meaning, unit, default and bounds."""
+"""Config: every option with its meaning, unit, default and bounds."""
 
 from __future__ import annotations
 
 import os
 import pickle
-import re
 import sys
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
+from kplpy.config.rules import (
+    GRANULARITIES,
+    MIB,
+    REQUEST_MAX_BYTES,
+    REQUEST_MAX_RECORDS,
+    MetricsSink,
+    check,
+    choice,
+    flag,
+    number,
+    safe_repr,
+    text,
+)
 from kplpy.errors import ConfigError, NotPicklableError, RecordFailedError
 
 if TYPE_CHECKING:
@@ -22,141 +33,117 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from kplpy.config.fields import ConfigFields
-    from kplpy.metrics.sample import Sink
-
-MIB = 1 << 20
-
-# The service takes at most 500 records and 10 MiB, partition keys counted, in one PutRecords request.
-REQUEST_MAX_RECORDS = 500
-REQUEST_MAX_BYTES = 10 * MIB
-
-GRANULARITIES = ("global", "stream", "shard")
-SINKS = ("cloudwatch", "emf", "prometheus", "opentelemetry")
-
-
-def _number(default: float, low: float, high: float | None = None, *, optional: bool = False) -> Any:
-    return field(default=default, metadata={"number": (low, high, optional, isinstance(default, int))})
-
-
-def _choice(default: str | None, *values: str | None) -> Any:
-    return field(default=default, metadata={"choice": values})
-
-
-def _flag(default: bool) -> Any:
-    return field(default=default, metadata={"flag": True})
-
-
-def _text(default: str | None = None) -> Any:
-    return field(default=default, metadata={"text": True})
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Config:
-    """How a Producer behaves. Times in milliseconds (`_ms`), sizes in bytes; a bad value raises ConfigError.
+    """The options of a Producer. A bad value raises ConfigError.
 
-    The KPL's options have the KPL's names in snake case, its defaults and its bounds, except rate_limit (100 here, 150
-    there: one process alone should not be throttled) and the metrics, which are coarser by default because the KPL's
-    own default bills hundreds of dollars a month on a large stream.
+    Times are in milliseconds (`_ms`), sizes in bytes.
+
+    The KPL's options have the KPL's names in snake case, its defaults and its bounds, with two exceptions. rate_limit
+    is 100 instead of 150, so that one process alone is not throttled. The metrics are coarser by default, because the
+    KPL's default costs hundreds of dollars a month on a large stream.
     """
 
-    # --- where to ---
-    region_name: str | None = _text()
-    """AWS region. None: boto's own search (session, environment, profile), then AWS_REGION."""
-    endpoint_url: str | None = _text()
-    """URL of Kinesis. None: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL or the profile's, else the region's own."""
+    # --- connection ---
+    region_name: str | None = text()
+    """AWS region. None: as boto finds it (session, environment, profile), then AWS_REGION."""
+    endpoint_url: str | None = text()
+    """URL of Kinesis. None: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL or the profile's, else the region's endpoint."""
     verify: bool | str | None = field(default=None, metadata={"verify": True})
-    """TLS verification: the path of a CA bundle, or False to switch it off. None: boto's own."""
+    """TLS verification: the path of a CA bundle, or False to switch it off. None: boto's default."""
     session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
     """A boto3 or botocore session with the credentials, which botocore keeps refreshing. None: the default chain."""
     botocore_config: botocore.config.Config | None = field(default=None, repr=False)
     """A botocore Config for the client. kplpy sets its retries, timeouts and pool size."""
-    proxy_host: str | None = _text()
+    proxy_host: str | None = text()
     """Host of an HTTP proxy. None: the environment's (HTTPS_PROXY), as botocore reads it."""
-    proxy_port: int = _number(443, 1, 65535)
+    proxy_port: int = number(443, 1, 65535)
     """Port of proxy_host."""
-    proxy_user_name: str | None = _text()
+    proxy_user_name: str | None = text()
     """User name for proxy_host."""
     proxy_password: str | None = field(default=None, repr=False, metadata={"text": True})
     """Password for proxy_host. It is not part of the repr."""
 
-    request_format: Literal["json", "cbor"] = _choice("json", "json", "cbor")
+    request_format: Literal["json", "cbor"] = choice("json", "json", "cbor")
     """Format of PutRecords requests: JSON, as botocore writes it, or CBOR, as the AWS SDK for Java does. CBOR holds the
     data without base64, which is faster for large records. It needs the extra `cbor`. When an endpoint answers that it
     does not know CBOR, kplpy sends JSON."""
 
-    # --- packing ---
-    aggregation_enabled: bool = _flag(True)
+    # --- batching ---
+    aggregation_enabled: bool = flag(True)
     """Pack user records into aggregated Kinesis records."""
-    aggregation_max_count: int = _number(4294967295, 1)
+    aggregation_max_count: int = number(4294967295, 1)
     """User records in one aggregate. kplpy never packs more than 262,144, the limit of deaggregate()."""
-    aggregation_max_size: int = _number(51200, 64, REQUEST_MAX_BYTES)
+    aggregation_max_size: int = number(51200, 64, REQUEST_MAX_BYTES)
     """Bytes of one aggregate. A larger record is sent as a Kinesis record of its own."""
-    aggregate_partition_key: Literal["a", "first"] = _choice("a", "a", "first")
+    aggregate_partition_key: Literal["a", "first"] = choice("a", "a", "first")
     """Partition key of an aggregate: "a", as in the KPL, or its first record's own key. With "first" Lambda can spread
     one shard's records over its parallelization factor."""
-    collection_max_count: int = _number(REQUEST_MAX_RECORDS, 1, REQUEST_MAX_RECORDS)
+    collection_max_count: int = number(REQUEST_MAX_RECORDS, 1, REQUEST_MAX_RECORDS)
     """Kinesis records in one PutRecords request."""
-    collection_max_size: int = _number(5 * MIB, 52224, REQUEST_MAX_BYTES)
+    collection_max_size: int = number(5 * MIB, 52224, REQUEST_MAX_BYTES)
     """Bytes of one PutRecords request: data and partition keys. A larger record is sent in a request of its own."""
-    max_user_record_size: int = _number(MIB, 64, REQUEST_MAX_BYTES)
+    max_user_record_size: int = number(MIB, 64, REQUEST_MAX_BYTES)
     """Bytes of the largest record accepted: data and UTF-8 partition key. A record above the stream's own
     MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call DescribeStreamSummary."""
 
-    assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None = _choice(
+    assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None = choice(
         None, None, "USER_PARTITION_KEY", "AUTO"
     )
     """The streams' RecordDistributionStrategy, used when the permission kinesis:DescribeStreamSummary is missing. On an
     AUTO stream nothing is aggregated. None: USER_PARTITION_KEY, with one warning a stream."""
 
     # --- time ---
-    record_max_buffered_time_ms: int = _number(100, 0)
+    record_max_buffered_time_ms: int = number(100, 0)
     """Linger: how long a record may wait for others of its batch before it is sent."""
-    record_ttl_ms: int | None = _number(30000, 100, optional=True)
-    """A record that is not delivered after this time fails with RecordExpiredError. None: never."""
-    user_record_timeout_ms: int = _number(0, 0)
+    record_ttl_ms: int | None = number(30000, 100, optional=True)
+    """A record that is not delivered within this time fails with RecordExpiredError. None: never."""
+    user_record_timeout_ms: int = number(0, 0)
     """As record_ttl_ms, but also while a request with the record is in flight. 0: off."""
-    connect_timeout_ms: int = _number(6000, 100, 300000)
+    connect_timeout_ms: int = number(6000, 100, 300000)
     """Time to open one connection."""
-    request_timeout_ms: int = _number(6000, 100, 600000)
+    request_timeout_ms: int = number(6000, 100, 600000)
     """Time of one PutRecords request, from sending to the response."""
 
     # --- order ---
-    ordered: bool = _flag(False)
+    ordered: bool = flag(False)
     """Keep the order of the put_record calls for each partition key, through throttling, retries and reshards. One
     Kinesis record is then in flight for each shard. docs/order.md has the exact promise and its cost."""
 
     # --- limits ---
-    rate_limit: int = _number(100, 1)
+    rate_limit: int = number(100, 1)
     """Percent of each shard's limits (1000 records/s, 1 MiB/s) that this producer may use."""
-    fail_if_throttled: bool = _flag(False)
+    fail_if_throttled: bool = flag(False)
     """A throttled record fails at once with ThrottledError."""
-    max_connections: int = _number(24, 1, 256)
+    max_connections: int = number(24, 1, 256)
     """Requests in flight at the same time."""
 
-    # --- room ---
-    max_buffered_records: int = _number(100_000, 1)
+    # --- buffer ---
+    max_buffered_records: int = number(100_000, 1)
     """Buffer size in records: accepted, and not yet delivered or failed."""
-    max_buffered_bytes: int = _number(64 * MIB, 1024)
+    max_buffered_bytes: int = number(64 * MIB, 1024)
     """Buffer size in bytes: data, partition key and 400 bytes for each record. Threads that put at the same moment can
     together pass it, and max_buffered_records, by a few records."""
-    max_inflight_bytes: int = _number(32 * MIB, 1)
+    max_inflight_bytes: int = number(32 * MIB, 1)
     """Bytes of all requests in flight. A larger request is sent alone."""
-    on_buffer_full: Literal["block", "raise"] | None = _choice(None, None, "block", "raise")
+    on_buffer_full: Literal["block", "raise"] | None = choice(None, None, "block", "raise")
     """What put_record does when the buffer is full. None: block, but raise BufferFullError inside a running event
     loop."""
-    max_block_ms: int = _number(60_000, 0)
+    max_block_ms: int = number(60_000, 0)
     """How long put_record blocks on a full buffer before it raises BufferFullError."""
-    close_timeout_ms: int = _number(30_000, 0)
+    close_timeout_ms: int = number(30_000, 0)
     """How long close() and the interpreter's exit go on delivering. Records that are left then fail."""
 
-    # --- what is told ---
+    # --- failures and metrics ---
     on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
-    """Called with the error of every failed record, on a thread of kplpy's or on the one that calls close().
+    """Called with the error of every failed record, on one of kplpy's threads or on the thread that calls close().
     DeadLetterFile and DeadLetterStream of kplpy.dead_letters are two such functions."""
-    hot_partition_keys: int = _number(0, 0, 100_000)
+    hot_partition_keys: int = number(0, 0, 100_000)
     """Counters of each stream for Producer.hot_keys(). 0: off. With N counters every key with more than 1/N of a
-    stream's records or bytes is reported, and no count is wrong by more than 1/N of the whole."""
-    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | Sink | None = field(
+    stream's records or bytes is reported. No count is wrong by more than 1/N of the whole."""
+    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | MetricsSink | None = field(
         default=None, repr=False, metadata={"sink": True}
     )
     """Where metrics go: PutMetricData, log events in the embedded metric format, Prometheus, OpenTelemetry, or an
@@ -165,13 +152,13 @@ class Config:
     stats_path: str | None = field(default=None, metadata={"text": True, "longest": 80})
     """Path for `kplpy top`: a local socket `<stats_path>.<process id>` for this user only, from the first record to
     close(). Each producer of a process needs its own path. None: no socket. See docs/cli.md."""
-    cloudwatch_endpoint_url: str | None = _text()
+    cloudwatch_endpoint_url: str | None = text()
     """URL of CloudWatch. None: as botocore finds it, else the region's own."""
     metrics_session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
     """A boto3 or botocore session for CloudWatch. None: that of Kinesis."""
-    metrics_level: Literal["none", "summary", "detailed"] = _choice("summary", "none", "summary", "detailed")
+    metrics_level: Literal["none", "summary", "detailed"] = choice("summary", "none", "summary", "detailed")
     """Which metrics the sink gets. With "none" nothing is counted."""
-    metrics_granularity: Literal["global", "stream", "shard"] = _choice("stream", *GRANULARITIES)
+    metrics_granularity: Literal["global", "stream", "shard"] = choice("stream", *GRANULARITIES)
     """The finest dimension of the metrics. CloudWatch bills each one (docs/metrics-cost.md)."""
     metrics_namespace: str = field(default="KinesisProducerLibrary", metadata={"namespace": True})
     """Namespace of the metrics in CloudWatch and EMF."""
@@ -180,18 +167,18 @@ class Config:
     )
     """(name, value, granularity) of further dimensions in CloudWatch, as the KPL's addAdditionalMetricsDimension takes
     them: ("HostName", "web-1", "stream") adds the host to the metrics of each stream and of its shards."""
-    metrics_upload_delay_ms: int = _number(60000, 1, 60000)
+    metrics_upload_delay_ms: int = number(60000, 1, 60000)
     """Interval at which the sink gets the metrics. Windows are whole seconds, so a value below 1000 means every
     second."""
 
     def __repr__(self) -> str:
-        """The fields, without those that may hold secrets or say little, and without passwords in URLs."""
-        told = [f"{each.name}={_told(each.name, getattr(self, each.name))}" for each in fields(self) if each.repr]
-        return f"{type(self).__qualname__}({', '.join(told)})"
+        """Return the fields as text, without objects, secrets, and passwords in URLs."""
+        shown = [f"{each.name}={safe_repr(each.name, getattr(self, each.name))}" for each in fields(self) if each.repr]
+        return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            _check(each, getattr(self, each.name))
+            check(each, getattr(self, each.name))
         if self.session is not None and not hasattr(self.session, "get_credentials"):
             raise ConfigError(f"session must be a boto3 or botocore session, got {self.session!r}")
         if self.metrics_session is not None and not hasattr(self.metrics_session, "get_credentials"):
@@ -203,10 +190,13 @@ class Config:
         return self  # it never changes
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Config:
-        return self  # nor can sessions be copied
+        return self  # sessions cannot be copied
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as the fields that are not the defaults. NotPicklableError names one that cannot be pickled."""
+        """Pickle the fields that differ from their defaults.
+
+        Raises NotPicklableError, which names a field that cannot be pickled.
+        """
         given = {each.name: getattr(self, each.name) for each in fields(self)}
         given = {each.name: given[each.name] for each in fields(self) if given[each.name] is not each.default}
         for name in _OBJECTS & given.keys():
@@ -215,10 +205,10 @@ class Config:
 
     @classmethod
     def from_properties(cls, path: str | os.PathLike[str], **overrides: Unpack[ConfigFields]) -> Config:
-        """Read a KPL properties file as it is; `overrides` are Config fields that win over the file.
+        """Read a KPL properties file without changes to it. `overrides` are Config fields that win over the file.
 
-        Unknown keys and bad values raise ConfigError; keys that mean nothing here (the native daemon's) are accepted
-        and named once in the log.
+        Unknown keys and bad values raise ConfigError. Keys without a meaning in kplpy, such as those of the KPL's
+        native daemon, are accepted; one log line names them (properties_ignored).
         """
         from kplpy.config.kpl_properties import read
 
@@ -235,9 +225,10 @@ _OBJECTS = frozenset({"session", "metrics_session", "botocore_config", "on_failu
 
 
 def _check_pickles(name: str, value: Any) -> None:
-    """NotPicklableError unless pickle takes the value, or cloudpickle is there, which takes more, and has its own say.
+    """Raise NotPicklableError if the value cannot be pickled.
 
-    The pickler that asks is not known here.
+    If cloudpickle is imported, it decides itself, because it pickles more and the pickler in use is not known here.
+    A session that pickle refuses is refused with cloudpickle, too.
     """
     try:
         pickle.dumps(value)
@@ -247,116 +238,24 @@ def _check_pickles(name: str, value: Any) -> None:
         if name.endswith("session") or not any(each.rpartition(".")[2] == "cloudpickle" for each in sys.modules):
             raise NotPicklableError(
                 f"a Producer, or Config, with {name}={type(value).__name__}(...) cannot be sent to another process "
-                f"({error}): make it there, once a process, in a function with functools.cache for example"
+                f"({error}): make it there, once in each process, for example in a function with functools.cache"
             ) from error
 
 
-def _naming_unknown(init: Callable[..., None]) -> Callable[..., None]:
-    """Of Config.__init__: name a field that is not known, and what is near, where Python raises a TypeError."""
+def _checks_names(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap Config.__init__: an unknown field raises ConfigError with similar names, instead of TypeError."""
     known = [each.name for each in fields(Config)]
 
     @wraps(init)
     def checked(self: Config, *values: Any, **given: Any) -> None:
         for name in given:
             if name not in known:
-                near = get_close_matches(name, known, n=3)
-                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+                similar = get_close_matches(name, known, n=3)
+                hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
                 raise ConfigError(f"there is no Config field {name!r}{hint}")
         init(self, *values, **given)
 
     return checked
 
 
-Config.__init__ = _naming_unknown(Config.__init__)  # type: ignore[method-assign]
-
-
-def _check(knob: Field[Any], value: Any) -> None:
-    name, rules = knob.name, knob.metadata
-    if "number" in rules:
-        low, high, optional, whole = rules["number"]
-        if value is None and optional:
-            return
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise ConfigError(f"{name} must be a whole number{' or None' if optional else ''}, got {value!r}")
-        if value < low or (high is not None and value > high):
-            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-            bits = value.bit_length() if isinstance(value, int) else 0
-            got = repr(value) if bits < 1000 else f"a number of {bits} bits"  # which Python refuses to write out
-            raise ConfigError(f"{name} must be {bounds}{' or None' if optional else ''}, got {got}")
-    elif "choice" in rules:
-        if value not in rules["choice"] or isinstance(value, bool):
-            raise ConfigError(f"{name} must be one of {', '.join(map(repr, rules['choice']))}, got {value!r}")
-    elif "flag" in rules:
-        if not isinstance(value, bool):
-            raise ConfigError(f"{name} must be True or False, got {value!r}")
-    elif "text" in rules:
-        if value is not None and (not isinstance(value, str) or not value.strip()):
-            got = _told(name, value) if knob.repr else f"a {type(value).__name__}"  # a password is not for logs
-            raise ConfigError(f"{name} must be a text that is not empty, or None, got {got}")
-        if value is not None and len(os.fsencode(value)) > rules.get("longest", len(value) * 4):
-            raise ConfigError(f"{name} must have at most {rules['longest']} bytes, got {value!r}")
-        if name.endswith("_url") and value is not None and not _is_endpoint(value):
-            raise ConfigError(
-                f"{name} must be http:// or https:// with a host, and a port from 1 to 65535 where given, "
-                f"got {_told(name, value)}"
-            )
-    elif "verify" in rules:
-        if not (value is None or isinstance(value, bool) or (isinstance(value, str) and value)):
-            raise ConfigError(f"{name} must be True, False, the path of a CA bundle or None, got {value!r}")
-    elif "sink" in rules:
-        named = isinstance(value, str) and value in SINKS
-        if not (
-            value is None or named or (not isinstance(value, (str, type)) and callable(getattr(value, "emit", None)))
-        ):
-            raise ConfigError(
-                f"{name} must be one of {', '.join(map(repr, SINKS))}, an object with a method emit(window) or None, "
-                f"got {value!r}"
-            )
-    elif "call" in rules:
-        if value is not None and not callable(value):
-            raise ConfigError(f"{name} must be callable or None, got {value!r}")
-    elif "dimensions" in rules:
-        _check_dimensions(name, value)
-    elif "namespace" in rules and not (isinstance(value, str) and re.fullmatch(r"(?!AWS/).{1,255}", value)):
-        raise ConfigError(f"{name} must be 1 to 255 characters that do not start with 'AWS/', got {value!r}")
-
-
-def _check_dimensions(name: str, value: Any) -> None:
-    """The service takes 30 dimensions of a metric, its own three among them, and ASCII in each."""
-    entries = value if isinstance(value, tuple) else (value,)
-    for each in entries:
-        if not (
-            isinstance(each, tuple)
-            and len(each) == 3
-            and all(isinstance(part, str) for part in each)
-            and re.fullmatch(r"(?!:)(?=.*\S)[ -~]{1,255}", each[0])
-            and re.fullmatch(r"(?=.*\S)[ -~]{1,255}", each[1])
-            and each[2] in GRANULARITIES
-        ):
-            raise ConfigError(
-                f"{name} must be a tuple of (name, value, granularity), name and value of 1 to 255 ASCII characters, "
-                f"the name not starting with ':', and granularity one of {', '.join(map(repr, GRANULARITIES))}, "
-                f"got {value!r}"
-            )
-    names = {"ErrorCode", "StreamName", "ShardId", *(each[0] for each in entries)}
-    if len(names) != 3 + len(entries) or len(names) > 30:
-        raise ConfigError(
-            f"{name} must have names that differ, also from ErrorCode, StreamName and ShardId, and at most 27, "
-            f"got {value!r}"
-        )
-
-
-def _told(name: str, value: Any) -> str:
-    """The value's repr, without the user and password that a URL or the proxy's host may have before an @."""
-    if isinstance(value, str) and (name.endswith("_url") or name == "proxy_host"):
-        value = re.sub(r"^(\w+://)?.*@", r"\1***@", value, flags=re.DOTALL)
-    return repr(value)
-
-
-def _is_endpoint(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and not re.search(r"\s", url)
+Config.__init__ = _checks_names(Config.__init__)  # type: ignore[method-assign]

@@ -1,7 +1,8 @@
-"""Who waits for an answer or for room; answers on their way into event loops, which are woken once for all that came.
+"""Wakes the tasks that wait for outcomes or buffer space.
 
-Tens of thousands may wait in one loop, and each object that one of them has of its own makes Python's garbage collector
-stop the loop for longer: so they share what they can.
+One wake-up of an event loop serves all of its tasks that can go on. Tens of thousands of tasks may wait in one loop.
+Each object of a single task makes Python's garbage collector stop the loop for longer. So the tasks share timers,
+callbacks and wake-ups.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from kplpy.errors import KplpyError
 Helper = TypeVar("Helper")
 
 AT_ONCE = 100
-"""Answers in one turn of the loop, lest it stand still while thousands of tasks go on."""
+"""Tasks that are woken in one turn of the loop. More would block the loop for too long."""
 
 
 def running_loop(awaited: str, instead: str) -> asyncio.AbstractEventLoop:
-    """The running event loop. KplpyError where asyncio has none, as in trio: `instead` is what to call on a thread."""
+    """Return the running event loop. Raises KplpyError without one, as in trio.
+
+    awaited: the caller, for the message.
+    instead: what to call on a thread instead, for the message.
+    """
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -32,7 +37,7 @@ def running_loop(awaited: str, instead: str) -> asyncio.AbstractEventLoop:
 
 
 class Arrivals:
-    """Those of one event loop. `add` may be called from any thread."""
+    """The tasks of one event loop that can go on. `add` may be called from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -42,25 +47,25 @@ class Arrivals:
 
     @property
     def closed(self) -> bool:
-        """Is the loop? Then nobody waits there any longer."""
+        """Return True if the loop is closed. Then none of its tasks waits."""
         return self._loop.is_closed()
 
     def patience(self, seconds: float) -> Patience:
-        """For those who wait so long."""
+        """Return the Patience for tasks that wait at most so many seconds."""
         if seconds not in self._patience:
             self._patience[seconds] = Patience(self._loop, seconds)
         return self._patience[seconds]
 
     def add(self, waiting: asyncio.Future[None]) -> None:
-        """Have the loop set the result of `waiting`, soon."""
+        """Have the loop set the result of `waiting`. On any thread."""
         self._arrived.append(waiting)
         if not self._scheduled:
             self._scheduled = True
             try:
                 self._loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:  # the loop is closed: nobody waits there any longer
+            except RuntimeError:  # the loop is closed, so none of its tasks waits
                 self._arrived.clear()
-            except BaseException:  # memory ran out, say: whoever comes next is to try again
+            except BaseException:  # for example MemoryError: the next call tries again
                 self._scheduled = False
                 raise
 
@@ -72,7 +77,7 @@ class Arrivals:
                 if not waiting.done():
                     waiting.set_result(None)
         finally:
-            # Lowered first: what is added from now on schedules for itself, what was added before is in the deque.
+            # Cleared before the deque is checked: a later add() schedules a call, an earlier one is in the deque.
             self._scheduled = False
             if arrived:
                 self._scheduled = True
@@ -80,72 +85,81 @@ class Arrivals:
 
 
 class Patience:
-    """Those who wait in one event loop, all for so many seconds at the most: one timer instead of one for each."""
+    """One timer for all tasks of a loop with the same timeout."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._loop = loop
         self._seconds = seconds
-        self._until: OrderedDict[asyncio.Future[None], float] = OrderedDict()  # the first one's is the earliest
+        self._deadlines: OrderedDict[asyncio.Future[None], float] = OrderedDict()  # the first is the earliest
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, waiting: asyncio.Future[None]) -> None:
-        """Set its result in `seconds` from now."""
-        self._until[waiting] = self._loop.time() + self._seconds
+        """Set the result of `waiting` in `seconds` from now."""
+        self._deadlines[waiting] = self._loop.time() + self._seconds
         if self._timer is None:
-            self._timer = self._loop.call_later(self._seconds, self._look)
+            self._timer = self._loop.call_later(self._seconds, self._wake_due)
 
     def end(self, waiting: asyncio.Future[None]) -> None:
-        """It waits no longer, if ever it did."""
-        self._until.pop(waiting, None)
-        if not self._until and self._timer is not None:
+        """Forget `waiting`. Harmless if it is not known."""
+        self._deadlines.pop(waiting, None)
+        if not self._deadlines and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _wake_due(self) -> None:
         self._timer = None
-        while self._until:
-            waiting, until = next(iter(self._until.items()))
-            if until > self._loop.time():
-                self._timer = self._loop.call_at(until, self._look)
+        while self._deadlines:
+            waiting, deadline = next(iter(self._deadlines.items()))
+            if deadline > self._loop.time():
+                self._timer = self._loop.call_at(deadline, self._wake_due)
                 break
-            del self._until[waiting]
+            del self._deadlines[waiting]
             if not waiting.done():
                 waiting.set_result(None)
 
 
 class Waits:
-    """What somebody attached to a future."""
+    """The threads, tasks and callbacks that wait for one future.
 
-    __slots__ = ("blocked", "callbacks", "condition", "waiters")
+    callbacks: called with the future when it is done.
+    condition: made when a thread blocks, or concurrent.futures asks for it.
+    waiters: those of concurrent.futures.wait and as_completed.
+    blocked_threads: threads that wait in result() or exception().
+    """
+
+    __slots__ = ("blocked_threads", "callbacks", "condition", "waiters")
 
     def __init__(self) -> None:
         self.callbacks: list[Callable[[Any], object]] = []
         self.condition: threading.Condition | None = None
         self.waiters: list[Any] = []
-        self.blocked = 0  # threads that wait for the answer
+        self.blocked_threads = 0
 
-    def looks(self, future: Awaited) -> bool:
-        """Return True if somebody is sure to look at the future's answer: a thread, a task, or a callback."""
-        return self.blocked > 0 or any(
-            each.looks(future) if isinstance(each, Awaits) else True for each in self.callbacks
+    def will_be_seen(self, future: Awaited) -> bool:
+        """Return True if a thread, a task or a callback will look at the future's outcome."""
+        return self.blocked_threads > 0 or any(
+            each.will_be_seen(future) if isinstance(each, Awaits) else True for each in self.callbacks
         )
 
 
 class Awaited(Protocol):
-    """A RecordFuture."""
+    """What this module needs of a RecordFuture."""
 
     def done(self) -> bool: ...
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None: ...
 
     def _awaited_by(self, awaits: Awaits) -> bool:
-        """Have `awaits` called with the answer. False: it is there."""
+        """Have `awaits` called when the future is done. False if it is done already."""
         ...
 
 
 class Awaits(Waits):
-    """The awaits of futures in one event loop. What is attached to those that are awaited in it, and nothing else; and
-    the callback that each of them has, once, however often it is awaited there. Nobody attaches more to it."""
+    """The awaits of all futures in one event loop.
+
+    It is the Waits of each future that is only awaited, and only in this loop. It is also the one callback of each
+    awaited future, however many tasks await it there. Other callbacks are never added to it.
+    """
 
     __slots__ = ("_arrivals", "_loop", "_waiting")
 
@@ -157,45 +171,45 @@ class Awaits(Waits):
         self._waiting: dict[Awaited, asyncio.Future[None]] = {}
 
     def begin(self, future: Awaited) -> asyncio.Future[None]:
-        """What ends when the future's answer is there. On the loop's thread."""
+        """Return an asyncio future that ends when `future` is done. On the loop's thread."""
         waiting = self._loop.create_future()
         before = self._waiting.get(future)
-        if before is not None and not before.done():  # another task awaits it, too
+        if before is not None and not before.done():  # another task awaits it too
             future.add_done_callback(lambda _: self._arrivals.add(waiting))
             return waiting
         self._waiting[future] = waiting
-        # `before` was cancelled; an answer that came just now may have found it still in its place.
+        # `before` was cancelled. An outcome that came just now may have been given to it.
         if future.done() if before is not None else not future._awaited_by(self):
             self(future)
         return waiting
 
-    def looks(self, future: Awaited) -> bool:
-        """Return True if a task awaits the future, and was not cancelled."""
+    def will_be_seen(self, future: Awaited) -> bool:
+        """Return True if a task awaits the future and was not cancelled."""
         waiting = self._waiting.get(future)
         return waiting is not None and not waiting.done() and not self._loop.is_closed()
 
     def __call__(self, future: Awaited) -> None:
-        """The answer is there. On any thread."""
+        """Wake the task that awaits `future`, which is done. On any thread."""
         waiting = self._waiting.pop(future, None)
         if waiting is not None:
             self._arrivals.add(waiting)
 
 
 def arrivals_of(loop: asyncio.AbstractEventLoop) -> Arrivals:
-    """The loop's, made on first use and kept with the loop."""
+    """Return the loop's Arrivals, made on first use and kept as its attribute."""
     arrivals: Arrivals | None = getattr(loop, "_kplpy_arrivals", None)
-    return arrivals or _kept(loop, "_kplpy_arrivals", Arrivals(loop))
+    return arrivals or _keep(loop, "_kplpy_arrivals", Arrivals(loop))
 
 
 def awaits_of(loop: asyncio.AbstractEventLoop) -> Awaits:
-    """As arrivals_of."""
+    """Return the loop's Awaits, kept as arrivals_of keeps Arrivals."""
     awaits: Awaits | None = getattr(loop, "_kplpy_awaits", None)
-    return awaits or _kept(loop, "_kplpy_awaits", Awaits(loop))
+    return awaits or _keep(loop, "_kplpy_awaits", Awaits(loop))
 
 
-def _kept(loop: asyncio.AbstractEventLoop, name: str, helper: Helper) -> Helper:
+def _keep(loop: asyncio.AbstractEventLoop, name: str, helper: Helper) -> Helper:
     try:
         setattr(loop, name, helper)
-    except AttributeError:  # a loop without a __dict__ keeps no helper; one a call costs only speed
+    except AttributeError:  # a loop without a __dict__ keeps nothing. A new helper for each call only costs time
         pass
     return helper

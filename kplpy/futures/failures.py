@@ -1,4 +1,4 @@
-"""A record that was given up: the exception that its future raises, and the count of those that nobody looked at."""
+"""Failed records: their exceptions, and the count of failures that nobody has looked at."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from kplpy.rate_limited_log import INTERVAL, NEVER, Remind, and_others
 from kplpy.records import Attempt, UserRecord
 
 LOOK_GRACE = 5.0
-"""Seconds that a failure may wait for somebody to look at it, before it is logged."""
-MOST_CODES = 100
-"""Different codes that are counted apart."""
+"""Seconds in which the application can look at a failure before it is logged."""
+MAX_CODES = 100
+"""Error codes that are counted separately. All others are counted together."""
 
 _ERRORS: dict[Reason, type[RecordFailedError]] = {
     Reason.EXPIRED: RecordExpiredError,
@@ -44,14 +44,14 @@ _WHY = {
     Reason.REJECTED: "was refused by the service",
     Reason.SET_UP: "cannot be sent",
     Reason.TOO_LARGE: "is too large",
-    Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its answer",
+    Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its outcome",
 }
 
 
 def error_of(
     outcome: Failed, stream: str, record: UserRecord, attempts: tuple[Attempt, ...], maybe_written: bool
 ) -> KplpyError:
-    """The exception that the record's future raises, made anew for each who asks."""
+    """Return the exception that the record's future raises. Each call makes a new one."""
     cause = outcome.cause
     if outcome.reason is Reason.REFUSED and isinstance(cause, KplpyError):
         return type(cause)(*cause.args)
@@ -74,7 +74,10 @@ def error_of(
 
 
 def code_of(failure: Failed, tries: Sequence[SendAttempt]) -> str:
-    """Return the code that a failed record is counted by: its error's, or "Expired after" the last attempt's."""
+    """Return the code that a failed record is counted by.
+
+    This is the error's code, or a form like "Expired after" with the code of the last attempt.
+    """
     code = failure.code or (tries[-1].code if tries else "") or ""
     kind = _KINDS.get(failure.reason)
     if kind is None:
@@ -82,28 +85,34 @@ def code_of(failure: Failed, tries: Sequence[SendAttempt]) -> str:
     return f"{kind} after {code}" if code else kind
 
 
-# The reasons that are no answer of the service's: what the last answer was is told beside them.
+# The reasons that do not come from the service. The code of the last response is shown after them.
 _KINDS = {Reason.EXPIRED: "Expired", Reason.CLOSED: "Closed", Reason.BROKEN: "Broken"}
 
 
 class Tally:
-    """The failures of one stream with one code. The futures' lock guards the first three.
+    """The failures of one stream with one code. The futures' lock guards failed, seen and unseen.
 
-    given: how many records failed so. looked: at how many of these somebody looked. unseen: the outcome of the others.
-    before: `given` at the report before. said: how many of them were logged as unseen.
+    failed: records that failed with this code.
+    seen: failed records that the application has looked at.
+    unseen: the outcome of the others.
+    failed_before: `failed` at the last report.
+    logged: failed records that were logged as unseen.
     """
 
-    __slots__ = ("before", "code", "given", "looked", "said", "stream", "unseen")
+    __slots__ = ("code", "failed", "failed_before", "logged", "seen", "stream", "unseen")
 
     def __init__(self, stream: str, code: str, failure: Failed) -> None:
         self.stream = stream
         self.code = code
-        self.given = self.looked = self.before = self.said = 0
+        self.failed = self.seen = self.failed_before = self.logged = 0
         self.unseen = Unseen(failure, self)
 
 
 class Unseen(Failed):
-    """The outcome of failed records that nobody looked at yet. `failure`: their outcome once somebody does."""
+    """The outcome of failed records that nobody has looked at.
+
+    failure: replaces this outcome when the application looks at the record.
+    """
 
     __slots__ = ("failure", "tally")
 
@@ -112,24 +121,24 @@ class Unseen(Failed):
         self.failure = failure
         self.tally = tally
 
-    def look(self) -> Failed:
-        """Somebody looks at the failure of one record. Returns what is to be its outcome. Under the futures' lock."""
-        self.tally.looked += 1
+    def mark_seen(self) -> Failed:
+        """Count one record's failure as seen, and return its new outcome. Under the futures' lock."""
+        self.tally.seen += 1
         return self.failure
 
 
 class Counts(dict[str, int]):
-    """Numbers by error code, largest first; as a text `3 AccessDeniedException, 1 Expired`."""
+    """Numbers by error code, largest first. str() gives `3 AccessDeniedException, 1 Expired`."""
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {code}" for code, count in self.items())
 
 
 class UnseenFailures:
-    """Counts the failures of one producer when they are given, and logs those that nobody looked at.
+    """Counts the failures of one producer, and logs the ones that nobody looks at.
 
-    A failure is logged between LOOK_GRACE and 2 * LOOK_GRACE seconds after it was given, at most one line each 30 s;
-    close() logs the sum. `count` is called under the futures' lock. `lock` guards when to report.
+    A failure is logged LOOK_GRACE to 2 * LOOK_GRACE seconds after it occurred, with at most one line each 30 s. close()
+    logs the total. `count` is called under the futures' lock. `lock` guards the time of the next report.
     """
 
     def __init__(self, logger: logging.Logger, remind: Remind, lock: Any) -> None:
@@ -140,30 +149,30 @@ class UnseenFailures:
         self._tallies: dict[tuple[str, str], Tally] = {}
         self._codes: set[str] = set()
         self._report_at = NEVER
-        self._counted = False  # something was, since the report before
-        self._said_at = -NEVER
-        self._summed = 0  # how many the last sum was of
+        self._has_new = False  # a failure was counted since the last report
+        self._logged_at = -NEVER
+        self._logged_total = 0  # the total that close() logged last
 
     def count(self, failure: Failed, stream: str, tries: Sequence[SendAttempt]) -> Unseen:
-        """Count one record's failure, which nobody looked at so far; returns what is to be its outcome."""
+        """Count one record's failure as unseen, and return its outcome. Under the futures' lock."""
         code = code_of(failure, tries)
         tally = self._tallies.get((stream, code)) or self._new_tally(stream, code, failure)
         if tally.unseen.failure is not failure:
             tally.unseen = Unseen(failure, tally)
-        tally.given += 1
-        if not self._counted:
+        tally.failed += 1
+        if not self._has_new:
             self._expect_report()
         return tally.unseen
 
     def _new_tally(self, stream: str, code: str, failure: Failed) -> Tally:
-        if len(self._codes) >= MOST_CODES and code not in self._codes:  # of a broken endpoint they may be without end
+        if len(self._codes) >= MAX_CODES and code not in self._codes:  # a broken endpoint may give any number of codes
             code = "other codes"
         self._codes.add(code)
         return self._tallies.setdefault((stream, code), Tally(stream, code, failure))
 
     def _expect_report(self) -> None:
         with self._lock:
-            self._counted = True
+            self._has_new = True
             idle = self._report_at == NEVER
             if idle:
                 self._report_at = time.monotonic() + LOOK_GRACE
@@ -171,7 +180,7 @@ class UnseenFailures:
             self._remind(LOOK_GRACE)
 
     def report(self) -> float:
-        """Log what nobody looked at in time; returns in how many seconds to call again, or infinity."""
+        """Log the failures that nobody looked at in time. Return the seconds until the next call, or infinity."""
         if self._report_at == NEVER or not self._page[0]:
             return NEVER
         with self._lock:
@@ -179,45 +188,46 @@ class UnseenFailures:
             if now < self._report_at:
                 return self._report_at - now
             tallies = list(self._tallies.values())
-            late = self._late(tallies) if now >= self._said_at + INTERVAL else {}
+            late = self._late(tallies) if now >= self._logged_at + INTERVAL else {}
             for tally in tallies:
-                tally.before = tally.given
+                tally.failed_before = tally.failed
             if late:
-                self._said_at = now
+                self._logged_at = now
                 for tally, count in late.items():
-                    tally.said += count
-            more = self._counted or any(_unseen(tally) > tally.said for tally in tallies)
-            self._counted = False
-            self._report_at = max(now + LOOK_GRACE, self._said_at + INTERVAL) if more else NEVER
+                    tally.logged += count
+            more = self._has_new or any(_unseen(tally) > tally.logged for tally in tallies)
+            self._has_new = False
+            self._report_at = max(now + LOOK_GRACE, self._logged_at + INTERVAL) if more else NEVER
         if late:
             log(self._logger, "records_failed_unseen", _fields(late))
         return self._report_at - now
 
     def _late(self, tallies: list[Tally]) -> dict[Tally, int]:
-        """How many failures of each tally were given before the last report, are unseen, and were not logged."""
+        """Return by tally the unseen failures from before the last report that were not logged."""
         late = {}
         for tally in tallies:
-            tally.said = min(tally.said, _unseen(tally))
-            count = tally.before - tally.looked - tally.said
+            tally.logged = min(tally.logged, _unseen(tally))
+            count = tally.failed_before - tally.seen - tally.logged
             if count > 0:
                 late[tally] = count
         return late
 
     def close(self) -> None:
-        """Log how many failures in all nobody has looked at, unless that was logged before."""
+        """Log the total of unseen failures, unless the same total was logged before."""
         if not self._page[0]:
             return
         with self._lock:
             left = {tally: count for tally in list(self._tallies.values()) if (count := _unseen(tally)) > 0}
             total = sum(left.values())
-            if total <= self._summed:
+            if total <= self._logged_total:
                 return
-            self._summed = total
+            self._logged_total = total
             self._report_at = NEVER
         log(self._logger, "closed_with_unseen_failures", _fields(left))
 
 
 def _fields(counts: dict[Tally, int]) -> dict[str, object]:
+    """Return the fields of the log event for these counts."""
     by_code: Counter[str] = Counter()
     for tally, count in counts.items():
         by_code[tally.code] += count
@@ -231,4 +241,4 @@ def _fields(counts: dict[Tally, int]) -> dict[str, object]:
 
 
 def _unseen(tally: Tally) -> int:
-    return tally.given - tally.looked
+    return tally.failed - tally.seen

@@ -1,13 +1,16 @@
-"""RecordFuture: the record and its future in one object, cheap because most are only waited for in bulk.
+"""RecordFuture: the record and its future in one object.
 
-A standard concurrent.futures.Future makes a Condition (a lock, a deque …) that few ever use: 2–4 µs and 1.6 KB each.
-Here it is made when somebody blocks on this one future or a concurrent.futures function asks for it. Who may write
-what, with or without a GIL:
+A standard concurrent.futures.Future makes a Condition (a lock, a deque …): 2–4 µs and 1.6 KB each. Few futures need
+one. A RecordFuture makes its Condition when a thread blocks on it, or when a concurrent.futures function asks for it.
 
-- `_waits` is set under _LOCK, and stays what it is once it has a condition; so is the outcome of a future whose
-  `_waits` has none.
-- Once there is a condition, the outcome is set while holding it and then _LOCK, because concurrent.futures.wait and
-  as_completed look at the state and install their waiters under it.
+Locks, with or without a GIL:
+
+- `_waits` is set under LOCK. Once it has a condition, it is not replaced.
+- Without a condition, `_outcome` is set under LOCK.
+- With a condition, `_outcome` is set under the condition and then LOCK. concurrent.futures.wait and as_completed read
+  the state and install their waiters under the condition.
+
+kplpy/futures/resolve.py sets the outcomes.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +26,7 @@ from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.record import PendingRecord
 from kplpy.errors import KplpyError, NotPicklableError
 from kplpy.futures.asyncio_bridge import Awaits, Waits, awaits_of, running_loop
-from kplpy.futures.failures import Unseen, UnseenFailures, error_of
+from kplpy.futures.failures import Unseen, error_of
 from kplpy.logs import log
 from kplpy.process import fork
 from kplpy.records import Attempt, RecordResult, UserRecord, set_source
@@ -32,21 +35,29 @@ logger = logging.getLogger(__name__)
 
 _new = object.__new__
 
-# Reentrant, because a signal handler or a __del__ may put, and look at a future, in the middle of a holder's section.
-# The sections are a few bytecodes each, or one loop over the records of an aggregate.
-_LOCK = threading.RLock()
+# Reentrant: a signal handler or a __del__ may put, and use a future, while its thread holds the lock. It is held for a
+# few bytecodes, or for one loop over the records of an aggregate. A forked child replaces it, so other modules read
+# record_future.LOCK each time.
+LOCK = threading.RLock()
 
 
 def holds_future_lock() -> bool:
-    """Return True if a signal handler or a __del__ runs within a section of the calling thread's: it must not wait."""
-    return bool(_LOCK._is_owned())  # type: ignore[attr-defined]  # of RLock in CPython, as threading.Condition uses it
+    """Return True if the calling thread holds LOCK.
+
+    Then the caller is a signal handler or a __del__ that interrupted kplpy, and must not wait.
+    """
+    # RLock._is_owned is private. threading.Condition of CPython uses it too.
+    return bool(LOCK._is_owned())  # type: ignore[attr-defined]
 
 
 _Callback = Callable[["RecordFuture"], object]
 
 
 class Origin:
-    """What the futures of one stream have in common. In a forked child no answer will come to those without one."""
+    """What all futures of one stream share.
+
+    stream: name or ARN.
+    """
 
     __slots__ = ("_page", "_waits", "stream")
 
@@ -57,14 +68,18 @@ class Origin:
 
     @property
     def forked(self) -> bool:
+        """Return True in a forked child. Pending futures of its parent get no outcome there."""
         if self._page[0]:
             return False
         fork.check()
         return True
 
     def waits_in_child(self) -> Waits:
-        """Of all the futures: their own conditions may be held by threads that did not survive the fork."""
-        with _LOCK:
+        """Return the Waits that all these futures share in a forked child.
+
+        Their own conditions may be held by threads that did not survive the fork.
+        """
+        with LOCK:
             if self._waits is None:
                 self._waits = Waits()
                 self._waits.condition = threading.Condition()
@@ -75,10 +90,11 @@ _FORKED = Failed(Reason.FORKED, "forked")
 
 
 class RecordFuture(PendingRecord, Future[RecordResult]):
-    """The answer to one record: `result()` is a RecordResult or raises a RecordFailedError. It can be awaited.
+    """The outcome of one record: `result()` returns a RecordResult or raises a RecordFailedError.
 
-    Works with concurrent.futures.wait, as_completed and asyncio.wrap_future. `cancel()` always returns False: an
-    accepted record stays accepted. Callbacks run on one of kplpy's threads, or at once when the answer is there.
+    It can be awaited in asyncio, and works with concurrent.futures.wait, as_completed and asyncio.wrap_future.
+    `cancel()` always returns False, because an accepted record cannot be taken back. Callbacks run on one of kplpy's
+    threads, or at once if the future is done.
     """
 
     __slots__ = ("_origin", "_outcome", "_waits")
@@ -110,13 +126,16 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
 
     @property
     def stream(self) -> str:
-        """The stream's name or ARN: of the two, what the producer first put it by."""
+        """The stream's name or ARN, whichever the producer used first."""
         return self._origin.stream
 
-    # --- what a Future offers ---
+    # --- the interface of Future ---
 
     def result(self, timeout: float | None = None) -> RecordResult:
-        """Wait up to `timeout` seconds (None: for ever) for the answer; raises TimeoutError after that."""
+        """Wait for the outcome, at most `timeout` seconds (None: without limit), and return the RecordResult.
+
+        Raises the RecordFailedError of a failed record. Raises TimeoutError if there is no outcome in time.
+        """
         outcome = self._outcome
         if outcome is None:
             outcome = self._wait(timeout)
@@ -128,12 +147,13 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         try:
             raise self._error(outcome)
         finally:
-            self = None  # type: ignore[assignment]  # the traceback must not keep the future, as in the standard one
+            # As in the standard Future, so that the traceback does not keep the future alive.
+            self = None  # type: ignore[assignment]
 
     def exception(self, timeout: float | None = None) -> KplpyError | None:
-        """Wait as result() does; the RecordFailedError of a failed record, None for a delivered one.
+        """Wait as result() does. Return the RecordFailedError of a failed record, None for a delivered one.
 
-        For a record of put_records that there was no room for it is the BufferFullError.
+        A record of put_records that found the buffer full has a BufferFullError. Raises TimeoutError as result() does.
         """
         outcome = self._outcome
         if outcome is None:
@@ -141,24 +161,27 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         return self._error(outcome) if isinstance(outcome, Failed) else None
 
     def done(self) -> bool:
+        """Return True if result() would not wait."""
         return self._outcome is not None or self._origin.forked
 
     def running(self) -> bool:
+        """Return False."""
         return False
 
     def cancelled(self) -> bool:
+        """Return False."""
         return False
 
     def cancel(self) -> bool:
-        """False: an accepted record cannot be taken back."""
+        """Return False: an accepted record cannot be taken back."""
         return False
 
     def add_done_callback(self, fn: _Callback) -> None:
-        """Call `fn(future)` once the answer is there; what it raises is logged."""
-        if not self.done():  # first of all, for in a forked child that renews the lock
-            with _LOCK:
+        """Call `fn(future)` when the future is done, at once if it is done already. What `fn` raises is logged."""
+        if not self.done():  # before the lock is taken: in a forked child this call replaces the lock
+            with LOCK:
                 if not self.done():
-                    self._attached().callbacks.append(fn)
+                    self._own_waits().callbacks.append(fn)
                     return
         try:
             fn(self)
@@ -166,13 +189,13 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
             log(logger, "callback_raised", {"future": repr(self), "raised": repr(error)}, error)
 
     def set_result(self, result: object) -> None:
-        raise RuntimeError("a RecordFuture is answered by its producer")
+        raise RuntimeError("only the producer sets the outcome of a RecordFuture")
 
     def set_exception(self, exception: object) -> None:
-        raise RuntimeError("a RecordFuture is answered by its producer")
+        raise RuntimeError("only the producer sets the outcome of a RecordFuture")
 
     def set_running_or_notify_cancel(self) -> bool:
-        raise RuntimeError("a RecordFuture is answered by its producer")
+        raise RuntimeError("only the producer sets the outcome of a RecordFuture")
 
     def __await__(self) -> Generator[Any, None, RecordResult]:
         if not self.done():
@@ -199,9 +222,9 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         key = None if self.keyless else self.partition_key
         return f"<RecordFuture {self.stream} {key!r} {state}>"
 
-    # --- what concurrent.futures.wait and as_completed reach for ---
+    # --- what concurrent.futures.wait and as_completed read ---
 
-    if TYPE_CHECKING:  # plain attributes there, and for a type checker here
+    if TYPE_CHECKING:  # attributes of the standard Future, properties here
         _state: str
         _condition: threading.Condition
         _waiters: list[Any]
@@ -215,8 +238,8 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         def _condition(self):
             if self._origin.forked:
                 return self._origin.waits_in_child().condition
-            with _LOCK:
-                waits = self._attached()
+            with LOCK:
+                waits = self._own_waits()
                 if waits.condition is None:
                     waits.condition = threading.Condition()
                 return waits.condition
@@ -225,64 +248,68 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         def _waiters(self):
             if self._origin.forked:
                 return self._origin.waits_in_child().waiters
-            with _LOCK:
-                return self._attached().waiters
+            with LOCK:
+                return self._own_waits().waiters
 
     def _get_snapshot(self) -> tuple[bool, bool, RecordResult | None, BaseException | None]:
-        """What asyncio.wrap_future asks for since Python 3.14: done, cancelled, result, exception."""
+        """Return (done, cancelled, result, exception). asyncio.wrap_future calls this since Python 3.14."""
         if not self.done():
             return False, False, None, None
         error = self.exception()
         return True, False, None if error is not None else self.result(), error
 
     def _read(self, field: str) -> object:
-        """A field of the RecordResult."""
+        """Return a field of the RecordResult, which reads it when it is first used."""
         outcome = self._outcome
         assert isinstance(outcome, Delivered)
         if field == "attempts":
             return self._attempts(outcome)
         return self.maybe_written if field == "possible_duplicate" else getattr(outcome, field)
 
-    # --- within ---
+    # --- internals ---
 
-    def _attached(self) -> Waits:
+    def _own_waits(self) -> Waits:
+        """Return the Waits of this future alone, made if it is missing. Under LOCK."""
         waits = self._waits
         if waits is None or waits.__class__ is Awaits:
-            mine = Waits()
+            own = Waits()
             if waits is not None:
-                mine.callbacks += waits.callbacks
-            waits = self._waits = mine
+                own.callbacks += waits.callbacks
+            waits = self._waits = own
         return waits
 
     def _awaited_by(self, awaits: Awaits) -> bool:
-        with _LOCK:
+        """Have `awaits` called with the outcome. False if the future is done."""
+        with LOCK:
             if self.done():
                 return False
             if self._waits is None:
                 self._waits = awaits
             else:
-                self._attached().callbacks.append(awaits)
+                self._own_waits().callbacks.append(awaits)
             return True
 
     def _wait(self, timeout: float | None) -> Delivered | Failed:
+        """Block until there is an outcome, and return it. Raises TimeoutError."""
         if self._origin.forked:
             return _FORKED
         condition = self._condition
         waits = self._waits
         assert waits is not None
         with condition:
-            waits.blocked += 1
+            waits.blocked_threads += 1
             try:
-                answered = condition.wait_for(self.done, timeout)
+                is_done = condition.wait_for(self.done, timeout)
             finally:
-                waits.blocked -= 1
-            if answered:
+                waits.blocked_threads -= 1
+            if is_done:
                 outcome = self._outcome
                 assert outcome is not None
                 return outcome
-        raise TimeoutError(f"no answer within {timeout} s for a record of stream {self.stream!r}")
+        raise TimeoutError(f"no outcome within {timeout} s for a record of stream {self.stream!r}")
 
     def _attempts(self, outcome: Delivered | Failed) -> tuple[Attempt, ...]:
+        """Return the attempts as users see them, oldest first."""
         tries = self.tries
         if isinstance(outcome, Delivered):
             tries = (*tries, outcome.final)
@@ -303,118 +330,25 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         return tuple(attempts)
 
     def _error(self, outcome: Failed) -> KplpyError:
+        """Return the exception of a failed record, and count its failure as seen."""
         if isinstance(outcome, Unseen) and not self._origin.forked:
-            with _LOCK:
+            with LOCK:
                 if self._outcome is outcome:
-                    self._outcome = outcome.look()
+                    self._outcome = outcome.mark_seen()
         key, explicit = (None, None) if self.keyless else (self.partition_key, self.explicit_hash_key)
         record = UserRecord(self.data, key, explicit)
         return error_of(outcome, self.stream, record, self._attempts(outcome), self.maybe_written)
 
 
 class KeylessFuture(RecordFuture):
-    """Of a record without a partition key, for which the core makes up one. What users see of it has none."""
+    """The future of a record without a partition key. The core makes up a key, which users do not see."""
 
     __slots__ = ()
 
     keyless = True
 
 
-def answer(
-    futures: Iterable[RecordFuture], outcome: Delivered | Failed, unseen: UnseenFailures | None = None
-) -> list[RecordFuture]:
-    """Give the futures their answer: see answer_all."""
-    return answer_all([(futures, outcome)], unseen)
-
-
-def answer_all(
-    answers: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]],
-    unseen: UnseenFailures | None = None,
-) -> list[RecordFuture]:
-    """Give futures their answers and wake who waits. Returns those with callbacks, for run_callbacks.
-
-    A future that has an answer keeps it. `unseen`: counts the failures that nobody is sure to look at.
-    """
-    guarded: list[tuple[RecordFuture, Delivered | Failed]] = []
-    with_callbacks: list[RecordFuture] = []
-    for futures, outcome in answers:
-        delivered = outcome.__class__ is Delivered
-        with _LOCK:
-            for future in futures:
-                if future._outcome is not None:
-                    continue
-                waits = future._waits
-                if waits is not None:
-                    if waits.condition is not None:
-                        guarded.append((future, outcome))
-                        continue
-                    if waits.callbacks:
-                        with_callbacks.append(future)
-                if delivered:
-                    future._outcome = outcome
-                    future.data = b""  # a delivered payload is not held by a future that somebody keeps
-                else:
-                    future._outcome = _counted(future, outcome, unseen)
-    for future, outcome in guarded:
-        waits = future._waits
-        assert waits is not None
-        assert waits.condition is not None
-        delivered = outcome.__class__ is Delivered
-        with waits.condition:
-            if future._outcome is not None:
-                continue
-            # Those who wait come to look once this section is left.
-            waits.condition.notify_all()
-            for waiter in waits.waiters:
-                # The waiter's own classes tell a result from an exception; only FIRST_EXCEPTION cares.
-                waiter.add_result(future) if delivered else waiter.add_exception(future)
-            with _LOCK:
-                future._outcome = outcome if delivered else _counted(future, outcome, unseen)
-                if delivered:
-                    future.data = b""
-        if waits.callbacks:
-            with_callbacks.append(future)
-    return with_callbacks
-
-
-def answer_each(
-    futures: Sequence[RecordFuture], outcomes: Sequence[Delivered]
-) -> list[tuple[list[RecordFuture], Delivered]]:
-    """Give each future its own answer, but those that somebody waits for, which are returned for answer_all."""
-    waited_for: list[tuple[list[RecordFuture], Delivered]] = []
-    with _LOCK:
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if future._waits is not None:
-                waited_for.append(([future], outcome))
-            elif future._outcome is None:
-                future._outcome = outcome
-                future.data = b""
-    return waited_for
-
-
-def _counted(future: RecordFuture, outcome: Delivered | Failed, unseen: UnseenFailures | None) -> Delivered | Failed:
-    """The outcome of a future whose record failed; it says whether somebody has looked at it. Under _LOCK."""
-    if unseen is None or not isinstance(outcome, Failed) or (future._waits is not None and future._waits.looks(future)):
-        return outcome
-    return unseen.count(outcome, future.stream, future.tries)
-
-
-def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseException], None]) -> None:
-    """`raised` is told of each callback that raises."""
-    for future in futures:
-        waits = future._waits
-        assert waits is not None
-        # Nobody adds to them once the outcome is there.
-        callbacks = [*waits.callbacks] if waits.__class__ is Awaits else waits.callbacks
-        while callbacks:
-            try:
-                callbacks[0](future)
-            except BaseException as error:  # whatever it is, the sender that it is raised on has others to answer
-                raised(f"{type(error).__name__}: {error} (of {future!r})", error)
-            del callbacks[0]
-
-
 @fork.renew
 def _renew_lock() -> None:
-    global _LOCK
-    _LOCK = threading.RLock()  # another thread may have held it
+    global LOCK
+    LOCK = threading.RLock()  # a thread of the parent may have held the old one

@@ -1,1 +1,1 @@
-"""kplpy in other frameworks: logging handlers and AWS Lambda."""
+"""kplpy with logging and AWS Lambda."""

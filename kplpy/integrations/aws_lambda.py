@@ -1,4 +1,7 @@
-"""In AWS Lambda: flush at the end of each invocation, before the environment is frozen; records, and metrics."""
+"""flush_after: flushes at the end of each invocation of an AWS Lambda function.
+
+Lambda freezes the environment after each invocation, so records and metrics must be sent before.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,18 @@ R = TypeVar("R")
 def flush_after(
     *producers: Producer, margin: float = 0.5, on_timeout: Literal["raise", "log"] = "raise"
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator for a handler(event, context): when it has returned or raised, flush the producers, and let their
-    metrics' sinks have what was counted.
+    """Decorate a handler(event, context): after it returns or raises, flush the producers and their metrics.
 
-    The flush may take what context.get_remaining_time_in_millis() says is left, but for `margin` seconds; without such
-    a context (in a test), close_timeout_ms. What has no answer by then stays buffered while the environment is frozen:
-    the next invocation goes on with it, but its time to live has passed by then if the freeze was long
-    (RecordExpiredError, on_failure), and if there is none, it is lost.
+    margin: seconds that the flush leaves of context.get_remaining_time_in_millis(), 0 or more. Without such a context,
+    as in a test, the flush takes at most close_timeout_ms.
+    on_timeout: what to do when the flush runs out of time. "raise": raise FlushTimeoutError, so that the invocation
+    fails and its event is retried. "log": only log it. If the handler itself raised, its error is raised in any case.
 
-    on_timeout: then "raise" FlushTimeoutError, so that the invocation fails and its event is tried again, or only
-    "log" it. When the handler has raised itself, it is logged, and the handler's error goes on.
+    Records without an outcome stay buffered while the environment is frozen, and the next invocation sends them. If
+    the freeze was long, their time to live has passed, and they fail with RecordExpiredError (see on_failure). If no
+    invocation follows, they are lost.
+
+    Raises TypeError or ValueError for arguments that are not valid, and TypeError for a coroutine function.
     """
     if not producers or not all(isinstance(each, Producer) for each in producers):
         raise TypeError(f"flush_after takes one or more Producers, got {producers!r:.80}")
@@ -52,12 +57,12 @@ def flush_after(
             try:
                 result = handler(*args, **kwargs)
             except BaseException:
-                _log_what_is_left(_flush(producers, context, margin))
+                _log_late(_flush(producers, context, margin))
                 raise
             late = _flush(producers, context, margin)
             if late is not None and on_timeout == "raise":
                 raise late
-            _log_what_is_left(late)
+            _log_late(late)
             return result
 
         return flushing
@@ -66,7 +71,7 @@ def flush_after(
 
 
 def _flush(producers: tuple[Producer, ...], context: Any, margin: float) -> FlushTimeoutError | None:
-    """All of them, in the time that is left; the errors of several as one."""
+    """Flush all producers in the time that is left. Return one error for all that ran out of time, or None."""
     deadline = time.monotonic() + _seconds_left(producers, context, margin)
     left = []
     for producer in producers:
@@ -79,7 +84,7 @@ def _flush(producers: tuple[Producer, ...], context: Any, margin: float) -> Flus
     if not left:
         return None
     remaining = sum(error.remaining for error in left)
-    return FlushTimeoutError(f"{remaining} records were not answered by the end of the invocation", remaining)
+    return FlushTimeoutError(f"{remaining} records had no outcome by the end of the invocation", remaining)
 
 
 def _seconds_left(producers: tuple[Producer, ...], context: Any, margin: float) -> float:
@@ -89,6 +94,6 @@ def _seconds_left(producers: tuple[Producer, ...], context: Any, margin: float) 
     return max(0.0, float(remaining()) / 1000 - margin)
 
 
-def _log_what_is_left(late: FlushTimeoutError | None) -> None:
+def _log_late(late: FlushTimeoutError | None) -> None:
     if late is not None:
         log(logger, "invocation_ended_early", {"records": late.remaining})

@@ -1,4 +1,4 @@
-"""KinesisHandler: log records as records of a stream."""
+"""KinesisHandler: puts log records on a stream."""
 
 from __future__ import annotations
 
@@ -23,23 +23,30 @@ __all__ = ["KinesisHandler"]
 
 logger = logging.getLogger(__name__)
 
-# What sending makes be logged; each such line sent would make the next.
-_OUR_OWN = ("kplpy", "botocore", "boto3", "urllib3", "s3transfer")
+# The loggers of kplpy and of what it uses to send. If their lines were sent, each would cause the next.
+_EXCLUDED = ("kplpy", "botocore", "boto3", "urllib3", "s3transfer")
 
 PartitionKey = str | Callable[[logging.LogRecord], str | None] | None
 
 
 class KinesisHandler(logging.Handler):
-    """A logging.Handler that puts each log record, formatted and in UTF-8, on `stream`, a name or an ARN.
+    """A logging.Handler that puts each log record, formatted and in UTF-8, on a stream.
 
-    producer: who puts it; None: one of its own, made of `config` (fields of kplpy.Config, such as region_name), which
-    close() closes. partition_key: a text for all, a function of the LogRecord, or None: spread over the shards.
-    terminator: appended to each. flush_timeout: seconds that flush() waits at the most.
+    stream: name or ARN.
+    producer: puts the records. None: the handler makes one from `config` and closes it in close().
+    config: fields of kplpy.Config, such as region_name. Not together with `producer`.
+    partition_key: a text, a function of the LogRecord, or None, which spreads the records over the shards.
+    terminator: appended to each text.
+    flush_timeout: seconds that flush() waits at most.
 
-    Logging never waits: what there is no room for, or is too large, is dropped, counted in `dropped`, and told once
-    an interval on the logger "kplpy.integrations.logging". What kplpy, botocore, boto3, s3transfer and urllib3 log, and
-    whatever is logged on kplpy's own threads (in callbacks, too), is not sent, or it would go on for ever; of that,
-    kplpy's warnings go to stderr where no other handler would show them.
+    Logging never waits. If the buffer is full or a record is too large, the record is dropped and counted in `dropped`.
+    The logger "kplpy.integrations.logging" reports drops, at most once in 30 s.
+
+    What kplpy, botocore, boto3, s3transfer and urllib3 log is not sent, nor what is logged on kplpy's own threads, for
+    example in callbacks. Otherwise each line would cause the next. kplpy's warnings go to stderr if no other handler
+    would show them.
+
+    Raises TypeError for arguments that are not valid, InvalidRecordError for a bad stream, ConfigError for bad config.
     """
 
     def __init__(
@@ -64,20 +71,23 @@ class KinesisHandler(logging.Handler):
         self.terminator = terminator
         self.flush_timeout = flush_timeout
         self.dropped = 0
-        """How many log records were not sent for want of room, or could not be."""
+        """Log records that were not sent, because the buffer was full or they were refused."""
         self._is_own = producer is None
         self._producer = Producer(**config) if producer is None else producer
         self._drops = _drops()
-        self._ended = False
+        self._is_closed = False
 
     def handle(self, record: logging.LogRecord) -> Any:
-        """Filter and send; returns whether it was taken. Without the handler's lock, which only formatting needs: a
-        thread that puts may wait for one that logs."""
-        if _is_our_own(record):
+        """Filter and send the record. Returns False for one that is not sent.
+
+        Does not hold the handler's lock, which only formatting needs, because a thread that puts may wait for a thread
+        that logs.
+        """
+        if _is_excluded(record):
             self._show(record)
             return False
         kept: Any = self.filter(record)
-        if isinstance(kept, logging.LogRecord):  # since Python 3.12 a filter may replace it
+        if isinstance(kept, logging.LogRecord):  # since Python 3.12 a filter may replace the record
             record = kept
         if kept:
             self.emit(record)
@@ -103,9 +113,11 @@ class KinesisHandler(logging.Handler):
             self.handleError(record)
 
     def flush(self) -> None:
-        """Send what was logged, and wait for it, for flush_timeout at the most. On kplpy's own threads, and while
-        logging is being configured, it does not wait."""
-        if does_our_work() or _configuring():
+        """Send what was logged and wait for the outcomes, at most flush_timeout seconds.
+
+        Does nothing on kplpy's own threads and while logging is being configured.
+        """
+        if does_our_work() or _holds_logging_lock():
             return
         try:
             self._producer.flush(self.stream, timeout=self.flush_timeout)
@@ -113,30 +125,30 @@ class KinesisHandler(logging.Handler):
             log(logger, "log_not_flushed", {"stream": self.stream, "reason": str(error)})
 
     def close(self) -> None:
-        """Deliver what was logged: of a producer of its own within its close_timeout_ms, else as flush() does.
+        """Close the handler's own producer, which delivers within close_timeout_ms; else do as flush() does.
 
-        dictConfig closes the handlers there were, and delivery then goes on in the background.
+        When dictConfig closes the handler, delivery goes on in the background.
         """
         if not self._is_own:
             self.flush()
-        elif _configuring():
+        elif _holds_logging_lock():
             threading.Thread(target=self._producer.close, name="kplpy-close", daemon=True).start()
         else:
             self._producer.close()
-        self._ended = True
+        self._is_closed = True
         self._drops.close()
         super().close()
 
     def _drop(self, error: KplpyError) -> None:
         self.dropped += 1
-        if self._ended:
-            return  # who logs after the end is not told about it
+        if self._is_closed:
+            return  # drops after close() are not reported
         if self._drops.forked:
             self._drops = _drops()
         self._drops.say(f"{type(error).__name__}: {error}")
 
     def _show(self, record: logging.LogRecord) -> None:
-        """A warning of kplpy's own that no other handler would show."""
+        """Write a warning of kplpy to stderr if no other handler would show it."""
         fallback = logging.lastResort
         if fallback is None or record.levelno < fallback.level or record.name.partition(".")[0] != "kplpy":
             return
@@ -152,12 +164,15 @@ class KinesisHandler(logging.Handler):
         return f"<KinesisHandler {self.stream} ({logging.getLevelName(self.level)})>"
 
 
-def _is_our_own(record: logging.LogRecord) -> bool:
-    return record.name.partition(".")[0] in _OUR_OWN or does_our_work()
+def _is_excluded(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] in _EXCLUDED or does_our_work()
 
 
-def _configuring() -> bool:
-    """Does this thread hold the lock that every other needs to log? Then none of them could send."""
+def _holds_logging_lock() -> bool:
+    """Return True if this thread holds logging's own lock, as dictConfig does.
+
+    Other threads then cannot log, so they could not send either. logging._lock is private; without it, False.
+    """
     lock: Any = getattr(logging, "_lock", None)
     return lock is not None and bool(lock._is_owned())
 

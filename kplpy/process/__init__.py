@@ -1,1 +1,1 @@
-"""What a process does to a producer: fork, exit, uWSGI."""
+"""What a process does to its producers: forks, exits and uWSGI."""

@@ -1,7 +1,8 @@
-"""Noticing that this process is a forked child, also where the fork skips Python's hooks, as uWSGI's does.
+"""Detects that this process is a forked child.
 
-A page of memory that the kernel wipes in a child (MADV_WIPEONFORK, Linux 4.14) tells child from parent for 20 ns a
-look, so that every put can look; os.getpid() is a system call. Elsewhere Python's hooks wipe the page.
+This also works when the fork skips Python's hooks, as uWSGI's does. The kernel wipes one page of memory in each child
+(MADV_WIPEONFORK, Linux 4.14). Reading it takes 20 ns, so every put can do it; os.getpid() is a system call. On other
+systems Python's hooks wipe the page.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ Page = memoryview | bytearray | bytes
 """page[0] is 1 in the process that made it, and 0 in its children."""
 
 _MADV_WIPEONFORK = 18  # the mmap module does not name it
-# How long a fork waits for a section that must not be cut in two: far longer than any takes on a busy machine, for a
-# child that was forked in the midst of one hangs. Its thread may wait for something that the forking one holds, though.
 PATIENCE = 30.0
+"""Seconds that a fork waits for a WholeSection.
+
+A child that is forked during one hangs, so the limit is far above the time that any section takes on a busy machine.
+There is a limit because the section's thread may wait for something that the forking thread holds.
+"""
 
 _renewals: list[Callable[[], object]] = []
 _whole_sections: list[WholeSection] = []
@@ -27,11 +31,12 @@ _renewing = threading.RLock()
 
 
 def _new_page() -> memoryview | bytearray:
+    """Make a page that holds 1: one that the kernel wipes in children, if it can."""
     if sys.platform == "linux":
         page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         try:
             page.madvise(_MADV_WIPEONFORK)
-        except (OSError, AttributeError):  # an old kernel, or a stand-in for one
+        except (OSError, AttributeError):  # an old kernel, or an emulated one
             page.close()
         else:
             page[0] = 1
@@ -44,19 +49,24 @@ _pid = os.getpid()
 
 
 def page() -> Page:
-    """This process's page, once `check` has been called in it."""
+    """Return this process's page. In a forked child, call `check` first."""
     return _page
 
 
 def renew(function: Callable[[], object]) -> Callable[[], object]:
-    """Call the function in every forked child, in the order of registration: no other thread has survived there, and
-    a lock that one of them held stays held."""
+    """Register a function to be called in every forked child, in the order of registration.
+
+    Only the forking thread survives in a child. A lock that another thread held stays held, so it must be replaced.
+    """
     _renewals.append(function)
     return function
 
 
 def check() -> None:
-    """Where a page was found wiped, or somewhere slow: renew everything, should nobody have told us of a fork."""
+    """Call the registered functions once in a forked child.
+
+    Called when a page was found wiped, and where the time does not matter.
+    """
     with _renewing:
         if not _page[0] or (isinstance(_page, bytearray) and os.getpid() != _pid):
             _renew_all()
@@ -73,9 +83,10 @@ def _renew_all() -> None:
 
 
 class WholeSection:
-    """A lock whose section a fork waits for, PATIENCE seconds at the most.
+    """A lock that a fork waits for, at most PATIENCE seconds.
 
-    For the sections in which a thread imports: a child would find the module's own lock held for ever.
+    Held while a thread imports modules. A child that is forked meanwhile would find the module's import lock held for
+    ever.
     """
 
     def __init__(self) -> None:
@@ -93,17 +104,20 @@ class WholeSection:
         self._lock.release()
 
     def before_fork(self) -> None:
+        """Take the lock for the fork, unless the forking thread holds it."""
         if self._owner != threading.get_ident() and self._lock.acquire(timeout=PATIENCE):
             self._owner = threading.get_ident()
             self._kept_for_fork = True
 
     def after_fork_in_parent(self) -> None:
+        """Release the lock that before_fork took."""
         if self._kept_for_fork and self._owner == threading.get_ident():
             self._kept_for_fork = False
             self._owner = 0
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
+        """Replace the lock, which another thread of the parent may hold."""
         self._kept_for_fork = False
         self._owner = 0
         self._lock = threading.Lock()
@@ -122,7 +136,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _renewing
     _renewing = threading.RLock()
-    if not _page[0] or os.getpid() != _pid:  # else a __del__ has put since, and noticed it already
+    if not _page[0] or os.getpid() != _pid:  # else a __del__ has put since, and renewed everything
         _renew_all()
 
 

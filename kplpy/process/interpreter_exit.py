@@ -1,10 +1,13 @@
-"""The process around the producers: its exit, in all the ways that processes have of ending, and forks."""
+"""Delivers what was put before the process ends, and renews the producers in forked children.
+
+Covers the exit of the interpreter and of the child processes that skip atexit.
+"""
 
 from __future__ import annotations
 
 import atexit
 
-# boto3 imports this module, which cannot be imported once the interpreter is on its way out.
+# boto3 imports this module, which cannot be imported any more once the interpreter exits.
 import concurrent.futures.thread  # noqa: F401
 import sys
 import time
@@ -16,7 +19,7 @@ from kplpy.process import fork, uwsgi
 
 
 class ExitParticipant(Protocol):
-    """What lifecycle asks of a producer."""
+    """What this module calls of a producer."""
 
     def _begin_exit(self) -> None: ...
 
@@ -26,19 +29,22 @@ class ExitParticipant(Protocol):
 
 
 _all: weakref.WeakSet[ExitParticipant] = weakref.WeakSet()
-# Producers that were put to and not closed: their records must survive the last reference to the producer.
+# Producers with records that are not closed. Kept, so that their records outlive the last reference to the producer.
 _started: set[ExitParticipant] = set()
 _exit_began: float | None = None
-_watched: set[str] = set()  # the other ways to exit that we have hooked into, in this process
+_watched: set[str] = set()  # the modules of _EXITS that have kplpy's hook in this process
 
 
 def watch(producer: ExitParticipant) -> None:
-    """From its construction: a forked child gives the producer a new engine."""
+    """Have each forked child give the producer a new engine. Called when the producer is made."""
     _all.add(producer)
 
 
 def keep(producer: ExitParticipant) -> bool:
-    """From its first put: the producer delivers at the interpreter's exit. False: it must do without threads."""
+    """Have the producer deliver at the interpreter's exit. Called at its first put.
+
+    Returns False if kplpy cannot run threads here.
+    """
     if _exit_began is not None:
         return False
     _started.add(producer)
@@ -47,34 +53,41 @@ def keep(producer: ExitParticipant) -> bool:
 
 
 def threads_may_run() -> bool:
+    """Return True if kplpy can run threads: before the interpreter's exit, and where uWSGI allows them."""
     return _exit_began is None and uwsgi.lets_threads_run()
 
 
 def forget(producer: ExitParticipant) -> None:
-    """It is closed."""
+    """Do not deliver this producer's records at exit: it is closed."""
     _started.discard(producer)
 
 
 def exit_began() -> float | None:
-    """When the exit began, by time.monotonic(); from then on each put delivers before it returns."""
+    """Return when the interpreter's exit began (time.monotonic()), or None.
+
+    From then on each put delivers before it returns.
+    """
     return _exit_began
 
 
 def deliver_all(*_: Any, **__: Any) -> None:
-    """The process is about to end: deliver all that was put."""
+    """Deliver all that was put, because the process is about to end."""
     global _exit_began
     fork.check()
     if _exit_began is None:
         _exit_began = time.monotonic()
     producers = list(_started)
-    for producer in producers:  # all of them at once, so that one that cannot deliver takes no time from the others
+    for producer in producers:  # all begin at once, so that one that cannot deliver takes no time from the others
         producer._begin_exit()
     for producer in producers:
         producer._exit(_exit_began)
 
 
 def _watch_exits_without_atexit() -> None:
-    """Children of multiprocessing and of process pools, billiard's, and Celery's pool skip atexit."""
+    """Add hooks for processes that skip atexit.
+
+    These are the children of multiprocessing, of process pools and of billiard, and those of Celery's pool.
+    """
     for module, hook in _EXITS.items():
         if module in sys.modules and module not in _watched:
             _watched.add(module)
@@ -97,7 +110,7 @@ def _watch_billiard(process: Any) -> None:
 
 
 def _watch_billiards_pool(worker: Any) -> None:
-    """Its children end with os._exit, past every finalizer."""
+    """Deliver before a child of billiard's pool ends with os._exit, which skips every finalizer."""
     do_exit = getattr(worker, "_do_exit", None)
     if do_exit is None:
         return
@@ -117,7 +130,8 @@ def _watch_billiards_pool(worker: Any) -> None:
 
 
 def _watch_celery(signals: Any) -> None:
-    # The children of its pool end with os._exit, right after this signal, which is public; billiard's way there is not.
+    # The children of Celery's pool end with os._exit, right after this signal. The signal is public, unlike billiard's
+    # _do_exit.
     signals.worker_process_shutdown.connect(deliver_all, weak=False)
 
 
@@ -138,7 +152,7 @@ def _renew_producers() -> None:
         producer._renew_in_child()
 
 
-# What atexit is told first it calls last. urllib3's pools close their sockets in finalizers, and none of those works
-# any more once weakref's own exit has run: it is to be registered (by the first finalizer) before ours.
+# atexit calls the first function last. urllib3's pools close their sockets in finalizers, which do not work any more
+# after weakref's own exit function has run. A first finalizer registers that function before kplpy's.
 weakref.finalize(deliver_all, lambda: None)
 atexit.register(deliver_all)

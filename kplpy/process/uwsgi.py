@@ -1,8 +1,8 @@
-"""uWSGI, whose first process may not run threads of ours.
+"""Decides whether kplpy may run threads under uWSGI. In uWSGI's first process it may not.
 
-It forks its workers in C, as a rule without Python's hooks. A thread that wants the GIL at that moment leaves its wish
-in the child, where nobody is left to take it: the child waits for ever, before it comes to any Python. So there each
-put sends for itself, and nothing is left to be inherited.
+uWSGI forks its workers in C, usually without Python's hooks. A thread that asks for the GIL at that moment leaves its
+request in the child, where no thread can withdraw it. The child then waits for ever, before it runs any Python. So in
+that process each put sends its own record, and a child inherits nothing.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _warned = False
 
 
 def lets_threads_run() -> bool:
-    """May this process have threads of ours? True outside uWSGI."""
+    """Return True if kplpy may run threads in this process. Outside uWSGI it may."""
     uwsgi: Any = sys.modules.get("uwsgi")
-    if not hasattr(uwsgi, "worker_id"):  # not uWSGI, or somebody's stand-in for it
+    if not hasattr(uwsgi, "worker_id"):  # not uWSGI, or a module that imitates it
         return True
     if not getattr(uwsgi, "has_threads", True):
         _warn_once()
         return False
     if uwsgi.worker_id() or uwsgi.mule_id() or uwsgi.i_am_the_spooler():
         return True
-    # The option makes it run the hooks, but not for mules and spoolers.
+    # With this option uWSGI runs Python's fork hooks, except for mules and spoolers.
     options = uwsgi.opt
     hooks = options.get("py-call-uwsgi-fork-hooks", b"0")
     return (hooks is True or hooks.lower() not in _FALSE) and not {"mule", "mules", "farm", "spooler"} & options.keys()

@@ -15,7 +15,8 @@ from kplpy.core.outcome import Completion, Delivered, Failed, Reason
 from kplpy.core.results.events import Events
 from kplpy.errors import RecordFailedError
 from kplpy.futures.failures import UnseenFailures
-from kplpy.futures.record_future import RecordFuture, answer, answer_all, answer_each, run_callbacks
+from kplpy.futures.record_future import RecordFuture
+from kplpy.futures.resolve import resolve, resolve_all, resolve_each, run_callbacks
 from kplpy.rate_limited_log import Causes, RateLimitedLog, Remind
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.meter import Meter
@@ -128,14 +129,14 @@ class Delivery:
 
     def fail(self, futures: Sequence[RecordFuture], outcome: Failed) -> None:
         """Give records that are in no pipeline this outcome, and run their callbacks."""
-        callbacks = answer(futures, outcome, self._counts_unseen)
+        callbacks = resolve(futures, outcome, self._counts_unseen)
         self._report(futures)
         self.run_callbacks(callbacks)
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
         """These were not accepted after all: their futures raise the error."""
         refusal = Failed(Reason.REFUSED, str(error), error, type(error).__name__)
-        self.run_callbacks(answer(futures, refusal, self._unseen))
+        self.run_callbacks(resolve(futures, refusal, self._unseen))
 
     def run_callbacks(self, futures: list[RecordFuture]) -> None:
         """Those of futures that `answer` returned."""
@@ -165,8 +166,8 @@ class Delivery:
             if each.outcomes is None:
                 answers.append((futures, each.outcome))
             else:
-                answers += answer_each(futures, each.outcomes)
-        return answer_all(answers, self._counts_unseen)
+                answers += resolve_each(futures, each.outcomes)
+        return resolve_all(answers, self._counts_unseen)
 
     @property
     def _logged(self) -> tuple[RateLimitedLog | Causes | UnseenFailures, ...]:

@@ -1,4 +1,4 @@
-"""Running a real framework around tests/integration/frameworks_app.py, and judging what arrived."""
+"""Runs a real framework with tests/integration/frameworks_app.py, and checks the records that arrive."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[2]
 APP = "tests.integration.frameworks_app"
 PATIENCE = 60.0
 ENOUGH = 40
-"""Answers from the workers."""
+"""Reports that collect() waits for."""
 FORKED = "ForkedError"
-"""What the workers find in the futures that their parent made: they wait in its memory."""
+"""The outcome that workers find in their parent's futures, which were pending at the fork."""
 DELIVERED = "NoneType"
 
-Told = dict[str, Any]
+Report = dict[str, Any]
 
 
 def needed(module: str) -> None:
@@ -41,12 +41,12 @@ def needed(module: str) -> None:
 class Running:
     process: subprocess.Popen[str]
     output: str = ""
-    """What it said, once it has ended."""
+    """The output of the process after its end."""
 
 
 @contextmanager
 def running(command: Sequence[str], kinesis: LocalKinesis, **settings: str) -> Iterator[Running]:
-    """A framework's first process; ended by SIGTERM."""
+    """Run a framework's first process, and end it by SIGTERM."""
     program, *arguments = command
     process = subprocess.Popen(
         [str(Path(sysconfig.get_path("scripts")) / program), *arguments],
@@ -75,34 +75,34 @@ def running(command: Sequence[str], kinesis: LocalKinesis, **settings: str) -> I
             run.output += "\nIT HAD TO BE KILLED"
 
 
-def collect(ask: Callable[[], list[Told]], workers: int) -> list[Told]:
-    """Enough answers, from enough workers."""
-    answers: list[Told] = []
+def collect(ask: Callable[[], list[Report]], workers: int) -> list[Report]:
+    """Collect enough reports from enough workers."""
+    reports: list[Report] = []
     deadline = time.monotonic() + PATIENCE
-    while (len({each["pid"] for each in answers}) < workers or len(answers) < ENOUGH) and time.monotonic() < deadline:
+    while (len({each["pid"] for each in reports}) < workers or len(reports) < ENOUGH) and time.monotonic() < deadline:
         try:
-            answers += ask()
+            reports += ask()
         except OSError:  # not listening yet
             time.sleep(0.05)
-    return answers
+    return reports
 
 
 def check(
     kinesis: LocalKinesis,
-    answers: list[Told],
+    reports: list[Report],
     run: Running,
     workers: int = 2,
     inherited: str = FORKED,
     at_import: int = 20,
 ) -> None:
-    """All that the parent buffered at import, and each record that was answered for, has arrived once."""
+    """Check that the parent's records from import, and each record of a report, arrived once."""
     got = Counter(record.data.decode() for record in read_all(kinesis))
     parent, output = run.process.pid, run.output
     from_parent = Counter({name: times for name, times in got.items() if "at import" in name})
     assert from_parent == Counter(f"{parent} at import, {number}" for number in range(at_import)), output
-    assert len({each["pid"] for each in answers} - {parent}) >= workers, output
-    assert Counter(each["record"] for each in answers) - got == Counter(), output
+    assert len({each["pid"] for each in reports} - {parent}) >= workers, output
+    assert Counter(each["record"] for each in reports) - got == Counter(), output
     assert {name for name, times in got.items() if times > 1} == set(), output
-    assert {each["inherited"] for each in answers} == {inherited}, output
+    assert {each["inherited"] for each in reports} == {inherited}, output
     for noise in ("Traceback", "KILLED", "undelivered"):
         assert noise not in output

@@ -1,6 +1,6 @@
-"""What test_frameworks.py has the frameworks load: a producer made, and put to, at import, before the fork.
+"""The application that test_frameworks.py runs: it makes a producer and puts records at import, before the fork.
 
-Each answer tells which process gave it, which record it put, and what became there of the futures made at import.
+Each response names its process, the record that it put, and the outcomes of the futures from import.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kplpy import Producer, RecordFuture
 from tests.integration.celery_queues import queues
 
 AT_IMPORT = 20
-Told = dict[str, Any]
+Report = dict[str, Any]
 
 producer = Producer(
     endpoint_url=os.environ["KINESIS_URL"],
@@ -29,7 +29,7 @@ inherited: list[RecordFuture] = []
 
 
 def buffer() -> None:
-    """In the parent: these wait in its memory when it forks."""
+    """Put records in the parent, which are pending when it forks."""
     for number in range(AT_IMPORT):
         inherited.append(producer.put_record("test", b"%d at import, %d" % (os.getpid(), number), f"key {number}"))
 
@@ -39,33 +39,33 @@ if os.environ["BUFFER_AT_IMPORT"]:
 
 
 def put() -> RecordFuture:
-    """Delivered in a minute, or at this process's end."""
+    """Put a record that is delivered within a minute, or at the end of this process."""
     name = f"{os.getpid()}: {next(numbers)}"
     future = producer.put_record("test", name.encode(), name)
     future.add_done_callback(lambda _: None)
     return future
 
 
-def told(future: RecordFuture) -> Told:
-    became = {type(each.exception(timeout=0)).__name__ for each in inherited}
-    return {"pid": os.getpid(), "record": future.partition_key, "inherited": " ".join(sorted(became))}
+def report_of(future: RecordFuture) -> Report:
+    outcomes = {type(each.exception(timeout=0)).__name__ for each in inherited}
+    return {"pid": os.getpid(), "record": future.partition_key, "inherited": " ".join(sorted(outcomes))}
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """WSGI."""
+    """The WSGI application."""
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(told(put())).encode()]
+    return [json.dumps(report_of(put())).encode()]
 
 
 def fast_api() -> Any:
-    """Waits for its own record, which the lifespan's end would be too late for."""
+    """The ASGI application. Waits for its own record: the end of the lifespan would be too late."""
     api = import_module("fastapi").FastAPI()
 
-    async def request() -> Told:
+    async def request() -> Report:
         future = put()
         await producer.aflush(timeout=60)
         await future
-        return told(future)
+        return report_of(future)
 
     api.get("/")(request)
     return api
@@ -75,11 +75,11 @@ if "CELERY_FOLDER" in os.environ:
     celery_app = queues(Path(os.environ["CELERY_FOLDER"]))
 
     @celery_app.task(name="put")  # type: ignore[untyped-decorator]
-    def celery_put() -> Told:
-        return told(put())
+    def celery_put() -> Report:
+        return report_of(put())
 
 
-if __name__ == "__main__":  # uvicorn spawns its workers, which import this again under its name
+if __name__ == "__main__":  # uvicorn spawns its workers, which import this module again under its name
     buffer()
     import_module("uvicorn").run(
         "tests.integration.frameworks_app:fast_api", factory=True, workers=2, port=int(os.environ["PORT"])

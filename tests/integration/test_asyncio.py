@@ -1,4 +1,4 @@
-"""The producer in event loops: awaiting, back-pressure, cancelling, several loops."""
+"""The producer in event loops: awaits, backpressure, cancellation and several loops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_async_with_and_await() -> None:
             results = await asyncio.gather(*(producer.put_record("orders", b"%d" % n, "k") for n in range(2, 500)))
             assert len(results) == 498
             last = producer.put_record("orders", b"500", "k")
-        assert last.done()  # leaving delivers what is there
+        assert last.done()  # leaving the block delivers the records
         with pytest.raises(ProducerClosedError):
             producer.put_record("orders", b"late", "k")
         with pytest.raises(ProducerClosedError):
@@ -45,7 +45,7 @@ def test_async_with_and_await() -> None:
         assert contents(kinesis) == Counter(b"%d" % n for n in range(501))
 
 
-def test_no_loop_is_needed_to_make_one_and_many_may_use_it() -> None:
+def test_a_producer_needs_no_loop_and_works_in_many() -> None:
     with local() as kinesis, producing(kinesis) as producer:
 
         async def put(number: int) -> None:
@@ -55,7 +55,7 @@ def test_no_loop_is_needed_to_make_one_and_many_may_use_it() -> None:
 
         for number in range(3):  # one after the other
             asyncio.run(put(number))
-        with ThreadPoolExecutor(4) as threads:  # and side by side
+        with ThreadPoolExecutor(4) as threads:  # and at the same time
             for each in [threads.submit(asyncio.run, put(number)) for number in range(3, 15)]:
                 each.result(PATIENCE)
         assert contents(kinesis) == Counter(b"%d" % n for n in range(15))
@@ -74,8 +74,8 @@ def test_a_future_of_one_loop_awaited_in_the_next() -> None:
         assert asyncio.run(wait(future)).sequence_number == kinesis.ledger("orders")[0].sequence_number
 
 
-def test_more_than_the_room_holds_goes_through_by_awaiting() -> None:
-    """A thousand tasks, room for fifty records: none is refused, none lost, and the loop goes on turning."""
+def test_awaiting_puts_more_than_the_buffer_holds() -> None:
+    """A thousand tasks share a buffer of fifty records. No record is refused or lost, and the loop keeps running."""
 
     async def main(producer: Producer) -> int:
         turns = 0
@@ -159,7 +159,7 @@ def test_a_cancelled_aflush_leaves_the_records_alone() -> None:
         assert contents(kinesis) == Counter([b"x"])
 
 
-def test_a_cancelled_await_neither_loses_nor_resends() -> None:
+def test_a_cancelled_await_neither_loses_nor_duplicates_records() -> None:
     async def main(producer: Producer) -> list[str]:
         futures = [producer.put_record("orders", b"%d" % n, str(n)) for n in range(50)]
         waiting = [asyncio.ensure_future(each) for each in futures]
@@ -208,7 +208,7 @@ def test_put_record_in_a_loop_never_blocks_it() -> None:
         assert contents(kinesis) == Counter(b"%d" % n for n in range(len(accepted)))
 
 
-def test_threads_and_loops_share_the_room() -> None:
+def test_threads_and_loops_share_the_buffer() -> None:
     with local(shards=2) as kinesis, producing(kinesis, max_buffered_records=30) as producer:
 
         def blocking(thread: int) -> None:
@@ -232,8 +232,8 @@ def test_threads_and_loops_share_the_room() -> None:
         assert (producer.outstanding_records, producer.outstanding_bytes) == (0, 0)
 
 
-def test_a_loop_that_ends_early_takes_nothing_with_it() -> None:
-    """A program that forgets its tasks: asyncio.run cancels them, a bare loop just stops."""
+def test_a_loop_that_ends_early_loses_no_records() -> None:
+    """A program forgets its tasks. asyncio.run cancels them; a bare loop just stops."""
     with local() as kinesis, producing(kinesis, max_buffered_records=2) as producer:
         producer.put_record("orders", b"warm", "k").result(PATIENCE)
         kinesis.faults.delay(0.3)

@@ -125,7 +125,7 @@ def test_an_error_that_stays_fails_the_records(
         for future in futures:
             assert isinstance(future.exception(PATIENCE), Exception)
         producer.close()
-    lines = [record for record in caplog.records if "errors within kplpy" in record.message]
+    lines = [record for record in caplog.records if "internal errors of kplpy" in record.message]
     assert 1 <= len(lines) <= 3  # at first, and what has come since; not each one
     assert lines[0].exc_info
 

@@ -152,7 +152,7 @@ def test_a_properties_file_and_single_fields(kinesis: LocalKinesis, at: list[str
     given = b"1\n2\n3\n"
     done = run(tmp_path, "put", *at, "--config", "kpl.properties", given=given)
     assert done.returncode == 0
-    assert b"without meaning in kplpy and ignored: LogLevel" in done.stderr
+    assert b"keys without a meaning in kplpy are ignored: LogLevel" in done.stderr
     assert len(kinesis.ledger("test")) == 3
     # --set wins over --config.
     stronger = ("--config", "kpl.properties", "--set", "aggregation_enabled=true", "--key", "k")

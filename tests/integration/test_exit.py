@@ -1,6 +1,6 @@
-"""However a process ends, what it put is delivered, or said to be lost; in time, and without noise.
+"""However a process ends, its records are delivered or reported as lost, in time and without noise.
 
-Each case is a real process. Its stderr must hold what the script itself causes and nothing else; warnings are errors.
+Each case is a real process. Its stderr must hold only what the script itself causes. Warnings are errors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1")
 put = lambda data=b"x": producer.put_record(sys.argv[2], data, "k")
 """
 
-# name → (script, exit code, in stderr, records)
+# name → (script, exit code, text in stderr, records)
 ENDS: dict[str, tuple[str, int, str, list[bytes]]] = {
     "returns": ("put()", 0, "", [b"x"]),
     "sys.exit": ("put(); sys.exit(3)", 3, "", [b"x"]),
@@ -53,7 +53,7 @@ for n in range(500): put(b'%03d' % n)",
         "",
         [b"from the thread", b"x"],
     ),
-    # Registered after kplpy was imported it runs before kplpy's own; registered before, after it.
+    # A function that is registered after the import of kplpy runs before kplpy's; one registered before it runs after.
     "first put in atexit": ("import kplpy.process.interpreter_exit; atexit.register(put)", 0, "", [b"x"]),
     "another put in atexit": ("put(); atexit.register(put, b'y')", 0, "", [b"x", b"y"]),
     "waits in atexit": ("f = put(); atexit.register(lambda: f.result(30))", 0, "", [b"x"]),
@@ -118,13 +118,13 @@ def ends(process: subprocess.Popen[str]) -> tuple[int, str, str]:
         process.kill()
         out, err = process.communicate()
         pytest.fail(f"the process did not end: {out}{err}")
-    # Said where making the client takes longer than the first records wait for it, on a machine under load.
+    # Logged on a busy machine, if making the client takes longer than the first records wait for it.
     err = "".join(line for line in err.splitlines(True) if "the shards" not in line)
     return process.returncode, out, err
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_what_was_put_is_delivered(kinesis: LocalKinesis, stream: str, end: str) -> None:
+def test_records_are_delivered_at_exit(kinesis: LocalKinesis, stream: str, end: str) -> None:
     script, code, noise, records = ENDS[end]
     returned, _, stderr = ends(start(HEAD + script, kinesis.endpoint_url, stream))
     got = sorted(record.data for record in read_all(kinesis, stream))
@@ -146,7 +146,7 @@ def test_a_first_put_in_atexit_after_kplpys_own(kinesis: LocalKinesis, stream: s
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ended_by_a_signal(kinesis: LocalKinesis, stream: str, number: signal.Signals) -> None:
-    """SIGTERM with the usual handler, sys.exit; SIGINT with Python's own."""
+    """SIGTERM with the usual handler, sys.exit; SIGINT with Python's handler."""
     script = """
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -166,8 +166,8 @@ def test_ended_by_a_signal(kinesis: LocalKinesis, stream: str, number: signal.Si
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
-def test_ctrl_c_in_the_midst_of_putting(kinesis: LocalKinesis, stream: str) -> None:
-    """Wherever it strikes, every future that was returned is delivered; the process ends in time."""
+def test_ctrl_c_during_puts(kinesis: LocalKinesis, stream: str) -> None:
+    """Wherever Ctrl-C interrupts, every future that was returned is delivered, and the process ends in time."""
     script = """
         signal.signal(signal.SIGINT, signal.default_int_handler)
         futures = []
@@ -199,11 +199,11 @@ def test_a_dead_endpoint_keeps_the_process_for_no_longer_than_close_timeout(wher
     took = time.monotonic() - began
     assert code == 0
     assert "closed with 1 records undelivered after 1 s" in stderr.splitlines()
-    assert took < 30  # close_timeout_ms is 30 s by default: it was this one that counted
+    assert took < 30  # the default close_timeout_ms is 30 s: the script's own was used
 
 
-def test_an_endpoint_that_never_answers_keeps_it_no_longer_either() -> None:
-    """A connection that is taken and never answered; the request's own timeout is far longer."""
+def test_an_endpoint_that_never_answers_keeps_the_process_no_longer() -> None:
+    """The connection is accepted and never answered. The request's own timeout is far longer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         head = HEAD.replace('"us-east-1"', '"us-east-1", close_timeout_ms=1000, request_timeout_ms=600_000')
         url = f"http://127.0.0.1:{server.getsockname()[1]}"

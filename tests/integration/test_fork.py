@@ -1,4 +1,4 @@
-"""A producer made, and used, before the fork works after it, in parent and child."""
+"""A producer that was made and used before a fork works after it, in the parent and in the child."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.integration.reading import wait_until
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
-    # Python 3.12 warns of what is tried here: threads at a fork.
+    # Python 3.12 warns of a fork in a process with threads, which is tested here.
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 PATIENCE = 60.0
@@ -44,7 +44,7 @@ def stream(kinesis: Process, request: pytest.FixtureRequest) -> str:
 
 
 def read_all(kinesis: Process, stream: str) -> list[bytes]:
-    """Through the API: the local Kinesis is a process of its own, for its threads would not survive the forks."""
+    """Read through the API. The local Kinesis is another process, because its threads would not survive the forks."""
     from kplpy import deaggregate
 
     client = kinesis.client()
@@ -63,7 +63,10 @@ def read_all(kinesis: Process, stream: str) -> list[bytes]:
 
 
 def in_child(do: Callable[[], object], fork: Callable[[], int] = os.fork) -> int:
-    """The child's process id; it ends with 0 if `do` did not raise, and is killed when it hangs."""
+    """Fork, run `do` in the child and return its process id.
+
+    The child ends with 0 if `do` does not raise, and is killed if it hangs.
+    """
     child = fork()
     if child:
         return child
@@ -85,12 +88,12 @@ def ended(child: int) -> int:
 
 
 def c_fork() -> int:
-    """A fork without Python's hooks, as uWSGI does it."""
+    """Fork without Python's hooks, as uWSGI does."""
     return int(ctypes.PyDLL(None).fork())
 
 
-# Such a fork may catch another thread in the midst of taking the GIL, and the child hangs, whatever a library does:
-# seen on Python 3.10, twice in one run of CI. So it is tried on demand, not in every run.
+# Such a fork may happen while another thread takes the GIL. Then the child hangs, whatever a library does: seen on
+# Python 3.10, twice in one run of CI. So it is tried on demand, not in every run.
 without_hooks = pytest.mark.skipif(
     sys.platform != "linux" or "KPLPY_TEST_FORKS_WITHOUT_HOOKS" not in os.environ,
     reason="a fork without Python's hooks may hang by itself; set KPLPY_TEST_FORKS_WITHOUT_HOOKS=1 to try",
@@ -103,7 +106,7 @@ def test_what_the_parent_buffered_arrives_once_and_what_the_child_puts_too(
     kinesis: Process, stream: str, fork: Callable[[], int]
 ) -> None:
     producer = Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000)
-    if fork is c_fork:  # which cannot wait until no thread imports anything
+    if fork is c_fork:  # this fork cannot wait until no thread imports
         producer.put_record(stream, b"child", "k")
         producer.flush(timeout=PATIENCE)
     mine = [producer.put_record(stream, b"parent %d" % n, f"key {n}") for n in range(100)]
@@ -156,8 +159,8 @@ def test_inherited_futures_fail_at_once(kinesis: Process, stream: str, fork: Cal
         assert ended(in_child(child, fork)) == 0
 
 
-def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stream: str) -> None:
-    """Every lock of kplpy's that another thread may hold, held."""
+def test_a_lock_that_was_held_at_the_fork_does_not_block(kinesis: Process, stream: str) -> None:
+    """Another thread holds every lock of kplpy that it can hold."""
     import kplpy.aws.kinesis.transport
     import kplpy.futures.record_future
 
@@ -168,7 +171,7 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
         home = engine.streams[stream]
         locks = [
             kplpy.aws.kinesis.transport._encoding,
-            kplpy.futures.record_future._LOCK,
+            kplpy.futures.record_future.LOCK,
             producer._shutdown._lock,
             producer._parts.buffer.lock,
             home.lock,
@@ -208,7 +211,7 @@ def test_a_lock_that_was_held_at_the_fork_holds_nobody_up(kinesis: Process, stre
 
 
 def test_a_fork_waits_until_the_client_is_made(kinesis: Process, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making it imports boto3; a child would find the modules' own locks held, and wait for them for ever."""
+    """Making the client imports boto3. A child would find the import locks held, and wait for ever."""
     import boto3
 
     making, made = threading.Event(), threading.Event()
@@ -222,7 +225,7 @@ def test_a_fork_waits_until_the_client_is_made(kinesis: Process, stream: str, mo
         return client
 
     forking = threading.Event()
-    os.register_at_fork(before=forking.set)  # runs first: the last registered
+    os.register_at_fork(before=forking.set)  # registered last, so it runs first
     monkeypatch.setattr(boto3.Session, "client", slow)
     with Producer(endpoint_url=kinesis.endpoint_url) as producer:
         producer.put_record(stream, b"x", "k")
@@ -272,7 +275,7 @@ def test_a_child_of_a_child(kinesis: Process, stream: str) -> None:
 
 
 def test_a_callback_may_fork(kinesis: Process, stream: str) -> None:
-    """In the child the callback's thread is the only one, and belongs to the user."""
+    """In the child the callback's thread is the only one, and counts as the application's."""
     children: list[int] = []
     forked = threading.Event()
     with Producer(endpoint_url=kinesis.endpoint_url) as producer:
@@ -292,7 +295,7 @@ def test_a_callback_may_fork(kinesis: Process, stream: str) -> None:
 
 
 def test_forks_while_other_threads_put(kinesis: Process, stream: str) -> None:
-    """Hundreds of forks at any moment of three putting threads: no child hangs, nothing is lost or comes twice."""
+    """Hundreds of forks at any moment of three putting threads: no child hangs, no record is lost or duplicated."""
     number_of_forks = 500
     stop = threading.Event()
     put: list[list[bytes]] = [[], [], []]
@@ -314,7 +317,7 @@ def test_forks_while_other_threads_put(kinesis: Process, stream: str) -> None:
         running: list[int] = []
         try:
             for number in range(number_of_forks):
-                delivers = number % 20 == 0  # a child that delivers makes a client: half a second
+                delivers = number % 20 == 0  # a child that delivers makes a client, which takes half a second
 
                 def child(data: bytes = b"child %d" % number, delivers: bool = delivers) -> None:
                     future = producer.put_record(stream, data, "k")
@@ -355,7 +358,7 @@ def test_a_new_producer_in_a_child_of_a_fork_without_hooks(kinesis: Process, str
 
 
 def test_the_page_of_a_system_without_wiping(kinesis: Process, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel does not wipe, Python's hook does."""
+    """Python's hook wipes the page if the kernel does not."""
     monkeypatch.setattr(fork, "_page", bytearray(b"\1"))
     monkeypatch.setattr(fork, "_new_page", lambda: bytearray(b"\1"))
     with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:

@@ -1,4 +1,4 @@
-"""The real servers and frameworks: a parent that buffers before it makes its workers, and at least two of these.
+"""Real servers and frameworks: a parent buffers records before it makes its workers, at least two.
 
 Needs the dependency group `frameworks` (requirements/frameworks.lock).
 """
@@ -19,7 +19,7 @@ import pytest
 
 from kplpy.local import LocalKinesis
 from tests.integration.celery_queues import queues
-from tests.integration.frameworks import APP, DELIVERED, FORKED, PATIENCE, ROOT, Told, check, collect, needed, running
+from tests.integration.frameworks import APP, DELIVERED, FORKED, PATIENCE, ROOT, Report, check, collect, needed, running
 from tests.integration.reading import read_all, wait_until
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.skipif(sys.platform == "win32", reason="these fork")]
@@ -49,21 +49,21 @@ SERVERS = {
     "gunicorn with uvicorn's workers": Server(
         "uvicorn_worker", f"{GUNICORN} --worker-class uvicorn_worker.UvicornWorker {APP}:fast_api()"
     ),
-    # Its workers are spawned: the parent's futures are not there.
+    # Spawned workers do not have the parent's futures.
     "uvicorn": Server("fastapi", f"python -m {APP}", "", settings={"BUFFER_AT_IMPORT": ""}),
-    # Its first process forks without Python's hooks, and so has delivered before.
+    # uWSGI's first process forks without Python's hooks, so it has delivered before.
     "uwsgi": Server("pyuwsgi", UWSGI, DELIVERED),
     "uwsgi, workers that are replaced": Server(
         "pyuwsgi", f"{UWSGI} --max-requests 8 --min-worker-lifetime 1", DELIVERED, workers=4
     ),
     "uwsgi without threads": Server("pyuwsgi", f"{UWSGI} --ini TMP/no-threads.ini", DELIVERED),
     "uwsgi with hooks": Server("pyuwsgi", f"{UWSGI} --py-call-uwsgi-fork-hooks", settings={"LINGER_MS": "5000"}),
-    # Each worker imports the application; the first process does not.
+    # Each worker imports the application. The first process does not.
     "uwsgi, lazy": Server("pyuwsgi", f"{UWSGI} --lazy-apps", "", at_import=0, settings={"BUFFER_AT_IMPORT": ""}),
 }
 
 
-# Workers that come and go while their parent's threads run: on demand, for a busy machine takes long over them.
+# Workers are replaced while their parent's threads run. On demand, because it takes long on a busy machine.
 ON_DEMAND = {"gunicorn, workers that are replaced", "uwsgi, workers that are replaced", "uwsgi, lazy"}
 
 
@@ -78,7 +78,7 @@ def test_servers(name: str, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
 
-    def ask() -> list[Told]:
+    def ask() -> list[Report]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as answer:
             return [json.loads(answer.read())]
 
@@ -86,15 +86,15 @@ def test_servers(name: str, tmp_path: Path) -> None:
     with LocalKinesis(limits=False) as kinesis:
         with running(command, kinesis, **server.settings, PORT=port) as run:
             answers = collect(ask, server.workers)
-            if name == "uwsgi with hooks":  # its first process runs no exit functions
+            if name == "uwsgi with hooks":  # uWSGI's first process runs no exit functions
                 wait_until(lambda: any(b"at import" in record.data for record in read_all(kinesis)), PATIENCE)
         check(kinesis, answers, run, server.workers, server.inherited, server.at_import)
 
 
-def celery_tasks(folder: Path) -> Callable[[], list[Told]]:
+def celery_tasks(folder: Path) -> Callable[[], list[Report]]:
     client = queues(folder)
 
-    def ask() -> list[Told]:
+    def ask() -> list[Report]:
         results = [client.send_task("put") for _ in range(20)]
         return [each.get(timeout=PATIENCE, interval=0.02) for each in results]
 
@@ -110,8 +110,11 @@ def test_celery(tmp_path: Path) -> None:
 
 
 def test_celery_with_workers_that_are_replaced(tmp_path: Path) -> None:
-    """Each delivers at its end what it buffered. Those that came in another's place are forked by a thread here, and
-    Celery has Linux kill them when that ends, in a shutdown: what they hold then is not asked for."""
+    """Each worker delivers at its end what it buffered.
+
+    Replacements are forked by a thread, and Celery has Linux kill them when that thread ends, in a shutdown. The
+    records that they hold then are not checked.
+    """
     needed("celery")
     command = shlex.split(f"{CELERY} --max-tasks-per-child 8")
     with LocalKinesis(limits=False) as kinesis:
@@ -128,7 +131,7 @@ def test_celery_with_workers_that_are_replaced(tmp_path: Path) -> None:
 BILLIARD = """
 import billiard, json, sys
 from tests.integration import frameworks_app as app
-def task(_): return app.told(app.put())
+def task(_): return app.report_of(app.put())
 if __name__ == "__main__":
     context = billiard.get_context(sys.argv[1])
     pool = context.Pool(2, maxtasksperchild=8)

@@ -143,7 +143,7 @@ def test_what_was_left_at_the_freeze_is_told() -> None:
         assert process.stdout.readline() == "1 False\n"
         code, _, stderr = ends(process)
         assert code == 0
-        assert "1 records failed in all, and nobody has looked at their futures: 1 Expired" in stderr
+        assert "1 records failed in total, and nobody has looked at their futures: 1 Expired" in stderr
 
 
 def port_of(kinesis: LocalKinesis) -> int:

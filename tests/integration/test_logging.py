@@ -1,5 +1,4 @@
-"""Log records on a stream: they arrive, at the exit and from forked children too, and logging neither recurses nor
-waits."""
+"""Log records on a stream: they arrive, also at exit and from forked children. Logging neither recurses nor waits."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ def kinesis() -> Iterator[LocalKinesis]:
 
 @pytest.fixture
 def log() -> Iterator[logging.Logger]:
-    """A logger of its own, with no handler but what the test adds."""
+    """A logger that only has the handlers that the test adds."""
     logger = logging.getLogger("shop.orders")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
@@ -42,7 +41,7 @@ def log() -> Iterator[logging.Logger]:
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
-    """The root logger at DEBUG: botocore's and urllib3's own lines come to its handlers."""
+    """The root logger at DEBUG, whose handlers get the lines of botocore and urllib3."""
     logger = logging.getLogger()
     before, level = list(logger.handlers), logger.level
     logger.setLevel(logging.DEBUG)
@@ -59,7 +58,7 @@ def test_log_records_become_records(log: logging.Logger) -> None:
         handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         log.addHandler(handler)
         log.info("order %d", 7)
-        # No UTF-8 for a lone surrogate; pytest's own handler could not take it either.
+        # UTF-8 has no lone surrogates. pytest's own handler would fail too.
         handler.handle(log.makeRecord(log.name, logging.WARNING, "shop.py", 1, "zwölf \ud800", (), None))
         handler.flush()
         got = read_all(kinesis, "orders")
@@ -68,12 +67,12 @@ def test_log_records_become_records(log: logging.Logger) -> None:
         log.info("last")
         handler.close()
         assert len(read_all(kinesis, "orders")) == 3
-        log.info("after the end")  # no error, and nowhere to go
+        log.info("after the end")  # no error, and it is not sent
         assert handler.dropped == 1
 
 
 def test_what_kplpy_and_botocore_log_is_not_sent(root: logging.Logger) -> None:
-    """At DEBUG each request makes some 30 lines, on kplpy's threads and (closing) on others'."""
+    """At DEBUG each request logs some 30 lines, on kplpy's threads and, while closing, on others."""
     with local() as kinesis, producing(kinesis) as producer:
         seen: list[str] = []
         watcher = logging.Handler()
@@ -93,7 +92,7 @@ def test_what_kplpy_and_botocore_log_is_not_sent(root: logging.Logger) -> None:
         root.removeHandler(handler)
 
 
-def test_without_room_it_drops_counts_and_tells_once_an_interval(
+def test_with_a_full_buffer_it_drops_counts_and_reports(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     stub = install(monkeypatch)
@@ -102,7 +101,7 @@ def test_without_room_it_drops_counts_and_tells_once_an_interval(
         handler = KinesisHandler("logs", producer=producer)
         log.addHandler(handler)
         for number in range(100):
-            log.info("%d", number)  # the test's own timeout would tell if it waited
+            log.info("%d", number)  # if it waited, the test would time out
         assert 80 <= handler.dropped <= 95
         lines = [each.getMessage() for each in caplog.records if each.name == "kplpy.integrations.logging"]
         assert len(lines) == 1
@@ -124,10 +123,10 @@ def test_a_record_that_is_too_large_is_dropped(
     handler.close()
 
 
-def test_what_kplpy_warns_of_is_shown_where_nobody_else_would(
+def test_kplpys_warnings_are_shown_if_no_other_handler_would(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With this handler alone on the root logger Python's last resort would be silent."""
+    """With only this handler on the root logger, Python's last resort would be silent."""
     install(monkeypatch)
     root = logging.getLogger()
     before = list(root.handlers)
@@ -144,8 +143,8 @@ def test_what_kplpy_warns_of_is_shown_where_nobody_else_would(
     assert capsys.readouterr().err == "two lines\n"
 
 
-def test_a_thread_that_puts_never_waits_for_one_that_logs(log: logging.Logger, kinesis: LocalKinesis) -> None:
-    """The handler's lock is held by somebody for as long as he likes: kplpy's threads log, and go on."""
+def test_a_thread_that_puts_never_waits_for_a_thread_that_logs(log: logging.Logger, kinesis: LocalKinesis) -> None:
+    """kplpy's threads log and go on while another thread holds the handler's lock."""
     root = logging.getLogger()
     with producing(kinesis) as producer:
         handler = KinesisHandler("test", producer=producer)
@@ -162,7 +161,7 @@ def test_a_thread_that_puts_never_waits_for_one_that_logs(log: logging.Logger, k
 
 
 def test_dict_config(kinesis: LocalKinesis) -> None:
-    """And again, which closes the first one while logging's own lock is held: what it had is delivered all the same."""
+    """A second dictConfig closes the first handler under logging's own lock. Its records are delivered all the same."""
     config: dict[str, Any] = {
         "version": 1,
         "disable_existing_loggers": False,
@@ -233,7 +232,7 @@ def test_at_the_end_of_a_process(kinesis: LocalKinesis, end: str) -> None:
     if "fork" in script and not hasattr(os, "fork"):
         pytest.skip("no fork")
     if "fork" in script and sys.version_info >= (3, 12):
-        script = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)" + script  # fork beside threads
+        script = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)" + script  # threads and a fork
     code, _, stderr = ends(start(LOGGING + script, kinesis.endpoint_url, end))
     assert (code, stderr) == (0, "")
     assert sorted(of_key(kinesis, end)) == lines
@@ -256,7 +255,7 @@ def test_many_threads_log(log: logging.Logger, kinesis: LocalKinesis) -> None:
     assert sorted(of_key(kinesis, "threads")) == sorted(b"%d %d" % (n, i) for n in range(4) for i in range(200))
 
 
-def test_what_a_formatter_or_a_key_function_raises_is_loggings_own_matter(
+def test_errors_of_formatters_and_key_functions_go_to_handle_error(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(monkeypatch)
@@ -269,7 +268,7 @@ def test_what_a_formatter_or_a_key_function_raises_is_loggings_own_matter(
     handler.close()
 
 
-def test_what_is_wrong_is_said_when_it_is_made() -> None:
+def test_bad_arguments_raise_at_construction() -> None:
     with pytest.raises(InvalidRecordError, match="stream must be a stream's ARN"):
         KinesisHandler("no/name")
     with pytest.raises(ConfigError, match="there is no Config field 'regio_name'; did you mean region_name"):
@@ -284,10 +283,10 @@ def test_what_is_wrong_is_said_when_it_is_made() -> None:
     assert repr(KinesisHandler("logs", region_name="us-east-1")) == "<KinesisHandler logs (NOTSET)>"
 
 
-def test_drops_in_a_forked_child_are_the_childs_to_tell(
+def test_drops_in_a_forked_child_are_reported_by_the_child(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after a fork: the parent's count of what to tell is of another process."""
+    """After a fork the child counts its own drops, without the parent's."""
     install(monkeypatch)
     handler = KinesisHandler("logs", max_user_record_size=100)
     log.addHandler(handler)
@@ -306,7 +305,7 @@ def test_futures_of_log_records_are_not_kept(log: logging.Logger, kinesis: Local
     def futures() -> list[RecordFuture]:
         return [each for each in gc.get_objects() if type(each) is RecordFuture]
 
-    others = futures()  # of tests before this one; held, so that no id is given twice
+    others = futures()  # of earlier tests; kept, so that no id is used again
     known = set(map(id, others))
     handler = KinesisHandler("test", endpoint_url=kinesis.endpoint_url)
     log.addHandler(handler)

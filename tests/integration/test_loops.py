@@ -1,4 +1,4 @@
-"""Event loops that are not asyncio's own, and notebooks: trio, uvloop, a Jupyter kernel.
+"""Event loops other than asyncio's, and notebooks: trio, uvloop and a Jupyter kernel.
 
 Needs the dependency group `frameworks` (requirements/frameworks.lock).
 """
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.frameworks
 
 
 def test_trio() -> None:
-    """Through its own bridge to threads: a wait that is cancelled leaves the record alone."""
+    """Through trio's bridge to threads. A cancelled wait does not affect the record."""
     needed("trio")
     trio = import_module("trio")
 
@@ -48,7 +48,7 @@ def test_trio() -> None:
 
 
 def test_uvloop() -> None:
-    """Awaiting, back-pressure, flushing; in one loop after another."""
+    """Awaits, backpressure and flushes, in one loop after another."""
     needed("uvloop")
     uvloop = import_module("uvloop")
 
@@ -83,7 +83,7 @@ thread = threading.Thread(target=asyncio.run, args=(main(),)); thread.start(); t
 
 
 def test_jupyter() -> None:
-    """A real kernel: cells that await, that are run again, and what it shuts down with."""
+    """A real kernel, with cells that await and are run again, shuts down cleanly."""
     needed("ipykernel")
     start_new_kernel = import_module("jupyter_client.manager").start_new_kernel
     with local() as kinesis:

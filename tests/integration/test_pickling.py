@@ -1,4 +1,4 @@
-"""A Producer that is copied, pickled, or sent to another process arrives as a new one, or says why it cannot."""
+"""A Producer that is copied or pickled becomes a new producer, or the error says why it cannot."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_copy_is_a_new_producer_of_the_same_config(monkeypatch: pytest.MonkeyP
             service.let_go()
             assert future.exception(PATIENCE) is None
         assert producer.put_record("orders", b"after the copy's end", "k").exception(PATIENCE) is None
-    with WAYS[way](producer) as made:  # of a closed one, too
+    with WAYS[way](producer) as made:  # a closed producer can be copied too
         assert made.put_record("orders", b"open", "k").exception(PATIENCE) is None
     assert len(service.sent()) == 4
 
@@ -62,7 +62,7 @@ def test_copies_within_a_process_share_what_cannot_be_pickled(way: str) -> None:
     assert WAYS[way](producer).config is producer.config
 
 
-def test_ready_made_on_failures_travel_along(tmp_path: Path) -> None:
+def test_ready_made_on_failures_are_pickled_too(tmp_path: Path) -> None:
     otherwise = DeadLetterFile(tmp_path / "failed.jsonl")
     made = by_pickle(Producer(on_failure=DeadLetterStream("failed", Producer(rate_limit=7), otherwise=otherwise)))
     letters = made.config.on_failure
@@ -102,11 +102,11 @@ class ASink:
         ("metrics_sink", ASink()),
     ],
 )
-def test_what_cannot_be_pickled_is_named_with_what_to_do(
+def test_the_error_names_what_cannot_be_pickled_and_what_to_do(
     monkeypatch: pytest.MonkeyPatch, field: str, value: object
 ) -> None:
     monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
-    said = rf"with {field}=.* cannot be sent to another process \(.+\): make it there, once a process"
+    said = rf"with {field}=.* cannot be sent to another process \(.+\): make it there, once in each process"
     producer = Producer(**{field: value})  # type: ignore[call-overload]
     for each in (producer, producer.config, DeadLetterStream("failed", producer)):
         with pytest.raises(NotPicklableError, match=said) as raised:
@@ -115,7 +115,7 @@ def test_what_cannot_be_pickled_is_named_with_what_to_do(
 
 
 class Application:
-    """Has a producer that reports to it: a circle."""
+    """Has a producer whose on_failure it is: a circle."""
 
     def __init__(self) -> None:
         self.producer = Producer(on_failure=self.failed)
@@ -124,7 +124,7 @@ class Application:
         pass
 
 
-def test_a_circle_ends() -> None:
+def test_a_circle_of_objects_raises_an_error() -> None:
     with pytest.raises(NotPicklableError, match="with on_failure=method"):
         pickle.dumps(Application().producer)
 
@@ -149,7 +149,7 @@ def function_of(code: bytes, cells: tuple[object, ...]) -> FunctionType:
 
 
 class ClosurePickler(pickle.Pickler):
-    """Takes closures along with what they hold, as cloudpickle does for Spark, Dask, Ray."""
+    """Pickles closures with what they hold, as cloudpickle does for Spark, Dask and Ray."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, FunctionType) and "<" in value.__qualname__:
@@ -158,7 +158,7 @@ class ClosurePickler(pickle.Pickler):
         return NotImplemented
 
 
-def test_a_closure_takes_its_producer_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closure_is_pickled_with_its_producer(monkeypatch: pytest.MonkeyPatch) -> None:
     service = install(monkeypatch)
     producer = Producer(record_max_buffered_time_ms=1)
 
@@ -168,7 +168,7 @@ def test_a_closure_takes_its_producer_along(monkeypatch: pytest.MonkeyPatch) -> 
 
     closure = io.BytesIO()
     ClosurePickler(closure).dump(partition)
-    for _ in range(2):  # a worker unpickles it for each of its tasks
+    for _ in range(2):  # a worker unpickles the producer for each of its tasks
         assert pickle.loads(closure.getvalue())([b"1", b"2"]) == 2
     assert len(service.sent()) == 4
     producer.put_record("orders", b"still open", "k")
@@ -176,7 +176,7 @@ def test_a_closure_takes_its_producer_along(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def put_some(producer: Producer, name: str) -> None:
-    """In a child: what is not waited for is left to its exit."""
+    """Put records in a child process, whose exit delivers those that nothing waits for."""
     producer.put_record("orders", name.encode(), "k").result(PATIENCE)
     producer.put_record("orders", f"{name}, left to the exit".encode(), "k")
 

@@ -147,7 +147,7 @@ def test_an_iterator_without_end_is_ended_with_what_to_do(
     service: StubService, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = 2 * PART + 9
-    monkeypatch.setattr(validation, "MOST_OF_AN_ITERATOR", limit)
+    monkeypatch.setattr(validation, "MAX_FROM_ITERATOR", limit)
     with Producer() as producer:
         source = Source()
         with pytest.raises(KplpyError, match=rf"{limit:,} records were taken .*Call put_record for each item"):

@@ -1,4 +1,4 @@
-"""The errors of failed records, as callers, loggers and other processes see them."""
+"""The errors of failed records, for callers, logs and other processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from kplpy import (
 )
 from kplpy.core.outcome import Failed, Reason
 from kplpy.core.record import SendAttempt
-from kplpy.futures.record_future import Origin, answer
+from kplpy.futures.record_future import Origin
+from kplpy.futures.resolve import resolve
 
 REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.EXPIRED: (RecordExpiredError, "expired"),
@@ -54,14 +55,14 @@ def failure(
     future = RecordFuture(Origin("orders"), b"data", "key", "77", 77, time.monotonic())
     future.tries = tries
     message = {Reason.CLOSED: "the producer was closed", Reason.EXPIRED: "expired"}.get(reason, "Code: why")
-    answer([future], Failed(reason, message, cause))
+    resolve([future], Failed(reason, message, cause))
     error = future.exception(0)
     assert isinstance(error, RecordFailedError)
     return error
 
 
 def test_every_reason_has_its_case() -> None:
-    # REFUSED: the error is that of put_record, see test_future.py
+    # REFUSED raises the error of put_record: see futures/test_record_future.py
     assert {*REASONS, Reason.REFUSED} == set(Reason)
 
 
@@ -82,9 +83,9 @@ def test_class_and_text_by_reason(reason: Reason) -> None:
     assert error.__cause__ is None
 
 
-def test_a_record_that_expired_untried_tells_what_it_waited_for() -> None:
+def test_a_record_that_expired_unsent_names_what_it_waited_for() -> None:
     future = RecordFuture(Origin("orders"), b"data", "key", None, 77, time.monotonic())
-    answer([future], Failed(Reason.EXPIRED, "its shard shardId-000000000000 is throttled"))
+    resolve([future], Failed(Reason.EXPIRED, "its shard shardId-000000000000 is throttled"))
     error = future.exception(0)
     assert isinstance(error, RecordExpiredError)
     assert str(error).endswith("0 attempts; its shard shardId-000000000000 is throttled")
@@ -106,7 +107,7 @@ def test_attempts_and_cause(reason: Reason) -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(set(REASONS) - {Reason.EXPIRED, Reason.CLOSED}, key=str))
-def test_a_cause_that_is_also_the_last_attempt_s_is_said_once(reason: Reason) -> None:
+def test_a_cause_that_is_also_the_last_attempts_is_shown_once(reason: Reason) -> None:
     error = failure(reason, (SendAttempt(1.0, 1.0, 2.0, "Other", "oops"), SendAttempt(3.0, 3.0, 4.0, "Code", "why")))
     assert str(error).count("Code: why") == 1
     assert "; 2 attempts" in str(error)
@@ -120,10 +121,10 @@ def test_without_an_exception_the_last_attempt_is_the_cause() -> None:
     assert "1 attempt, " in str(error)
 
 
-def test_a_possible_duplicate_is_said() -> None:
+def test_a_possible_duplicate_is_shown() -> None:
     future = RecordFuture(Origin("orders"), b"data", "key", None, 0, time.monotonic())
     future.maybe_written = True
-    answer([future], Failed(Reason.EXPIRED, "expired"))
+    resolve([future], Failed(Reason.EXPIRED, "expired"))
     error = future.exception(0)
     assert isinstance(error, RecordFailedError)
     assert error.possible_duplicate is True
@@ -200,12 +201,12 @@ def test_through_a_process_pool() -> None:
         *((leaf, RecordFailedError) for leaf in LEAVES[:-1]),
     ],
 )
-def test_one_base_and_few_leaves(kind: type[Exception], also: type[Exception]) -> None:
+def test_all_errors_have_one_base(kind: type[Exception], also: type[Exception]) -> None:
     assert issubclass(kind, KplpyError)
     assert issubclass(kind, also)
 
 
-def test_every_public_error_is_one_of_ours() -> None:
+def test_every_public_error_is_a_kplpy_error() -> None:
     public: list[Any] = [getattr(kplpy, name) for name in kplpy.__all__]
     errors = [each for each in public if isinstance(each, type) and issubclass(each, BaseException)]
     assert len(errors) == 14

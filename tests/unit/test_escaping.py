@@ -1,4 +1,4 @@
-"""Text from outside, made safe to show."""
+"""Text from outside is made safe to show."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from kplpy.escaping import escape_controls, hide_sign_in, shown
         ("half \ud83d of a pair", r"half \ud83d of a pair"),
     ],
 )
-def test_what_could_forge_a_line_or_command_a_terminal_is_escaped(given: str, shown: str) -> None:
+def test_line_breaks_and_escape_sequences_are_escaped(given: str, shown: str) -> None:
     assert escape_controls(given) == shown
     shown.encode()
 
@@ -33,7 +33,7 @@ def test_whole_ranges_of_controls_are_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ('Could not connect to "http://me:secret@host:1/x"', 'Could not connect to "http://***@host:1/x"'),
         ("https://token@host and http://a:b@c", "https://***@host and http://***@c"),
@@ -43,6 +43,6 @@ def test_whole_ranges_of_controls_are_escaped() -> None:
         ("https://host/a@b", "https://host/a@b"),
     ],
 )
-def test_urls_are_shown_without_user_and_password(given: str, told: str) -> None:
-    assert hide_sign_in(given) == told
-    assert shown(given + "\n") == told + r"\n"
+def test_urls_are_shown_without_user_and_password(given: str, expected: str) -> None:
+    assert hide_sign_in(given) == expected
+    assert shown(given + "\n") == expected + r"\n"

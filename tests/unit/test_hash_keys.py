@@ -1,4 +1,4 @@
-"""From keys to hash keys."""
+"""Hash keys of partition keys and explicit hash keys."""
 
 from __future__ import annotations
 
@@ -55,25 +55,25 @@ def test_a_bad_partition_key(key: Any, said: str) -> None:
         with pytest.raises(InvalidRecordError) as raised:
             compute(key)
         assert str(raised.value).startswith(said)
-        assert len(str(raised.value)) < 300  # a long key is not repeated in full
+        assert len(str(raised.value)) < 300  # a long key is not shown in full
     if isinstance(key, str):
         assert keys.cached(key) is None
 
 
-def test_a_computed_key_is_remembered() -> None:
+def test_a_computed_key_is_cached() -> None:
     keys = HashKeys()
     assert keys.cached("k") is None
     assert keys.compute("k") == keys.cached("k") == hash_of("k")
 
 
-def test_the_memory_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hash_keys, "_CACHE_LIMIT", 10)
     keys = HashKeys()
     names = [f"key-{n}" for n in range(95)]
     for name in names:
         assert keys.compute(name) == hash_of(name)
         assert sum(keys.cached(each) is not None for each in names) <= 10
-    # Full with the first ten, it begins anew after forty that it does not know.
+    # The cache is full with ten keys, and is emptied after forty that it does not have.
     assert [each for each in names if keys.cached(each) is not None] == names[50:60]
 
 
@@ -107,7 +107,7 @@ def test_a_number_of_another_class_becomes_a_plain_one() -> None:
 
 
 class Integral:
-    """As numpy's integers: no int, but integral."""
+    """An integral type that is no int, like numpy's."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -145,13 +145,13 @@ def test_an_integral_type_out_of_range_or_of_no_integer(value: Any) -> None:
         " 1",
         "1 ",
         "1_000",
-        "\u0661\u0662",  # Arabic-Indic digits, which int() would take
-        "\u00b2",  # superscript two, which isdigit() takes
-        "\uff11",  # full-width one
+        "\u0661\u0662",  # Arabic-Indic digits: int() accepts them
+        "\u00b2",  # superscript two: isdigit() accepts it
+        "\uff11",  # full-width one: int() accepts it
         True,
         False,
         b"1",
-        "9" * 5000,  # int() would refuse it with an error of its own
+        "9" * 5000,  # int() would raise another error
         [1],
         float("nan"),
     ],

@@ -1,4 +1,4 @@
-"""Whatever kplpy logs follows one schema. (conftest.py looks at each record that any test has it log.)"""
+"""All that kplpy logs follows one schema. conftest.py checks each log record of every test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.log_events import breach
 ROOT = Path(__file__).parents[2]
 METHODS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "fatal", "log"}
 NAMED_BY = {"log": 1, "RateLimitedLog": 1, "Notice": 0}
-"""What takes an event's name, and as which argument."""
+"""The functions that take an event's name, and the position of that argument."""
 
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
@@ -37,11 +37,11 @@ def is_logging(call: ast.Call) -> bool:
     return "log" in ast.unparse(function.value).lower()
 
 
-def test_nothing_logs_past_the_table() -> None:
+def test_nothing_logs_without_the_table() -> None:
     assert [where for where, call in calls() if is_logging(call)] == []
 
 
-def test_every_event_that_is_named_is_in_the_table_and_every_one_there_is_named() -> None:
+def test_the_events_in_the_code_and_in_the_table_are_the_same() -> None:
     named = set()
     for where, call in calls():
         if isinstance(call.func, ast.Name) and call.func.id in NAMED_BY and len(call.args) > NAMED_BY[call.func.id]:
@@ -66,7 +66,7 @@ def test_the_page_has_the_same_table() -> None:
     assert rows == expected
 
 
-def test_a_breach_is_seen(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_breach_of_the_schema_is_found(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("kplpy.test")
     log(logger, "closed_with_undelivered", {"records": 1, "seconds": 2.0})
     log(logger, "closed_with_undelivered", {"records": 1, "seconds": 2.0, "more": 1})
@@ -77,7 +77,7 @@ def test_a_breach_is_seen(caplog: pytest.LogCaptureFixture) -> None:
     assert "without an event" in (breach(bare) or "")
 
 
-def test_throttling_failed_requests_and_an_end_in_a_hurry_are_told(
+def test_throttling_failed_requests_and_undelivered_records_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     properties = tmp_path / "kpl.properties"
@@ -92,9 +92,9 @@ def test_throttling_failed_requests_and_an_end_in_a_hurry_are_told(
         kinesis.faults.delay(5.0)
         producer.put_record("orders", b"x", "k")
         producer.close()
-    told = {each.kplpy["event"]: each.kplpy for each in caplog.records if hasattr(each, "kplpy")}
-    assert told["properties_ignored"]["keys"] == "TempDirectory"
-    assert told["requests_failed"]["stream"] == "orders"
-    assert told["records_throttled"]["count"] == 1
-    assert told["closed_with_undelivered"] == {"event": "closed_with_undelivered", "records": 1, "seconds": 0.0}
-    assert told["closed_with_unseen_failures"]["codes"] == {"Closed": 1}
+    logged = {each.kplpy["event"]: each.kplpy for each in caplog.records if hasattr(each, "kplpy")}
+    assert logged["properties_ignored"]["keys"] == "TempDirectory"
+    assert logged["requests_failed"]["stream"] == "orders"
+    assert logged["records_throttled"]["count"] == 1
+    assert logged["closed_with_undelivered"] == {"event": "closed_with_undelivered", "records": 1, "seconds": 0.0}
+    assert logged["closed_with_unseen_failures"]["codes"] == {"Closed": 1}

@@ -1,4 +1,4 @@
-"""RecordResult: a value like any other, though its fields are read from the future only when they are asked for."""
+"""RecordResult behaves like any dataclass, although it reads its fields from the future on first use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from kplpy.core.outcome import Delivered
 from kplpy.core.record import SendAttempt, add_attempt
-from kplpy.futures.record_future import Origin, RecordFuture, answer
+from kplpy.futures.record_future import Origin, RecordFuture
+from kplpy.futures.resolve import resolve
 from kplpy.records import Attempt, RecordResult
 
 ATTEMPTS = (
@@ -21,11 +22,11 @@ EXPECTED = RecordResult("shardId-000000000003", "4711", ATTEMPTS, True)
 
 
 def fresh() -> RecordResult:
-    """Delivered at the second attempt, and nothing of the result looked at yet."""
+    """Return the result of a record that was delivered at the second attempt, with no field read yet."""
     future = RecordFuture(Origin("orders"), b"data", "key", None, 7, 49.0)
     add_attempt(future, SendAttempt(1000.0, 50.0, 50.5, "InternalFailure", "sorry"))
     future.maybe_written = True
-    answer([future], Delivered("shardId-000000000003", "4711", SendAttempt(1002.0, 52.0, 52.25)))
+    resolve([future], Delivered("shardId-000000000003", "4711", SendAttempt(1002.0, 52.0, 52.25)))
     return future.result()
 
 
@@ -36,14 +37,14 @@ def test_each_field_alone(field: str) -> None:
     assert getattr(result, field) is getattr(result, field)
 
 
-def test_it_compares_hashes_and_reads_as_one_that_was_made_at_once() -> None:
+def test_it_compares_and_hashes_like_one_with_its_fields_set() -> None:
     assert fresh() == EXPECTED
     assert len({fresh(), EXPECTED, fresh()}) == 1
     assert repr(fresh()) == repr(EXPECTED)
     assert type(fresh()) is RecordResult
 
 
-def test_it_can_be_taken_apart_and_copied() -> None:
+def test_it_can_be_unpacked_and_copied() -> None:
     assert dataclasses.asdict(fresh()) == dataclasses.asdict(EXPECTED)
     assert dataclasses.replace(fresh(), shard_id="other") == dataclasses.replace(EXPECTED, shard_id="other")
     assert copy.copy(fresh()) == copy.deepcopy(fresh()) == EXPECTED

@@ -1,4 +1,4 @@
-"""What a debugger shows: what a person wants to know, and never the payload."""
+"""The reprs show what a person needs, and never the payload."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_a_producer_its_futures_results_and_errors_never_show_the_payload(monkey
 )
 def test_a_config_shows_no_password(field: str, value: str, shown: str | None) -> None:
     try:
-        told = repr(Config(**{field: value}))  # type: ignore[arg-type]
-        assert told.startswith("Config(region_name=None, endpoint_url=")
+        text = repr(Config(**{field: value}))  # type: ignore[arg-type]
+        assert text.startswith("Config(region_name=None, endpoint_url=")
     except ConfigError as error:
-        told = str(error)
-    assert shown is None or f"{field}={shown}, " in told
-    assert "secret" not in told
-    assert "cr@et" not in told
+        text = str(error)
+    assert shown is None or f"{field}={shown}, " in text
+    assert "secret" not in text
+    assert "cr@et" not in text
 
 
 def test_a_refused_config_shows_no_password() -> None:

@@ -1,4 +1,4 @@
-"""Arguments of put_record, put_records, aput_record, flush: what is refused, in which words, and what is taken."""
+"""Arguments of put_record, put_records, aput_record and flush: what is accepted, and the errors for the rest."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_bad_data(producer: Producer, put: Callable[..., Any], data: Any, said: 
 
 @ways
 @pytest.mark.parametrize("make", [released, closed_mmap])
-def test_data_that_is_gone(producer: Producer, put: Callable[..., Any], make: Callable[[], Any]) -> None:
+def test_released_data(producer: Producer, put: Callable[..., Any], make: Callable[[], Any]) -> None:
     data = make()
     refused(producer, "data must be ", lambda: put(producer, "orders", data, "key"))
 
@@ -161,7 +161,7 @@ def test_a_bad_explicit_hash_key(producer: Producer, put: Callable[..., Any], ha
 
 
 def refused(producer: Producer, said: str, call: Callable[[], object]) -> None:
-    """The call raises, and nothing is queued: neither now nor by the end."""
+    """The call raises, and nothing is queued, now or later."""
     with pytest.raises(InvalidRecordError) as raised:
         call()
     text = str(raised.value)
@@ -194,7 +194,7 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
     with pytest.raises(InvalidRecordError):
         gone().put_record("orders", None)  # type: ignore[union-attr, arg-type]
     gc.collect()
-    assert gone() is None  # nothing keeps it until the interpreter's exit
+    assert gone() is None  # an unused producer is not kept until the interpreter's exit
 
 
 # --- put_records: all or nothing ---
@@ -220,7 +220,7 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
         ),
     ],
 )
-def test_one_bad_item_refuses_them_all(
+def test_one_bad_item_refuses_all(
     service: StubService, producer: Producer, item: Any, said: str, position: int
 ) -> None:
     items: list[Any] = [(b"good", f"key-{n}") for n in range(200)]
@@ -230,12 +230,12 @@ def test_one_bad_item_refuses_them_all(
     assert str(raised.value).startswith(f"item {position}: {said}")
     assert producer.outstanding_records == 0
     assert sum(each.user_records_accepted for each in producer.metrics().values()) == 0
-    # and nothing of it comes later: the next record is the only one that arrives
+    # no item is sent later either: only the next record arrives
     producer.put_record("orders", b"alone", "key").result(PATIENCE)
     assert [each.data for each in service.sent()] == [b"alone"]
 
 
-def test_items_that_raise_on_the_way_are_not_accepted(service: StubService, producer: Producer) -> None:
+def test_items_of_an_iterator_that_raises_are_not_accepted(service: StubService, producer: Producer) -> None:
     def items() -> Iterator[tuple[bytes, str]]:
         for _ in range(300):
             yield b"x", "key"
@@ -248,7 +248,7 @@ def test_items_that_raise_on_the_way_are_not_accepted(service: StubService, prod
 
 
 @pytest.mark.parametrize("items", [None, 7, b"xk", "xk", [None]])
-def test_items_that_are_none(producer: Producer, items: Any) -> None:
+def test_items_that_are_no_iterable(producer: Producer, items: Any) -> None:
     with pytest.raises((TypeError, InvalidRecordError)) as raised:
         producer.put_records("orders", items)
     assert "iterable" in str(raised.value) or "an item must be" in str(raised.value)
@@ -283,7 +283,7 @@ def test_items_in_their_forms_and_order(service: StubService, producer: Producer
     assert len(sent[7].partition_key) == 32
 
 
-# --- what is taken ---
+# --- what is accepted ---
 
 
 @ways
@@ -335,7 +335,7 @@ def test_records_without_a_key_are_given_that_of_a_shard(service: StubService, p
         producer.flush(timeout=PATIENCE)
     sent = service.sent()
     assert len(sent) == 20 * 51
-    assert 20 <= len({each.partition_key for each in sent}) <= 40  # mostly one an aggregate
+    assert 20 <= len({each.partition_key for each in sent}) <= 40  # mostly one for each aggregate
     for each in sent:
         assert each.shard == ("shard-1" if int(each.explicit_hash_key or "") >= 2**127 else "shard-0")
 
@@ -380,16 +380,16 @@ def test_any_bytes_like_data(
 
 @ways
 @pytest.mark.parametrize("make", BUFFERS)
-def test_data_is_the_caller_s_again_after_the_call(
+def test_data_may_be_changed_after_the_call(
     service: StubService, producer: Producer, put: Callable[..., RecordFuture], make: Callable[[], Any]
 ) -> None:
-    """Changed, resized or closed after the call: what is sent is what was put."""
+    """The data can be changed, resized or closed after the call. The record has the data of the call."""
     service.hold()
     data = make()
     future = put(producer, "orders", data, "key")
     if isinstance(data, (bytearray, array.array)):
         data[0] = 1
-        data.extend(data)  # refused while somebody holds its buffer
+        data.extend(data)  # raises while a memoryview of it exists
     elif isinstance(data, mmap.mmap):
         data[:] = b"else"
         data.close()  # likewise
@@ -446,7 +446,7 @@ def test_a_random_key_counts_too(service: StubService, put: Callable[..., Record
 
 
 @pytest.mark.parametrize("stream", [7, b"orders", ["orders"], True])
-def test_flush_of_what_is_no_stream(producer: Producer, stream: Any) -> None:
+def test_flush_of_a_bad_stream_name(producer: Producer, stream: Any) -> None:
     with pytest.raises(TypeError) as raised:
         producer.flush(stream)
     assert str(raised.value) == f"stream must be a stream's name or ARN, or None for all, got {stream!r}"

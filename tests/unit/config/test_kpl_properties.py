@@ -1,4 +1,4 @@
-"""KPL properties files, read as a KPL reads them."""
+"""KPL properties files are read as the KPL reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from kplpy import Config, ConfigError
 
-# Every key that a KPL knows, with the KPL's own default, in the form of the sample file that comes with it.
+# Every key of the KPL with its default, in the form of the KPL's sample file.
 SAMPLE = """\
 # Configuration of the Amazon Kinesis Producer Library.
 # Every key is optional.
@@ -67,7 +67,7 @@ UserRecordTimeoutInMillis = 0
 VerifyCertificate = true
 """
 
-# What the KPL's defaults are in Config's fields, where Config's own differ.
+# The KPL's defaults as fields of Config, where those of Config differ.
 SAMPLE_CONFIG = Config(verify=True, rate_limit=150, metrics_granularity="shard", metrics_level="detailed")
 
 WITHOUT_MEANING = """EnableCoreDumps EnableOldestFutureTracker LogLevel MinConnections NativeExecutable
@@ -86,10 +86,10 @@ def refusal(tmp_path: Path, text: str | bytes) -> str:
     return str(raised.value).replace(str(tmp_path / "kpl.properties"), "FILE")
 
 
-# --- the file as it is ---
+# --- a whole file ---
 
 
-def test_the_kpl_s_own_sample(tmp_path: Path) -> None:
+def test_the_kpls_own_sample(tmp_path: Path) -> None:
     assert read(tmp_path, SAMPLE) == SAMPLE_CONFIG
 
 
@@ -99,7 +99,7 @@ def test_a_path_as_text_or_as_path(tmp_path: Path) -> None:
     assert Config.from_properties(path) == Config.from_properties(str(path)) == Config(rate_limit=7)
 
 
-# line(s), the field they set, to what
+# (lines, the field that they set, its value)
 SETTINGS: list[tuple[str, str, Any]] = [
     ("AggregationEnabled = false", "aggregation_enabled", False),
     ("AggregationEnabled = FALSE", "aggregation_enabled", False),
@@ -155,13 +155,13 @@ def test_a_switched_off_verification_stays_off(tmp_path: Path) -> None:
     assert read(tmp_path, "VerifyCertificate = false\nCaCertPath = /etc/ca.pem").verify is False
 
 
-def test_every_key_of_the_sample_that_means_something_is_tried_above() -> None:
+def test_every_key_of_the_sample_with_a_meaning_has_a_case() -> None:
     keys = {line.split("=")[0].strip() for line in SAMPLE.splitlines() if line and not line.startswith("#")}
     tried = {line.split("=")[0].strip() for lines, _, _ in SETTINGS for line in lines.splitlines()}
     assert keys - tried == set(WITHOUT_MEANING)
 
 
-# --- its syntax: java.util.Properties' ---
+# --- the syntax of java.util.Properties ---
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_one_setting_in_many_spellings(tmp_path: Path, text: str) -> None:
         ("MetricsNamespace = café 🙂", "café 🙂"),
     ],
 )
-def test_values_with_more_in_them(tmp_path: Path, text: str, namespace: str) -> None:
+def test_values_with_separators_in_them(tmp_path: Path, text: str, namespace: str) -> None:
     assert read(tmp_path, text) == Config(metrics_namespace=namespace)
 
 
@@ -213,7 +213,7 @@ def test_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "Region =\nRateLimit=\nVerifyCertificate="])
-def test_what_is_empty_sets_nothing(tmp_path: Path, text: str) -> None:
+def test_an_empty_value_sets_nothing(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == Config()
 
 
@@ -224,7 +224,7 @@ def test_overrides_win(tmp_path: Path) -> None:
         read(tmp_path, "RateLimit = 7", rate_limits=8)
 
 
-# --- what is wrong with it ---
+# --- errors ---
 
 
 @pytest.mark.parametrize(
@@ -238,13 +238,13 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("aggregation_max_size", "AggregationMaxSize"),
     ],
 )
-def test_an_unknown_key_is_told_what_is_near(tmp_path: Path, key: str, near: str) -> None:
+def test_the_error_for_an_unknown_key_names_similar_ones(tmp_path: Path, key: str, near: str) -> None:
     said = refusal(tmp_path, f"# first\nRateLimit = 7\n{key} = 1\n")
     assert said.startswith(f"FILE, line 3: unknown key {key!r}; did you mean "), said
     assert near in said.removesuffix("?").partition("did you mean ")[2].split(" or ")
 
 
-def test_an_unknown_key_with_nothing_near_is_told_all(tmp_path: Path) -> None:
+def test_without_similar_keys_the_error_names_all(tmp_path: Path) -> None:
     said = refusal(tmp_path, "zzz = 1")
     assert said.startswith("FILE, line 1: unknown key 'zzz'; known keys: AggregationEnabled, ")
     assert "VerifyCertificate" in said
@@ -284,7 +284,7 @@ def test_a_value_out_of_bounds(tmp_path: Path, entry: str, rule: str) -> None:
 
 
 @pytest.mark.parametrize("entry", ["AggregationMaxSize = 1", "RecordTtl = 99", "MetricsLevel = everything"])
-def test_a_value_out_of_bounds_is_told_with_its_line_and_key(tmp_path: Path, entry: str) -> None:
+def test_the_error_for_a_value_out_of_bounds_names_line_and_key(tmp_path: Path, entry: str) -> None:
     said = refusal(tmp_path, f"# first\nMaxConnections = 24\n{entry}\n")
     assert said.startswith("FILE, line 3: ")
     assert entry.partition(" =")[0] in said
@@ -310,7 +310,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     )
 
 
-# --- keys that mean nothing here ---
+# --- keys without a meaning in kplpy ---
 
 
 def test_keys_without_meaning_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -323,7 +323,7 @@ def test_keys_without_meaning_are_named_once(tmp_path: Path, caplog: pytest.LogC
     assert str(tmp_path / "kpl.properties") in record.getMessage()
 
 
-def test_nothing_is_said_of_a_file_without_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_without_such_keys_logs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "kplpy"):
         read(tmp_path, "RateLimit = 7")
     assert not caplog.records

@@ -1,4 +1,4 @@
-"""Every field of Config: what it takes, what it refuses, and how it says so."""
+"""Every field of Config: the values that it accepts, and the errors for others."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ from kplpy.config.fields import ConfigFields
 
 @dataclass
 class Case:
-    """`good`: values taken as they are. `bad`: (value, the rule that its error must name)."""
+    """The cases of one field.
+
+    good: values that are accepted unchanged.
+    bad: (value, the rule that its error must name).
+    secret: the error must not show a bad value.
+    """
 
     default: Any
     good: list[Any]
     bad: list[tuple[Any, str]] = field(default_factory=list)
-    secret: bool = False  # a bad value must not be shown
+    secret: bool = False
 
 
 def refusing(rule: str, *values: Any) -> list[tuple[Any, str]]:
@@ -179,7 +184,7 @@ CASES: dict[str, Case] = {
 }
 
 
-# The ids are numbered: pytest-xdist wants the same ones in every process, and some values show their address.
+# The ids are numbers: pytest-xdist needs the same ids in every process, and some reprs contain an address.
 TAKEN = [
     pytest.param(name, value, id=f"{name}-{number}")
     for name, case in CASES.items()
@@ -201,13 +206,13 @@ def test_every_field_has_its_cases() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), TAKEN)
-def test_takes_what_is_within_bounds(name: str, value: Any) -> None:
+def test_good_values_are_accepted(name: str, value: Any) -> None:
     taken = getattr(Config(**{name: value}), name)
     assert taken is value or (type(taken) is type(value) and taken == value)
 
 
 @pytest.mark.parametrize(("name", "value", "rule"), REFUSED)
-def test_refuses_what_is_not(name: str, value: Any, rule: str) -> None:
+def test_bad_values_are_refused(name: str, value: Any, rule: str) -> None:
     with pytest.raises(ConfigError) as raised:
         Config(**{name: value})
     said = str(raised.value)
@@ -220,7 +225,7 @@ def test_refuses_what_is_not(name: str, value: Any, rule: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_producer_takes_and_refuses_the_same_as_a_keyword(name: str) -> None:
+def test_producer_accepts_and_refuses_the_same_keywords(name: str) -> None:
     case = CASES[name]
     for value in case.good:
         assert getattr(Producer(**{name: value}).config, name) is value
@@ -267,10 +272,10 @@ def test_config_takes_keywords_only() -> None:
         Config("eu-west-1")  # type: ignore[call-arg]
 
 
-# --- how a Producer is given its Config ---
+# --- Producer and its Config ---
 
 
-def test_producer_takes_a_config_as_it_is() -> None:
+def test_producer_keeps_its_config_object() -> None:
     config = Config(region_name="eu-west-1")
     assert Producer(config).config is config
     assert Producer(config=config).config is config
@@ -283,7 +288,7 @@ def test_config_and_keywords_together_are_refused() -> None:
 
 
 @pytest.mark.parametrize("value", ["eu-west-1", {"region_name": "eu-west-1"}, Path("kpl.properties"), 0, False, Config])
-def test_what_is_no_config_is_refused(value: Any) -> None:
+def test_another_object_as_config_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError) as raised:
         Producer(value)
     assert str(raised.value) == f"config must be a kplpy Config, got {value!r}"
@@ -299,7 +304,7 @@ def test_what_is_no_config_is_refused(value: Any) -> None:
         ("metric_level", "metrics_level"),
     ],
 )
-def test_an_unknown_keyword_is_told_what_is_near(name: str, near: str) -> None:
+def test_the_error_for_an_unknown_keyword_names_similar_ones(name: str, near: str) -> None:
     with pytest.raises(ConfigError) as raised:
         Producer(**{name: 1})  # type: ignore[call-overload]
     said = str(raised.value)
@@ -310,7 +315,7 @@ def test_an_unknown_keyword_is_told_what_is_near(name: str, near: str) -> None:
     assert near in said.removesuffix("?").partition("did you mean ")[2].split(" or ")
 
 
-def test_an_unknown_keyword_with_nothing_near() -> None:
+def test_an_unknown_keyword_without_similar_ones() -> None:
     with pytest.raises(ConfigError, match=r"^there is no Config field 'zzzzzz'$"):
         Producer(zzzzzz=1)  # type: ignore[call-overload]
     with pytest.raises(ConfigError, match=r"^there is no Config field 'zzzzzz'$"):
@@ -328,7 +333,7 @@ def test_an_unknown_field_of_a_changed_config_and_of_a_properties_file(tmp_path:
 
 
 def test_editors_and_type_checkers_know_every_field_as_a_keyword() -> None:
-    """ConfigFields is a copy for them; Producer's signature is what notebooks complete from."""
+    """ConfigFields is a copy of Config for them. Notebooks complete from Producer's signature."""
     typed = {name: getattr(kind, "__forward_arg__", kind) for name, kind in ConfigFields.__annotations__.items()}
     assert typed == {each.name: each.type for each in dataclasses.fields(Config)}
     names = [each.name for each in dataclasses.fields(Config)]

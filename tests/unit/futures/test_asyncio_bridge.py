@@ -1,4 +1,4 @@
-"""One timer for all who wait in an event loop."""
+"""One timer for all tasks that wait in an event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.stub_service import install
 TIMEOUT = 30.0
 
 
-def test_each_waits_its_time_and_one_timer_serves_all() -> None:
+def test_one_timer_serves_all_tasks() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         patience = Patience(loop, 0.03)
@@ -33,18 +33,18 @@ def test_each_waits_its_time_and_one_timer_serves_all() -> None:
         cancelled.cancel()
         for number in (0, 3, 4):
             await waits[number][0]
-            assert loop.time() >= waits[number][1] + 0.03 - 0.001  # a loop's clock has a resolution
-        await asyncio.sleep(0)  # a loop's turn for their callbacks
+            assert loop.time() >= waits[number][1] + 0.03 - 0.001  # the loop's clock has a coarse resolution
+        await asyncio.sleep(0)  # one turn of the loop for the callbacks
         assert ended == [2, 0, 3, 4]
         assert not gone.done()
-        patience.end(gone)  # no matter
-        assert not patience._until
+        patience.end(gone)  # it is forgotten already: no effect
+        assert not patience._deadlines
         assert patience._timer is None
 
     asyncio.run(asyncio.wait_for(main(), TIMEOUT))
 
 
-def test_with_the_last_one_gone_no_timer_is_left() -> None:
+def test_without_tasks_there_is_no_timer() -> None:
     async def main() -> None:
         patience = arrivals_of(asyncio.get_running_loop()).patience(600.0)
         assert arrivals_of(asyncio.get_running_loop()).patience(600.0) is patience
@@ -62,8 +62,8 @@ def test_with_the_last_one_gone_no_timer_is_left() -> None:
     asyncio.run(main())
 
 
-def test_without_asyncios_event_loop_the_way_around_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As trio drives coroutines: by send(), with no loop of asyncio's running."""
+def test_without_asyncios_event_loop_the_error_names_an_alternative(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a coroutine as trio does: by send(), without an event loop of asyncio."""
     service = install(monkeypatch)
     service.hold()
     producer = Producer(record_max_buffered_time_ms=1)
@@ -87,6 +87,6 @@ def test_without_asyncios_event_loop_the_way_around_is_named(monkeypatch: pytest
     assert producer.outstanding_records == 1
     service.let_go()
     future.result(STUB_PATIENCE)
-    with pytest.raises(StopIteration):  # the answer is there: nothing to wait for
+    with pytest.raises(StopIteration):  # the future is done: no wait
         wait().send(None)
     producer.close()

@@ -1,4 +1,4 @@
-"""Who is told of a failed record: on_failure, the future's owner, and when neither looks, the log."""
+"""Failed records are reported by on_failure, by their futures, and else in the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.outcome import Failed, Reason
 from kplpy.futures import failures
-from kplpy.futures.failures import LOOK_GRACE, MOST_CODES, Unseen, UnseenFailures
+from kplpy.futures.failures import LOOK_GRACE, MAX_CODES, Unseen, UnseenFailures
 from kplpy.rate_limited_log import INTERVAL, RateLimitedLog
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -25,7 +25,7 @@ REFUSAL = RequestError("InvalidArgumentException", "I do not like it", maybe_wri
 
 
 class Lines(logging.Handler):
-    """What kplpy logs, and waiting for it."""
+    """Collects what kplpy logs, and waits for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Lines(logging.Handler):
             return list(self._lines)
 
     def first(self, count: int) -> list[str]:
-        """Once there are so many; not more than these."""
+        """Wait for so many lines, and return only these."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self._lines) >= count, PATIENCE), self._lines
             assert len(self._lines) == count
@@ -85,17 +85,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-# --- nobody looks ---
+# --- unseen failures ---
 
 CAUSE = "WARNING bad: I do not like it (PutRecords: InvalidArgumentException; failed requests: {})"
 UNSEEN = (
-    "ERROR {}: {} records failed{}, and nobody has looked at their futures: {}; most of them: rejected: "
+    "ERROR {}: {} records failed{}, and nobody has looked at their futures: {}; the most frequent: rejected: "
     "InvalidArgumentException: I do not like it"
 )
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_close_says_how_many_records_failed_whether_or_not_their_futures_are_kept(
+def test_close_logs_unseen_failures_whether_or_not_futures_are_kept(
     service: StubService, lines: Lines, kept: bool
 ) -> None:
     futures: list[RecordFuture] = []
@@ -109,7 +109,7 @@ def test_close_says_how_many_records_failed_whether_or_not_their_futures_are_kep
                     futures.clear()
     finally:
         gc.enable()
-    expected = UNSEEN.format("bad", 100, " in all", "100 InvalidArgumentException")
+    expected = UNSEEN.format("bad", 100, " in total", "100 InvalidArgumentException")
     assert [line for line in lines.all() if line.startswith("ERROR")] == [expected]
 
 
@@ -117,14 +117,14 @@ def test_the_first_line_names_the_cause_and_the_first_error_the_records(service:
     with Producer(record_max_buffered_time_ms=0) as producer:
         producer.put_record("bad", b"secret", "k")
         producer.flush(timeout=PATIENCE)
-        assert lines.first(1) == [CAUSE.format(1)]  # and not that nobody looked, who may be about to
-    assert lines.first(2)[1] == UNSEEN.format("bad", 1, " in all", "1 InvalidArgumentException")
+        assert lines.first(1) == [CAUSE.format(1)]  # unseen failures are not logged yet: somebody may look soon
+    assert lines.first(2)[1] == UNSEEN.format("bad", 1, " in total", "1 InvalidArgumentException")
 
 
-def test_what_nobody_looks_at_is_said_while_the_producer_goes_on(
+def test_unseen_failures_are_logged_while_the_producer_runs(
     service: StubService, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By kplpy's own threads, though nothing else happens."""
+    """kplpy's own threads log it, without any other work."""
     monkeypatch.setattr(failures, "LOOK_GRACE", 0.05)
     monkeypatch.setattr(failures, "INTERVAL", 0.1)
     with Producer(record_max_buffered_time_ms=0) as producer:
@@ -132,7 +132,7 @@ def test_what_nobody_looks_at_is_said_while_the_producer_goes_on(
             producer.put_record("bad", b"secret", str(number))
         producer.flush(timeout=PATIENCE)
         lines.wait_for(lambda seen: sum(_counts(seen, "records failed, and")) == 7)
-    assert _counts(lines.all(), "records failed in all") == [7]
+    assert _counts(lines.all(), "records failed in total") == [7]
 
 
 def _counts(lines: list[str], text: str) -> list[int]:
@@ -152,18 +152,18 @@ def test_seen_failures_are_not_logged(service: StubService, lines: Lines) -> Non
     assert not [line for line in lines.all() if line.startswith("ERROR")]
 
 
-def test_what_put_records_had_no_room_for_is_counted_too(service: StubService, lines: Lines) -> None:
+def test_records_that_put_records_refused_are_counted_too(service: StubService, lines: Lines) -> None:
     service.hold()
     with Producer(max_buffered_records=10, on_buffer_full="raise", on_failure=lambda error: None) as producer:
         producer.put_records("good", [(b"x", "k")] * 30)
         service.let_go()
     (error,) = [line for line in lines.all() if line.startswith("ERROR")]
-    assert "records failed in all, and nobody has looked at their futures" in error
+    assert "records failed in total, and nobody has looked at their futures" in error
     assert "BufferFullError" in error
 
 
 class Counted:
-    """An UnseenFailures by itself: failures are given by the dozen, and the clock is the test's."""
+    """An UnseenFailures alone, with a clock that the test sets."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -187,7 +187,7 @@ def test_a_failure_has_time_to_be_looked_at_before_it_is_logged(clock: Clock, ca
     assert counted.report_after(LOOK_GRACE - 1) == 1
     assert counted.report_after(1) == LOOK_GRACE
     for each in given[:2]:
-        each.look()
+        each.mark_seen()
     assert not caplog.messages
     assert counted.report_after(LOOK_GRACE) == float("inf")
     assert [(each.kplpy["count"], each.kplpy["codes"]) for each in caplog.records] == [(3, {"AccessDenied": 3})]  # type: ignore[attr-defined]
@@ -195,22 +195,22 @@ def test_a_failure_has_time_to_be_looked_at_before_it_is_logged(clock: Clock, ca
 
 def test_failures_that_are_looked_at_in_time_are_never_logged(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     counted = Counted(clock)
-    for _ in range(100):  # one after the other, each looked at a second later
+    for _ in range(100):  # one after the other, each seen a second later
         (given,) = counted.give(1)
         counted.report_after(1)
-        given.look()
+        given.mark_seen()
     counted.report_after(LOOK_GRACE)
     counted.failures.close()
     assert not caplog.messages
 
 
-def test_unseen_failures_are_logged_once_an_interval_and_in_sum(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_unseen_failures_are_logged_by_interval_and_in_total(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     counted = Counted(clock)
     for second in range(2 * int(INTERVAL)):
         counted.give(10, f"tenant-{second % 3}")
         seen = counted.give(1)
         counted.report_after(1)
-        seen[0].look()
+        seen[0].mark_seen()
     assert len(caplog.records) == 2
     counted.failures.close()
     counted.failures.close()
@@ -222,14 +222,14 @@ def test_unseen_failures_are_logged_once_an_interval_and_in_sum(clock: Clock, ca
     assert sum(each["count"] for each in lines) <= last["count"]
 
 
-def test_codes_without_end_are_counted_together(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_many_codes_are_counted_together(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     counted = Counted(clock)
-    for number in range(3 * MOST_CODES):
+    for number in range(3 * MAX_CODES):
         counted.failures.count(Failed(Reason.REJECTED, "no", code=f"Code{number}"), "orders", ())
     counted.failures.close()
     (line,) = caplog.records
-    assert line.kplpy["count"] == 3 * MOST_CODES  # type: ignore[attr-defined]
-    assert len(line.kplpy["codes"]) == MOST_CODES + 1  # type: ignore[attr-defined]
+    assert line.kplpy["count"] == 3 * MAX_CODES  # type: ignore[attr-defined]
+    assert len(line.kplpy["codes"]) == MAX_CODES + 1  # type: ignore[attr-defined]
 
 
 # --- causes ---
@@ -269,7 +269,7 @@ def test_a_cause_is_logged_within_half_a_second_of_the_first_failing_request(
     assert caplog.records[0].created - failed_at[0] < 0.5
 
 
-def test_what_is_held_back_is_logged_when_its_time_has_come(
+def test_events_held_back_are_logged_after_the_interval(
     service: StubService, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rate_limited_log, "INTERVAL", 0.2)
@@ -279,7 +279,7 @@ def test_what_is_held_back_is_logged_when_its_time_has_come(
         lines.wait_for(lambda seen: sum(int(line.rsplit(" ", 1)[1][:-1]) for line in seen) == 5)
 
 
-def test_what_a_service_says_cannot_forge_lines_or_show_passwords(service: StubService, lines: Lines) -> None:
+def test_a_services_message_cannot_forge_lines_or_show_passwords(service: StubService, lines: Lines) -> None:
     text = "no\nERROR forged \x1b[2J at http://me:secret@proxy:3128/"
     service.refuse["bad"] = RequestError("Invalid\nArgumentException", text, maybe_written=False)
     with Producer(record_max_buffered_time_ms=0, record_ttl_ms=300) as producer:
@@ -308,7 +308,7 @@ def test_on_failure_gets_every_failed_record_and_nothing_is_logged(service: Stub
             producer.put_record("bad", b"%d" % number, "k")
             producer.put_record("good", b"x", "k")
         producer.flush(timeout=PATIENCE)
-        assert sorted(int(each.record.data) for each in failed if each.record) == list(range(20))  # before flush ends
+        assert sorted(int(each.record.data) for each in failed if each.record) == list(range(20))  # when flush returns
     assert {type(each) for each in failed} == {RejectedError}
     assert {each.stream for each in failed} == {"bad"}
     assert all(each.attempts and str(each) for each in failed)
@@ -334,13 +334,13 @@ def test_an_on_failure_that_raises_stops_nothing(service: StubService, lines: Li
     assert len(calls) == 5
     errors = [line for line in lines.all() if line.startswith("ERROR")]
     assert errors == [
-        f"ERROR {n} on_failure raised; the latest: {kind.__name__}: the user's own mistake" for n in (1, 4)
+        f"ERROR {n} calls of on_failure raised; the latest: {kind.__name__}: the user's own mistake" for n in (1, 4)
     ]
 
 
 @pytest.mark.parametrize("flushed", [True, False], ids=["before close", "while closing"])
 def test_on_failure_may_put_again(service: StubService, flushed: bool) -> None:
-    """Dead letters: the failed record goes to another stream, from kplpy's own thread."""
+    """on_failure puts the failed record on another stream, on kplpy's own thread."""
     letters = []
 
     def on_failure(error: RecordFailedError) -> None:
@@ -373,7 +373,7 @@ def test_a_chain_of_callbacks_may_put_while_it_closes(service: StubService, clos
     closing = threading.Thread(target=close, args=(producer,))
     closing.start()
     deadline = time.monotonic() + PATIENCE
-    while True:  # until the close has begun, which shows in that the others' puts are refused
+    while True:  # until close() has begun, and puts of other threads are refused
         try:
             producer.put_record("good", b"late", "k")
         except ProducerClosedError:
@@ -404,10 +404,10 @@ def test_a_done_callback_that_raises_stops_nothing(service: StubService, kind: t
         assert producer.outstanding_records == 0
 
 
-# --- RateLimitedLog by itself ---
+# --- RateLimitedLog alone ---
 
 
-def test_repeats_says_the_first_at_once_and_counts_the_rest(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_event_is_logged_at_once_and_the_rest_counted(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     repeated = RateLimitedLog(logging.getLogger("kplpy.test"), "on_failure_raised")
     for number in range(3):
         repeated.say(f"n{number}")
@@ -418,7 +418,7 @@ def test_repeats_says_the_first_at_once_and_counts_the_rest(clock: Clock, caplog
     repeated.close()
     repeated.close()
     assert caplog.messages == [
-        "1 on_failure raised; the latest: n0",
-        "3 on_failure raised; the latest: n3",
-        "1 on_failure raised; the latest: n4",
+        "1 calls of on_failure raised; the latest: n0",
+        "3 calls of on_failure raised; the latest: n3",
+        "1 calls of on_failure raised; the latest: n4",
     ]

@@ -1,4 +1,4 @@
-"""RecordFuture: what a concurrent.futures.Future does, and what an awaitable does, under one answer."""
+"""RecordFuture as a concurrent.futures.Future and as an awaitable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from kplpy import BufferFullError, RecordFailedError, RecordFuture, RecordResult
 from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.record import SendAttempt
 from kplpy.futures.failures import UnseenFailures
-from kplpy.futures.record_future import Origin, answer, answer_each, run_callbacks
+from kplpy.futures.record_future import Origin
+from kplpy.futures.resolve import resolve, resolve_each, run_callbacks
 
 PATIENCE = 30.0
 ORIGIN = Origin("orders")
@@ -46,12 +47,12 @@ def log_error(text: str, error: BaseException) -> None:
 
 
 def give(outcome: Delivered | Failed, *futures: RecordFuture) -> None:
-    """As a sender does it."""
-    run_callbacks(answer(futures, outcome), log_error)
+    """Set the outcome and run the callbacks, as a sender does."""
+    run_callbacks(resolve(futures, outcome), log_error)
 
 
 def until(reached: Callable[[], bool]) -> None:
-    """For what happens within concurrent.futures, which tells nobody."""
+    """Wait for something within concurrent.futures, which gives no signal."""
     deadline = time.monotonic() + PATIENCE
     while not reached():
         assert time.monotonic() < deadline
@@ -59,13 +60,13 @@ def until(reached: Callable[[], bool]) -> None:
 
 
 def waited_for(future: RecordFuture) -> bool:
-    """Is a concurrent.futures function waiting for it?"""
+    """Return True if a function of concurrent.futures waits for the future."""
     waits = future._waits
     return waits is not None and bool(waits.waiters)
 
 
 def blocked_on(future: RecordFuture) -> bool:
-    """Is a thread blocked in result() or exception()?"""
+    """Return True if a thread is blocked in result() or exception()."""
     waits = future._waits
     if waits is None or waits.condition is None:
         return False
@@ -81,7 +82,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def hasty_threads() -> Iterator[None]:
-    """Threads take turns within a few bytecodes."""
+    """Switch threads after a few bytecodes."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -136,7 +137,7 @@ def test_attempts_and_their_delays() -> None:
     assert [each.started_at for each in result.attempts] == [500.0, 502.0, 504.0]
 
 
-def test_the_first_answer_stays() -> None:
+def test_the_first_outcome_stays() -> None:
     for waited in (False, True):
         future = pending()
         if waited:
@@ -147,7 +148,7 @@ def test_the_first_answer_stays() -> None:
         assert future.result().sequence_number == "1"
 
 
-def test_a_delivered_payload_is_let_go_and_a_failed_one_kept() -> None:
+def test_a_delivered_payload_is_dropped_and_a_failed_one_kept() -> None:
     for waited in (False, True):
         one, other = pending(), pending()
         if waited:
@@ -179,9 +180,9 @@ def test_it_cannot_be_cancelled() -> None:
         lambda future: future.set_running_or_notify_cancel(),
     ],
 )
-def test_only_the_producer_answers(set_it: Callable[[RecordFuture], object]) -> None:
+def test_only_the_producer_sets_the_outcome(set_it: Callable[[RecordFuture], object]) -> None:
     future = pending()
-    with pytest.raises(RuntimeError, match="is answered by its producer"):
+    with pytest.raises(RuntimeError, match="only the producer sets the outcome"):
         set_it(future)
     assert not future.done()
 
@@ -209,7 +210,7 @@ def test_a_failed_record_raises_a_new_error_each_time() -> None:
         with pytest.raises(RecordFailedError) as raised:
             future.result()
         errors.append(raised.value)
-    assert errors[0] is not errors[1]  # else their tracebacks would grow from thread to thread
+    assert errors[0] is not errors[1]  # one shared error's traceback would grow with each raise
     assert future.exception() is not future.exception()
 
 
@@ -242,7 +243,7 @@ IN_A_FORKED_CHILD = """
 import concurrent.futures, logging, os
 from kplpy import ForkedError, Producer
 
-logging.getLogger("kplpy").addHandler(logging.NullHandler())  # that nobody answers, if there is time to say so
+logging.getLogger("kplpy").addHandler(logging.NullHandler())  # for the failed requests
 producer = Producer(endpoint_url="http://127.0.0.1:9", region_name="us-east-1", record_max_buffered_time_ms=600_000)
 future = producer.put_record("orders", b"x", "k")
 child = os.fork()
@@ -264,7 +265,7 @@ os._exit(3)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_in_a_forked_child() -> None:
-    """The parent's records are the parent's; its own future stays open."""
+    """The future fails in the child and stays pending in the parent."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", IN_A_FORKED_CHILD], capture_output=True, text=True, timeout=PATIENCE
     )
@@ -305,7 +306,7 @@ def test_a_future_that_is_kept_does_not_keep_its_callbacks() -> None:
     assert gone() is None
 
 
-def test_a_callback_of_an_answered_future_runs_at_once() -> None:
+def test_a_callback_of_a_done_future_runs_at_once() -> None:
     future = pending()
     give(delivered(), future)
     called: list[int] = []
@@ -371,7 +372,7 @@ def test_a_callback_that_was_cancelled_harms_no_other(caplog: pytest.LogCaptureF
 # --- concurrent.futures ---
 
 
-def test_wait_for_what_is_answered() -> None:
+def test_wait_for_done_futures() -> None:
     futures = [pending() for _ in range(4)]
     give(delivered(), *futures[:2])
     for mode in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
@@ -482,8 +483,8 @@ def test_a_wait_that_timed_out_can_be_repeated(pool: ThreadPoolExecutor) -> None
 
 @pytest.mark.usefixtures("hasty_threads")
 @pytest.mark.parametrize("seed", range(6))
-def test_every_way_to_wait_while_answers_arrive(seed: int) -> None:
-    """Threads wait for the same and for different futures in every way there is, while two others answer them."""
+def test_every_way_to_wait_while_outcomes_arrive(seed: int) -> None:
+    """Threads wait for the same and for different futures in every way, while two threads set the outcomes."""
     chance = random.Random(seed)
     count = 600
     futures = [pending(key=str(n)) for n in range(count)]
@@ -534,7 +535,7 @@ def test_every_way_to_wait_while_answers_arrive(seed: int) -> None:
     def by_await(chance: random.Random) -> None:
         async def one(future: RecordFuture) -> None:
             try:
-                if chance.random() < 0.3:  # impatient at first
+                if chance.random() < 0.3:  # a short timeout first
                     await asyncio.wait_for(future, 0.0005)
             except (RecordFailedError, asyncio.TimeoutError):
                 pass
@@ -561,14 +562,14 @@ def test_every_way_to_wait_while_answers_arrive(seed: int) -> None:
         for future in futures[half::2]:
             future.add_done_callback(call_back)
 
-    def answer_some(parts: list[list[RecordFuture]]) -> None:
+    def resolve_some(parts: list[list[RecordFuture]]) -> None:
         start.wait(PATIENCE)
         for part in parts:
-            turns.acquire(timeout=0.05)  # not before somebody waits, unless all wait for answers already
+            turns.acquire(timeout=0.05)  # not before a thread waits, unless all wait for outcomes already
             for future in part:
                 number = int(future.partition_key)
                 give(failed() if number % 3 == 0 else delivered(future.partition_key), future)
-            run_callbacks(answer(part, delivered("again")), log_error)  # those are answered: nothing may change
+            run_callbacks(resolve(part, delivered("again")), log_error)  # these are done: nothing may change
 
     order = list(futures)
     chance.shuffle(order)
@@ -581,7 +582,7 @@ def test_every_way_to_wait_while_answers_arrive(seed: int) -> None:
             threads.submit(wait, chance.randrange(1 << 30), by_exception, by_wait, by_as_completed) for _ in range(4)
         ]
         running += [threads.submit(wait, chance.randrange(1 << 30), by_await, by_exception) for _ in range(2)]
-        running += [threads.submit(answer_some, parts[half::2]) for half in (0, 1)]
+        running += [threads.submit(resolve_some, parts[half::2]) for half in (0, 1)]
         for each in running:
             each.result(2 * PATIENCE)
     for future in futures:
@@ -596,7 +597,7 @@ async def in_thread(call: Callable[[], object]) -> None:
     await asyncio.get_running_loop().run_in_executor(None, call)
 
 
-def test_await_of_an_answered_future() -> None:
+def test_await_of_a_done_future() -> None:
     one, other = pending(), pending()
     give(delivered(), one)
     give(failed(), other)
@@ -610,7 +611,7 @@ def test_await_of_an_answered_future() -> None:
     asyncio.run(main())
 
 
-def test_await_until_the_answer() -> None:
+def test_await_until_the_outcome() -> None:
     one, other = pending(), pending()
 
     async def main() -> None:
@@ -684,7 +685,7 @@ def test_a_cancelled_await_leaves_the_record_alone(
 
 
 def test_a_cancelled_await_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    """Their answers come to the loop together."""
+    """Their outcomes reach the loop together."""
     futures = [pending() for _ in range(5)]
 
     async def main() -> None:
@@ -700,8 +701,8 @@ def test_a_cancelled_await_does_not_stop_the_others(caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
-def test_one_that_is_awaited_again_and_again_gathers_no_callbacks() -> None:
-    """As a task does that looks every so often whether it is to go on waiting."""
+def test_repeated_awaits_of_a_future_add_no_callbacks() -> None:
+    """A task may await a future with short timeouts, again and again."""
     future, other = pending(), pending()
 
     async def main() -> None:
@@ -725,8 +726,8 @@ def test_one_that_is_awaited_again_and_again_gathers_no_callbacks() -> None:
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
-def test_what_else_is_attached_to_one_of_many_that_are_awaited(pool: ThreadPoolExecutor) -> None:
-    """Those that are only awaited share what is attached to them; this one does not any more."""
+def test_one_of_many_awaited_futures_may_have_more_waits(pool: ThreadPoolExecutor) -> None:
+    """Futures that are only awaited share one Waits. A future with more gets its own."""
     one, *others = futures = [pending() for _ in range(5)]
     called: list[RecordFuture] = []
 
@@ -766,7 +767,7 @@ def test_one_future_awaited_in_several_loops(pool: ThreadPoolExecutor) -> None:
     assert [each.result(PATIENCE) for each in loops] == ["4711"] * 5
 
 
-def test_an_answer_for_a_loop_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outcome_for_a_closed_loop(caplog: pytest.LogCaptureFixture) -> None:
     futures = [pending() for _ in range(3)]
     loop = asyncio.new_event_loop()
 
@@ -784,11 +785,11 @@ def test_an_answer_for_a_loop_that_is_gone(caplog: pytest.LogCaptureFixture) -> 
     assert called == futures
     assert [each.done() for each in futures] == [True] * 3
     assert not caplog.records
-    for task in tasks:  # they will never end, and asyncio would complain that nobody asked
+    for task in tasks:  # asyncio would log that these tasks never ended
         task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
-def test_many_answers_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_outcomes_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
     futures = [pending() for _ in range(1000)]
     woken = 0
 
@@ -807,28 +808,28 @@ def test_many_answers_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(loop, "call_soon_threadsafe", count)
         answering = threading.Thread(target=give, args=(delivered(), *futures))
         answering.start()
-        answering.join(PATIENCE)  # the loop stands still meanwhile
+        answering.join(PATIENCE)  # the loop is blocked meanwhile
         assert woken == 1
         await gathering
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
-# --- failures that nobody looks at ---
+# --- unseen failures ---
 
 
 class Unseen:
-    """Counts failures as a producer's does; and what it would log at its end."""
+    """Counts failures as a producer does, and reads what close() would log."""
 
     def __init__(self) -> None:
         self.failures = UnseenFailures(logging.getLogger("kplpy.test"), lambda seconds: None, threading.RLock())
 
     def fail(self, *futures: RecordFuture, outcome: Failed | None = None) -> None:
-        run_callbacks(answer(futures, outcome or failed(), self.failures), log_error)
+        run_callbacks(resolve(futures, outcome or failed(), self.failures), log_error)
 
     @property
     def codes(self) -> dict[str, int]:
-        """How many there are that nobody has looked at, by code."""
+        """The number of unseen failures by error code."""
         logged: list[logging.LogRecord] = []
         handler = logging.Handler()
         handler.emit = logged.append  # type: ignore[method-assign, assignment]
@@ -853,9 +854,7 @@ class Unseen:
     ],
     ids=["nothing", "repr", "done", "cancel", "wait"],
 )
-def test_a_failure_that_nobody_looks_at_is_counted_when_it_is_given(
-    look: Callable[[RecordFuture], object], kept: bool
-) -> None:
+def test_an_unseen_failure_is_counted_when_it_occurs(look: Callable[[RecordFuture], object], kept: bool) -> None:
     unseen = Unseen()
     futures = [pending()]
     gc.disable()  # futures need not be collected to be counted
@@ -892,16 +891,16 @@ def look_by_await(future: RecordFuture) -> None:
     ],
     ids=["exception", "result", "callback", "await"],
 )
-def test_a_failure_that_somebody_looked_at_is_not_counted(look: Callable[[RecordFuture], object]) -> None:
+def test_a_seen_failure_is_not_counted(look: Callable[[RecordFuture], object]) -> None:
     unseen = Unseen()
     future = pending()
     unseen.fail(future)
     look(future)
-    look(future)  # only the first one counts
+    look(future)  # only the first look counts
     assert unseen.codes == {}
 
 
-def test_one_whose_result_a_thread_waits_for_is_not_counted_but_one_it_gave_up_on_is() -> None:
+def test_a_failure_that_a_thread_waits_for_is_not_counted_unless_it_gave_up() -> None:
     unseen = Unseen()
     waited, given_up = pending(), pending()
     with pytest.raises(concurrent.futures.TimeoutError):
@@ -914,7 +913,7 @@ def test_one_whose_result_a_thread_waits_for_is_not_counted_but_one_it_gave_up_o
     thread.join(PATIENCE)
 
 
-def test_one_that_a_task_awaits_is_not_counted_but_one_whose_task_was_cancelled_is() -> None:
+def test_a_failure_that_a_task_awaits_is_not_counted_unless_it_was_cancelled() -> None:
     unseen = Unseen()
     awaited, cancelled = pending(), pending()
 
@@ -923,7 +922,7 @@ def test_one_that_a_task_awaits_is_not_counted_but_one_whose_task_was_cancelled_
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(cancelled, 0.001)
         unseen.fail(awaited, cancelled)
-        assert unseen.codes == {"ValidationException": 1}  # before the task had its turn
+        assert unseen.codes == {"ValidationException": 1}  # before the task runs
         await task
 
     async def look() -> None:
@@ -933,7 +932,7 @@ def test_one_that_a_task_awaits_is_not_counted_but_one_whose_task_was_cancelled_
     asyncio.run(main())
 
 
-def test_one_with_a_callback_is_not_counted() -> None:
+def test_a_failure_with_a_callback_is_not_counted() -> None:
     unseen = Unseen()
     future = pending()
     future.add_done_callback(lambda _: None)
@@ -944,7 +943,7 @@ def test_one_with_a_callback_is_not_counted() -> None:
 def test_failures_are_counted_by_code_and_successes_are_not() -> None:
     unseen = Unseen()
     futures = [pending() for _ in range(40)]
-    answer(futures[:10], delivered(), unseen.failures)
+    resolve(futures[:10], delivered(), unseen.failures)
     unseen.fail(*futures[10:30])
     unseen.fail(*futures[30:37], outcome=Failed(Reason.EXPIRED, "expired"))
     futures[37].tries = (SendAttempt(1000.0, 50.0, 50.5, "InternalFailure", "told so"),)
@@ -963,11 +962,11 @@ def test_looking_from_many_threads_counts_each_future_once(pool: ThreadPoolExecu
     assert unseen.codes == {"ValidationException": 100}
 
 
-def test_each_of_many_gets_its_own_answer_but_those_that_somebody_waits_for() -> None:
+def test_resolve_each_returns_the_futures_with_waits() -> None:
     plain, called, answered = pending(), pending(), pending()
     called.add_done_callback(lambda future: None)
     give(delivered("first"), answered)
-    ((others, outcome),) = answer_each([plain, called, answered], [delivered("1"), delivered("2"), delivered("3")])
+    ((others, outcome),) = resolve_each([plain, called, answered], [delivered("1"), delivered("2"), delivered("3")])
     assert plain.result().sequence_number == "1"
     assert not plain.data
     assert others == [called]

@@ -1,4 +1,4 @@
-"""flush_after: the flush comes after the handler, in the time that is left, and says what it could not do."""
+"""flush_after flushes after the handler, in the time that is left, and reports what is left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stub_service import StubService, install
 
 
 class Context:
-    """As Lambda's, with the milliseconds left that the test says."""
+    """Lambda's context, with the milliseconds that the test sets."""
 
     def __init__(self, milliseconds: int) -> None:
         self._milliseconds = milliseconds
@@ -31,7 +31,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubService:
 
 
 def waiting() -> Producer:
-    """Sends nothing for minutes, unless it is flushed; and after a test it does not wait."""
+    """Return a producer that sends nothing for minutes unless it is flushed, and closes without a wait."""
     return Producer(record_max_buffered_time_ms=600_000, record_ttl_ms=None, close_timeout_ms=0)
 
 
@@ -68,7 +68,7 @@ def test_without_a_context_it_takes_close_timeout(stub: StubService) -> None:
         assert handler(b"y", context=None).done()
 
 
-def test_what_the_handler_raises_goes_on_after_the_flush(stub: StubService) -> None:
+def test_the_handlers_error_is_raised_after_the_flush(stub: StubService) -> None:
     with Producer(record_max_buffered_time_ms=600_000) as producer:
 
         @flush_after(producer)
@@ -82,8 +82,8 @@ def test_what_the_handler_raises_goes_on_after_the_flush(stub: StubService) -> N
 
 
 @pytest.mark.parametrize("on_timeout", ["raise", "log"])
-def test_what_is_not_answered_in_time(stub: StubService, caplog: pytest.LogCaptureFixture, on_timeout: Any) -> None:
-    """It is told, stays buffered, and the next invocation delivers it."""
+def test_records_without_outcome_in_time(stub: StubService, caplog: pytest.LogCaptureFixture, on_timeout: Any) -> None:
+    """A late record is reported, stays buffered, and is delivered by the next invocation."""
     producers = [waiting(), waiting()]
 
     @flush_after(*producers, margin=0.5, on_timeout=on_timeout)
@@ -94,12 +94,12 @@ def test_what_is_not_answered_in_time(stub: StubService, caplog: pytest.LogCaptu
 
     stub.hold()
     if on_timeout == "raise":
-        with pytest.raises(FlushTimeoutError, match="2 records were not answered by the end") as raised:
+        with pytest.raises(FlushTimeoutError, match="2 records had no outcome by the end") as raised:
             handler(b"late", Context(600))
         assert raised.value.remaining == 2
     else:
         assert handler(b"late", Context(600)) == "done"
-        assert "2 records were not answered by the end of the invocation; they stay buffered" in caplog.text
+        assert "2 records had no outcome at the end of the invocation, and stay buffered" in caplog.text
     stub.let_go()
     assert handler(b"next", Context(60_000)) == "done"
     assert sorted(data(stub)) == [b"late", b"late", b"next", b"next"]
@@ -107,8 +107,8 @@ def test_what_is_not_answered_in_time(stub: StubService, caplog: pytest.LogCaptu
         producer.close()
 
 
-def test_no_time_left_is_no_reason_to_wait(stub: StubService, caplog: pytest.LogCaptureFixture) -> None:
-    """Less than the margin: what was put is sent all the same, and the handler's own error is the one that is seen."""
+def test_without_time_left_it_does_not_wait(stub: StubService, caplog: pytest.LogCaptureFixture) -> None:
+    """With less time than the margin, records are sent all the same, and the handler's own error is raised."""
     producer = waiting()
 
     @flush_after(producer, margin=5)
@@ -119,13 +119,13 @@ def test_no_time_left_is_no_reason_to_wait(stub: StubService, caplog: pytest.Log
     stub.hold()
     with caplog.at_level(logging.ERROR), pytest.raises(LookupError):
         handler(None, Context(4_000))
-    assert "1 records were not answered" in caplog.text
+    assert "1 records had no outcome" in caplog.text
     stub.await_waiting(1)
     stub.let_go()
     producer.close()
 
 
-def test_what_cannot_be_decorated_so() -> None:
+def test_bad_arguments_of_the_decorator() -> None:
     with Producer(region_name="us-east-1") as producer:
         with pytest.raises(TypeError, match="one or more Producers, got \\(\\)"):
             flush_after()
@@ -150,7 +150,7 @@ class Keeping:
         self.windows.append(window)
 
 
-def test_metrics_are_told_before_the_environment_is_frozen(stub: StubService) -> None:
+def test_metrics_are_sent_before_the_environment_is_frozen(stub: StubService) -> None:
     sink = Keeping()
     with Producer(metrics_sink=sink) as producer:
 
@@ -167,7 +167,7 @@ def test_metrics_are_told_before_the_environment_is_frozen(stub: StubService) ->
     assert sum(each.count for each in found if each is not None) == 8
 
 
-def test_closing_right_after_the_metrics_were_told_does_not_wait(stub: StubService) -> None:
+def test_closing_right_after_the_metrics_were_sent_does_not_wait(stub: StubService) -> None:
     began = time.monotonic()
     with Producer(metrics_sink=Keeping(), close_timeout_ms=100_000) as producer:
         flush_after(producer)(lambda event, context: producer.put_record("orders", b"x", "k"))(b"", Context(60_000))

@@ -6,7 +6,8 @@ from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import SendAttempt
 from kplpy.errors import RecordFailedError
-from kplpy.futures.record_future import RecordFuture, answer
+from kplpy.futures.record_future import RecordFuture
+from kplpy.futures.resolve import resolve
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.delivery import Delivery
 from kplpy.runtime.meter import NoMeter
@@ -29,7 +30,7 @@ class Broken:
         self.records = [RecordFuture(self.stream.origin, b"x", "k", None, 0, 1.0) for _ in range(101)]
         self.stage(self.records[:30])
         self.stage(self.records[30:100])
-        answer(self.records[:1], Delivered("shardId-000000000000", "1", SendAttempt(1.0, 1.0, 1.0)))
+        resolve(self.records[:1], Delivered("shardId-000000000000", "1", SendAttempt(1.0, 1.0, 1.0)))
         self.buffer.release(self.stream, 1, SIZE)
         self.buffer.admit(self.stream, self.records[100], 0, SIZE)
         self.flush = Flush(lambda: None)

@@ -227,7 +227,7 @@ def test_a_log_that_cannot_be_rewritten_is_kept(
     monkeypatch.setattr(journal, "_COMPACT_FROM", 1)
     disk.free = 100
     again, kept = opened(tmp_path, retention_bytes=2000)
-    assert "not rewritten without what is not held any more: [Errno 28]" in caplog.text
+    assert "could not be rewritten without its outdated entries: [Errno 28]" in caplog.text
     assert sorted(each.name for each in tmp_path.iterdir()) == ["kinesis.log", "lock"]
     refused(again, 30.0)
     disk.free = 1 << 40
@@ -258,7 +258,7 @@ def test_zeros_at_the_end_after_a_power_cut_are_dropped(
     end = before if torn else len(whole)
     assert log.stat().st_size == end
     dropped = len(whole) - torn + zeros - end
-    assert f"dropping an unfinished change, the last {dropped} bytes from byte {end} on" in caplog.text
+    assert f"so the last {dropped} bytes, from byte {end} on, are dropped" in caplog.text
     put(again, 3.0, b"three")
     kept.close()
     third, kept = opened(tmp_path)

@@ -144,6 +144,6 @@ def test_a_missing_agent_is_logged_once_and_costs_no_record(
             producer.put_record("orders", b"x", "k").result(30)
         assert producer.metrics()["orders"].user_records_put == 1
     (logged,) = caplog.records  # none of aws-embedded-metrics
-    assert logged.getMessage().startswith("1 times metrics were not taken, and records go on; the latest: ")
+    assert logged.getMessage().startswith("1 times metrics were not taken, which does not affect records; the latest: ")
     assert "2 of 2 EMF events were dropped" in logged.getMessage()
     assert logged.exc_info is None

@@ -1,0 +1,116 @@
+"""Gives futures their outcomes, wakes the threads and tasks that wait, and runs callbacks.
+
+Apart from RecordFuture, only this module sets `_outcome` and uses `_waits`. record_future.py has the rules of
+the locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from kplpy.core.outcome import Delivered, Failed
+from kplpy.futures import record_future
+from kplpy.futures.asyncio_bridge import Awaits
+from kplpy.futures.failures import UnseenFailures
+from kplpy.futures.record_future import RecordFuture
+
+
+def resolve(
+    futures: Iterable[RecordFuture], outcome: Delivered | Failed, unseen: UnseenFailures | None = None
+) -> list[RecordFuture]:
+    """Give the futures one outcome. See resolve_all."""
+    return resolve_all([(futures, outcome)], unseen)
+
+
+def resolve_all(
+    outcomes: Iterable[tuple[Iterable[RecordFuture], Delivered | Failed]],
+    unseen: UnseenFailures | None = None,
+) -> list[RecordFuture]:
+    """Give futures their outcomes and wake the threads and tasks that wait for them.
+
+    Returns the futures with callbacks, for run_callbacks. A future that has an outcome keeps it.
+    unseen: counts the failures that the application may never look at. None: no failure is counted.
+    """
+    guarded: list[tuple[RecordFuture, Delivered | Failed]] = []
+    with_callbacks: list[RecordFuture] = []
+    for futures, outcome in outcomes:
+        delivered = outcome.__class__ is Delivered
+        with record_future.LOCK:
+            for future in futures:
+                if future._outcome is not None:
+                    continue
+                waits = future._waits
+                if waits is not None:
+                    if waits.condition is not None:
+                        guarded.append((future, outcome))
+                        continue
+                    if waits.callbacks:
+                        with_callbacks.append(future)
+                if delivered:
+                    future._outcome = outcome
+                    future.data = b""  # a future that is kept must not keep the delivered payload
+                else:
+                    future._outcome = _count_unseen(future, outcome, unseen)
+    for future, outcome in guarded:
+        waits = future._waits
+        assert waits is not None
+        assert waits.condition is not None
+        delivered = outcome.__class__ is Delivered
+        with waits.condition:
+            if future._outcome is not None:
+                continue
+            # The threads that wake up read the outcome only after this block, which holds their condition.
+            waits.condition.notify_all()
+            for waiter in waits.waiters:
+                # Only waiters for FIRST_EXCEPTION treat the two differently.
+                waiter.add_result(future) if delivered else waiter.add_exception(future)
+            with record_future.LOCK:
+                future._outcome = outcome if delivered else _count_unseen(future, outcome, unseen)
+                if delivered:
+                    future.data = b""
+        if waits.callbacks:
+            with_callbacks.append(future)
+    return with_callbacks
+
+
+def resolve_each(
+    futures: Sequence[RecordFuture], outcomes: Sequence[Delivered]
+) -> list[tuple[list[RecordFuture], Delivered]]:
+    """Give each future its own outcome, except those with waits, which are returned for resolve_all."""
+    waited_for: list[tuple[list[RecordFuture], Delivered]] = []
+    with record_future.LOCK:
+        for future, outcome in zip(futures, outcomes, strict=True):
+            if future._waits is not None:
+                waited_for.append(([future], outcome))
+            elif future._outcome is None:
+                future._outcome = outcome
+                future.data = b""
+    return waited_for
+
+
+def _count_unseen(
+    future: RecordFuture, outcome: Delivered | Failed, unseen: UnseenFailures | None
+) -> Delivered | Failed:
+    """Count the failure as unseen if nobody waits for it, and return the outcome to set. Under LOCK."""
+    if (
+        unseen is None
+        or not isinstance(outcome, Failed)
+        or (future._waits is not None and future._waits.will_be_seen(future))
+    ):
+        return outcome
+    return unseen.count(outcome, future.stream, future.tries)
+
+
+def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseException], None]) -> None:
+    """Run the callbacks of these futures. `raised` is called with the text and error of each one that raises."""
+    for future in futures:
+        waits = future._waits
+        assert waits is not None
+        # No callback is added after the outcome is set.
+        callbacks = [*waits.callbacks] if waits.__class__ is Awaits else waits.callbacks
+        while callbacks:
+            try:
+                callbacks[0](future)
+            except BaseException as error:  # whatever it is, this thread has callbacks of other futures to run
+                raised(f"{type(error).__name__}: {error} (of {future!r})", error)
+            del callbacks[0]
