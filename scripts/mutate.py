@@ -103,19 +103,19 @@ MUTATIONS = [
     Mutation(
         "no duplicate flag after a malformed entry",
         "results/responses.py",
-        "            _note_maybe_written(batch)\n            worn",
-        "            worn",
+        "            _note_maybe_written(batch)\n            failed_too_often",
+        "            failed_too_often",
     ),
     Mutation(
         "malformed: what was answered so is sent again and again",
         "results/responses.py",
-        "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
+        "_malformed(item) + 1 >= rules.MALFORMED_ATTEMPTS",
         "False",
     ),
     Mutation(
         "malformed: a record is given up at its first such answer",
         "results/responses.py",
-        "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
+        "_malformed(item) + 1 >= rules.MALFORMED_ATTEMPTS",
         "True",
     ),
     Mutation(
@@ -202,7 +202,7 @@ MUTATIONS = [
     Mutation(
         "records that timed out are answered again",
         "results/outcomes.py",
-        "        live = [item for item in batch.items if item not in self._gone]\n",
+        "        live = [item for item in batch.items if item not in self._timed_out]\n",
         "        live = batch.items\n",
     ),
     Mutation(
@@ -323,7 +323,7 @@ MUTATIONS = [
         "len(taken) > self._policy.collection_max_count",
     ),
     Mutation("a request above its size", "batching/collector.py", "(size > room or", "(size > 2 * room or"),
-    Mutation("no tokens are taken", "batching/collector.py", "                limiter.take(size)\n", ""),
+    Mutation("no tokens are taken", "batching/collector.py", "                limiter.pay(size)\n", ""),
     Mutation(
         "lanes that wait for tokens are not woken",
         "batching/collector.py",
@@ -333,7 +333,7 @@ MUTATIONS = [
     Mutation("the envelope is not counted", "../wire/encode.py", "self.size = ENVELOPE", "self.size = 0"),
     Mutation(
         "the last shard's end is left out",
-        "routing/shard_map.py",
+        "shard_range.py",
         "self.start <= hash_key <= self.end",
         "self.start <= hash_key < self.end // 2",
     ),
@@ -376,7 +376,7 @@ MUTATIONS = [
     Mutation(
         "nobody goes alone without a map",
         "routing/router.py",
-        "        if self.map_missing_since is None or self.holds(now):\n            return\n",
+        "        if self.map_missing_since is None or self.waits_for_map(now):\n            return\n",
         "        return\n",
     ),
     Mutation(
@@ -388,26 +388,26 @@ MUTATIONS = [
     Mutation(
         "a flush closes nothing",
         "pipeline.py",
-        "        self._flushes.begin(self._next_number, self.outstanding)\n        self._collector.close_all(now)\n",
-        "        self._flushes.begin(self._next_number, self.outstanding)\n",
+        "        self._flushes.add_mark(self._next_number, self.outstanding)\n        self._collector.close_all(now)\n",
+        "        self._flushes.add_mark(self._next_number, self.outstanding)\n",
     ),
     Mutation(
         "giving up forgets what is under way",
         "pipeline.py",
-        "self._responses.give_up(self._under_way(), reason, message)",
-        "self._responses.give_up([], reason, message)",
+        "self._responses.fail_in_flight(self._batches_in_flight(), reason, message)",
+        "self._responses.fail_in_flight([], reason, message)",
     ),
     Mutation(
         "ordered: two under way for one shard",
         "batching/shard_queue.py",
-        "self.hold_behind(batch.items[0].hash_key)",
+        "self.hold_back(batch.items[0].hash_key)",
         "pass",
     ),
-    Mutation("ordered: what came back is overtaken", "ordering.py", "batch.queue.behind = True", "pass"),
+    Mutation("ordered: what came back is overtaken", "ordering.py", "batch.queue.held_back = True", "pass"),
     Mutation(
         "ordered: the next shard does not wait for the one before",
         "ordering.py",
-        "heir.hold_behind(item.hash_key)",
+        "successor.hold_back(item.hash_key)",
         "pass",
     ),
     Mutation(
@@ -431,7 +431,7 @@ MUTATIONS = [
     Mutation(
         "ordered: a hunt does not wait for what is under way",
         "pipeline.py",
-        "return {batch.queue for batch in [*self._under_way(), *judged]",
+        "return {batch.queue for batch in [*self._batches_in_flight(), *judged]",
         "return {batch.queue for batch in judged",
     ),
 ]

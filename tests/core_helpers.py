@@ -89,7 +89,7 @@ class Driver:
 
     def list(self, shards: tuple[ShardRange, ...], now: float) -> None:
         self.pipeline.listing_started(now)
-        self.pipeline.listed(shards, now)
+        self.pipeline.listing_succeeded(shards, now)
 
     def describe(self, strategy: str | None, now: float, max_record_size: int | None = None) -> None:
         self.pipeline.description_started(now)
@@ -104,7 +104,7 @@ class Driver:
         assert request is not None
         return request
 
-    def answer(self, request: Request, *entries: str | tuple[str, str], now: float) -> None:
+    def respond(self, request: Request, *entries: str | tuple[str, str], now: float) -> None:
         """Each entry: the shard that took it, or (error code, message)."""
         told = [
             {"ShardId": each, "SequenceNumber": "1"}
@@ -112,11 +112,11 @@ class Driver:
             else {"ErrorCode": each[0], "ErrorMessage": each[1]}
             for each in entries
         ]
-        self.pipeline.answered(request, Exchange(request.started, now, 0.0, told), now)
+        self.pipeline.request_ended(request, Exchange(request.started, now, 0.0, told), now)
 
     def fail(self, request: Request, code: str, now: float, maybe_written: bool = False) -> None:
-        error = RequestError(code, "told so", maybe_written)
-        self.pipeline.answered(request, Exchange(request.started, now, 0.0, error=error), now)
+        error = RequestError(code, "the reason", maybe_written)
+        self.pipeline.request_ended(request, Exchange(request.started, now, 0.0, error=error), now)
 
 
 def sizes(batches: list[Batch]) -> list[int]:

@@ -23,7 +23,7 @@ class FlushTracker:
     def __bool__(self) -> bool:
         return bool(self._marks)
 
-    def begin(self, mark: int, outstanding: int) -> None:
+    def add_mark(self, mark: int, outstanding: int) -> None:
         """Records below `mark` are to be waited for; `outstanding` counts all that are accepted and unanswered."""
         below = outstanding - sum(self._counts)
         if below > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kplpy.core.record import PendingRecord
-from kplpy.core.space_saving import SpaceSaving, together
+from kplpy.core.space_saving import SpaceSaving, merge
 from kplpy.reports import HotKey, HotKeys
 
 # Counting begins anew this often, and the report is of two such spans: a key that was hot yesterday does not hide one
@@ -34,7 +34,7 @@ class KeyCounts:
 
     def add(self, items: Sequence[PendingRecord], now: float) -> None:
         if now >= self._latest.began + SPAN:
-            self._turn(now)
+            self._rotate(now)
         keys, sizes = self._keys, self._sizes
         for item in items:
             if item.hash_key >= 0:
@@ -50,7 +50,7 @@ class KeyCounts:
         self._keys.clear()
         self._sizes.clear()
 
-    def _turn(self, now: float) -> None:
+    def _rotate(self, now: float) -> None:
         self._count()
         ends = self._latest.began + SPAN
         if now >= ends + SPAN:
@@ -60,10 +60,10 @@ class KeyCounts:
 
     def report(self, limit: int | None, now: float) -> HotKeys:
         """The `limit` heaviest keys of each kind; None: all that have a counter."""
-        self._turn(now)
+        self._rotate(now)
         before, latest = self._before, self._latest
-        by_records, records_bound = together(before.records, latest.records)
-        by_bytes, bytes_bound = together(before.bytes, latest.bytes)
+        by_records, records_bound = merge(before.records, latest.records)
+        by_bytes, bytes_bound = merge(before.bytes, latest.bytes)
         return HotKeys(
             seconds=now - before.began,
             records=before.records.total + latest.records.total,
@@ -77,4 +77,4 @@ class KeyCounts:
 
 def _heaviest(counters: dict[str, tuple[int, int]], limit: int | None) -> tuple[HotKey, ...]:
     ranked = sorted(counters.items(), key=lambda each: (-each[1][0], each[0]))
-    return tuple(HotKey(key, weight, doubt) for key, (weight, doubt) in ranked[:limit])
+    return tuple(HotKey(key, weight, overcount) for key, (weight, overcount) in ranked[:limit])

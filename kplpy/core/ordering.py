@@ -14,7 +14,7 @@ from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.routing.router import Router
 
 
-def block_overtaking(router: Router, collector: Collector, under_way: Iterable[Batch], now: float) -> None:
+def block_overtaking(router: Router, collector: Collector, in_flight: Iterable[Batch], now: float) -> None:
     """Hold queues back behind the batches that have no verdict yet, and let the others go.
 
     A batch holds back the queue of its shard: one Kinesis record under way a shard. When that is no more, it holds back
@@ -25,13 +25,13 @@ def block_overtaking(router: Router, collector: Collector, under_way: Iterable[B
         queue.ordered = not router.placed_by_service
         queue.unblock()
     if not router.placed_by_service:
-        for batch in under_way:
-            if batch.queue.shard is not None and router.lives(batch.queue):
-                batch.queue.behind = True
+        for batch in in_flight:
+            if batch.queue.shard is not None and router.is_current(batch.queue):
+                batch.queue.held_back = True
                 continue
             for item in batch.items:
-                heir = router.queue_of(item.hash_key)
-                if heir is not None:
-                    heir.hold_behind(item.hash_key)
+                successor = router.queue_of(item.hash_key)
+                if successor is not None:
+                    successor.hold_back(item.hash_key)
     for queue in router:
         collector.unblock(queue, now)

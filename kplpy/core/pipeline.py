@@ -59,7 +59,7 @@ class Pipeline:
         """Number the records and put each into the open aggregate of its predicted shard."""
         number = self._next_number
         router = self._router
-        if router.sees(now):
+        if router.can_route(now):
             number = router.accept(items, number, now)
         else:
             for item in items:
@@ -107,7 +107,7 @@ class Pipeline:
         self.described(summary, now)
         if shards is not None:
             self.listing_started(asked_at)
-            self.listed(shards, now)
+            self.listing_succeeded(shards, now)
 
     # --- the shard map ---
 
@@ -121,18 +121,18 @@ class Pipeline:
     def _next_listing(self) -> float:
         if self._awaits_client:
             return NEVER
-        return self.map.next_listing() if self._router.asks or self._responses.judging else NEVER
+        return self.map.next_listing() if self._router.needs_listings or self._responses.judging else NEVER
 
     def listing_started(self, now: float) -> None:
         self.totals.listings += 1
         self.map.listing_started(now)
 
-    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
+    def listing_succeeded(self, shards: Iterable[ShardRange], now: float) -> None:
         """The open shards, as listed."""
         self._router.listing_failure = ""
-        self._router.listed(shards, now)
+        self._router.update_map(shards, now)
         if self.map.ready:
-            self._responses.listed(now)
+            self._responses.judge_again(now)
         self._block_overtaking(now)
 
     def listing_failed(self, message: str, now: float, error: RequestError | None = None) -> None:
@@ -142,7 +142,7 @@ class Pipeline:
         if error is not None and meets_puts_too(error):
             self._router.end_patience(now)
         self._router.check_patience(now)
-        if error is not None and not self._router.said_map_missing:
+        if error is not None and not self._router.missing_map_reported:
             self._note_failure("ListShards", error)
 
     def _note_failure(self, operation: str, error: RequestError) -> None:
@@ -154,7 +154,7 @@ class Pipeline:
 
     def wants_description(self, now: float) -> bool:
         """Is DescribeStreamSummary to be asked?"""
-        return self.outstanding > 0 and not self._awaits_client and self._router.placement.next_asking() <= now
+        return self.outstanding > 0 and not self._awaits_client and self._router.placement.next_request_at() <= now
 
     def description_started(self, now: float) -> None:
         self._router.placement.asked(now)
@@ -163,7 +163,7 @@ class Pipeline:
         """The answer, or that there was none."""
         self._router.described(summary, now)
         if self.map.ready:
-            self._responses.listed(now)
+            self._responses.judge_again(now)
 
     # --- requests go out ---
 
@@ -193,21 +193,23 @@ class Pipeline:
         if self._policy.ordered:
             answers = self._responses
             judged = [each.batch for each in answers.judging]
-            block_overtaking(self._router, self._collector, [*self._under_way(), *judged, *self._bisection], now)
+            block_overtaking(
+                self._router, self._collector, [*self._batches_in_flight(), *judged, *self._bisection], now
+            )
 
     def _has_part(self) -> bool:
         """May a part of a hunt be sent?"""
         if not self._bisection:
             return False
-        under_way = sum(request.is_part for request in self._in_flight)
-        return self._bisection.has_part(under_way, self._queues_ahead())
+        in_flight = sum(request.is_part for request in self._in_flight)
+        return self._bisection.has_part(in_flight, self._queues_ahead())
 
     def _queues_ahead(self) -> set[ShardQueue]:
         """In ordered mode: the queues of shards for which something is under way, or waits to be judged."""
         if not self._policy.ordered:
             return set()
         judged = [each.batch for each in self._responses.judging]
-        return {batch.queue for batch in [*self._under_way(), *judged] if batch.queue.shard is not None}
+        return {batch.queue for batch in [*self._batches_in_flight(), *judged] if batch.queue.shard is not None}
 
     def has_request(self, now: float) -> bool:
         ready = not self._awaits_client and now >= self._circuit_breaker.not_before
@@ -215,7 +217,7 @@ class Pipeline:
 
     def _collects(self, now: float) -> bool:
         """May a request of what is due be sent, or of what is worth one?"""
-        if self._router.holds(now):
+        if self._router.waits_for_map(now):
             return False
         # With nothing under way, there is nothing to be gained by letting a good part of a request wait for the rest.
         return self._collector.due(now) or (not self._in_flight and self._collector.worth_sending)
@@ -223,7 +225,7 @@ class Pipeline:
     def next_request(self, now: float, max_bytes: float = NEVER) -> Request | None:
         """Form a request from what is due, or None. Its answer must come back through `answered`."""
         self.tick(now)
-        if self._circuit_breaker.lasts:
+        if self._circuit_breaker.is_open:
             max_bytes = 1  # one batch asks as well
         request = None
         while request is None and self.has_request(now):
@@ -232,7 +234,7 @@ class Pipeline:
             if self._sent_part_last:
                 request = self._sent(self._bisection.next_part(self._queues_ahead(), self._sizes.request), now)
                 continue
-            batches = self._collector.take(now, max_bytes)
+            batches = self._collector.take_batches(now, max_bytes)
             if batches:
                 request = self._sent(batches, now)
             oversized = self._collector.take_oversized()
@@ -245,7 +247,7 @@ class Pipeline:
         lost_at = now + self._policy.request_timeout + rules.REQUEST_SLACK
         request = Request(batches, now, lost_at, self._sent_part_last)
         self._in_flight[request] = None
-        self._circuit_breaker.asked(now)
+        self._circuit_breaker.request_sent(now)
         self.totals.put_records_requests += 1
         self.totals.kinesis_records_sent += len(batches)
         return request
@@ -267,20 +269,20 @@ class Pipeline:
             return now
         if self._has_part():
             send = now
-        elif self._router.holds(now):
-            send = self._router.holds_until
+        elif self._router.waits_for_map(now):
+            send = self._router.waits_until
         else:
             send = self._collector.next_time()
         times = [
             self._next_expiry,
             self._outcomes.first_expiry,
             self._next_listing(),
-            self._router.placement.next_asking(),
+            self._router.placement.next_request_at(),
             max(send, self._circuit_breaker.not_before),
             min((each.until for each in self._responses.judging), default=NEVER),
         ]
         if self._router.waiting:
-            times.append(self._router.holds_until)
+            times.append(self._router.waits_until)
         if self._in_flight:
             times.append(next(iter(self._in_flight)).lost_at)
         return max(now, min(times))
@@ -307,25 +309,25 @@ class Pipeline:
             self._bisection.sift(lambda batch: outcomes.drop_expired(batch, limit))
             oldest = min(oldest, min((batch.arrival for batch in self._bisection), default=NEVER))
         if self._policy.answer_timeout < NEVER:
-            oldest = min(oldest, self._responses.expire_under_way(self._under_way(), now))
+            oldest = min(oldest, self._responses.expire_in_flight(self._batches_in_flight(), now))
         self._next_expiry = max(min(oldest, now) + self._policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)
 
-    def _under_way(self) -> list[Batch]:
+    def _batches_in_flight(self) -> list[Batch]:
         return [batch for request in self._in_flight for batch in request.batches]
 
     # --- answers come back ---
 
-    def answered(self, request: Request, exchange: Exchange, now: float) -> None:
+    def request_ended(self, request: Request, exchange: Exchange, now: float) -> None:
         """The answer to a request. One that was taken as lost before is past caring for."""
         if request in self._in_flight:
             del self._in_flight[request]
-            self._responses.take(request, exchange, now)
+            self._responses.handle(request, exchange, now)
             self._block_overtaking(now)
 
     def _forget(self, request: Request, now: float) -> None:
         """No answer within every timeout: take it as lost, whatever the HTTP client still waits for."""
         error = RequestError("RequestTimeout", f"no answer within {now - request.started:.1f} s", maybe_written=True)
-        self.answered(request, Exchange(request.started, now, request.wall, error=error), now)
+        self.request_ended(request, Exchange(request.started, now, request.wall, error=error), now)
 
     # --- answers go out ---
 
@@ -340,7 +342,7 @@ class Pipeline:
 
     def stream_gauges(self, now: float) -> StreamGauges:
         router = self._router
-        arrivals = [self._responses.oldest(self._under_way())]
+        arrivals = [self._responses.oldest(self._batches_in_flight())]
         arrivals += [item.arrival for item in router.waiting]
         for queue in router:
             if queue.closed_batches:
@@ -370,7 +372,7 @@ class Pipeline:
 
     def flush(self, now: float) -> int:
         """Make all that was accepted so far due at once; the returned mark is for `unflushed`."""
-        self._flushes.begin(self._next_number, self.outstanding)
+        self._flushes.add_mark(self._next_number, self.outstanding)
         self._collector.close_all(now)
         return self._next_number
 
@@ -378,7 +380,7 @@ class Pipeline:
         """How many records accepted before the flush that gave this mark are not settled."""
         return self._flushes.left(mark)
 
-    def make_room(self, now: float) -> None:
+    def buffer_full(self, now: float) -> None:
         """Room ran out: the older half of the open aggregates is due at once, unless answers are to come anyway."""
         if not self._in_flight and not self.has_request(now):
             self._collector.close_oldest(now)
@@ -397,10 +399,10 @@ class Pipeline:
         queues = self._router.queues
         return max((queue.held for queue in queues), default=0), max((queue.held_bytes for queue in queues), default=0)
 
-    def give_up(self, reason: Reason, message: str, now: float) -> None:
+    def fail_all(self, reason: Reason, message: str, now: float) -> None:
         """Fail everything that has no answer yet; records under way may have been written."""
         self._outcomes.fail_waiting(reason, message)
-        self._responses.give_up(self._under_way(), reason, message)
+        self._responses.fail_in_flight(self._batches_in_flight(), reason, message)
         self._in_flight.clear()
 
     def leftovers(self) -> dict[str, float]:
@@ -413,7 +415,7 @@ class Pipeline:
             "held": sum(abs(queue.held) + abs(queue.held_bytes) for queue in router),
             "collected": collector.pending(),
             "in flight": len(self._in_flight),
-            "hunted": bool(self._bisection),
+            "in bisection": bool(self._bisection),
             "judged": len(self._responses.judging),
             "to flush": bool(self._flushes),
         }

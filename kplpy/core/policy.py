@@ -62,7 +62,7 @@ RELISTING_BACKOFF_MAX = 5.0
 JUDGE_PATIENCE = 10.0
 # A queue whose records landed elsewhere aggregates again after so many requests in a row that its own shard took; after
 # the second time, four times as many, and so on: on a service-managed stream that is but chance.
-DOUBT_PROOF = 8
+HITS_TO_AGGREGATE_AGAIN = 8
 # A stream is asked for its RecordDistributionStrategy at the most this often, and up to half as long again.
 STRATEGY_POLL = 60.0
 # So many records in a row, each on the shard of its key, show that a stream is not (any longer) a service-managed one.
@@ -83,7 +83,7 @@ PROBE_INTERVAL = 0.5
 DENIED_GRACE = 5.0
 DENIED_MEMORY = 60.0
 # A record whose answers are malformed this often is given up: each attempt may have been one more copy.
-MALFORMED_TRIES = 5
+MALFORMED_ATTEMPTS = 5
 # Waiting records are looked through for expired ones this often at the most.
 EXPIRY_INTERVAL = 0.1
 # An invalid request is sent again in so many parts, and as many of those are under way at once. Of 500 records one is

@@ -45,7 +45,7 @@ class SizeLimits:
         """The stream was deleted: another one of its name may have another limit."""
         self._known_until = -NEVER
 
-    def took(self, size: int) -> None:
+    def accepted(self, size: int) -> None:
         """The stream took a Kinesis record of this size."""
         if size > self.record:
             self.record, self._known_until = size, -NEVER

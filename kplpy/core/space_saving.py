@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 class SpaceSaving:
     """Up to 2 × `capacity` counters, and those of one call of `add`."""
 
-    __slots__ = ("_capacity", "_doubts", "_seen", "floor", "total")
+    __slots__ = ("_capacity", "_overcounts", "_seen", "floor", "total")
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._seen: Counter[str] = Counter()  # since the key has had its counter
-        self._doubts: dict[str, int] = {}  # before that, at most; of those not in here it is `floor`
+        self._overcounts: dict[str, int] = {}  # before that, at most; of those not in here it is `floor`
         self.floor = 0
         """No key without a counter weighs more."""
         self.total = 0
@@ -37,34 +37,34 @@ class SpaceSaving:
                 seen[key] = seen.get(key, 0) + weight
                 self.total += weight
         if len(seen) > 2 * self._capacity:
-            self._give_up_the_lighter()
+            self._drop_the_lighter()
 
-    def _give_up_the_lighter(self) -> None:
-        doubts, floor = self._doubts, self.floor
-        weights = {key: weight + doubts.get(key, floor) for key, weight in self._seen.items()}
+    def _drop_the_lighter(self) -> None:
+        overcounts, floor = self._overcounts, self.floor
+        weights = {key: weight + overcounts.get(key, floor) for key, weight in self._seen.items()}
         self.floor = sorted(weights.values())[-1 - self._capacity]
         kept = [key for key, weight in weights.items() if weight > self.floor]
         self._seen = Counter({key: self._seen[key] for key in kept})
-        self._doubts = {key: doubts.get(key, floor) for key in kept}
+        self._overcounts = {key: overcounts.get(key, floor) for key in kept}
 
     def counters(self) -> dict[str, tuple[int, int]]:
         """By key: the most that it can weigh, and by how much that may be too much."""
-        doubts, floor = self._doubts, self.floor
+        overcounts, floor = self._overcounts, self.floor
         found = {}
         for key, weight in self._seen.items():
-            doubt = doubts.get(key, floor)
-            found[key] = (weight + doubt, doubt)
+            overcount = overcounts.get(key, floor)
+            found[key] = (weight + overcount, overcount)
         return found
 
 
-def together(first: SpaceSaving, second: SpaceSaving) -> tuple[dict[str, tuple[int, int]], int]:
+def merge(first: SpaceSaving, second: SpaceSaving) -> tuple[dict[str, tuple[int, int]], int]:
     """The counters of two as one's, and the bound of what has none: see P. K. Agarwal et al., "Mergeable Summaries",
     PODS 2012."""
     left, right = first.counters(), second.counters()
     unknown_left, unknown_right = (first.floor, first.floor), (second.floor, second.floor)
     merged = {}
     for key in left.keys() | right.keys():
-        most, doubt = left.get(key, unknown_left)
-        more, doubts = right.get(key, unknown_right)
-        merged[key] = (most + more, doubt + doubts)
+        most, overcount = left.get(key, unknown_left)
+        more, overcounts = right.get(key, unknown_right)
+        merged[key] = (most + more, overcount + overcounts)
     return merged, first.floor + second.floor

@@ -94,7 +94,7 @@ class Collector:
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, _, batch = heappop(self._deadlines)
             first_due = min(first_due, deadline)
-            if not batch.queue.fills_on:
+            if not batch.queue.keeps_filling:
                 self._close(batch, now)
         if first_due < NEVER and self._ready:
             self._due_at = min(self._due_at, max(now, first_due + self._policy.collect_wait))
@@ -124,7 +124,7 @@ class Collector:
 
     # --- emptying ---
 
-    def take(self, now: float, max_bytes: float) -> list[Batch]:
+    def take_batches(self, now: float, max_bytes: float) -> list[Batch]:
         """The batches of one request, taken from the queues in turn, each queue paying its tokens.
 
         Those that are larger than the stream is known to take are left for `take_oversized`, and pay nothing.
@@ -153,7 +153,7 @@ class Collector:
                 if taken and (size > room or len(taken) >= self._policy.collection_max_count):
                     full = True
                     break
-                limiter.take(size)
+                limiter.pay(size)
                 taken.append(queue.pop())
                 room -= size
                 turn += size
@@ -169,7 +169,7 @@ class Collector:
         batches, self._oversized = self._oversized, []
         return batches
 
-    def paid_back(self, queue: ShardQueue, now: float) -> None:
+    def tokens_returned(self, queue: ShardQueue, now: float) -> None:
         """The queue has tokens again that it waits for."""
         if queue.blocked and queue.not_before <= now:
             self.drop(queue)

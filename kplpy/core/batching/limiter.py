@@ -170,12 +170,12 @@ class Limiter:
             self._bytes.backlog(size, now, policy.SHARD_BYTES_PER_SECOND),
         )
 
-    def take(self, size: int) -> None:
+    def pay(self, size: int) -> None:
         self._records.level -= 1
         self._bytes.level -= size
         self._sent += 1
 
-    def give_back(self, size: int) -> None:
+    def return_tokens(self, size: int) -> None:
         """A record that was paid for reached no shard: its request was refused as a whole."""
         self._records.level = min(self._records.full, self._records.level + 1)
         self._bytes.level = min(self._bytes.full, self._bytes.level + size)

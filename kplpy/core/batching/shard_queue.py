@@ -10,7 +10,7 @@ from itertools import repeat
 from operator import attrgetter
 
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.policy import DOUBT_PROOF, Policy
+from kplpy.core.policy import HITS_TO_AGGREGATE_AGAIN, Policy
 from kplpy.core.record import PendingRecord, payload_size
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
@@ -24,23 +24,22 @@ class ShardQueue:
 
     __slots__ = (
         "_aggregate",
-        "_doubts",
         "_hits",
         "_max_count",
         "_may_aggregate",
         "_sizes",
+        "_suspensions",
         "alive",
-        "behind",
-        "behind_keys",
         "blocked",
         "closed_batches",
         "counted",
         "counted_bytes",
-        "doubted_at",
         "failures",
         "few",
         "first_key_outside",
         "held",
+        "held_back",
+        "held_back_keys",
         "held_bytes",
         "limiter",
         "missed_at",
@@ -50,6 +49,7 @@ class ShardQueue:
         "ordered",
         "queue_bytes",
         "shard",
+        "suspended_at",
         "waiting",
     )
 
@@ -63,8 +63,8 @@ class ShardQueue:
         self.omits_keys = False  # made-up ones: the stream needs none
         self._may_aggregate = policy.aggregate and shard is not None and policy.aggregation_max_count > 1
         self._aggregate = self._may_aggregate
-        self.doubted_at = float("-inf")
-        self._doubts = self._hits = 0
+        self.suspended_at = float("-inf")
+        self._suspensions = self._hits = 0
         self.missed_at = float("inf")  # the first of the misses since its shard last took something
         self._max_count = policy.aggregation_max_count
         self._sizes = sizes or SizeLimits(policy)
@@ -81,8 +81,8 @@ class ShardQueue:
         self.failures = 0  # throttled answers in a row
         # Ordered mode: what is under way that all of the queue would overtake, or records with these hash keys.
         self.ordered = policy.ordered
-        self.behind = False
-        self.behind_keys: set[int] = set()
+        self.held_back = False
+        self.held_back_keys: set[int] = set()
         # Records (and their payload) from closing to the answer: what the fairness of room is judged by.
         self.held = 0
         self.held_bytes = 0
@@ -163,7 +163,7 @@ class ShardQueue:
         batch = self.closed_batches.popleft()
         self.queue_bytes -= batch.wire_size
         if self.ordered:
-            self.hold_behind(batch.items[0].hash_key)
+            self.hold_back(batch.items[0].hash_key)
         return batch
 
     def newest(self) -> int:
@@ -216,50 +216,50 @@ class ShardQueue:
         """Does the first batch overtake nothing that is under way? Without order nobody minds."""
         if not self.ordered:
             return True
-        return not self.behind and not (
-            self.closed_batches and self.closed_batches[0].items[0].hash_key in self.behind_keys
+        return not self.held_back and not (
+            self.closed_batches and self.closed_batches[0].items[0].hash_key in self.held_back_keys
         )
 
     @property
-    def fills_on(self) -> bool:
+    def keeps_filling(self) -> bool:
         """Is there no point in closing the open aggregate, because others of the queue have to be answered first?"""
-        return self.ordered and (self.behind or bool(self.closed_batches))
+        return self.ordered and (self.held_back or bool(self.closed_batches))
 
-    def hold_behind(self, hash_key: int) -> None:
+    def hold_back(self, hash_key: int) -> None:
         """A record with this hash key is under way: what would go to the same shard stays behind it.
 
         Where no shard is predicted, that is what has the same hash key.
         """
         if self.shard is None:
-            self.behind_keys.add(hash_key)
+            self.held_back_keys.add(hash_key)
         else:
-            self.behind = True
+            self.held_back = True
 
     def unblock(self) -> None:
-        self.behind = False
-        self.behind_keys.clear()
+        self.held_back = False
+        self.held_back_keys.clear()
 
     @property
-    def doubted(self) -> bool:
-        return self.doubted_at > float("-inf")
+    def aggregation_suspended(self) -> bool:
+        return self.suspended_at > float("-inf")
 
-    def doubt(self, now: float) -> None:
+    def suspend_aggregation(self, now: float) -> None:
         """Its shard is said to be open, and does not take the records: until it does they travel alone."""
         self.close_open()
-        if not self.doubted:
-            self._doubts += 1
-        self.doubted_at = max(now, self.doubted_at)
+        if not self.aggregation_suspended:
+            self._suspensions += 1
+        self.suspended_at = max(now, self.suspended_at)
         self._hits = 0
         self._aggregate = False
 
-    def took(self, started: float, count: int = 1) -> None:
+    def hit(self, started: float, count: int = 1) -> None:
         """So many batches of a request of `started` were taken by this queue's shard."""
         self.failures = 0
         self.missed_at = float("inf")
-        if self.doubted and started > self.doubted_at:
+        if self.aggregation_suspended and started > self.suspended_at:
             self._hits += count
-            if self._hits >= DOUBT_PROOF * 4 ** (self._doubts - 1):
-                self.doubted_at = float("-inf")
+            if self._hits >= HITS_TO_AGGREGATE_AGAIN * 4 ** (self._suspensions - 1):
+                self.suspended_at = float("-inf")
                 self._aggregate = self._may_aggregate
 
     def missed(self, started: float) -> None:

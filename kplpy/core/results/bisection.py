@@ -38,15 +38,15 @@ class Bisection:
 
     # --- parts go out ---
 
-    def has_part(self, under_way: int, ahead: set[ShardQueue]) -> bool:
-        """Return True if a part may be sent. under_way: parts now; ahead: queues that, in order, have to wait."""
-        at_most = 1 if self._doubts else rules.BISECTION_PARTS
-        return under_way < at_most and next(self._places(ahead), None) is not None
+    def has_part(self, in_flight: int, ahead: set[ShardQueue]) -> bool:
+        """Return True if a part may be sent. in_flight: parts now; ahead: queues that, in order, have to wait."""
+        at_most = 1 if self._single_records_only else rules.BISECTION_PARTS
+        return in_flight < at_most and next(self._places(ahead), None) is not None
 
     def next_part(self, ahead: set[ShardQueue], max_bytes: float) -> Part:
         """Take the next part, or of a part above `max_bytes` as many batches as fit, at least one."""
         places = self._places(ahead)
-        if not self._doubts:
+        if not self._single_records_only:
             place = next(places)
             part = self._parts[place]
             fitting = _count_fitting(part, max_bytes)
@@ -59,7 +59,7 @@ class Bisection:
         return [self._take_first(place, batch)]
 
     @property
-    def _doubts(self) -> bool:
+    def _single_records_only(self) -> bool:
         return self._refused >= rules.BISECTION_FAILURES
 
     def _places(self, ahead: set[ShardQueue]) -> Iterator[int]:
@@ -81,7 +81,7 @@ class Bisection:
 
     # --- answers come back ---
 
-    def interrupted(self) -> None:
+    def reset(self) -> None:
         """A request ended otherwise: not everything is refused as invalid."""
         self._refused = self._trials_refused = 0
 
@@ -101,7 +101,7 @@ class Bisection:
     def _is_over(self, refused: Batch, now: float) -> bool:
         """A single record was refused. Return True if everything is, and has been for the grace."""
         if now > self._refused_at + rules.DENIED_MEMORY:
-            self.interrupted()
+            self.reset()
         if not self._refused:
             self._since = now
         self._refused_at = now
@@ -109,7 +109,7 @@ class Bisection:
         self._trials_refused += refused is self._trial
         return self._trials_refused >= rules.BISECTION_FAILURES and now >= self._since + rules.DENIED_GRACE
 
-    def suspect(self, batch: Batch) -> None:
+    def add_suspect(self, batch: Batch) -> None:
         """Send this one, which is apt to be refused, in a request of its own."""
         self._parts.append([batch])
 

@@ -28,7 +28,7 @@ class CircuitBreaker:
         self.error: RequestError | None = None  # the latest, while it lasts
 
     @property
-    def lasts(self) -> bool:
+    def is_open(self) -> bool:
         return self._failures > 0
 
     def failed(self, started: float, now: float, error: RequestError) -> None:
@@ -40,13 +40,13 @@ class CircuitBreaker:
         self._failures += 1
         self._failed_at = now
 
-    def asked(self, now: float) -> None:
+    def request_sent(self, now: float) -> None:
         """A request goes out; if there is an outage, the next one waits, whether or not this one is answered."""
         if self._failures:
             pause = max(rules.PROBE_INTERVAL, backoff(self._failures, self._random()))
             self.not_before = self._within_grace(now, now + pause)
 
-    def over(self) -> None:
+    def close(self) -> None:
         """A request was answered."""
         self._failures = 0
         self.error = None

@@ -37,14 +37,14 @@ class Outcomes:
         self._circuit_breaker = circuit_breaker
         self.completions: list[Completion] = []
         # Failed while under way (user_record_timeout): whatever becomes of their batch, they have their answer.
-        self._gone: set[PendingRecord] = set()
+        self._timed_out: set[PendingRecord] = set()
         self.first_expiry = NEVER  # of what went back into a queue since the pipeline looked
 
     def deliver_all(self, taken: list[tuple[Batch, dict[str, str]]], success: SendAttempt) -> None:
         """As deliver, of one request. What travelled alone is told shard by shard: 1.3 µs a record less."""
         alone: defaultdict[str, list[tuple[Batch, str]]] = defaultdict(list)
         for batch, entry in taken:
-            if batch.aggregated or self._gone:
+            if batch.aggregated or self._timed_out:
                 self.deliver(batch, entry, success)
             else:
                 alone[entry.get("ShardId", "")].append((batch, entry["SequenceNumber"]))
@@ -66,7 +66,7 @@ class Outcomes:
         """The service took the batch, where consumers can read it."""
         self._totals.kinesis_records_put += 1
         self._totals.kinesis_bytes_put += batch.wire_size
-        items = self.live_items(batch)
+        items = self.pending_items(batch)
         if items:
             self._totals.user_records_put += len(items)
             whole = items is batch.items
@@ -77,7 +77,7 @@ class Outcomes:
 
     def retry(self, batch: Batch, attempt: SendAttempt, now: float) -> None:
         """Queue the batch again: as it is while its queue lives, through prediction otherwise."""
-        kept = self.live(batch)
+        kept = self.pending_part(batch)
         if kept is None:
             return
         kept.tried = True
@@ -85,25 +85,29 @@ class Outcomes:
         kept = self.drop_expired(kept, self.expired_before(now))
         if kept is None:
             return
-        self.send_again(kept, now, anew=attempt.code == WRONG_SHARD)
+        self.send_again(kept, now, reroute=attempt.code == WRONG_SHARD)
         if kept.queue.ordered:  # what the hunt holds of the queue must not overtake it
             for later in self._bisection.take_of(kept.queue):
                 self.send_again(later, now)
 
-    def send_again(self, batch: Batch, now: float, anew: bool = False) -> None:
-        """As it is, while its queue lives; otherwise, and `anew`, its records through prediction."""
+    def send_again(self, batch: Batch, now: float, reroute: bool = False) -> None:
+        """As it is, while its queue lives; otherwise, and `reroute`, its records through prediction."""
         self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
         queue = batch.queue
-        as_it_is = not anew and self._router.lives(queue) and not (queue.doubted and batch.aggregated)
+        as_it_is = (
+            not reroute and self._router.is_current(queue) and not (queue.aggregation_suspended and batch.aggregated)
+        )
         if as_it_is and queue.put_back(batch):
             self._collector.returned(queue, now)
         else:
             queue.release(len(batch.items), batch.payload)
             self._router.reroute(batch.items, now)
 
-    def give_up(self, batch: Batch, attempt: SendAttempt, reason: Reason, cause: BaseException | None = None) -> None:
+    def fail_batch(
+        self, batch: Batch, attempt: SendAttempt, reason: Reason, cause: BaseException | None = None
+    ) -> None:
         """The attempt was the batch's last."""
-        items = self.live_items(batch)
+        items = self.pending_items(batch)
         add_attempts(items, attempt)
         batch.queue.release(len(items), payload_size(items))
         self.fail(items, reason, f"{attempt.code}: {attempt.message}", cause, batch.queue, attempt.code or "")
@@ -137,25 +141,25 @@ class Outcomes:
 
     # --- expiry ---
 
-    def expire(self, items: list[PendingRecord], queue: ShardQueue | None = None, under_way: bool = False) -> None:
+    def expire(self, items: list[PendingRecord], queue: ShardQueue | None = None, in_flight: bool = False) -> None:
         """Give up what waited too long, and say for what: a record that was never sent has no attempt that tells."""
         error = self._circuit_breaker.error
         if error is not None:
             why = f"the stream's requests fail, the last with {error.code}: {error.message}"
             self.fail(items, Reason.EXPIRED, why, error.cause, queue, error.code)
-        elif under_way:
+        elif in_flight:
             self.fail(items, Reason.EXPIRED, "the request with it has no answer yet", queue=queue)
         else:
-            self.fail(items, Reason.EXPIRED, self._awaited(queue), queue=queue)
+            self.fail(items, Reason.EXPIRED, self._reason_for_waiting(queue), queue=queue)
 
-    def _awaited(self, queue: ShardQueue | None) -> str:
+    def _reason_for_waiting(self, queue: ShardQueue | None) -> str:
         """What a record in the queue, or without one, waits for, while requests succeed or none was sent."""
         if queue is None or (self._router.map_missing_since is not None and queue.shard is not None):
-            return self._router.awaited()
+            return self._router.reason_for_waiting()
         shard = f"shard {queue.shard.shard_id}" if queue.shard else "the stream"
         if queue.failures:
             return f"{shard} is throttled"
-        if queue.behind:
+        if queue.held_back:
             return f"an earlier record for {shard} has no answer yet"
         return f"it waited for its turn: {shard} was at its limit, or every connection was busy"
 
@@ -172,45 +176,45 @@ class Outcomes:
         self.expire(expired, batch.queue)
         return batch.without(set(expired))
 
-    def expire_under_way(self, batches: list[Batch], now: float) -> float:
+    def expire_in_flight(self, batches: list[Batch], now: float) -> float:
         """user_record_timeout covers records under way too. Returns the arrival of the oldest that is left."""
         limit = now - self._policy.answer_timeout + 1e-6
         oldest = NEVER
         for batch in batches:
-            expired = [item for item in self.live_items(batch, forget=False) if item.arrival <= limit]
+            expired = [item for item in self.pending_items(batch, forget=False) if item.arrival <= limit]
             if expired:
                 for item in expired:
                     item.maybe_written = True
-                self._gone.update(expired)
+                self._timed_out.update(expired)
                 batch.queue.release(len(expired), payload_size(expired))
-                self.expire(expired, batch.queue, under_way=True)
+                self.expire(expired, batch.queue, in_flight=True)
             arrivals = [item.arrival for item in batch.items if item.arrival > limit]
             oldest = min(oldest, min(arrivals, default=NEVER))
         return oldest
 
-    def live_items(self, batch: Batch, forget: bool = True) -> list[PendingRecord]:
+    def pending_items(self, batch: Batch, forget: bool = True) -> list[PendingRecord]:
         """The batch's records that have no answer yet."""
-        if not self._gone:
+        if not self._timed_out:
             return batch.items
-        live = [item for item in batch.items if item not in self._gone]
+        live = [item for item in batch.items if item not in self._timed_out]
         if forget:
-            self._gone.difference_update(batch.items)
+            self._timed_out.difference_update(batch.items)
         return live
 
-    def live(self, batch: Batch) -> Batch | None:
+    def pending_part(self, batch: Batch) -> Batch | None:
         """The batch without those that have an answer; None when none is left."""
-        if not self._gone:
+        if not self._timed_out:
             return batch
-        gone = self._gone.intersection(batch.items)
-        self._gone -= gone
+        gone = self._timed_out.intersection(batch.items)
+        self._timed_out -= gone
         return batch.without(gone) if gone else batch
 
     def oldest(self, batch: Batch) -> float:
         """When the oldest of its records without an answer arrived."""
-        if not self._gone:
+        if not self._timed_out:
             return batch.arrival
-        return min((item.arrival for item in self.live_items(batch, forget=False)), default=NEVER)
+        return min((item.arrival for item in self.pending_items(batch, forget=False)), default=NEVER)
 
-    def all_gone(self, batch: Batch) -> bool:
+    def all_timed_out(self, batch: Batch) -> bool:
         """Have all of its records an answer?"""
-        return self._gone.issuperset(batch.items)
+        return self._timed_out.issuperset(batch.items)

@@ -80,28 +80,28 @@ class Responses:
 
     # --- answers ---
 
-    def take(self, request: Request, exchange: Exchange, now: float) -> None:
+    def handle(self, request: Request, exchange: Exchange, now: float) -> None:
         entries = exchange.entries or ()
-        error = exchange.error or _senseless(request, entries)
+        error = exchange.error or _unusable(request, entries)
         if error is not None:
             exchange = replace(exchange, entries=None, error=error)
             self.events.exchanges.append((request, exchange, 0))
             self._request_failed(request, error, exchange, now)
             return
-        if self.circuit_breaker.lasts:
-            self._router.map.hurry(now)
-        self.circuit_breaker.over()
-        self._router.say_map_missing(now)
-        self._router.say_unknown()
-        self.bisection.interrupted()
+        if self.circuit_breaker.is_open:
+            self._router.map.list_soon(now)
+        self.circuit_breaker.close()
+        self._router.report_missing_map(now)
+        self._router.report_unknown_strategy()
+        self.bisection.reset()
         success = SendAttempt(exchange.wall, exchange.started, exchange.ended)
-        vouched = self._router.map.vouches_for(exchange.ended)
+        ids_valid = self._router.map.ids_valid_at(exchange.ended)
         tries: dict[tuple[str, str], SendAttempt] = {}
         refused: list[tuple[Batch, SendAttempt]] = []
         # As nearly all are: taken by the shard that was predicted. Limits are told of a queue's together.
         as_predicted: defaultdict[ShardQueue, list[Batch]] = defaultdict(list)
         delivered: list[tuple[Batch, dict[str, str]]] = []
-        plain = vouched and not self._router.placed_by_service
+        plain = ids_valid and not self._router.placed_by_service
         range_of = self._router.map.range_of
         for batch, entry in zip(request.batches, entries, strict=True):
             if entry.get("SequenceNumber"):
@@ -109,7 +109,7 @@ class Responses:
                 if plain and shard is not None and range_of(entry.get("ShardId", "")) is shard:
                     as_predicted[batch.queue].append(batch)
                     delivered.append((batch, entry))
-                elif self._accepted(batch, entry, success, vouched, now):
+                elif self._accepted(batch, entry, success, ids_valid, now):
                     delivered.append((batch, entry))
                 continue
             code = shown(entry.get("ErrorCode") or MALFORMED)
@@ -125,42 +125,46 @@ class Responses:
         if request.is_part:
             for batch, _ in delivered:
                 batch.queue.limiter.ready_at(batch.wire_size, now)  # which brings it up to date
-                batch.queue.limiter.take(batch.wire_size)
-                self._sizes.took(batch.wire_size)
+                batch.queue.limiter.pay(batch.wire_size)
+                self._sizes.accepted(batch.wire_size)
         for queue, batches in as_predicted.items():
-            queue.took(success.started, len(batches))
+            queue.hit(success.started, len(batches))
             queue.limiter.accepted(sum([batch.wire_size for batch in batches]), now, len(batches))
-        if vouched and len(refused) < len(entries):
+        if ids_valid and len(refused) < len(entries):
             self._router.map.seen_alive(exchange.started)
         for batch, attempt in reversed(refused):  # each goes back before the later ones
             self._refused(batch, attempt, now)
 
-    def _accepted(self, batch: Batch, entry: dict[str, str], success: SendAttempt, vouched: bool, now: float) -> bool:
+    def _accepted(self, batch: Batch, entry: dict[str, str], success: SendAttempt, ids_valid: bool, now: float) -> bool:
         """Is it delivered, where consumers can read it? If not, what becomes of it is seen to."""
         queue = batch.queue
         actual = entry.get("ShardId", "")
         landing = Landing.UNKNOWN_SHARD
-        if vouched or not batch.aggregated:
+        if ids_valid or not batch.aggregated:
             landing = self._land(batch, actual)
         if landing is Landing.UNKNOWN_SHARD:
-            if self.outcomes.all_gone(batch):
-                self.outcomes.live(batch)
+            if self.outcomes.all_timed_out(batch):
+                self.outcomes.pending_part(batch)
             else:
                 latest = min(now + rules.JUDGE_PATIENCE, batch.arrival + self._policy.waiting_ttl)
                 self.judging.append(_Judged(batch, entry, success, max(latest, now + rules.MAP_PATIENCE)))
             self._router.distrust(queue, success.started, now)
             self._router.map.relist(now)
             return False
-        if vouched and batch.outer_key is not None and self._router.landed(batch.items[0].hash_key, actual, now):
+        if (
+            ids_valid
+            and batch.outer_key is not None
+            and self._router.note_landing(batch.items[0].hash_key, actual, now)
+        ):
             pass  # it says nothing of the map
         elif queue.shard is not None and actual != queue.shard.shard_id:
             listed_at = self._router.map.updated_at
             self._router.distrust(queue, success.started, now)
             if queue.missed_at < listed_at < success.started:
-                self._router.doubt(queue, now)  # a fresh listing did not help
+                self._router.suspend_aggregation(queue, now)  # a fresh listing did not help
             queue.missed(success.started)
-        elif vouched:
-            queue.took(success.started)
+        elif ids_valid:
+            queue.hit(success.started)
             queue.limiter.accepted(batch.wire_size, now)
         if landing is Landing.WRONG_SHARD:
             self._landed_wrong(batch, actual, success, now)
@@ -171,7 +175,7 @@ class Responses:
         known = self._router.map.range_of(actual)
         return judge_landing(predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
 
-    def listed(self, now: float) -> None:
+    def judge_again(self, now: float) -> None:
         """There is a fresh listing: judge again what the one before did not explain."""
         judging, self.judging = self.judging, []
         for each in judging:
@@ -188,7 +192,7 @@ class Responses:
             predicted = batch.queue.shard
             misled = predicted in self._router.map.open and predicted is not None and predicted.shard_id != actual
             if landing is Landing.UNKNOWN_SHARD or misled:
-                self._router.doubt(batch.queue, now)
+                self._router.suspend_aggregation(batch.queue, now)
 
     def bisect_in_open_shards(self, now: float) -> None:
         """What the hunt holds for closed ones goes through prediction again; consumers would drop it there."""
@@ -223,7 +227,7 @@ class Responses:
             self._totals.entries_throttled += 1
             queue.limiter.refused(attempt.started, now)
             if self._policy.fail_if_throttled:
-                self.outcomes.give_up(batch, attempt, Reason.THROTTLED)
+                self.outcomes.fail_batch(batch, attempt, Reason.THROTTLED)
                 return
         else:
             self._totals.entries_failed += 1
@@ -239,10 +243,10 @@ class Responses:
         left: Batch | None = batch
         if attempt.code == MALFORMED:
             _note_maybe_written(batch)
-            worn = {item: None for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_TRIES}
-            if worn:
-                self.outcomes.give_up(batch_of(batch.queue, [*worn]), attempt, Reason.UNCLEAR)
-                left = batch.without(worn.keys())
+            failed_too_often = {item: None for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_ATTEMPTS}
+            if failed_too_often:
+                self.outcomes.fail_batch(batch_of(batch.queue, [*failed_too_often]), attempt, Reason.UNCLEAR)
+                left = batch.without(failed_too_often.keys())
         if left is not None:
             self.outcomes.retry(left, attempt, now)
 
@@ -261,19 +265,19 @@ class Responses:
             if verdict is Verdict.TOO_LARGE:
                 self._sizes.request_refused(request.size, now)
             if not request.is_part:
-                self._pay_back(request, now)
+                self._return_tokens(request, now)
             self._bisect(request.batches, attempt, error, now)
             return
-        self.bisection.interrupted()
+        self.bisection.reset()
         if error.code == NOT_FOUND:
-            self._router.missing(now)
+            self._router.stream_missing(now)
         self.circuit_breaker.failed(exchange.started, now, error)
         if self._is_final(verdict, now):
             reason = Reason.SET_UP
             if verdict is Verdict.GRACE:
                 reason = Reason.UNCLEAR if error.code == MALFORMED else Reason.REJECTED
             for batch in request.batches:
-                self.outcomes.give_up(batch, attempt, reason, error.cause)
+                self.outcomes.fail_batch(batch, attempt, reason, error.cause)
             # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
             self.outcomes.fail_waiting(reason, f"{error.code}: {error.message}", error.cause, error.code)
             return
@@ -290,15 +294,15 @@ class Responses:
             verdict in (Verdict.GRACE, Verdict.SET_UP) and self.circuit_breaker.denied(now)
         )
 
-    def _pay_back(self, request: Request, now: float) -> None:
+    def _return_tokens(self, request: Request, now: float) -> None:
         """Nothing of the request reached a shard: its queues need not wait for what it would have used up."""
         for batch in request.batches:
-            batch.queue.limiter.give_back(batch.wire_size)
+            batch.queue.limiter.return_tokens(batch.wire_size)
         for queue in {batch.queue: None for batch in request.batches}:
-            self._collector.paid_back(queue, now)
+            self._collector.tokens_returned(queue, now)
 
     def _bisect(self, batches: list[Batch], attempt: SendAttempt, error: RequestError, now: float) -> None:
-        live = [kept for batch in batches if (kept := self.outcomes.live(batch)) is not None]
+        live = [kept for batch in batches if (kept := self.outcomes.pending_part(batch)) is not None]
         if not live:
             return
         for batch in live:
@@ -310,7 +314,7 @@ class Responses:
         expected = invalid and first.wire_size > self._sizes.record
         given_up = self.bisection.refused(live, now, conclusive, expected)
         if given_up and invalid and self._sizes.refused(first.wire_size):
-            self._router.placement.doubt()
+            self._router.placement.ask_again()
         for batch in given_up:
             batch.queue.release(len(batch.items), batch.payload)
             reason, message = Reason.REJECTED, f"{attempt.code}: {attempt.message}"
@@ -320,23 +324,23 @@ class Responses:
 
     def oversized(self, batch: Batch, now: float) -> None:
         """The batch, which was not sent, is larger than any Kinesis record that the stream is known to take."""
-        self._router.placement.doubt()  # the limit may have been raised
+        self._router.placement.ask_again()  # the limit may have been raised
         if batch.aggregated:
-            self.outcomes.send_again(batch, now, anew=True)
+            self.outcomes.send_again(batch, now, reroute=True)
         elif self._sizes.is_known(now):
             batch.queue.release(1, batch.payload)
             limit, accepted = self._sizes.record, self._policy.max_user_record_size
             message = _OVERSIZED.format(size=batch.wire_size, limit=limit, kib=limit >> 10, accepted=accepted)
             self.outcomes.fail(batch.items, Reason.TOO_LARGE, message, queue=batch.queue)
         else:
-            self.bisection.suspect(batch)
+            self.bisection.add_suspect(batch)
 
     # --- what is under way ---
 
-    def expire_under_way(self, batches: list[Batch], now: float) -> float:
+    def expire_in_flight(self, batches: list[Batch], now: float) -> float:
         """user_record_timeout covers records under way too. Returns the arrival of the oldest that is left."""
-        oldest = self.outcomes.expire_under_way([*batches, *(each.batch for each in self.judging)], now)
-        self.judging = [each for each in self.judging if not self.outcomes.all_gone(each.batch)]
+        oldest = self.outcomes.expire_in_flight([*batches, *(each.batch for each in self.judging)], now)
+        self.judging = [each for each in self.judging if not self.outcomes.all_timed_out(each.batch)]
         return oldest
 
     def oldest(self, batches: list[Batch]) -> float:
@@ -344,17 +348,17 @@ class Responses:
         held = [*batches, *(each.batch for each in self.judging), *self.bisection]
         return min((self.outcomes.oldest(batch) for batch in held), default=NEVER)
 
-    def give_up(self, batches: list[Batch], reason: Reason, message: str) -> None:
+    def fail_in_flight(self, batches: list[Batch], reason: Reason, message: str) -> None:
         """Fail everything that has no answer yet, of what is under way (`batches`) and judged."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
-            live = self.outcomes.live_items(batch)
+            live = self.outcomes.pending_items(batch)
             batch.queue.release(len(live), payload_size(live))
             self.outcomes.fail(live, reason, message, queue=batch.queue)
         self.judging.clear()
 
 
-def _senseless(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:
+def _unusable(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:
     """Return the error that an answer amounts to which tells of none of the request's records."""
     if len(entries) != len(request.batches):
         message = f"the answer has {len(entries)} entries for {len(request.batches)} records"

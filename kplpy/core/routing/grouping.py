@@ -10,15 +10,15 @@ from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.record import PendingRecord
 from kplpy.core.routing.shard_map import ShardMap
 
-# Where a drain has fewer than FEW records for a queue they wait until there are SOME, unless one is larger than SMALL.
-FEW, SOME, SMALL = 8, 16, 1024
+# Where a drain has fewer than SPARSE_BELOW records for a queue they wait until there are PACK_AT, unless one is larger than SMALL_RECORD.
+SPARSE_BELOW, PACK_AT, SMALL_RECORD = 8, 16, 1024
 
 Route = Callable[[PendingRecord], object]
 Opened = Callable[[Batch], object]
 
 
 def is_sparse(items: Sequence[PendingRecord], queues: int) -> bool:
-    return len(items) < FEW * queues and max(map(len, [item.data for item in items])) <= SMALL
+    return len(items) < SPARSE_BELOW * queues and max(map(len, [item.data for item in items])) <= SMALL_RECORD
 
 
 def group_by_shard(
@@ -84,7 +84,7 @@ def append_by_shard(
         queue = queues[bisect_left(ends, hash_key)]
         few = queue.few
         few.append(item)
-        if len(few) >= SOME or queue.open is None:
+        if len(few) >= PACK_AT or queue.open is None:
             for batch in queue.add([]):
                 opened(batch)
     return number

@@ -44,13 +44,13 @@ class Placement:
         self._random = random
         self.placed_by_service = assumed == AUTO
         self.known = False  # from the service itself
-        self._told = False
+        self._established = False
         self.open_shards = 0
-        self.asking = False
+        self.is_asking = False
         self._outdated = False  # what is under way was asked before records showed another strategy
         self._wanted = True
         self._not_before = -NEVER
-        self._said_unknown = assumed is not None
+        self._unknown_reported = assumed is not None
         self._problem = ""  # why the strategy is unknown, to be told once records are delivered all the same
 
     @property
@@ -58,37 +58,37 @@ class Placement:
         """From when on the service's limits allow another question."""
         return self._not_before
 
-    def next_asking(self) -> float:
+    def next_request_at(self) -> float:
         """When it is to be asked for; infinite: not by itself."""
-        return self._not_before if self._wanted and not self.asking else NEVER
+        return self._not_before if self._wanted and not self.is_asking else NEVER
 
     def asked(self, now: float) -> None:
-        self.asking, self._wanted, self._outdated = True, False, False
+        self.is_asking, self._wanted, self._outdated = True, False, False
         self._not_before = now + rules.STRATEGY_POLL * (1 + self._random() / 2)
 
-    def doubt(self) -> None:
+    def ask_again(self) -> None:
         """Something is not as the strategy would have it."""
         self._wanted = True
 
-    def seen(self, placed_by_service: bool) -> Notice:
+    def observed(self, placed_by_service: bool) -> Notice:
         """Where records land shows that it is another one. Returns what a person should be told."""
-        self.doubt()
-        self._outdated = self.asking
-        self.placed_by_service, self.known, self._told = placed_by_service, False, True
+        self.ask_again()
+        self._outdated = self.is_asking
+        self.placed_by_service, self.known, self._established = placed_by_service, False, True
         return _CHANGED[placed_by_service]
 
     def learnt(self, summary: Summary) -> Notice | None:
         """Returns what a person should be told, if anything."""
-        self.asking = False
+        self.is_asking = False
         notice = None
         if self._outdated:
             return None
         if summary.strategy is not None:
             placed_by_service = summary.strategy == AUTO
-            if placed_by_service != self.placed_by_service and self._told:
+            if placed_by_service != self.placed_by_service and self._established:
                 notice = _CHANGED[placed_by_service]
             self.placed_by_service, self.open_shards = placed_by_service, summary.open_shards
-            self.known = self._told = True
+            self.known = self._established = True
         else:
             self._problem = "" if summary.passes else summary.problem
             self._wanted = self._wanted or summary.passes
@@ -96,9 +96,9 @@ class Placement:
             self._wanted = True
         return notice
 
-    def unknown(self) -> Notice | None:
+    def unknown_strategy(self) -> Notice | None:
         """Records are delivered, so that nothing else is wrong. Returns the advice for a stream of unknown strategy."""
-        if not self._problem or self._said_unknown or self._told:
+        if not self._problem or self._unknown_reported or self._established:
             return None
-        self._said_unknown = True
+        self._unknown_reported = True
         return Notice("strategy_unknown", {"reason": self._problem})

@@ -46,7 +46,7 @@ class Router:
         self.waiting: list[PendingRecord] = []  # for the shard map
         self.map_missing_since: float | None = None
         self.notices: list[Notice] = []
-        self.said_map_missing = False  # that records travel alone
+        self.missing_map_reported = False  # that records travel alone
         self.listing_failure = ""  # the latest one's reason
         self.patience_begins = -NEVER  # with the map, not before this; infinite while the client is being made
         self.placement = Placement(policy.assumed_strategy, random)
@@ -63,17 +63,17 @@ class Router:
 
     # --- routing ---
 
-    def sees(self, now: float) -> bool:
+    def can_route(self, now: float) -> bool:
         """Can records be routed? If not, they are to wait."""
         if not self.map.trusted(now):
             if self.map_missing_since is None:
-                self.placement.doubt()
+                self.placement.ask_again()
             self._note_missing_map(now)
         return self.map_missing_since is None
 
     def accept(self, items: Sequence[PendingRecord], number: int, now: float) -> int:
         """Number the records, from `number` on, and route each; returns the next number."""
-        if self.placed_by_service or not self.map.whole:
+        if self.placed_by_service or not self.map.covers_all_keys:
             for item in items:
                 item.number = number
                 number += 1
@@ -140,7 +140,7 @@ class Router:
                     items = items + self.empty(queue)
         return sorted(items, key=lambda each: each.number)
 
-    def lives(self, queue: ShardQueue) -> bool:
+    def is_current(self, queue: ShardQueue) -> bool:
         """May a batch be queued again in this queue, as it is?"""
         return queue is self.alone or (self.map_missing_since is None and queue.alive)
 
@@ -162,10 +162,10 @@ class Router:
 
     # --- the map ---
 
-    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
-        self.map.listed(shards, now)
+    def update_map(self, shards: Iterable[ShardRange], now: float) -> None:
+        self.map.update(shards, now)
         # Records that wait for the map wait for the strategy as well.
-        if self.map.ready and not (self.map_missing_since is not None and self.placement.asking):
+        if self.map.ready and not (self.map_missing_since is not None and self.placement.is_asking):
             self._open_queues(now)
 
     def described(self, summary: Summary, now: float) -> None:
@@ -180,9 +180,9 @@ class Router:
 
     def _open_queues(self, now: float) -> None:
         """The queues that the map and the strategy call for; the records of others are routed again."""
-        if self.said_map_missing:
+        if self.missing_map_reported:
             self.notices.append(Notice("shards_listed_again"))
-            self.said_map_missing = False
+            self.missing_map_reported = False
         self.map_missing_since = None
         self.placed_by_service = self.placement.placed_by_service
         if self.placed_by_service and not self.map.wanted:  # the number of shards is its limit
@@ -209,7 +209,7 @@ class Router:
             items += self.empty(queue)
         self.reroute(items, now)
 
-    def landed(self, hash_key: int, actual: str, now: float) -> bool:
+    def note_landing(self, hash_key: int, actual: str, now: float) -> bool:
         """A record with this hash key, written alone or leading an aggregate, is on shard `actual`.
 
         True: the key did not decide that. A shard's range never changes, so a shard that is known not to hold the key
@@ -223,7 +223,7 @@ class Router:
             self._contrary += 1
             if not by_key or self._contrary >= rules.PLACEMENT_PROOF:
                 self._contrary = 0
-                self.notices.append(self.placement.seen(not by_key))
+                self.notices.append(self.placement.observed(not by_key))
                 if self.map.ready:
                     self._open_queues(now)
         else:
@@ -237,7 +237,7 @@ class Router:
         queue = self.alone
         if queue is not None and queue.omits_keys:
             self._keys_refused = True
-            self.placement.doubt()
+            self.placement.ask_again()
             self.alone = None
             queue.alive = False
             self.reroute(self.empty(queue), now)
@@ -251,24 +251,24 @@ class Router:
         """
         if queue.shard is None:
             return
-        if queue.doubted:
-            self.placement.doubt()
+        if queue.aggregation_suspended:
+            self.placement.ask_again()
             self.map.relist(now)
         elif self.map.invalidate(seen_at, queue.shard.shard_id):
             self._note_missing_map(now)
 
-    def doubt(self, queue: ShardQueue, now: float) -> None:
+    def suspend_aggregation(self, queue: ShardQueue, now: float) -> None:
         """A fresh listing does not explain where the queue's records land."""
-        self.placement.doubt()
+        self.placement.ask_again()
         self.map.relist(now)
-        if queue.alive and queue.shard is not None and not queue.doubted:
+        if queue.alive and queue.shard is not None and not queue.aggregation_suspended:
             items = self.empty(queue)
-            queue.doubt(now)
+            queue.suspend_aggregation(now)
             self.reroute(items, now)
 
-    def missing(self, now: float) -> None:
+    def stream_missing(self, now: float) -> None:
         """There is no such stream: what comes in its place may have other shards under the same ids."""
-        self.placement.doubt()
+        self.placement.ask_again()
         self._sizes.forget()
         self.map.seen_missing()
         self._note_missing_map(now)
@@ -278,18 +278,18 @@ class Router:
             self.map_missing_since = now
 
     @property
-    def asks(self) -> bool:
+    def needs_listings(self) -> bool:
         """Is there a use for a listing?"""
         return self.map_missing_since is not None or self.map.ready
 
     # --- patience ---
 
-    def holds(self, now: float) -> bool:
+    def waits_for_map(self, now: float) -> bool:
         """Is everything held back until the map is there again?"""
-        return self.map_missing_since is not None and now < self.holds_until
+        return self.map_missing_since is not None and now < self.waits_until
 
     @property
-    def holds_until(self) -> float:
+    def waits_until(self) -> float:
         if self.map_missing_since is None:
             return NEVER
         return max(self.map_missing_since, self.patience_begins) + rules.MAP_PATIENCE
@@ -300,31 +300,31 @@ class Router:
         if self.map_missing_since is not None:
             self.map_missing_since = min(self.map_missing_since, now - rules.MAP_PATIENCE)
 
-    def awaited(self) -> str:
+    def reason_for_waiting(self) -> str:
         """What records wait for that no queue has."""
         if self.patience_begins == NEVER:
             return "the AWS client is still being made"
         if self.listing_failure:
             return f"the shards cannot be listed ({self.listing_failure})"
-        if self.map.ready and self.placement.asking:
+        if self.map.ready and self.placement.is_asking:
             return "DescribeStreamSummary has no answer yet, and the shards cannot be chosen without it"
         return "ListShards has no answer yet, and the shard cannot be chosen without it"
 
-    def say_map_missing(self, now: float) -> None:
+    def report_missing_map(self, now: float) -> None:
         """Records were delivered: without a map they travelled alone. Where none are, their own errors say why."""
-        if self.map_missing_since is not None and not self.said_map_missing and not self.holds(now):
-            self.said_map_missing = True
+        if self.map_missing_since is not None and not self.missing_map_reported and not self.waits_for_map(now):
+            self.missing_map_reported = True
             reason = self.listing_failure or "no answer yet"
             self.notices.append(Notice("shards_not_listed", {"reason": reason}))
 
-    def say_unknown(self) -> None:
+    def report_unknown_strategy(self) -> None:
         """Records were delivered: if the strategy cannot be learnt, tell what to set."""
-        notice = self.placement.unknown()
+        notice = self.placement.unknown_strategy()
         if notice is not None:
             self.notices.append(notice)
 
     def check_patience(self, now: float) -> None:
-        if self.map_missing_since is None or self.holds(now):
+        if self.map_missing_since is None or self.waits_for_map(now):
             return
         if self.map.ready:  # the strategy alone is awaited
             self._open_queues(now)

@@ -26,7 +26,7 @@ class ShardMap:
         self.updated_at = float("-inf")
         self.open: list[ShardRange] = []
         self.ends: list[int] = []  # of the open shards, ascending
-        self.whole = False  # the open shards cover every hash key, so `ends` alone decides
+        self.covers_all_keys = False  # the open shards cover every hash key, so `ends` alone decides
         # Then, the place in `open` of the one shard that takes all hash keys with this first byte; -1: several do.
         self.by_first_byte: list[int] = [-1] * 256
         self._known: dict[str, ShardRange] = {}
@@ -42,7 +42,7 @@ class ShardMap:
     def trusted(self, now: float) -> bool:
         """May predictions be relied upon? Asking counts as use."""
         if self.ready and now - self._used_at > policy.MAP_IDLE_TRUST and now - self.updated_at > policy.MAP_IDLE_TRUST:
-            self._doubt()
+            self._mark_stale()
         self._used_at = now
         return self.ready
 
@@ -64,7 +64,7 @@ class ShardMap:
 
     # --- is it still the same stream? ---
 
-    def vouches_for(self, ended: float) -> bool:
+    def ids_valid_at(self, ended: float) -> bool:
         """Were shard ids still those of the map at `ended`?
 
         A stream that was deleted and recreated has the same ids with other ranges. That takes RECREATION_TIME, so
@@ -79,7 +79,7 @@ class ShardMap:
     def seen_missing(self) -> None:
         """The service says that there is no such stream."""
         self._alive_at = float("-inf")
-        self._doubt()
+        self._mark_stale()
 
     # --- listing ---
 
@@ -93,17 +93,19 @@ class ShardMap:
     def listing_started(self, now: float) -> None:
         self._listing_since = now
 
-    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
+    def update(self, shards: Iterable[ShardRange], now: float) -> None:
         """Take the open shards in, as they were when the listing started."""
         started = self._listing_since if self._listing_since is not None else now
         self._listing_since = None
-        if not self.vouches_for(started):  # it may be another stream, to whose ids the closed ranges say nothing
+        if not self.ids_valid_at(started):  # it may be another stream, to whose ids the closed ranges say nothing
             self._known.clear()
             self._closed_at.clear()
         before, self.open = self.open, sorted(shards, key=lambda shard: shard.end)
         self.ends = [shard.end for shard in self.open]
         starts = [shard.start for shard in self.open]
-        self.whole = bool(starts) and starts == [0, *(end + 1 for end in self.ends[:-1])] and self.ends[-1] == LAST_KEY
+        self.covers_all_keys = (
+            bool(starts) and starts == [0, *(end + 1 for end in self.ends[:-1])] and self.ends[-1] == LAST_KEY
+        )
         self.by_first_byte = [self._shard_of_all(byte) for byte in range(256)]
         still_open = {shard.shard_id: shard for shard in self.open}
         for shard_id in self._known:
@@ -123,7 +125,7 @@ class ShardMap:
         if before != self.open:
             self._relisting_backoff = policy.LISTING_BACKOFF_FIRST
         self._retry_at = now if self.ready else now + self._backoff
-        if self.ready and not self.whole:  # a gap closes with the next one, perhaps
+        if self.ready and not self.covers_all_keys:  # a gap closes with the next one, perhaps
             self.relist(now)
 
     def listing_failed(self, now: float) -> None:
@@ -131,7 +133,7 @@ class ShardMap:
         self._retry_at = now + self._backoff
         self._backoff = min(self._backoff * policy.LISTING_BACKOFF_FACTOR, policy.LISTING_BACKOFF_MAX)
 
-    def hurry(self, now: float) -> None:
+    def list_soon(self, now: float) -> None:
         """An outage is over: list at once, if a listing is due some time."""
         self._retry_at = min(self._retry_at, now)
 
@@ -145,7 +147,7 @@ class ShardMap:
             return False
         if predicted is not None and predicted in self._closed_at:
             return False
-        self._doubt()
+        self._mark_stale()
         return True
 
     def relist(self, now: float, after: float | None = None) -> None:
@@ -160,7 +162,7 @@ class ShardMap:
             self.wanted = True
             self._retry_at = now + after
 
-    def _doubt(self) -> None:
+    def _mark_stale(self) -> None:
         if self.ready and self.wanted:
             self._retry_at = self.updated_at  # a listing that was wanted some time is now
         self.ready = False

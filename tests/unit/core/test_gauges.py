@@ -20,7 +20,7 @@ def test_every_answered_request_is_told_once() -> None:
     driver = Driver()
     driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
     request = driver.request(2.0)
-    driver.answer(request, ZERO, (THROTTLED, "slow down"), now=2.1)
+    driver.respond(request, ZERO, (THROTTLED, "slow down"), now=2.1)
     ((told, exchange, refused),) = driver.pipeline.take_events().exchanges
     assert told is request
     assert [entry.get("ErrorCode") for entry in exchange.entries or ()] == [None, THROTTLED]
@@ -31,7 +31,7 @@ def test_every_answered_request_is_told_once() -> None:
 def test_an_answer_that_makes_no_sense_is_told_as_an_error() -> None:
     driver = Driver()
     driver.accept(item(arrival=1.0))
-    driver.answer(driver.request(2.0), ZERO, ZERO, now=2.1)
+    driver.respond(driver.request(2.0), ZERO, ZERO, now=2.1)
     ((_, exchange, _),) = driver.pipeline.take_events().exchanges
     assert exchange.entries is None
     assert exchange.error is not None
@@ -43,7 +43,7 @@ def test_a_lost_request_is_told_when_it_is_given_up_and_not_again_when_its_answe
     driver.accept(item(arrival=1.0))
     request = driver.request(2.0)
     driver.pipeline.tick(request.lost_at)
-    driver.answer(request, ZERO, now=request.lost_at + 1)
+    driver.respond(request, ZERO, now=request.lost_at + 1)
     ((told, exchange, refused),) = driver.pipeline.take_events().exchanges
     assert told is request
     assert refused == 0
@@ -55,14 +55,14 @@ def test_a_batch_that_landed_where_consumers_drop_it_is_told() -> None:
     driver = Driver()
     driver.accept(item(arrival=1.0), item(arrival=1.0))
     request = driver.request(2.0)
-    driver.answer(request, ONE, now=2.1)
+    driver.respond(request, ONE, now=2.1)
     assert driver.pipeline.take_events().misplaced == request.batches
 
 
 def test_failed_records_tell_the_shard_that_they_were_bound_for() -> None:
     driver = Driver(policy(fail_if_throttled=True))
     driver.accept(item(arrival=1.0, hash_key=HALF))
-    driver.answer(driver.request(2.0), (THROTTLED, "slow down"), now=2.1)
+    driver.respond(driver.request(2.0), (THROTTLED, "slow down"), now=2.1)
     driver.accept(item(arrival=3.0))
     driver.pipeline.tick(40.0)
     assert [each.predicted for each in driver.pipeline.take_completions()] == [ONE, ZERO]
@@ -73,7 +73,7 @@ def test_given_up_records_tell_it_too() -> None:
     driver.accept(item(arrival=1.0))
     driver.request(1.1)
     driver.accept(item(arrival=1.2, hash_key=TOP))
-    driver.pipeline.give_up(Reason.CLOSED, "closed", 1.3)
+    driver.pipeline.fail_all(Reason.CLOSED, "closed", 1.3)
     assert {each.predicted for each in driver.pipeline.take_completions()} == {ZERO, ONE}
 
 
@@ -94,7 +94,7 @@ def test_how_a_stream_stands() -> None:
     stream_gauges = driver.pipeline.stream_gauges(1.5)
     assert (stream_gauges.outstanding, stream_gauges.oldest) == (3, 1.0)
     assert stream_gauges.shards == {ZERO: ShardUse(0.91, 0.0), ONE: ShardUse(0.91, 0.0)}
-    driver.answer(request, ZERO, now=1.6)
+    driver.respond(request, ZERO, now=1.6)
     assert driver.pipeline.stream_gauges(1.7).oldest == 1.2
     assert driver.pipeline.stream_gauges(1.7).shards[ZERO].taken == pytest.approx(1 / 1000)
 
@@ -102,7 +102,7 @@ def test_how_a_stream_stands() -> None:
 def test_a_refused_record_is_still_the_oldest() -> None:
     driver = Driver()
     driver.accept(item(arrival=1.0))
-    driver.answer(driver.request(1.1), (THROTTLED, "slow down"), now=1.2)
+    driver.respond(driver.request(1.1), (THROTTLED, "slow down"), now=1.2)
     assert driver.pipeline.stream_gauges(1.3).oldest == 1.0
 
 
@@ -117,7 +117,7 @@ def test_one_that_ran_out_of_time_under_way_is_not() -> None:
 def test_a_reduced_rate_is_told_as_it_has_grown_since() -> None:
     limiter = Limiter(1.0, 0.0)
     for _ in range(100):
-        limiter.take(1000)
+        limiter.pay(1000)
     limiter.refused(0.0, 0.1)
     assert limiter.scale < 1.0
     assert limiter.scale_at(0.1) == pytest.approx(limiter.scale)

@@ -126,7 +126,7 @@ def test_make_room_closes_what_is_oldest() -> None:
     driver = Driver(policy(linger=5.0))
     driver.accept(item(arrival=1.0))
     driver.accept(item(arrival=2.0, hash_key=TOP))
-    driver.pipeline.make_room(2.0)
+    driver.pipeline.buffer_full(2.0)
     assert [batch.arrival for batch in driver.request(2.0).batches] == [1.0]
 
 
@@ -137,7 +137,7 @@ def test_delivered() -> None:
     driver = Driver()
     items = [item(b"one", arrival=1.0), item(b"two", arrival=1.0)]
     driver.accept(*items)
-    driver.answer(driver.request(1.1), ZERO, now=1.2)
+    driver.respond(driver.request(1.1), ZERO, now=1.2)
     (completion,) = driver.pipeline.take_completions()
     assert isinstance(completion.outcome, Delivered)
     assert completion.outcome.shard_id == ZERO
@@ -157,7 +157,7 @@ def test_what_travelled_alone_is_told_shard_by_shard() -> None:
         {"ShardId": ONE if batch.items[0].hash_key else ZERO, "SequenceNumber": str(len(batch.items[0].data))}
         for batch in request.batches
     ]
-    driver.pipeline.answered(request, Exchange(1.2, 1.3, 0.0, entries), 1.3)
+    driver.pipeline.request_ended(request, Exchange(1.2, 1.3, 0.0, entries), 1.3)
     told = {each.outcomes[0].shard_id: each for each in driver.pipeline.take_completions() if each.outcomes}
     assert [item.data for item in told[ZERO].items] == [b"one", b"three"]
     assert [outcome.sequence_number for outcome in told[ZERO].outcomes or ()] == ["3", "5"]
@@ -173,7 +173,7 @@ def test_only_the_failed_entries_are_sent_again() -> None:
     driver.accept(item(arrival=1.0), kept)
     request = driver.request(1.1)
     assert [batch.queue.shard for batch in request.batches] == [LEFT, RIGHT]
-    driver.answer(request, ZERO, ("InternalFailure", "try again"), now=1.2)
+    driver.respond(request, ZERO, ("InternalFailure", "try again"), now=1.2)
     assert len(driver.pipeline.take_completions()) == 1
     again = driver.request(driver.pipeline.next_wakeup(1.2))
     assert [batch.items for batch in again.batches] == [[kept]]
@@ -184,7 +184,7 @@ def test_only_the_failed_entries_are_sent_again() -> None:
 def test_fail_if_throttled() -> None:
     driver = Driver(policy(fail_if_throttled=True))
     driver.accept(item(arrival=1.0))
-    driver.answer(driver.request(1.1), (THROTTLED, "too fast"), now=1.2)
+    driver.respond(driver.request(1.1), (THROTTLED, "too fast"), now=1.2)
     (completion,) = driver.pipeline.take_completions()
     assert failed(completion).reason is Reason.THROTTLED
     assert "too fast" in failed(completion).message
@@ -206,7 +206,7 @@ def test_one_record_asks_whether_an_outage_is_over() -> None:
     driver.fail(driver.request(1.1), "ServiceUnavailable", 1.2)
     request = driver.request(3.0)
     assert len(request.batches) == 1
-    driver.answer(request, ZERO, now=3.1)
+    driver.respond(request, ZERO, now=3.1)
     assert len(driver.request(3.1).batches) == 2
 
 
@@ -222,7 +222,7 @@ def test_when_the_grace_is_over_everything_that_waits_is_rejected_too() -> None:
     assert {id(each) for completion in completions for each in completion.items} == set(map(id, waiting))
     for completion in completions:
         assert failed(completion).reason is Reason.REJECTED
-        assert failed(completion).message == "AccessDeniedException: told so"
+        assert failed(completion).message == "AccessDeniedException: the reason"
     driver.pipeline.settled(waiting)
     assert not any(driver.pipeline.leftovers().values())
 
@@ -233,7 +233,7 @@ def test_an_answer_of_the_wrong_length_says_nothing(entries: list[dict[str, str]
     record = item(arrival=1.0)
     driver.accept(record)
     request = driver.request(1.1)
-    driver.pipeline.answered(request, Exchange(1.1, 1.2, 0.0, entries), 1.2)
+    driver.pipeline.request_ended(request, Exchange(1.1, 1.2, 0.0, entries), 1.2)
     assert not driver.pipeline.take_completions()
     assert record.maybe_written
     assert record.tries[0].code == "RecordCountMismatch"
@@ -248,7 +248,7 @@ def test_an_answer_that_never_comes_is_not_waited_for() -> None:
     assert lost == pytest.approx(1.1 + 1.0 + rules.REQUEST_SLACK)
     driver.pipeline.tick(lost)
     assert record.maybe_written
-    driver.answer(late, ZERO, now=lost + 0.1)  # past caring for
+    driver.respond(late, ZERO, now=lost + 0.1)  # past caring for
     assert not driver.pipeline.take_completions()
     assert driver.request(driver.pipeline.next_wakeup(lost)).batches[0].items == [record]
 
@@ -292,7 +292,7 @@ def test_after_a_split_misplaced_aggregates_are_judged_by_a_fresh_listing() -> N
     driver = Driver(shards=(WHOLE,))
     both = [item(arrival=1.0), item(arrival=1.0, hash_key=TOP)]
     driver.accept(*both)
-    driver.answer(driver.request(1.1), CHILDREN[0].shard_id, now=1.2)
+    driver.respond(driver.request(1.1), CHILDREN[0].shard_id, now=1.2)
     assert not driver.pipeline.take_completions()
     assert driver.pipeline.wants_listing(1.2)
     assert not any(each.maybe_written for each in both)
@@ -308,7 +308,7 @@ def test_a_merge_writes_nothing_twice() -> None:
     record = [item(arrival=1.0), item(arrival=1.0)]
     driver.accept(*record)
     merged = ShardRange("shardId-000000000002", 0, TOP)
-    driver.answer(driver.request(1.1), merged.shard_id, now=1.2)
+    driver.respond(driver.request(1.1), merged.shard_id, now=1.2)
     driver.list((merged,), 1.3)
     (completion,) = driver.pipeline.take_completions()
     assert isinstance(completion.outcome, Delivered)
@@ -318,13 +318,13 @@ def test_a_merge_writes_nothing_twice() -> None:
 def test_while_listings_are_stale_records_travel_alone() -> None:
     driver = Driver(shards=(WHOLE,))
     driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
-    driver.answer(driver.request(1.1), CHILDREN[0].shard_id, now=1.2)
+    driver.respond(driver.request(1.1), CHILDREN[0].shard_id, now=1.2)
     driver.list((WHOLE,), 1.3)
     assert not driver.pipeline.wants_listing(1.4)
     driver.accept(item(arrival=1.4), item(arrival=1.4, hash_key=TOP))
     request = driver.request(1.5)
     assert sizes(request.batches) == [1, 1]
-    driver.answer(request, *(child.shard_id for child in CHILDREN), now=1.6)
+    driver.respond(request, *(child.shard_id for child in CHILDREN), now=1.6)
     assert len(driver.pipeline.take_completions()) == 2
     assert not driver.pipeline.wants_listing(1.6)
     assert driver.pipeline.next_wakeup(1.6) <= 1.3 + 1.0 + 1e-9  # the next listing
@@ -334,7 +334,7 @@ def test_while_listings_are_stale_records_travel_alone() -> None:
 def test_what_no_listing_explains_is_sent_again_in_the_end() -> None:
     driver = Driver(shards=(WHOLE,))
     driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
-    driver.answer(driver.request(1.1), CHILDREN[0].shard_id, now=1.2)
+    driver.respond(driver.request(1.1), CHILDREN[0].shard_id, now=1.2)
     now = 1.2
     while not driver.pipeline.has_request(now):
         assert now < 1.2 + rules.JUDGE_PATIENCE + 1
@@ -352,7 +352,7 @@ def test_a_recreated_stream_is_not_taken_for_the_old_one() -> None:
     driver.accept(item(arrival=1.0), item(arrival=1.0, hash_key=TOP))
     request = driver.request(1.1)
     driver.pipeline.map.seen_alive(1.0)
-    driver.answer(request, WHOLE.shard_id, now=11.5)  # the same id, but eleven seconds on
+    driver.respond(request, WHOLE.shard_id, now=11.5)  # the same id, but eleven seconds on
     assert not driver.pipeline.take_completions()
     driver.list((ShardRange(WHOLE.shard_id, 0, HALF - 1), RIGHT), 11.6)
     assert driver.pipeline.totals.wrong_shard == 1
@@ -366,7 +366,7 @@ def test_an_aggregate_under_way_while_the_recreated_stream_is_listed() -> None:
     request = driver.request(20.1)
     driver.pipeline.map.seen_missing()
     driver.list((ShardRange(WHOLE.shard_id, 0, HALF - 1), RIGHT), 20.2)
-    driver.answer(request, WHOLE.shard_id, now=20.3)
+    driver.respond(request, WHOLE.shard_id, now=20.3)
     assert not driver.pipeline.take_completions()
     assert driver.pipeline.totals.wrong_shard == 1
 
@@ -378,7 +378,7 @@ def test_what_lands_elsewhere_is_heeded_even_when_its_records_have_timed_out() -
     driver.pipeline.tick(2.05)
     (completion,) = driver.pipeline.take_completions()
     driver.pipeline.settled(completion.items)
-    driver.answer(request, CHILDREN[0].shard_id, now=2.1)
+    driver.respond(request, CHILDREN[0].shard_id, now=2.1)
     assert driver.pipeline.wants_listing(2.1)
     assert not any(driver.pipeline.leftovers().values())
 
@@ -388,7 +388,7 @@ def test_a_fresh_listing_that_explains_nothing_is_not_relied_upon() -> None:
     driver = Driver()
     driver.accept(item(arrival=1.0), item(arrival=1.0))
     request = driver.request(1.1)
-    driver.answer(request, ONE, now=15.0)  # too late for ids to mean anything
+    driver.respond(request, ONE, now=15.0)  # too late for ids to mean anything
     driver.list((LEFT, RIGHT), 15.1)
     driver.accept(item(arrival=15.2), item(arrival=15.2))
     now = driver.pipeline.next_wakeup(15.2)
@@ -407,7 +407,7 @@ def test_without_a_map_records_wait_and_then_go_alone() -> None:
     request = driver.request(patience)
     assert sizes(request.batches) == [1, 1, 1]
     assert not pipeline.notices  # the records themselves may fail for the same cause
-    driver.answer(request, ONE, ONE, ONE, now=patience + 0.1)
+    driver.respond(request, ONE, ONE, ONE, now=patience + 0.1)
     assert pipeline.notices == [Notice("shards_not_listed", {"reason": "denied"})]
     driver.accept(item(arrival=4.0))
     driver.list((WHOLE,), 4.05)
@@ -427,7 +427,7 @@ def test_a_listing_that_meets_what_a_put_would_meet_ends_the_wait(error: Request
     pipeline = driver.pipeline
     driver.accept(item(arrival=1.0))
     pipeline.listing_started(1.0)
-    pipeline.listing_failed("ListShards: told so", 1.05, error)
+    pipeline.listing_failed("ListShards: the reason", 1.05, error)
     driver.fail(driver.request(1.1), error.code, now=1.15)
     assert [each.event for each in pipeline.notices] == ["requests_failed"]  # the cause alone
 
@@ -439,7 +439,7 @@ def test_a_listing_alone_that_fails_is_news_once_a_put_has_worked() -> None:
     driver.accept(item(arrival=1.0), item(arrival=1.0))
     pipeline.listing_started(1.0)
     pipeline.listing_failed("ListShards: ?", 1.05, RequestError("UnknownOperationException", "?", maybe_written=False))
-    driver.answer(driver.request(1.1), WHOLE.shard_id, WHOLE.shard_id, now=1.2)
+    driver.respond(driver.request(1.1), WHOLE.shard_id, WHOLE.shard_id, now=1.2)
     pipeline.tick(1.3)
     assert [each.event for each in pipeline.notices] == ["requests_failed", "shards_not_listed"]
     assert pipeline.notices[1].fields == {"reason": "ListShards: ?"}
@@ -451,7 +451,7 @@ def test_a_set_up_that_cannot_work_is_final_when_the_grace_ends() -> None:
     waiting = [item(arrival=1.0), item(arrival=1.2)]
     driver.accept(waiting[0])
     pipeline.listing_started(1.0)
-    pipeline.listing_failed("ListShards: told so", 1.0, NO_LOGIN)
+    pipeline.listing_failed("ListShards: the reason", 1.0, NO_LOGIN)
     pipeline.accept([waiting[1]], 1.2)
     now, first = 1.2, NEVER
     completions: list[Completion] = []
@@ -459,7 +459,7 @@ def test_a_set_up_that_cannot_work_is_final_when_the_grace_ends() -> None:
         now = max(pipeline.next_wakeup(now), now + 0.001)
         if pipeline.wants_listing(now):
             pipeline.listing_started(now)
-            pipeline.listing_failed("ListShards: told so", now, NO_LOGIN)
+            pipeline.listing_failed("ListShards: the reason", now, NO_LOGIN)
         request = pipeline.next_request(now)
         if request is not None:
             driver.fail(request, NO_LOGIN.code, now=now)
@@ -499,7 +499,7 @@ def test_the_patience_with_the_map_begins_when_the_client_is_there() -> None:
     assert pipeline.wants_listing(there)
     pipeline.listing_started(there)
     assert pipeline.next_request(there + rules.MAP_PATIENCE - 0.01) is None
-    pipeline.listed([WHOLE], there + rules.MAP_PATIENCE - 0.01)
+    pipeline.listing_succeeded([WHOLE], there + rules.MAP_PATIENCE - 0.01)
     assert sizes(driver.request(there + rules.MAP_PATIENCE).batches) == [3]
     assert pipeline.notices == []
 
@@ -573,7 +573,7 @@ def test_a_record_that_expires_unsent_says_what_it_waited_for() -> None:
 
     throttled = Driver(policy(ttl=1.0, rate=100.0, aggregate=False))
     throttled.accept(item(arrival=1.0))
-    throttled.answer(throttled.request(1.1), (THROTTLED, "slow down"), now=1.2)
+    throttled.respond(throttled.request(1.1), (THROTTLED, "slow down"), now=1.2)
     unsent = item(arrival=1.2)
     throttled.accept(unsent)
     throttled.pipeline.tick(2.3)
@@ -587,7 +587,7 @@ def test_a_record_that_expires_unsent_says_what_it_waited_for() -> None:
     out.accept(unsent)
     out.pipeline.tick(2.3)
     (completion,) = [each for each in out.pipeline.take_completions() if unsent in each.items]
-    assert failed(completion).message == "the stream's requests fail, the last with InternalFailure: told so"
+    assert failed(completion).message == "the stream's requests fail, the last with InternalFailure: the reason"
 
 
 def test_a_record_that_expires_before_the_patience_with_the_map_says_what_it_waited_for() -> None:
@@ -622,8 +622,8 @@ def test_a_record_that_expires_before_the_patience_with_the_map_says_what_it_wai
     later = 2 * rules.MAP_IDLE_TRUST
     distrusted.accept(item(arrival=later))
     distrusted.pipeline.listing_started(later)
-    distrusted.pipeline.listing_failed("ListShards: InternalFailure: told so", later + 0.1)
-    assert message(distrusted, later + ttl) == "the shards cannot be listed (ListShards: InternalFailure: told so)"
+    distrusted.pipeline.listing_failed("ListShards: InternalFailure: the reason", later + 0.1)
+    assert message(distrusted, later + ttl) == "the shards cannot be listed (ListShards: InternalFailure: the reason)"
 
     queued = Driver(policy(ttl=ttl))
     queued.accept(item(arrival=1.0))
@@ -641,7 +641,7 @@ def test_a_failed_listing_is_said_at_once_until_it_is_said_that_records_travel_a
     pipeline.listing_failed("denied", 1.1, error)
     assert pipeline.notices == [cause]
     now = 1.0 + rules.MAP_PATIENCE
-    driver.answer(driver.request(now), ONE, now=now)
+    driver.respond(driver.request(now), ONE, now=now)
     pipeline.listing_started(now + 1)
     pipeline.listing_failed("denied", now + 1, error)
     assert [each.event for each in pipeline.notices] == ["requests_failed", "shards_not_listed"]
@@ -653,7 +653,7 @@ def test_a_batch_under_way_expires_only_with_its_answer() -> None:
     request = driver.request(1.6)
     driver.pipeline.tick(2.1)
     assert not driver.pipeline.take_completions()
-    driver.answer(request, ("InternalFailure", ""), now=2.2)
+    driver.respond(request, ("InternalFailure", ""), now=2.2)
     (completion,) = driver.pipeline.take_completions()
     assert [each.arrival for each in completion.items] == [1.0]
     assert "InternalFailure" in str(completion.items[0].tries)
@@ -669,7 +669,7 @@ def test_user_record_timeout_covers_records_under_way() -> None:
     assert completion.items == [old]
     assert failed(completion).message == "the request with it has no answer yet"
     assert old.maybe_written
-    driver.answer(request, ONE, now=2.1)
+    driver.respond(request, ONE, now=2.1)
     (completion,) = driver.pipeline.take_completions()
     assert completion.items == [young]
     assert completion.size == 2
@@ -692,7 +692,7 @@ def test_a_flush_waits_for_what_is_older() -> None:
     assert driver.pipeline.unflushed(second) == 2
     driver.pipeline.settled([newer])
     assert (driver.pipeline.unflushed(mark), driver.pipeline.unflushed(second)) == (1, 1)
-    driver.answer(request, ZERO, ONE, now=1.3)
+    driver.respond(request, ZERO, ONE, now=1.3)
     driver.pipeline.settled([older])
     assert (driver.pipeline.unflushed(mark), driver.pipeline.unflushed(second)) == (0, 0)
 
@@ -705,25 +705,25 @@ def test_a_hunt_does_not_go_on_in_a_shard_that_was_closed() -> None:
     driver.list((*halves, RIGHT), 1.4)
     bisected = driver.request(1.5)
     assert [[each.hash_key for each in batch.items] for batch in bisected.batches] == [[TOP, TOP]]
-    driver.answer(bisected, ONE, now=1.6)
+    driver.respond(bisected, ONE, now=1.6)
     again = driver.request(1.6)
     assert [(batch.queue.shard, len(batch.items)) for batch in again.batches] == [(half, 1) for half in halves]
-    driver.answer(again, "shardId-2", "shardId-3", now=1.7)
+    driver.respond(again, "shardId-2", "shardId-3", now=1.7)
     assert sum(len(each.items) for each in driver.pipeline.take_completions()) == 4
     assert not any(driver.pipeline.leftovers().values())
 
 
 def test_giving_up_answers_everything() -> None:
     driver = Driver()
-    under_way, open_one = item(arrival=1.0), item(arrival=1.1)
-    driver.accept(under_way)
+    in_flight, open_one = item(arrival=1.0), item(arrival=1.1)
+    driver.accept(in_flight)
     request = driver.request(1.1)
     driver.accept(open_one)
-    driver.pipeline.give_up(Reason.CLOSED, "closed", 1.2)
+    driver.pipeline.fail_all(Reason.CLOSED, "closed", 1.2)
     completions = driver.pipeline.take_completions()
-    assert {each for completion in completions for each in completion.items} == {under_way, open_one}
-    assert (under_way.maybe_written, open_one.maybe_written) == (True, False)
-    driver.answer(request, ZERO, now=1.3)
+    assert {each for completion in completions for each in completion.items} == {in_flight, open_one}
+    assert (in_flight.maybe_written, open_one.maybe_written) == (True, False)
+    driver.respond(request, ZERO, now=1.3)
     assert not driver.pipeline.take_completions()
 
 
@@ -733,5 +733,5 @@ def test_what_a_shard_holds() -> None:
     driver.pipeline.flush(1.0)
     assert driver.pipeline.held_by_shard_of(0) == (1, 4)
     assert driver.pipeline.held_by_shard_of(TOP) == (0, 0)
-    driver.answer(driver.request(1.0), ZERO, now=1.1)
+    driver.respond(driver.request(1.0), ZERO, now=1.1)
     assert driver.pipeline.held_by_shard_of(0) == (0, 0)

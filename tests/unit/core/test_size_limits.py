@@ -58,9 +58,9 @@ def test_a_record_above_the_streams_limit_fails_alone_and_unsent(limit: int, ord
     driver.accept(before, sized(limit + 1), after)
     request = driver.request(1.0)
     sent = list(request.batches)
-    driver.answer(request, *[ZERO] * len(sent), now=1.1)
+    driver.respond(request, *[ZERO] * len(sent), now=1.1)
     if ordered:
-        driver.answer(last := driver.request(1.1), ZERO, now=1.2)
+        driver.respond(last := driver.request(1.1), ZERO, now=1.2)
         sent += last.batches
     assert [each for batch in sent for each in batch.items] == [before, after]
     failed, *delivered = sorted(
@@ -101,11 +101,11 @@ def test_while_the_limit_is_not_known_a_large_record_goes_alone_beside_others() 
     requests = [driver.request(1.0) for _ in range(3)]
     assert [data_sizes(each) for each in requests] == [[100, 100], [MIB + 1], [3 * MIB]]
     assert driver.pipeline.next_request(1.0) is None
-    driver.answer(requests[0], ZERO, ONE, now=1.1)
+    driver.respond(requests[0], ZERO, ONE, now=1.1)
     assert len(driver.pipeline.take_completions()) == 2
     driver.fail(requests[2], INVALID, now=1.1)
     assert only_failure(driver.pipeline).reason is Reason.REJECTED
-    driver.answer(requests[1], ZERO, now=1.1)
+    driver.respond(requests[1], ZERO, now=1.1)
     assert isinstance(driver.pipeline.take_completions()[0].outcome, Delivered)
     # Now the stream is known to take so much; its shard has paid for it only now.
     driver.accept(sized(100, 3.0), sized(MIB + 1, 3.0, TOP), now=3.0)
@@ -121,7 +121,7 @@ def test_a_large_record_waits_for_no_tokens_and_takes_none_when_it_is_refused() 
             if request.size > MIB:
                 driver.fail(request, INVALID, now=1.005 + number / 100)
             else:
-                driver.answer(request, ZERO, now=1.005 + number / 100)
+                driver.respond(request, ZERO, now=1.005 + number / 100)
     assert driver.pipeline.totals.user_records_put == 20
     assert driver.pipeline.totals.user_records_failed == 20
 
@@ -129,7 +129,7 @@ def test_a_large_record_waits_for_no_tokens_and_takes_none_when_it_is_refused() 
 def test_a_large_record_that_was_taken_has_its_shard_rest() -> None:
     driver = knowing(None)
     driver.accept(sized(3 * MIB))
-    driver.answer(driver.request(1.0), ZERO, now=1.1)
+    driver.respond(driver.request(1.0), ZERO, now=1.1)
     driver.accept(sized(100, 1.1), sized(100, 1.1, TOP), now=1.1)
     assert len(driver.request(1.2).batches) == 1
     assert driver.pipeline.next_request(2.5) is None
@@ -149,7 +149,7 @@ def test_a_limit_that_may_have_been_raised_is_asked_for_again_and_refuses_nothin
     request = driver.request(STALE)
     assert data_sizes(request) == [2 * MIB]
     driver.describe(BY_KEY, STALE, 2 * MIB)
-    driver.answer(request, ZERO, now=STALE + 0.1)
+    driver.respond(request, ZERO, now=STALE + 0.1)
     assert isinstance(pipeline.take_completions()[0].outcome, Delivered)
     driver.accept(sized(2 * MIB, STALE + 5), sized(2 * MIB + 1, STALE + 5), now=STALE + 5)
     assert data_sizes(driver.request(STALE + 9)) == [2 * MIB]
@@ -163,7 +163,7 @@ def test_a_limit_that_was_lowered_is_learnt_from_a_refusal() -> None:
     first, second = driver.request(1.1), driver.request(1.1)
     assert [data_sizes(first), data_sizes(second)] == [[2 * MIB], [100]]  # the largest is the first suspect
     driver.fail(first, INVALID, now=1.2)
-    driver.answer(second, ONE, now=1.2)
+    driver.respond(second, ONE, now=1.2)
     assert len(driver.pipeline.take_completions()) == 2
     driver.accept(sized(100, 2.0, TOP), sized(2 * MIB, 2.0), now=2.0)
     assert [data_sizes(driver.request(2.0)) for _ in range(2)] == [[100], [2 * MIB]]
@@ -223,7 +223,7 @@ def test_what_a_refused_request_paid_is_given_back() -> None:
             if max(data_sizes(request)) > 1000:
                 driver.fail(request, INVALID, now=now)
             else:
-                driver.answer(request, ZERO, now=now)
+                driver.respond(request, ZERO, now=now)
     assert driver.pipeline.totals.user_records_put == 10
     assert now < 2.0  # where ten records of 1 MiB would take nine seconds
 
@@ -237,7 +237,7 @@ def test_with_one_sender_the_parts_of_a_hunt_and_other_requests_take_turns() -> 
         driver.accept(sized(100, hash_key=TOP))
         request = driver.request(1.0)
         bisected.append(request.is_part)
-        driver.answer(request, *[ONE if number % 2 else ZERO] * len(request.batches), now=1.0)
+        driver.respond(request, *[ONE if number % 2 else ZERO] * len(request.batches), now=1.0)
     assert bisected == [True, False] * 3
 
 
@@ -256,7 +256,7 @@ def front(driver: Driver, limit: int, now: float) -> list[int]:
             driver.fail(request, TOO_LARGE, now=now)
         else:
             shards = [batch.queue.shard.shard_id for batch in request.batches if batch.queue.shard is not None]
-            driver.answer(request, *shards, now=now)
+            driver.respond(request, *shards, now=now)
 
 
 @pytest.mark.parametrize("ordered", [False, True])

@@ -44,7 +44,7 @@ def grown(scale: float = 1.0, shards: int = 1) -> Limiter:
     """A limiter in second 20, at its ceiling, that has sent and has never been refused anything."""
     limiter = Limiter(scale, 0.0, shards)
     for _ in range(100):
-        limiter.take(0)
+        limiter.pay(0)
     limiter.grow(20.0)
     assert limiter.scale == scale * shards
     return limiter
@@ -53,10 +53,10 @@ def grown(scale: float = 1.0, shards: int = 1) -> Limiter:
 def test_both_limits_hold() -> None:
     limiter = grown()
     while limiter.ready_at(10, 20.0) == 20.0:
-        limiter.take(10)
+        limiter.pay(10)
     assert limiter.ready_at(10, 20.0) == pytest.approx(20.001, abs=1e-6)
     limiter = grown(0.5)
-    limiter.take(SHARD_BYTES_PER_SECOND)
+    limiter.pay(SHARD_BYTES_PER_SECOND)
     assert limiter.ready_at(1, 20.0) > 21.0
 
 
@@ -64,7 +64,7 @@ def test_it_starts_below_its_limit_and_with_a_part_of_its_burst() -> None:
     limiter = Limiter(1.0, 0.0)
     burst = 0
     while limiter.ready_at(10_000, 0.0) == 0.0:
-        limiter.take(10_000)
+        limiter.pay(10_000)
         burst += 10_000
     assert 0.15 <= burst / SHARD_BYTES_PER_SECOND <= 0.25
     assert limiter.scale == pytest.approx(0.76)
@@ -75,17 +75,17 @@ def test_it_starts_below_its_limit_and_with_a_part_of_its_burst() -> None:
 def test_at_first_it_gives_up_the_part_that_was_refused() -> None:
     limiter = Limiter(1.0, 0.0)
     for _ in range(10):
-        limiter.take(50_000)
+        limiter.pay(50_000)
     for _ in range(6):
         limiter.refused(0.1, 0.5)
     assert limiter.scale == pytest.approx(0.81 * 0.4)  # one decrease: they are of one answer
     limiter.refused(0.2, 0.6)  # sent before the decrease: of the same overload
     assert limiter.scale == pytest.approx(0.81 * 0.3)
-    limiter.take(50_000)
+    limiter.pay(50_000)
     limiter.refused(0.7, 0.8)  # the first overload goes on
     assert limiter.scale < 0.81 * 0.25
     for number in range(20):
-        limiter.take(50_000)
+        limiter.pay(50_000)
         limiter.refused(0.9 + number / 10, 0.95 + number / 10)
     assert limiter.scale == pytest.approx(0.07)  # no less before it is known how many share
 
@@ -133,7 +133,7 @@ def test_it_comes_back_more_slowly_where_much_is_refused() -> None:
         limiter = grown()
         limiter.refused(20.1, 20.2)
         for _ in range(100):
-            limiter.take(50_000)
+            limiter.pay(50_000)
         for number in range(refused):
             limiter.refused(20.3 + number / 100, 20.4 + number / 100)  # of the same overload
         limiter.refused(21.25, 21.3)
@@ -166,11 +166,11 @@ def test_who_took_nearly_all_for_long_gives_up_little_but_never_nothing() -> Non
 def test_a_backoff_saves_up_next_to_nothing() -> None:
     limiter = Limiter(1.0, 0.0)
     while limiter.ready_at(50_000, 0.0) == 0.0:
-        limiter.take(50_000)
+        limiter.pay(50_000)
     limiter.rest(2.0)
     burst = 0
     while limiter.ready_at(50_000, 2.0) == 2.0:
-        limiter.take(50_000)
+        limiter.pay(50_000)
         burst += 50_000
     assert burst <= 0.15 * SHARD_BYTES_PER_SECOND
 

@@ -55,7 +55,7 @@ def test_records_that_travel_alone(alone: str) -> None:
         policy(aggregate=alone != "switched off", aggregation_max_count=1 if alone == "count of one" else 10),
     )
     if alone == "doubted":
-        home.doubt(1.0)
+        home.suspend_aggregation(1.0)
     home.add([item(b"abc", "Ωmega")])
     home.add([item(b"", "k")])
     assert sizes(list(home.closed_batches)) == [1, 1]
@@ -114,13 +114,13 @@ def test_expiry_takes_records_out_of_their_aggregates() -> None:
 
 def test_doubt_ends_with_answers_from_the_shard_itself() -> None:
     home = queue()
-    home.doubt(10.0)
-    home.took(9.0)  # sent before
-    assert bool(home.doubted) is True
-    for _ in range(rules.DOUBT_PROOF):
-        assert bool(home.doubted) is True
-        home.took(11.0)
-    assert bool(home.doubted) is False
+    home.suspend_aggregation(10.0)
+    home.hit(9.0)  # sent before
+    assert bool(home.aggregation_suspended) is True
+    for _ in range(rules.HITS_TO_AGGREGATE_AGAIN):
+        assert bool(home.aggregation_suspended) is True
+        home.hit(11.0)
+    assert bool(home.aggregation_suspended) is False
     home.add([item()])
     assert home.open is not None
 

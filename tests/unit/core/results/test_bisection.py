@@ -44,7 +44,7 @@ def bisected(batches: list[Batch], is_bad: IsBad, ordered: bool = False) -> Foun
             if any(is_bad(each) for batch in part for each in batch.items):
                 found.given_up += numbers(bisection.refused(part, found.rounds * ROUND, conclusive=True))
             else:
-                bisection.interrupted()
+                bisection.reset()
                 found.taken += numbers(part)
     return found
 
@@ -152,7 +152,7 @@ def test_while_all_is_refused_one_small_record_at_a_time_is_tried() -> None:
     assert bisection.has_part(0, set())
     assert not bisection.has_part(1, set())
     assert [each.items for each in bisection.next_part(set(), math.inf)] == [pair.items[:1]]
-    bisection.interrupted()
+    bisection.reset()
     assert [batch.items for batch in bisection] == [large.items, pair.items[1:]]
     assert bisection.has_part(rules.BISECTION_PARTS - 1, set())
     assert not bisection.has_part(rules.BISECTION_PARTS, set())
@@ -163,8 +163,8 @@ def test_what_is_refused_as_expected_says_nothing_of_others() -> None:
     for batch in some_batches(3 * rules.BISECTION_FAILURES, 1):
         assert bisection.refused([batch], 0.0, conclusive=True, expected=True) == [batch]
     good, other = some_batches(2, 1)
-    bisection.suspect(good)
-    bisection.suspect(other)
+    bisection.add_suspect(good)
+    bisection.add_suspect(other)
     assert bisection.has_part(1, set())
     assert bisection.next_part(set(), math.inf) == [good]
 

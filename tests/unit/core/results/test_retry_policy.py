@@ -100,16 +100,16 @@ def test_backoff_grows_with_full_jitter_to_its_bound() -> None:
 
 def test_an_outage_spaces_requests_until_a_good_answer() -> None:
     circuit_breaker = CircuitBreaker(lambda: 0.5)
-    circuit_breaker.asked(0.0)
-    assert bool(circuit_breaker.lasts) is False
+    circuit_breaker.request_sent(0.0)
+    assert bool(circuit_breaker.is_open) is False
     assert circuit_breaker.not_before < 0
     circuit_breaker.failed(started=0.0, now=1.0, error=ERROR)
-    assert bool(circuit_breaker.lasts) is True
+    assert bool(circuit_breaker.is_open) is True
     assert 1.0 < circuit_breaker.not_before < 1.2
-    circuit_breaker.asked(2.0)  # the next does not wait for the answer of this one, only for its own time
+    circuit_breaker.request_sent(2.0)  # the next does not wait for the answer of this one, only for its own time
     assert 2.5 <= circuit_breaker.not_before <= 4.0
-    circuit_breaker.over()
-    assert bool(circuit_breaker.lasts) is False
+    circuit_breaker.close()
+    assert bool(circuit_breaker.is_open) is False
     assert circuit_breaker.not_before < 0
 
 
@@ -123,7 +123,7 @@ def test_requests_under_way_together_fail_as_one_step() -> None:
     circuit_breaker.failed(started=2.0, now=2.0, error=ERROR)
     assert circuit_breaker.not_before - 2.0 > first - 1.0
     assert circuit_breaker.error is ERROR
-    circuit_breaker.over()
+    circuit_breaker.close()
     assert circuit_breaker.error is None
 
 
@@ -134,7 +134,7 @@ def test_denial_has_a_grace_and_a_late_one_its_own() -> None:
     assert circuit_breaker.denied(rules.DENIED_GRACE)
     assert circuit_breaker.denied(rules.DENIED_GRACE + rules.DENIED_MEMORY)
     assert not circuit_breaker.denied(10 + 3 * rules.DENIED_MEMORY)
-    circuit_breaker.over()
+    circuit_breaker.close()
     assert not circuit_breaker.denied(11 + 3 * rules.DENIED_MEMORY)
 
 
@@ -146,7 +146,7 @@ def test_the_last_attempt_comes_at_the_end_of_the_grace(random: float) -> None:
     circuit_breaker.failed(now, now, ERROR)
     while not circuit_breaker.denied(now):
         started = circuit_breaker.not_before
-        circuit_breaker.asked(started)
+        circuit_breaker.request_sent(started)
         now = started + answer_takes
         circuit_breaker.failed(started, now, ERROR)
     assert 10.0 + rules.DENIED_GRACE <= now <= 10.0 + rules.DENIED_GRACE + answer_takes + 1e-9

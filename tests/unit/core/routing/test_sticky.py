@@ -57,7 +57,7 @@ def test_a_reshard_has_them_chosen_anew() -> None:
     shards = tuple(ShardRange(f"shardId-{n + 2:012d}", n << 126, ((n + 1) << 126) - 1) for n in range(4))
     driver.pipeline.map.invalidate(1.15, None)
     driver.list(shards, 1.25)
-    driver.answer(sent, ("InternalFailure", "once"), now=1.3)
+    driver.respond(sent, ("InternalFailure", "once"), now=1.3)
     (batch,) = driver.request(4.0).batches  # both in one
     assert {id(each) for each in batch.items} == set(keys)
     assert batch.queue.shard in shards
@@ -103,7 +103,7 @@ def test_a_managed_stream_gets_singles_in_full_requests() -> None:
     driver.accept(*[item(arrival=1.0, hash_key=key) for key in (0, TOP) * 200], keyless())
     request = driver.request(1.1)
     assert sizes(request.batches) == [1] * 401
-    driver.answer(request, *["shardId-000000000007"] * 401, now=1.2)
+    driver.respond(request, *["shardId-000000000007"] * 401, now=1.2)
     assert sum(len(each.items) for each in driver.pipeline.take_completions()) == 401
     assert driver.pipeline.map.ready  # where they landed says nothing
     driver.accept(item(arrival=1.3))
@@ -127,7 +127,7 @@ def test_what_records_show_is_not_undone_by_an_older_question() -> None:
     driver.list((LEFT, RIGHT), now)
     driver.pipeline.description_started(now)
     driver.accept(item(arrival=now), item(arrival=now))
-    driver.answer(driver.request(now + 0.1), RIGHT.shard_id, now=now + 0.2)
+    driver.respond(driver.request(now + 0.1), RIGHT.shard_id, now=now + 0.2)
     driver.pipeline.described(Summary(BY_KEY), now + 0.3)
     driver.accept(item(arrival=now + 0.4), item(arrival=now + 0.4))
     assert set(sizes(driver.request(now + 0.6).batches)) == {1}
@@ -140,7 +140,7 @@ def test_what_is_assumed_without_the_permission(assumed: str | None) -> None:
     request = driver.request(1.1)
     assert sizes(request.batches) == ([1, 1] if assumed == "AUTO" else [2])
     assert not driver.pipeline.notices  # while records may fail for the same cause
-    driver.answer(request, *[LEFT.shard_id] * len(request.batches), now=1.2)
+    driver.respond(request, *[LEFT.shard_id] * len(request.batches), now=1.2)
     assert [each.fields for each in driver.pipeline.notices] == ([] if assumed else [{"reason": "AccessDenied"}])
 
 
@@ -150,6 +150,6 @@ def test_a_problem_that_passes_is_no_reason_for_advice_but_for_asking_again(pass
     driver.pipeline.description_started(0.0)
     driver.pipeline.described(Summary(None, problem="LimitExceededException", passes=passes), 0.0)
     driver.accept(item(arrival=1.0))
-    driver.answer(driver.request(1.1), LEFT.shard_id, now=1.2)
+    driver.respond(driver.request(1.1), LEFT.shard_id, now=1.2)
     assert bool(driver.pipeline.notices) is not passes
     assert driver.pipeline.wants_description(1.5 * rules.STRATEGY_POLL) is passes
