@@ -10,7 +10,8 @@ from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.record import PendingRecord
 from kplpy.core.routing.shard_map import ShardMap
 
-# Where a drain has fewer than SPARSE_BELOW records for a queue they wait until there are PACK_AT, unless one is larger than SMALL_RECORD.
+# Where a drain has fewer than SPARSE_BELOW records for a queue they wait until there are PACK_AT, unless one is larger
+# than SMALL_RECORD.
 SPARSE_BELOW, PACK_AT, SMALL_RECORD = 8, 16, 1024
 
 Route = Callable[[PendingRecord], object]
