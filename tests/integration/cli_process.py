@@ -64,7 +64,7 @@ def on_terminal(
 
 def without_slowness(said: bytes) -> bytes:
     """What a command said, but that the first listing of shards was late, as it may be on a busy machine."""
-    late = (b"the shards cannot be listed (no answer yet)", b"the shards are listed again")
+    late = (b"the shards cannot be listed (no response yet)", b"the shards are listed again")
     return b"".join(line for line in said.splitlines(keepends=True) if not any(each in line for each in late))
 
 

@@ -1,4 +1,4 @@
-"""What an answer means for each batch of its request: delivered, judged once the map is fresh, retried, or failed."""
+"""Decides what a response means for each batch of its request: delivered, judged later, retried, or failed."""
 
 from __future__ import annotations
 
@@ -35,18 +35,21 @@ from kplpy.escaping import shown
 from kplpy.reports import StreamTotals
 
 _OVERSIZED = (
-    "it has {size} bytes, data and partition key, and the stream takes at most {limit} (its MaxRecordSizeInKiB is "
-    "{kib}); max_user_record_size allows {accepted}"
+    "it has {size} bytes, data and partition key; the stream takes at most {limit} (its MaxRecordSizeInKiB is {kib}), "
+    "and max_user_record_size allows {accepted}"
 )
 _ALONE_TOO_LARGE = (
-    "a request with this record alone, of {size} bytes before encoding, was answered with HTTP 413: a proxy or gateway "
-    "before the service does not let it pass"
+    "a request with this record alone, of {size} bytes before encoding, got HTTP 413: a proxy or gateway before the "
+    "service does not accept it"
 )
 
 
 @dataclass(slots=True)
 class _Judged:
-    """An aggregate that cannot be judged by the listing at hand; at `until` it is sent again without one that can."""
+    """An aggregate that landed on a shard that the map does not show.
+
+    until: the aggregate is sent again at this time, if no listing shows the shard by then.
+    """
 
     batch: Batch
     entry: dict[str, str]
@@ -55,7 +58,14 @@ class _Judged:
 
 
 class Responses:
-    """Judges answers; see retry_policy.py for the rules, which are pure functions."""
+    """Judges responses. The rules are pure functions, in retry_policy.py.
+
+    circuit_breaker: slows requests down after failures.
+    bisection: the parts of refused requests.
+    judging: aggregates that wait for a listing.
+    events: what happened since the pipeline last took the events.
+    outcomes: carries out what is decided here.
+    """
 
     def __init__(
         self,
@@ -78,9 +88,10 @@ class Responses:
         self.events = Events()
         self.outcomes = Outcomes(policy, router, collector, totals, self.bisection, self.circuit_breaker)
 
-    # --- answers ---
+    # --- judging ---
 
     def handle(self, request: Request, exchange: Exchange, now: float) -> None:
+        """Judge each batch of a request that has ended."""
         entries = exchange.entries or ()
         error = exchange.error or _unusable(request, entries)
         if error is not None:
@@ -98,7 +109,7 @@ class Responses:
         ids_valid = self._router.map.ids_valid_at(exchange.ended)
         tries: dict[tuple[str, str], SendAttempt] = {}
         refused: list[tuple[Batch, SendAttempt]] = []
-        # As nearly all are: taken by the shard that was predicted. Limits are told of a queue's together.
+        # Nearly all batches are on their predicted shard. Each queue's limiter gets them together, which is faster.
         as_predicted: defaultdict[ShardQueue, list[Batch]] = defaultdict(list)
         delivered: list[tuple[Batch, dict[str, str]]] = []
         plain = ids_valid and not self._router.placed_by_service
@@ -124,7 +135,7 @@ class Responses:
         self.outcomes.deliver_all(delivered, success)
         if request.is_part:
             for batch, _ in delivered:
-                batch.queue.limiter.ready_at(batch.wire_size, now)  # which brings it up to date
+                batch.queue.limiter.ready_at(batch.wire_size, now)  # adds the tokens since the last call
                 batch.queue.limiter.pay(batch.wire_size)
                 self._sizes.accepted(batch.wire_size)
         for queue, batches in as_predicted.items():
@@ -132,11 +143,14 @@ class Responses:
             queue.limiter.accepted(sum([batch.wire_size for batch in batches]), now, len(batches))
         if ids_valid and len(refused) < len(entries):
             self._router.map.seen_alive(exchange.started)
-        for batch, attempt in reversed(refused):  # each goes back before the later ones
+        for batch, attempt in reversed(refused):  # in reverse, because each goes back before the later ones
             self._refused(batch, attempt, now)
 
     def _accepted(self, batch: Batch, entry: dict[str, str], success: SendAttempt, ids_valid: bool, now: float) -> bool:
-        """Is it delivered, where consumers can read it? If not, what becomes of it is seen to."""
+        """The service wrote the batch. Return True if it is where consumers can read it.
+
+        Otherwise the batch waits to be judged again, or is sent again.
+        """
         queue = batch.queue
         actual = entry.get("ShardId", "")
         landing = Landing.UNKNOWN_SHARD
@@ -156,12 +170,12 @@ class Responses:
             and batch.outer_key is not None
             and self._router.note_landing(batch.items[0].hash_key, actual, now)
         ):
-            pass  # it says nothing of the map
+            pass  # the service chose the shard, so the map may be right
         elif queue.shard is not None and actual != queue.shard.shard_id:
             listed_at = self._router.map.updated_at
             self._router.distrust(queue, success.started, now)
             if queue.missed_at < listed_at < success.started:
-                self._router.suspend_aggregation(queue, now)  # a fresh listing did not help
+                self._router.suspend_aggregation(queue, now)  # a new listing did not help
             queue.missed(success.started)
         elif ids_valid:
             queue.hit(success.started)
@@ -176,11 +190,11 @@ class Responses:
         return judge_landing(predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
 
     def judge_again(self, now: float) -> None:
-        """There is a fresh listing: judge again what the one before did not explain."""
+        """Judge the waiting aggregates by a new listing."""
         judging, self.judging = self.judging, []
         for each in judging:
             batch, actual = each.batch, each.entry.get("ShardId", "")
-            # By ranges alone: an id says nothing where the stream may have been recreated.
+            # Only ranges count, because a recreated stream has the same ids.
             known = self._router.map.range_of(actual)
             landing = judge_landing(None, True, (item.hash_key for item in batch.items), known)
             if landing is Landing.DELIVERED:
@@ -190,18 +204,20 @@ class Responses:
             else:
                 self.judging.append(each)
             predicted = batch.queue.shard
-            misled = predicted in self._router.map.open and predicted is not None and predicted.shard_id != actual
-            if landing is Landing.UNKNOWN_SHARD or misled:
+            predicted_wrong = (
+                predicted in self._router.map.open and predicted is not None and predicted.shard_id != actual
+            )
+            if landing is Landing.UNKNOWN_SHARD or predicted_wrong:
                 self._router.suspend_aggregation(batch.queue, now)
 
     def bisect_in_open_shards(self, now: float) -> None:
-        """What the hunt holds for closed ones goes through prediction again; consumers would drop it there."""
+        """Route the bisection's records for closed shards again. On other shards, consumers would drop them."""
         for queue in {batch.queue: None for batch in self.bisection if not batch.queue.alive}:
             for batch in self.bisection.take_of(queue):
                 self.outcomes.send_again(batch, now)
 
     def check_patience(self, now: float) -> None:
-        """Send again what no listing has explained for too long."""
+        """Send aggregates again that no listing has explained for too long."""
         if not any(each.until <= now for each in self.judging):
             return
         judging, self.judging = self.judging, []
@@ -217,7 +233,9 @@ class Responses:
         predicted = batch.queue.shard.shard_id if batch.queue.shard is not None else None
         message = f"landed on {actual} instead of {predicted}, where consumers would drop it"
         if actual == predicted:
-            message = f"landed on {actual}, and whether that still has the same range could not be learnt in time"
+            message = (
+                f"landed on {actual}, and no listing came in time to show whether that shard still has the same range"
+            )
         _note_maybe_written(batch)
         self.outcomes.retry(batch, SendAttempt(success.wall, success.started, success.ended, WRONG_SHARD, message), now)
 
@@ -232,14 +250,14 @@ class Responses:
         else:
             self._totals.entries_failed += 1
         if queue.not_before <= now:
-            # One step an answer: the other entries of the same burst say nothing new.
+            # Only one step a response, because the other entries belong to the same burst.
             queue.not_before = now + backoff(queue.failures, self._random())
             queue.failures += 1
             queue.limiter.rest(queue.not_before)
         self._retry(batch, attempt, now)
 
     def _retry(self, batch: Batch, attempt: SendAttempt, now: float) -> None:
-        """Queue the batch again, except records whose answers were malformed too often."""
+        """Queue the batch again, except records that had too many malformed responses."""
         left: Batch | None = batch
         if attempt.code == MALFORMED:
             _note_maybe_written(batch)
@@ -278,14 +296,14 @@ class Responses:
                 reason = Reason.UNCLEAR if error.code == MALFORMED else Reason.REJECTED
             for batch in request.batches:
                 self.outcomes.fail_batch(batch, attempt, reason, error.cause)
-            # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
+            # Waiting records would fail the same way, but so slowly, at an outage's pace, that most would expire.
             self.outcomes.fail_waiting(reason, f"{error.code}: {error.message}", error.cause, error.code)
             return
         for batch in reversed(request.batches):
             self._retry(batch, attempt, now)
 
     def cannot_send(self, error: RequestError, now: float) -> None:
-        """No request can even be made."""
+        """No request can be made, because the client cannot be made."""
         if self._is_final(judge_error(error), now):
             self.outcomes.fail_waiting(Reason.SET_UP, f"{error.code}: {error.message}", error.cause, error.code)
 
@@ -295,7 +313,7 @@ class Responses:
         )
 
     def _return_tokens(self, request: Request, now: float) -> None:
-        """Nothing of the request reached a shard: its queues need not wait for what it would have used up."""
+        """Return the tokens of a refused request, because nothing of it reached a shard."""
         for batch in request.batches:
             batch.queue.limiter.return_tokens(batch.wire_size)
         for queue in {batch.queue: None for batch in request.batches}:
@@ -323,7 +341,7 @@ class Responses:
             self.outcomes.fail(batch.items, reason, message, error.cause, batch.queue, attempt.code or "")
 
     def oversized(self, batch: Batch, now: float) -> None:
-        """The batch, which was not sent, is larger than any Kinesis record that the stream is known to take."""
+        """Treat an unsent batch that is above the stream's known limit: pack it again, fail it, or send it alone."""
         self._router.placement.ask_again()  # the limit may have been raised
         if batch.aggregated:
             self.outcomes.send_again(batch, now, reroute=True)
@@ -335,21 +353,27 @@ class Responses:
         else:
             self.bisection.add_suspect(batch)
 
-    # --- what is under way ---
+    # --- in flight ---
 
     def expire_in_flight(self, batches: list[Batch], now: float) -> float:
-        """user_record_timeout covers records under way too. Returns the arrival of the oldest that is left."""
+        """Fail records that are in flight or being judged for user_record_timeout, which covers them too.
+
+        batches: those in flight. Return the arrival time of the oldest record that is left.
+        """
         oldest = self.outcomes.expire_in_flight([*batches, *(each.batch for each in self.judging)], now)
         self.judging = [each for each in self.judging if not self.outcomes.all_timed_out(each.batch)]
         return oldest
 
     def oldest(self, batches: list[Batch]) -> float:
-        """When the oldest record without an answer arrived, of what is under way (`batches`), judged and hunted."""
+        """Return the arrival time of the oldest record without an outcome. Infinite if there is none.
+
+        batches: those in flight. The waiting aggregates and the bisection count too.
+        """
         held = [*batches, *(each.batch for each in self.judging), *self.bisection]
         return min((self.outcomes.oldest(batch) for batch in held), default=NEVER)
 
     def fail_in_flight(self, batches: list[Batch], reason: Reason, message: str) -> None:
-        """Fail everything that has no answer yet, of what is under way (`batches`) and judged."""
+        """Fail all records without an outcome that are in flight (`batches`) or wait to be judged."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
             live = self.outcomes.pending_items(batch)
@@ -359,17 +383,17 @@ class Responses:
 
 
 def _unusable(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:
-    """Return the error that an answer amounts to which tells of none of the request's records."""
+    """Return the error for a response that tells nothing of any record of its request. None if it is usable."""
     if len(entries) != len(request.batches):
-        message = f"the answer has {len(entries)} entries for {len(request.batches)} records"
+        message = f"the response has {len(entries)} entries for {len(request.batches)} records"
         return RequestError("RecordCountMismatch", message, maybe_written=True)
     if any(entry.get("SequenceNumber") or entry.get("ErrorCode") for entry in entries):
         return None
-    return RequestError(MALFORMED, entries[0].get("ErrorMessage") or "it is empty", maybe_written=True)
+    return RequestError(MALFORMED, entries[0].get("ErrorMessage") or "the entry is empty", maybe_written=True)
 
 
 def _malformed(item: PendingRecord) -> int:
-    """Return how many of the record's attempts had a malformed answer."""
+    """Return how many of the record's attempts had a malformed response."""
     return sum([each.code == MALFORMED for each in item.tries])
 
 

@@ -607,7 +607,7 @@ def test_a_record_that_expires_before_the_patience_with_the_map_says_what_it_wai
     unanswered = Driver(policy(ttl=ttl), shards=())
     unanswered.accept(item(arrival=1.0))
     unanswered.pipeline.listing_started(1.0)
-    expected = "ListShards has no answer yet, and the shard cannot be chosen without it"
+    expected = "ListShards has no response yet, and the shard cannot be chosen without it"
     assert message(unanswered, 1.0 + ttl) == expected
 
     undescribed = Driver(policy(ttl=ttl), shards=())
@@ -615,7 +615,7 @@ def test_a_record_that_expires_before_the_patience_with_the_map_says_what_it_wai
     undescribed.accept(item(arrival=1.0))
     undescribed.pipeline.description_started(1.0)
     undescribed.list((WHOLE,), 1.0)
-    expected = "DescribeStreamSummary has no answer yet, and the shards cannot be chosen without it"
+    expected = "DescribeStreamSummary has no response yet, and the shards cannot be chosen without it"
     assert message(undescribed, 1.0 + ttl) == expected
 
     distrusted = Driver(policy(ttl=ttl), shards=(WHOLE,))
@@ -667,7 +667,7 @@ def test_user_record_timeout_covers_records_under_way() -> None:
     driver.pipeline.tick(2.05)
     (completion,) = driver.pipeline.take_completions()
     assert completion.items == [old]
-    assert failed(completion).message == "the request with it has no answer yet"
+    assert failed(completion).message == "the request with the record has no response yet"
     assert old.maybe_written
     driver.respond(request, ONE, now=2.1)
     (completion,) = driver.pipeline.take_completions()
