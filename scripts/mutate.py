@@ -322,7 +322,7 @@ MUTATIONS = [
         "len(taken) >= self._policy.collection_max_count",
         "len(taken) > self._policy.collection_max_count",
     ),
-    Mutation("a request above its size", "batching/collector.py", "(size > room or", "(size > 2 * room or"),
+    Mutation("a request above its size", "batching/collector.py", "(size > space or", "(size > 2 * space or"),
     Mutation("no tokens are taken", "batching/collector.py", "                limiter.pay(size)\n", ""),
     Mutation(
         "lanes that wait for tokens are not woken",

@@ -69,7 +69,7 @@ class SizeLimits:
         self._fit_aggregates()
 
     def grow(self, now: float) -> None:
-        """Double the request limit, because the cause of HTTP 413 may be gone."""
+        """Double the request limit, because the cause of HTTP 413 may have passed."""
         self.request = min(2 * self.request, self._policy.collection_max_size)
         self.grows_at = now + rules.REQUEST_LIMIT_GROWTH if self.request < self._policy.collection_max_size else NEVER
         self._fit_aggregates()

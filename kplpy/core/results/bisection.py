@@ -92,7 +92,7 @@ class Bisection:
         """The service refused these batches as invalid. Return the batches to fail.
 
         conclusive: the request held nothing else. Otherwise, the cause may be a record that has its outcome already.
-        expected: they are larger than the stream takes, which tells nothing of other records.
+        expected: they are larger than the stream takes, which says nothing about other records.
         """
         parts = _split(batches, rules.BISECTION_PARTS_IN_ORDER if self._ordered else rules.BISECTION_PARTS)
         if len(parts) > 1 or not conclusive:

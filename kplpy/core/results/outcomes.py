@@ -222,9 +222,9 @@ class Outcomes:
         """Return the batch without records that have an outcome. None if no record is left."""
         if not self._timed_out:
             return batch
-        gone = self._timed_out.intersection(batch.items)
-        self._timed_out -= gone
-        return batch.without(gone) if gone else batch
+        removed = self._timed_out.intersection(batch.items)
+        self._timed_out -= removed
+        return batch.without(removed) if removed else batch
 
     def oldest(self, batch: Batch) -> float:
         """Return the arrival time of the batch's oldest record without an outcome. Infinite if there is none."""

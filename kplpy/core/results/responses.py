@@ -383,7 +383,7 @@ class Responses:
 
 
 def _unusable(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:
-    """Return the error for a response that tells nothing of any record of its request. None if it is usable."""
+    """Return the error for a response without a result for any record. None if the response is usable."""
     if len(entries) != len(request.batches):
         message = f"the response has {len(entries)} entries for {len(request.batches)} records"
         return RequestError("RecordCountMismatch", message, maybe_written=True)

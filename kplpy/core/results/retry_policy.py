@@ -146,8 +146,8 @@ def judge_landing(
     """Judge a Kinesis record by the range of the shard that it landed on. known: None if the range is unknown.
 
     A single record is where the service put it, and counts. A KCL consumer drops a whole aggregate if one inner hash
-    key is outside the shard's range. So an aggregate counts if its shard has the predicted range, or if all hash keys
-    are inside. The shard id alone does not count, because a recreated stream has the same ids with other ranges.
+    key is outside the shard's range. So an aggregate counts if its shard is the predicted one with the same range,
+    or if all hash keys are inside. The id alone does not count: a recreated stream has the same ids with other ranges.
     """
     if not aggregated:
         return Landing.DELIVERED

@@ -337,7 +337,7 @@ class Router:
     def report_missing_map(self, now: float) -> None:
         """Log that records travel alone, without a map. Call it when records are delivered.
 
-        As long as no record is delivered, the records' own errors tell the cause.
+        As long as no record is delivered, the records' own errors show the cause.
         """
         if self.map_missing_since is not None and not self.missing_map_reported and not self.waits_for_map(now):
             self.missing_map_reported = True
