@@ -1,4 +1,4 @@
-"""What the tests of the core build their cases from."""
+"""Helpers for the tests of the core."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def queue(shard: ShardRange | None = WHOLE, rules: Policy = POLICY) -> ShardQueu
 
 
 class Driver:
-    """A pipeline whose shards are listed, and their strategy known, at time 0, and what a sender would do for it."""
+    """A pipeline, and what a sender does for it. Shards and strategy are known at time 0."""
 
     def __init__(
         self, rules: Policy = POLICY, shards: tuple[ShardRange, ...] = (LEFT, RIGHT), strategy: str | None = BY_KEY
@@ -105,14 +105,14 @@ class Driver:
         return request
 
     def respond(self, request: Request, *entries: str | tuple[str, str], now: float) -> None:
-        """Each entry: the shard that took it, or (error code, message)."""
-        told = [
+        """End the request. entries: for each Kinesis record its shard, or (error code, message)."""
+        response = [
             {"ShardId": each, "SequenceNumber": "1"}
             if isinstance(each, str)
             else {"ErrorCode": each[0], "ErrorMessage": each[1]}
             for each in entries
         ]
-        self.pipeline.request_ended(request, Exchange(request.started, now, 0.0, told), now)
+        self.pipeline.request_ended(request, Exchange(request.started, now, 0.0, response), now)
 
     def fail(self, request: Request, code: str, now: float, maybe_written: bool = False) -> None:
         error = RequestError(code, "the reason", maybe_written)
