@@ -65,19 +65,19 @@ MUTATIONS = [
         "        self.closed_batches.append(batch) if len(self.closed_batches) < 3 else None\n",
     ),
     Mutation(
-        "a few records that wait to be packed are forgotten",
+        "a few that wait to be packed are forgotten",
         "batching/shard_queue.py",
         "            self.add([])\n",
         "            self.few = []\n",
     ),
     Mutation(
-        "held bytes are released twice",
+        "room is given back twice",
         "batching/shard_queue.py",
         "self.held_bytes -= payload",
         "self.held_bytes -= 2 * payload",
     ),
     Mutation(
-        "no duplicate flag after a lost response",
+        "no duplicate flag after a lost answer",
         "results/responses.py",
         "        if error.maybe_written:\n",
         "        if False:\n",
@@ -95,7 +95,7 @@ MUTATIONS = [
         "        if True:\n",
     ),
     Mutation(
-        "responses of the wrong length are read as far as they go",
+        "answers of the wrong length are read as far as they go",
         "results/responses.py",
         "    if len(entries) != len(request.batches):\n",
         "    if len(entries) > len(request.batches):\n",
@@ -107,13 +107,13 @@ MUTATIONS = [
         "            failed_too_often",
     ),
     Mutation(
-        "malformed: a record with such responses is sent again and again",
+        "malformed: what was answered so is sent again and again",
         "results/responses.py",
         "_malformed(item) + 1 >= rules.MALFORMED_ATTEMPTS",
         "False",
     ),
     Mutation(
-        "malformed: a record fails at its first such response",
+        "malformed: a record is given up at its first such answer",
         "results/responses.py",
         "_malformed(item) + 1 >= rules.MALFORMED_ATTEMPTS",
         "True",
@@ -125,7 +125,7 @@ MUTATIONS = [
         'entry.get("ErrorCode") or THROTTLED',
     ),
     Mutation(
-        "malformed: a response of nothing else is read entry by entry",
+        "malformed: an answer of nothing else is read entry by entry",
         "results/responses.py",
         '    if any(entry.get("SequenceNumber") or entry.get("ErrorCode") for entry in entries):\n',
         "    if True:\n",
@@ -200,7 +200,7 @@ MUTATIONS = [
         'if "SequenceNumber" in entry or batch.aggregated:',
     ),
     Mutation(
-        "records that timed out get a second outcome",
+        "records that timed out are answered again",
         "results/outcomes.py",
         "        pending = [item for item in batch.items if item not in self._timed_out]\n",
         "        pending = batch.items\n",
@@ -218,25 +218,25 @@ MUTATIONS = [
         "now",
     ),
     Mutation(
-        "a new listing explains nothing",
+        "a fresh listing explains nothing",
         "results/responses.py",
         "            known = self._router.map.range_of(actual)\n            landing",
         "            known = None\n            landing",
     ),
     Mutation(
-        "the places where records land are ignored",
+        "nobody looks where records land",
         "routing/router.py",
         "if by_key == self.placed_by_service and len(self.map.open) > 1:",
         "if False:",
     ),
     Mutation(
-        "the strategy is requested again and again",
+        "the strategy is asked for time and again",
         "routing/placement.py",
         "now + rules.STRATEGY_POLL * (1 + self._random() / 2)",
         "now + 1",
     ),
     Mutation(
-        "a bisection goes on in closed shards",
+        "a hunt goes on in closed shards",
         "results/responses.py",
         "for batch in self.bisection if not batch.queue.alive",
         "for batch in ()",
@@ -248,7 +248,7 @@ MUTATIONS = [
         "",
     ),
     Mutation(
-        "a bad record fails the whole bisection",
+        "a bad record takes along all that is hunted",
         "results/bisection.py",
         "if not expected and self._is_over(only, now) else",
         "if True else",
@@ -261,7 +261,7 @@ MUTATIONS = [
     ),
     Mutation("an invalid aggregate is failed whole", "results/bisection.py", "if not only.aggregated:", "if True:"),
     Mutation(
-        "the records after one that a bisection tries are lost",
+        "the records behind one that a hunt tries are lost",
         "results/bisection.py",
         "for part in (rest, others) if part]",
         "for part in (others,) if part]",
@@ -281,7 +281,7 @@ MUTATIONS = [
         "        return Verdict.RETRY\n",
     ),
     Mutation(
-        "throttled requests count as denied",
+        "throttled requests are denied ones",
         "results/retry_policy.py",
         "    return Verdict.RETRY\n",
         "    return Verdict.GRACE\n",
@@ -325,7 +325,7 @@ MUTATIONS = [
     Mutation("a request above its size", "batching/collector.py", "(size > space or", "(size > 2 * space or"),
     Mutation("no tokens are taken", "batching/collector.py", "                limiter.pay(size)\n", ""),
     Mutation(
-        "queues that wait for tokens are not woken",
+        "lanes that wait for tokens are not woken",
         "batching/collector.py",
         "self._blocked[0][0] <= now:",
         "self._blocked[0][0] < 0:",
@@ -374,7 +374,7 @@ MUTATIONS = [
         "        if True:\n",
     ),
     Mutation(
-        "no record travels alone without a map",
+        "nobody goes alone without a map",
         "routing/router.py",
         "        if self.map_missing_since is None or self.waits_for_map(now):\n            return\n",
         "        return\n",
@@ -392,18 +392,18 @@ MUTATIONS = [
         "        self._flushes.add_mark(self._next_number, self.outstanding)\n",
     ),
     Mutation(
-        "failing all records forgets those in flight",
+        "giving up forgets what is under way",
         "pipeline.py",
         "self._responses.fail_in_flight(self._batches_in_flight(), reason, message)",
         "self._responses.fail_in_flight([], reason, message)",
     ),
     Mutation(
-        "ordered: two in flight for one shard",
+        "ordered: two under way for one shard",
         "batching/shard_queue.py",
         "self.hold_back(batch.items[0].hash_key)",
         "pass",
     ),
-    Mutation("ordered: a batch in flight is overtaken", "ordering.py", "batch.queue.held_back = True", "pass"),
+    Mutation("ordered: what came back is overtaken", "ordering.py", "batch.queue.held_back = True", "pass"),
     Mutation(
         "ordered: the next shard does not wait for the one before",
         "ordering.py",
@@ -417,19 +417,19 @@ MUTATIONS = [
         "if False:",
     ),
     Mutation(
-        "ordered: a bisection goes on past a failed record",
+        "ordered: a hunt goes on past what failed",
         "results/outcomes.py",
         "        if kept.queue.ordered:  #",
         "        if False:  #",
     ),
     Mutation(
-        "ordered: a bisection sends several parts at once",
+        "ordered: a hunt sends several parts at once",
         "results/bisection.py",
         "if not queues & waiting:",
         "if True:",
     ),
     Mutation(
-        "ordered: a bisection does not wait for batches in flight",
+        "ordered: a hunt does not wait for what is under way",
         "pipeline.py",
         "return {batch.queue for batch in [*self._batches_in_flight(), *judged]",
         "return {batch.queue for batch in judged",
@@ -445,7 +445,7 @@ RATES = [
         tests=SHARES,
     ),
     Mutation(
-        "a producer with nearly all never yields",
+        "who takes nearly all never yields",
         "batching/limiter.py",
         "part = policy.ALONE_DECREASE\n",
         "part = 0.0\n",
@@ -480,7 +480,7 @@ RATES = [
         tests=SHARES,
     ),
     Mutation(
-        "many producers probe as fast as few",
+        "many that share probe as fast as few",
         "batching/limiter.py",
         "calm *= slower\n",
         "calm *= 1\n",
