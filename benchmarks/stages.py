@@ -73,7 +73,7 @@ def watch_all(stages: Stages) -> None:
     stages.watch(transport, "put_records_body", "base64, body")
     stages.watch(transport.KinesisTransport, "put_records", "botocore: sign, HTTP, TLS, parse")
     stages.watch(Pipeline, "next_request", "form requests")
-    stages.watch(Pipeline, "answered", "judge answers")
+    stages.watch(Pipeline, "request_ended", "judge answers")
     stages.watch(Recorder, "record", "count")
     stages.watch(delivery.Delivery, "finish", "answer: room, counts")
     stages.watch(delivery, "resolve_all", "answer: futures")

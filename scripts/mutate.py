@@ -112,19 +112,19 @@ MUTATIONS = [
     Mutation(
         "no duplicate flag after a malformed entry",
         "results/responses.py",
-        "            _note_maybe_written(batch)\n            worn",
-        "            worn",
+        "            _note_maybe_written(batch)\n            failed_too_often",
+        "            failed_too_often",
     ),
     Mutation(
         "malformed: a record with malformed entries is retried without end",
         "results/responses.py",
-        "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
+        "_malformed(item) + 1 >= rules.MALFORMED_ATTEMPTS",
         "False",
     ),
     Mutation(
         "malformed: a record fails after its first malformed entry",
         "results/responses.py",
-        "_malformed(item) + 1 >= rules.MALFORMED_TRIES",
+        "_malformed(item) + 1 >= rules.MALFORMED_ATTEMPTS",
         "True",
     ),
     Mutation(
@@ -211,8 +211,8 @@ MUTATIONS = [
     Mutation(
         "expired records get a second outcome",
         "results/outcomes.py",
-        "        live = [item for item in batch.items if item not in self._gone]\n",
-        "        live = batch.items\n",
+        "        pending = [item for item in batch.items if item not in self._timed_out]\n",
+        "        pending = batch.items\n",
     ),
     Mutation(
         "aggregates on an unexplained shard wait without end",
@@ -331,8 +331,8 @@ MUTATIONS = [
         "len(taken) >= self._policy.collection_max_count",
         "len(taken) > self._policy.collection_max_count",
     ),
-    Mutation("a request above its size", "batching/collector.py", "(size > room or", "(size > 2 * room or"),
-    Mutation("no tokens are taken", "batching/collector.py", "                limiter.take(size)\n", ""),
+    Mutation("a request above its size", "batching/collector.py", "(size > space or", "(size > 2 * space or"),
+    Mutation("no tokens are taken", "batching/collector.py", "                limiter.pay(size)\n", ""),
     Mutation(
         "queues that wait for tokens are not woken",
         "batching/collector.py",
@@ -385,7 +385,7 @@ MUTATIONS = [
     Mutation(
         "no record is sent alone without a shard map",
         "routing/router.py",
-        "        if self.map_missing_since is None or self.holds(now):\n            return\n",
+        "        if self.map_missing_since is None or self.waits_for_map(now):\n            return\n",
         "        return\n",
     ),
     Mutation(
@@ -397,26 +397,26 @@ MUTATIONS = [
     Mutation(
         "a flush closes nothing",
         "pipeline.py",
-        "        self._flushes.begin(self._next_number, self.outstanding)\n        self._collector.close_all(now)\n",
-        "        self._flushes.begin(self._next_number, self.outstanding)\n",
+        "        self._flushes.add_mark(self._next_number, self.outstanding)\n        self._collector.close_all(now)\n",
+        "        self._flushes.add_mark(self._next_number, self.outstanding)\n",
     ),
     Mutation(
         "giving up loses the records in flight",
         "pipeline.py",
-        "self._responses.give_up(self._under_way(), reason, message)",
-        "self._responses.give_up([], reason, message)",
+        "self._responses.fail_in_flight(self._batches_in_flight(), reason, message)",
+        "self._responses.fail_in_flight([], reason, message)",
     ),
     Mutation(
         "ordered: two batches of a shard in flight",
         "batching/shard_queue.py",
-        "self.hold_behind(batch.items[0].hash_key)",
+        "self.hold_back(batch.items[0].hash_key)",
         "pass",
     ),
-    Mutation("ordered: newer records overtake a retried batch", "ordering.py", "batch.queue.behind = True", "pass"),
+    Mutation("ordered: newer records overtake a retried batch", "ordering.py", "batch.queue.held_back = True", "pass"),
     Mutation(
         "ordered: a new shard does not wait for the shard before it",
         "ordering.py",
-        "heir.hold_behind(item.hash_key)",
+        "successor.hold_back(item.hash_key)",
         "pass",
     ),
     Mutation(
@@ -440,7 +440,7 @@ MUTATIONS = [
     Mutation(
         "ordered: a bisection does not wait for batches in flight",
         "pipeline.py",
-        "return {batch.queue for batch in [*self._under_way(), *judged]",
+        "return {batch.queue for batch in [*self._batches_in_flight(), *judged]",
         "return {batch.queue for batch in judged",
     ),
 ]

@@ -1,4 +1,4 @@
-"""What the tests of the core build their cases from."""
+"""Helpers for the tests of the core."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def queue(shard: ShardRange | None = WHOLE, rules: Policy = POLICY) -> ShardQueu
 
 
 class Driver:
-    """A pipeline whose shards are listed, and their strategy known, at time 0, and what a sender would do for it."""
+    """A pipeline, and what a sender does for it. Shards and strategy are known at time 0."""
 
     def __init__(
         self, rules: Policy = POLICY, shards: tuple[ShardRange, ...] = (LEFT, RIGHT), strategy: str | None = BY_KEY
@@ -89,7 +89,7 @@ class Driver:
 
     def list(self, shards: tuple[ShardRange, ...], now: float) -> None:
         self.pipeline.listing_started(now)
-        self.pipeline.listed(shards, now)
+        self.pipeline.listing_succeeded(shards, now)
 
     def describe(self, strategy: str | None, now: float, max_record_size: int | None = None) -> None:
         self.pipeline.description_started(now)
@@ -104,19 +104,19 @@ class Driver:
         assert request is not None
         return request
 
-    def answer(self, request: Request, *entries: str | tuple[str, str], now: float) -> None:
-        """Each entry: the shard that took it, or (error code, message)."""
-        told = [
+    def respond(self, request: Request, *entries: str | tuple[str, str], now: float) -> None:
+        """End the request. entries: for each Kinesis record its shard, or (error code, message)."""
+        response = [
             {"ShardId": each, "SequenceNumber": "1"}
             if isinstance(each, str)
             else {"ErrorCode": each[0], "ErrorMessage": each[1]}
             for each in entries
         ]
-        self.pipeline.answered(request, Exchange(request.started, now, 0.0, told), now)
+        self.pipeline.request_ended(request, Exchange(request.started, now, 0.0, response), now)
 
     def fail(self, request: Request, code: str, now: float, maybe_written: bool = False) -> None:
-        error = RequestError(code, "told so", maybe_written)
-        self.pipeline.answered(request, Exchange(request.started, now, 0.0, error=error), now)
+        error = RequestError(code, "the reason", maybe_written)
+        self.pipeline.request_ended(request, Exchange(request.started, now, 0.0, error=error), now)
 
 
 def sizes(batches: list[Batch]) -> list[int]:

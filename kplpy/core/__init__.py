@@ -1,5 +1,5 @@
-"""Policy without I/O: which shard, when to send, when to retry, when to give up.
+"""Decides without I/O: which shard, when to send, when to retry, when to fail a record.
 
-Plain synchronous code that is told the time. It imports no threads, sockets, clock or botocore, so the whole
-producer runs on a virtual clock against a modelled Kinesis.
+Synchronous code that gets the time from its caller. It imports no threads, sockets, clock or botocore. So tests can run
+it on a virtual clock against a modelled Kinesis.
 """

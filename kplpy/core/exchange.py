@@ -1,4 +1,4 @@
-"""What came back of a request to the service: its response, or the error it met."""
+"""The result of a request to the service: a response, or an error."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from kplpy.escaping import shown
 class RequestError:
     """A request without a usable response.
 
-    code, message: made safe to show here, because all that is reported of the failure is made of them.
-    maybe_written: the service may have taken the records all the same.
-    status: HTTP status, if there was a response.
+    code, message: made safe to show, because all reports of the failure quote them.
+    maybe_written: the service may still have written the records.
+    cause: the exception behind the error, if there was one.
+    status: the HTTP status, if there was a response.
     """
 
     code: str
@@ -31,9 +32,11 @@ class RequestError:
 class Exchange:
     """One PutRecords request and its response, or its error.
 
-    started, ended: on the core's clock. wall: the start in Unix time.
+    started, ended: on the core's clock.
+    wall: the start, in Unix time.
     entries: one for each Kinesis record, as the service sends them. An entry has a SequenceNumber (as a rule also a
-    ShardId), or an ErrorCode (as a rule also an ErrorMessage), or neither: then its record may be written.
+    ShardId), or an ErrorCode (as a rule also an ErrorMessage), or neither. With neither, its record may be written.
+    error: set if there is no usable response.
     """
 
     started: float
@@ -44,7 +47,7 @@ class Exchange:
 
 
 class ListingError(Exception):
-    """The shards of a stream could not be listed. `error`: the error of the request, if one is known."""
+    """The shards of a stream could not be listed. error: the error of the request, if it is known."""
 
     def __init__(self, text: str, error: RequestError | None = None) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""Flush accounting: how many of the records accepted before each flush are not answered."""
+"""Counts the records that each flush still waits for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from kplpy.core.record import PendingRecord
 
 
 class FlushTracker:
-    """Acceptance numbers below which a flush waits, ascending, and how many records of each part are outstanding.
+    """Counts the outstanding records below each flush's mark.
 
-    A part is what lies between two marks. Costs nothing while nobody flushes.
+    A flush waits for all records whose number is below its mark. The marks are ascending. Each mark has one count: the
+    outstanding records between the mark before it and itself. Without a flush there is nothing to count.
     """
 
     __slots__ = ("_counts", "_marks")
@@ -23,14 +24,15 @@ class FlushTracker:
     def __bool__(self) -> bool:
         return bool(self._marks)
 
-    def begin(self, mark: int, outstanding: int) -> None:
-        """Records below `mark` are to be waited for; `outstanding` counts all that are accepted and unanswered."""
+    def add_mark(self, mark: int, outstanding: int) -> None:
+        """Count the records below `mark`. outstanding: all records that are accepted and not settled."""
         below = outstanding - sum(self._counts)
         if below > 0:
             self._marks.append(mark)
             self._counts.append(below)
 
     def settled(self, items: Iterable[PendingRecord]) -> None:
+        """Take the records, whose futures are resolved, out of the counts."""
         marks, counts = self._marks, self._counts
         if not marks:
             return
@@ -42,5 +44,5 @@ class FlushTracker:
             del counts[0], marks[0]
 
     def left(self, mark: int) -> int:
-        """How many records accepted before the flush with this mark are outstanding."""
+        """Return how many records accepted before the flush with this mark are outstanding."""
         return sum(count for each, count in zip(self._marks, self._counts, strict=True) if each <= mark)

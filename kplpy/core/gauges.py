@@ -1,4 +1,4 @@
-"""How a stream and a producer stand, for metrics and health. The core decides nothing by it."""
+"""The present state of a stream and of a producer, for metrics and health. The core does not read it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ShardUse:
-    """Of an open shard's own limit, which is 1.0: the rate that it is sent at the most, and what it took within a
-    second, in records or bytes, whichever is more."""
+    """How much of an open shard's limit is in use. 1.0 is the service's limit of one shard.
+
+    scale: the highest rate at which kplpy sends to the shard now.
+    taken: what the shard took within the last second, in records or bytes, whichever is the larger share.
+    """
 
     scale: float
     taken: float
@@ -16,8 +19,13 @@ class ShardUse:
 
 @dataclass(frozen=True, slots=True)
 class StreamGauges:
-    """How a stream stands. `accepted`: its records so far; `outstanding`: those without an answer; `oldest`: when the
-    oldest of them arrived, infinite without any; `shards` by their ids."""
+    """The present state of a stream.
+
+    accepted: records accepted since the pipeline was made.
+    outstanding: records that are accepted and not yet settled.
+    oldest: arrival time of the oldest record without an outcome, on the core's clock. Infinite if there is none.
+    shards: the use of each open shard, by shard id.
+    """
 
     accepted: int
     outstanding: int
@@ -27,7 +35,11 @@ class StreamGauges:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """How a producer stands: its streams by the names or ARNs that they are put by, and the room that is taken."""
+    """The present state of a producer.
+
+    streams: by the name or ARN that the application puts with.
+    records, bytes: what the buffer holds.
+    """
 
     streams: dict[str, StreamGauges]
     records: int

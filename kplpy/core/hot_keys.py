@@ -1,17 +1,17 @@
-"""Which partition keys a stream's records have most of late."""
+"""Counts which partition keys a stream's recent records have most."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from kplpy.core.record import PendingRecord
-from kplpy.core.space_saving import SpaceSaving, together
+from kplpy.core.space_saving import SpaceSaving, merge
 from kplpy.reports import HotKey, HotKeys
 
-# Counting begins anew this often, and the report is of two such spans: a key that was hot yesterday does not hide one
-# that is hot now.
+# Seconds of a span. The report covers two spans, so that a key that was hot yesterday does not hide one that is hot
+# now.
 SPAN = 300.0
-AT_ONCE = 512
+AT_ONCE = 512  # keys that are counted together
 
 
 class _Span:
@@ -22,11 +22,14 @@ class _Span:
 
 
 class KeyCounts:
-    """Counts records and bytes a key, in `counters` counters each. Records without a key are not counted."""
+    """Counts records and bytes of each key, with `counters` counters for each of the two.
+
+    Records without a key are not counted. Runs under the stream's lock, as the pipeline does.
+    """
 
     def __init__(self, counters: int, now: float) -> None:
         self._counters = counters
-        # Not counted yet: counting many at once costs less.
+        # The keys and sizes that are not counted yet: counting many at once costs less.
         self._keys: list[str] = []
         self._sizes: list[int] = []
         self._before = _Span(counters, now)
@@ -34,7 +37,7 @@ class KeyCounts:
 
     def add(self, items: Sequence[PendingRecord], now: float) -> None:
         if now >= self._latest.began + SPAN:
-            self._turn(now)
+            self._rotate(now)
         keys, sizes = self._keys, self._sizes
         for item in items:
             if item.hash_key >= 0:
@@ -50,7 +53,8 @@ class KeyCounts:
         self._keys.clear()
         self._sizes.clear()
 
-    def _turn(self, now: float) -> None:
+    def _rotate(self, now: float) -> None:
+        """Begin a new span if the latest one is over."""
         self._count()
         ends = self._latest.began + SPAN
         if now >= ends + SPAN:
@@ -59,11 +63,11 @@ class KeyCounts:
             self._before, self._latest = self._latest, _Span(self._counters, ends)
 
     def report(self, limit: int | None, now: float) -> HotKeys:
-        """The `limit` heaviest keys of each kind; None: all that have a counter."""
-        self._turn(now)
+        """Return the `limit` heaviest keys, by records and by bytes. None: all keys that have a counter."""
+        self._rotate(now)
         before, latest = self._before, self._latest
-        by_records, records_bound = together(before.records, latest.records)
-        by_bytes, bytes_bound = together(before.bytes, latest.bytes)
+        by_records, records_bound = merge(before.records, latest.records)
+        by_bytes, bytes_bound = merge(before.bytes, latest.bytes)
         return HotKeys(
             seconds=now - before.began,
             records=before.records.total + latest.records.total,
@@ -77,4 +81,4 @@ class KeyCounts:
 
 def _heaviest(counters: dict[str, tuple[int, int]], limit: int | None) -> tuple[HotKey, ...]:
     ranked = sorted(counters.items(), key=lambda each: (-each[1][0], each[0]))
-    return tuple(HotKey(key, weight, doubt) for key, (weight, doubt) in ranked[:limit])
+    return tuple(HotKey(key, weight, overcount) for key, (weight, overcount) in ranked[:limit])

@@ -1,4 +1,4 @@
-"""What a person should know, and a program that reads the log."""
+"""A log event that the core asks its caller to log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An event of kplpy.logs, to be logged with the stream's name and these fields."""
+    """An event for the log. The caller adds the stream's name.
+
+    event: a key of EVENTS in kplpy.logs.
+    fields: the event's other fields.
+    """
 
     event: str
     fields: dict[str, str] = field(default_factory=dict)

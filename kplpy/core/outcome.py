@@ -1,4 +1,4 @@
-"""What became of a user record: delivered, or failed for a reason."""
+"""The outcome of a user record: delivered, or failed for a reason."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from kplpy.core.record import PendingRecord, SendAttempt
 
 
 class Reason(Enum):
-    """Why a record was given up."""
+    """Why a record failed."""
 
     EXPIRED = "expired"
     THROTTLED = "throttled"
     REJECTED = "rejected"
     SET_UP = "set-up"
-    UNCLEAR = "unclear"  # the answers to its attempts cannot be understood
-    TOO_LARGE = "too large"  # for the stream, or for what lies before the service
+    UNCLEAR = "unclear"  # the responses to its attempts were malformed
+    TOO_LARGE = "too large"  # for the stream, or for a proxy or gateway before the service
     CLOSED = "closed"
     FORKED = "forked"
-    BROKEN = "broken"  # an error within kplpy itself
-    REFUSED = "refused"  # not accepted: the cause is what put_record would have raised
+    BROKEN = "broken"  # an error within kplpy
+    REFUSED = "refused"  # never accepted; the cause is the exception that put_record would have raised
 
 
 @dataclass(slots=True)
 class Delivered:
-    """The records are in the stream."""
+    """The records are in the stream.
+
+    final: the attempt that delivered them.
+    """
 
     shard_id: str
     sequence_number: str
@@ -36,9 +39,12 @@ class Delivered:
 
 @dataclass(slots=True)
 class Failed:
-    """The records were given up; each one's tries say what happened before.
+    """The records failed. The attempts are in each record's `tries`.
 
-    code: the error code behind it, empty where there is none.
+    reason: the kind of failure.
+    message: the reason in words.
+    cause: the exception behind the failure, if there is one.
+    code: the error code behind the failure. Empty if there is none.
     """
 
     reason: Reason
@@ -55,7 +61,7 @@ class Completion:
     predicted: for failed records, the shard they were routed to, or None.
     batches: the delivered batches in order. Empty unless they hold exactly `items`: one batch for all records, or one
     batch per record.
-    outcomes: each record's own outcome where the records travelled alone; all name the shard and attempt of `outcome`.
+    outcomes: each record's own outcome if the records were not aggregated. All have the shard and attempt of `outcome`.
     """
 
     items: list[PendingRecord]

@@ -1,8 +1,8 @@
-"""One stream's way from accepted records to answers: predict, aggregate, limit, collect, judge, retry.
+"""Takes a stream's records from acceptance to outcome: predict, aggregate, limit, collect, judge, retry.
 
-Told the time by its caller, which holds the stream's lock. Nothing here waits: `accept` and `answered` take events
-in, `next_request` and `wants_listing` say what to do, `next_wakeup` says when to ask again, and
-`take_completions` hands out the records whose answer is final.
+The caller passes the time and holds the stream's lock. Nothing here waits. `accept` and `request_ended` take events in.
+`next_request` and `wants_listing` return what to do, and `next_wakeup` when to ask again. `take_completions` returns
+the records that have an outcome.
 """
 
 from __future__ import annotations
@@ -33,12 +33,17 @@ from kplpy.reports import StreamTotals
 
 
 class Pipeline:
-    """See the module. `random` returns a float in [0, 1)."""
+    """One stream's pipeline. Runs on kplpy's own threads only, under the stream's lock.
+
+    random: returns a float in [0, 1).
+    outstanding: records that are accepted and not yet settled.
+    totals: the stream's counts since the pipeline was made.
+    """
 
     def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
         self._policy = policy
         self.totals = StreamTotals()
-        self.outstanding = 0  # accepted and not yet settled
+        self.outstanding = 0
         self._next_number = 0
         self._flushes = FlushTracker()
         self._sizes = SizeLimits(policy)
@@ -48,7 +53,7 @@ class Pipeline:
         self._outcomes = self._responses.outcomes
         self._circuit_breaker = self._responses.circuit_breaker
         self._bisection = self._responses.bisection
-        self._sent_part_last = False  # was the request before this one part of a hunt
+        self._sent_part_last = False  # the request before this one was a part of the bisection
         self._in_flight: dict[Request, None] = {}
         self._next_expiry = NEVER
         self._awaits_client = self._client_asked = False
@@ -56,10 +61,10 @@ class Pipeline:
     # --- records come in ---
 
     def accept(self, items: Sequence[PendingRecord], now: float) -> None:
-        """Number the records and put each into the open aggregate of its predicted shard."""
+        """Number the records and put each into the queue of its predicted shard."""
         number = self._next_number
         router = self._router
-        if router.sees(now):
+        if router.can_route(now):
             number = router.accept(items, number, now)
         else:
             for item in items:
@@ -73,27 +78,31 @@ class Pipeline:
         self._next_expiry = min(self._next_expiry, now + self._policy.waiting_ttl)
 
     def adopt(self, items: Sequence[PendingRecord]) -> None:
-        """Of another pipeline, in whose place this one is: their answers are decided, and will be settled here."""
+        """Count records of the pipeline that this one replaces. They have outcomes, and will be settled here."""
         for item in items:
-            item.number = -1  # before all that is accepted here
+            item.number = -1  # before all records that are accepted here
         self.outstanding += len(items)
 
     # --- the client ---
 
     def await_client(self) -> None:
-        """Call before the first record: there may be no client yet. Its making takes nothing from the patience."""
+        """Send nothing until `client_made`. Call it before the first record.
+
+        The time until then does not count as waiting for the shard map.
+        """
         self._awaits_client = True
         self._router.patience_begins = NEVER
 
     def wants_client(self) -> bool:
-        """Is the client to be made?"""
+        """Return True if the caller should make the client now."""
         return self._awaits_client and not self._client_asked and self.outstanding > 0
 
     def client_started(self) -> None:
+        """The caller has begun to make the client."""
         self._client_asked = True
 
     def client_made(self, now: float, error: RequestError | None = None) -> None:
-        """The client is there. error: or could not be made, and each request will try again."""
+        """The client exists from now on. error: it could not be made, and each request will try again."""
         self._awaits_client = False
         self._router.patience_begins = now
         if error is not None:
@@ -101,13 +110,16 @@ class Pipeline:
             self._responses.cannot_send(error, now)
 
     def connected(self, shards: Iterable[ShardRange] | None, summary: Summary, asked_at: float, now: float) -> None:
-        """Take in what was learnt outside, before any record or among them. shards: None if they were not listed."""
+        """Take over what `Producer.connect` learnt. Works with and without records.
+
+        shards: None if they were not listed. asked_at: when `connect` began to ask, on the core's clock.
+        """
         self.client_made(asked_at)
         self.description_started(asked_at)
         self.described(summary, now)
         if shards is not None:
             self.listing_started(asked_at)
-            self.listed(shards, now)
+            self.listing_succeeded(shards, now)
 
     # --- the shard map ---
 
@@ -116,59 +128,66 @@ class Pipeline:
         return self._router.map
 
     def wants_listing(self, now: float) -> bool:
+        """Return True if the caller should list the shards now."""
         return self._next_listing() <= now
 
     def _next_listing(self) -> float:
         if self._awaits_client:
             return NEVER
-        return self.map.next_listing() if self._router.asks or self._responses.judging else NEVER
+        return self.map.next_listing() if self._router.needs_listings or self._responses.judging else NEVER
 
     def listing_started(self, now: float) -> None:
+        """The caller has begun to list the shards."""
         self.totals.listings += 1
         self.map.listing_started(now)
 
-    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
-        """The open shards, as listed."""
+    def listing_succeeded(self, shards: Iterable[ShardRange], now: float) -> None:
+        """The caller has listed the shards. shards: the open ones."""
         self._router.listing_failure = ""
-        self._router.listed(shards, now)
+        self._router.update_map(shards, now)
         if self.map.ready:
-            self._responses.listed(now)
+            self._responses.judge_again(now)
         self._block_overtaking(now)
 
     def listing_failed(self, message: str, now: float, error: RequestError | None = None) -> None:
-        """message: what records that expire meanwhile waited for. error: what the request met, if that is known."""
+        """The listing has failed.
+
+        message: the failure in words, for the errors of records that expire meanwhile.
+        error: the request's error, if it is known.
+        """
         self.map.listing_failed(now)
         self._router.listing_failure = message
         if error is not None and meets_puts_too(error):
             self._router.end_patience(now)
         self._router.check_patience(now)
-        if error is not None and not self._router.said_map_missing:
+        if error is not None and not self._router.missing_map_reported:
             self._note_failure("ListShards", error)
 
     def _note_failure(self, operation: str, error: RequestError) -> None:
-        """Have the log tell the cause. Failures of PutRecords are told by the sender that met them."""
+        """Have the cause logged. Failures of PutRecords are logged by the sender itself."""
         fields = {"operation": operation, "code": error.code, "reason": error.message}
         self.notices.append(Notice("requests_failed", fields))
 
     # --- who chooses the shards ---
 
     def wants_description(self, now: float) -> bool:
-        """Is DescribeStreamSummary to be asked?"""
-        return self.outstanding > 0 and not self._awaits_client and self._router.placement.next_asking() <= now
+        """Return True if the caller should request DescribeStreamSummary now."""
+        return self.outstanding > 0 and not self._awaits_client and self._router.placement.next_request_at() <= now
 
     def description_started(self, now: float) -> None:
+        """The caller has requested DescribeStreamSummary."""
         self._router.placement.asked(now)
 
     def described(self, summary: Summary, now: float) -> None:
-        """The answer, or that there was none."""
+        """DescribeStreamSummary has ended, with a response or without one (see Summary.problem)."""
         self._router.described(summary, now)
         if self.map.ready:
-            self._responses.listed(now)
+            self._responses.judge_again(now)
 
     # --- requests go out ---
 
     def tick(self, now: float) -> None:
-        """Do what the time asks for: deadlines, expiry, lost requests, patience with the map."""
+        """Do what is due by now: deadlines, expiry, lost requests, the end of waiting for the map."""
         self._next_expiry = min(self._next_expiry, self._outcomes.first_expiry)
         self._outcomes.first_expiry = NEVER
         if now >= self._next_expiry:
@@ -177,88 +196,93 @@ class Pipeline:
             oldest = next(iter(self._in_flight))
             if oldest.lost_at > now:
                 break
-            self._forget(oldest, now)
+            self._request_lost(oldest, now)
         self._router.check_patience(now)
         if now >= self._sizes.grows_at:
             self._sizes.grow(now)
         if self._responses.judging:
             self._responses.check_patience(now)
         if self._bisection:
-            self._responses.bisect_in_open_shards(now)
-        self._collector.tick(now)  # last: what came back or went alone may be due
+            self._responses.reroute_closed_shards(now)
+        self._collector.tick(now)  # last, because records that came back or went alone may be due
         self._block_overtaking(now)
 
     def _block_overtaking(self, now: float) -> None:
-        """In ordered mode, whenever what is under way or the queues may have changed."""
+        """In ordered mode: hold queues back. Call it after each change of the queues or of what is in flight."""
         if self._policy.ordered:
-            answers = self._responses
-            judged = [each.batch for each in answers.judging]
-            block_overtaking(self._router, self._collector, [*self._under_way(), *judged, *self._bisection], now)
+            judged = [each.batch for each in self._responses.judging]
+            block_overtaking(
+                self._router, self._collector, [*self._batches_in_flight(), *judged, *self._bisection], now
+            )
 
     def _has_part(self) -> bool:
-        """May a part of a hunt be sent?"""
+        """Return True if a part of the bisection may be sent."""
         if not self._bisection:
             return False
-        under_way = sum(request.is_part for request in self._in_flight)
-        return self._bisection.has_part(under_way, self._queues_ahead())
+        in_flight = sum(request.is_part for request in self._in_flight)
+        return self._bisection.has_part(in_flight, self._queues_ahead())
 
     def _queues_ahead(self) -> set[ShardQueue]:
-        """In ordered mode: the queues of shards for which something is under way, or waits to be judged."""
+        """In ordered mode: the queues of shards with a batch in flight or waiting to be judged."""
         if not self._policy.ordered:
             return set()
         judged = [each.batch for each in self._responses.judging]
-        return {batch.queue for batch in [*self._under_way(), *judged] if batch.queue.shard is not None}
+        return {batch.queue for batch in [*self._batches_in_flight(), *judged] if batch.queue.shard is not None}
 
     def has_request(self, now: float) -> bool:
+        """Return True if `next_request` may return a request."""
         ready = not self._awaits_client and now >= self._circuit_breaker.not_before
-        return ready and (self._has_part() or self._collects(now))
+        return ready and (self._has_part() or self._may_collect(now))
 
-    def _collects(self, now: float) -> bool:
-        """May a request of what is due be sent, or of what is worth one?"""
-        if self._router.holds(now):
+    def _may_collect(self, now: float) -> bool:
+        """Return True if a request may be sent from the collector: one is due, or worth sending."""
+        if self._router.waits_for_map(now):
             return False
-        # With nothing under way, there is nothing to be gained by letting a good part of a request wait for the rest.
+        # Without a request in flight, half a request gains nothing by waiting for the rest.
         return self._collector.due(now) or (not self._in_flight and self._collector.worth_sending)
 
     def next_request(self, now: float, max_bytes: float = NEVER) -> Request | None:
-        """Form a request from what is due, or None. Its answer must come back through `answered`."""
+        """Form a request from the batches that are due. None if there are none.
+
+        A sender calls it, and must report the end of the request through `request_ended`.
+        """
         self.tick(now)
-        if self._circuit_breaker.lasts:
-            max_bytes = 1  # one batch asks as well
+        if self._circuit_breaker.is_open:
+            max_bytes = 1  # one batch is enough to find out whether the outage is over
         request = None
         while request is None and self.has_request(now):
-            # In turn with others, as there may be but one sender.
-            self._sent_part_last = self._has_part() and not (self._sent_part_last and self._collects(now))
+            # Parts of the bisection take turns with other requests, because there may be only one sender.
+            self._sent_part_last = self._has_part() and not (self._sent_part_last and self._may_collect(now))
             if self._sent_part_last:
-                request = self._sent(self._bisection.next_part(self._queues_ahead(), self._sizes.request), now)
+                request = self._start_request(self._bisection.next_part(self._queues_ahead(), self._sizes.request), now)
                 continue
-            batches = self._collector.take(now, max_bytes)
+            batches = self._collector.take_batches(now, max_bytes)
             if batches:
-                request = self._sent(batches, now)
+                request = self._start_request(batches, now)
             oversized = self._collector.take_oversized()
             if not batches and not oversized and not self._has_part():
                 break
             self._set_aside(oversized, now)
         return request
 
-    def _sent(self, batches: list[Batch], now: float) -> Request:
+    def _start_request(self, batches: list[Batch], now: float) -> Request:
         lost_at = now + self._policy.request_timeout + rules.REQUEST_SLACK
         request = Request(batches, now, lost_at, self._sent_part_last)
         self._in_flight[request] = None
-        self._circuit_breaker.asked(now)
+        self._circuit_breaker.request_sent(now)
         self.totals.put_records_requests += 1
         self.totals.kinesis_records_sent += len(batches)
         return request
 
     def _set_aside(self, oversized: list[Batch], now: float) -> None:
-        """These are not to be sent with others, if at all."""
+        """Take out batches that may be too large. They are sent alone, or fail."""
         for batch in oversized:
             self._responses.oversized(batch, now)
         if oversized:
             self._block_overtaking(now)
 
     def next_wakeup(self, now: float) -> float:
-        """When to call tick, next_request or wants_listing again; not later than `now` when there is work already."""
+        """Return when to call tick, next_request or wants_listing again. At most `now` if there is work already."""
         if not self.outstanding:
             return NEVER
         if self._awaits_client:
@@ -267,20 +291,20 @@ class Pipeline:
             return now
         if self._has_part():
             send = now
-        elif self._router.holds(now):
-            send = self._router.holds_until
+        elif self._router.waits_for_map(now):
+            send = self._router.waits_until
         else:
             send = self._collector.next_time()
         times = [
             self._next_expiry,
             self._outcomes.first_expiry,
             self._next_listing(),
-            self._router.placement.next_asking(),
+            self._router.placement.next_request_at(),
             max(send, self._circuit_breaker.not_before),
             min((each.until for each in self._responses.judging), default=NEVER),
         ]
         if self._router.waiting:
-            times.append(self._router.holds_until)
+            times.append(self._router.waits_until)
         if self._in_flight:
             times.append(next(iter(self._in_flight)).lost_at)
         return max(now, min(times))
@@ -288,7 +312,7 @@ class Pipeline:
     # --- expiry ---
 
     def _expire(self, now: float) -> None:
-        """Fail what waited longer than its TTL; say when the next record can expire."""
+        """Fail the records that waited longer than their TTL. Find when the next record can expire."""
         outcomes, router, collector = self._outcomes, self._router, self._collector
         limit = outcomes.expired_before(now)
         expired = [item for item in router.waiting if item.arrival <= limit]
@@ -304,47 +328,48 @@ class Pipeline:
                     collector.returned(queue, now)
             oldest = min(oldest, queue.oldest())
         if self._bisection:
-            self._bisection.sift(lambda batch: outcomes.drop_expired(batch, limit))
+            self._bisection.replace_each(lambda batch: outcomes.drop_expired(batch, limit))
             oldest = min(oldest, min((batch.arrival for batch in self._bisection), default=NEVER))
         if self._policy.answer_timeout < NEVER:
-            oldest = min(oldest, self._responses.expire_under_way(self._under_way(), now))
+            oldest = min(oldest, self._responses.expire_in_flight(self._batches_in_flight(), now))
         self._next_expiry = max(min(oldest, now) + self._policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)
 
-    def _under_way(self) -> list[Batch]:
+    def _batches_in_flight(self) -> list[Batch]:
         return [batch for request in self._in_flight for batch in request.batches]
 
-    # --- answers come back ---
+    # --- responses come in ---
 
-    def answered(self, request: Request, exchange: Exchange, now: float) -> None:
-        """The answer to a request. One that was taken as lost before is past caring for."""
+    def request_ended(self, request: Request, exchange: Exchange, now: float) -> None:
+        """A request has ended. Ignored if it was given up as lost before."""
         if request in self._in_flight:
             del self._in_flight[request]
-            self._responses.take(request, exchange, now)
+            self._responses.handle(request, exchange, now)
             self._block_overtaking(now)
 
-    def _forget(self, request: Request, now: float) -> None:
-        """No answer within every timeout: take it as lost, whatever the HTTP client still waits for."""
-        error = RequestError("RequestTimeout", f"no answer within {now - request.started:.1f} s", maybe_written=True)
-        self.answered(request, Exchange(request.started, now, request.wall, error=error), now)
+    def _request_lost(self, request: Request, now: float) -> None:
+        """Give the request up as lost: all timeouts are over. The HTTP client may still wait for its response."""
+        error = RequestError("RequestTimeout", f"no response within {now - request.started:.1f} s", maybe_written=True)
+        self.request_ended(request, Exchange(request.started, now, request.wall, error=error), now)
 
-    # --- answers go out ---
+    # --- outcomes go out ---
 
     def take_completions(self) -> list[Completion]:
-        """Records whose answer is final; once it was given to them, the caller says `settled`."""
+        """Return the records with new outcomes. The caller resolves their futures, then calls `settled`."""
         completions, self._outcomes.completions = self._outcomes.completions, []
         return completions
 
     def take_events(self) -> Events:
+        """Return what happened since the last call, for the metrics."""
         events, self._responses.events = self._responses.events, Events()
         return events
 
     def stream_gauges(self, now: float) -> StreamGauges:
         router = self._router
-        arrivals = [self._responses.oldest(self._under_way())]
+        arrivals = [self._responses.oldest(self._batches_in_flight())]
         arrivals += [item.arrival for item in router.waiting]
         for queue in router:
             if queue.closed_batches:
-                arrivals.append(queue.closed_batches[0].arrival)  # they are in the order of acceptance
+                arrivals.append(queue.closed_batches[0].arrival)  # the oldest
             if queue.open is not None:
                 arrivals.append(queue.open.arrival)
         shards = {
@@ -356,7 +381,7 @@ class Pipeline:
 
     @property
     def notices(self) -> list[Notice]:
-        """What a person should know, for the caller to log and clear."""
+        """Log events. The caller logs them and clears the list."""
         return self._router.notices
 
     @notices.setter
@@ -364,27 +389,33 @@ class Pipeline:
         self._router.notices = notices
 
     def settled(self, items: list[PendingRecord]) -> None:
-        """These records' futures are answered and their callbacks have run."""
+        """The records' futures are resolved and their callbacks have run."""
         self.outstanding -= len(items)
         self._flushes.settled(items)
 
     def flush(self, now: float) -> int:
-        """Make all that was accepted so far due at once; the returned mark is for `unflushed`."""
-        self._flushes.begin(self._next_number, self.outstanding)
+        """Make all records accepted so far due at once. Return the mark for `unflushed`."""
+        self._flushes.add_mark(self._next_number, self.outstanding)
         self._collector.close_all(now)
         return self._next_number
 
     def unflushed(self, mark: int) -> int:
-        """How many records accepted before the flush that gave this mark are not settled."""
+        """Return how many records accepted before the flush that returned this mark are not settled."""
         return self._flushes.left(mark)
 
-    def make_room(self, now: float) -> None:
-        """Room ran out: the older half of the open aggregates is due at once, unless answers are to come anyway."""
+    def buffer_full(self, now: float) -> None:
+        """The buffer is full: make the older half of the open aggregates due at once.
+
+        Not needed if a request is in flight or about to be sent, because its response frees buffer space.
+        """
         if not self._in_flight and not self.has_request(now):
             self._collector.close_oldest(now)
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
-        """Records and payload bytes that wait for, or are under way to, the one shard of this hash key, if any."""
+        """Return records and payload bytes, queued or in flight, for this hash key's shard.
+
+        0, 0 if no shard is predicted.
+        """
         router = self._router
         if router.map_missing_since is not None or router.placed_by_service or hash_key == NO_HASH_KEY:
             return 0, 0
@@ -393,18 +424,18 @@ class Pipeline:
         return (0, 0) if queue is None else (queue.held, queue.held_bytes)
 
     def most_held_by_a_shard(self) -> tuple[int, int]:
-        """The most records, and the most payload bytes, that wait for, or are under way to, one shard."""
+        """Return the most records and the most payload bytes, queued or in flight, for one shard."""
         queues = self._router.queues
         return max((queue.held for queue in queues), default=0), max((queue.held_bytes for queue in queues), default=0)
 
-    def give_up(self, reason: Reason, message: str, now: float) -> None:
-        """Fail everything that has no answer yet; records under way may have been written."""
+    def fail_all(self, reason: Reason, message: str, now: float) -> None:
+        """Fail all records without an outcome. Records in flight may have been written."""
         self._outcomes.fail_waiting(reason, message)
-        self._responses.give_up(self._under_way(), reason, message)
+        self._responses.fail_in_flight(self._batches_in_flight(), reason, message)
         self._in_flight.clear()
 
     def leftovers(self) -> dict[str, float]:
-        """What is held of records, by kind; all zero when nothing is outstanding. For tests and for telling."""
+        """Return how much the pipeline holds, by kind. All are zero when nothing is outstanding. For tests."""
         router, collector = self._router, self._collector
         return {
             "waiting": len(router.waiting),
@@ -413,7 +444,7 @@ class Pipeline:
             "held": sum(abs(queue.held) + abs(queue.held_bytes) for queue in router),
             "collected": collector.pending(),
             "in flight": len(self._in_flight),
-            "hunted": bool(self._bisection),
+            "in bisection": bool(self._bisection),
             "judged": len(self._responses.judging),
             "to flush": bool(self._flushes),
         }

@@ -1,4 +1,4 @@
-"""The numbers that the core decides by, in seconds and bytes."""
+"""The core's constants, and a Config in the core's units: seconds and bytes."""
 
 from __future__ import annotations
 
@@ -10,116 +10,131 @@ from kplpy.wire.envelope import MAX_RECORDS
 # The service's limits of one shard.
 SHARD_RECORDS_PER_SECOND = 1000
 SHARD_BYTES_PER_SECOND = 1 << 20
-# The part of a second's worth that is not used for bursts but left for requests that overtake each other: what was
-# sent over 100 ms more than a second must not exceed the service's bucket when it arrives within the second.
+# Requests can overtake each other: what was sent within 1.1 s may arrive within one second. So that the service's
+# bucket holds it, bursts leave this part of a second's worth unused.
 RESERVE = 0.1
 
-# How the rate adapts to a shard that others write to as well: limiter.py says what these follow, and scripts/rates.py
-# measures what they do. The values were chosen by such sweeps, with 40 seeds a case.
-# A new limiter begins at this part of its rate, with this part of its burst, and grows by so much of its rate a
-# second: several that start together would be refused the rest.
+# How the rate adapts to a shard that others write to as well. limiter.py has the principles, and scripts/rates.py
+# measures the effects. The values were chosen by such sweeps, with 40 seeds a case.
+# A new limiter begins with this part of its rate and this part of its burst. It grows by this part of its rate a
+# second. If several producers start together, more would be refused.
 START, START_INCREASE, FIRST_BURST = 0.76, 0.1, 0.28
-# A decrease is DECREASE_BY_SHARE times the share of the shard above DECREASE_FROM: a producer that has more gives
-# up a larger part. A flatter slope leaves the shares to luck.
+# A decrease is DECREASE_BY_SHARE times the producer's share of the shard above DECREASE_FROM. So a producer with a
+# larger share gives up a larger part. With a flatter slope, luck decides the shares.
 DECREASE_LEAST, DECREASE_BY_SHARE, DECREASE_FROM, DECREASE_MOST = 0.11, 0.62, 0.1, 0.9
-# Refusals within this many seconds of a decrease are of the same overload.
+# Refusals within this many seconds of a decrease belong to the same overload.
 DECREASE_INTERVAL = 1.0
-# After a decrease nothing is sent for so many seconds: the overload ends sooner.
+# After a decrease nothing is sent for this many seconds, so that the overload ends sooner.
 DECREASE_PAUSE = 0.05
-# While the first overload lasts: the part refused is taken of at least so many records, and the rate does not fall
-# below FIRST_LEAST times LEAST_SCALE. It is over after SETTLED_AFTER seconds without a refusal.
+# During the first overload, the refused part is computed from at least FIRST_SAMPLE records, and the rate does not fall
+# below FIRST_LEAST times LEAST_SCALE. The overload is over after SETTLED_AFTER seconds without a refusal.
 FIRST_SAMPLE, FIRST_LEAST, SETTLED_AFTER = 2.9, 7, 2.1
-# The increase, in shards a second: INCREASE times the share (up to INCREASE_SHARE: beyond, all gain the same) plus
-# INCREASE_BASE. After INCREASE_CALM seconds without a decrease it grows with the square of the time, by
-# INCREASE_FASTER; above INCREASE_KNEE of the limit it is INCREASE_ABOVE_KNEE times as fast. A slower one leaves freed
-# capacity unused.
+# The increase, in shards a second, is INCREASE times the share plus INCREASE_BASE. Shares above INCREASE_SHARE gain no
+# more. After INCREASE_CALM seconds without a decrease it grows with the square of the time, by INCREASE_FASTER. Above
+# INCREASE_KNEE of the limit it is INCREASE_ABOVE_KNEE times as fast. A slower increase leaves freed capacity unused.
 INCREASE, INCREASE_SHARE, INCREASE_BASE = 0.034, 0.3, 0.074
 INCREASE_CALM, INCREASE_FASTER = 2.14, 0.85
 INCREASE_KNEE, INCREASE_ABOVE_KNEE = 0.86, 0.5
-# Where more than REFUSED_MUCH of some REFUSED_MEMORY records was refused, time counts for as much less. A shorter
-# memory throttles eight producers less, and is often wrong about two.
+# If more than REFUSED_MUCH of about REFUSED_MEMORY records were refused, the time counts for less, in proportion. With
+# a shorter memory, eight producers are throttled less, but for two it is often wrong.
 REFUSED_MUCH, REFUSED_MEMORY = 0.06, 100
-# Who had this part of a shard's limit within a second, and no decrease for ALONE_CALM seconds, is alone as it seems:
-# the decrease is ALONE_DECREASE, and the increase ALONE_INCREASE a second. Two lock each other out where the calm is
-# shorter.
+# A producer seems to be alone on a shard if it had NEARLY_ALL of the limit within a second, and no decrease for
+# ALONE_CALM seconds. Its decrease is ALONE_DECREASE, and its increase ALONE_INCREASE a second. With a shorter
+# ALONE_CALM, two producers lock each other out.
 NEARLY_ALL, ALONE_CALM, ALONE_DECREASE, ALONE_INCREASE = 0.915, 1.9, 0.025, 0.005
-# What may be saved up while a queue backs off, in seconds' worth.
+# How much a bucket may fill up while its queue backs off, in seconds' worth.
 RESTED = 0.1
+# The rate never falls below this part of the shard's limit.
 LEAST_SCALE = 0.01
 
-# How long records wait for the first (or a refreshed) shard map before they travel alone.
+# How long records wait for the first shard map, or a refreshed one, before they travel alone.
 MAP_PATIENCE = 2.0
-# A map that nothing used for this long is refreshed before it is trusted: a stream that was deleted and recreated
-# reuses its shard ids with other ranges.
+# A map that was unused for this long is refreshed before it is trusted. A stream that was deleted and recreated has the
+# same shard ids with other ranges.
 MAP_IDLE_TRUST = 10.0
-# The ranges of closed shards stay known this long, so that late answers can be judged (the KPL's figure).
+# The ranges of closed shards stay known this long, so that late responses can be judged (the KPL's figure).
 CLOSED_RANGE_TTL = 60.0
 # ListShards is retried as the KPL does it.
 LISTING_BACKOFF_FIRST, LISTING_BACKOFF_FACTOR, LISTING_BACKOFF_MAX = 1.0, 1.5, 30.0
-# A listing that is asked for because answers contradict the one before is spaced like this: ListShards may be stale.
+# The longest pause before a listing that is requested because responses contradict the last one. ListShards may be
+# stale.
 RELISTING_BACKOFF_MAX = 5.0
-# How long an aggregate on a shard that no listing shows waits for one that does, before its records are sent again.
+# An aggregate may land on a shard that no listing shows. It waits this long for such a listing, then is sent again.
 JUDGE_PATIENCE = 10.0
-# A queue whose records landed elsewhere aggregates again after so many requests in a row that its own shard took; after
-# the second time, four times as many, and so on: on a service-managed stream that is but chance.
-DOUBT_PROOF = 8
-# A stream is asked for its RecordDistributionStrategy at the most this often, and up to half as long again.
+# A queue whose records landed on other shards stops aggregating. It aggregates again after this many batches in a row
+# on its own shard. Each further time takes four times as many, because on a service-managed stream a hit is chance.
+HITS_TO_AGGREGATE_AGAIN = 8
+# The shortest pause between two DescribeStreamSummary requests; up to half of it is added at random.
 STRATEGY_POLL = 60.0
-# So many records in a row, each on the shard of its key, show that a stream is not (any longer) a service-managed one.
+# This many records in a row, each on the shard of its key, show that the keys place the records.
 PLACEMENT_PROOF = 32
-# Records without a key that go to one shard before another is chosen, where nothing is aggregated.
+# Without aggregation, this many records without a key go to one shard before the next is chosen.
 STICKY_RECORDS = 20
-# Of so many shards the one with most room is chosen.
+# The shard that can take most is chosen among this many.
 STICKY_CANDIDATES = 64
-# Deleting a stream and creating it anew takes the service at least this long.
+# The service takes at least this long to delete a stream and create it again.
 RECREATION_TIME = 10.0
 
 # Exponential backoff with full jitter for throttled shards and failed requests.
 BACKOFF_BASE, BACKOFF_MAX = 0.1, 2.0
-# During an outage a request is sent at least this long after the one before, answered or not.
+# The shortest pause between two requests during an outage. The second does not wait for the response to the first.
 PROBE_INTERVAL = 0.5
-# Access, KMS and not-found errors may be an eventual-consistency hiccup; after this they are final. The next one after
-# a pause of DENIED_MEMORY has its own grace.
+# Access, KMS and not-found errors may be an eventual-consistency hiccup. They are final after DENIED_GRACE. An error
+# after a pause of DENIED_MEMORY has its own grace.
 DENIED_GRACE = 5.0
 DENIED_MEMORY = 60.0
-# A record whose answers are malformed this often is given up: each attempt may have been one more copy.
-MALFORMED_TRIES = 5
-# Waiting records are looked through for expired ones this often at the most.
+# A record fails after this many malformed responses, because each attempt may have written one more copy.
+MALFORMED_ATTEMPTS = 5
+# The shortest pause between two searches for expired records.
 EXPIRY_INTERVAL = 0.1
-# An invalid request is sent again in so many parts, and as many of those are under way at once. Of 500 records one is
-# found in three rounds and some 24 requests; halves take nine rounds and 18 requests.
+# An invalid request is sent again in this many parts, all in flight at once. One invalid record of 500 is found in
+# three rounds and about 24 requests. Halves would take nine rounds and 18 requests.
 BISECTION_PARTS = 8
-# In ordered mode the parts of an aggregate go one after the other; two, three or four take about as many requests.
+# In ordered mode the parts of an aggregate go one after the other. Two, three or four take about as many requests.
 BISECTION_PARTS_IN_ORDER = 4
-# After so many single records in a row, and so many more that were tried one by one, it may be the request's own fault:
-# it is when nothing was taken for DENIED_GRACE.
+# If this many single records in a row are invalid, the request itself may be the cause. Then records are tried one by
+# one. If this many of them are invalid too, and nothing was accepted for DENIED_GRACE, the request is the cause.
 BISECTION_FAILURES = 8
-# What every stream takes of one record: MaxRecordSizeInKiB is at least 1024.
+# Every stream takes Kinesis records of this size, because MaxRecordSizeInKiB is at least 1024.
 LEAST_RECORD_LIMIT = 1 << 20
-# UTF-8 bytes of a partition key, which has at most 256 characters.
+# The most UTF-8 bytes in a partition key, which has at most 256 characters.
 LONGEST_KEY = 1024
-# HTTP 413 makes requests smaller, down to collection_max_size's own least. They may grow again, twofold, after this.
+# HTTP 413 makes requests smaller, down to the least collection_max_size. After REQUEST_LIMIT_GROWTH they double.
 LEAST_REQUEST_LIMIT = 52224
 REQUEST_LIMIT_GROWTH = 60.0
-# Queues that wait for tokens wake on a common grid (the KPL's drain interval), so that their requests travel together.
+# Queues that wait for tokens wake on a common grid (the KPL's drain interval), so that one request serves several.
 TOKEN_GRID = 0.025
-# A queue with this much closed makes a request at once (the KPL's per-shard collector limit), and one queue gives at
-# the most this much in its turn.
+# A request is due at once when one queue has closed this much (the KPL's per-shard collector limit). In each turn, a
+# queue gives a request at most this much.
 QUEUE_TURN_BYTES = 256 << 10
-# With no request under way, this much closed in all queues makes one. A request costs some 2 ms of CPU at any size, but
-# writers that wait for answers gain more: 1.2 times the records a second with 20,000 records of 100 B outstanding.
+# Without a request in flight, this much closed in all queues is worth one. A request costs about 2 ms of CPU at any
+# size. Writers that wait for outcomes gain more: 1.2 times the records a second with 20,000 records of 100 B
+# outstanding.
 WORTH_SENDING = 512 << 10
-# A request that is this much over its timeouts is taken as lost, whatever the HTTP client still waits for.
+# A request is given up as lost this long after all its timeouts. The HTTP client may still wait for its response.
 REQUEST_SLACK = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A Config as the core reads it."""
+    """A Config in the core's units: seconds, bytes, and infinite for what is switched off.
+
+    linger: how long a record waits for others at most.
+    ttl: how long a record waits to be sent at most.
+    answer_timeout: user_record_timeout_ms. As ttl, but also covers records in flight.
+    request_timeout: connect and request timeouts together.
+    aggregate, aggregation_max_count, aggregation_max_size: as in Config.
+    first_key_outside: an aggregate's partition key is its first record's, instead of "a".
+    collection_max_count, collection_max_size: as in Config.
+    rate: rate_limit; 1.0 is the shard's own limit.
+    fail_if_throttled, ordered: as in Config.
+    assumed_strategy: the stream's RecordDistributionStrategy until kplpy learns it. None: partition keys.
+    max_user_record_size: the largest record that put_record accepts.
+    """
 
     linger: float
-    ttl: float  # infinite when off
-    answer_timeout: float  # infinite when off; also covers records in flight
+    ttl: float
+    answer_timeout: float
     request_timeout: float
     aggregate: bool
     aggregation_max_count: int
@@ -127,11 +142,11 @@ class Policy:
     first_key_outside: bool
     collection_max_count: int
     collection_max_size: int
-    rate: float  # 1.0 is the shard's own limit
+    rate: float
     fail_if_throttled: bool
     ordered: bool = False
-    assumed_strategy: str | None = None  # the stream's RecordDistributionStrategy, where that cannot be learnt
-    max_user_record_size: int = 1 << 20  # what put_record accepts
+    assumed_strategy: str | None = None
+    max_user_record_size: int = 1 << 20
 
     @property
     def waiting_ttl(self) -> float:
@@ -139,16 +154,16 @@ class Policy:
 
     @property
     def collect_wait(self) -> float:
-        """How long due aggregates wait for those of other shards that come due meanwhile (the KPL's rule)."""
+        """How long due aggregates wait for those of other shards that become due meanwhile (the KPL's rule)."""
         return min(0.050, 0.2 * self.linger) if self.aggregate else 0.0
 
 
 def policy_of(config: Config) -> Policy:
-    """The Config in the core's units: seconds, and infinite for what is switched off."""
+    """Return the Config as a Policy."""
     ttl = float("inf") if config.record_ttl_ms is None else config.record_ttl_ms / 1000
     answer_timeout = config.user_record_timeout_ms / 1000 or float("inf")
     return Policy(
-        # The KPL lets a deadline lie at the expiration at the latest, which leaves no time to send the record.
+        # The KPL allows a deadline as late as the expiry, which leaves no time to send the record.
         linger=min(config.record_max_buffered_time_ms / 1000, ttl / 2, answer_timeout / 2),
         ttl=ttl,
         answer_timeout=answer_timeout,

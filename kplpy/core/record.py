@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     pass
 
-# Of an endless retry the first attempt and the latest ones are kept, so that an outage does not grow the record.
+# Only the first attempt and the latest ones are kept, so that a record does not grow during an outage.
 KEPT_ATTEMPTS = 12
 
 NO_HASH_KEY = -1
@@ -18,7 +18,12 @@ PLACEHOLDER = "0" * 32
 
 @dataclass(slots=True)
 class SendAttempt:
-    """One attempt, shared by every record that was in it. `wall` is Unix time; the others are the core's clock."""
+    """One attempt to send records. All records of the attempt share this object.
+
+    wall: the start, in Unix time.
+    started, ended: on the core's clock, in seconds.
+    code, message: the error. None for an attempt that succeeded.
+    """
 
     wall: float
     started: float
@@ -28,13 +33,22 @@ class SendAttempt:
 
 
 class PendingRecord:
-    """One accepted user record. `number` orders the records of a stream; `arrival` is when it was put.
+    """One accepted user record.
 
-    A keyless one was put without a partition key. It comes with NO_HASH_KEY and PLACEHOLDER for a key; the core
-    chooses its shard, and with it the hash key, the partition key and an explicit hash key (see sticky.py).
+    A keyless record was put without a partition key. It arrives with NO_HASH_KEY, and PLACEHOLDER as its key. The core
+    chooses its shard, and then its hash key, partition key and explicit hash key (see sticky.py).
+
+    arrival: when the application put the record, on the core's clock.
+    data: the payload.
+    explicit_hash_key: a decimal number, or None if the partition key decides.
+    hash_key: 128 bits, or NO_HASH_KEY.
+    maybe_written: an earlier attempt may have been written, so that the record may appear twice.
+    number: the record's place in the order of the stream.
+    partition_key: as the service gets it.
+    tries: the attempts so far, at most KEPT_ATTEMPTS of them (see Trimmed).
     """
 
-    keyless = False  # of the class, as it costs nothing there
+    keyless = False  # an attribute of the class, because an attribute of each record would cost memory
 
     __slots__ = (
         "arrival",
@@ -58,29 +72,36 @@ class PendingRecord:
 
 
 class Trimmed(tuple[SendAttempt, ...]):
-    """Tries of which those after the first were left out. `waits`: how long the record waited before each of these:
-    count, sum, minimum and maximum in seconds. `ended`: the last one's end."""
+    """A record's attempts without the oldest ones after the first.
+
+    waits: how long the record waited before each attempt that was left out: count, sum, minimum and maximum in seconds.
+    ended: when the last attempt that was left out ended.
+    """
 
     waits: tuple[int, float, float, float]
     ended: float
 
 
 def add_attempt(item: PendingRecord, attempt: SendAttempt) -> None:
+    """Append the attempt. Leave out the second oldest attempt where there are more than KEPT_ATTEMPTS."""
     tries = item.tries
     if len(tries) < KEPT_ATTEMPTS:
         item.tries = (*tries, attempt)
         return
-    gone = tries[1]
+    left_out = tries[1]
     count, total, low, high = tries.waits if isinstance(tries, Trimmed) else (0, 0.0, float("inf"), 0.0)
-    wait = max(0.0, gone.started - (tries.ended if isinstance(tries, Trimmed) else tries[0].ended))
+    wait = max(0.0, left_out.started - (tries.ended if isinstance(tries, Trimmed) else tries[0].ended))
     trimmed = Trimmed((tries[0], *tries[2:], attempt))
     trimmed.waits = (count + 1, total + wait, min(low, wait), max(high, wait))
-    trimmed.ended = gone.ended
+    trimmed.ended = left_out.ended
     item.tries = trimmed
 
 
 def add_attempts(items: Iterable[PendingRecord], attempt: SendAttempt) -> None:
-    """To each. Records that went through the same share one tuple: in an outage they are tens of thousands."""
+    """Append the attempt to each record.
+
+    Neighbours with the same history share one tuple. In an outage that saves tens of thousands of tuples.
+    """
     before: tuple[SendAttempt, ...] | None = None
     after: tuple[SendAttempt, ...] = ()
     for item in items:
@@ -93,5 +114,5 @@ def add_attempts(items: Iterable[PendingRecord], attempt: SendAttempt) -> None:
 
 
 def payload_size(items: Iterable[PendingRecord]) -> int:
-    """What the records' data and partition keys are charged in room."""
+    """Return the bytes that the buffer is charged for the records: data and partition keys."""
     return sum([len(item.data) + len(item.partition_key) for item in items])  # a list is faster than a generator

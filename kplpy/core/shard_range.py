@@ -9,7 +9,7 @@ LAST_KEY = (1 << 128) - 1
 
 @dataclass(frozen=True, slots=True)
 class ShardRange:
-    """A shard and the range of hash keys that it takes, both ends included."""
+    """A shard and the range of hash keys that it takes. Both ends are included."""
 
     shard_id: str
     start: int

@@ -1,4 +1,4 @@
-"""How large a Kinesis record and a request may be, as far as that is known by now."""
+"""The largest Kinesis record and request that the stream takes, as far as kplpy knows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ NEVER = float("inf")
 
 
 class SizeLimits:
-    """Learnt from DescribeStreamSummary, from answers, and from HTTP 413. Sizes in bytes, partition keys counted.
+    """Size limits, learnt from DescribeStreamSummary, from responses and from HTTP 413.
 
-    record: the largest Kinesis record that the stream takes; larger ones do not share a request.
-    request: the largest request, of several Kinesis records, that what lies before the service lets pass.
-    aggregate: the largest data of an aggregate that keeps to both, and to aggregation_max_size.
+    All sizes are in bytes. Those of Kinesis records and requests include the partition keys.
+
+    record: the largest Kinesis record that the stream takes. A larger one is sent in a request of its own.
+    request: the largest request of several Kinesis records that a proxy or gateway before the service accepts.
+    aggregate: the most data in an aggregate that keeps within both, and within aggregation_max_size.
+    grows_at: when `grow` is due. Infinite while the request limit is not lowered.
     """
 
     __slots__ = ("_known_until", "_policy", "aggregate", "grows_at", "record", "request")
@@ -23,17 +26,17 @@ class SizeLimits:
         self.record = rules.LEAST_RECORD_LIMIT
         self._known_until = -NEVER
         self.request = policy.collection_max_size
-        self.grows_at = NEVER  # when `grow` has something to do
+        self.grows_at = NEVER
         self._fit_aggregates()
 
     def is_known(self, now: float) -> bool:
-        """Return True if `record` is the stream's own limit, and was so not long ago."""
+        """Return True if the service confirmed `record` as the stream's limit recently."""
         return now < self._known_until
 
     def described(self, record: int | None, until: float) -> None:
-        """DescribeStreamSummary was answered.
+        """Take over the limit in a response of DescribeStreamSummary.
 
-        record: None if the answer has none. until: when it may be asked again.
+        record: None if the response has no limit. until: when kplpy may ask again.
         """
         if record is None:
             self._known_until = -NEVER
@@ -42,17 +45,17 @@ class SizeLimits:
             self._fit_aggregates()
 
     def forget(self) -> None:
-        """The stream was deleted: another one of its name may have another limit."""
+        """Forget the limit because the stream was deleted. A new stream of the same name may have another one."""
         self._known_until = -NEVER
 
-    def took(self, size: int) -> None:
-        """The stream took a Kinesis record of this size."""
+    def accepted(self, size: int) -> None:
+        """Raise the limit if it is below this size, which the stream accepted."""
         if size > self.record:
             self.record, self._known_until = size, -NEVER
             self._fit_aggregates()
 
     def refused(self, size: int) -> bool:
-        """A Kinesis record of this size, alone in its request, was found invalid. Return True if `record` changes."""
+        """Lower the limit: this size, alone in its request, was invalid. Return True if the limit changed."""
         if not rules.LEAST_RECORD_LIMIT < size <= self.record:
             return False
         self.record, self._known_until = size - 1, -NEVER
@@ -60,13 +63,13 @@ class SizeLimits:
         return True
 
     def request_refused(self, size: int, now: float) -> None:
-        """A request of this size was answered with HTTP 413."""
+        """Lower the request limit after a response with HTTP 413 to a request of this size."""
         self.request = min(self.request, max(size // 2, rules.LEAST_REQUEST_LIMIT))
         self.grows_at = now + rules.REQUEST_LIMIT_GROWTH
         self._fit_aggregates()
 
     def grow(self, now: float) -> None:
-        """What answered with HTTP 413 may be gone: allow twice the size."""
+        """Double the request limit, because the cause of HTTP 413 may have passed."""
         self.request = min(2 * self.request, self._policy.collection_max_size)
         self.grows_at = now + rules.REQUEST_LIMIT_GROWTH if self.request < self._policy.collection_max_size else NEVER
         self._fit_aggregates()

@@ -1,10 +1,11 @@
-"""Space-Saving: the heaviest of any number of keys, in bounded memory, with an error bound.
+"""Space-Saving: finds the heaviest of any number of keys, in bounded memory, with an error bound.
 
 A. Metwally, D. Agrawal, A. El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams",
-ICDT 2005: a key without a counter takes over the lightest one, whose weight it then may have had unseen. Here the
-lighter half of twice as many counters is taken over at once, for a part of the cost. The bounds stay: no counter weighs
-less than `floor`, so those given up make good for what new ones began with, and the heaviest `capacity` never sum to
-more than the total. So `floor`, which none of these is below, is at most total / capacity.
+ICDT 2005. There, a key without a counter takes over the lightest counter, because it may have had that weight unseen.
+Here are twice as many counters, and the lighter half is dropped at once. That costs less, and the bounds stay:
+
+- A new counter begins with the weight `floor`. No dropped counter weighed more, and no kept counter weighs less.
+- So the heaviest `capacity` counters never sum to more than the total, and `floor` is at most total / capacity.
 """
 
 from __future__ import annotations
@@ -14,20 +15,23 @@ from collections.abc import Iterable, Sequence
 
 
 class SpaceSaving:
-    """Up to 2 × `capacity` counters, and those of one call of `add`."""
+    """Weighs keys with at most 2 × `capacity` counters, and those of one call of `add`.
 
-    __slots__ = ("_capacity", "_doubts", "_seen", "floor", "total")
+    floor: no key without a counter weighs more.
+    total: the weight of all keys.
+    """
+
+    __slots__ = ("_capacity", "_overcounts", "_seen", "floor", "total")
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._seen: Counter[str] = Counter()  # since the key has had its counter
-        self._doubts: dict[str, int] = {}  # before that, at most; of those not in here it is `floor`
+        self._seen: Counter[str] = Counter()  # the weight since the key got its counter
+        self._overcounts: dict[str, int] = {}  # the most that a key weighed before; missing: `floor`
         self.floor = 0
-        """No key without a counter weighs more."""
         self.total = 0
 
     def add(self, keys: Sequence[str], weights: Iterable[int] | None = None) -> None:
-        """Keys, as often as they came, with their weights; each 1 where none are given."""
+        """Add the keys, each as often as it came. weights: one for each key; without them each weighs 1."""
         seen = self._seen
         if weights is None:
             seen.update(keys)
@@ -37,34 +41,36 @@ class SpaceSaving:
                 seen[key] = seen.get(key, 0) + weight
                 self.total += weight
         if len(seen) > 2 * self._capacity:
-            self._give_up_the_lighter()
+            self._drop_lighter_half()
 
-    def _give_up_the_lighter(self) -> None:
-        doubts, floor = self._doubts, self.floor
-        weights = {key: weight + doubts.get(key, floor) for key, weight in self._seen.items()}
+    def _drop_lighter_half(self) -> None:
+        overcounts, floor = self._overcounts, self.floor
+        weights = {key: weight + overcounts.get(key, floor) for key, weight in self._seen.items()}
         self.floor = sorted(weights.values())[-1 - self._capacity]
         kept = [key for key, weight in weights.items() if weight > self.floor]
         self._seen = Counter({key: self._seen[key] for key in kept})
-        self._doubts = {key: doubts.get(key, floor) for key in kept}
+        self._overcounts = {key: overcounts.get(key, floor) for key in kept}
 
     def counters(self) -> dict[str, tuple[int, int]]:
-        """By key: the most that it can weigh, and by how much that may be too much."""
-        doubts, floor = self._doubts, self.floor
+        """Return by key the most that it can weigh, and the possible error."""
+        overcounts, floor = self._overcounts, self.floor
         found = {}
         for key, weight in self._seen.items():
-            doubt = doubts.get(key, floor)
-            found[key] = (weight + doubt, doubt)
+            overcount = overcounts.get(key, floor)
+            found[key] = (weight + overcount, overcount)
         return found
 
 
-def together(first: SpaceSaving, second: SpaceSaving) -> tuple[dict[str, tuple[int, int]], int]:
-    """The counters of two as one's, and the bound of what has none: see P. K. Agarwal et al., "Mergeable Summaries",
-    PODS 2012."""
+def merge(first: SpaceSaving, second: SpaceSaving) -> tuple[dict[str, tuple[int, int]], int]:
+    """Return the counters of both together, and the bound for keys without a counter.
+
+    See P. K. Agarwal et al., "Mergeable Summaries", PODS 2012.
+    """
     left, right = first.counters(), second.counters()
     unknown_left, unknown_right = (first.floor, first.floor), (second.floor, second.floor)
     merged = {}
     for key in left.keys() | right.keys():
-        most, doubt = left.get(key, unknown_left)
-        more, doubts = right.get(key, unknown_right)
-        merged[key] = (most + more, doubt + doubts)
+        most, overcount = left.get(key, unknown_left)
+        more, overcounts = right.get(key, unknown_right)
+        merged[key] = (most + more, overcount + overcounts)
     return merged, first.floor + second.floor

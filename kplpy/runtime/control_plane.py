@@ -82,7 +82,7 @@ def next_call(
                 shards = control_plane.list_shards(name, arn)
             except ListingError as failure:
                 return failed(str(failure), failure.error)
-            return lambda at: pipeline.listed(shards, at)
+            return lambda at: pipeline.listing_succeeded(shards, at)
 
         control_call = ControlPlaneCall(f"listing the shards of {name}", ask, failed)
         return control_call

@@ -47,7 +47,7 @@ class Planner:
         pipeline = stream.pipeline
         if stream.drain_requested or self._buffer.short:
             stream.drain_requested = False
-            pipeline.make_room(now)
+            pipeline.buffer_full(now)
         wake_at = pipeline.next_wakeup(now)
         if wake_at <= now:
             stream.wake_at = -NEVER  # puts need not nudge: a sender comes

@@ -201,7 +201,7 @@ class Scheduler:
                 return None
             now = time.monotonic()
             self._planner.drain(stream, now)
-            pipeline.give_up(Reason.CLOSED, message, now)
+            pipeline.fail_all(Reason.CLOSED, message, now)
             self._planner.plan(stream, now)
             results = stream.take_results()
         return results, self.delivery.answer(stream, results)

@@ -152,7 +152,7 @@ class Sender:
         def judge(now: float) -> None:
             nonlocal throttled
             before = pipeline.totals.entries_throttled
-            pipeline.answered(request, exchange, now)
+            pipeline.request_ended(request, exchange, now)
             throttled = pipeline.totals.entries_throttled - before
 
         self._answered(stream, pipeline, judge)

@@ -64,7 +64,7 @@ def on_terminal(
 
 def without_slowness(output: bytes) -> bytes:
     """Return a command's output without the lines about a late first listing of shards, as on a busy machine."""
-    late = (b"the shards cannot be listed (no answer yet)", b"the shards are listed again")
+    late = (b"the shards cannot be listed (no response yet)", b"the shards are listed again")
     return b"".join(line for line in output.splitlines(keepends=True) if not any(each in line for each in late))
 
 

@@ -52,8 +52,8 @@ def test_a_record_that_is_too_large_for_the_stream_was_not_sent_and_names_both_l
         with pytest.raises(RejectedError) as raised:
             bad.result(PATIENCE)
         assert str(raised.value) == (
-            "a record of stream 'orders' is too large (it has 1048579 bytes, data and partition key, and the stream "
-            "takes at most 1048576 (its MaxRecordSizeInKiB is 1024); max_user_record_size allows 2097152); 0 attempts"
+            "a record of stream 'orders' is too large (it has 1048579 bytes, data and partition key; the stream takes "
+            "at most 1048576 (its MaxRecordSizeInKiB is 1024), and max_user_record_size allows 2097152); 0 attempts"
         )
         assert raised.value.attempts == ()
         assert not raised.value.possible_duplicate

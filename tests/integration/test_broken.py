@@ -22,8 +22,11 @@ from tests.stub_service import install
 
 PATIENCE = 30.0
 STEPS = [
-    *((Pipeline, name) for name in "accept next_request answered tick next_wakeup take_completions settled".split()),
-    *((Pipeline, name) for name in "wants_listing listing_started listed flush".split()),
+    *(
+        (Pipeline, name)
+        for name in "accept next_request request_ended tick next_wakeup take_completions settled".split()
+    ),
+    *((Pipeline, name) for name in "wants_listing listing_started listing_succeeded flush".split()),
     (Delivery, "_answer"),
     (KinesisTransport, "put_records"),
     (KinesisTransport, "list_shards"),
@@ -84,7 +87,7 @@ def test_an_error_anywhere_fails_what_is_in_the_pipeline_at_most(
     at: int,
     error: BaseException,
 ) -> None:
-    if at > 1 and name in ("listing_started", "listed", "list_shards"):
+    if at > 1 and name in ("listing_started", "listing_succeeded", "list_shards"):
         pytest.skip("shards are listed once")
     calls = break_step(monkeypatch, owner, name, error, lambda number: number == at)
     with caplog.at_level(logging.ERROR), Producer(endpoint_url=kinesis.endpoint_url) as producer:
@@ -114,7 +117,7 @@ def raise_a_bug(*_: object) -> None:
     raise ValueError("a bug")
 
 
-@pytest.mark.parametrize("name", ["accept", "answered", "next_wakeup", "take_completions", "tick"])
+@pytest.mark.parametrize("name", ["accept", "request_ended", "next_wakeup", "take_completions", "tick"])
 def test_an_error_that_stays_fails_the_records(
     kinesis: LocalKinesis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -141,7 +144,7 @@ def test_a_flush_ends_though_an_error_stays(
         assert all(future.done() for future in futures)
 
 
-@pytest.mark.parametrize("name", ["give_up", "next_wakeup"])
+@pytest.mark.parametrize("name", ["fail_all", "next_wakeup"])
 def test_a_close_fails_what_is_left_though_an_error_stays(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -196,7 +199,7 @@ def test_a_scheduler_that_dies_is_started_again(kinesis: LocalKinesis) -> None:
 
 
 def test_a_failed_record_says_what_broke(kinesis: LocalKinesis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pipeline, "answered", raise_a_bug)
+    monkeypatch.setattr(Pipeline, "request_ended", raise_a_bug)
     with Producer(endpoint_url=kinesis.endpoint_url, close_timeout_ms=2000) as producer:
         error = producer.put_record("test", b"x", "k").exception(PATIENCE)
     assert isinstance(error, RecordFailedError)

@@ -47,8 +47,8 @@ def test_if_the_first_byte_decides_it_gives_the_shard_of_the_hash_key(cuts: set[
     starts = sorted({0, *cuts})
     ends = [*(start - 1 for start in starts[1:]), LAST_KEY]
     shards = ShardMap()
-    shards.listed([ShardRange(f"shardId-{n}", *each) for n, each in enumerate(zip(starts, ends, strict=True))], 0.0)
-    assert shards.whole
+    shards.update([ShardRange(f"shardId-{n}", *each) for n, each in enumerate(zip(starts, ends, strict=True))], 0.0)
+    assert shards.covers_all_keys
     for hash_key in [*hash_keys, *starts, *ends]:
         decided = shards.by_first_byte[hash_key >> 120]
         assert decided in (shards.index_of(hash_key), -1)
@@ -71,7 +71,7 @@ def test_no_interval_sees_more_than_its_rate_and_a_second_of_burst(
     now = 0.0
     for size, pause in wanted:
         now = max(now + pause, limiter.ready_at(size, now + pause))
-        limiter.take(size)
+        limiter.pay(size)
         sent.append((now, size))
     byte_rate, record_rate = SHARD_BYTES_PER_SECOND * scale, SHARD_RECORDS_PER_SECOND * scale
     for first, (start, _) in enumerate(sent):

@@ -55,9 +55,9 @@ def test_space_saving_keeps_its_bounds_for_any_keys_added_at_once(
         assert len(counters) <= 2 * capacity
         assert summary.total == exact.total()
         assert summary.floor <= exact.total() / capacity
-        for key, (weight, doubt) in counters.items():
-            assert weight - doubt <= exact[key] <= weight
-            assert doubt <= summary.floor
+        for key, (weight, overcount) in counters.items():
+            assert weight - overcount <= exact[key] <= weight
+            assert overcount <= summary.floor
         assert {key for key, weight in exact.items() if weight > summary.floor} <= counters.keys()
 
 

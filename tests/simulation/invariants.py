@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from kplpy.core.outcome import Delivered, Failed, Reason
-from kplpy.core.policy import MALFORMED_TRIES
+from kplpy.core.policy import MALFORMED_ATTEMPTS
 from kplpy.core.record import KEPT_ATTEMPTS
 from kplpy.core.results.outcomes import WRONG_SHARD
 from kplpy.core.results.retry_policy import MALFORMED
@@ -85,7 +85,7 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
     else:
         _check_failure(world, record, outcome, copies)
     resent = any(each.code == WRONG_SHARD for each in record.tries)
-    if record.malformed > MALFORMED_TRIES and len(record.tries) < KEPT_ATTEMPTS:
+    if record.malformed > MALFORMED_ATTEMPTS and len(record.tries) < KEPT_ATTEMPTS:
         raise wrong(f"sent again after {record.malformed} malformed entries")
     if record.maybe_written and not (
         record.ambiguous or resent or record.off_shard or _may_have_failed_in_flight(world, record)
@@ -152,7 +152,7 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
         if not policy.fail_if_throttled or last != "ProvisionedThroughputExceededException":
             raise wrong("failed as throttled")
     elif outcome.reason is Reason.UNCLEAR:
-        if last == MALFORMED and record.malformed >= MALFORMED_TRIES:
+        if last == MALFORMED and record.malformed >= MALFORMED_ATTEMPTS:
             pass  # another attempt could write another copy
         elif world.denied_for[record.ident] < 4.9:
             raise wrong(f"given up after {record.malformed} malformed answers")

@@ -117,7 +117,7 @@ class Rates:
             pipeline.description_started(0.0)
             pipeline.described(Summary(BY_KEY, self.shards), 0.0)
             pipeline.listing_started(0.0)
-            pipeline.listed(self.ranges, 0.0)
+            pipeline.listing_succeeded(self.ranges, 0.0)
             self._at(self.joins[number] + 0.001 * number, self._offer(number))
         for service, share in zip(self.service, self.busy, strict=True):
             if share:
@@ -214,7 +214,7 @@ class Rates:
             return
         if self.pipelines[number].wants_listing(self.now):
             self.pipelines[number].listing_started(self.now)
-            self.pipelines[number].listed(self.ranges, self.now)
+            self.pipelines[number].listing_succeeded(self.ranges, self.now)
         request = self.pipelines[number].next_request(self.now)
         self._settle(number)
         if request is not None:
@@ -236,7 +236,7 @@ class Rates:
 
         def answered() -> None:
             self._busy[number] -= 1
-            self.pipelines[number].answered(request, Exchange(request.started, self.now, 0.0, entries), self.now)
+            self.pipelines[number].request_ended(request, Exchange(request.started, self.now, 0.0, entries), self.now)
             self._settle(number)
             self._plan(number)
 

@@ -420,13 +420,13 @@ class World:
             raise Violation(f"{self.pipeline.unflushed(mark)} records are outstanding two seconds after a flush")
 
     def _make_room(self) -> None:
-        self.pipeline.make_room(self.now)
+        self.pipeline.buffer_full(self.now)
         self._plan()
 
     def _give_up(self) -> None:
         self._given_up = True
         self.event_counts["given up"] += 1
-        self.pipeline.give_up(Reason.CLOSED, "closed", self.now)
+        self.pipeline.fail_all(Reason.CLOSED, "closed", self.now)
         self._take()
         self._plan()
 
@@ -557,7 +557,7 @@ class World:
             error, entries = RequestError(MALFORMED, "nothing but malformed entries", maybe_written=True), None
         self._note_failure(error, bool(entries), exchange.started)
         self.calls += 1
-        self.pipeline.answered(request, exchange, self.now)
+        self.pipeline.request_ended(request, exchange, self.now)
         self._take()
         self._plan()
 
@@ -666,7 +666,7 @@ class World:
                 self.pipeline.listing_failed(error, self.now)
             else:
                 self.knowledge.shown(incarnation, listing, asked, self.now)
-                self.pipeline.listed(listing, self.now)
+                self.pipeline.listing_succeeded(listing, self.now)
             self._take()
             self._plan()
 

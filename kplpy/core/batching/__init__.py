@@ -1,1 +1,1 @@
-"""From records to requests: aggregates, shard queues, limits, collection."""
+"""Turns records into requests: aggregates, shard queues, limits, collection."""

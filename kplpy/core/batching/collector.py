@@ -1,4 +1,4 @@
-"""Which queues send, and when: requests are formed from what is due at the moment a sender asks."""
+"""Decides which queues send, and when. A request is formed at the moment a sender asks for one."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ NEVER = float("inf")
 
 
 class Collector:
-    """Closed batches of all queues of a stream, on their way into PutRecords requests.
+    """Collects the closed batches of a stream's queues into PutRecords requests.
 
-    A queue with closed batches is in `_ready`, or, when its tokens or its backoff forbid sending, in `_blocked` until
-    it may. A request is due when a deadline has passed, when a queue has closed LANE_TURN_BYTES, or when a whole
-    request is there; it takes along whatever else is closed.
+    A queue with closed batches is in `_ready`. While it lacks tokens or backs off, it is in `_blocked` instead. A
+    request is due when a deadline has passed, when a queue has closed QUEUE_TURN_BYTES, or when a whole request is
+    closed. It takes along all other closed batches that fit.
     """
 
     def __init__(self, policy: Policy, sizes: SizeLimits) -> None:
         self._policy = policy
         self._sizes = sizes
         self._oversized: list[Batch] = []
-        # A record must not be due only when it expires.
+        # A record must be due before it expires.
         self._linger = min(policy.linger, policy.waiting_ttl / 2)
-        self._serial = count()  # heaps never compare batches or queues
+        self._serial = count()  # so that the heaps never compare batches or queues
         self._deadlines: list[tuple[float, int, Batch]] = []
         self._ready: deque[ShardQueue] = deque()
         self._blocked: list[tuple[float, int, ShardQueue]] = []
@@ -39,15 +39,16 @@ class Collector:
     # --- filling ---
 
     def opened(self, batch: Batch, now: float) -> None:
-        """A batch was begun (a single record's is closed at once): it is due when its oldest record is."""
+        """A batch was opened, or closed at once with a single record. It is due when its oldest record is due."""
         deadline = batch.arrival + self._linger
-        # Whatever is closed goes along with an earlier deadline, so a closed batch needs one of its own only if first.
+        # Closed batches go along with an earlier deadline. So a closed batch needs its own deadline only if it is
+        # first.
         if not batch.closed or not self._deadlines or deadline < self._deadlines[0][0]:
             heappush(self._deadlines, (deadline, next(self._serial), batch))
-        self.closed_in(batch.queue, now)
+        self.count_closed(batch.queue, now)
 
-    def closed_in(self, queue: ShardQueue, now: float) -> None:
-        """The queue may have closed batches now."""
+    def count_closed(self, queue: ShardQueue, now: float) -> None:
+        """Count the batches that the queue may have closed. A request may be due then."""
         if not queue.closed_batches or not queue.may_send:
             return
         if not queue.waiting:
@@ -66,7 +67,7 @@ class Collector:
             self._due_at = min(self._due_at, now)
 
     def close_all(self, now: float) -> None:
-        """A flush: every open aggregate is due at once."""
+        """Make every open aggregate due at once, for a flush."""
         for _, _, batch in sorted(self._deadlines):
             self._close(batch, now)
         self._deadlines.clear()
@@ -74,7 +75,7 @@ class Collector:
             self._due_at = min(self._due_at, now)
 
     def close_oldest(self, now: float) -> None:
-        """Room is running out: the older half of what is open is due at once."""
+        """Make the older half of the open aggregates due at once, because the buffer is full."""
         for _ in range((len(self._deadlines) + 1) // 2):
             self._close(heappop(self._deadlines)[2], now)
         if self._ready:
@@ -83,38 +84,39 @@ class Collector:
     # --- the time ---
 
     def tick(self, now: float) -> None:
-        """Close what has come due, let queues go whose tokens are there, decide whether a request is due."""
+        """Close due batches, unblock queues that have tokens again, and decide whether a request is due."""
         while self._blocked and self._blocked[0][0] <= now:
             queue = heappop(self._blocked)[2]
             queue.blocked = queue.waiting = False
-            self.closed_in(queue, now)
+            self.count_closed(queue, now)
             if queue.closed_batches:
                 self._due_at = min(self._due_at, now)
         first_due = NEVER
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, _, batch = heappop(self._deadlines)
             first_due = min(first_due, deadline)
-            if not batch.queue.fills_on:
+            if not batch.queue.keeps_filling:
                 self._close(batch, now)
         if first_due < NEVER and self._ready:
             self._due_at = min(self._due_at, max(now, first_due + self._policy.collect_wait))
         if now < self._due_at < NEVER:
-            # The small wait is for aggregates of other shards that come due within it; without any there is none.
+            # The small wait is for other shards' aggregates that become due within it. Without any, do not wait.
             while self._deadlines and self._deadlines[0][2].closed:
                 heappop(self._deadlines)
             if not self._deadlines or self._deadlines[0][0] > self._due_at:
                 self._due_at = now
 
     def due(self, now: float) -> bool:
+        """Return True if a request is due."""
         return bool(self._ready) and self._due_at <= now
 
     @property
     def worth_sending(self) -> bool:
-        """Is enough closed for a request to pay, though nothing is due?"""
+        """True if enough is closed for a request that is not due."""
         return self._bytes >= WORTH_SENDING
 
     def next_time(self) -> float:
-        """When tick has something to do, or a request is due."""
+        """Return when `tick` is needed or a request is due. Infinite if never."""
         times = [self._due_at] if self._ready else []
         if self._deadlines:
             times.append(self._deadlines[0][0])
@@ -124,13 +126,13 @@ class Collector:
 
     # --- emptying ---
 
-    def take(self, now: float, max_bytes: float) -> list[Batch]:
-        """The batches of one request, taken from the queues in turn, each queue paying its tokens.
+    def take_batches(self, now: float, max_bytes: float) -> list[Batch]:
+        """Take the batches of one request from the queues in turn. Each queue pays its tokens.
 
-        Those that are larger than the stream is known to take are left for `take_oversized`, and pay nothing.
+        Batches above the stream's known limit pay nothing. `take_oversized` returns them.
         """
         taken: list[Batch] = []
-        room = min(self._sizes.request, max_bytes)
+        space = min(self._sizes.request, max_bytes)
         largest = self._sizes.record
         full = False
         while self._ready and not full:
@@ -149,13 +151,13 @@ class Collector:
                     if ready_at > now:
                         self._block(queue, ready_at)
                         break
-                # A batch above the room is sent by itself.
-                if taken and (size > room or len(taken) >= self._policy.collection_max_count):
+                # A batch larger than the space left is sent alone.
+                if taken and (size > space or len(taken) >= self._policy.collection_max_count):
                     full = True
                     break
-                limiter.take(size)
+                limiter.pay(size)
                 taken.append(queue.pop())
-                room -= size
+                space -= size
                 turn += size
             if not queue.blocked:
                 queue.waiting = False
@@ -166,18 +168,19 @@ class Collector:
         return taken
 
     def take_oversized(self) -> list[Batch]:
+        """Return the batches above the stream's known limit that `take_batches` found."""
         batches, self._oversized = self._oversized, []
         return batches
 
-    def paid_back(self, queue: ShardQueue, now: float) -> None:
-        """The queue has tokens again that it waits for."""
+    def tokens_returned(self, queue: ShardQueue, now: float) -> None:
+        """The queue got tokens back, perhaps those that it waits for."""
         if queue.blocked and queue.not_before <= now:
             self.drop(queue)
-            self.closed_in(queue, now)
+            self.count_closed(queue, now)
             self._due_at = min(self._due_at, now)
 
     def drop(self, queue: ShardQueue) -> None:
-        """The queue was emptied for good."""
+        """Forget the queue, because it was emptied or its batches have changed."""
         if queue.blocked:
             self._blocked = [entry for entry in self._blocked if entry[2] is not queue]
             heapify(self._blocked)
@@ -187,38 +190,38 @@ class Collector:
         queue.waiting = queue.blocked = False
 
     def returned(self, queue: ShardQueue, now: float) -> None:
-        """A failed batch is back in the queue's queue: it is overdue, and waits only for the queue's backoff."""
+        """A failed batch is back in its queue. It is overdue, and waits only for the queue's backoff."""
         if queue.blocked:
             return
         if queue.not_before > now:
             self.drop(queue)
             self._block(queue, queue.not_before)
             return
-        self.closed_in(queue, now)
+        self.count_closed(queue, now)
         self._due_at = min(self._due_at, now)
 
     def unblock(self, queue: ShardQueue, now: float) -> None:
-        """Ordered mode: nothing holds the queue back (any more). What has waited for that is overdue."""
+        """In ordered mode: let the queue send if nothing holds it back. Its waiting batches are overdue."""
         if queue.waiting or not queue.may_send:
             return
         if not queue.closed_batches and queue.open is not None and queue.open.arrival + self._linger <= now:
             queue.close_open()
         if queue.closed_batches:
-            self.closed_in(queue, now)
+            self.count_closed(queue, now)
             self._due_at = min(self._due_at, now)
 
     def pending(self) -> int:
-        """How much of the queues is marked here."""
+        """Return how much the collector counts in all. 0 means that it is empty."""
         return self._count + self._bytes + len(self._ready) + len(self._blocked)
 
     def _close(self, batch: Batch, now: float) -> None:
         if not batch.closed and batch.queue.open is batch:
             batch.queue.close_open()
-            self.closed_in(batch.queue, now)
+            self.count_closed(batch.queue, now)
 
     def _block(self, queue: ShardQueue, until: float) -> None:
         queue.waiting = queue.blocked = True
-        # Never before `until`, which rounding could make of it: the queue would be woken for nothing, again and again.
+        # Rounding could lead to a time before `until`. Then the queue would wake for nothing, again and again.
         wake_at = max(until, ceil(until / TOKEN_GRID) * TOKEN_GRID)
         heappush(self._blocked, (wake_at, next(self._serial), queue))
 

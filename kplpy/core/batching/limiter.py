@@ -1,4 +1,4 @@
-"""Token buckets: what a shard may still take."""
+"""Limits the rate to each shard with token buckets."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ NEVER = float("-inf")
 
 
 class Bucket:
-    """Grows by `rate` a second, on being asked. Of a second's worth a little is kept in `reserve`.
+    """A token bucket that grows by `rate` tokens a second. It is brought up to date when it is asked.
 
-    It starts with the reserve and `filled` of what is above it, 0 to 1. The rest is withheld while the bucket fills up.
-    A record that needs a full bucket gets the rest at once.
+    A small part of a second's worth stays in the bucket as `reserve`.
 
-    A cost above the rest needs a full bucket, as at the service, and may drive it negative, so that the long-run rate
-    holds. Full here is so much above a second's worth that the service's bucket, which learns of what was sent before
-    somewhat later, is full too.
+    The bucket starts with the reserve and the part `filled`, 0 to 1, of what is above it. The rest is withheld while
+    the bucket fills up. A record that needs a full bucket gets the withheld tokens at once.
+
+    A cost above the tokens that a full bucket can give needs a full bucket, as at the service. It may make the level
+    negative, so that the long-run rate holds. The service's bucket learns of earlier requests somewhat later. So `full`
+    is a little more than a second's worth: when this bucket is full, the service's is full too.
+
+    full: the most tokens that the bucket holds.
+    level: the tokens in the bucket at `stamp`. May be negative.
+    rate: tokens a second.
+    reserve: tokens that stay in the bucket.
+    stamp: when the level was brought up to date.
+    withheld: the tokens of a full bucket that the start held back, as far as they have not grown yet.
     """
 
     __slots__ = ("full", "level", "rate", "reserve", "stamp", "withheld")
@@ -29,7 +38,7 @@ class Bucket:
         self.stamp = now
 
     def ready_at(self, cost: float, now: float) -> float:
-        """The earliest time at which the cost can be taken."""
+        """Return the earliest time at which the cost can be paid. Brings the level up to date."""
         if now > self.stamp:
             grown = (now - self.stamp) * self.rate
             self.level = min(self.full, self.level + grown)
@@ -38,17 +47,17 @@ class Bucket:
         if self.withheld and cost + self.reserve > self.full:
             self.level, self.withheld = self.level + self.withheld, 0.0
         missing = min(cost + self.reserve, self.full) - self.level
-        # Below a millionth of a unit it is rounding, which would have the caller wake again and again.
+        # Less than a millionth of a token is rounding, for which the caller would wake again and again.
         return now if missing <= 1e-6 else max(now, self.stamp) + missing / self.rate
 
     def backlog(self, cost: float, now: float, full_rate: float) -> float:
-        """Seconds until the cost can be paid; below 0: what is saved up beside it, over `full_rate`."""
+        """Return the seconds until the cost can be paid. Below 0: the tokens left beside it, over `full_rate`."""
         self.ready_at(0, now)
         missing = cost - self.level
         return missing / (self.rate if missing > 0 else full_rate)
 
     def set_rate(self, rate: float, now: float) -> None:
-        """A bucket that was full is full at the new rate too: a large record waits for that."""
+        """Change the rate. A full bucket stays full, because a large record may wait for that."""
         self.ready_at(0, now)
         was_full = self.level >= self.full
         self.rate = rate
@@ -56,17 +65,17 @@ class Bucket:
         self.level = self.full if was_full else min(self.level, self.full)
 
     def spend(self, pause: float = 0.0) -> None:
-        """Nothing is saved up, and nothing can be taken for `pause` seconds."""
+        """Remove the tokens above the reserve, and those of the next `pause` seconds."""
         self.level = min(self.level, self.reserve - pause * self.rate)
         self.withheld = 0.0
 
     def rest(self, until: float) -> None:
-        """It grows again only shortly before `until`."""
+        """Let the bucket grow again only shortly before `until`."""
         self.stamp = max(self.stamp, until - policy.RESTED)
 
 
 class Recent:
-    """About how much there was within a second: the second before counts while the present one fills."""
+    """Sums up amounts over about a second. The second before counts less and less while the present one fills."""
 
     __slots__ = ("_before", "_now", "_since")
 
@@ -83,6 +92,7 @@ class Recent:
         self._now += amount
 
     def at(self, now: float) -> float:
+        """Return about how much was added within the last second."""
         self.add(0, now)
         return max(self._before, self._now + self._before * (self._since + 1 - now))
 
@@ -90,23 +100,26 @@ class Recent:
 class Limiter:
     """A shard's two limits: Kinesis records and bytes (data + partition key) a second, times `scale`.
 
-    `scale` soon reaches its ceiling. When the shard throttles although the limits hold, others write to it too, and it
-    adapts. The service tells each producer only of its own refused records, some 20 sent a second at most.
+    `scale` soon reaches its ceiling. If the shard throttles although the limits hold, other producers write to it too,
+    and the scale adapts. A producer learns only of its own refused records, some 20 sent a second at most.
 
-    - Equal shares come of an increase that is much the same for all and a decrease in proportion (AIMD: Chiu & Jain,
-      1989). Here the decrease is also the larger part the larger the share: near its limit a shard refuses a sender of
-      few records more often than one of many, because the latter's next record takes what has just become free.
-    - There is one decrease for each overload, as TCP has one for each round trip (RFC 5681).
-    - The increase is a function of the time since the last decrease, slow at first, then faster and faster, as in H-TCP
-      (Leith & Shorten, 2004) and beyond CUBIC's plateau (RFC 9438): what another leaves is in use within seconds.
-      The last part, near the limit, is slow again, so that what the shard took tells who is alone there.
-    - Where much is refused, many share: that time then counts for less. All who share the shard see the same, so it
-      changes nobody's part of it.
-    - Until the first overload is over, the decrease is the part that was refused, as in DCTCP (RFC 8257): producers
+    - An increase that is much the same for all, and a decrease in proportion, lead to equal shares (AIMD: Chiu & Jain,
+      1989). Here, a larger share also gives up a larger part. Near its limit, a shard refuses a sender of few records
+      more often than a sender of many. The next record of the latter takes the capacity that has just become free.
+    - Each overload leads to one decrease, as each round trip does in TCP (RFC 5681).
+    - The increase depends on the time since the last decrease. It is slow at first, then faster and faster, as in H-TCP
+      (Leith & Shorten, 2004) and beyond CUBIC's plateau (RFC 9438). So capacity that another producer leaves is in use
+      within seconds. Near the limit it is slow again, so that the rate the shard took shows who is alone there.
+    - If much is refused, many producers share the shard, and that time counts for less. All of them see the same, so
+      their shares stay as they are.
+    - Until the first overload is over, the decrease is the part that was refused, as in DCTCP (RFC 8257). Producers
       that start together get from N times the limit to about once within one or two decreases.
-    - What the shard took within the last second bounds the decrease, as delivery does in BBR (Cardwell et al., 2016):
-      if that was nearly all of its limit, and nothing was refused for seconds, the refusal may be the service's way of
-      counting (fixed windows), and the decrease is small. Where others write, the next refusal comes sooner.
+    - What the shard took within the last second bounds the decrease, as delivery does in BBR (Cardwell et al., 2016).
+      If it took nearly all of its limit, and refused nothing for seconds, the refusal may come from the way the service
+      counts (fixed windows). Then the decrease is small. If others write, the next refusal comes sooner.
+
+    scale: the rate limit now. 1.0 is the service's limit of one shard.
+    shards: the number of shards that this limiter stands for.
     """
 
     __slots__ = (
@@ -137,20 +150,20 @@ class Limiter:
         self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * self.scale, now, policy.FIRST_BURST)
         self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * self.scale, now, policy.FIRST_BURST)
         self._records_taken, self._bytes_taken = Recent(), Recent()
-        self._settled = self._alone = False  # is the first overload over; does nobody else seem to write to the shard
+        self._settled = self._alone = False  # the first overload is over; nobody else seems to write to the shard
         self._decreased_at, self._refused_at = NEVER, now
         self._sent = self._refused = 0  # records since the last decrease
-        self._overload_sent = self._overload_refused = 0  # records that the last decrease was reckoned from
-        self._refused_share = 0.0  # of some REFUSED_MEMORY records, once the first overload is over
+        self._overload_sent = self._overload_refused = 0  # records that the last decrease was computed from
+        self._refused_share = 0.0  # among about REFUSED_MEMORY records, after the first overload
 
     def ready_at(self, size: int, now: float) -> float:
-        """The earliest time at which one Kinesis record of `size` bytes may be sent."""
+        """Return the earliest time at which one Kinesis record of `size` bytes may be sent."""
         return max(self._records.ready_at(1, now), self._bytes.ready_at(size, now))
 
     def has(self, size: int, now: float) -> bool:
-        """May one Kinesis record of `size` bytes be sent, beyond doubt?
+        """Return True if one Kinesis record of `size` bytes may certainly be sent.
 
-        Told sooner than by ready_at, to which it leaves what is nearly used up, and the first question at this time.
+        False if few tokens are left, or at the first call for this time. Then `ready_at` decides, which is slower.
         """
         records, data = self._records, self._bytes
         return (
@@ -160,9 +173,9 @@ class Limiter:
         )
 
     def backlog(self, count: int, size: int, now: float) -> float:
-        """Seconds until so many records, of so many bytes in all, can be taken.
+        """Return the seconds until `count` records, of `size` bytes in all, can be sent.
 
-        Below 0: what could be taken beside them at once, as seconds of a shard's whole limits.
+        Below 0: how much more could be sent at once, as seconds of a shard's whole limits.
         """
         self.grow(now)
         return max(
@@ -170,35 +183,36 @@ class Limiter:
             self._bytes.backlog(size, now, policy.SHARD_BYTES_PER_SECOND),
         )
 
-    def take(self, size: int) -> None:
+    def pay(self, size: int) -> None:
+        """Pay the tokens for one Kinesis record of `size` bytes."""
         self._records.level -= 1
         self._bytes.level -= size
         self._sent += 1
 
-    def give_back(self, size: int) -> None:
-        """A record that was paid for reached no shard: its request was refused as a whole."""
+    def return_tokens(self, size: int) -> None:
+        """Undo `pay`, because the record's request was refused as a whole and reached no shard."""
         self._records.level = min(self._records.full, self._records.level + 1)
         self._bytes.level = min(self._bytes.full, self._bytes.level + size)
         self._sent = max(0, self._sent - 1)
 
     def taken(self, now: float) -> float:
-        """What the shard took within a second, of its own limits, whichever is nearer."""
+        """Return what the shard took within a second, as a part of its own limits. The larger of the two parts."""
         records = self._records_taken.at(now) / policy.SHARD_RECORDS_PER_SECOND
         return max(records, self._bytes_taken.at(now) / policy.SHARD_BYTES_PER_SECOND)
 
     def rest(self, until: float) -> None:
-        """Nothing is sent before `until`, and little saved up meanwhile: as a burst it would be refused again."""
+        """Save up little until `until`, when sending begins again. A burst would be refused again."""
         self._records.rest(until)
         self._bytes.rest(until)
 
     def accepted(self, size: int, now: float, count: int = 1) -> None:
-        """The shard took records of `size` bytes in all."""
+        """The shard took `count` records of `size` bytes in all."""
         self._records_taken.add(count, now)
         self._bytes_taken.add(size, now)
 
     def refused(self, started: float, now: float) -> None:
         """A record of a request that was sent at `started` was throttled."""
-        if started < self._decreased_at:  # sent before the decrease: the overload was worse than known then
+        if started < self._decreased_at:  # sent before the decrease, so the overload was worse than known then
             self._overload_refused += 1
             self._decrease(now)
             return
@@ -219,6 +233,7 @@ class Limiter:
             self._bytes.spend(policy.DECREASE_PAUSE)
 
     def _begin_count(self) -> None:
+        """Count records from here on, for the next decrease."""
         if self._settled and self._sent:
             weight = min(1.0, self._sent / policy.REFUSED_MEMORY)
             self._refused_share += weight * (self._refused / self._sent - self._refused_share)
@@ -226,7 +241,7 @@ class Limiter:
         self._sent = self._refused = 0
 
     def _decrease(self, now: float) -> None:
-        """Set the scale by all that is known of the present overload, if that is lower than it is."""
+        """Lower the scale by all that is known of the present overload. Never raise it."""
         share = min(1.0, self._before / self.shards)
         part = max(policy.DECREASE_LEAST, policy.DECREASE_BY_SHARE * (share - policy.DECREASE_FROM))
         least = policy.LEAST_SCALE * self.shards
@@ -240,24 +255,24 @@ class Limiter:
         if scale < self.scale:
             self._lowest = scale
             self._set_scale(scale, now)
-            # What is saved up would only be refused as well.
+            # A burst of saved-up tokens would be refused too.
             self._records.spend()
             self._bytes.spend()
 
     def grow(self, now: float) -> None:
-        """Time has passed."""
+        """Bring the scale up to date."""
         if self.scale < self._ceiling:
             self._set_scale(self.scale_at(now), now)
 
     def scale_at(self, now: float) -> float:
-        """What `grow` would make of the scale."""
+        """Return the scale that `grow` would set."""
         if self.scale >= self._ceiling:
             return self.scale
         if self._decreased_at == NEVER:
             return min(self._ceiling, self._lowest + policy.START_INCREASE * self._ceiling * (now - self._refused_at))
         if self._alone:
             return min(self._ceiling, self._lowest + policy.ALONE_INCREASE * self.shards * (now - self._decreased_at))
-        # The first overload is to end before the rate grows again.
+        # The rate grows again only after the first overload.
         calm = max(0.0, now - (self._decreased_at if self._settled else self._refused_at + policy.SETTLED_AFTER))
         slower = policy.REFUSED_MUCH / max(policy.REFUSED_MUCH, self._refused_share)
         calm *= slower

@@ -1,4 +1,4 @@
-"""What goes out: the batches of one PutRecords request."""
+"""A PutRecords request: its batches and its times."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from kplpy.core.batching.shard_queue import Batch
 
 
 class Request:
-    """`size`: as the service counts it. `lost_at`: when its answer is no longer waited for. `wall`: the sender's note
-    of the Unix time at which it was sent. `is_part`: it is part of a hunt, and pays tokens only when it is taken.
-    `body_sent`: the sender's note that the service may have the whole request.
+    """The batches of one PutRecords request.
 
-    Its batches are never changed: a sender encodes them without the stream's lock.
+    The batches are never changed, because a sender encodes them without the stream's lock.
+
+    batches: one for each Kinesis record.
+    body_sent: set by the sender when the service may have the whole request.
+    is_part: it is a part of a bisection, which pays tokens only if it is accepted.
+    lost_at: when the request is given up as lost, on the core's clock.
+    size: bytes, as the service counts them.
+    started: when the request was formed, on the core's clock.
+    wall: when the request was sent, in Unix time. Set by the sender.
     """
 
     __slots__ = ("batches", "body_sent", "is_part", "lost_at", "size", "started", "wall")

@@ -1,4 +1,4 @@
-"""A shard's queue: its open batch, its closed batches, and what limits it. Packs user records with an exact size."""
+"""A shard's queue of batches, and the batch: the user records of one Kinesis record, with its exact size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import repeat
 from operator import attrgetter
 
 from kplpy.core.batching.limiter import Limiter
-from kplpy.core.policy import DOUBT_PROOF, Policy
+from kplpy.core.policy import HITS_TO_AGGREGATE_AGAIN, Policy
 from kplpy.core.record import PendingRecord, payload_size
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
@@ -20,27 +20,51 @@ _arrival = attrgetter("arrival")
 
 
 class ShardQueue:
-    """One predicted shard; or, with `shard` None, the records that travel alone because no shard is predicted."""
+    """The records of one predicted shard, in an open batch and closed ones.
+
+    Without a shard, the records travel alone, because no shard is predicted.
+
+    alive: the shard is in the current map.
+    blocked: the queue is in the collector's list of blocked queues.
+    closed_batches: in the order of acceptance.
+    counted, counted_bytes: how many closed batches, and bytes of them, the collector has counted.
+    failures: throttled responses in a row.
+    few: small records for the open aggregate. They are packed when there are several, or when it closes.
+    first_key_outside: an aggregate's partition key is its first record's, instead of "a".
+    held, held_bytes: records, and their payload bytes, from the closing of their batch to their outcome. The buffer's
+        fair shares among shards follow these.
+    held_back: in ordered mode, a batch is in flight that every record of the queue would overtake.
+    held_back_keys: in ordered mode, hash keys that have a record in flight.
+    limiter: the shard's limits.
+    missed_at: when the first miss since the last hit was sent. Infinite if there is none.
+    not_before: no batch may be sent before this time, because of a backoff.
+    omits_keys: the stream needs no partition keys, so keyless records go without.
+    open: the open batch, if there is one.
+    ordered: the order within the queue must be kept.
+    queue_bytes: bytes of the closed batches, as the service counts them.
+    shard: its id and range, or None.
+    suspended_at: when aggregation was last suspended. -inf while it is not.
+    waiting: the queue is in one of the collector's lists.
+    """
 
     __slots__ = (
         "_aggregate",
-        "_doubts",
         "_hits",
         "_max_count",
         "_may_aggregate",
         "_sizes",
+        "_suspensions",
         "alive",
-        "behind",
-        "behind_keys",
         "blocked",
         "closed_batches",
         "counted",
         "counted_bytes",
-        "doubted_at",
         "failures",
         "few",
         "first_key_outside",
         "held",
+        "held_back",
+        "held_back_keys",
         "held_bytes",
         "limiter",
         "missed_at",
@@ -50,6 +74,7 @@ class ShardQueue:
         "ordered",
         "queue_bytes",
         "shard",
+        "suspended_at",
         "waiting",
     )
 
@@ -57,42 +82,38 @@ class ShardQueue:
         self, shard: ShardRange | None, policy: Policy, limiter: Limiter, sizes: SizeLimits | None = None
     ) -> None:
         self.shard = shard
-        self.alive = True  # its shard is in the current map
+        self.alive = True
         self.limiter = limiter
         self.first_key_outside = policy.first_key_outside
-        self.omits_keys = False  # made-up ones: the stream needs none
+        self.omits_keys = False
         self._may_aggregate = policy.aggregate and shard is not None and policy.aggregation_max_count > 1
         self._aggregate = self._may_aggregate
-        self.doubted_at = float("-inf")
-        self._doubts = self._hits = 0
-        self.missed_at = float("inf")  # the first of the misses since its shard last took something
+        self.suspended_at = float("-inf")
+        self._suspensions = self._hits = 0
+        self.missed_at = float("inf")
         self._max_count = policy.aggregation_max_count
         self._sizes = sizes or SizeLimits(policy)
         self.open: Batch | None = None
-        self.few: list[
-            PendingRecord
-        ] = []  # small ones that the open aggregate is to have once there are some, or it is closed
+        self.few: list[PendingRecord] = []
         self.closed_batches: deque[Batch] = deque()
         self.queue_bytes = 0
-        # The collector's marks: in one of its lists; in that of the blocked queues; what of the queue it has counted.
+        # The collector's marks.
         self.waiting = self.blocked = False
         self.counted = self.counted_bytes = 0
         self.not_before = float("-inf")
-        self.failures = 0  # throttled answers in a row
-        # Ordered mode: what is under way that all of the queue would overtake, or records with these hash keys.
+        self.failures = 0
         self.ordered = policy.ordered
-        self.behind = False
-        self.behind_keys: set[int] = set()
-        # Records (and their payload) from closing to the answer: what the fairness of room is judged by.
+        self.held_back = False
+        self.held_back_keys: set[int] = set()
         self.held = 0
         self.held_bytes = 0
 
     def add(self, items: list[PendingRecord], tried: bool = False) -> list[Batch]:
-        """Put records into the open aggregate, in their order. Returns the batches that this opened.
+        """Put records into the open aggregate, in their order. Return the batches that this opened.
 
-        `tried`: some of them may have been sent before.
+        Without aggregation, each record is a closed batch. Then only the one with the earliest deadline is returned.
 
-        Of those that it closed as well only the first is among them: the others are in the queue behind it.
+        tried: some of the records may have been sent before.
         """
         if self.few:
             items = self.few + items
@@ -125,10 +146,11 @@ class ShardQueue:
 
     @property
     def shards(self) -> int:
-        """How many it stands for."""
+        """The number of shards that the queue stands for."""
         return self.limiter.shards
 
     def close_open(self) -> None:
+        """Close the open batch, with the few records that wait for it."""
         if self.few:
             self.add([])
         if self.open is not None:
@@ -136,10 +158,10 @@ class ShardQueue:
             self.open = None
 
     def put_back(self, batch: Batch) -> bool:
-        """Queue a batch again after a failed attempt, before everything that was accepted later.
+        """Queue a batch again after a failed attempt, before all records that were accepted later.
 
-        What is before it are other batches that came back, so the way to its place is short. False, in ordered mode:
-        as a whole it has no place, because the numbers of its records and of those that wait are mixed.
+        The search for its place is short, because only other failed batches are before it. Return False, in ordered
+        mode, if the batch as a whole has no place among the numbers of the queued records.
         """
         number = batch.items[0].number
         place = 0
@@ -160,20 +182,21 @@ class ShardQueue:
         return later is None or batch.items[-1].number < later.items[0].number
 
     def pop(self) -> Batch:
+        """Remove and return the first closed batch."""
         batch = self.closed_batches.popleft()
         self.queue_bytes -= batch.wire_size
         if self.ordered:
-            self.hold_behind(batch.items[0].hash_key)
+            self.hold_back(batch.items[0].hash_key)
         return batch
 
     def newest(self) -> int:
-        """The highest number in here; -1: none. Where keyless records came back it need not be the last one's."""
+        """Return the highest record number in the queue, -1 if it is empty. Keyless retries may be out of order."""
         batches = self.closed_batches if self.open is None else [*self.closed_batches, self.open]
         items = [*(item for batch in batches for item in batch.items), *self.few]
         return max((item.number for item in items), default=-1)
 
     def take_all(self) -> list[PendingRecord]:
-        """Empty the queue, for its records to be routed anew."""
+        """Remove all records and return them, to be routed again."""
         self.close_open()
         items = [item for batch in self.closed_batches for item in batch.items]
         for batch in self.closed_batches:
@@ -183,7 +206,7 @@ class ShardQueue:
         return items
 
     def expire(self, limit: float) -> list[PendingRecord]:
-        """Take out the records that arrived at `limit` or earlier."""
+        """Remove the records that arrived at `limit` or earlier, and return them."""
         if self._oldest_open() <= limit:
             self.close_open()
         expired: list[PendingRecord] = []
@@ -192,9 +215,9 @@ class ShardQueue:
         for batch in self.closed_batches:
             rest: Batch | None = batch
             if batch.arrival <= limit:
-                gone = {item for item in batch.items if item.arrival <= limit}
-                expired += [item for item in batch.items if item in gone]
-                rest = batch.without(gone)
+                removed = {item for item in batch.items if item.arrival <= limit}
+                expired += [item for item in batch.items if item in removed]
+                rest = batch.without(removed)
             if rest is not None:
                 kept.append(rest)
                 self.queue_bytes += rest.wire_size
@@ -203,7 +226,7 @@ class ShardQueue:
         return expired
 
     def oldest(self) -> float:
-        """When the oldest record in here arrived; infinite when there is none."""
+        """Return when the oldest record in the queue arrived. Infinite if there is none."""
         oldest = min((batch.arrival for batch in self.closed_batches), default=float("inf"))
         return min(oldest, self._oldest_open())
 
@@ -213,71 +236,73 @@ class ShardQueue:
 
     @property
     def may_send(self) -> bool:
-        """Does the first batch overtake nothing that is under way? Without order nobody minds."""
+        """True if the first batch overtakes nothing in flight. Always True without order."""
         if not self.ordered:
             return True
-        return not self.behind and not (
-            self.closed_batches and self.closed_batches[0].items[0].hash_key in self.behind_keys
+        return not self.held_back and not (
+            self.closed_batches and self.closed_batches[0].items[0].hash_key in self.held_back_keys
         )
 
     @property
-    def fills_on(self) -> bool:
-        """Is there no point in closing the open aggregate, because others of the queue have to be answered first?"""
-        return self.ordered and (self.behind or bool(self.closed_batches))
+    def keeps_filling(self) -> bool:
+        """True if the open aggregate should stay open: other batches must have outcomes first."""
+        return self.ordered and (self.held_back or bool(self.closed_batches))
 
-    def hold_behind(self, hash_key: int) -> None:
-        """A record with this hash key is under way: what would go to the same shard stays behind it.
+    def hold_back(self, hash_key: int) -> None:
+        """A record with this hash key is in flight: hold the queue back.
 
-        Where no shard is predicted, that is what has the same hash key.
+        Without a predicted shard, hold back only records with the same hash key.
         """
         if self.shard is None:
-            self.behind_keys.add(hash_key)
+            self.held_back_keys.add(hash_key)
         else:
-            self.behind = True
+            self.held_back = True
 
     def unblock(self) -> None:
-        self.behind = False
-        self.behind_keys.clear()
+        """End the effect of `hold_back`."""
+        self.held_back = False
+        self.held_back_keys.clear()
 
     @property
-    def doubted(self) -> bool:
-        return self.doubted_at > float("-inf")
+    def aggregation_suspended(self) -> bool:
+        """True while records travel alone, because they landed on other shards."""
+        return self.suspended_at > float("-inf")
 
-    def doubt(self, now: float) -> None:
-        """Its shard is said to be open, and does not take the records: until it does they travel alone."""
+    def suspend_aggregation(self, now: float) -> None:
+        """Let records travel alone until the shard, which is listed as open, takes them again."""
         self.close_open()
-        if not self.doubted:
-            self._doubts += 1
-        self.doubted_at = max(now, self.doubted_at)
+        if not self.aggregation_suspended:
+            self._suspensions += 1
+        self.suspended_at = max(now, self.suspended_at)
         self._hits = 0
         self._aggregate = False
 
-    def took(self, started: float, count: int = 1) -> None:
-        """So many batches of a request of `started` were taken by this queue's shard."""
+    def hit(self, started: float, count: int = 1) -> None:
+        """The queue's shard took `count` batches of a request. started: when it was sent."""
         self.failures = 0
         self.missed_at = float("inf")
-        if self.doubted and started > self.doubted_at:
+        if self.aggregation_suspended and started > self.suspended_at:
             self._hits += count
-            if self._hits >= DOUBT_PROOF * 4 ** (self._doubts - 1):
-                self.doubted_at = float("-inf")
+            if self._hits >= HITS_TO_AGGREGATE_AGAIN * 4 ** (self._suspensions - 1):
+                self.suspended_at = float("-inf")
                 self._aggregate = self._may_aggregate
 
     def missed(self, started: float) -> None:
-        """Another shard took a record of this queue, of a request of `started`."""
+        """Another shard took a record of this queue. started: when its request was sent."""
         self._hits = 0
         self.missed_at = min(self.missed_at, started)
 
     def release(self, count: int, payload: int) -> None:
-        """These records are answered, or have left for another queue."""
+        """Records have their outcome, or have left for another queue."""
         self.held -= count
         self.held_bytes -= payload
 
     def backlog(self, now: float) -> float:
-        """Seconds until what is queued may be sent; below 0: room for so many seconds of a whole shard's traffic."""
+        """Return the seconds until all closed batches may be sent. Below 0: spare seconds of a shard's whole limits."""
         return max(self.not_before - now, self.limiter.backlog(len(self.closed_batches), self.queue_bytes, now))
 
     def ready_at(self, now: float) -> float:
-        """When the first queued batch may be sent: backoff and tokens."""
+        """Return when the first closed batch may be sent, after backoff and with its tokens."""
         if self.not_before > now:
             return self.not_before
         return self.limiter.ready_at(self.closed_batches[0].wire_size, now)
@@ -300,11 +325,17 @@ def utf8_size(text: str) -> int:
 class Batch:
     """The user records of one Kinesis record.
 
-    `arrival` is that of its oldest record; `tried`: some may have been sent before. What metrics want to know of the
-    records is kept together: to look at each again would be a cache miss, three times as slow.
+    The batch keeps the arrivals and sizes that metrics need. Looking at each record again would be a cache miss, and
+    three times as slow.
 
-    Once it is closed, `data_size` is the exact size of the Kinesis record's data, and `wire_size` what the service
-    counts: its key as well.
+    arrival: the arrival time of its oldest record.
+    closed: no more records are added, and the sizes are final.
+    data_size: the exact size of the Kinesis record's data. Set when closed.
+    items: the records, in their order.
+    payload: bytes of data and partition keys, as charged to the buffer.
+    queue: the shard's queue.
+    tried: some of the records may have been sent before.
+    wire_size: data_size and the size of the partition key, as the service counts. Set when closed.
     """
 
     __slots__ = (
@@ -326,7 +357,7 @@ class Batch:
         self.queue = queue
         self.items = [first]
         self.arrival = first.arrival
-        self._arrivals: array[float] | None = None  # of one record alone there is no need
+        self._arrivals: array[float] | None = None  # None while there is only one record
         self.tried = bool(first.tries)
         self.closed = False
         self.payload = len(first.data) + len(first.partition_key)
@@ -334,17 +365,17 @@ class Batch:
 
     @property
     def packed(self) -> int:
-        """The exact size of the aggregate that the records make."""
+        """The exact size of the aggregate of the records."""
         return self._packed().size
 
     def add(self, items: list[PendingRecord], max_size: int, max_count: int) -> int:
-        """Add records until the aggregate would have more than `max_size` bytes or `max_count` of them.
+        """Add records while the aggregate has at most `max_size` bytes and `max_count` records.
 
-        Returns how many were added.
+        Return how many were added.
         """
-        room = max_count - len(self.items)
-        if len(items) > room:
-            items = items[:room]
+        addable = max_count - len(self.items)
+        if len(items) > addable:
+            items = items[:addable]
         packing = self._packed()
         count = packing.add(items, max_size)
         if not count:
@@ -354,7 +385,7 @@ class Batch:
         self.items += items
         self.payload = packing.data_size + packing.key_size
         arrivals = [item.arrival for item in items]
-        arrivals.sort()  # as they nearly are, which makes it faster than min()
+        arrivals.sort()  # faster than min(), because they are nearly sorted
         before = self._arrivals
         if before is None:
             before = self._arrivals = array("d", (self.arrival,))
@@ -373,15 +404,18 @@ class Batch:
         return packing
 
     def parts(self) -> tuple[bytes, bytes]:
-        """The Kinesis record's data, but for its end, and that, which is short."""
+        """Return the Kinesis record's data in two parts: the body, and the 16-byte MD5 that ends an aggregate.
+
+        The caller joins them, which saves one copy. The MD5 of a single record is empty.
+        """
         return self._packed().parts() if self.aggregated else (self.items[0].data, b"")
 
     def arrivals(self) -> array[float]:
-        """Of each record, ascending."""
+        """Return the arrival times of the records, ascending."""
         return array("d", (self.arrival,)) if self._arrivals is None else self._arrivals
 
     def sizes(self) -> tuple[int, int, int]:
-        """Of all its records' data, of the smallest, and of the largest."""
+        """Return the data sizes of all records together, of the smallest, and of the largest."""
         if not self.aggregated:
             return (len(self.items[0].data),) * 3
         packing = self._packed()
@@ -393,9 +427,10 @@ class Batch:
 
     @property
     def outer_key(self) -> str | None:
-        """The Kinesis record's partition key: "a" for an aggregate, as the KPL writes it, unless asked otherwise.
+        """The Kinesis record's partition key.
 
-        None for a keyless record where the service needs none.
+        An aggregate's is "a", as the KPL writes it, except with `first_key_outside`.
+        None for a keyless record if the stream needs no keys.
         """
         if self.aggregated and not self.queue.first_key_outside:
             return AGGREGATE_KEY
@@ -403,7 +438,7 @@ class Batch:
         return None if first.keyless and self.queue.omits_keys else first.partition_key
 
     def close(self) -> None:
-        """No more records. The sizes are final."""
+        """Close the batch and set its final sizes."""
         self.closed = True
         if self.aggregated:
             self.data_size = self.packed
@@ -414,7 +449,7 @@ class Batch:
 
     @classmethod
     def alone(cls, queue: ShardQueue, item: PendingRecord) -> Batch:
-        """A closed batch of one record."""
+        """Return a closed batch of one record."""
         batch = cls(queue, item)
         batch.closed = True
         size = batch.data_size = len(item.data)
@@ -424,14 +459,14 @@ class Batch:
         batch.wire_size = size
         return batch
 
-    def without(self, gone: Collection[PendingRecord]) -> Batch | None:
-        """A closed batch of the records that are not in `gone`, in their order; None when none is left."""
-        kept = [item for item in self.items if item not in gone]
+    def without(self, removed: Collection[PendingRecord]) -> Batch | None:
+        """Return a closed batch without the records in `removed`. None if no record is left."""
+        kept = [item for item in self.items if item not in removed]
         return batch_of(self.queue, kept) if kept else None
 
 
 def batch_of(queue: ShardQueue, items: list[PendingRecord]) -> Batch:
-    """A closed batch of these records, whatever its size."""
+    """Return a closed batch of these records, of any size."""
     batch = Batch(queue, items[0])
     batch.add(items[1:], sys.maxsize, sys.maxsize)
     batch.tried = any(item.tries for item in items)

@@ -1,1 +1,1 @@
-"""From responses to outcomes: delivered, retried, or failed."""
+"""Turns responses into outcomes: records are delivered, retried, or failed."""

@@ -1,4 +1,4 @@
-"""Failures of whole requests: when the next one may ask whether it is over, and when to stop hoping."""
+"""Slows requests down after whole requests have failed, and decides when an error is final."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ NEVER = float("inf")
 
 
 class CircuitBreaker:
-    """After a failed request the stream sends one at a time, each a backoff after the last; a good answer ends it.
+    """Spaces requests by a backoff from a failed request until the next good response.
 
-    The next one does not wait for the answer of the one before: that may be a timeout away.
+    A request does not wait for the response to the one before, because a timeout can take long.
+
+    not_before: no request may be sent before this time.
+    error: the latest error while the breaker is open, else None.
     """
 
     __slots__ = ("_denied_at", "_denied_since", "_failed_at", "_failures", "_random", "error", "not_before")
@@ -25,14 +28,15 @@ class CircuitBreaker:
         self._failed_at = -NEVER
         self._denied_since = self._denied_at = -NEVER
         self.not_before = -NEVER
-        self.error: RequestError | None = None  # the latest, while it lasts
+        self.error: RequestError | None = None
 
     @property
-    def lasts(self) -> bool:
+    def is_open(self) -> bool:
+        """True from a failed request until the next good response."""
         return self._failures > 0
 
     def failed(self, started: float, now: float, error: RequestError) -> None:
-        """A request sent at `started` failed. Several sent before the first failure are one step."""
+        """A request sent at `started` failed. Failures of requests sent before the first failure count once."""
         self.error = error
         if self._failures and started < self._failed_at:
             return
@@ -40,20 +44,20 @@ class CircuitBreaker:
         self._failures += 1
         self._failed_at = now
 
-    def asked(self, now: float) -> None:
-        """A request goes out; if there is an outage, the next one waits, whether or not this one is answered."""
+    def request_sent(self, now: float) -> None:
+        """A request was sent. In an outage, the next one waits, with or without a response to this one."""
         if self._failures:
             pause = max(rules.PROBE_INTERVAL, backoff(self._failures, self._random()))
             self.not_before = self._within_grace(now, now + pause)
 
-    def over(self) -> None:
-        """A request was answered."""
+    def close(self) -> None:
+        """A request got a good response."""
         self._failures = 0
         self.error = None
         self._denied_since = self.not_before = -NEVER
 
     def denied(self, now: float) -> bool:
-        """Return True if requests have been denied, or could not be made, for longer than a hiccup lasts."""
+        """Count a denied request. Return True if requests were denied, or could not be made, for DENIED_GRACE."""
         if self._denied_since == -NEVER or now > self._denied_at + rules.DENIED_MEMORY:
             self._denied_since = now
         self._denied_at = now
@@ -61,6 +65,6 @@ class CircuitBreaker:
         return now >= self._denied_since + rules.DENIED_GRACE
 
     def _within_grace(self, now: float, at: float) -> float:
-        """Return the end of the grace if `at` is later, so that the last attempt comes right then."""
+        """Return `at`, at most the end of the grace, so that the last attempt comes right then."""
         end = self._denied_since + rules.DENIED_GRACE
         return min(at, end) if now < end else at

@@ -1,4 +1,4 @@
-"""What happened in a pipeline, for the metrics. The core decides nothing by it."""
+"""What happened in a pipeline, for the metrics. The core does not read it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kplpy.core.exchange import Exchange
 
 @dataclass(slots=True)
 class Events:
-    """Requests and misplaced batches since the events were last taken. Completions are reported beside them.
+    """Requests and misplaced batches since the last `take_events`. Completions are separate.
 
-    exchanges: each request, its exchange, and how many of its entries were refused. An exchange whose response makes no
-    sense, or never came, has an error.
-    misplaced: batches that the service took and that are sent again because of the shard on which they landed.
+    exchanges: each request, its exchange, and how many of its entries were refused. An exchange without a usable
+    response has an error.
+    misplaced: batches that were written, but are sent again because of the shard on which they landed.
     """
 
     exchanges: list[tuple[Request, Exchange, int]] = field(default_factory=list)

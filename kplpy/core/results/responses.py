@@ -1,4 +1,4 @@
-"""What an answer means for each batch of its request: delivered, judged once the map is fresh, retried, or failed."""
+"""Decides what a response means for each batch of its request: delivered, judged later, retried, or failed."""
 
 from __future__ import annotations
 
@@ -35,18 +35,21 @@ from kplpy.escaping import shown
 from kplpy.reports import StreamTotals
 
 _OVERSIZED = (
-    "it has {size} bytes, data and partition key, and the stream takes at most {limit} (its MaxRecordSizeInKiB is "
-    "{kib}); max_user_record_size allows {accepted}"
+    "it has {size} bytes, data and partition key; the stream takes at most {limit} (its MaxRecordSizeInKiB is {kib}), "
+    "and max_user_record_size allows {accepted}"
 )
 _ALONE_TOO_LARGE = (
-    "a request with this record alone, of {size} bytes before encoding, was answered with HTTP 413: a proxy or gateway "
-    "before the service does not let it pass"
+    "a request with this record alone, of {size} bytes before encoding, got HTTP 413: a proxy or gateway before the "
+    "service does not accept it"
 )
 
 
 @dataclass(slots=True)
 class _Judged:
-    """An aggregate that cannot be judged by the listing at hand; at `until` it is sent again without one that can."""
+    """An aggregate that landed on a shard that the map does not show.
+
+    until: the aggregate is sent again at this time, if no listing shows the shard by then.
+    """
 
     batch: Batch
     entry: dict[str, str]
@@ -55,7 +58,14 @@ class _Judged:
 
 
 class Responses:
-    """Judges answers; see retry_policy.py for the rules, which are pure functions."""
+    """Judges responses. The rules are pure functions, in retry_policy.py.
+
+    circuit_breaker: slows requests down after failures.
+    bisection: the parts of refused requests.
+    judging: aggregates that wait for a listing.
+    events: what happened since the pipeline last took the events.
+    outcomes: carries out what is decided here.
+    """
 
     def __init__(
         self,
@@ -78,45 +88,46 @@ class Responses:
         self.events = Events()
         self.outcomes = Outcomes(policy, router, collector, totals, self.bisection, self.circuit_breaker)
 
-    # --- answers ---
+    # --- judging ---
 
-    def take(self, request: Request, exchange: Exchange, now: float) -> None:
+    def handle(self, request: Request, exchange: Exchange, now: float) -> None:
+        """Judge each batch of a request that has ended."""
         entries = exchange.entries or ()
-        error = exchange.error or _senseless(request, entries)
+        error = exchange.error or _unusable(request, entries)
         if error is not None:
             exchange = replace(exchange, entries=None, error=error)
             self.events.exchanges.append((request, exchange, 0))
             self._request_failed(request, error, exchange, now)
             return
-        if self.circuit_breaker.lasts:
-            self._router.map.hurry(now)
-        self.circuit_breaker.over()
-        self._router.say_map_missing(now)
-        self._router.say_unknown()
-        self.bisection.interrupted()
+        if self.circuit_breaker.is_open:
+            self._router.map.list_soon(now)
+        self.circuit_breaker.close()
+        self._router.report_missing_map(now)
+        self._router.report_unknown_strategy()
+        self.bisection.reset()
         success = SendAttempt(exchange.wall, exchange.started, exchange.ended)
-        vouched = self._router.map.vouches_for(exchange.ended)
-        tries: dict[tuple[str, str], SendAttempt] = {}
+        ids_valid = self._router.map.ids_valid_at(exchange.ended)
+        attempts: dict[tuple[str, str], SendAttempt] = {}
         refused: list[tuple[Batch, SendAttempt]] = []
-        # As nearly all are: taken by the shard that was predicted. Limits are told of a queue's together.
+        # Nearly all batches are on their predicted shard. Each queue's limiter gets them together, which is faster.
         as_predicted: defaultdict[ShardQueue, list[Batch]] = defaultdict(list)
         delivered: list[tuple[Batch, dict[str, str]]] = []
-        plain = vouched and not self._router.placed_by_service
+        by_map = ids_valid and not self._router.placed_by_service
         range_of = self._router.map.range_of
         for batch, entry in zip(request.batches, entries, strict=True):
             if entry.get("SequenceNumber"):
                 shard = batch.queue.shard
-                if plain and shard is not None and range_of(entry.get("ShardId", "")) is shard:
+                if by_map and shard is not None and range_of(entry.get("ShardId", "")) is shard:
                     as_predicted[batch.queue].append(batch)
                     delivered.append((batch, entry))
-                elif self._accepted(batch, entry, success, vouched, now):
+                elif self._accepted(batch, entry, success, ids_valid, now):
                     delivered.append((batch, entry))
                 continue
             code = shown(entry.get("ErrorCode") or MALFORMED)
             message = shown(entry.get("ErrorMessage") or "the service gave no reason")
-            attempt = tries.get((code, message))
+            attempt = attempts.get((code, message))
             if attempt is None:
-                attempt = tries[code, message] = SendAttempt(
+                attempt = attempts[code, message] = SendAttempt(
                     exchange.wall, exchange.started, exchange.ended, code, message
                 )
             refused.append((batch, attempt))
@@ -124,43 +135,50 @@ class Responses:
         self.outcomes.deliver_all(delivered, success)
         if request.is_part:
             for batch, _ in delivered:
-                batch.queue.limiter.ready_at(batch.wire_size, now)  # which brings it up to date
-                batch.queue.limiter.take(batch.wire_size)
-                self._sizes.took(batch.wire_size)
+                batch.queue.limiter.ready_at(batch.wire_size, now)  # adds the tokens since the last call
+                batch.queue.limiter.pay(batch.wire_size)
+                self._sizes.accepted(batch.wire_size)
         for queue, batches in as_predicted.items():
-            queue.took(success.started, len(batches))
+            queue.hit(success.started, len(batches))
             queue.limiter.accepted(sum([batch.wire_size for batch in batches]), now, len(batches))
-        if vouched and len(refused) < len(entries):
+        if ids_valid and len(refused) < len(entries):
             self._router.map.seen_alive(exchange.started)
-        for batch, attempt in reversed(refused):  # each goes back before the later ones
+        for batch, attempt in reversed(refused):  # in reverse, because each goes back before the later ones
             self._refused(batch, attempt, now)
 
-    def _accepted(self, batch: Batch, entry: dict[str, str], success: SendAttempt, vouched: bool, now: float) -> bool:
-        """Is it delivered, where consumers can read it? If not, what becomes of it is seen to."""
+    def _accepted(self, batch: Batch, entry: dict[str, str], success: SendAttempt, ids_valid: bool, now: float) -> bool:
+        """The service wrote the batch. Return True if it is where consumers can read it.
+
+        Otherwise the batch waits to be judged again, or is sent again.
+        """
         queue = batch.queue
         actual = entry.get("ShardId", "")
         landing = Landing.UNKNOWN_SHARD
-        if vouched or not batch.aggregated:
+        if ids_valid or not batch.aggregated:
             landing = self._land(batch, actual)
         if landing is Landing.UNKNOWN_SHARD:
-            if self.outcomes.all_gone(batch):
-                self.outcomes.live(batch)
+            if self.outcomes.all_timed_out(batch):
+                self.outcomes.pending_part(batch)
             else:
                 latest = min(now + rules.JUDGE_PATIENCE, batch.arrival + self._policy.waiting_ttl)
                 self.judging.append(_Judged(batch, entry, success, max(latest, now + rules.MAP_PATIENCE)))
             self._router.distrust(queue, success.started, now)
             self._router.map.relist(now)
             return False
-        if vouched and batch.outer_key is not None and self._router.landed(batch.items[0].hash_key, actual, now):
-            pass  # it says nothing of the map
+        if (
+            ids_valid
+            and batch.outer_key is not None
+            and self._router.note_landing(batch.items[0].hash_key, actual, now)
+        ):
+            pass  # the service chose the shard, so the map may be right
         elif queue.shard is not None and actual != queue.shard.shard_id:
             listed_at = self._router.map.updated_at
             self._router.distrust(queue, success.started, now)
             if queue.missed_at < listed_at < success.started:
-                self._router.doubt(queue, now)  # a fresh listing did not help
+                self._router.suspend_aggregation(queue, now)  # a new listing did not help
             queue.missed(success.started)
-        elif vouched:
-            queue.took(success.started)
+        elif ids_valid:
+            queue.hit(success.started)
             queue.limiter.accepted(batch.wire_size, now)
         if landing is Landing.WRONG_SHARD:
             self._landed_wrong(batch, actual, success, now)
@@ -171,12 +189,12 @@ class Responses:
         known = self._router.map.range_of(actual)
         return judge_landing(predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
 
-    def listed(self, now: float) -> None:
-        """There is a fresh listing: judge again what the one before did not explain."""
+    def judge_again(self, now: float) -> None:
+        """Judge the waiting aggregates by a new listing."""
         judging, self.judging = self.judging, []
         for each in judging:
             batch, actual = each.batch, each.entry.get("ShardId", "")
-            # By ranges alone: an id says nothing where the stream may have been recreated.
+            # Only ranges count, because a recreated stream has the same ids.
             known = self._router.map.range_of(actual)
             landing = judge_landing(None, True, (item.hash_key for item in batch.items), known)
             if landing is Landing.DELIVERED:
@@ -186,18 +204,20 @@ class Responses:
             else:
                 self.judging.append(each)
             predicted = batch.queue.shard
-            misled = predicted in self._router.map.open and predicted is not None and predicted.shard_id != actual
-            if landing is Landing.UNKNOWN_SHARD or misled:
-                self._router.doubt(batch.queue, now)
+            predicted_wrong = (
+                predicted in self._router.map.open and predicted is not None and predicted.shard_id != actual
+            )
+            if landing is Landing.UNKNOWN_SHARD or predicted_wrong:
+                self._router.suspend_aggregation(batch.queue, now)
 
-    def bisect_in_open_shards(self, now: float) -> None:
-        """What the hunt holds for closed ones goes through prediction again; consumers would drop it there."""
+    def reroute_closed_shards(self, now: float) -> None:
+        """Route the bisection's records for closed shards again. Consumers would drop misplaced aggregates."""
         for queue in {batch.queue: None for batch in self.bisection if not batch.queue.alive}:
             for batch in self.bisection.take_of(queue):
                 self.outcomes.send_again(batch, now)
 
     def check_patience(self, now: float) -> None:
-        """Send again what no listing has explained for too long."""
+        """Send aggregates again that no listing has explained for too long."""
         if not any(each.until <= now for each in self.judging):
             return
         judging, self.judging = self.judging, []
@@ -213,7 +233,9 @@ class Responses:
         predicted = batch.queue.shard.shard_id if batch.queue.shard is not None else None
         message = f"landed on {actual} instead of {predicted}, where consumers would drop it"
         if actual == predicted:
-            message = f"landed on {actual}, and whether that still has the same range could not be learnt in time"
+            message = (
+                f"landed on {actual}, and no listing came in time to show whether that shard still has the same range"
+            )
         _note_maybe_written(batch)
         self.outcomes.retry(batch, SendAttempt(success.wall, success.started, success.ended, WRONG_SHARD, message), now)
 
@@ -223,26 +245,26 @@ class Responses:
             self._totals.entries_throttled += 1
             queue.limiter.refused(attempt.started, now)
             if self._policy.fail_if_throttled:
-                self.outcomes.give_up(batch, attempt, Reason.THROTTLED)
+                self.outcomes.fail_batch(batch, attempt, Reason.THROTTLED)
                 return
         else:
             self._totals.entries_failed += 1
         if queue.not_before <= now:
-            # One step an answer: the other entries of the same burst say nothing new.
+            # Only one step a response, because the other entries belong to the same burst.
             queue.not_before = now + backoff(queue.failures, self._random())
             queue.failures += 1
             queue.limiter.rest(queue.not_before)
         self._retry(batch, attempt, now)
 
     def _retry(self, batch: Batch, attempt: SendAttempt, now: float) -> None:
-        """Queue the batch again, except records whose answers were malformed too often."""
+        """Queue the batch again, except records that had too many malformed responses."""
         left: Batch | None = batch
         if attempt.code == MALFORMED:
             _note_maybe_written(batch)
-            worn = {item: None for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_TRIES}
-            if worn:
-                self.outcomes.give_up(batch_of(batch.queue, [*worn]), attempt, Reason.UNCLEAR)
-                left = batch.without(worn.keys())
+            failed_too_often = {item: None for item in batch.items if _malformed(item) + 1 >= rules.MALFORMED_ATTEMPTS}
+            if failed_too_often:
+                self.outcomes.fail_batch(batch_of(batch.queue, [*failed_too_often]), attempt, Reason.UNCLEAR)
+                left = batch.without(failed_too_often.keys())
         if left is not None:
             self.outcomes.retry(left, attempt, now)
 
@@ -261,27 +283,27 @@ class Responses:
             if verdict is Verdict.TOO_LARGE:
                 self._sizes.request_refused(request.size, now)
             if not request.is_part:
-                self._pay_back(request, now)
+                self._return_tokens(request, now)
             self._bisect(request.batches, attempt, error, now)
             return
-        self.bisection.interrupted()
+        self.bisection.reset()
         if error.code == NOT_FOUND:
-            self._router.missing(now)
+            self._router.stream_missing(now)
         self.circuit_breaker.failed(exchange.started, now, error)
         if self._is_final(verdict, now):
             reason = Reason.SET_UP
             if verdict is Verdict.GRACE:
                 reason = Reason.UNCLEAR if error.code == MALFORMED else Reason.REJECTED
             for batch in request.batches:
-                self.outcomes.give_up(batch, attempt, reason, error.cause)
-            # What waits would meet with the same, but at an outage's pace: most of it would expire instead.
+                self.outcomes.fail_batch(batch, attempt, reason, error.cause)
+            # Waiting records would fail the same way, but so slowly, at an outage's pace, that most would expire.
             self.outcomes.fail_waiting(reason, f"{error.code}: {error.message}", error.cause, error.code)
             return
         for batch in reversed(request.batches):
             self._retry(batch, attempt, now)
 
     def cannot_send(self, error: RequestError, now: float) -> None:
-        """No request can even be made."""
+        """No request can be made, because the client cannot be made."""
         if self._is_final(judge_error(error), now):
             self.outcomes.fail_waiting(Reason.SET_UP, f"{error.code}: {error.message}", error.cause, error.code)
 
@@ -290,27 +312,27 @@ class Responses:
             verdict in (Verdict.GRACE, Verdict.SET_UP) and self.circuit_breaker.denied(now)
         )
 
-    def _pay_back(self, request: Request, now: float) -> None:
-        """Nothing of the request reached a shard: its queues need not wait for what it would have used up."""
+    def _return_tokens(self, request: Request, now: float) -> None:
+        """Return the tokens of a refused request, because nothing of it reached a shard."""
         for batch in request.batches:
-            batch.queue.limiter.give_back(batch.wire_size)
+            batch.queue.limiter.return_tokens(batch.wire_size)
         for queue in {batch.queue: None for batch in request.batches}:
-            self._collector.paid_back(queue, now)
+            self._collector.tokens_returned(queue, now)
 
     def _bisect(self, batches: list[Batch], attempt: SendAttempt, error: RequestError, now: float) -> None:
-        live = [kept for batch in batches if (kept := self.outcomes.live(batch)) is not None]
-        if not live:
+        pending = [kept for batch in batches if (kept := self.outcomes.pending_part(batch)) is not None]
+        if not pending:
             return
-        for batch in live:
+        for batch in pending:
             batch.tried = True
             add_attempts(batch.items, attempt)
         sent = sum(len(batch.items) for batch in batches)
-        conclusive = sent == sum(len(batch.items) for batch in live)
-        first, invalid = live[0], error.code != TOO_LARGE
+        conclusive = sent == sum(len(batch.items) for batch in pending)
+        first, invalid = pending[0], error.code != TOO_LARGE
         expected = invalid and first.wire_size > self._sizes.record
-        given_up = self.bisection.refused(live, now, conclusive, expected)
+        given_up = self.bisection.refused(pending, now, conclusive, expected)
         if given_up and invalid and self._sizes.refused(first.wire_size):
-            self._router.placement.doubt()
+            self._router.placement.ask_again()
         for batch in given_up:
             batch.queue.release(len(batch.items), batch.payload)
             reason, message = Reason.REJECTED, f"{attempt.code}: {attempt.message}"
@@ -319,53 +341,59 @@ class Responses:
             self.outcomes.fail(batch.items, reason, message, error.cause, batch.queue, attempt.code or "")
 
     def oversized(self, batch: Batch, now: float) -> None:
-        """The batch, which was not sent, is larger than any Kinesis record that the stream is known to take."""
-        self._router.placement.doubt()  # the limit may have been raised
+        """Treat an unsent batch that is above the stream's known limit: pack it again, fail it, or send it alone."""
+        self._router.placement.ask_again()  # the limit may have been raised
         if batch.aggregated:
-            self.outcomes.send_again(batch, now, anew=True)
+            self.outcomes.send_again(batch, now, reroute=True)
         elif self._sizes.is_known(now):
             batch.queue.release(1, batch.payload)
             limit, accepted = self._sizes.record, self._policy.max_user_record_size
             message = _OVERSIZED.format(size=batch.wire_size, limit=limit, kib=limit >> 10, accepted=accepted)
             self.outcomes.fail(batch.items, Reason.TOO_LARGE, message, queue=batch.queue)
         else:
-            self.bisection.suspect(batch)
+            self.bisection.add_suspect(batch)
 
-    # --- what is under way ---
+    # --- in flight ---
 
-    def expire_under_way(self, batches: list[Batch], now: float) -> float:
-        """user_record_timeout covers records under way too. Returns the arrival of the oldest that is left."""
-        oldest = self.outcomes.expire_under_way([*batches, *(each.batch for each in self.judging)], now)
-        self.judging = [each for each in self.judging if not self.outcomes.all_gone(each.batch)]
+    def expire_in_flight(self, batches: list[Batch], now: float) -> float:
+        """Fail records that are in flight or being judged for user_record_timeout, which covers them too.
+
+        batches: those in flight. Return the arrival time of the oldest record that is left.
+        """
+        oldest = self.outcomes.expire_in_flight([*batches, *(each.batch for each in self.judging)], now)
+        self.judging = [each for each in self.judging if not self.outcomes.all_timed_out(each.batch)]
         return oldest
 
     def oldest(self, batches: list[Batch]) -> float:
-        """When the oldest record without an answer arrived, of what is under way (`batches`), judged and hunted."""
+        """Return the arrival time of the oldest record without an outcome. Infinite if there is none.
+
+        batches: those in flight. The waiting aggregates and the bisection count too.
+        """
         held = [*batches, *(each.batch for each in self.judging), *self.bisection]
         return min((self.outcomes.oldest(batch) for batch in held), default=NEVER)
 
-    def give_up(self, batches: list[Batch], reason: Reason, message: str) -> None:
-        """Fail everything that has no answer yet, of what is under way (`batches`) and judged."""
+    def fail_in_flight(self, batches: list[Batch], reason: Reason, message: str) -> None:
+        """Fail all pending records that are in flight (`batches`) or wait to be judged."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
-            live = self.outcomes.live_items(batch)
-            batch.queue.release(len(live), payload_size(live))
-            self.outcomes.fail(live, reason, message, queue=batch.queue)
+            pending = self.outcomes.pending_items(batch)
+            batch.queue.release(len(pending), payload_size(pending))
+            self.outcomes.fail(pending, reason, message, queue=batch.queue)
         self.judging.clear()
 
 
-def _senseless(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:
-    """Return the error that an answer amounts to which tells of none of the request's records."""
+def _unusable(request: Request, entries: Sequence[dict[str, str]]) -> RequestError | None:
+    """Return the error for a response without a result for any record. None if the response is usable."""
     if len(entries) != len(request.batches):
-        message = f"the answer has {len(entries)} entries for {len(request.batches)} records"
+        message = f"the response has {len(entries)} entries for {len(request.batches)} records"
         return RequestError("RecordCountMismatch", message, maybe_written=True)
     if any(entry.get("SequenceNumber") or entry.get("ErrorCode") for entry in entries):
         return None
-    return RequestError(MALFORMED, entries[0].get("ErrorMessage") or "it is empty", maybe_written=True)
+    return RequestError(MALFORMED, entries[0].get("ErrorMessage") or "the entry is empty", maybe_written=True)
 
 
 def _malformed(item: PendingRecord) -> int:
-    """Return how many of the record's attempts had a malformed answer."""
+    """Return how many of the record's attempts had a malformed response."""
     return sum([each.code == MALFORMED for each in item.tries])
 
 

@@ -1,4 +1,4 @@
-"""What an answer means. Pure functions: (answer, predicted shard, ranges) → what to do."""
+"""What a response means. Pure functions: (response, predicted shard, ranges) → what to do."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from kplpy.core.shard_range import ShardRange
 
 THROTTLED = "ProvisionedThroughputExceededException"
 NOT_FOUND = "ResourceNotFoundException"
-# Of kplpy's own: an entry of the answer that tells neither of success nor of failure.
+# kplpy's own code for an entry of the response that has neither a sequence number nor an error code.
 MALFORMED = "MalformedEntry"
-TOO_LARGE = "RequestEntityTooLarge"  # HTTP 413, by a proxy or gateway: the service has not seen the request
+TOO_LARGE = "RequestEntityTooLarge"  # HTTP 413 from a proxy or gateway; the service has not seen the request
 
 
 class Verdict(Enum):
@@ -22,10 +22,10 @@ class Verdict(Enum):
     RETRY = auto()
     REFRESH_CREDENTIALS = auto()  # then retry; the sender has done so
     GRACE = auto()  # retry for a short while, then final
-    SET_UP = auto()  # as GRACE; but the set-up is wrong, and the service has refused nothing
+    SET_UP = auto()  # as GRACE, but the set-up is wrong, and the service has refused nothing
     HOPELESS = auto()  # as SET_UP, but final at once
-    INVALID = auto()  # one of the records is the cause: find it
-    TOO_LARGE = auto()  # the request is: send it in parts, and smaller ones from now on
+    INVALID = auto()  # one of the records is the cause; find it by bisection
+    TOO_LARGE = auto()  # the request is too large; send it in parts, and smaller requests from now on
 
 
 # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html and CommonErrors
@@ -50,8 +50,8 @@ _DENIED = _ACCESS_DENIED | frozenset(
         MALFORMED,
     }
 )
-# kplpy's own codes of a set-up that cannot work (aws/causes.py gives them), and UnknownOperationException, which other
-# services answer at an endpoint that is not Kinesis'.
+# kplpy's own codes of a set-up that cannot work (from aws/causes.py), and UnknownOperationException, which other
+# services respond with if the endpoint is not one of Kinesis.
 NO_REGION = "NoRegion"
 NOT_KINESIS = "NotKinesis"
 UNKNOWN_OPERATION = "UnknownOperationException"
@@ -70,7 +70,7 @@ _SET_UP = frozenset(
         UNKNOWN_OPERATION,
     }
 )
-# The endpoint was not reached, or hangs up: http:// where it speaks https:// looks like that.
+# The endpoint was not reached, or hung up. An http:// URL of an https:// endpoint leads to these errors too.
 _UNREACHED = frozenset(
     {"ConnectTimeout", "ConnectionClosedError", "EndpointConnectionError", "ProxyConnectionError", "SSLError"}
 )
@@ -86,7 +86,10 @@ _INVALID = frozenset(
 
 
 def needs_fresh_credentials(code: str) -> bool:
-    """Also where it is no reason to retry for long: a key that was replaced is unknown by now, or there was none."""
+    """Return True if new credentials may help.
+
+    Some of these errors are soon final all the same: a replaced key is unknown by now, or there was no key.
+    """
     return code in _EXPIRED_CREDENTIALS or code in (
         "InvalidClientTokenId",
         "NoCredentials",
@@ -95,7 +98,7 @@ def needs_fresh_credentials(code: str) -> bool:
 
 
 def judge_error(error: RequestError) -> Verdict:
-    """Classify a request-level error. Whatever is not known to be final is worth another try until the TTL."""
+    """Classify a request-level error. An error that is not known to be final is retried until the TTL."""
     if error.code in _EXPIRED_CREDENTIALS:
         return Verdict.REFRESH_CREDENTIALS
     if error.code in _DENIED:
@@ -112,39 +115,42 @@ def judge_error(error: RequestError) -> Verdict:
 
 
 def is_access_denied(error: RequestError) -> bool:
-    """Return True if these credentials may not make this request, which says nothing of other requests."""
+    """Return True if these credentials may not make this request. Other requests may be allowed."""
     return error.code in _ACCESS_DENIED
 
 
 def meets_puts_too(error: RequestError) -> bool:
-    """Return True if PutRecords would meet this error of ListShards: waiting for the shard map is then in vain."""
+    """Return True if PutRecords would meet this error of ListShards too.
+
+    Then it is useless to wait for the shard map.
+    """
     if error.code == NOT_FOUND or error.code in _UNREACHED:
         return True
     return judge_error(error) in (Verdict.SET_UP, Verdict.HOPELESS)
 
 
 def backoff(failures: int, random: float) -> float:
-    """Seconds to wait after this many failures in a row: exponential with full jitter, `random` in [0, 1)."""
+    """Return the seconds to wait after this many failures in a row: exponential, full jitter. random: in [0, 1)."""
     ceiling = min(BACKOFF_MAX, BACKOFF_BASE * 2.0 ** min(failures, 16))
     return BACKOFF_BASE / 4 + random * (ceiling - BACKOFF_BASE / 4)
 
 
 class Landing(Enum):
-    """Where an accepted Kinesis record ended up."""
+    """What the shard on which a Kinesis record landed means."""
 
     DELIVERED = auto()
-    UNKNOWN_SHARD = auto()  # judge again after a refresh of the map
-    WRONG_SHARD = auto()  # a consumer would drop it: send again
+    UNKNOWN_SHARD = auto()  # judge again after the next listing
+    WRONG_SHARD = auto()  # consumers would drop it; send it again
 
 
 def judge_landing(
     predicted: ShardRange | None, aggregated: bool, hash_keys: Iterable[int], known: ShardRange | None
 ) -> Landing:
-    """Judge a Kinesis record that the service accepted on a shard whose range is `known`, if it is.
+    """Judge a Kinesis record by the range of the shard that it landed on. known: None if the range is unknown.
 
-    A single record is where the service put it. A KCL consumer drops a whole aggregate when one inner hash key lies
-    outside its shard's range: it counts if that is the predicted shard, or if all of them are inside. The id alone says
-    nothing: a stream that was recreated has the same ids with other ranges.
+    A single record is where the service put it, and counts. A KCL consumer drops a whole aggregate if one inner hash
+    key is outside the shard's range. So an aggregate counts if its shard is the predicted one with the same range,
+    or if all hash keys are inside. The id alone does not count: a recreated stream has the same ids with other ranges.
     """
     if not aggregated:
         return Landing.DELIVERED

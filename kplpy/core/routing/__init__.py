@@ -1,1 +1,1 @@
-"""Which shard a record goes to."""
+"""Chooses the shard that a record goes to."""

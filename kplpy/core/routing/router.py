@@ -1,4 +1,4 @@
-"""Where records go: the shard map, one queue for each of its shards, and what waits or travels alone without a map."""
+"""Routes records: the shard map, a queue for each of its shards, and records without a predicted shard."""
 
 from __future__ import annotations
 
@@ -23,8 +23,20 @@ from kplpy.core.size_limits import SizeLimits
 class Router:
     """Puts each record into the queue of its predicted shard.
 
-    Without a map that can be trusted (`map_missing_since`) records wait, for MAP_PATIENCE at the most; then they travel
-    alone, which is slower, but nothing can land on a wrong shard.
+    Without a map that can be trusted, records wait for MAP_PATIENCE at most. Then they travel alone, unaggregated. That
+    is slower, but they cannot land on a wrong shard.
+
+    map: the shard map.
+    queues: one for each shard in map.open, in the same order. Empty while `placed_by_service`.
+    alone: the queue of records that travel alone, if there is one.
+    waiting: records that wait for the shard map.
+    map_missing_since: since when the map cannot be trusted. None while it can.
+    notices: log events for the caller.
+    missing_map_reported: it is logged that records travel alone.
+    listing_failure: why the latest listing failed. Empty if it did not.
+    patience_begins: waiting for the map counts from here at the earliest. Infinite while the client is being made.
+    placement: who chooses the shards, as far as it is known.
+    placed_by_service: the service chooses the shards (RecordDistributionStrategy AUTO). All records travel alone.
     """
 
     def __init__(
@@ -41,19 +53,18 @@ class Router:
         self._flushes = flushes
         self._random = random
         self.map = ShardMap()
-        self.queues: list[ShardQueue] = []  # aligned with map.open; none while `placed_by_service`
+        self.queues: list[ShardQueue] = []
         self.alone: ShardQueue | None = None
-        self.waiting: list[PendingRecord] = []  # for the shard map
+        self.waiting: list[PendingRecord] = []
         self.map_missing_since: float | None = None
         self.notices: list[Notice] = []
-        self.said_map_missing = False  # that records travel alone
-        self.listing_failure = ""  # the latest one's reason
-        self.patience_begins = -NEVER  # with the map, not before this; infinite while the client is being made
+        self.missing_map_reported = False
+        self.listing_failure = ""
+        self.patience_begins = -NEVER
         self.placement = Placement(policy.assumed_strategy, random)
-        # The service chooses the shards (RecordDistributionStrategy AUTO): all records travel alone, in one queue.
         self.placed_by_service = False
         self._keys_refused = False
-        self._contrary = 0  # records in a row that landed as they would under the other strategy
+        self._contrary_landings = 0  # records in a row that landed as they would under the other strategy
         self._sticky = StickyPartitioner(random)
 
     def __iter__(self) -> Iterator[ShardQueue]:
@@ -63,25 +74,25 @@ class Router:
 
     # --- routing ---
 
-    def sees(self, now: float) -> bool:
-        """Can records be routed? If not, they are to wait."""
+    def can_route(self, now: float) -> bool:
+        """Return True if records can be routed. Otherwise they must wait."""
         if not self.map.trusted(now):
             if self.map_missing_since is None:
-                self.placement.doubt()
+                self.placement.ask_again()
             self._note_missing_map(now)
         return self.map_missing_since is None
 
     def accept(self, items: Sequence[PendingRecord], number: int, now: float) -> int:
-        """Number the records, from `number` on, and route each; returns the next number."""
-        if self.placed_by_service or not self.map.whole:
+        """Number the records, from `number` on, and route each. Return the next number."""
+        if self.placed_by_service or not self.map.covers_all_keys:
             for item in items:
                 item.number = number
                 number += 1
                 self.route(item, now)
             return number
         sparse = self._policy.aggregate and is_sparse(items, len(self.queues))
-        deal = append_by_shard if sparse else group_by_shard
-        return deal(
+        group = append_by_shard if sparse else group_by_shard
+        return group(
             items,
             number,
             self.map,
@@ -91,6 +102,7 @@ class Router:
         )
 
     def route(self, item: PendingRecord, now: float) -> None:
+        """Put the record into the queue of its shard."""
         if item.keyless and not self.placed_by_service:
             queue = self._sticky.choose(self.queues, now)
         else:
@@ -98,7 +110,7 @@ class Router:
         self._put(item, queue or self._alone_queue(now), now)
 
     def queue_of(self, hash_key: int) -> ShardQueue | None:
-        """Where a record with this hash key would go now; None: alone, and there is no queue for that yet."""
+        """Return the queue of records with this hash key. None: they travel alone, and that queue is not there yet."""
         if self.placed_by_service or self.map_missing_since is not None:
             return self.alone
         index = self.map.index_of(hash_key)
@@ -111,11 +123,12 @@ class Router:
             self._collector.opened(batch, now)
 
     def wait(self, items: Iterable[PendingRecord], now: float) -> None:
+        """Let the records wait for the shard map."""
         self.waiting.extend(items)
         self.check_patience(now)
 
     def reroute(self, items: list[PendingRecord], now: float) -> None:
-        """Send records through prediction again, those of an old batch or of a shard that is no more."""
+        """Route records of an old batch or of a closed shard again."""
         if not items:
             return
         if self.map_missing_since is not None:
@@ -123,7 +136,7 @@ class Router:
             return
         for item in self._by_number(items):
             self.route(item, now)
-        # An old record may have joined a younger open aggregate, whose deadline is then the older one's.
+        # An old record may have joined a younger open aggregate. Then the older deadline counts.
         for queue in self.queues:
             if queue.open is not None:
                 self._collector.opened(queue.open, now)
@@ -131,7 +144,10 @@ class Router:
             self._collector.close_all(now)
 
     def _by_number(self, items: list[PendingRecord]) -> list[PendingRecord]:
-        """The records sorted; in ordered mode together with those that wait where one of them belongs before them."""
+        """Return the records sorted by number.
+
+        In ordered mode, also take along the records of each queue that must come after one of them.
+        """
         if self._policy.ordered and items:
             first = min(item.number for item in items)
             anywhere = any(item.keyless for item in items)
@@ -140,11 +156,12 @@ class Router:
                     items = items + self.empty(queue)
         return sorted(items, key=lambda each: each.number)
 
-    def lives(self, queue: ShardQueue) -> bool:
-        """May a batch be queued again in this queue, as it is?"""
+    def is_current(self, queue: ShardQueue) -> bool:
+        """Return True if a batch of this queue can be queued in it again, unchanged."""
         return queue is self.alone or (self.map_missing_since is None and queue.alive)
 
     def empty(self, queue: ShardQueue) -> list[PendingRecord]:
+        """Remove all records from the queue and return them."""
         items = queue.take_all()
         self._collector.drop(queue)
         return items
@@ -162,14 +179,15 @@ class Router:
 
     # --- the map ---
 
-    def listed(self, shards: Iterable[ShardRange], now: float) -> None:
-        self.map.listed(shards, now)
-        # Records that wait for the map wait for the strategy as well.
-        if self.map.ready and not (self.map_missing_since is not None and self.placement.asking):
+    def update_map(self, shards: Iterable[ShardRange], now: float) -> None:
+        """A listing has ended: open the queues of its shards."""
+        self.map.update(shards, now)
+        # Records that wait for the map also wait for the strategy.
+        if self.map.ready and not (self.map_missing_since is not None and self.placement.is_asking):
             self._open_queues(now)
 
     def described(self, summary: Summary, now: float) -> None:
-        """The answer to what `placement` asked for."""
+        """DescribeStreamSummary has ended. Take over the strategy and the size limit."""
         self._sizes.described(summary.max_record_size, self.placement.may_ask_at)
         notice = self.placement.learnt(summary)
         if notice:
@@ -179,13 +197,13 @@ class Router:
             self._open_queues(now)
 
     def _open_queues(self, now: float) -> None:
-        """The queues that the map and the strategy call for; the records of others are routed again."""
-        if self.said_map_missing:
+        """Make the queues fit the map and the strategy. Records of other queues are routed again."""
+        if self.missing_map_reported:
             self.notices.append(Notice("shards_listed_again"))
-            self.said_map_missing = False
+            self.missing_map_reported = False
         self.map_missing_since = None
         self.placed_by_service = self.placement.placed_by_service
-        if self.placed_by_service and not self.map.wanted:  # the number of shards is its limit
+        if self.placed_by_service and not self.map.wanted:  # the number of shards sets the rate limit
             self.map.relist(now, rules.STRATEGY_POLL * (1 + self._random() / 2))
         items, self.waiting = self.waiting, []
         kept = {queue.shard: queue for queue in self.queues}
@@ -194,7 +212,7 @@ class Router:
             queue = kept.pop(shard, None)
             if queue is None:
                 queue = ShardQueue(shard, self._policy, Limiter(self._policy.rate, now), self._sizes)
-            queue.shard = shard  # the very object that the map has: that it is known is seen at a glance
+            queue.shard = shard  # the same object as in the map, so that identity decides that it is known
             queues.append(queue)
         self.queues = queues
         dead = list(kept.values())
@@ -209,66 +227,71 @@ class Router:
             items += self.empty(queue)
         self.reroute(items, now)
 
-    def landed(self, hash_key: int, actual: str, now: float) -> bool:
-        """A record with this hash key, written alone or leading an aggregate, is on shard `actual`.
+    def note_landing(self, hash_key: int, actual: str, now: float) -> bool:
+        """Learn the strategy from a record with this hash key that landed on shard `actual`.
 
-        True: the key did not decide that. A shard's range never changes, so a shard that is known not to hold the key
-        is proof; where the service places the records, those that land by their keys count.
+        The record was written alone or is the first of an aggregate. Return True if the key did not decide the shard.
+
+        One record outside the shard's range proves that the service places the records, because ranges never change.
+        PLACEMENT_PROOF records in a row inside their ranges show that the keys do.
         """
         known = self.map.range_of(actual)
         if known is None:
             return False
         by_key = known.holds(hash_key)
         if by_key == self.placed_by_service and len(self.map.open) > 1:
-            self._contrary += 1
-            if not by_key or self._contrary >= rules.PLACEMENT_PROOF:
-                self._contrary = 0
-                self.notices.append(self.placement.seen(not by_key))
+            self._contrary_landings += 1
+            if not by_key or self._contrary_landings >= rules.PLACEMENT_PROOF:
+                self._contrary_landings = 0
+                self.notices.append(self.placement.observed(not by_key))
                 if self.map.ready:
                     self._open_queues(now)
         else:
-            self._contrary = 0
+            self._contrary_landings = 0
         return not by_key
 
     def keys_are_refused(self, batches: Iterable[Batch], now: float) -> bool:
-        """A request was found invalid: can it be for want of keys, which only a service-managed stream does without?"""
+        """Return True if the request may be invalid because it has records without keys.
+
+        Only a service-managed stream takes such records. Records get their keys again from now on.
+        """
         if not any(batch.outer_key is None for batch in batches):
             return False
         queue = self.alone
         if queue is not None and queue.omits_keys:
             self._keys_refused = True
-            self.placement.doubt()
+            self.placement.ask_again()
             self.alone = None
             queue.alive = False
             self.reroute(self.empty(queue), now)
         return True
 
     def distrust(self, queue: ShardQueue, seen_at: float, now: float) -> None:
-        """A request of `seen_at` was taken by another shard than the queue's.
+        """Another shard took a record of the queue. seen_at: when its request was sent.
 
-        At first everything waits for a fresh listing. If that shows the shard still open, it is behind the stream:
-        the queue's records travel alone, and fresh ones are asked for now and then.
+        At first, all records wait for a new listing. If that listing shows the queue's shard still open, ListShards is
+        stale. Then the queue's records travel alone, and kplpy lists the shards again from time to time.
         """
         if queue.shard is None:
             return
-        if queue.doubted:
-            self.placement.doubt()
+        if queue.aggregation_suspended:
+            self.placement.ask_again()
             self.map.relist(now)
         elif self.map.invalidate(seen_at, queue.shard.shard_id):
             self._note_missing_map(now)
 
-    def doubt(self, queue: ShardQueue, now: float) -> None:
-        """A fresh listing does not explain where the queue's records land."""
-        self.placement.doubt()
+    def suspend_aggregation(self, queue: ShardQueue, now: float) -> None:
+        """Let the queue's records travel alone: a new listing does not explain where they land."""
+        self.placement.ask_again()
         self.map.relist(now)
-        if queue.alive and queue.shard is not None and not queue.doubted:
+        if queue.alive and queue.shard is not None and not queue.aggregation_suspended:
             items = self.empty(queue)
-            queue.doubt(now)
+            queue.suspend_aggregation(now)
             self.reroute(items, now)
 
-    def missing(self, now: float) -> None:
-        """There is no such stream: what comes in its place may have other shards under the same ids."""
-        self.placement.doubt()
+    def stream_missing(self, now: float) -> None:
+        """The stream does not exist. A new one in its place may have the same shard ids with other ranges."""
+        self.placement.ask_again()
         self._sizes.forget()
         self.map.seen_missing()
         self._note_missing_map(now)
@@ -278,55 +301,60 @@ class Router:
             self.map_missing_since = now
 
     @property
-    def asks(self) -> bool:
-        """Is there a use for a listing?"""
+    def needs_listings(self) -> bool:
+        """Return True if a listing would help."""
         return self.map_missing_since is not None or self.map.ready
 
     # --- patience ---
 
-    def holds(self, now: float) -> bool:
-        """Is everything held back until the map is there again?"""
-        return self.map_missing_since is not None and now < self.holds_until
+    def waits_for_map(self, now: float) -> bool:
+        """Return True while all records wait for the map."""
+        return self.map_missing_since is not None and now < self.waits_until
 
     @property
-    def holds_until(self) -> float:
+    def waits_until(self) -> float:
+        """When records stop waiting for the map and travel alone. Infinite while there is a map."""
         if self.map_missing_since is None:
             return NEVER
         return max(self.map_missing_since, self.patience_begins) + rules.MAP_PATIENCE
 
     def end_patience(self, now: float) -> None:
-        """Records go alone now: what stopped the listing stops PutRecords too, and is to show there."""
+        """Let records travel alone now. The listing's error will also stop PutRecords, and is reported there."""
         self.patience_begins = -NEVER
         if self.map_missing_since is not None:
             self.map_missing_since = min(self.map_missing_since, now - rules.MAP_PATIENCE)
 
-    def awaited(self) -> str:
-        """What records wait for that no queue has."""
+    def reason_for_waiting(self) -> str:
+        """Return what records that are in no queue wait for."""
         if self.patience_begins == NEVER:
             return "the AWS client is still being made"
         if self.listing_failure:
             return f"the shards cannot be listed ({self.listing_failure})"
-        if self.map.ready and self.placement.asking:
-            return "DescribeStreamSummary has no answer yet, and the shards cannot be chosen without it"
-        return "ListShards has no answer yet, and the shard cannot be chosen without it"
+        if self.map.ready and self.placement.is_asking:
+            return "DescribeStreamSummary has no response yet, and the shards cannot be chosen without it"
+        return "ListShards has no response yet, and the shard cannot be chosen without it"
 
-    def say_map_missing(self, now: float) -> None:
-        """Records were delivered: without a map they travelled alone. Where none are, their own errors say why."""
-        if self.map_missing_since is not None and not self.said_map_missing and not self.holds(now):
-            self.said_map_missing = True
-            reason = self.listing_failure or "no answer yet"
+    def report_missing_map(self, now: float) -> None:
+        """Log that records travel alone, without a map. Call it when records are delivered.
+
+        As long as no record is delivered, the records' own errors show the cause.
+        """
+        if self.map_missing_since is not None and not self.missing_map_reported and not self.waits_for_map(now):
+            self.missing_map_reported = True
+            reason = self.listing_failure or "no response yet"
             self.notices.append(Notice("shards_not_listed", {"reason": reason}))
 
-    def say_unknown(self) -> None:
-        """Records were delivered: if the strategy cannot be learnt, tell what to set."""
-        notice = self.placement.unknown()
+    def report_unknown_strategy(self) -> None:
+        """Log what to set if the strategy cannot be learnt. Call it when records are delivered."""
+        notice = self.placement.unknown_strategy()
         if notice is not None:
             self.notices.append(notice)
 
     def check_patience(self, now: float) -> None:
-        if self.map_missing_since is None or self.holds(now):
+        """Let the waiting records travel alone if the wait for the map is over."""
+        if self.map_missing_since is None or self.waits_for_map(now):
             return
-        if self.map.ready:  # the strategy alone is awaited
+        if self.map.ready:  # only the strategy was missing
             self._open_queues(now)
             return
         items, self.waiting = self.waiting, []

@@ -1,4 +1,4 @@
-"""Records put without a partition key: they fill one shard's open aggregate, then go on to the one with most room."""
+"""Chooses the shard of records that are put without a partition key."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ EVERYWHERE = ShardRange("", 0, (1 << 128) - 1)
 class StickyPartitioner:
     """Kafka's sticky partitioner (KIP-480), made aware of the shards' limits.
 
-    Each time that a keyless record is routed, after a reshard too, it gets a random hash key of the chosen shard's, the
-    same for all records of an aggregate, and that number's 32 hex digits for a partition key: as long as the
-    placeholder that it came with, so that nothing that was counted changes.
+    Keyless records fill one shard's open aggregate. Then the shard that can take most gets the next ones.
+
+    Each time a keyless record is routed, also after a reshard, it gets a random hash key in the range of its shard. All
+    records of an aggregate get the same one. The partition key is that number in 32 hex digits. It is as long as the
+    placeholder before it, so that the sizes charged and counted stay right.
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
@@ -28,7 +30,7 @@ class StickyPartitioner:
         self._new_key(EVERYWHERE)
 
     def choose(self, queues: Sequence[ShardQueue], now: float) -> ShardQueue | None:
-        """The queue for the next record; None when there are none."""
+        """Return the queue for the next record. None if there are no queues."""
         queue = self._queue
         if queue is not None and queue.alive:
             if self._batch is None:
@@ -43,7 +45,7 @@ class StickyPartitioner:
         return self._queue
 
     def _candidates(self, queues: Sequence[ShardQueue]) -> Sequence[ShardQueue]:
-        """Of very many queues some neighbours, since looking at all of them costs more than the best one gains."""
+        """Return all queues, or STICKY_CANDIDATES neighbours if looking at all would cost more than it gains."""
         if len(queues) <= STICKY_CANDIDATES:
             return queues
         first = int(self._random() * len(queues))
@@ -51,7 +53,7 @@ class StickyPartitioner:
         return [*some, *queues[: STICKY_CANDIDATES - len(some)]]
 
     def give_key(self, item: PendingRecord, shard: ShardRange | None) -> None:
-        """Make it a record of this shard; None: it travels alone, so any will do."""
+        """Give the record a key of this shard. None: the record travels alone, so any key will do."""
         if shard is None or not shard.holds(self._hash_key):
             self._new_key(shard or EVERYWHERE)
         item.hash_key = self._hash_key
@@ -62,4 +64,4 @@ class StickyPartitioner:
         bits = int(self._random() * (1 << 53)) << 53 | int(self._random() * (1 << 53))
         self._hash_key = shard.start + ((shard.end - shard.start + 1) * bits >> 106)
         self._key = f"{self._hash_key:032x}"
-        self._explicit_hash_key = str(self._hash_key)  # or the key's own hash would count
+        self._explicit_hash_key = str(self._hash_key)  # without it, the hash of the partition key would decide

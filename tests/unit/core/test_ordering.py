@@ -1,4 +1,4 @@
-"""Ordered mode: one Kinesis record under way a shard, later records behind it, through whatever happens to it."""
+"""Ordered mode: one Kinesis record in flight a shard, and later records wait, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -37,44 +37,44 @@ def nothing_to_send(driver: Driver, now: float) -> bool:
     return driver.pipeline.next_request(now) is None and driver.pipeline.next_wakeup(now) > now
 
 
-def test_one_kinesis_record_a_shard_is_under_way() -> None:
+def test_one_kinesis_record_a_shard_is_in_flight() -> None:
     driver = Driver(ORDERED)
     driver.accept(*left(4), *right(4))
     request = driver.request(1.0)
     assert numbers(request) == [[0, 1], [4, 5]]
     assert nothing_to_send(driver, 1.0)
-    driver.answer(request, ZERO, ONE, now=1.1)
+    driver.respond(request, ZERO, ONE, now=1.1)
     assert driver.pipeline.next_wakeup(1.1) == 1.1
     assert numbers(driver.request(1.1)) == [[2, 3], [6, 7]]
 
 
-def test_without_order_a_lane_sends_all_it_has() -> None:
+def test_without_order_a_queue_sends_all_it_has() -> None:
     driver = Driver(replace(ORDERED, ordered=False))
     driver.accept(*left(4))
     assert numbers(driver.request(1.0)) == [[0, 1], [2, 3]]
 
 
-def test_what_failed_goes_before_what_came_later_and_holds_up_nobody_else() -> None:
+def test_a_failed_record_goes_before_later_ones_and_holds_up_no_other_shard() -> None:
     driver = Driver(ORDERED)
     driver.accept(*left(4), *right(4))
-    driver.answer(driver.request(1.0), (THROTTLED, "slow down"), ONE, now=1.1)
+    driver.respond(driver.request(1.0), (THROTTLED, "slow down"), ONE, now=1.1)
     other = driver.request(1.1)
     assert numbers(other) == [[6, 7]]
     again = driver.request(driver.pipeline.next_wakeup(1.1))
     assert numbers(again) == [[0, 1]]
-    driver.answer(again, ZERO, now=3.0)
+    driver.respond(again, ZERO, now=3.0)
     assert numbers(driver.request(3.0)) == [[2, 3]]
 
 
 def test_after_a_failed_record_the_later_ones_go_on() -> None:
     driver = Driver(replace(ORDERED, fail_if_throttled=True))
     driver.accept(*left(4))
-    driver.answer(driver.request(1.0), (THROTTLED, "slow down"), now=1.1)
+    driver.respond(driver.request(1.0), (THROTTLED, "slow down"), now=1.1)
     assert len(driver.pipeline.take_completions()) == 1
     assert numbers(driver.request(2.1)) == [[2, 3]]
 
 
-def test_what_waits_fills_its_aggregate_instead_of_making_small_ones() -> None:
+def test_waiting_records_fill_one_aggregate_instead_of_making_small_ones() -> None:
     driver = Driver(policy(ordered=True, linger=0.01))
     driver.accept(*left())
     first = driver.request(1.01)
@@ -82,11 +82,11 @@ def test_what_waits_fills_its_aggregate_instead_of_making_small_ones() -> None:
         driver.accept(*left(arrival=1.02 + number / 50))
         driver.pipeline.tick(1.02 + number / 50)
     assert nothing_to_send(driver, 1.5)
-    driver.answer(first, ZERO, now=1.6)
+    driver.respond(first, ZERO, now=1.6)
     assert numbers(driver.request(1.6)) == [list(range(1, 11))]
 
 
-def test_a_flush_sends_what_was_held_back_as_soon_as_it_may_go() -> None:
+def test_a_flush_sends_held_back_records_as_soon_as_they_may_go() -> None:
     driver = Driver(policy(ordered=True, linger=50.0))
     driver.accept(*left())
     mark = driver.pipeline.flush(1.0)
@@ -94,8 +94,8 @@ def test_a_flush_sends_what_was_held_back_as_soon_as_it_may_go() -> None:
     driver.accept(*left())
     driver.pipeline.flush(1.0)
     assert nothing_to_send(driver, 1.0)
-    driver.answer(first, ZERO, now=1.1)
-    assert driver.pipeline.unflushed(mark) == 1  # answered, not settled
+    driver.respond(first, ZERO, now=1.1)
+    assert driver.pipeline.unflushed(mark) == 1  # it has an outcome, but is not settled
     assert numbers(driver.request(1.1)) == [[1]]
 
 
@@ -109,8 +109,8 @@ def test_the_next_shard_waits_for_the_one_before(which: str) -> None:
     driver.accept(*left(), *right())
     driver.list(after, 1.1)
     assert nothing_to_send(driver, 1.1)
-    driver.answer(request, *(after[0].shard_id for _ in request.batches), now=1.2)
-    # The aggregate that was sent before the split landed where a consumer would drop it.
+    driver.respond(request, *(after[0].shard_id for _ in request.batches), now=1.2)
+    # The aggregate was sent before the split, and landed where consumers would drop it.
     assert numbers(driver.request(1.2)) == ([[2, 3]] if which == "merge" else [[0, 2], [1, 3]])
 
 
@@ -121,9 +121,9 @@ def test_a_merged_shard_waits_for_both_parents() -> None:
     driver.pipeline.map.seen_missing()
     driver.accept(*left(), *right())
     driver.list((MERGED,), 1.1)
-    driver.answer(first, MERGED.shard_id, now=1.2)
+    driver.respond(first, MERGED.shard_id, now=1.2)
     assert nothing_to_send(driver, 1.2)
-    driver.answer(second, ("InternalFailure", "try again"), now=1.3)
+    driver.respond(second, ("InternalFailure", "try again"), now=1.3)
     assert numbers(driver.request(driver.pipeline.next_wakeup(1.3))) == [[1, 2]]
 
 
@@ -132,29 +132,29 @@ def test_records_of_a_closed_shard_go_before_later_ones_of_the_next() -> None:
     driver.accept(*left(), *right())
     request = driver.request(1.0)
     driver.accept(*left(), *left(), *right())
-    driver.answer(request, CHILDREN[0].shard_id, now=1.1)  # a split: unreadable for consumers
+    driver.respond(request, CHILDREN[0].shard_id, now=1.1)  # after a split, so consumers would drop it
     driver.list(CHILDREN, 1.2)
     sent = []
     for _ in range(3):
         request = driver.request(driver.pipeline.next_wakeup(1.2))
         sent += numbers(request)
-        driver.answer(request, *(each.queue.shard.shard_id for each in request.batches if each.queue.shard), now=1.2)
+        driver.respond(request, *(each.queue.shard.shard_id for each in request.batches if each.queue.shard), now=1.2)
     assert sent == [[0, 2], [1, 4], [3]] or sent == [[1, 4], [0, 2], [3]]
 
 
-def test_what_waits_to_be_judged_is_waited_for() -> None:
+def test_later_records_wait_for_an_aggregate_that_waits_to_be_judged() -> None:
     driver = Driver(ORDERED, shards=(WHOLE,))
     driver.accept(*left(), *right())
     request = driver.request(1.0)
     driver.accept(*left())
-    driver.answer(request, CHILDREN[0].shard_id, now=1.1)
-    driver.list((WHOLE,), 1.2)  # it does not show that shard yet
+    driver.respond(request, CHILDREN[0].shard_id, now=1.1)
+    driver.list((WHOLE,), 1.2)  # the listing does not show that shard yet
     assert nothing_to_send(driver, 1.2)
     driver.list(CHILDREN, 3.0)
     assert numbers(driver.request(3.0)) == [[0, 2], [1]]
 
 
-def test_without_a_map_one_record_a_key_is_under_way() -> None:
+def test_without_a_map_one_record_a_key_is_in_flight() -> None:
     driver = Driver(ORDERED, shards=())
     pipeline = driver.pipeline
     driver.accept(*left(), *right(), *left(), *right())
@@ -163,20 +163,20 @@ def test_without_a_map_one_record_a_key_is_under_way() -> None:
     now = 1.0 + rules.MAP_PATIENCE
     request = driver.request(now)
     assert numbers(request) == [[0], [1]]
-    driver.answer(request, (THROTTLED, "slow down"), ONE, now=now)
+    driver.respond(request, (THROTTLED, "slow down"), ONE, now=now)
     pipeline.listing_started(now)
     again = driver.request(pipeline.next_wakeup(now))
     assert numbers(again) == [[0]]
-    # and what goes by the map then waits for what went without
+    # records routed by the map wait for records sent without it
     driver.accept(*left(arrival=now))
     driver.list((LEFT, RIGHT), now + 0.1)
     other = driver.request(now + 0.1)
     assert numbers(other) == [[3]]
-    driver.answer(again, ZERO, now=now + 0.2)
+    driver.respond(again, ZERO, now=now + 0.2)
     assert numbers(driver.request(now + 0.2)) == [[2, 4]]
 
 
-def test_a_lost_request_holds_its_shard_back_only_until_it_is_taken_as_lost() -> None:
+def test_a_lost_request_holds_its_shard_back_only_until_it_is_given_up() -> None:
     driver = Driver(replace(ORDERED, request_timeout=1.0))
     driver.accept(*left(4))
     late = driver.request(1.0)
@@ -185,20 +185,20 @@ def test_a_lost_request_holds_its_shard_back_only_until_it_is_taken_as_lost() ->
     driver.pipeline.tick(lost)
     again = driver.request(driver.pipeline.next_wakeup(lost))
     assert numbers(again) == [[0, 1]]
-    driver.answer(late, ZERO, now=lost + 1)
+    driver.respond(late, ZERO, now=lost + 1)
     assert nothing_to_send(driver, lost + 1)
-    driver.answer(again, ZERO, now=lost + 2)
+    driver.respond(again, ZERO, now=lost + 2)
     assert numbers(driver.request(lost + 2)) == [[2, 3]]
 
 
-def test_a_hunt_keeps_the_order_whatever_fails_in_it() -> None:
+def test_a_bisection_keeps_the_order_whatever_fails_in_it() -> None:
     driver = Driver(replace(ORDERED, aggregation_max_count=8))
     driver.accept(*left(16))
     driver.fail(driver.request(1.0), "InvalidArgumentException", now=1.1)
     part = driver.request(1.1)
     assert numbers(part) == [[0, 1]]
     assert nothing_to_send(driver, 1.1)
-    driver.answer(part, ("InternalFailure", "try again"), now=1.2)
+    driver.respond(part, ("InternalFailure", "try again"), now=1.2)
     sent: list[int] = []
     now = 1.2
     while len(sent) < 16:
@@ -209,14 +209,14 @@ def test_a_hunt_keeps_the_order_whatever_fails_in_it() -> None:
             driver.fail(request, "InvalidArgumentException", now=now)
             sent += [3] if len(request.batches[0].items) == 1 else []
         else:
-            driver.answer(request, ZERO, now=now)
+            driver.respond(request, ZERO, now=now)
             sent += [each.number for each in request.batches[0].items]
     assert sent == list(range(16))
     delivered = [each for each in driver.pipeline.take_completions() if isinstance(each.outcome, Delivered)]
     assert sum(len(each.items) for each in delivered) == 15
 
 
-def test_a_batch_whose_numbers_are_mixed_with_those_that_wait_is_packed_anew() -> None:
+def test_a_batch_whose_numbers_are_mixed_with_waiting_ones_is_packed_again() -> None:
     driver = Driver(policy(ordered=True, linger=0.0))
     queue = driver.pipeline._router.queues[0]
     first = left(4)
@@ -241,11 +241,11 @@ def test_where_the_service_places_the_records_nothing_is_held_back() -> None:
     assert numbers(driver.request(1.1)) == [[0], [1], [2], [3]]
     driver.accept(*left(2))
     second = driver.request(1.2)
-    # no longer: what is under way is waited for
+    # order counts again, so later records wait for records in flight
     driver.describe("USER_PARTITION_KEY", 1.2)
     driver.accept(*left(1))
     assert nothing_to_send(driver, 1.3)
-    driver.answer(second, ZERO, ZERO, now=1.4)
+    driver.respond(second, ZERO, ZERO, now=1.4)
     assert nothing_to_send(driver, 1.4)
 
 
@@ -256,7 +256,7 @@ def test_a_record_that_expires_behind_another_says_so() -> None:
     driver.pipeline.tick(2.5)
     (completion,) = driver.pipeline.take_completions()
     assert [each.number for each in completion.items] == [2, 3]
-    assert f"an earlier record for shard {ZERO} has no answer" in str(completion.outcome)
+    assert f"an earlier record for shard {ZERO} has no outcome" in str(completion.outcome)
 
 
 def test_everything_ends_with_nothing_left() -> None:
@@ -266,7 +266,7 @@ def test_everything_ends_with_nothing_left() -> None:
     while driver.pipeline.outstanding:
         now = max(now, driver.pipeline.next_wakeup(now))
         request = driver.request(now)
-        driver.answer(request, *(each.queue.shard.shard_id for each in request.batches if each.queue.shard), now=now)
+        driver.respond(request, *(each.queue.shard.shard_id for each in request.batches if each.queue.shard), now=now)
         for completion in driver.pipeline.take_completions():
             driver.pipeline.settled(completion.items)
     assert driver.pipeline.next_wakeup(now) == NEVER

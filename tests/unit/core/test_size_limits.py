@@ -1,4 +1,4 @@
-"""Records and requests that are too large: for the stream, or for what lies before the service."""
+"""Records and requests that are too large for the stream, or for a gateway before the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STALE = 1.5 * rules.STRATEGY_POLL + 1
 
 
 def knowing(limit: int | None, rules: Policy = RULES) -> Driver:
-    """A driver of two shards that knows the stream's limit, in bytes, or that it cannot be learnt."""
+    """Return a driver of two shards. It knows the stream's limit in bytes, or that it cannot be learnt."""
     driver = Driver(rules)
     driver.pipeline._router.placement._not_before = 0.0
     driver.describe(BY_KEY, 0.5, limit)
@@ -33,7 +33,7 @@ def knowing(limit: int | None, rules: Policy = RULES) -> Driver:
 
 
 def sized(size: int, arrival: float = 1.0, hash_key: int = 0) -> PendingRecord:
-    """A record of so many bytes, its key counted."""
+    """Return a record of this many bytes with its key."""
     return item(bytes(size - 1), "k", arrival=arrival, hash_key=hash_key)
 
 
@@ -58,9 +58,9 @@ def test_a_record_above_the_streams_limit_fails_alone_and_unsent(limit: int, ord
     driver.accept(before, sized(limit + 1), after)
     request = driver.request(1.0)
     sent = list(request.batches)
-    driver.answer(request, *[ZERO] * len(sent), now=1.1)
+    driver.respond(request, *[ZERO] * len(sent), now=1.1)
     if ordered:
-        driver.answer(last := driver.request(1.1), ZERO, now=1.2)
+        driver.respond(last := driver.request(1.1), ZERO, now=1.2)
         sent += last.batches
     assert [each for batch in sent for each in batch.items] == [before, after]
     failed, *delivered = sorted(
@@ -78,13 +78,13 @@ def test_a_record_above_the_streams_limit_fails_alone_and_unsent(limit: int, ord
     assert not any(driver.pipeline.leftovers().values())
 
 
-def test_a_record_of_just_the_limit_is_sent_like_any_other() -> None:
+def test_a_record_exactly_at_the_limit_is_sent_like_any_other() -> None:
     driver = knowing(2 * MIB)
     driver.accept(sized(100, hash_key=TOP), sized(2 * MIB))
     assert sorted(data_sizes(driver.request(1.0))) == [100, 2 * MIB]
 
 
-def test_the_limit_holds_for_what_was_accepted_before_it_was_known() -> None:
+def test_the_limit_holds_for_records_accepted_before_it_was_known() -> None:
     driver = Driver(RULES, shards=())
     driver.accept(sized(MIB + 1))
     driver.list((LEFT, RIGHT), 1.1)
@@ -101,13 +101,13 @@ def test_while_the_limit_is_not_known_a_large_record_goes_alone_beside_others() 
     requests = [driver.request(1.0) for _ in range(3)]
     assert [data_sizes(each) for each in requests] == [[100, 100], [MIB + 1], [3 * MIB]]
     assert driver.pipeline.next_request(1.0) is None
-    driver.answer(requests[0], ZERO, ONE, now=1.1)
+    driver.respond(requests[0], ZERO, ONE, now=1.1)
     assert len(driver.pipeline.take_completions()) == 2
     driver.fail(requests[2], INVALID, now=1.1)
     assert only_failure(driver.pipeline).reason is Reason.REJECTED
-    driver.answer(requests[1], ZERO, now=1.1)
+    driver.respond(requests[1], ZERO, now=1.1)
     assert isinstance(driver.pipeline.take_completions()[0].outcome, Delivered)
-    # Now the stream is known to take so much; its shard has paid for it only now.
+    # Now the stream is known to take such a record. Its shard has paid for it only now.
     driver.accept(sized(100, 3.0), sized(MIB + 1, 3.0, TOP), now=3.0)
     assert sorted(data_sizes(driver.request(4.0))) == [100, MIB + 1]
 
@@ -121,35 +121,35 @@ def test_a_large_record_waits_for_no_tokens_and_takes_none_when_it_is_refused() 
             if request.size > MIB:
                 driver.fail(request, INVALID, now=1.005 + number / 100)
             else:
-                driver.answer(request, ZERO, now=1.005 + number / 100)
+                driver.respond(request, ZERO, now=1.005 + number / 100)
     assert driver.pipeline.totals.user_records_put == 20
     assert driver.pipeline.totals.user_records_failed == 20
 
 
-def test_a_large_record_that_was_taken_has_its_shard_rest() -> None:
+def test_a_large_record_that_was_accepted_makes_its_shard_wait() -> None:
     driver = knowing(None)
     driver.accept(sized(3 * MIB))
-    driver.answer(driver.request(1.0), ZERO, now=1.1)
+    driver.respond(driver.request(1.0), ZERO, now=1.1)
     driver.accept(sized(100, 1.1), sized(100, 1.1, TOP), now=1.1)
     assert len(driver.request(1.2).batches) == 1
     assert driver.pipeline.next_request(2.5) is None
     assert data_sizes(driver.request(4.0)) == [100]
 
 
-def test_a_limit_that_may_have_been_raised_is_asked_for_again_and_refuses_nothing_meanwhile() -> None:
+def test_a_limit_that_may_have_been_raised_is_requested_again_and_refuses_nothing_meanwhile() -> None:
     driver = knowing(MIB)
     pipeline = driver.pipeline
     driver.accept(sized(2 * MIB))
     assert pipeline.next_request(1.0) is None
     assert only_failure(pipeline).reason is Reason.TOO_LARGE
-    assert not pipeline.wants_description(1.0)  # it was only just asked for
+    assert not pipeline.wants_description(1.0)  # it was requested just before
     driver.list((LEFT, RIGHT), STALE)
     driver.accept(sized(2 * MIB, STALE))
     assert pipeline.wants_description(STALE)
     request = driver.request(STALE)
     assert data_sizes(request) == [2 * MIB]
     driver.describe(BY_KEY, STALE, 2 * MIB)
-    driver.answer(request, ZERO, now=STALE + 0.1)
+    driver.respond(request, ZERO, now=STALE + 0.1)
     assert isinstance(pipeline.take_completions()[0].outcome, Delivered)
     driver.accept(sized(2 * MIB, STALE + 5), sized(2 * MIB + 1, STALE + 5), now=STALE + 5)
     assert data_sizes(driver.request(STALE + 9)) == [2 * MIB]
@@ -163,7 +163,7 @@ def test_a_limit_that_was_lowered_is_learnt_from_a_refusal() -> None:
     first, second = driver.request(1.1), driver.request(1.1)
     assert [data_sizes(first), data_sizes(second)] == [[2 * MIB], [100]]  # the largest is the first suspect
     driver.fail(first, INVALID, now=1.2)
-    driver.answer(second, ONE, now=1.2)
+    driver.respond(second, ONE, now=1.2)
     assert len(driver.pipeline.take_completions()) == 2
     driver.accept(sized(100, 2.0, TOP), sized(2 * MIB, 2.0), now=2.0)
     assert [data_sizes(driver.request(2.0)) for _ in range(2)] == [[100], [2 * MIB]]
@@ -210,8 +210,8 @@ def _items(request: Request) -> list[list[PendingRecord]]:
 # --- invalid for another reason ---
 
 
-def test_what_a_refused_request_paid_is_given_back() -> None:
-    """Records that nearly use up a second's worth are refused for whatever reason: others go on."""
+def test_a_refused_request_gets_its_tokens_back() -> None:
+    """Records of nearly a second's worth are refused for some reason. Other records go on."""
     driver = knowing(MIB)
     now = 1.0
     for number in range(10):
@@ -223,29 +223,29 @@ def test_what_a_refused_request_paid_is_given_back() -> None:
             if max(data_sizes(request)) > 1000:
                 driver.fail(request, INVALID, now=now)
             else:
-                driver.answer(request, ZERO, now=now)
+                driver.respond(request, ZERO, now=now)
     assert driver.pipeline.totals.user_records_put == 10
-    assert now < 2.0  # where ten records of 1 MiB would take nine seconds
+    assert now < 2.0  # ten records of 1 MiB would take nine seconds
 
 
-def test_with_one_sender_the_parts_of_a_hunt_and_other_requests_take_turns() -> None:
+def test_with_one_sender_the_parts_of_a_bisection_and_other_requests_take_turns() -> None:
     driver = knowing(MIB)
     driver.accept(*[sized(100) for _ in range(64)])
     driver.fail(driver.request(1.0), INVALID, now=1.0)
-    bisected = []
+    parts_sent = []
     for number in range(6):
         driver.accept(sized(100, hash_key=TOP))
         request = driver.request(1.0)
-        bisected.append(request.is_part)
-        driver.answer(request, *[ONE if number % 2 else ZERO] * len(request.batches), now=1.0)
-    assert bisected == [True, False] * 3
+        parts_sent.append(request.is_part)
+        driver.respond(request, *[ONE if number % 2 else ZERO] * len(request.batches), now=1.0)
+    assert parts_sent == [True, False] * 3
 
 
 # --- HTTP 413 ---
 
 
 def front(driver: Driver, limit: int, now: float) -> list[int]:
-    """Play what lies before the service until nothing is left to send. The sizes of requests that it refused."""
+    """Play a gateway before the service until nothing is left to send. Return the sizes of refused requests."""
     refused: list[int] = []
     while True:
         request = driver.pipeline.next_request(now)
@@ -256,7 +256,7 @@ def front(driver: Driver, limit: int, now: float) -> list[int]:
             driver.fail(request, TOO_LARGE, now=now)
         else:
             shards = [batch.queue.shard.shard_id for batch in request.batches if batch.queue.shard is not None]
-            driver.answer(request, *shards, now=now)
+            driver.respond(request, *shards, now=now)
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -275,7 +275,7 @@ def test_a_request_that_is_too_large_is_sent_in_parts_and_later_ones_are_smaller
     assert driver.pipeline.totals.user_records_put == 900
 
 
-def test_a_record_that_is_too_large_for_what_lies_before_the_service_fails_alone_and_says_so() -> None:
+def test_a_record_that_is_too_large_for_a_gateway_fails_alone_and_says_so() -> None:
     driver = knowing(MIB, replace(RULES, rate=100.0))
     driver.accept(*[sized(20_000) for _ in range(20)], sized(900_000), *[sized(20_000) for _ in range(20)])
     front(driver, 800_000, 1.0)
@@ -289,7 +289,7 @@ def test_a_record_that_is_too_large_for_what_lies_before_the_service_fails_alone
     assert failed[0].items[0].tries[-1].code == TOO_LARGE
 
 
-def test_aggregates_keep_under_what_passes() -> None:
+def test_aggregates_keep_within_the_gateways_limit() -> None:
     driver = knowing(10 * MIB, replace(RULES, rate=100.0, aggregation_max_size=4 * MIB))
     refused = []
     for now in (1.0, 2.0, 3.0):
@@ -304,7 +304,7 @@ def test_requests_may_grow_again() -> None:
     limits = SizeLimits(policy(collection_max_size=4_000_000))
     limits.request_refused(3_000_000, 10.0)
     limits.request_refused(2_000_000, 11.0)
-    limits.request_refused(2_800_000, 12.0)  # sent before
+    limits.request_refused(2_800_000, 12.0)  # sent before the first refusal
     assert limits.request == 1_000_000
     grown = []
     now = 12.0
@@ -324,7 +324,7 @@ def test_requests_do_not_shrink_without_end() -> None:
     assert limits.aggregate == 51_200
 
 
-def test_all_is_given_up_where_nothing_passes() -> None:
+def test_all_records_fail_if_the_gateway_accepts_nothing() -> None:
     driver = knowing(MIB, replace(RULES, rate=100.0))
     driver.accept(*[sized(20_000) for _ in range(300)])
     driver.pipeline.flush(1.0)

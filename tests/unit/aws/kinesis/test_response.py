@@ -112,7 +112,7 @@ def test_the_core_takes_any_response_and_flags_records_without_a_result(came: li
     driver.accept(*records)
     request = driver.request(0.2)
     assert len(request.batches) == len(came)
-    driver.pipeline.answered(request, Exchange(0.2, 0.3, 0.0, read_entries(came)), 0.3)
+    driver.pipeline.request_ended(request, Exchange(0.2, 0.3, 0.0, read_entries(came)), 0.3)
     done = {id(each): completion for completion in driver.pipeline.take_completions() for each in completion.items}
     for record, entry in zip(records, came, strict=True):
         if is_success(entry):
@@ -154,9 +154,9 @@ def test_a_record_whose_entries_stay_malformed_is_written_a_few_times_at_most() 
             datas = [batch.items[0].data for batch in request.batches]
             sent += datas.count(b"odd")
             sent_entries = [{"ErrorMessage": "what is it?"} if data == b"odd" else TAKEN for data in datas]
-            driver.pipeline.answered(request, Exchange(now, now, 0.0, sent_entries), now)
+            driver.pipeline.request_ended(request, Exchange(now, now, 0.0, sent_entries), now)
         assert now < 29, "it must not wait for its TTL"
-    assert sent == rules.MALFORMED_TRIES
+    assert sent == rules.MALFORMED_ATTEMPTS
     assert [each.message for each in failed] == [f"{MALFORMED}: what is it?"]
 
 
@@ -171,11 +171,11 @@ def test_malformed_responses_alone_fail_the_stream_after_the_grace() -> None:
         if request is not None:
             for batch in request.batches:
                 sent[batch.items[0].data] += 1
-            driver.pipeline.answered(request, Exchange(now, now, 0.0, [{} for _ in request.batches]), now)
+            driver.pipeline.request_ended(request, Exchange(now, now, 0.0, [{} for _ in request.batches]), now)
         done = driver.pipeline.take_completions()
         assert all(isinstance(each.outcome, Failed) for each in done)
         driver.pipeline.settled([each for completion in done for each in completion.items])
         assert now < rules.DENIED_GRACE + 2
         now += 0.05
-    assert max(sent.values()) <= rules.MALFORMED_TRIES
+    assert max(sent.values()) <= rules.MALFORMED_ATTEMPTS
     assert all(record.maybe_written for record in records)

@@ -1,4 +1,4 @@
-"""Aggregates and their exact sizes, a lane's order."""
+"""Aggregates and their exact sizes, and the order of a queue."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_counts_bound_an_aggregate() -> None:
     assert home.open is not None
 
 
-def test_a_few_that_wait_to_be_packed_are_seen_by_all_who_look() -> None:
+def test_a_few_records_that_wait_to_be_packed_count_everywhere() -> None:
     home = queue()
     home.add([item(arrival=9.0)])
     old, new = item(arrival=1.0), item(arrival=9.5)
@@ -48,14 +48,14 @@ def test_a_few_that_wait_to_be_packed_are_seen_by_all_who_look() -> None:
     assert home.take_all()[1:] == [new, last, later]
 
 
-@pytest.mark.parametrize("alone", ["no shard", "switched off", "count of one", "doubted"])
+@pytest.mark.parametrize("alone", ["no shard", "switched off", "count of one", "suspended"])
 def test_records_that_travel_alone(alone: str) -> None:
     home = queue(
         None if alone == "no shard" else queue().shard,
         policy(aggregate=alone != "switched off", aggregation_max_count=1 if alone == "count of one" else 10),
     )
-    if alone == "doubted":
-        home.doubt(1.0)
+    if alone == "suspended":
+        home.suspend_aggregation(1.0)
     home.add([item(b"abc", "Ωmega")])
     home.add([item(b"", "k")])
     assert sizes(list(home.closed_batches)) == [1, 1]
@@ -76,7 +76,7 @@ def test_the_outer_key() -> None:
     assert batch_of(queue(rules=policy(first_key_outside=True)), two).outer_key == "first"
 
 
-def test_what_comes_back_goes_before_what_came_later() -> None:
+def test_a_batch_that_comes_back_goes_before_later_ones() -> None:
     home = queue(None)
     for number in range(6):
         each = item()
@@ -89,7 +89,7 @@ def test_what_comes_back_goes_before_what_came_later() -> None:
     assert home.queue_bytes == sum(batch.wire_size for batch in home.closed_batches)
 
 
-def test_what_is_held_is_counted_from_closing_to_the_answer() -> None:
+def test_held_records_are_counted_from_closing_to_the_outcome() -> None:
     home = queue()
     home.add([item(b"abc", "key")])
     assert (home.held, home.held_bytes) == (0, 0)
@@ -112,20 +112,20 @@ def test_expiry_takes_records_out_of_their_aggregates() -> None:
     assert home.queue_bytes == home.closed_batches[0].wire_size
 
 
-def test_doubt_ends_with_answers_from_the_shard_itself() -> None:
+def test_suspended_aggregation_resumes_after_hits_of_the_shard_itself() -> None:
     home = queue()
-    home.doubt(10.0)
-    home.took(9.0)  # sent before
-    assert bool(home.doubted) is True
-    for _ in range(rules.DOUBT_PROOF):
-        assert bool(home.doubted) is True
-        home.took(11.0)
-    assert bool(home.doubted) is False
+    home.suspend_aggregation(10.0)
+    home.hit(9.0)  # sent before the suspension
+    assert bool(home.aggregation_suspended) is True
+    for _ in range(rules.HITS_TO_AGGREGATE_AGAIN):
+        assert bool(home.aggregation_suspended) is True
+        home.hit(11.0)
+    assert bool(home.aggregation_suspended) is False
     home.add([item()])
     assert home.open is not None
 
 
-def test_of_many_tries_the_first_and_the_latest_are_kept() -> None:
+def test_of_many_attempts_the_first_and_the_latest_are_kept() -> None:
     each = item()
     for number in range(100):
         add_attempt(each, SendAttempt(float(number), 0.0, 0.0, "Code"))
@@ -133,7 +133,7 @@ def test_of_many_tries_the_first_and_the_latest_are_kept() -> None:
     assert [kept.wall for kept in each.tries] == [0.0, *map(float, range(101 - KEPT_ATTEMPTS, 100))]
 
 
-def test_records_that_went_through_the_same_share_their_tries() -> None:
+def test_records_with_the_same_history_share_their_attempts() -> None:
     together, other = [item(), item(), item()], item()
     add_attempt(other, SendAttempt(0.0, 0.0, 0.0, "Earlier"))
     for number in range(1, 2 * KEPT_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""What an answer means: the tables of retry.py, the backoff, the outage."""
+"""What a response means: the error tables, the backoff, the circuit breaker."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_errors(codes: list[str], verdict: Verdict) -> None:
         (WHOLE, True, [1, 2], RIGHT, Landing.WRONG_SHARD),
         (LEFT, True, [0, HALF - 1], ShardRange("shardId-2", 0, TOP), Landing.DELIVERED),
         (LEFT, True, [0, HALF - 1], None, Landing.UNKNOWN_SHARD),
-        # the same id, of a stream that was recreated
+        # a recreated stream has the same id
         (WHOLE, True, [1, TOP], LEFT, Landing.WRONG_SHARD),
     ],
 )
@@ -98,22 +98,22 @@ def test_backoff_grows_with_full_jitter_to_its_bound() -> None:
     assert all(backoff(failures, 0.0) == rules.BACKOFF_BASE / 4 for failures in range(40))
 
 
-def test_an_outage_spaces_requests_until_a_good_answer() -> None:
+def test_an_outage_spaces_requests_until_a_good_response() -> None:
     circuit_breaker = CircuitBreaker(lambda: 0.5)
-    circuit_breaker.asked(0.0)
-    assert bool(circuit_breaker.lasts) is False
+    circuit_breaker.request_sent(0.0)
+    assert bool(circuit_breaker.is_open) is False
     assert circuit_breaker.not_before < 0
     circuit_breaker.failed(started=0.0, now=1.0, error=ERROR)
-    assert bool(circuit_breaker.lasts) is True
+    assert bool(circuit_breaker.is_open) is True
     assert 1.0 < circuit_breaker.not_before < 1.2
-    circuit_breaker.asked(2.0)  # the next does not wait for the answer of this one, only for its own time
+    circuit_breaker.request_sent(2.0)  # the next request does not wait for this response
     assert 2.5 <= circuit_breaker.not_before <= 4.0
-    circuit_breaker.over()
-    assert bool(circuit_breaker.lasts) is False
+    circuit_breaker.close()
+    assert bool(circuit_breaker.is_open) is False
     assert circuit_breaker.not_before < 0
 
 
-def test_requests_under_way_together_fail_as_one_step() -> None:
+def test_requests_in_flight_together_fail_as_one_step() -> None:
     circuit_breaker = CircuitBreaker(lambda: 0.999)
     circuit_breaker.failed(started=0.0, now=1.0, error=ERROR)
     first = circuit_breaker.not_before
@@ -123,33 +123,33 @@ def test_requests_under_way_together_fail_as_one_step() -> None:
     circuit_breaker.failed(started=2.0, now=2.0, error=ERROR)
     assert circuit_breaker.not_before - 2.0 > first - 1.0
     assert circuit_breaker.error is ERROR
-    circuit_breaker.over()
+    circuit_breaker.close()
     assert circuit_breaker.error is None
 
 
-def test_denial_has_a_grace_and_a_late_one_its_own() -> None:
+def test_a_denial_has_a_grace_and_a_late_denial_its_own() -> None:
     circuit_breaker = CircuitBreaker(lambda: 0.5)
     assert not circuit_breaker.denied(0.0)
     assert not circuit_breaker.denied(rules.DENIED_GRACE - 0.1)
     assert circuit_breaker.denied(rules.DENIED_GRACE)
     assert circuit_breaker.denied(rules.DENIED_GRACE + rules.DENIED_MEMORY)
     assert not circuit_breaker.denied(10 + 3 * rules.DENIED_MEMORY)
-    circuit_breaker.over()
+    circuit_breaker.close()
     assert not circuit_breaker.denied(11 + 3 * rules.DENIED_MEMORY)
 
 
 @pytest.mark.parametrize("random", [0.0, 0.5, 0.999])
 def test_the_last_attempt_comes_at_the_end_of_the_grace(random: float) -> None:
-    """Whatever the backoff, a denial is final when the grace ends, not a backoff later."""
+    """A denial is final when the grace ends, not a backoff later."""
     circuit_breaker = CircuitBreaker(lambda: random)
-    now, answer_takes = 10.0, 0.03
+    now, response_takes = 10.0, 0.03
     circuit_breaker.failed(now, now, ERROR)
     while not circuit_breaker.denied(now):
         started = circuit_breaker.not_before
-        circuit_breaker.asked(started)
-        now = started + answer_takes
+        circuit_breaker.request_sent(started)
+        now = started + response_takes
         circuit_breaker.failed(started, now, ERROR)
-    assert 10.0 + rules.DENIED_GRACE <= now <= 10.0 + rules.DENIED_GRACE + answer_takes + 1e-9
+    assert 10.0 + rules.DENIED_GRACE <= now <= 10.0 + rules.DENIED_GRACE + response_takes + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_the_last_attempt_comes_at_the_end_of_the_grace(random: float) -> None:
         ("ConnectionClosedError", True),
         ("SSLError", True),
         ("ProxyConnectionError", True),
-        ("AccessDeniedException", False),  # of ListShards alone, perhaps
+        ("AccessDeniedException", False),  # perhaps only ListShards is denied
         ("LimitExceededException", False),
         ("RequestTimeout", False),
         ("InternalFailure", False),

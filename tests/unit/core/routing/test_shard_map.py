@@ -13,7 +13,7 @@ from tests.core_helpers import HALF, LEFT, RIGHT, TOP, WHOLE
 def listed(*shards: ShardRange, at: float = 0.0) -> ShardMap:
     shard_map = ShardMap()
     shard_map.listing_started(at)
-    shard_map.listed(shards, at)
+    shard_map.update(shards, at)
     return shard_map
 
 
@@ -32,7 +32,7 @@ def test_the_first_listing_is_wanted_at_once() -> None:
     assert shard_map.wants_listing(5.0)
     shard_map.listing_started(5.0)
     assert not shard_map.wants_listing(6.0)
-    shard_map.listed([WHOLE], 6.0)
+    shard_map.update([WHOLE], 6.0)
     assert shard_map.trusted(6.0)
     assert not shard_map.wants_listing(6.0)
     assert shard_map.updated_at == 5.0
@@ -48,29 +48,29 @@ def test_failed_listings_back_off_until_a_good_one() -> None:
         now = shard_map.next_listing()
     assert waits[:3] == pytest.approx([1.0, 1.5, 2.25])
     assert waits[-1] == rules.LISTING_BACKOFF_MAX
-    shard_map.hurry(now - 10)
+    shard_map.list_soon(now - 10)
     assert shard_map.wants_listing(now - 10)
-    shard_map.listed([], now)  # a stream without shards is no map
+    shard_map.update([], now)  # a stream without shards is no map
     assert not shard_map.ready
     assert shard_map.next_listing() > now
 
 
-def test_only_newer_answers_invalidate() -> None:
+def test_only_newer_responses_invalidate() -> None:
     shard_map = listed(LEFT, RIGHT, at=10.0)
     assert not shard_map.invalidate(9.0, LEFT.shard_id)
     assert shard_map.invalidate(11.0, LEFT.shard_id)
     assert not shard_map.trusted(11.0)
-    assert not shard_map.invalidate(12.0, LEFT.shard_id)  # it is known already
+    assert not shard_map.invalidate(12.0, LEFT.shard_id)  # already invalid
 
 
-def test_answers_about_a_closed_shard_do_not_invalidate() -> None:
+def test_responses_about_a_closed_shard_do_not_invalidate() -> None:
     shard_map = listed(WHOLE)
     shard_map.listing_started(1.0)
-    shard_map.listed([ShardRange("shardId-1", 0, HALF - 1), ShardRange("shardId-2", HALF, TOP)], 1.0)
+    shard_map.update([ShardRange("shardId-1", 0, HALF - 1), ShardRange("shardId-2", HALF, TOP)], 1.0)
     assert not shard_map.invalidate(2.0, WHOLE.shard_id)
-    assert shard_map.range_of(WHOLE.shard_id) == WHOLE  # late answers can be judged
+    assert shard_map.range_of(WHOLE.shard_id) == WHOLE  # late responses can be judged
     shard_map.listing_started(200.0)
-    shard_map.listed(shard_map.open, 200.0)
+    shard_map.update(shard_map.open, 200.0)
     assert shard_map.range_of(WHOLE.shard_id) is None
 
 
@@ -87,20 +87,20 @@ def test_stale_listings_are_spaced() -> None:
     now, waits = 1.0, []
     for _ in range(8):
         shard_map.relist(now)
-        shard_map.relist(now)  # asked for already
+        shard_map.relist(now)  # already requested
         waits.append(shard_map.next_listing() - now)
         now = shard_map.next_listing()
-        assert shard_map.trusted(now)  # meanwhile the last one stands
+        assert shard_map.trusted(now)  # meanwhile the last listing counts
         shard_map.listing_started(now)
-        shard_map.listed([WHOLE], now)
+        shard_map.update([WHOLE], now)
     assert waits[:2] == pytest.approx([1.0, 1.5])
     assert waits[-1] == rules.RELISTING_BACKOFF_MAX
-    shard_map.listed([LEFT, RIGHT], now)
+    shard_map.update([LEFT, RIGHT], now)
     shard_map.relist(now)
     assert shard_map.next_listing() == pytest.approx(now + 1.0)
 
 
-def test_a_listing_with_a_gap_stands_until_a_better_one_which_is_asked_for() -> None:
+def test_a_listing_with_a_gap_is_used_until_the_next_one_which_is_requested() -> None:
     shard_map = listed(LEFT)
     now, waits = 0.0, []
     for _ in range(8):
@@ -108,19 +108,19 @@ def test_a_listing_with_a_gap_stands_until_a_better_one_which_is_asked_for() -> 
         waits.append(shard_map.next_listing() - now)
         now = shard_map.next_listing()
         shard_map.listing_started(now)
-        shard_map.listed([LEFT], now)
+        shard_map.update([LEFT], now)
     assert waits[:2] == pytest.approx([1.0, 1.5])
     assert waits[-1] == rules.RELISTING_BACKOFF_MAX
-    shard_map.listed([LEFT, RIGHT], now)
+    shard_map.update([LEFT, RIGHT], now)
     assert shard_map.next_listing() == float("inf")
 
 
-def test_ids_are_vouched_for_as_long_as_the_stream_cannot_have_been_recreated() -> None:
+def test_ids_are_valid_as_long_as_the_stream_cannot_have_been_recreated() -> None:
     shard_map = listed(WHOLE, at=100.0)
-    assert shard_map.vouches_for(109.9)
-    assert not shard_map.vouches_for(110.0)
+    assert shard_map.ids_valid_at(109.9)
+    assert not shard_map.ids_valid_at(110.0)
     shard_map.seen_alive(105.0)
-    assert shard_map.vouches_for(114.9)
+    assert shard_map.ids_valid_at(114.9)
     shard_map.seen_missing()
-    assert not shard_map.vouches_for(106.0)
+    assert not shard_map.ids_valid_at(106.0)
     assert not shard_map.trusted(106.0)

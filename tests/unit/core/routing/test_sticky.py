@@ -1,4 +1,4 @@
-"""Records without a key, and streams where the service places the records."""
+"""Records without a key, and streams whose records the service places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, keyless, policy, 
 SHARDS = tuple(ShardRange(f"shardId-{n:012d}", n << 122, ((n + 1) << 122) - 1) for n in range(64))
 
 
-def test_they_fill_one_aggregate_and_have_keys_of_its_shard() -> None:
+def test_keyless_records_fill_one_aggregate_and_get_keys_of_its_shard() -> None:
     driver = Driver(shards=SHARDS)
     items = [keyless() for _ in range(100)]
     driver.accept(*items)
@@ -26,19 +26,19 @@ def test_they_fill_one_aggregate_and_have_keys_of_its_shard() -> None:
     for each in items:
         assert batch.queue.shard.holds(each.hash_key)
         assert each.explicit_hash_key == str(each.hash_key)
-        assert len(each.partition_key) == len(PLACEHOLDER)  # room was charged for this
-    assert len({each.partition_key for each in items}) == 1  # one entry in the tables
+        assert len(each.partition_key) == len(PLACEHOLDER)  # the buffer was charged for this
+    assert len({each.partition_key for each in items}) == 1  # one entry in the aggregate's key table
 
 
-def test_the_next_aggregate_goes_where_most_room_is() -> None:
+def test_the_next_aggregate_goes_to_the_shard_that_can_take_most() -> None:
     driver = Driver(policy(aggregation_max_size=1000))
-    driver.accept(*[item(b"x" * 500, arrival=1.0) for _ in range(2000)])  # all for the left one
+    driver.accept(*[item(b"x" * 500, arrival=1.0) for _ in range(2000)])  # all for the left shard
     items = [keyless(data=b"x" * 100) for _ in range(200)]
     driver.accept(*items)
     assert all(RIGHT.holds(each.hash_key) for each in items)
 
 
-def test_unaggregated_ones_change_their_shard_now_and_then() -> None:
+def test_unaggregated_keyless_records_change_their_shard_from_time_to_time() -> None:
     driver = Driver(policy(aggregate=False), shards=(*SHARDS[:4], ShardRange("shardId-9", 4 << 122, TOP)))
     driver.pipeline._router._sticky._random = Random(1).random
     items = [keyless(data=b"x" * 1000) for _ in range(10 * rules.STICKY_RECORDS)]
@@ -46,7 +46,7 @@ def test_unaggregated_ones_change_their_shard_now_and_then() -> None:
     assert len({each.hash_key >> 122 for each in items}) >= 4
 
 
-def test_a_reshard_has_them_chosen_anew() -> None:
+def test_keyless_records_get_a_new_shard_after_a_reshard() -> None:
     driver = Driver()
     unsent, again = keyless(), keyless(1.2)
     driver.accept(unsent)
@@ -57,8 +57,8 @@ def test_a_reshard_has_them_chosen_anew() -> None:
     shards = tuple(ShardRange(f"shardId-{n + 2:012d}", n << 126, ((n + 1) << 126) - 1) for n in range(4))
     driver.pipeline.map.invalidate(1.15, None)
     driver.list(shards, 1.25)
-    driver.answer(sent, ("InternalFailure", "once"), now=1.3)
-    (batch,) = driver.request(4.0).batches  # both in one
+    driver.respond(sent, ("InternalFailure", "once"), now=1.3)
+    (batch,) = driver.request(4.0).batches  # both records in one batch
     assert {id(each) for each in batch.items} == set(keys)
     assert batch.queue.shard in shards
     for each in batch.items:
@@ -66,7 +66,7 @@ def test_a_reshard_has_them_chosen_anew() -> None:
         assert each.partition_key != keys[id(each)]
 
 
-def test_of_very_many_shards_some_are_looked_at() -> None:
+def test_only_some_of_very_many_shards_are_compared() -> None:
     shards = tuple(ShardRange(f"shardId-{n:012d}", n << 118, ((n + 1) << 118) - 1) for n in range(1024))
     driver = Driver(policy(aggregate=False), shards=shards)
     driver.pipeline._router._sticky._random = Random(1).random
@@ -76,7 +76,7 @@ def test_of_very_many_shards_some_are_looked_at() -> None:
     assert len(used) > 150
 
 
-def test_one_that_is_held_back_is_left_out() -> None:
+def test_a_queue_that_is_held_back_is_not_chosen() -> None:
     driver = Driver()
     left = driver.pipeline._router.queues[0]
     left.not_before = 100.0
@@ -85,33 +85,33 @@ def test_one_that_is_held_back_is_left_out() -> None:
     assert all(RIGHT.holds(each.hash_key) for each in items)
 
 
-def test_without_a_map_they_get_keys_all_the_same() -> None:
+def test_without_a_map_keyless_records_still_get_keys() -> None:
     driver = Driver(shards=())
     first = keyless()
     driver.accept(first)
     assert first.hash_key == -1
     driver.pipeline.tick(1.0 + rules.MAP_PATIENCE)
     assert first.hash_key >= 0
-    # Aggregated later, it must be where its explicit hash key says, not where its key's hash would be.
+    # If it is aggregated later, its explicit hash key must decide its shard, not the hash of its key.
     driver.list((LEFT, RIGHT), 3.1)
     assert first.explicit_hash_key == str(first.hash_key) != str(HashKeys().compute(first.partition_key))
 
 
-def test_a_managed_stream_gets_singles_in_full_requests() -> None:
+def test_a_service_managed_stream_gets_single_records_in_full_requests() -> None:
     driver = Driver()
     driver.describe("AUTO", 1.0)
     driver.accept(*[item(arrival=1.0, hash_key=key) for key in (0, TOP) * 200], keyless())
     request = driver.request(1.1)
     assert sizes(request.batches) == [1] * 401
-    driver.answer(request, *["shardId-000000000007"] * 401, now=1.2)
+    driver.respond(request, *["shardId-000000000007"] * 401, now=1.2)
     assert sum(len(each.items) for each in driver.pipeline.take_completions()) == 401
-    assert driver.pipeline.map.ready  # where they landed says nothing
+    assert driver.pipeline.map.ready  # their landing does not contradict the map
     driver.accept(item(arrival=1.3))
     assert not driver.pipeline.wants_description(1.0 + rules.STRATEGY_POLL)
-    assert driver.pipeline.wants_description(1.0 + 1.5 * rules.STRATEGY_POLL)  # it may be switched back
+    assert driver.pipeline.wants_description(1.0 + 1.5 * rules.STRATEGY_POLL)  # the stream may be switched back
 
 
-def test_switched_back() -> None:
+def test_a_stream_that_is_switched_back_is_placed_by_key_again() -> None:
     driver = Driver()
     driver.describe("AUTO", 1.0)
     waiting = [item(arrival=1.0), item(arrival=1.0)]
@@ -121,35 +121,35 @@ def test_switched_back() -> None:
     assert len(driver.pipeline.notices) == 2
 
 
-def test_what_records_show_is_not_undone_by_an_older_question() -> None:
+def test_a_strategy_seen_in_records_is_not_undone_by_an_older_request() -> None:
     driver = Driver(strategy=None)
     now = rules.STRATEGY_POLL * 2
     driver.list((LEFT, RIGHT), now)
     driver.pipeline.description_started(now)
     driver.accept(item(arrival=now), item(arrival=now))
-    driver.answer(driver.request(now + 0.1), RIGHT.shard_id, now=now + 0.2)
+    driver.respond(driver.request(now + 0.1), RIGHT.shard_id, now=now + 0.2)
     driver.pipeline.described(Summary(BY_KEY), now + 0.3)
     driver.accept(item(arrival=now + 0.4), item(arrival=now + 0.4))
     assert set(sizes(driver.request(now + 0.6).batches)) == {1}
 
 
 @pytest.mark.parametrize("assumed", ["AUTO", "USER_PARTITION_KEY", None])
-def test_what_is_assumed_without_the_permission(assumed: str | None) -> None:
+def test_the_assumed_strategy_counts_without_the_permission_to_ask(assumed: str | None) -> None:
     driver = Driver(policy(assumed_strategy=assumed), strategy=None)
     driver.accept(item(arrival=1.0), item(arrival=1.0))
     request = driver.request(1.1)
     assert sizes(request.batches) == ([1, 1] if assumed == "AUTO" else [2])
-    assert not driver.pipeline.notices  # while records may fail for the same cause
-    driver.answer(request, *[LEFT.shard_id] * len(request.batches), now=1.2)
+    assert not driver.pipeline.notices  # records may fail for the same cause
+    driver.respond(request, *[LEFT.shard_id] * len(request.batches), now=1.2)
     assert [each.fields for each in driver.pipeline.notices] == ([] if assumed else [{"reason": "AccessDenied"}])
 
 
 @pytest.mark.parametrize("passes", [True, False])
-def test_a_problem_that_passes_is_no_reason_for_advice_but_for_asking_again(passes: bool) -> None:
+def test_a_passing_problem_leads_to_another_request_and_no_advice(passes: bool) -> None:
     driver = Driver(strategy=None)
     driver.pipeline.description_started(0.0)
     driver.pipeline.described(Summary(None, problem="LimitExceededException", passes=passes), 0.0)
     driver.accept(item(arrival=1.0))
-    driver.answer(driver.request(1.1), LEFT.shard_id, now=1.2)
+    driver.respond(driver.request(1.1), LEFT.shard_id, now=1.2)
     assert bool(driver.pipeline.notices) is not passes
     assert driver.pipeline.wants_description(1.5 * rules.STRATEGY_POLL) is passes
