@@ -63,14 +63,14 @@ def build(
     on_failure: Callable[[RecordFailedError], object] | None,
     puts_dead_letters: bool,
     on_start: Callable[[], bool],
-    deliver_here: Callable[[], object],
+    deliver_inline: Callable[[], object],
     is_closed: Callable[[], bool],
     stats: Callable[[], bytes],
 ) -> Parts:
     """Make the parts; nothing runs yet.
 
     puts_dead_letters: on_failure puts to the same producer, which keeps a quarter of the buffer free for that.
-    on_start, deliver_here: see Engine. is_closed: whether the producer is. stats: what `kplpy top` is shown.
+    on_start, deliver_inline: see Engine. is_closed: whether the producer is. stats: what `kplpy top` is shown.
     """
     from kplpy.aws.cloudwatch import CloudWatch
     from kplpy.aws.kinesis.transport import KinesisTransport
@@ -89,7 +89,7 @@ def build(
         config.max_inflight_bytes,
         on_failure,
         on_start=on_start,
-        deliver_here=deliver_here,
+        deliver_inline=deliver_inline,
         hot_partition_keys=config.hot_partition_keys,
         meter=recorder,
     )

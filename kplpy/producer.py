@@ -31,13 +31,13 @@ from kplpy.metrics.snapshot import SECONDS, snapshot
 from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
 from kplpy.reports import Health, HotKeys, StreamTotals
-from kplpy.runtime.backpressure import charged
+from kplpy.runtime.backpressure import charge_of
 from kplpy.runtime.buffer import RECORD_OVERHEAD
 from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS
 from kplpy.runtime.flush import FlushWait
 from kplpy.runtime.shutdown import Shutdown
 from kplpy.runtime.stream import Stream
-from kplpy.runtime.threads import on_own_thread
+from kplpy.runtime.threads import is_kplpy_thread
 from kplpy.validation import BytesLike, Checks, PutItem, parts_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 # Looked up once.
 _new, _init, _clock = object.__new__, RecordFuture.__init__, time.monotonic
 
-_NOT_HERE = b"\0"
+_CLOSED_PAGE = b"\0"
 
 
 class Producer:
@@ -70,11 +70,11 @@ class Producer:
     @overload
     def __init__(self, **fields: Unpack[ConfigFields]) -> None: ...
 
-    def __init__(self, config: Config | None = None, **knobs: Any) -> None:
+    def __init__(self, config: Config | None = None, **fields: Any) -> None:
         if config is None:
-            config = Config(**knobs)
-        elif knobs:
-            raise ConfigError(f"give a Config or its fields, not both: {', '.join(sorted(knobs))}")
+            config = Config(**fields)
+        elif fields:
+            raise ConfigError(f"give a Config or its fields, not both: {', '.join(sorted(fields))}")
         elif not isinstance(config, Config):
             raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
@@ -82,14 +82,14 @@ class Producer:
         self._checks = Checks(config.max_user_record_size)
         self._check = self._checks.record
         self._plain_size = self._checks.plain_size
-        self._known, self._hash = self._checks.hash_keys.cached, self._checks.hash_keys.compute
+        self._cached_hash_key, self._compute_hash_key = self._checks.hash_keys.cached, self._checks.hash_keys.compute
         self._closed = False
-        self._asked_to_close = False
+        self._close_requested = False
         fork.check()
-        self._start_afresh()
+        self._make_parts()
         interpreter_exit.watch(self)
 
-    def _start_afresh(self) -> None:
+    def _make_parts(self) -> None:
         """Make new parts: at first, in a forked child, where no thread has survived, and after the exit began."""
         config = self.config
         on_failure = config.on_failure
@@ -101,12 +101,12 @@ class Producer:
             on_failure,
             puts_dead_letters,
             on_start=self._start,
-            deliver_here=lambda: self._shutdown.deliver_here(),
+            deliver_inline=lambda: self._shutdown.deliver_inline(),
             is_closed=lambda: self._closed,
             stats=lambda: json.dumps(self._snapshot()).encode(),
         )
         self._engine, self._backpressure = parts.engine, parts.backpressure
-        self._streams = self._engine.directory.homes
+        self._streams = self._engine.directory.targets
         self._shutdown = Shutdown(
             parts.engine,
             parts.buffer,
@@ -114,10 +114,10 @@ class Producer:
             config.close_timeout_ms / 1000,
             parts.transport.hurry,
             self._end_extras,
-            self._asked_to_close,
+            self._close_requested,
         )
         # Last, because it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
-        self._here: fork.Page = _NOT_HERE if self._closed else fork.page()
+        self._open_page: fork.Page = _CLOSED_PAGE if self._closed else fork.page()
 
     def _start(self) -> bool:
         """With the first record; False: the interpreter's exit has begun, and no thread can be started."""
@@ -177,12 +177,12 @@ class Producer:
         Raises InvalidRecordError for a bad argument, ProducerClosedError after close(), and BufferFullError when there
         is no room: at once inside a running event loop or with on_buffer_full="raise", else after max_block_ms.
         """
-        if not self._here[0]:
+        if not self._open_page[0]:
             self._check_open()
         try:
-            home = self._streams[stream]
+            target = self._streams[stream]
         except (KeyError, TypeError):
-            home = self._open(stream)
+            target = self._open(stream)
         if (
             type(data) is bytes
             and type(partition_key) is str
@@ -190,28 +190,28 @@ class Producer:
             and len(data) <= self._plain_size
         ):
             # What Checks.record does, without its call, and the class's, which goes through C: 0.42 µs a put, not 0.54.
-            hash_key = self._known(partition_key)
+            hash_key = self._cached_hash_key(partition_key)
             if hash_key is None:
-                hash_key = self._hash(partition_key)
+                hash_key = self._compute_hash_key(partition_key)
             record = _new(RecordFuture)
-            _init(record, home.origin, data, partition_key, None, hash_key, _clock())
+            _init(record, target.origin, data, partition_key, None, hash_key, _clock())
             size = len(data) + len(partition_key) + RECORD_OVERHEAD
         else:
-            record = self._check(home.origin, data, partition_key, explicit_hash_key)
-            size = charged(record)
-        staging = home.staging
-        staged, count = home.staged_bytes + size, len(staging)
-        if staged > home.credit or count > home.credit_records:
-            self._backpressure.enter(home, record)
+            record = self._check(target.origin, data, partition_key, explicit_hash_key)
+            size = charge_of(record)
+        staging = target.staging
+        staged, count = target.staged_bytes + size, len(staging)
+        if staged > target.credit or count > target.credit_records:
+            self._backpressure.stage_or_wait(target, record)
         else:
-            home.staged_bytes = staged
+            target.staged_bytes = staged
             staging.append(record)
-            if not home.wake_requested and (
-                record.arrival + self._linger < home.wake_at or count >= STAGED_RECORDS or staged >= STAGED_BYTES
-            ):  # as Engine.staged does
-                self._engine.request_wake(home)
+            if not target.wake_requested and (
+                record.arrival + self._linger < target.wake_at or count >= STAGED_RECORDS or staged >= STAGED_BYTES
+            ):  # as Engine.wake_if_due does
+                self._engine.request_wake(target)
         if self._closed:
-            self._refuse_late(home, record)
+            self._refuse_late(target, record)
         return record
 
     def put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
@@ -227,41 +227,41 @@ class Producer:
         have up to 1,000,000 items, for their futures take memory; one more raises KplpyError. For an endless one call
         put_record for each item.
         """
-        home = self._open(stream)
+        target = self._open(stream)
         if isinstance(items, Sized):
-            futures, size = self._checks.records(home.origin, items)
-            self._put_all(home, futures, size)
+            futures, size = self._checks.records(target.origin, items)
+            self._put_all(target, futures, size)
             return futures
         futures = []
         for part in parts_of(items):
-            home = self._open(stream)  # it may have been closed meanwhile
-            records, size = self._checks.records(home.origin, part, len(futures))
+            target = self._open(stream)  # it may have been closed meanwhile
+            records, size = self._checks.records(target.origin, part, len(futures))
             futures += records
-            if not self._put_all(home, records, size):
+            if not self._put_all(target, records, size):
                 break
         return futures
 
-    def _put_all(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
+    def _put_all(self, target: Stream, records: list[RecordFuture], size: int) -> bool:
         """Records that were checked. False: there was no room for all; the futures of the rest have failed."""
         if not records:
             return True
-        accepted = self._stage_at_once(home, records, size) or self._backpressure.enter_all(home, records)
-        self._all_staged(home, records)
+        accepted = self._stage_on_credit(target, records, size) or self._backpressure.stage_all(target, records)
+        self._refuse_all_late(target, records)
         return accepted
 
-    def _stage_at_once(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
+    def _stage_on_credit(self, target: Stream, records: list[RecordFuture], size: int) -> bool:
         """False: they have to be counted one by one."""
-        staged = home.staged_bytes + size + len(records) * RECORD_OVERHEAD
-        if staged > home.credit or len(home.staging) + len(records) > home.credit_records:
+        staged = target.staged_bytes + size + len(records) * RECORD_OVERHEAD
+        if staged > target.credit or len(target.staging) + len(records) > target.credit_records:
             return False
-        home.staged_bytes = staged
-        home.staging.extend(records)
-        self._engine.staged(home, records[0].arrival)
+        target.staged_bytes = staged
+        target.staging.extend(records)
+        self._engine.wake_if_due(target, records[0].arrival)
         return True
 
-    def _all_staged(self, home: Stream, records: list[RecordFuture]) -> None:
+    def _refuse_all_late(self, target: Stream, records: list[RecordFuture]) -> None:
         if self._closed:
-            late = self._engine.too_late(home, records)
+            late = self._engine.take_late(target, records)
             self._engine.refuse(late, ProducerClosedError("the producer was closed while the records were put"))
 
     async def aput_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
@@ -270,27 +270,29 @@ class Producer:
         Cancelled, it leaves accepted what it has accepted by then.
         """
         running_loop("aput_records", "producer.put_records, stream, items")
-        home = self._open(stream)
+        target = self._open(stream)
         futures: list[RecordFuture] = []
         at_once, total = isinstance(items, Sized), 0
         for part in parts_of(items):
-            home = self._open(stream)
-            records, size = self._checks.records(home.origin, part, len(futures))
+            target = self._open(stream)
+            records, size = self._checks.records(target.origin, part, len(futures))
             futures += records
             total += size
-            if not at_once and not await self._aput_all(home, records, size):
+            if not at_once and not await self._aput_all(target, records, size):
                 break
             await asyncio.sleep(0)  # other tasks go on meanwhile
         if at_once:
-            await self._aput_all(home, futures, total)
+            await self._aput_all(target, futures, total)
         return futures
 
-    async def _aput_all(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
+    async def _aput_all(self, target: Stream, records: list[RecordFuture], size: int) -> bool:
         """As _put_all."""
         if not records:
             return True
-        accepted = self._stage_at_once(home, records, size) or await self._backpressure.enqueue_all(home, records)
-        self._all_staged(home, records)
+        accepted = self._stage_on_credit(target, records, size) or await self._backpressure.stage_all_async(
+            target, records
+        )
+        self._refuse_all_late(target, records)
         return accepted
 
     async def aput_record(
@@ -303,22 +305,22 @@ class Producer:
     ) -> RecordFuture:
         """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
         running_loop("aput_record", "producer.put_record, stream, data, partition_key")
-        home = self._open(stream)
-        record = self._check(home.origin, data, partition_key, explicit_hash_key)
-        waiter = self._backpressure.enqueue(home, record)
+        target = self._open(stream)
+        record = self._check(target.origin, data, partition_key, explicit_hash_key)
+        waiter = self._backpressure.stage_or_enqueue(target, record)
         if waiter is not None:
             try:
                 await waiter.woken
             except BaseException:  # cancelled, or the loop was closed
                 self._backpressure.withdraw(waiter)
                 raise
-            self._backpressure.go_on(waiter)
+            self._backpressure.finish_wait(waiter)
         if self._closed:
-            self._refuse_late(home, record)
+            self._refuse_late(target, record)
         return record
 
-    def _refuse_late(self, home: Stream, record: RecordFuture) -> None:
-        if self._engine.too_late(home, (record,)):
+    def _refuse_late(self, target: Stream, record: RecordFuture) -> None:
+        if self._engine.take_late(target, (record,)):
             raise ProducerClosedError("the producer was closed while the record was put")
 
     def _check_open(self) -> None:
@@ -326,11 +328,11 @@ class Producer:
         fork.check()  # in a child of a fork that skipped Python's hooks it is here that all starts afresh
         if not self._closed:
             return
-        if self._engine.stopping or not on_own_thread():
+        if self._engine.stopping or not is_kplpy_thread():
             raise ProducerClosedError("the producer is closed")
 
     def _open(self, stream: str) -> Stream:
-        if not self._here[0]:
+        if not self._open_page[0]:
             self._check_open()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
@@ -352,7 +354,7 @@ class Producer:
         if self._backpressure.must_not_wait():
             raise KplpyError("flush() within kplpy's own work would wait for itself")
         _check_timeout(timeout)
-        self._shutdown.flush(self._chosen(stream), timeout)
+        self._shutdown.flush(self._select_streams(stream), timeout)
 
     async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:
         """As flush, without blocking the event loop."""
@@ -366,18 +368,18 @@ class Producer:
             except RuntimeError:
                 pass  # the loop was closed: nobody waits there any longer
 
-        flush_wait = FlushWait(self._engine, self._chosen(stream), wake)
+        flush_wait = FlushWait(self._engine, self._select_streams(stream), wake)
         try:
             if not flush_wait.ended:
                 await asyncio.wait_for(done.wait(), timeout)
         except asyncio.TimeoutError:
             pass
         finally:
-            flush_wait.forget()
+            flush_wait.cancel()
         flush_wait.finish(timeout)
 
-    def _chosen(self, stream: str | None) -> list[Stream]:
-        if not self._here[0]:
+    def _select_streams(self, stream: str | None) -> list[Stream]:
+        if not self._open_page[0]:
             fork.check()
         if stream is None:
             return list(self._engine.streams.values())
@@ -398,27 +400,27 @@ class Producer:
         returns at once, and the rest happens on another thread, or when the interrupted work is done.
         """
         fork.check()
-        self._closed = self._asked_to_close = True
-        self._here = _NOT_HERE
+        self._closed = self._close_requested = True
+        self._open_page = _CLOSED_PAGE
         self._shutdown.close()
 
     # --- what interpreter_exit calls ---
 
     def _begin_exit(self) -> None:
-        FlushWait(self._engine, self._chosen(None), lambda: None)
+        FlushWait(self._engine, self._select_streams(None), lambda: None)
 
     def _exit(self, began: float) -> None:
         """Deliver as close() does, but stay open for what functions that run even later at the exit may put."""
         self._closed = True
-        self._here = _NOT_HERE
+        self._open_page = _CLOSED_PAGE
         self._shutdown.end(began)
-        if not self._asked_to_close:
+        if not self._close_requested:
             self._closed = False
-            self._start_afresh()
+            self._make_parts()
 
     def _renew_in_child(self) -> None:
         self._parts.abandon()
-        self._start_afresh()
+        self._make_parts()
 
     async def aclose(self) -> None:
         """As close, without blocking the event loop."""
@@ -457,7 +459,7 @@ class Producer:
         It only looks: nothing is sent, and no thread is started. In a callback, a signal handler or a __del__ the
         oldest_age_ms is that of the streams that no thread works at in this moment.
         """
-        if not self._here[0]:
+        if not self._open_page[0]:
             fork.check()
         oldest, now = self._oldest(), time.monotonic()
         last_error, last_error_age_ms, throttled = self._engine.recent_errors.latest(now)
@@ -472,7 +474,7 @@ class Producer:
         )
 
     def _oldest(self) -> float:
-        if self._backpressure.interrupted():
+        if self._backpressure.is_interrupted():
             return float("inf")  # others may wait for what the interrupted section holds
         with self._backpressure.never_blocking():  # others wait for the streams' locks
             return self._engine.oldest()
@@ -491,7 +493,7 @@ class Producer:
             keys = self._engine.directory.keys()
         totals: dict[str, StreamTotals] = {}
         for stream in list(self._engine.streams.values()):
-            key = (stream.same_as or stream).origin.stream
+            key = (stream.merged_into or stream).origin.stream
             counts = replace(stream.pipeline.totals)
             totals[key] = totals[key] + counts if key in totals else counts
         wall = time.time()
@@ -526,18 +528,18 @@ class Producer:
             raise ConfigError("hot_keys() needs the Config field hot_partition_keys, which is 0: keys are not counted")
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}")
-        if not self._here[0]:
+        if not self._open_page[0]:
             fork.check()
-        if self._backpressure.interrupted():
+        if self._backpressure.is_interrupted():
             raise KplpyError("hot_keys() within kplpy's own work would wait for itself")
-        return self._engine.ask(lambda: self._engine.status.hot_keys(limit))
+        return self._engine.run_on_scheduler(lambda: self._engine.status.hot_keys(limit))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.config,)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"
-        names = sorted(key for key, each in self._engine.streams.items() if each.same_as is None)
+        names = sorted(key for key, each in self._engine.streams.items() if each.merged_into is None)
         more = f" and {len(names) - 5} more streams" if len(names) > 5 else ""
         return f"<Producer {', '.join(names[:5]) or 'no streams yet'}{more}: {state}>"
 

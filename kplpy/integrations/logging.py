@@ -11,7 +11,7 @@ from kplpy.errors import FlushTimeoutError, KplpyError
 from kplpy.logs import log
 from kplpy.producer import Producer
 from kplpy.rate_limited_log import RateLimitedLog
-from kplpy.runtime.threads import does_our_work
+from kplpy.runtime.threads import runs_kplpy_work
 from kplpy.stream_names import parse_stream
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class KinesisHandler(logging.Handler):
     def flush(self) -> None:
         """Send what was logged, and wait for it, for flush_timeout at the most. On kplpy's own threads, and while
         logging is being configured, it does not wait."""
-        if does_our_work() or _configuring():
+        if runs_kplpy_work() or _configuring():
             return
         try:
             self._producer.flush(self.stream, timeout=self.flush_timeout)
@@ -153,7 +153,7 @@ class KinesisHandler(logging.Handler):
 
 
 def _is_our_own(record: logging.LogRecord) -> bool:
-    return record.name.partition(".")[0] in _OUR_OWN or does_our_work()
+    return record.name.partition(".")[0] in _OUR_OWN or runs_kplpy_work()
 
 
 def _configuring() -> bool:

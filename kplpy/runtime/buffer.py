@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 RECORD_OVERHEAD = 400
 """Bytes charged for each record beside its data and key: the future, its numbers, its place in the buffers."""
 
-ROOMY, TIGHT = 4, 16
+CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL = 4, 16
 """A stream's credit is this part of the bytes left, while the buffer is less than half full, and above. In a tight
 buffer a fourth left nothing for other streams (64 streams: 0.61 of the records a second), a 64th made drains of few
 records of 1 KB (0.93)."""
-LEAST_CREDIT = 16 << 10
+MIN_CREDIT = 16 << 10
 """Bytes. With less to give, each put is charged by itself."""
 
 
@@ -35,7 +35,7 @@ class Shortage(NamedTuple):
     others wait already, and it must not overtake them.
     """
 
-    share: Literal["room", "stream", "shard", "turn"]
+    share: Literal["buffer", "stream", "shard", "turn"]
     bound: Bound
     taken: int
     limit: int
@@ -62,21 +62,21 @@ class Buffer:
         # Reentrant: the garbage collector may run a __del__ that puts within a section. Each change is one assignment.
         self.lock = threading.RLock()
         self._waiters = WaitQueue()
-        self._holding: set[Stream] = set()  # streams with charged records
+        self._charged_streams: set[Stream] = set()  # streams with charged records
         self._newcomers: set[Stream] = set()  # refused their first record, until it is there or the room is empty
         self.records = 0
         self.bytes = 0
-        self._exact = max_records < 2000 or max_bytes < 16 << 20  # a small buffer gives no credit
+        self._gives_no_credit = max_records < 2000 or max_bytes < 16 << 20  # a small buffer gives no credit
         self.closed = False
 
     @property
-    def short(self) -> bool:
+    def has_waiters(self) -> bool:
         """Does somebody wait for room?"""
         return bool(self._waiters)
 
     # --- charges ---
 
-    def drained(self, stream: Stream, records: int, size: int) -> None:
+    def charge_drained(self, stream: Stream, records: int, size: int) -> None:
         """All that was staged was taken out just now, under the lock: so many records, and bytes with their overhead.
 
         `renew` is called when the pipeline knows them.
@@ -117,10 +117,10 @@ class Buffer:
             stream.held_bytes + size,
         )
         if stream.held_records:
-            self._holding.add(stream)
+            self._charged_streams.add(stream)
             self._newcomers.discard(stream)
         else:
-            self._holding.discard(stream)
+            self._charged_streams.discard(stream)
             if not self.records:
                 self._newcomers.clear()  # who comes back finds room
 
@@ -136,12 +136,12 @@ class Buffer:
 
     def _renew_credit(self, stream: Stream) -> None:
         stream.credit = stream.credit_records = 0
-        if self._exact or self.closed or self._waiters:
+        if self._gives_no_credit or self.closed or self._waiters:
             return
         tight = 2 * self.records >= self._max_records or 2 * self.bytes >= self._max_bytes
-        part = max(TIGHT if tight else ROOMY, 2 * len(self._holding))
+        part = max(CREDIT_DIVISOR_HALF_FULL if tight else CREDIT_DIVISOR, 2 * len(self._charged_streams))
         left = self._left(stream)
-        credit = max(left // part, LEAST_CREDIT)
+        credit = max(left // part, MIN_CREDIT)
         if credit > left // 4:
             return
         stream.credit = stream.staged_bytes + credit
@@ -169,7 +169,7 @@ class Buffer:
             if not self._may_pass(stream, hash_key) or not self._fits(stream, hash_key, size):
                 if not self._held_by(stream)[0]:
                     self._newcomers.add(stream)
-                    for each in self._holding:
+                    for each in self._charged_streams:
                         self._renew_credit(each)  # some may be over their share now
                 return False
             self._stage(stream, record, hash_key, size)
@@ -183,7 +183,7 @@ class Buffer:
         if self._waiters.has(stream, hash_key):
             return False
         full: set[Stream] = set()
-        return all(self._lets_pass(waiter, full) for waiter in self._waiters.firsts()) and stream not in full
+        return all(self._lets_pass(waiter, full) for waiter in self._waiters.group_heads()) and stream not in full
 
     def wait_for(self, waiter: Waiter) -> bool:
         """Queue up; True when the record is staged at once after all."""
@@ -191,13 +191,13 @@ class Buffer:
             if self.closed:
                 waiter.closed = True
                 return False
-            for stream in [*self._holding, waiter.stream]:  # or others would overtake
+            for stream in [*self._charged_streams, waiter.stream]:  # or others would overtake
                 stream.credit = stream.credit_records = 0
             if self._waiters.add(waiter):
                 self._grant()
             return waiter.granted
 
-    def leave(self, waiter: Waiter) -> bool:
+    def stop_waiting(self, waiter: Waiter) -> bool:
         """Stop waiting; True when the record was staged meanwhile."""
         with self.lock:
             if waiter.group is not None:
@@ -208,7 +208,7 @@ class Buffer:
     def withdraw(self, waiter: Waiter) -> bool:
         """Stop waiting, and take the record out of staging again; False when it was drained already, and is sent."""
         with self.lock:
-            if not self.leave(waiter):
+            if not self.stop_waiting(waiter):
                 return True
             stream = waiter.stream
             try:
@@ -236,7 +236,7 @@ class Buffer:
     def _grant(self) -> None:
         """Stage the records of those who wait, in their order; one over its stream's share lets other streams pass,
         one over its shard's share everybody."""
-        turns = self._waiters.firsts()
+        turns = self._waiters.group_heads()
         full: set[Stream] = set()
         while turns:
             waiter = heappop(turns)
@@ -257,41 +257,41 @@ class Buffer:
 
     def _lets_pass(self, waiter: Waiter, full: set[Stream]) -> bool:
         """Do others get room before this waiter? Not those of the `full` streams, to which its own may be added."""
-        if waiter.stream in full or self._over_the_streams_share(waiter.stream, waiter.size):
+        if waiter.stream in full or self._over_stream_share(waiter.stream, waiter.size):
             full.add(waiter.stream)
             return True
-        return self._over_the_shards_share(waiter.stream, waiter.hash_key) is not None
+        return self._over_shard_share(waiter.stream, waiter.hash_key) is not None
 
     # --- bounds and shares ---
 
     def shortage(self, stream: Stream, hash_key: int, size: int) -> Shortage | None:
         """What stands in the record's way, now that it was refused; None: nothing any more."""
         with self.lock:
-            if bound := self._over_the_buffer(stream, size):
+            if bound := self._over_buffer_bound(stream, size):
                 most = self._max_records if bound == "records" else self._max_bytes
-                return Shortage("room", bound, self._taken(stream)[bound == "bytes"], most)
-            if bound := self._over_the_streams_share(stream, size):
+                return Shortage("buffer", bound, self._taken(stream)[bound == "bytes"], most)
+            if bound := self._over_stream_share(stream, size):
                 share, held = self._share_of(stream), self._held_by(stream)
                 return Shortage("stream", bound, held[bound == "bytes"], share[bound == "bytes"])
-            if bound := self._over_the_shards_share(stream, hash_key):
+            if bound := self._over_shard_share(stream, hash_key):
                 most = self._max_records if bound == "records" else self._max_bytes
                 return Shortage("shard", bound, stream.held_by_shard_of(hash_key)[bound == "bytes"], ceil(most / 2))
             return Shortage("turn", "records", len(self._waiters), self._max_records) if self._waiters else None
 
     def _fits(self, stream: Stream, hash_key: int, size: int) -> bool:
         return not (
-            self._over_the_buffer(stream, size)
-            or self._over_the_streams_share(stream, size)
-            or self._over_the_shards_share(stream, hash_key)
+            self._over_buffer_bound(stream, size)
+            or self._over_stream_share(stream, size)
+            or self._over_shard_share(stream, hash_key)
         )
 
-    def _over_the_buffer(self, stream: Stream, size: int) -> Bound | None:
+    def _over_buffer_bound(self, stream: Stream, size: int) -> Bound | None:
         records, taken = self._taken(stream)
         if records >= self._max_records:
             return "records"
         return "bytes" if records and taken + size > self._max_bytes else None
 
-    def _over_the_streams_share(self, stream: Stream, size: int) -> Bound | None:
+    def _over_stream_share(self, stream: Stream, size: int) -> Bound | None:
         records, held = self._held_by(stream)
         if not records:  # an empty stream may always have one record, whatever its size
             return None
@@ -302,7 +302,7 @@ class Buffer:
 
     def _share_of(self, stream: Stream) -> tuple[int, int]:
         """Records and bytes that the stream may have: all, while no other has any or wants some."""
-        others = len(self._holding) > (stream in self._holding)
+        others = len(self._charged_streams) > (stream in self._charged_streams)
         newcomers = self._newcomers and self._newcomers != {stream}
         if others or self._shared or newcomers or self._waiters.has_others(stream):
             return ceil(0.75 * self._max_records), ceil(0.75 * self._max_bytes)
@@ -317,7 +317,7 @@ class Buffer:
         records = stream.held_records + len(stream.staging) - stream.charged_records
         return records, stream.held_bytes + stream.staged_bytes
 
-    def _over_the_shards_share(self, stream: Stream, hash_key: int) -> Bound | None:
+    def _over_shard_share(self, stream: Stream, hash_key: int) -> Bound | None:
         records, size = self._held_by(stream)
         if 2 * records < self._max_records and 2 * size < self._max_bytes:
             return None

@@ -10,7 +10,7 @@ from kplpy.core.pipeline import Pipeline
 from kplpy.core.routing.placement import Summary
 from kplpy.core.shard_range import ShardRange
 
-Answer = Callable[[float], None]
+ApplyResponse = Callable[[float], None]
 """Tells the core what was answered; takes the time."""
 
 
@@ -40,10 +40,12 @@ class ControlPlaneCall:
     arn: str | None = None
     problem = ""
 
-    def __init__(self, what: str, ask: Callable[[], Answer], failed: Callable[[str], Answer]) -> None:
-        self.what = what
+    def __init__(
+        self, description: str, ask: Callable[[], ApplyResponse], on_error: Callable[[str], ApplyResponse]
+    ) -> None:
+        self.description = description
         self.ask = ask
-        self.failed = failed
+        self.on_error = on_error
 
 
 def next_call(
@@ -53,14 +55,14 @@ def next_call(
     if pipeline.wants_client():
         pipeline.client_started()
 
-        def made(error: RequestError | None) -> Answer:
+        def made(error: RequestError | None) -> ApplyResponse:
             return lambda at: pipeline.client_made(at, error)
 
         return ControlPlaneCall("making the client", lambda: made(control_plane.connect()), lambda _: made(None))
     if pipeline.wants_description(now):
         pipeline.description_started(now)
 
-        def described(summary: Summary) -> Answer:
+        def described(summary: Summary) -> ApplyResponse:
             control_call.arn = summary.arn
             return lambda at: pipeline.described(summary, at)
 
@@ -73,11 +75,11 @@ def next_call(
     if pipeline.wants_listing(now):
         pipeline.listing_started(now)
 
-        def failed(problem: str, error: RequestError | None = None) -> Answer:
+        def failed(problem: str, error: RequestError | None = None) -> ApplyResponse:
             control_call.problem = problem
             return lambda at: pipeline.listing_failed(problem, at, error)
 
-        def ask() -> Answer:
+        def ask() -> ApplyResponse:
             try:
                 shards = control_plane.list_shards(name, arn)
             except ListingError as failure:

@@ -42,7 +42,7 @@ class Delivery:
         self._on_failure = on_failure
         lock = threading.RLock()  # of all that is logged here
         self._unseen = UnseenFailures(logger, remind, lock)
-        self._report_errors = RateLimitedLog(logger, "on_failure_raised", remind, lock)
+        self._on_failure_errors = RateLimitedLog(logger, "on_failure_raised", remind, lock)
         self._callback_errors = RateLimitedLog(logger, "callbacks_raised", remind, lock)
         self._throttled = RateLimitedLog(logger, "records_throttled", remind, lock)
         self._causes = Causes(logger, remind, lock)
@@ -51,7 +51,7 @@ class Delivery:
         self.busy: set[int] = set()
         """The idents of threads that run callbacks."""
 
-    def tell(self, stream: Stream, error: RequestError | None, throttled: int) -> None:
+    def report_request(self, stream: Stream, error: RequestError | None, throttled: int) -> None:
         """Log how a request ended, except what became of its records."""
         if error is not None:
             self._recent_errors.note(stream.name, f"{error.code}: {error.message}")
@@ -60,7 +60,7 @@ class Delivery:
             self._recent_errors.throttled()
             self._throttled.say(times=throttled, stream=stream.name)
 
-    def _note(self, stream: Stream, notice: Notice) -> None:
+    def _log_notice(self, stream: Stream, notice: Notice) -> None:
         if notice.event == "requests_failed":
             self._causes.say(stream.name, **notice.fields)
             return
@@ -70,16 +70,16 @@ class Delivery:
             repeats = self._notices.setdefault(notice.event, made)
         repeats.say("", None, 1, stream.name, **notice.fields)
 
-    def finish(self, stream: Stream, results: Results) -> None:
+    def deliver(self, stream: Stream, results: Results) -> None:
         """Answer the records, run their callbacks, and settle them. Whatever raises breaks the stream."""
-        callbacks = self.answer(stream, results)
+        callbacks = self.resolve(stream, results)
         if results.completions:
-            self.call_back(stream, results, callbacks)
+            self.complete(stream, results, callbacks)
 
-    def answer(self, stream: Stream, results: Results) -> list[RecordFuture]:
+    def resolve(self, stream: Stream, results: Results) -> list[RecordFuture]:
         """Log, count, set the outcomes and release the room. Return the futures whose callbacks are to run."""
         for notice in results.notices:
-            self._note(stream, notice)
+            self._log_notice(stream, notice)
         completions = results.completions
         # Counted first: a delivered record's data is let go with its outcome.
         if completions or results.events:
@@ -88,7 +88,7 @@ class Delivery:
             self._meter.record(stream.origin.stream, events, completions, accepted, time.monotonic())
         if not completions:
             return []
-        callbacks = self._answer(completions)
+        callbacks = self._resolve_completions(completions)
         for each in completions:
             if each.outcome.__class__ is Failed:
                 self._recent_errors.note(stream.name, each.outcome.message)
@@ -99,16 +99,16 @@ class Delivery:
                 self._buffer.release(stream, count, size + count * RECORD_OVERHEAD)
         return callbacks
 
-    def call_back(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
+    def complete(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
         """Run what the application attached, which may block or raise; then settle the records."""
-        with self._calling():
+        with self._marked_busy():
             failed = [item for each in results.completions if isinstance(each.outcome, Failed) for item in each.items]
-            self._report(cast("list[RecordFuture]", failed))
+            self._call_on_failure(cast("list[RecordFuture]", failed))
             self.run_callbacks(callbacks)
-        with stream.entered():
-            stream.settled(results, results.items())
+        with stream.locked_pipeline():
+            stream.settle(results, results.items())
 
-    def needs_calls(self, results: Results, callbacks: list[RecordFuture]) -> bool:
+    def runs_application_code(self, results: Results, callbacks: list[RecordFuture]) -> bool:
         """Return True if the application's own code is to run for these results."""
         reported = self._on_failure is not None and any(
             isinstance(each.outcome, Failed) for each in results.completions
@@ -116,7 +116,7 @@ class Delivery:
         return reported or bool(callbacks)
 
     @contextmanager
-    def _calling(self) -> Iterator[None]:
+    def _marked_busy(self) -> Iterator[None]:
         me = threading.get_ident()
         added = me not in self.busy
         self.busy.add(me)
@@ -129,7 +129,7 @@ class Delivery:
     def fail(self, futures: Sequence[RecordFuture], outcome: Failed) -> None:
         """Give records that are in no pipeline this outcome, and run their callbacks."""
         callbacks = answer(futures, outcome, self._counts_unseen)
-        self._report(futures)
+        self._call_on_failure(futures)
         self.run_callbacks(callbacks)
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
@@ -141,7 +141,7 @@ class Delivery:
         """Those of futures that `answer` returned."""
         run_callbacks(futures, self._callback_errors.say)
 
-    def _report(self, failed: Sequence[RecordFuture]) -> None:
+    def _call_on_failure(self, failed: Sequence[RecordFuture]) -> None:
         """Call on_failure with the error of each record."""
         on_failure = self._on_failure
         if on_failure is None:
@@ -152,13 +152,13 @@ class Delivery:
                 if isinstance(error, RecordFailedError):
                     on_failure(error)
             except BaseException as raised:  # whatever it is, this thread has other records to answer
-                self._report_errors.say(f"{type(raised).__name__}: {raised}", raised)
+                self._on_failure_errors.say(f"{type(raised).__name__}: {raised}", raised)
 
     @property
     def _counts_unseen(self) -> UnseenFailures | None:
         return None if self._on_failure is not None else self._unseen
 
-    def _answer(self, completions: list[Completion]) -> list[RecordFuture]:
+    def _resolve_completions(self, completions: list[Completion]) -> list[RecordFuture]:
         answers: list[tuple[Sequence[RecordFuture], Delivered | Failed]] = []
         for each in completions:
             futures = cast("list[RecordFuture]", each.items)  # all our producer's
@@ -169,15 +169,15 @@ class Delivery:
         return answer_all(answers, self._counts_unseen)
 
     @property
-    def _logged(self) -> tuple[RateLimitedLog | Causes | UnseenFailures, ...]:
-        repeats = (self._report_errors, self._callback_errors, self._throttled, *list(self._notices.values()))
+    def _logs(self) -> tuple[RateLimitedLog | Causes | UnseenFailures, ...]:
+        repeats = (self._on_failure_errors, self._callback_errors, self._throttled, *list(self._notices.values()))
         return (self._causes, *repeats, self._unseen)
 
     def report(self) -> float:
         """Log what was held back for long enough; returns in how many seconds to call again, or infinity."""
-        return min(each.report() for each in self._logged)
+        return min(each.report() for each in self._logs)
 
     def close(self) -> None:
         """Log what was held back."""
-        for each in self._logged:
+        for each in self._logs:
             each.close()

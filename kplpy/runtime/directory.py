@@ -15,10 +15,10 @@ from kplpy.stream_names import parse_stream
 
 
 class Directory:
-    """Guarded by `lock`; a put looks into `homes` without it, and both are copied before they are iterated over.
+    """Guarded by `lock`; a put looks into `targets` without it, and both are copied before they are iterated over.
 
     streams: each Stream, by the name or ARN that it was first put by, and that requests carry.
-    homes: which Stream takes what is put, by every name and ARN that was put to.
+    targets: which Stream takes what is put, by every name and ARN that was put to.
     """
 
     def __init__(self, make: Callable[[str, str | None], Stream]) -> None:
@@ -26,44 +26,45 @@ class Directory:
         # Reentrant: the first put to a stream may come from a signal handler within another's.
         self.lock = threading.RLock()
         self.streams: dict[str, Stream] = {}
-        self.homes: dict[str, Stream] = {}
+        self.targets: dict[str, Stream] = {}
 
     def open(self, given: str) -> Stream:
         """The stream of this name or ARN, made on its first record. InvalidRecordError: it is neither."""
         name, arn = parse_stream(given)
         with self.lock:
-            home = self._find(given)
-            if home is None:
+            target = self._find(given)
+            if target is None:
                 made = self._make(name, arn)
                 # A __del__ may have put, and made one, within the line before.
-                home = self.streams.setdefault(given, made)
-            self.homes[given] = home
-            return home
+                target = self.streams.setdefault(given, made)
+            self.targets[given] = target
+            return target
 
     def all_of(self, given: str) -> list[Stream]:
         """What takes records of this name or ARN, and what took some before they were known to be one stream."""
         with self.lock:
-            home = self._find(given)
-            return [each for each in self.streams.values() if home is not None and home in (each, each.same_as)]
+            target = self._find(given)
+            return [each for each in self.streams.values() if target is not None and target in (each, each.merged_into)]
 
-    def learnt(self, stream: Stream, arn: str) -> None:
+    def set_arn(self, stream: Stream, arn: str) -> None:
         """The service says that the stream, which was put by name, has this ARN. If that was put to as well, puts by
         name go there from now on; what the stream still has is delivered by it."""
         with self.lock:
             stream.known_arn = arn
             other = self.streams.get(arn)
             if stream.arn is None and other is not None:
-                stream.same_as = other
-                self.homes[stream.name] = other
+                stream.merged_into = other
+                self.targets[stream.name] = other
 
     def keys(self) -> dict[str, str]:
         """By every name and ARN that leads to a stream, the one that it was first put by."""
         with self.lock:
             known = {each.known_arn: each for each in self.streams.values() if each.known_arn is not None}
-            return {given: (home.same_as or home).origin.stream for given, home in {**known, **self.homes}.items()}
+            targets = {**known, **self.targets}
+            return {given: (target.merged_into or target).origin.stream for given, target in targets.items()}
 
     def _find(self, given: str) -> Stream | None:
-        home = self.homes.get(given)
-        if home is None:
-            home = next((each for each in self.streams.values() if each.known_arn == given), None)
-        return home
+        target = self.targets.get(given)
+        if target is None:
+            target = next((each for each in self.streams.values() if each.known_arn == given), None)
+        return target

@@ -30,7 +30,7 @@ from kplpy.runtime.scheduler import Scheduler
 from kplpy.runtime.sender import Transport
 from kplpy.runtime.status import Status
 from kplpy.runtime.stream import Flush, Stream
-from kplpy.runtime.threads import does_our_work, lend_thread, starting
+from kplpy.runtime.threads import lend_thread, runs_kplpy_work, starting_threads
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 # than 256, with 64 streams a tenth.
 STAGED_RECORDS = 512
 STAGED_BYTES = 256 << 10
-LOOK_AGAIN = 1.0
+CHECK_INTERVAL = 1.0
 """Seconds after which a thread that waits for the scheduler looks whether it is alive."""
 
 
@@ -46,7 +46,7 @@ class Engine:
     """Called by application threads. Nothing runs before the first record is staged.
 
     on_start: called with the first record; returns whether threads may be started.
-    deliver_here: called after each put where no thread can be started; sends on the putting thread.
+    deliver_inline: called after each put where no thread can be started; sends on the putting thread.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Engine:
         max_inflight_bytes: int,
         on_failure: Callable[[RecordFailedError], object] | None,
         on_start: Callable[[], bool],
-        deliver_here: Callable[[], object],
+        deliver_inline: Callable[[], object],
         hot_partition_keys: int = 0,
         meter: Meter | None = None,
     ) -> None:
@@ -66,7 +66,7 @@ class Engine:
         self._transport = transport
         self._buffer = buffer
         self._on_start = on_start
-        self._deliver_here = deliver_here
+        self._deliver_inline = deliver_inline
         self._hot_partition_keys = hot_partition_keys
         self._meter = meter or NoMeter()
         self.recent_errors = RecentErrors()
@@ -101,7 +101,7 @@ class Engine:
 
     def connect(self, stream: Stream, timeout: float) -> None:
         """Learn what the stream's first record would wait for. Raises the error that the record would meet."""
-        take = partial(self.scheduler.connected, stream)
+        take = partial(self.scheduler.apply_connection, stream)
         note = partial(self.recent_errors.note, stream.name)
         connection = Connection(self._transport, stream.name, stream.arn, take, note, timeout)
         connection.run(interpreter_exit.threads_may_run())
@@ -111,10 +111,10 @@ class Engine:
 
         A thread of kplpy's skips streams whose lock is taken, because it may hold that lock itself.
         """
-        skips = does_our_work()
+        skips = runs_kplpy_work()
         return self.status.oldest(lambda stream: skips and stream.lock.locked())
 
-    def staged(self, stream: Stream, arrival: float) -> None:
+    def wake_if_due(self, stream: Stream, arrival: float) -> None:
         """Wake the scheduler if the staged record is due before its next visit, or if enough is staged for a batch."""
         if not stream.wake_requested and (
             arrival + self._policy.linger < stream.wake_at
@@ -127,8 +127,8 @@ class Engine:
         """Have the scheduler visit the stream at once; the first record of all starts the scheduler."""
         try:
             stream.wake_requested = True
-            if not self._threads.alive and not self.ensure_threads():
-                self._deliver_here()
+            if not self._threads.is_scheduler_alive and not self.ensure_threads():
+                self._deliver_inline()
             else:
                 self._threads.wake()
         except BaseException:  # after Ctrl-C here the next put must request a wake again
@@ -141,7 +141,7 @@ class Engine:
             stream.drain_requested = True
             self.request_wake(stream)
 
-    def too_late(self, stream: Stream, records: Iterable[RecordFuture]) -> list[RecordFuture]:
+    def take_late(self, stream: Stream, records: Iterable[RecordFuture]) -> list[RecordFuture]:
         """Take out and return those of the records that are staged after the engine stopped.
 
         The closing thread looks at what is staged after it sets `stopping`. So either it or this call sees a record,
@@ -163,20 +163,20 @@ class Engine:
         if self._ended:
             self._delivery.close()
 
-    def ask(self, work: Callable[[], T]) -> T:
+    def run_on_scheduler(self, work: Callable[[], T]) -> T:
         """Have the scheduler do the work, wait until it has, and return the result or raise the error.
 
         On a thread that does kplpy's work, or where no thread can be started, the work is done here.
         """
         command = Command(work)
-        if does_our_work():
+        if runs_kplpy_work():
             command.run()
         else:
             self._commands.add(command)
             while not command.done.is_set():
                 if not self.stopping and self.ensure_threads():
                     self._threads.wake()
-                    command.done.wait(LOOK_AGAIN)
+                    command.done.wait(CHECK_INTERVAL)
                 else:
                     with lend_thread():
                         self._commands.run()
@@ -198,13 +198,15 @@ class Engine:
 
     def give_up(self, message: str) -> int:
         """Fail every record without an outcome, and return how many. Their callbacks run on this thread."""
-        given_up = self.ask(lambda: [self.scheduler.give_up(stream, message) for stream in list(self.streams.values())])
+        given_up = self.run_on_scheduler(
+            lambda: [self.scheduler.give_up(stream, message) for stream in list(self.streams.values())]
+        )
         for stream, results, callbacks in given_up:
             try:
-                self._delivery.call_back(stream, results, callbacks)
+                self._delivery.complete(stream, results, callbacks)
             except Exception as error:
-                stream.breaks(error)
-                self._threads.raised(error)
+                stream.mark_broken(error)
+                self._threads.log_error(error)
         return sum(len(results.items()) for _, results, _ in given_up)
 
     # --- the end ---
@@ -215,13 +217,13 @@ class Engine:
 
     def ensure_threads(self) -> bool:
         """Return True if a thread of kplpy's runs, or could be started."""
-        with starting():
-            return self._begin() and self._threads.begin()
+        with starting_threads():
+            return self._start() and self._threads.start_scheduler()
 
-    def _begin(self) -> bool:
+    def _start(self) -> bool:
         with self._threads.lock:
             if not self._started and not self.stopping:
-                if not self._on_start() or not self._threads.begin():
+                if not self._on_start() or not self._threads.start_scheduler():
                     return False
                 self._started = True
         return True
@@ -232,7 +234,7 @@ class Engine:
         Threads without work have ended when this returns. A thread in a request or a callback ends after it. All
         threads are daemons.
         """
-        self._threads.stop(self._busy)
+        self._threads.stop(self._busy_threads)
         error = Failed(Reason.CLOSED, "the producer was closed while the record was put")
         for stream in list(self.streams.values()):
             late: list[RecordFuture] = []
@@ -246,7 +248,7 @@ class Engine:
         self._ended = True
         self._transport.close()
 
-    def _busy(self) -> set[int]:
+    def _busy_threads(self) -> set[int]:
         """The threads that are in a request or a callback."""
         senders = (list(stream.senders) for stream in list(self.streams.values()))
         return set(self._delivery.busy).union(*senders)

@@ -28,9 +28,9 @@ class FlushWait:
         return all(flush.ended for _, flush in self._flushes)
 
     @property
-    def found(self) -> int:
+    def total(self) -> int:
         """Records that were outstanding when it began. Meant for a flush that has ended."""
-        return sum(flush.found for _, flush in self._flushes)
+        return sum(flush.total for _, flush in self._flushes)
 
     def remaining(self) -> int:
         """How many records are not answered; of all records, where the scheduler has not begun the flush yet."""
@@ -38,14 +38,14 @@ class FlushWait:
             stream.outstanding() if flush.remaining is None else flush.remaining for stream, flush in self._flushes
         )
 
-    def forget(self) -> None:
+    def cancel(self) -> None:
         """Nobody waits any longer."""
         for _, flush in self._flushes:
-            flush.forgotten = True
+            flush.is_cancelled = True
 
     def finish(self, timeout: float | None) -> None:
         """Nobody waits any longer. Raises FlushTimeoutError when records are left."""
-        self.forget()
+        self.cancel()
         remaining = self.remaining()
         if remaining:
             raise FlushTimeoutError(f"{remaining} records were not answered within {timeout} s", remaining)

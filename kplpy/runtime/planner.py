@@ -15,7 +15,7 @@ CARE_INTERVAL = 0.25
 
 
 class Planner:
-    """For the scheduler and senders: `drain` and `plan` under the stream's lock, `call_sender` also without."""
+    """For the scheduler and senders: `drain` and `plan` under the stream's lock, `wake_sender` also without."""
 
     def __init__(self, policy: Policy, buffer: Buffer, threads: WorkerThreads) -> None:
         self._linger = policy.linger
@@ -28,7 +28,7 @@ class Planner:
             return
         with self._buffer.lock:
             records = stream.take_staged()
-            self._buffer.drained(stream, len(records), payload_size(records) + len(records) * RECORD_OVERHEAD)
+            self._buffer.charge_drained(stream, len(records), payload_size(records) + len(records) * RECORD_OVERHEAD)
             accepted = bool(stream.charged_by_place)  # which counts them for their shards until the pipeline does
             if accepted:
                 self._accept(stream, records, now)
@@ -45,7 +45,7 @@ class Planner:
     def plan(self, stream: Stream, now: float) -> None:
         """Say when somebody has to look at it again, and see that somebody does."""
         pipeline = stream.pipeline
-        if stream.drain_requested or self._buffer.short:
+        if stream.drain_requested or self._buffer.has_waiters:
             stream.drain_requested = False
             pipeline.make_room(now)
         wake_at = pipeline.next_wakeup(now)
@@ -53,7 +53,7 @@ class Planner:
             stream.wake_at = -NEVER  # puts need not nudge: a sender comes
             if not stream.ready:
                 stream.ready = True
-                self.call_sender(stream)
+                self.wake_sender(stream)
             wake_at = now + CARE_INTERVAL
         else:
             stream.ready = False
@@ -65,8 +65,8 @@ class Planner:
         stream.visit_at = wake_at
         self._threads.wake_by(wake_at)
 
-    def call_sender(self, stream: Stream) -> None:
+    def wake_sender(self, stream: Stream) -> None:
         """Have a sender look at the stream."""
-        if not self._threads.call_sender():
+        if not self._threads.wake_sender():
             stream.wake_requested = True
             self._threads.wake()

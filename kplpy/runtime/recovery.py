@@ -34,7 +34,7 @@ def recover(
             stream.ready = False
             stream.charged_by_place = {}
             buffer.reset(stream)
-        left: list[PendingRecord] = [*stream.unanswered()]
+        left: list[PendingRecord] = [*stream.unresolved()]
         for record in left:
             record.maybe_written = True
         fresh.totals.user_records_failed += len(left)
@@ -42,7 +42,7 @@ def recover(
         failed = [Completion(left, outcome, payload_size(left))] if left else []
         # Of the old pipeline: the room and the new pipeline do not count them.
         results = Results(old, failed, [], Events())
-        callbacks = delivery.answer(stream, results)
+        callbacks = delivery.resolve(stream, results)
         stream.forget_drained()
         stream.end_flushes()
         stream.broken = None

@@ -27,7 +27,7 @@ from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.recovery import recover
 from kplpy.runtime.sender import Sender, Transport
 from kplpy.runtime.stream import Flush, Results, Stream
-from kplpy.runtime.threads import NEVER, WorkerThreads, lend_thread, lent
+from kplpy.runtime.threads import NEVER, WorkerThreads, is_lent_thread, lend_thread
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Scheduler:
         self._planner = Planner(policy, buffer, self.threads)
         self.sender = Sender(
             self._streams,
-            directory.learnt,
+            directory.set_arn,
             transport,
             self._planner,
             self.delivery,
@@ -96,60 +96,60 @@ class Scheduler:
                 try:
                     self._visit(stream)
                 except BaseException as error:  # the other streams go on
-                    stream.breaks(error)
-                    self._forget_thread()
-                    self.threads.raised(error)
+                    stream.mark_broken(error)
+                    self._unmark_thread()
+                    self.threads.log_error(error)
                     earliest = now + concurrency.REST
             earliest = min(earliest, stream.visit_at)
         return min(earliest, time.monotonic() + self.delivery.report())
 
-    def look_at_all(self) -> None:
+    def request_visits(self) -> None:
         """After an error ended the calling thread's turn: have every stream visited, so that none is forgotten."""
-        self._forget_thread()
+        self._unmark_thread()
         for stream in list(self._streams.values()):
             stream.wake_requested = True
         self.threads.wake()
 
-    def _forget_thread(self) -> None:
+    def _unmark_thread(self) -> None:
         """Note that the calling thread is in no request and no callback. An error may have kept it from noting that."""
         me = threading.get_ident()
-        self.sender.forget(me)
+        self.sender.unmark_thread(me)
         self.delivery.busy.discard(me)
 
     def _visit(self, stream: Stream) -> None:
         self._recover(stream)
-        with stream.entered() as pipeline:
+        with stream.locked_pipeline() as pipeline:
             now = time.monotonic()
             self._planner.drain(stream, now)
             pipeline.tick(now)
             if stream.ready:
-                self.threads.call_sender()  # the sender that was called may have died
+                self.threads.wake_sender()  # the sender that was called may have died
             self._planner.plan(stream, now)
             results = stream.take_results()
         self._meter.awake()
-        self._settle(stream, results, self.delivery.answer(stream, results))
+        self._complete_elsewhere(stream, results, self.delivery.resolve(stream, results))
 
-    def _settle(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
+    def _complete_elsewhere(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
         """Run callbacks and settle the records. The application's code runs on another thread."""
-        if self.delivery.needs_calls(results, callbacks) and not lent():
-            self.threads.call(lambda: self._call_back(stream, results, callbacks))
+        if self.delivery.runs_application_code(results, callbacks) and not is_lent_thread():
+            self.threads.run_on_callback_thread(lambda: self._complete(stream, results, callbacks))
         elif results.completions:
-            self._call_back(stream, results, callbacks)
+            self._complete(stream, results, callbacks)
 
-    def _call_back(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
+    def _complete(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
         try:
-            self.delivery.call_back(stream, results, callbacks)
+            self.delivery.complete(stream, results, callbacks)
         except BaseException as error:
-            stream.breaks(error)
+            stream.mark_broken(error)
             raise
 
     def _recover(self, stream: Stream) -> None:
         if stream.broken is not None:
             failed = recover(stream, self.new_pipeline(), self._buffer, self.delivery)
             if failed is not None:
-                self._settle(stream, *failed)
+                self._complete_elsewhere(stream, *failed)
 
-    def _insist(self, stream: Stream, work: Callable[[], T | None]) -> T | None:
+    def _retry_with_recovery(self, stream: Stream, work: Callable[[], T | None]) -> T | None:
         """Do the work on a whole pipeline. If the work raises, recover the stream and do it again.
 
         None: it raised each time. The work returns None when another thread broke the stream after the recovery.
@@ -161,10 +161,10 @@ class Scheduler:
                 if done is not None:
                     return done
             except BaseException as error:
-                stream.breaks(error)
-                if lent() and not isinstance(error, Exception):  # Ctrl-C, on an application's thread
+                stream.mark_broken(error)
+                if is_lent_thread() and not isinstance(error, Exception):  # Ctrl-C, on an application's thread
                     raise
-                self.threads.raised(error)
+                self.threads.log_error(error)
         return None
 
     # --- what other threads ask for ---
@@ -172,17 +172,17 @@ class Scheduler:
     def begin_flushes(self, flushes: Sequence[tuple[Stream, Flush]]) -> None:
         """Make all that was staged so far due, stream by stream."""
         for stream, flush in flushes:
-            if not self._insist(stream, partial(self._begin_flush, stream, flush)):
+            if not self._retry_with_recovery(stream, partial(self._begin_flush, stream, flush)):
                 flush.end()  # the pipeline raises each time: recovery fails the records that the flush would wait for
 
     def _begin_flush(self, stream: Stream, flush: Flush) -> bool | None:
-        with stream.entered() as pipeline:
+        with stream.locked_pipeline() as pipeline:
             if stream.broken is not None:
                 return None
             now = time.monotonic()
             self._planner.drain(stream, now)
             flush.mark = pipeline.flush(now)
-            flush.found = pipeline.unflushed(flush.mark)
+            flush.total = pipeline.unflushed(flush.mark)
             stream.flushes.append(flush)
             stream.end_flushes()
             self._planner.plan(stream, now)
@@ -190,13 +190,13 @@ class Scheduler:
 
     def give_up(self, stream: Stream, message: str) -> tuple[Stream, Results, list[RecordFuture]]:
         """Fail the stream's records that have no outcome. Returns the results, whose callbacks the caller runs."""
-        found = self._insist(stream, partial(self._fail_all, stream, message))
+        found = self._retry_with_recovery(stream, partial(self._fail_all, stream, message))
         if found is None:
             found = recover(stream, self.new_pipeline(), self._buffer, self.delivery)
         return (stream, *found) if found else (stream, Results(stream.pipeline, [], [], Events()), [])
 
     def _fail_all(self, stream: Stream, message: str) -> tuple[Results, list[RecordFuture]] | None:
-        with stream.entered() as pipeline:
+        with stream.locked_pipeline() as pipeline:
             if stream.broken is not None:
                 return None
             now = time.monotonic()
@@ -204,15 +204,15 @@ class Scheduler:
             pipeline.give_up(Reason.CLOSED, message, now)
             self._planner.plan(stream, now)
             results = stream.take_results()
-        return results, self.delivery.answer(stream, results)
+        return results, self.delivery.resolve(stream, results)
 
-    def connected(self, stream: Stream, learnt: Learnt) -> None:
+    def apply_connection(self, stream: Stream, learnt: Learnt) -> None:
         """Take what connect() learned; on the application's thread."""
         if learnt.summary.arn is not None:
-            self._directory.learnt(stream, learnt.summary.arn)
+            self._directory.set_arn(stream, learnt.summary.arn)
         with lend_thread():
             self._recover(stream)
-            with stream.entered() as pipeline:
+            with stream.locked_pipeline() as pipeline:
                 now = time.monotonic()
                 pipeline.connected(learnt.shards, learnt.summary, learnt.asked_at, now)
                 self._planner.plan(stream, now)
@@ -225,7 +225,7 @@ class Scheduler:
             try:
                 self._run_inline(until, done)
             finally:
-                self._forget_thread()
+                self._unmark_thread()
         for stream in list(self._streams.values()):  # no thread visits them from now on: the next put requests a wake
             stream.wake_at = NEVER
             stream.wake_requested = False
@@ -244,10 +244,10 @@ class Scheduler:
         try:
             self._visit(stream)
         except Exception as error:
-            stream.breaks(error)
-            self.threads.raised(error)
+            stream.mark_broken(error)
+            self.threads.log_error(error)
             return time.monotonic() + concurrency.REST
         except BaseException as error:  # Ctrl-C, on an application's thread
-            stream.breaks(error)
+            stream.mark_broken(error)
             raise
         return stream.visit_at

@@ -15,7 +15,7 @@ from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.flush import FlushWait
 from kplpy.runtime.stream import Stream
-from kplpy.runtime.threads import JOINING, lent
+from kplpy.runtime.threads import JOIN_TIMEOUT, is_lent_thread
 
 logger = logging.getLogger("kplpy.producer")
 
@@ -36,7 +36,7 @@ class Shutdown:
         timeout: float,
         hurry: Callable[[float], object],
         end_extras: Callable[[float], object],
-        asked: bool,
+        close_requested: bool,
     ) -> None:
         self._engine = engine
         self._buffer = buffer
@@ -44,45 +44,45 @@ class Shutdown:
         self._timeout = timeout
         self._hurry = hurry
         self._end_extras = end_extras
-        self.asked = asked
+        self.close_requested = close_requested
         self._lock = threading.RLock()  # reentrant, because a signal handler may close within it
-        self._ending: int | None = None  # the thread that holds the lock
-        self._closer: threading.Thread | None = None  # closes where the caller could not wait
-        self._delivers_here = False
+        self._ending_thread: int | None = None  # the thread that holds the lock
+        self._close_thread: threading.Thread | None = None  # closes where the caller could not wait
+        self._is_delivering = False
 
     def close(self) -> None:
         """Deliver what was accepted, within the timeout; then fail what is left, and stop.
 
         Where the caller cannot wait, another thread does it, or this thread once its work for kplpy is done.
         """
-        self.asked = True
-        if self._ends_now():
+        self.close_requested = True
+        if self._is_ending_thread():
             return
         if not self._backpressure.must_not_wait():
             self.end()
-            if self._closer is not None:  # it was closed in a callback before
-                self._closer.join(JOINING)
-        elif not lent() and (self._closer is None or not self._closer.is_alive()):
-            # On a lent thread _end_if_asked closes, once the work is done for which the thread was lent.
+            if self._close_thread is not None:  # it was closed in a callback before
+                self._close_thread.join(JOIN_TIMEOUT)
+        elif not is_lent_thread() and (self._close_thread is None or not self._close_thread.is_alive()):
+            # On a lent thread _end_if_requested closes, once the work is done for which the thread was lent.
             try:
-                closer = threading.Thread(target=self.end, name="kplpy-close", daemon=True)
-                closer.start()
-                self._closer = closer
+                close_thread = threading.Thread(target=self.end, name="kplpy-close", daemon=True)
+                close_thread.start()
+                self._close_thread = close_thread
             except RuntimeError:
                 pass  # the interpreter's exit has begun, and ends this producer too
 
-    def _ends_now(self) -> bool:
+    def _is_ending_thread(self) -> bool:
         """Return True on the thread that is ending the producer."""
-        return self._ending == threading.get_ident()
+        return self._ending_thread == threading.get_ident()
 
     def end(self, began: float | None = None) -> None:
         """Deliver, give up, stop. began: since when delivery is waited for, on the monotonic clock; None: from now."""
         with self._lock:
-            self._ending = threading.get_ident()
+            self._ending_thread = threading.get_ident()
             try:
                 self._end(time.monotonic() if began is None else began)
             finally:
-                self._ending = None
+                self._ending_thread = None
 
     def _end(self, began: float) -> None:
         self._buffer.close()
@@ -110,7 +110,7 @@ class Shutdown:
         lost = self._engine.give_up(why)
         if lost:
             log(logger, "closed_with_undelivered", {"records": lost, "seconds": waited})
-        elif unsettled := self._engine.ask(self._engine.status.unsettled):
+        elif unsettled := self._engine.run_on_scheduler(self._engine.status.unsettled):
             log(logger, "closed_with_callbacks", {"records": unsettled, "seconds": waited})
 
     # --- flushing, which may have to be done on this thread ---
@@ -128,7 +128,7 @@ class Shutdown:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             done.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
         wait.finish(timeout)
-        return wait.found
+        return wait.total
 
     def _ensure_progress(self, wait: FlushWait, deadline: float | None) -> None:
         """Do the work on this thread if no other can be started, as at the interpreter's exit."""
@@ -136,13 +136,13 @@ class Shutdown:
             until = float("inf") if deadline is None else deadline
             self._hurry(until - time.monotonic())
             self._engine.scheduler.run_inline(until, lambda: wait.ended)
-            self._end_if_asked()
+            self._end_if_requested()
 
-    def deliver_here(self) -> None:
+    def deliver_inline(self) -> None:
         """Send what is put before the put returns, because no thread can be started."""
-        if self._delivers_here or self._backpressure.must_not_wait():
+        if self._is_delivering or self._backpressure.must_not_wait():
             return  # a put within another put, which delivers this record too
-        self._delivers_here = True
+        self._is_delivering = True
         try:
             began = interpreter_exit.exit_began()
             until = (time.monotonic() if began is None else began) + self._timeout
@@ -153,10 +153,10 @@ class Shutdown:
                 why = "uWSGI lets no thread run here" if began is None else "the process is ending"
                 self._give_up(f"{why}, and {self._timeout:g} s were not enough to deliver it", until - self._timeout)
         finally:
-            self._delivers_here = False
-        self._end_if_asked()
+            self._is_delivering = False
+        self._end_if_requested()
 
-    def _end_if_asked(self) -> None:
+    def _end_if_requested(self) -> None:
         """Close after this thread has done kplpy's work and run callbacks, if one of these closed the producer."""
-        if self.asked and not self._engine.stopping and not self._ends_now():
+        if self.close_requested and not self._engine.stopping and not self._is_ending_thread():
             self.end()

@@ -35,7 +35,7 @@ class Status:
         return self._buffer.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD - charged
 
     def hot_keys(self, limit: int | None) -> dict[str, HotKeys]:
-        """By stream's name or ARN; empty unless keys are counted. The scheduler's work, see Engine.ask."""
+        """By stream's name or ARN; empty unless keys are counted. The scheduler's work, see Engine.run_on_scheduler."""
         reports = {}
         for key, stream in list(self._streams.items()):
             if stream.key_counts is not None:
@@ -49,18 +49,18 @@ class Status:
         with lend_thread():
             for key, stream in list(self._streams.items()):
                 if stream.broken is None:
-                    stream_gauges = _standing(stream)
-                    if stream.same_as is None or stream_gauges.outstanding:  # else the other one stands for it
+                    stream_gauges = _gauges_of(stream)
+                    if stream.merged_into is None or stream_gauges.outstanding:  # else the other one stands for it
                         all_stream_gauges[key] = stream_gauges
         return Gauges(all_stream_gauges, self.outstanding_records, self.outstanding_bytes)
 
-    def oldest(self, passed_over: Callable[[Stream], bool]) -> float:
+    def oldest(self, skips: Callable[[Stream], bool]) -> float:
         """When the oldest record without an answer arrived, by time.monotonic(); infinite without any."""
-        streams = [each for each in list(self._streams.values()) if not passed_over(each)]
-        return min((_standing(each).oldest for each in streams), default=NEVER)
+        streams = [each for each in list(self._streams.values()) if not skips(each)]
+        return min((_gauges_of(each).oldest for each in streams), default=NEVER)
 
     def unsettled(self) -> int:
-        """Records without an answer, or whose callbacks still run. The scheduler's work, see Engine.ask."""
+        """Return how many records have no outcome, or callbacks that still run. See Engine.run_on_scheduler."""
         count = 0
         for stream in list(self._streams.values()):
             with stream.lock:
@@ -68,7 +68,7 @@ class Status:
         return count
 
 
-def _standing(stream: Stream) -> StreamGauges:
+def _gauges_of(stream: Stream) -> StreamGauges:
     with stream.lock:
         stream_gauges = stream.pipeline.stream_gauges(time.monotonic())
         staged = len(stream.staging)

@@ -17,7 +17,7 @@ from kplpy.core.results.events import Events
 from kplpy.futures.record_future import Origin, RecordFuture
 
 NEVER = float("inf")
-KEPT_ANSWERED = 100_000
+KEPT_RESOLVED = 100_000
 """Answered records that a stream may keep behind one that has no answer yet: some 25 MB."""
 
 
@@ -36,15 +36,15 @@ class Stream:
         name: str,
         arn: str | None,
         pipeline: Pipeline,
-        alarm: Callable[[], object],
+        wake_scheduler: Callable[[], object],
         key_counts: KeyCounts | None = None,
     ) -> None:
-        self._alarm = alarm  # wakes the scheduler
+        self._wake_scheduler = wake_scheduler  # wakes the scheduler
         self.name = name
         self.arn = arn
         self.origin = Origin(arn or name)
         self.known_arn = arn  # of one that is put by name: None until the service says it
-        self.same_as: Stream | None = None  # is put by ARN, and takes what is put by name, too
+        self.merged_into: Stream | None = None  # is put by ARN, and takes what is put by name, too
         self.staging: deque[RecordFuture] = deque()
         self.staged_bytes = 0  # bytes staged on credit since the last drain; approximate with several putting threads
         self.wake_at = NEVER  # a put that is due earlier wakes the scheduler
@@ -69,20 +69,20 @@ class Stream:
         self.broken: BaseException | None = None  # what raised, and may have left the pipeline half changed
         # Records that may have no outcome yet, by drain: what recovery fails.
         self._drained: deque[list[RecordFuture]] = deque()
-        self._first = 0  # of the oldest drain's records: those before have an outcome
-        self._kept = 0  # records in `_drained`
+        self._first_unresolved = 0  # of the oldest drain's records: those before have an outcome
+        self._kept_records = 0  # records in `_drained`
 
     @contextmanager
-    def entered(self) -> Iterator[Pipeline]:
+    def locked_pipeline(self) -> Iterator[Pipeline]:
         """Hold the lock around the pipeline. Whatever raises marks the stream as broken before the lock is free."""
         with self.lock:
             try:
                 yield self.pipeline
             except BaseException as error:
-                self.breaks(error)
+                self.mark_broken(error)
                 raise
 
-    def breaks(self, error: BaseException) -> None:
+    def mark_broken(self, error: BaseException) -> None:
         """Have the scheduler replace the pipeline, and fail what has no answer."""
         if self.broken is None:
             self.broken = error
@@ -93,21 +93,21 @@ class Stream:
 
         Remembering costs 0.03 µs a record (benchmarks.stages).
         """
-        self._forget_answered()
-        if self._kept > 4 * self.pipeline.outstanding + KEPT_ANSWERED:
-            unanswered = self.unanswered()
-            self._drained, self._first, self._kept = deque([unanswered]), 0, len(unanswered)
+        self._drop_resolved()
+        if self._kept_records > 4 * self.pipeline.outstanding + KEPT_RESOLVED:
+            unresolved = self.unresolved()
+            self._drained, self._first_unresolved, self._kept_records = deque([unresolved]), 0, len(unresolved)
         records: list[RecordFuture] = []
         self._drained.append(records)
         staging, count = self.staging, len(self.staging)
-        self._kept += count
+        self._kept_records += count
         # One call, which an exception cannot cut in two: a record is always in one of the two.
         records.extend(starmap(staging.popleft, repeat((), count)))
         return records
 
-    def _forget_answered(self) -> None:
+    def _drop_resolved(self) -> None:
         """Drop the oldest drains up to the first record without an outcome; go on from there the next time."""
-        drained, first = self._drained, self._first
+        drained, first = self._drained, self._first_unresolved
         while drained:
             records = drained[0]
             count = len(records)
@@ -117,16 +117,16 @@ class Stream:
                 break
             drained.popleft()
             first = 0
-            self._kept -= count
-        self._first = first
+            self._kept_records -= count
+        self._first_unresolved = first
 
-    def unanswered(self) -> list[RecordFuture]:
+    def unresolved(self) -> list[RecordFuture]:
         """Return the drained records that have no outcome, in the order of their drains."""
         return [record for records in self._drained for record in records if record._outcome is None]
 
     def forget_drained(self) -> None:
         """All drained records are answered."""
-        self._drained, self._first, self._kept = deque(), 0, 0
+        self._drained, self._first_unresolved, self._kept_records = deque(), 0, 0
 
     def take_results(self) -> Results:
         """Under the lock: take what the pipeline decided, for the calling thread to deliver."""
@@ -142,7 +142,7 @@ class Stream:
     def request_wake(self) -> None:
         """Have the scheduler visit at once."""
         self.wake_requested = True
-        self._alarm()
+        self._wake_scheduler()
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
         """Records and bytes that one shard holds of a stream with several; nothing for the only shard."""
@@ -163,7 +163,7 @@ class Stream:
         shard_map = self.pipeline.map
         return shard_map.index_of(hash_key) if len(shard_map.open) > 1 and hash_key != NO_HASH_KEY else 0
 
-    def settled(self, results: Results, items: list[PendingRecord]) -> None:
+    def settle(self, results: Results, items: list[PendingRecord]) -> None:
         """Under the lock: these are answered and their callbacks have run; flushes that waited for them end."""
         if results.pipeline is not self.pipeline or self.broken is not None:
             return  # the pipeline is replaced, which ends its flushes
@@ -178,7 +178,7 @@ class Stream:
         for flush in self.flushes:
             flush.remaining = self.pipeline.unflushed(flush.mark)
         ended = [flush for flush in self.flushes if not flush.remaining]
-        self.flushes = [flush for flush in self.flushes if flush.remaining and not flush.forgotten]
+        self.flushes = [flush for flush in self.flushes if flush.remaining and not flush.is_cancelled]
         for flush in ended:
             flush.end()
 
@@ -210,15 +210,15 @@ class Flush:
     None until the scheduler has begun it. `found`: how many these were at the beginning.
     """
 
-    __slots__ = ("ended", "forgotten", "found", "mark", "notify", "remaining")
+    __slots__ = ("ended", "is_cancelled", "mark", "notify", "remaining", "total")
 
     def __init__(self, notify: Callable[[], object]) -> None:
         self.notify = notify
         self.mark = 0
-        self.found = 0
+        self.total = 0
         self.remaining: int | None = None
         self.ended = False
-        self.forgotten = False  # nobody waits any longer
+        self.is_cancelled = False  # nobody waits any longer
 
     def end(self) -> None:
         self.remaining = 0

@@ -95,7 +95,7 @@ class WaitQueue:
         """Does somebody wait for room in another stream?"""
         return len(self._streams) > (stream in self._streams)
 
-    def firsts(self) -> list[Waiter]:
+    def group_heads(self) -> list[Waiter]:
         """Of all groups, in their order."""
         return sorted(next(iter(group)) for group in self._groups.values())
 

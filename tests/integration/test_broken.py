@@ -24,7 +24,7 @@ PATIENCE = 30.0
 STEPS = [
     *((Pipeline, name) for name in "accept next_request answered tick next_wakeup take_completions settled".split()),
     *((Pipeline, name) for name in "wants_listing listing_started listed flush".split()),
-    (Delivery, "_answer"),
+    (Delivery, "_resolve_completions"),
     (KinesisTransport, "put_records"),
     (KinesisTransport, "list_shards"),
     (Sender, "send_one"),
@@ -219,7 +219,7 @@ def test_a_flush_and_an_end_cover_what_is_staged_though_the_stream_breaks_then(
         original(engine, stream)
         if stream.staging and not broken:
             broken.append(stream.name)
-            stream.breaks(ValueError("a bug"))
+            stream.mark_broken(ValueError("a bug"))
 
     with kinesis.producer(record_max_buffered_time_ms=3_600_000, record_ttl_ms=None, close_timeout_ms=0) as producer:
         first = producer.put_record("test", b"first", "k")

@@ -16,7 +16,7 @@ import pytest
 from kplpy import BufferFullError, Producer, ProducerClosedError, RecordFuture
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.futures.record_future import Origin
-from kplpy.runtime.buffer import LEAST_CREDIT, RECORD_OVERHEAD, ROOMY, TIGHT, Buffer, Shortage
+from kplpy.runtime.buffer import CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL, MIN_CREDIT, RECORD_OVERHEAD, Buffer, Shortage
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter
 from tests.held_stream import HeldStream
@@ -42,7 +42,7 @@ def take(buffer: Buffer, stream: Stream, records: int, size: int) -> None:
 
 def drain(buffer: Buffer, stream: Stream, size: int = 0) -> None:
     """Drain what is staged: `size` bytes of it on credit."""
-    buffer.drained(stream, len(stream.staging), stream.charged_bytes + size)
+    buffer.charge_drained(stream, len(stream.staging), stream.charged_bytes + size)
     stream.staging.clear()
     stream.charged_by_place = {}
     buffer.renew(stream)
@@ -243,7 +243,7 @@ def test_a_shortage_names_the_bound_and_the_share(bound: str, other_bound: int) 
     buffer, of, other = Buffer(*whole), HeldStream(), HeldStream()
     take(buffer, of, *held(100))
     assert not admit(buffer, of, LOW, size)
-    assert buffer.shortage(of, LOW, size) == ("room", bound, 100, 100)
+    assert buffer.shortage(of, LOW, size) == ("buffer", bound, 100, 100)
     buffer.release(of, *held(80))
     take(buffer, of, *held(55))
     take(buffer, other, *held(10))
@@ -310,17 +310,17 @@ def test_one_shard_gets_half_of_the_bytes() -> None:
 def test_credit_is_a_part_of_what_is_left() -> None:
     buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
     buffer.renew(stream)
-    assert stream.credit == 10_000 * RECORD_OVERHEAD // ROOMY
-    assert stream.credit_records == 10_000 // ROOMY
+    assert stream.credit == 10_000 * RECORD_OVERHEAD // CREDIT_DIVISOR
+    assert stream.credit_records == 10_000 // CREDIT_DIVISOR
     take(buffer, stream, 5_000, 0)
     buffer.renew(stream)
-    assert stream.credit == 5_000 * RECORD_OVERHEAD // TIGHT
+    assert stream.credit == 5_000 * RECORD_OVERHEAD // CREDIT_DIVISOR_HALF_FULL
 
 
 def test_a_credit_that_would_be_small_is_the_least_or_none() -> None:
     buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
     take(buffer, stream, 9_800, 0)
-    assert stream.credit == LEAST_CREDIT
+    assert stream.credit == MIN_CREDIT
     take(buffer, stream, 100, 0)
     assert stream.credit == 0
 
@@ -357,7 +357,7 @@ def test_no_credit_while_somebody_waits_nor_in_a_small_or_a_closed_buffer() -> N
     assert stream.credit == other.credit == 0
     buffer.renew(stream)
     assert stream.credit == 0
-    buffer.leave(waiter)
+    buffer.stop_waiting(waiter)
     buffer.renew(stream)
     assert stream.credit
     buffer.close()
@@ -380,7 +380,7 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
 
     def drain_all(stream: HeldStream) -> None:
         sizes = staged[stream]
-        buffer.drained(stream, len(sizes), sum(sizes))
+        buffer.charge_drained(stream, len(sizes), sum(sizes))
         stream.staging.clear()
         stream.charged_by_place = {}
         buffer.renew(stream)
@@ -547,10 +547,10 @@ def test_leaving_the_queue() -> None:
     waiters = [Woken(other) for _ in range(3)]
     for each in waiters:
         assert not buffer.wait_for(each)
-    assert not buffer.leave(waiters[0])
+    assert not buffer.stop_waiting(waiters[0])
     buffer.release(full, 1, 0)
     assert [each.granted for each in waiters] == [False, True, False]
-    assert buffer.leave(waiters[1])  # its record was staged meanwhile
+    assert buffer.stop_waiting(waiters[1])  # its record was staged meanwhile
     assert buffer.withdraw(waiters[1])  # and is taken back, for it was not drained
     assert not (set(other.staging) & {waiters[1].record})
     assert [each.granted for each in waiters] == [False, True, True]
@@ -567,7 +567,7 @@ def test_those_behind_one_who_leaves_get_their_turn() -> None:
     large, small = Woken(other, 600), Woken(other, 10)
     assert not buffer.wait_for(large)
     assert not buffer.wait_for(small)
-    assert not buffer.leave(large)
+    assert not buffer.stop_waiting(large)
     assert small.granted
     assert small.wakes == 1
 

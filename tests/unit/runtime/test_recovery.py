@@ -39,7 +39,7 @@ class Broken:
     def stage(self, records: list[RecordFuture]) -> None:
         self.stream.staging.extend(records)
         taken = self.stream.take_staged()
-        self.buffer.drained(self.stream, len(taken), len(taken) * SIZE)
+        self.buffer.charge_drained(self.stream, len(taken), len(taken) * SIZE)
         self.stream.pipeline.accept(taken, 1.0)
 
     def recover(self) -> list[RecordFuture] | None:
@@ -48,7 +48,7 @@ class Broken:
         if found is None:
             return None
         results, callbacks = found
-        self.delivery.call_back(self.stream, results, callbacks)
+        self.delivery.complete(self.stream, results, callbacks)
         return [each for each in results.items() if isinstance(each, RecordFuture)]
 
 
@@ -98,13 +98,13 @@ def test_a_stream_that_another_thread_recovered_is_left_alone() -> None:
 
 def test_an_error_that_interrupts_recovery_leaves_the_rest_to_the_next_one() -> None:
     broken = Broken()
-    original = broken.delivery.answer
+    original = broken.delivery.resolve
 
     def interrupted(*args: object) -> list[RecordFuture]:
-        broken.delivery.answer = original  # type: ignore[method-assign]
+        broken.delivery.resolve = original  # type: ignore[method-assign]
         raise MemoryError
 
-    broken.delivery.answer = interrupted  # type: ignore[method-assign, assignment]
+    broken.delivery.resolve = interrupted  # type: ignore[method-assign, assignment]
     try:
         broken.recover()
     except MemoryError:
