@@ -708,7 +708,7 @@ def test_a_put_waits_no_longer_than_max_block_ms(service: StubService) -> None:
         assert time.monotonic() - before >= 0.02
         said = str(raised.value)
         assert said == (
-            "no room for a record of stream 'orders', which takes 407 bytes: "
+            "no buffer space for a record of 407 bytes of stream 'orders': "
             "all streams together have 2 records outstanding, of max_buffered_records=2"
         )
         assert waiters_of(producer) == 0
@@ -732,18 +732,18 @@ def test_a_put_without_room_says_whose_room_it_is(monkeypatch: pytest.MonkeyPatc
 
         producer.put_record("orders", bytes(10_000), "k", explicit_hash_key=LOW)
         assert fails(100, LOW) == (
-            "no room for a record of stream 'orders', which takes 501 bytes: its shard has 10001 bytes outstanding, of "
-            "10000 for one of several (half of max_buffered_bytes=20000)"
+            "no buffer space for a record of 501 bytes of stream 'orders': its shard has 10001 bytes outstanding, of "
+            "10000 for one of several shards (half of max_buffered_bytes=20000)"
         )
         assert fails(9_500, HIGH) == (
-            "no room for a record of stream 'orders', which takes 9901 bytes: all streams together have 10401 bytes "
+            "no buffer space for a record of 9901 bytes of stream 'orders': all streams together have 10401 bytes "
             "outstanding, of max_buffered_bytes=20000"
         )
         producer.put_record("other", b"", "k", explicit_hash_key=HIGH)
         counted(producer, 2)
         assert fails(5_000, HIGH) == (
-            "no room for a record of stream 'orders', which takes 5401 bytes: this stream has 10401 bytes outstanding, "
-            "of 15000 while others have records (three quarters of max_buffered_bytes=20000)"
+            "no buffer space for a record of 5401 bytes of stream 'orders': this stream has 10401 bytes outstanding, "
+            "of 15000 while other streams have records (three quarters of max_buffered_bytes=20000)"
         )
         service.let_go()
         empty(producer)
@@ -877,7 +877,7 @@ def test_put_records_with_room_for_some(service: StubService) -> None:
         assert accepted == futures[: len(accepted)]
         assert len(accepted) == 5
         for each in futures[5:]:
-            with pytest.raises(BufferFullError, match="no room for a record of stream 'one'"):
+            with pytest.raises(BufferFullError, match="no buffer space for a record of .* of stream 'one'"):
                 each.result(0)
         assert producer.outstanding_records == 5
         service.let_go()
@@ -1048,7 +1048,7 @@ def test_aput_waits_in_every_mode_and_no_longer_than_max_block_ms(service: StubS
     with Producer(max_buffered_records=1, max_block_ms=20, on_buffer_full=mode) as producer:
         producer.put_record("orders", b"x", "key")
         before = time.monotonic()
-        with pytest.raises(BufferFullError, match="no room for a record of stream 'orders'"):
+        with pytest.raises(BufferFullError, match="no buffer space for a record of .* of stream 'orders'"):
             asyncio.run(producer.aput_record("orders", b"late", "key"))
         assert time.monotonic() - before >= 0.02
         assert waiters_of(producer) == 0
@@ -1163,7 +1163,7 @@ def test_close_wakes_the_threads_that_wait_for_room(service: StubService, pool: 
     until(lambda: waiters_of(producer) == 5)
     closing = pool.submit(producer.close)
     for each in putting:
-        with pytest.raises(ProducerClosedError, match="closed while the record waited for room"):
+        with pytest.raises(ProducerClosedError, match="closed while the record waited for buffer space"):
             each.result(PATIENCE)
     for refused in putting_many.result(PATIENCE):
         with pytest.raises(ProducerClosedError):
@@ -1185,7 +1185,7 @@ def test_close_wakes_an_aput_that_waits_for_room(service: StubService) -> None:
         while waiters_of(producer) == 0:
             await asyncio.sleep(0)
         closing = asyncio.ensure_future(producer.aclose())
-        with pytest.raises(ProducerClosedError, match="closed while the record waited for room"):
+        with pytest.raises(ProducerClosedError, match="closed while the record waited for buffer space"):
             await putting
         service.let_go()
         await closing
