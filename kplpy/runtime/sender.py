@@ -1,4 +1,4 @@
-"""What a sender does: it pulls one request, or question, from a stream that is ready, and brings back the answer."""
+"""The work of a sender: it takes one request or control-plane call from a ready stream, and brings its response."""
 
 from __future__ import annotations
 
@@ -20,18 +20,24 @@ from kplpy.runtime.stream import Stream
 
 
 class Transport(ControlPlane, Protocol):
-    """The service, as senders see it. Called from several threads at once."""
+    """The interface to the service. Called by several sender threads at once."""
 
-    def put_records(self, name: str, arn: str | None, request: Request) -> Exchange: ...
+    def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
+        """Send the request, and return how it ended. An error of the service does not raise."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the client."""
+        ...
 
 
 class Sender:
-    """Bounds how many senders one stream has, and the bytes of all requests under way.
+    """Runs on the sender threads; on the scheduler or an application thread if no sender can be started.
 
-    `on_arn`: called with a stream's ARN, once the service has said it. `errors`: where it is logged what the transport
-    raised.
+    Bounds the senders of one stream, and the bytes of all requests in flight.
+
+    on_arn: called with a stream's ARN once the service has reported it.
+    errors: the log of what the transport raised.
     """
 
     def __init__(
@@ -55,10 +61,11 @@ class Sender:
         self._recent_errors = recent_errors
         self._max_senders_per_stream = max(1, ceil(0.75 * max_senders))
         self._max_inflight_bytes = max_inflight_bytes
-        self._inflight: dict[int, int] = {}  # thread → bytes of the request that it is at
+        self._inflight: dict[int, int] = {}  # thread → bytes of its request
         self._rotation = 0
 
     def has_work(self) -> bool:
+        """Return True if a stream waits for a sender, and the bytes in flight allow one more request."""
         return self._may_send() and any(self._wants_sender(stream) for stream in list(self._streams.values()))
 
     def _wants_sender(self, stream: Stream) -> bool:
@@ -71,13 +78,16 @@ class Sender:
         return self._max_inflight_bytes - sum(list(self._inflight.values()))
 
     def unmark_thread(self, thread: int) -> None:
-        """The thread is in no request."""
+        """Note that the thread is in no request."""
         self._inflight.pop(thread, None)
         for stream in list(self._streams.values()):
             stream.senders.discard(thread)
 
     def send_one(self) -> bool:
-        """Form one request (or question) from what is due, carry it out and give the answers. False: nothing to do."""
+        """Send one request, or make one control-plane call, of the next ready stream, and deliver the results.
+
+        Return False if there is nothing to do.
+        """
         streams = list(self._streams.values())
         self._rotation += 1
         for offset in range(len(streams)):
@@ -94,6 +104,7 @@ class Sender:
             raise
 
     def _serve(self, stream: Stream) -> bool:
+        """Take the stream's next control-plane call or request, and do it. Return False if there was none."""
         with stream.locked_pipeline() as pipeline:
             if stream.broken is not None:
                 return False
@@ -161,7 +172,7 @@ class Sender:
             raise end
 
     def _apply_response(self, stream: Stream, pipeline: Pipeline, apply: ApplyResponse) -> None:
-        """Hand the answer to its pipeline, unless that was replaced meanwhile."""
+        """Hand the response to its pipeline, unless the pipeline was replaced meanwhile."""
         with stream.locked_pipeline():
             stream.senders.discard(threading.get_ident())
             now = time.monotonic()
@@ -174,7 +185,7 @@ class Sender:
         self._delivery.deliver(stream, results)
 
     def _report_unexpected(self, doing: str, failure: BaseException) -> BaseException | None:
-        """What is not only to be logged, but raised once the state is in order: Ctrl-C on a thread of the user's."""
+        """Log the failure. Return it instead if it must be raised later: Ctrl-C on an application thread."""
         if not isinstance(failure, Exception):
             return failure
         self._errors.say(f"{doing}: {type(failure).__name__}: {failure}", failure)

@@ -877,7 +877,7 @@ def test_put_records_with_room_for_some(service: StubService) -> None:
         assert accepted == futures[: len(accepted)]
         assert len(accepted) == 5
         for each in futures[5:]:
-            with pytest.raises(BufferFullError, match="no buffer space for a record of .* of stream 'one'"):
+            with pytest.raises(BufferFullError, match=r"no buffer space for a record of .* of stream 'one'"):
                 each.result(0)
         assert producer.outstanding_records == 5
         service.let_go()
@@ -1048,7 +1048,7 @@ def test_aput_waits_in_every_mode_and_no_longer_than_max_block_ms(service: StubS
     with Producer(max_buffered_records=1, max_block_ms=20, on_buffer_full=mode) as producer:
         producer.put_record("orders", b"x", "key")
         before = time.monotonic()
-        with pytest.raises(BufferFullError, match="no buffer space for a record of .* of stream 'orders'"):
+        with pytest.raises(BufferFullError, match=r"no buffer space for a record of .* of stream 'orders'"):
             asyncio.run(producer.aput_record("orders", b"late", "key"))
         assert time.monotonic() - before >= 0.02
         assert waiters_of(producer) == 0
