@@ -88,15 +88,15 @@ class Connection:
     def _ask_until_final(self) -> None:
         failures = 0
         while True:
-            answer = self._ask()
-            if isinstance(answer, Learnt):
-                self._take(answer)
+            result = self._ask()
+            if isinstance(result, Learnt):
+                self._take(result)
                 return
-            self._latest = answer
-            self._note(f"{answer.code}: {answer.message}")
-            left = self._patience_with(answer, time.monotonic())
+            self._latest = result
+            self._note(f"{result.code}: {result.message}")
+            left = self._seconds_left(result, time.monotonic())
             if left <= 0:
-                raise self._error(answer)
+                raise self._error(result)
             time.sleep(min(left, backoff(failures, random.random())))
             failures += 1
 
@@ -115,7 +115,7 @@ class Connection:
                 return error
         return Learnt(asked_at, shards, self._control_plane.describe(self._name, self._arn))
 
-    def _patience_with(self, error: RequestError, now: float) -> float:
+    def _seconds_left(self, error: RequestError, now: float) -> float:
         """Return for how many more seconds a put would be retried after this error, within the timeout."""
         verdict = judge_error(error)
         if verdict in (Verdict.HOPELESS, Verdict.INVALID):

@@ -208,15 +208,15 @@ class Scheduler:
             results = stream.take_results()
         return results, self.delivery.resolve(stream, results)
 
-    def apply_connection(self, stream: Stream, learnt: Learnt) -> None:
+    def apply_connection(self, stream: Stream, result: Learnt) -> None:
         """Give the pipeline what connect() got from the service. Runs on the thread of connect()."""
-        if learnt.summary.arn is not None:
-            self._directory.set_arn(stream, learnt.summary.arn)
+        if result.summary.arn is not None:
+            self._directory.set_arn(stream, result.summary.arn)
         with lend_thread():
             self._recover(stream)
             with stream.locked_pipeline() as pipeline:
                 now = time.monotonic()
-                pipeline.connected(learnt.shards, learnt.summary, learnt.asked_at, now)
+                pipeline.connected(result.shards, result.summary, result.asked_at, now)
                 self._planner.plan(stream, now)
 
     # --- without threads ---

@@ -1,4 +1,4 @@
-"""The work of a sender: it takes one request or control-plane call from a ready stream, and brings its response."""
+"""The work of a sender: the requests and control-plane calls of streams that are ready."""
 
 from __future__ import annotations
 
