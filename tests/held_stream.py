@@ -1,4 +1,4 @@
-"""As much of a stream as Room looks at; the test says what its shards hold."""
+"""The part of a stream that Buffer reads. The test sets what its shards hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room under any history: its bounds hold, nobody is overtaken or forgotten, and it is empty in the end."""
+"""The buffer under any history: its bounds hold, no put is overtaken or forgotten, and it is empty at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STREAMS = 3
 
 
 class Put(Waiter):
-    """One record that wants in. It has room from when it is `granted`, and is answered only once it was drained."""
+    """One put. Its record is in the buffer once `granted`, and gets an outcome only after it was drained."""
 
     __slots__ = ("drained", "number")
 
@@ -31,7 +31,7 @@ class Put(Waiter):
         pass
 
 
-class RoomMachine(RuleBasedStateMachine):
+class BufferMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.buffer = Buffer(MAX_RECORDS, MAX_BYTES)
@@ -84,7 +84,7 @@ class RoomMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
-        """One whose time is over, or that was cancelled."""
+        """End the wait of a put that timed out or was cancelled."""
         put = data.draw(st.sampled_from(self.waiting))
         assert not self.buffer.stop_waiting(put)
         self.waiting.remove(put)
@@ -93,7 +93,7 @@ class RoomMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(each.granted for each in self.inside))
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
-        """One that was cancelled just when it was granted room: its record is taken back unless it was drained."""
+        """Cancel a put that was just granted space: its record is taken back unless it was drained."""
         put = data.draw(st.sampled_from([each for each in self.inside if each.granted]))
         assert self.buffer.withdraw(put) == (not put.drained)
         if not put.drained:
@@ -107,18 +107,18 @@ class RoomMachine(RuleBasedStateMachine):
         for stream in self.streams:
             mine = [each.size for each in self.inside if each.stream is stream]
             assert (stream.held_records, stream.held_bytes) == (len(mine), sum(mine))
-            assert stream.credit == stream.credit_records == 0, "so small a room is always counted"
+            assert stream.credit == stream.credit_records == 0, "a small buffer gives no credit"
 
     @invariant()
     def bounds_hold(self) -> None:
         assert len(self.inside) <= MAX_RECORDS
         sizes = [each.size for each in self.inside]
-        # one record is let into an empty room whatever its size, and others wait until it is gone
+        # an empty buffer takes one record of any size, and others wait until it is gone
         assert sum(sizes) <= MAX_BYTES or sum(sizes) - max(sizes) <= MAX_BYTES
 
     @invariant()
     def no_stream_is_given_more_than_its_share_beside_others(self) -> None:
-        """It may have more from when it was alone; then it gets nothing until it is below."""
+        """It may still have more from the time when it was alone. Then it gets nothing until it has less."""
         has = [(each.held_records, each.held_bytes) for each in self.streams]
         for number, (records, size) in enumerate(has):
             before = self.before[number]
@@ -129,17 +129,17 @@ class RoomMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_alone_waits_for_others(self) -> None:
-        """All that stands in a stream's way is the bound, and who waits before it, while no other has or wants any."""
+        """While no other stream has or wants space, only the bounds and earlier puts stop a stream."""
         streams = {each.stream for each in [*self.inside, *self.waiting]}
         if len(streams) == 1 and self.waiting and not self.buffer._newcomers - streams:
             assert self.buffer.records >= MAX_RECORDS or self.buffer.bytes + self.waiting[0].size > MAX_BYTES
 
     @invariant()
-    def nobody_waits_in_an_empty_room(self) -> None:
+    def nobody_waits_for_an_empty_buffer(self) -> None:
         assert self.inside or not self.waiting
 
     def teardown(self) -> None:
-        """When all is answered, everybody gets in, and the room is empty."""
+        """Once every record has its outcome, all puts get space, and the buffer is empty."""
         while self.inside:
             for which in range(STREAMS):
                 self.drain(which)
@@ -149,9 +149,9 @@ class RoomMachine(RuleBasedStateMachine):
             else:
                 self.inside.insert(0, put)
             self.note_granted()
-        assert not self.waiting, "they wait for ever"
+        assert not self.waiting, "these puts wait for ever"
         assert (self.buffer.records, self.buffer.bytes) == (0, 0)
         assert self.buffer.admit(self.streams[0], Put(self.streams[0], 0, 0).record, 0, MAX_BYTES)
 
 
-TestRoom = RoomMachine.TestCase
+TestBuffer = BufferMachine.TestCase

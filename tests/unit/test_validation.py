@@ -1,4 +1,4 @@
-"""Arguments of put_record, put_records, aput_record, flush: what is refused, in which words, and what is taken."""
+"""Arguments of put_record, put_records, aput_record and flush: which are refused, with which message, and which not."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def closed_mmap() -> mmap.mmap:
     return mapped
 
 
-# --- what is refused ---
+# --- refused arguments ---
 
 BAD_STREAMS: list[tuple[Any, str]] = [
     ("", "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got ''"),
@@ -161,7 +161,7 @@ def test_a_bad_explicit_hash_key(producer: Producer, put: Callable[..., Any], ha
 
 
 def refused(producer: Producer, said: str, call: Callable[[], object]) -> None:
-    """The call raises, and nothing is queued: neither now nor by the end."""
+    """Check that the call raises, and that no record is queued, now or at the end."""
     with pytest.raises(InvalidRecordError) as raised:
         call()
     text = str(raised.value)
@@ -194,7 +194,7 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
     with pytest.raises(InvalidRecordError):
         gone().put_record("orders", None)  # type: ignore[union-attr, arg-type]
     gc.collect()
-    assert gone() is None  # nothing keeps it until the interpreter's exit
+    assert gone() is None  # no reference keeps the producer until the interpreter's exit
 
 
 # --- put_records: all or nothing ---
@@ -230,7 +230,7 @@ def test_one_bad_item_refuses_them_all(
     assert str(raised.value).startswith(f"item {position}: {said}")
     assert producer.outstanding_records == 0
     assert sum(each.user_records_accepted for each in producer.metrics().values()) == 0
-    # and nothing of it comes later: the next record is the only one that arrives
+    # none of the refused records comes later: only the next record arrives
     producer.put_record("orders", b"alone", "key").result(PATIENCE)
     assert [each.data for each in service.sent()] == [b"alone"]
 
@@ -283,7 +283,7 @@ def test_items_in_their_forms_and_order(service: StubService, producer: Producer
     assert len(sent[7].partition_key) == 32
 
 
-# --- what is taken ---
+# --- accepted arguments ---
 
 
 @ways
@@ -335,7 +335,7 @@ def test_records_without_a_key_are_given_that_of_a_shard(service: StubService, p
         producer.flush(timeout=PATIENCE)
     sent = service.sent()
     assert len(sent) == 20 * 51
-    assert 20 <= len({each.partition_key for each in sent}) <= 40  # mostly one an aggregate
+    assert 20 <= len({each.partition_key for each in sent}) <= 40  # mostly one record an aggregate
     for each in sent:
         assert each.shard == ("shard-1" if int(each.explicit_hash_key or "") >= 2**127 else "shard-0")
 
@@ -383,16 +383,16 @@ def test_any_bytes_like_data(
 def test_data_is_the_caller_s_again_after_the_call(
     service: StubService, producer: Producer, put: Callable[..., RecordFuture], make: Callable[[], Any]
 ) -> None:
-    """Changed, resized or closed after the call: what is sent is what was put."""
+    """The caller may change, resize or close its object after the call. The data of the call is sent."""
     service.hold()
     data = make()
     future = put(producer, "orders", data, "key")
     if isinstance(data, (bytearray, array.array)):
         data[0] = 1
-        data.extend(data)  # refused while somebody holds its buffer
+        data.extend(data)  # raises while its buffer is in use
     elif isinstance(data, mmap.mmap):
         data[:] = b"else"
-        data.close()  # likewise
+        data.close()  # raises while its buffer is in use
     elif isinstance(data, ctypes.Array):
         data[0] = 1
     elif isinstance(data, memoryview):

@@ -1,4 +1,4 @@
-"""Recovery of a stream: what is drained and unanswered fails once, what is staged waits for the new pipeline."""
+"""Recovery of a stream: drained records without an outcome fail once, staged records wait for the new pipeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZE = 2 + RECORD_OVERHEAD
 
 
 class Broken:
-    """A stream with 100 records that were drained, in two drains, and one that is staged; the first is answered."""
+    """A broken stream: 100 records from two drains, of which the first is delivered, and one staged record."""
 
     def __init__(self) -> None:
         self.buffer = Buffer(10_000, 64 << 20)
@@ -43,7 +43,7 @@ class Broken:
         self.stream.pipeline.accept(taken, 1.0)
 
     def recover(self) -> list[RecordFuture] | None:
-        """Whose outcome it set."""
+        """Recover the stream. Return the records whose outcome this set; None: there was nothing to recover."""
         found = recover(self.stream, Pipeline(POLICY, lambda: 0.5), self.buffer, self.delivery)
         if found is None:
             return None
@@ -52,7 +52,7 @@ class Broken:
         return [each for each in results.items() if isinstance(each, RecordFuture)]
 
 
-def test_the_unanswered_records_fail_in_their_order() -> None:
+def test_the_records_without_an_outcome_fail_in_their_order() -> None:
     broken = Broken()
     old = broken.stream.pipeline
     assert broken.recover() == broken.records[1:100]
@@ -66,7 +66,7 @@ def test_the_unanswered_records_fail_in_their_order() -> None:
     assert [each.record is not None for each in broken.reported] == [True] * 99
 
 
-def test_what_is_staged_stays_charged_and_is_accepted_by_the_new_pipeline() -> None:
+def test_staged_records_stay_charged_and_go_to_the_new_pipeline() -> None:
     broken = Broken()
     broken.recover()
     assert (broken.buffer.records, broken.buffer.bytes) == (1, SIZE)

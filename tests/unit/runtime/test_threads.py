@@ -1,4 +1,4 @@
-"""The threads of a producer: the one that runs callbacks for the scheduler."""
+"""The threads of a producer: the callback thread, which runs callbacks for the scheduler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.stub_service import PATIENCE
 
 
 class Idle:
-    """Work of which there is none."""
+    """Work for WorkerThreads that is never due."""
 
     @property
     def sender(self) -> Idle:
@@ -38,7 +38,7 @@ def test_callbacks_run_on_a_thread_of_their_own_in_their_order() -> None:
     threads.stop(set)
 
 
-def test_stopping_runs_what_waits_behind_a_callback_that_blocks() -> None:
+def test_stopping_runs_the_callbacks_behind_one_that_blocks() -> None:
     threads, seen = WorkerThreads(Idle(), 1), list[str]()
     begun, let_go = threading.Event(), threading.Event()
 
