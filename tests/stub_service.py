@@ -59,7 +59,7 @@ class StubService:
             self._held = set(streams) or None
             self._changed.notify_all()
 
-    def answer_one(self) -> None:
+    def respond_to_one(self) -> None:
         """Respond to one waiting request, or to the next one."""
         with self._changed:
             self._passes += 1

@@ -41,7 +41,7 @@ class Stream:
         wake_scheduler: Callable[[], object],
         key_counts: KeyCounts | None = None,
     ) -> None:
-        self._wake_scheduler = wake_scheduler  # wakes the scheduler
+        self._wake_scheduler = wake_scheduler
         self.name = name
         self.arn = arn
         self.origin = Origin(arn or name)
@@ -62,9 +62,7 @@ class Stream:
         self.held_bytes = 0
         self.charged_records = 0  # staged records that are charged already
         self.charged_bytes = 0
-        self.charged_by_place: dict[
-            int, tuple[int, int]
-        ] = {}  # of these records: count and bytes by shard, see place_of
+        self.charged_by_place: dict[int, tuple[int, int]] = {}  # the same by shard, see place_of: records and bytes
 
         self.lock = threading.Lock()
         self.pipeline = pipeline

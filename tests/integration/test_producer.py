@@ -145,7 +145,7 @@ def test_close_from_a_callback_and_twice_at_once(kinesis: LocalKinesis) -> None:
 def test_a_callback_may_put_but_not_flush(kinesis: LocalKinesis) -> None:
     put_again: list[RecordFuture] = []
     refused: list[BaseException] = []
-    answered = threading.Event()
+    was_called = threading.Event()
     with Producer(endpoint_url=kinesis.endpoint_url) as producer:
 
         def again(_: object) -> None:
@@ -154,10 +154,10 @@ def test_a_callback_may_put_but_not_flush(kinesis: LocalKinesis) -> None:
                 producer.flush(timeout=1)
             except KplpyError as error:
                 refused.append(error)
-            answered.set()
+            was_called.set()
 
         producer.put_record("test", b"first", "k").add_done_callback(again)
-        assert answered.wait(10)
+        assert was_called.wait(10)
         assert put_again[0].result(10).shard_id
     assert len(refused) == 1
     assert [record.data for record in read_all(kinesis)] == [b"first", b"second"]

@@ -45,8 +45,8 @@ def record(number: int) -> Put:
     size = chance.randint(0, 4096)
     if number % LARGE_EVERY == 0:
         # Record 0 has exactly the service's limit, with its key. kplpy's keys have 32 characters.
-        room = LARGEST - (32 if key is None else len(key.encode()))
-        size = room if number == 0 else chance.randint(64 << 10, room)
+        most = LARGEST - (32 if key is None else len(key.encode()))
+        size = most if number == 0 else chance.randint(64 << 10, most)
     start = chance.randrange(1 << 22)
     mark = b"%d|" % number
     return Put(mark + POOL[start : start + size - len(mark)], key, explicit_hash_key)

@@ -75,7 +75,7 @@ class BufferMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(each.drained for each in self.inside))
     @rule(data=st.data())
-    def answer(self, data: st.DataObject) -> None:
+    def release(self, data: st.DataObject) -> None:
         put = data.draw(st.sampled_from([each for each in self.inside if each.drained]))
         self.inside.remove(put)
         self.buffer.release(put.stream, 1, put.size)

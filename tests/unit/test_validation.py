@@ -121,23 +121,23 @@ BAD_HASH_KEYS: list[tuple[Any, str]] = [
 
 
 @ways
-@pytest.mark.parametrize(("stream", "said"), BAD_STREAMS)
-def test_a_bad_stream(producer: Producer, put: Callable[..., Any], stream: Any, said: str) -> None:
-    refused(producer, said, lambda: put(producer, stream, b"data", "key"))
+@pytest.mark.parametrize(("stream", "message"), BAD_STREAMS)
+def test_a_bad_stream(producer: Producer, put: Callable[..., Any], stream: Any, message: str) -> None:
+    refused(producer, message, lambda: put(producer, stream, b"data", "key"))
     assert producer.metrics() == {}
 
 
 @ways
 @pytest.mark.parametrize("stream", [["orders"], {"orders": 1}, bytearray(b"orders")], ids=["list", "dict", "bytearray"])
 def test_a_stream_that_cannot_be_hashed(producer: Producer, put: Callable[..., Any], stream: Any) -> None:
-    said = f"stream must be a str, got {type(stream).__name__}: "
-    refused(producer, said, lambda: put(producer, stream, b"data", "key"))
+    message = f"stream must be a str, got {type(stream).__name__}: "
+    refused(producer, message, lambda: put(producer, stream, b"data", "key"))
 
 
 @ways
-@pytest.mark.parametrize(("data", "said"), BAD_DATA)
-def test_bad_data(producer: Producer, put: Callable[..., Any], data: Any, said: str) -> None:
-    refused(producer, said, lambda: put(producer, "orders", data, "key"))
+@pytest.mark.parametrize(("data", "message"), BAD_DATA)
+def test_bad_data(producer: Producer, put: Callable[..., Any], data: Any, message: str) -> None:
+    refused(producer, message, lambda: put(producer, "orders", data, "key"))
 
 
 @ways
@@ -148,24 +148,24 @@ def test_data_that_is_gone(producer: Producer, put: Callable[..., Any], make: Ca
 
 
 @ways
-@pytest.mark.parametrize(("key", "said"), BAD_KEYS)
-def test_a_bad_partition_key(producer: Producer, put: Callable[..., Any], key: Any, said: str) -> None:
-    refused(producer, said, lambda: put(producer, "orders", b"data", key))
+@pytest.mark.parametrize(("key", "message"), BAD_KEYS)
+def test_a_bad_partition_key(producer: Producer, put: Callable[..., Any], key: Any, message: str) -> None:
+    refused(producer, message, lambda: put(producer, "orders", b"data", key))
 
 
 @ways
-@pytest.mark.parametrize(("hash_key", "said"), BAD_HASH_KEYS)
-def test_a_bad_explicit_hash_key(producer: Producer, put: Callable[..., Any], hash_key: Any, said: str) -> None:
-    refused(producer, said, lambda: put(producer, "orders", b"data", "key", explicit_hash_key=hash_key))
-    refused(producer, said, lambda: put(producer, "orders", b"data", explicit_hash_key=hash_key))
+@pytest.mark.parametrize(("hash_key", "message"), BAD_HASH_KEYS)
+def test_a_bad_explicit_hash_key(producer: Producer, put: Callable[..., Any], hash_key: Any, message: str) -> None:
+    refused(producer, message, lambda: put(producer, "orders", b"data", "key", explicit_hash_key=hash_key))
+    refused(producer, message, lambda: put(producer, "orders", b"data", explicit_hash_key=hash_key))
 
 
-def refused(producer: Producer, said: str, call: Callable[[], object]) -> None:
+def refused(producer: Producer, message: str, call: Callable[[], object]) -> None:
     """Check that the call raises, and that no record is queued, now or at the end."""
     with pytest.raises(InvalidRecordError) as raised:
         call()
     text = str(raised.value)
-    assert text.removeprefix("item 0: ").startswith(said), text
+    assert text.removeprefix("item 0: ").startswith(message), text
     assert len(text) < 400
     assert isinstance(raised.value, ValueError)
     assert isinstance(raised.value, KplpyError)
@@ -202,7 +202,7 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
 
 @pytest.mark.parametrize("position", [0, 1, 199])
 @pytest.mark.parametrize(
-    ("item", "said"),
+    ("item", "message"),
     [
         (("text", "key"), "data must be a bytes-like object, got str: 'text'"),
         ((b"x", ""), "partition_key must have 1 to 256 characters, got 0"),
@@ -221,13 +221,13 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
     ],
 )
 def test_one_bad_item_refuses_them_all(
-    service: StubService, producer: Producer, item: Any, said: str, position: int
+    service: StubService, producer: Producer, item: Any, message: str, position: int
 ) -> None:
     items: list[Any] = [(b"good", f"key-{n}") for n in range(200)]
     items[position] = item
     with pytest.raises(InvalidRecordError) as raised:
         producer.put_records("orders", items)
-    assert str(raised.value).startswith(f"item {position}: {said}")
+    assert str(raised.value).startswith(f"item {position}: {message}")
     assert producer.outstanding_records == 0
     assert sum(each.user_records_accepted for each in producer.metrics().values()) == 0
     # none of the refused records comes later: only the next record arrives
@@ -426,9 +426,9 @@ def test_the_largest_record_counts_its_key_in_utf8(
     with Producer(max_user_record_size=limit, record_max_buffered_time_ms=0) as producer:
         with pytest.raises(InvalidRecordError) as raised:
             put(producer, "orders", b"x" * (largest + 1), key)
-        said = str(raised.value)
-        assert f"at most {limit} bytes" in said
-        assert f"got {limit + 1}: {largest + 1} of data and {len(key.encode())} of key" in said
+        message = str(raised.value)
+        assert f"at most {limit} bytes" in message
+        assert f"got {limit + 1}: {largest + 1} of data and {len(key.encode())} of key" in message
         assert producer.outstanding_records == 0
         put(producer, "orders", b"x" * largest, key).result(PATIENCE)
         assert [len(each.data) for each in service.sent()] == [largest]

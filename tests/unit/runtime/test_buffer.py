@@ -395,7 +395,7 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
         elif admit(buffer, stream, LOW, size):
             outcomes["charged"] += 1
         else:
-            outcomes["no room"] += 1
+            outcomes["no space"] += 1
             return
         staged[stream].append(size)
 
@@ -413,7 +413,7 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
         staged_bytes = sum(each.staged_bytes for each in streams)
         assert buffer.records + sum(len(each.staging) - each.charged_records for each in streams) <= 1.5 * records
         assert buffer.bytes + staged_bytes <= 1.5 * size_bound
-    assert min(outcomes[each] for each in ("no room", "charged", "on credit")) > 0, outcomes
+    assert min(outcomes[each] for each in ("no space", "charged", "on credit")) > 0, outcomes
     for each in streams:
         drain_all(each)
     for each, size in inside:
@@ -434,7 +434,7 @@ def test_space_goes_to_waiting_puts_in_their_order() -> None:
     assert [each.granted for each in waiters] == [True, False, False]
     assert [each.wakes for each in waiters] == [1, 0, 0]
     assert list(other.staging) == [waiters[0].record]  # the record is staged and charged, and the scheduler will visit
-    assert (buffer.records, buffer.bytes, other.nudges) == (4, 310, 1)
+    assert (buffer.records, buffer.bytes, other.wakes_requested) == (4, 310, 1)
     buffer.release(full, 1, 100)
     assert [each.granted for each in waiters] == [True, True, False]
     assert not admit(buffer, full, LOW, 0)
@@ -706,8 +706,8 @@ def test_a_put_waits_no_longer_than_max_block_ms(service: StubService) -> None:
         with pytest.raises(BufferFullError) as raised:
             producer.put_record("orders", b"late", "key")
         assert time.monotonic() - before >= 0.02
-        said = str(raised.value)
-        assert said == (
+        message = str(raised.value)
+        assert message == (
             "no buffer space for a record of 407 bytes of stream 'orders': "
             "all streams together have 2 records outstanding, of max_buffered_records=2"
         )
@@ -836,7 +836,7 @@ def test_a_put_from_a_callback_never_blocks(service: StubService, mode: Any) -> 
         future = producer.put_record("orders", b"x", "key")
         future.add_done_callback(put_more)
         service.await_waiting(1)
-        service.answer_one()
+        service.respond_to_one()
         assert called.wait(PATIENCE)
         assert isinstance(outcomes[-1], BufferFullError)
         accepted = [each for each in outcomes if isinstance(each, RecordFuture)]
@@ -861,7 +861,7 @@ def test_a_put_in_a_callback_finds_the_space_of_its_own_record(service: StubServ
             future = producer.put_record("orders", b"%d" % len(chain), "key")
             chain.append(future)
             future.add_done_callback(next_one)
-            service.answer_one()
+            service.respond_to_one()
 
         next_one(None)  # type: ignore[arg-type]
         assert done.wait(PATIENCE)
@@ -966,7 +966,7 @@ def test_a_newcomer_waits_until_a_stream_with_the_whole_buffer_gets_an_outcome(
         counted(producer, 100)
         putting = pool.submit(producer.put_record, "other", b"x", "key")
         until(lambda: waiters_of(producer) == 1)
-        service.answer_one()
+        service.respond_to_one()
         putting.result(PATIENCE)
         counted(producer, 100)
         assert fill(producer, "slow") == []  # as long as it has three quarters or more
