@@ -68,14 +68,14 @@ def watch_all(stages: Stages) -> None:
     stages.watch(Planner, "drain", "drain")
     stages.watch(Pipeline, "accept", "route, pack")
     stages.watch(Planner, "plan", "plan")
-    stages.watch(Sender, "_send_of", "send: the rest")
+    stages.watch(Sender, "_send_from", "send: the rest")
     stages.watch(Batch, "parts", "join, MD5")
     stages.watch(transport, "put_records_body", "base64, body")
     stages.watch(transport.KinesisTransport, "put_records", "botocore: sign, HTTP, TLS, parse")
     stages.watch(Pipeline, "next_request", "form requests")
     stages.watch(Pipeline, "request_ended", "judge answers")
     stages.watch(Recorder, "record", "count")
-    stages.watch(delivery.Delivery, "finish", "answer: room, counts")
+    stages.watch(delivery.Delivery, "deliver", "answer: room, counts")
     stages.watch(delivery, "resolve_all", "answer: futures")
 
 

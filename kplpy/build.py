@@ -1,4 +1,4 @@
-"""Makes the parts of a producer from its Config."""
+"""Builds the parts of a producer from its Config."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Parts:
-    """What a producer is made of. It gets new parts in a forked child, and after the interpreter's exit began.
+    """The parts of a producer, made on the thread that makes the producer.
 
-    recorder, reporter: None with metrics_level="none". stats: None without stats_path.
+    A producer gets new parts in a forked child, and once the interpreter's exit has begun.
+
+    recorder, reporter: None with metrics_level="none".
+    stats: None without stats_path.
     """
 
     buffer: Buffer
@@ -38,21 +41,21 @@ class Parts:
     stats: StatsSocket | None
 
     def start(self) -> None:
-        """Start what has a thread of its own besides the engine's. Called with the first record."""
+        """Start the parts that have a thread of their own, except the engine. Called with the first record."""
         if self.reporter is not None:
             self.reporter.start()
         if self.stats is not None:
             self.stats.start()
 
     def end(self, timeout: float) -> None:
-        """End what start() started. timeout: seconds that the metrics sink may take."""
+        """End the parts that start() started. timeout: seconds that the metrics sink may take."""
         if self.reporter is not None:
             self.reporter.close(timeout)
         if self.stats is not None:
             self.stats.close()
 
     def abandon(self) -> None:
-        """Let go of everything in a forked child, because the parent goes on with it."""
+        """Give up all parts in a forked child, because the parent keeps using them."""
         self.engine.abandon()
         if self.stats is not None:
             self.stats.abandon()
@@ -63,14 +66,16 @@ def build(
     on_failure: Callable[[RecordFailedError], object] | None,
     puts_dead_letters: bool,
     on_start: Callable[[], bool],
-    deliver_here: Callable[[], object],
+    deliver_inline: Callable[[], object],
     is_closed: Callable[[], bool],
     stats: Callable[[], bytes],
 ) -> Parts:
-    """Make the parts; nothing runs yet.
+    """Make the parts. No thread is started yet.
 
-    puts_dead_letters: on_failure puts to the same producer, which keeps a quarter of the buffer free for that.
-    on_start, deliver_here: see Engine. is_closed: whether the producer is. stats: what `kplpy top` is shown.
+    puts_dead_letters: on_failure puts to the same producer. A quarter of the buffer stays free for these records.
+    on_start, deliver_inline: see Engine.
+    is_closed: returns True if the producer is closed.
+    stats: returns what `kplpy top` shows, as JSON.
     """
     from kplpy.aws.cloudwatch import CloudWatch
     from kplpy.aws.kinesis.transport import KinesisTransport
@@ -89,7 +94,7 @@ def build(
         config.max_inflight_bytes,
         on_failure,
         on_start=on_start,
-        deliver_here=deliver_here,
+        deliver_inline=deliver_inline,
         hot_partition_keys=config.hot_partition_keys,
         meter=recorder,
     )

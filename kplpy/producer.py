@@ -1,4 +1,4 @@
-"""Producer: the front door. Reads like the beginning of a record's life."""
+"""Producer: the class that applications put records with. A record's life begins in `put_record`."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from kplpy.metrics.snapshot import SECONDS, snapshot
 from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
 from kplpy.reports import Health, HotKeys, StreamTotals
-from kplpy.runtime.backpressure import charged
+from kplpy.runtime.backpressure import charge_of
 from kplpy.runtime.buffer import RECORD_OVERHEAD
 from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS
 from kplpy.runtime.flush import FlushWait
 from kplpy.runtime.shutdown import Shutdown
 from kplpy.runtime.stream import Stream
-from kplpy.runtime.threads import on_own_thread
+from kplpy.runtime.threads import is_kplpy_thread
 from kplpy.validation import BytesLike, Checks, PutItem, parts_of
 
 if TYPE_CHECKING:
@@ -47,21 +47,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Looked up once.
+# Module globals, because a put looks them up faster than attributes.
 _new, _init, _clock = object.__new__, RecordFuture.__init__, time.monotonic
 
-_NOT_HERE = b"\0"
+_CLOSED_PAGE = b"\0"  # has every put call _check_open
 
 
 class Producer:
-    """Puts records on Kinesis streams: packed, limited, retried, and each one answered.
+    """Puts records on Kinesis streams. Any thread may call it; its methods run on the calling thread.
 
-    Takes a Config, or any of its fields as keywords. Thread-safe. Nothing starts before the first put. close() it, or
-    use it in a `with` or `async with`, or leave it to the interpreter's exit.
+    The producer aggregates records, keeps to the shards' limits, and retries. Every record gets an outcome.
 
-    Copied or pickled (multiprocessing's spawn, Spark, Celery) it arrives as a new producer with the same Config, and
-    without the records: close that one, too. NotPicklableError where the Config has a session or another object that
-    cannot be pickled.
+    config: a Config. Alternatively, any fields of Config as keyword arguments. ConfigError: both, or a wrong value.
+
+    No thread is started before the first put. End the producer with close(), or use it in a `with` or `async with`
+    block. At the interpreter's exit, a producer that is still open delivers what it holds.
+
+    A copied or pickled producer (multiprocessing's spawn, Spark, Celery) is a new producer with the same Config and
+    without the records. Close the copy, too. Pickling raises NotPicklableError if the Config has a session or another
+    object that cannot be pickled.
     """
 
     @overload
@@ -70,11 +74,11 @@ class Producer:
     @overload
     def __init__(self, **fields: Unpack[ConfigFields]) -> None: ...
 
-    def __init__(self, config: Config | None = None, **knobs: Any) -> None:
+    def __init__(self, config: Config | None = None, **fields: Any) -> None:
         if config is None:
-            config = Config(**knobs)
-        elif knobs:
-            raise ConfigError(f"give a Config or its fields, not both: {', '.join(sorted(knobs))}")
+            config = Config(**fields)
+        elif fields:
+            raise ConfigError(f"give a Config or its fields, not both: {', '.join(sorted(fields))}")
         elif not isinstance(config, Config):
             raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
@@ -82,15 +86,15 @@ class Producer:
         self._checks = Checks(config.max_user_record_size)
         self._check = self._checks.record
         self._plain_size = self._checks.plain_size
-        self._known, self._hash = self._checks.hash_keys.cached, self._checks.hash_keys.compute
+        self._cached_hash_key, self._compute_hash_key = self._checks.hash_keys.cached, self._checks.hash_keys.compute
         self._closed = False
-        self._asked_to_close = False
+        self._close_requested = False
         fork.check()
-        self._start_afresh()
+        self._make_parts()
         interpreter_exit.watch(self)
 
-    def _start_afresh(self) -> None:
-        """Make new parts: at first, in a forked child, where no thread has survived, and after the exit began."""
+    def _make_parts(self) -> None:
+        """Make new parts. Called by __init__, in a forked child (no thread survived), and once the exit has begun."""
         config = self.config
         on_failure = config.on_failure
         if isinstance(on_failure, DeadLetterStream):
@@ -101,12 +105,12 @@ class Producer:
             on_failure,
             puts_dead_letters,
             on_start=self._start,
-            deliver_here=lambda: self._shutdown.deliver_here(),
+            deliver_inline=lambda: self._shutdown.deliver_inline(),
             is_closed=lambda: self._closed,
             stats=lambda: json.dumps(self._snapshot()).encode(),
         )
         self._engine, self._backpressure = parts.engine, parts.backpressure
-        self._streams = self._engine.directory.homes
+        self._streams = self._engine.directory.targets
         self._shutdown = Shutdown(
             parts.engine,
             parts.buffer,
@@ -114,46 +118,52 @@ class Producer:
             config.close_timeout_ms / 1000,
             parts.transport.hurry,
             self._end_extras,
-            self._asked_to_close,
+            self._close_requested,
         )
-        # Last, because it says that the rest belongs to this process: [0] is 1 while it does, and the producer is open.
-        self._here: fork.Page = _NOT_HERE if self._closed else fork.page()
+        # Set last: [0] is 1 while the parts above belong to this process and the producer is open.
+        self._open_page: fork.Page = _CLOSED_PAGE if self._closed else fork.page()
 
     def _start(self) -> bool:
-        """With the first record; False: the interpreter's exit has begun, and no thread can be started."""
+        """Start the parts, with the first record. False: the interpreter's exit has begun, so no thread can start."""
         if not interpreter_exit.keep(self):
             return False
         self._parts.start()
         return True
 
     def _end_extras(self, timeout: float) -> None:
+        """End what the engine does not end. timeout: seconds."""
         self._parts.end(timeout)
         interpreter_exit.forget(self)
 
     # --- connecting ---
 
     def connect(self, stream: str, timeout: float = 5.0) -> None:
-        """Check, before the first put, that the stream can be reached, and learn its shards.
+        """Check that the stream can be reached, and load its shard map, before the first put.
 
-        Makes the client, lists the shards and asks for the RecordDistributionStrategy, so that the first records wait
-        for none of that. No thread is left when it returns: fork, or take a snapshot, afterwards.
+        The call makes the client, lists the shards and reads the RecordDistributionStrategy. So the first records do
+        not wait for these steps. No thread is left when the call returns: the process may fork or be snapshotted then.
 
         stream: name or ARN. timeout: seconds, above 0.
 
-        Raises the error that a put would meet: SetupError (no region, no credentials, not Kinesis) and RejectedError
-        (no such stream) after the same five seconds of patience, or when the timeout ends; RecordExpiredError if
-        nothing else is known then. What PutRecords alone meets shows with the first record: being allowed to list, but
-        not to write. Denied listing is no error, for puts go on without. In a callback it raises KplpyError.
+        Raises the error that a put would get:
+
+        - SetupError (no region, no credentials, or an endpoint that is not Kinesis) and RejectedError (no such stream):
+          after a grace of five seconds, as for a put, or at the timeout if that is earlier.
+        - RecordExpiredError: the timeout ended, and no other cause is known.
+        - KplpyError: the call was made in a callback, or in a signal handler or a `__del__` that interrupted kplpy.
+
+        A missing permission to list shards is no error, because puts work without a listing. A missing permission to
+        write shows only with the first record.
         """
         if self._backpressure.must_not_wait():
-            raise KplpyError("connect() within kplpy's own work would wait for itself")
+            raise KplpyError("connect() called within kplpy's own work would wait for itself")
         if timeout is None or (isinstance(timeout, (int, float)) and not timeout > 0):
             raise ValueError(f"timeout must be above 0 seconds, got {timeout!r}")
         _check_timeout(timeout)
         self._engine.connect(self._open(stream), timeout)
 
     async def aconnect(self, stream: str, timeout: float = 5.0) -> None:
-        """As connect, without blocking the event loop."""
+        """Do what connect() does, without blocking the event loop."""
         running_loop("aconnect", "producer.connect, stream, timeout")
         await asyncio.to_thread(self.connect, stream, timeout)
 
@@ -167,130 +177,149 @@ class Producer:
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
-        """Accept one record and return its future, without waiting for it to be sent.
+        """Accept one record and return its future. The call does not wait until the record is sent.
 
-        stream: name or ARN, which are one stream once the service has said so (docs/design.md). data: any bytes-like
-        object, copied unless it is bytes; data and UTF-8 key together at most max_user_record_size. partition_key:
-        1–256 characters; None: kplpy chooses a shard with room, and a key of 32 characters. explicit_hash_key: an
-        integer of any type, 0 … 2**128-1, or its decimal digits; it decides the shard instead of the key's MD5.
+        stream: name or ARN. Both lead to one stream once the service has reported the name's ARN (docs/design.md).
 
-        Raises InvalidRecordError for a bad argument, ProducerClosedError after close(), and BufferFullError when there
-        is no room: at once inside a running event loop or with on_buffer_full="raise", else after max_block_ms.
+        data: any bytes-like object, copied unless its type is bytes. The data and the key in UTF-8 together have at
+        most max_user_record_size bytes.
+
+        partition_key: 1 to 256 characters. None: kplpy chooses a shard with headroom, and a key of 32 characters.
+
+        explicit_hash_key: an integer of any type from 0 to 2**128-1, or its decimal digits. It chooses the shard
+        instead of the key's MD5.
+
+        Raises:
+
+        - InvalidRecordError: an argument is wrong.
+        - ProducerClosedError: the producer is closed.
+        - BufferFullError: the buffer has no space. It is raised at once inside a running event loop or with
+          on_buffer_full="raise", otherwise after max_block_ms.
         """
-        if not self._here[0]:
+        if not self._open_page[0]:
             self._check_open()
         try:
-            home = self._streams[stream]
+            target = self._streams[stream]
         except (KeyError, TypeError):
-            home = self._open(stream)
+            target = self._open(stream)
         if (
             type(data) is bytes
             and type(partition_key) is str
             and explicit_hash_key is None
             and len(data) <= self._plain_size
         ):
-            # What Checks.record does, without its call, and the class's, which goes through C: 0.42 µs a put, not 0.54.
-            hash_key = self._known(partition_key)
+            # Does what Checks.record does, without that call and without calling the class, which goes through C.
+            # 0.42 µs a put instead of 0.54 (benchmarks.stages).
+            hash_key = self._cached_hash_key(partition_key)
             if hash_key is None:
-                hash_key = self._hash(partition_key)
+                hash_key = self._compute_hash_key(partition_key)
             record = _new(RecordFuture)
-            _init(record, home.origin, data, partition_key, None, hash_key, _clock())
+            _init(record, target.origin, data, partition_key, None, hash_key, _clock())
             size = len(data) + len(partition_key) + RECORD_OVERHEAD
         else:
-            record = self._check(home.origin, data, partition_key, explicit_hash_key)
-            size = charged(record)
-        staging = home.staging
-        staged, count = home.staged_bytes + size, len(staging)
-        if staged > home.credit or count > home.credit_records:
-            self._backpressure.enter(home, record)
+            record = self._check(target.origin, data, partition_key, explicit_hash_key)
+            size = charge_of(record)
+        staging = target.staging
+        staged, count = target.staged_bytes + size, len(staging)
+        if staged > target.credit or count > target.credit_records:
+            self._backpressure.stage_or_wait(target, record)
         else:
-            home.staged_bytes = staged
+            target.staged_bytes = staged
             staging.append(record)
-            if not home.wake_requested and (
-                record.arrival + self._linger < home.wake_at or count >= STAGED_RECORDS or staged >= STAGED_BYTES
-            ):  # as Engine.staged does
-                self._engine.request_wake(home)
+            if not target.wake_requested and (
+                record.arrival + self._linger < target.wake_at or count >= STAGED_RECORDS or staged >= STAGED_BYTES
+            ):  # as Engine.wake_if_due does
+                self._engine.request_wake(target)
         if self._closed:
-            self._refuse_late(home, record)
+            self._refuse_late(target, record)
         return record
 
     def put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
-        """Accept many records of one stream, cheaper than one by one; returns their futures in the same order.
+        """Accept many records of one stream, and return their futures in the same order.
 
-        items: (data, partition_key), (data, partition_key, explicit_hash_key) or UserRecord. All of a list, or of
-        whatever else has a length, are checked before any is accepted. When room runs out part-way, the futures of the
-        rest fail with BufferFullError.
+        The call costs less than one put_record for each record.
 
-        An iterator is read 500 items, or 1 MiB, at a time. Each part is checked before it is accepted, and the next one
-        is read only then: so little is read ahead while there is no room. What raises, an item or the iterator itself,
-        leaves the parts before accepted. When room runs out, the rest of the part fails, and no more is read. It may
-        have up to 1,000,000 items, for their futures take memory; one more raises KplpyError. For an endless one call
-        put_record for each item.
+        items: each is (data, partition_key), (data, partition_key, explicit_hash_key) or a UserRecord.
+
+        A list, or another object with a length, is checked as a whole before any record is accepted. If the buffer
+        space runs out part-way, the futures of the remaining records fail with BufferFullError.
+
+        An iterator is read in parts of 500 items or 1 MiB. Each part is checked, then accepted, before the next part is
+        read. So little is read ahead while the buffer is full. If an item or the iterator raises, the parts before stay
+        accepted. If the buffer space runs out, the rest of the part fails, and no more is read. An iterator may have
+        up to 1,000,000 items, because their futures take memory; one more raises KplpyError. For an endless iterator,
+        call put_record for each item.
+
+        Raises as put_record does, except that records without buffer space get BufferFullError in their futures.
         """
-        home = self._open(stream)
+        target = self._open(stream)
         if isinstance(items, Sized):
-            futures, size = self._checks.records(home.origin, items)
-            self._put_all(home, futures, size)
+            futures, size = self._checks.records(target.origin, items)
+            self._put_all(target, futures, size)
             return futures
         futures = []
         for part in parts_of(items):
-            home = self._open(stream)  # it may have been closed meanwhile
-            records, size = self._checks.records(home.origin, part, len(futures))
+            target = self._open(stream)  # raises if the producer was closed meanwhile
+            records, size = self._checks.records(target.origin, part, len(futures))
             futures += records
-            if not self._put_all(home, records, size):
+            if not self._put_all(target, records, size):
                 break
         return futures
 
-    def _put_all(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
-        """Records that were checked. False: there was no room for all; the futures of the rest have failed."""
+    def _put_all(self, target: Stream, records: list[RecordFuture], size: int) -> bool:
+        """Stage checked records. False: the buffer had no space for all, and the futures of the rest have failed."""
         if not records:
             return True
-        accepted = self._stage_at_once(home, records, size) or self._backpressure.enter_all(home, records)
-        self._all_staged(home, records)
+        accepted = self._stage_on_credit(target, records, size) or self._backpressure.stage_all(target, records)
+        self._refuse_all_late(target, records)
         return accepted
 
-    def _stage_at_once(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
-        """False: they have to be counted one by one."""
-        staged = home.staged_bytes + size + len(records) * RECORD_OVERHEAD
-        if staged > home.credit or len(home.staging) + len(records) > home.credit_records:
+    def _stage_on_credit(self, target: Stream, records: list[RecordFuture], size: int) -> bool:
+        """Stage all records at once if the stream's credit allows it. False: none is staged."""
+        staged = target.staged_bytes + size + len(records) * RECORD_OVERHEAD
+        if staged > target.credit or len(target.staging) + len(records) > target.credit_records:
             return False
-        home.staged_bytes = staged
-        home.staging.extend(records)
-        self._engine.staged(home, records[0].arrival)
+        target.staged_bytes = staged
+        target.staging.extend(records)
+        self._engine.wake_if_due(target, records[0].arrival)
         return True
 
-    def _all_staged(self, home: Stream, records: list[RecordFuture]) -> None:
+    def _refuse_all_late(self, target: Stream, records: list[RecordFuture]) -> None:
+        """Fail those of the records that were staged after the engine stopped."""
         if self._closed:
-            late = self._engine.too_late(home, records)
+            late = self._engine.take_late(target, records)
             self._engine.refuse(late, ProducerClosedError("the producer was closed while the records were put"))
 
     async def aput_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
-        """As put_records, but where there is no room it waits, up to max_block_ms, without blocking the event loop.
+        """Do what put_records does, without blocking the event loop.
 
-        Cancelled, it leaves accepted what it has accepted by then.
+        A record without buffer space waits up to max_block_ms, whatever on_buffer_full is. If the task is cancelled,
+        the records that were accepted until then stay accepted.
         """
         running_loop("aput_records", "producer.put_records, stream, items")
-        home = self._open(stream)
+        target = self._open(stream)
         futures: list[RecordFuture] = []
         at_once, total = isinstance(items, Sized), 0
         for part in parts_of(items):
-            home = self._open(stream)
-            records, size = self._checks.records(home.origin, part, len(futures))
+            target = self._open(stream)
+            records, size = self._checks.records(target.origin, part, len(futures))
             futures += records
             total += size
-            if not at_once and not await self._aput_all(home, records, size):
+            if not at_once and not await self._aput_all(target, records, size):
                 break
-            await asyncio.sleep(0)  # other tasks go on meanwhile
+            await asyncio.sleep(0)  # lets other tasks run
         if at_once:
-            await self._aput_all(home, futures, total)
+            await self._aput_all(target, futures, total)
         return futures
 
-    async def _aput_all(self, home: Stream, records: list[RecordFuture], size: int) -> bool:
-        """As _put_all."""
+    async def _aput_all(self, target: Stream, records: list[RecordFuture], size: int) -> bool:
+        """Do what _put_all does, without blocking the event loop."""
         if not records:
             return True
-        accepted = self._stage_at_once(home, records, size) or await self._backpressure.enqueue_all(home, records)
-        self._all_staged(home, records)
+        accepted = self._stage_on_credit(target, records, size) or await self._backpressure.stage_all_async(
+            target, records
+        )
+        self._refuse_all_late(target, records)
         return accepted
 
     async def aput_record(
@@ -301,36 +330,44 @@ class Producer:
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture:
-        """As put_record, but where there is no room it waits, up to max_block_ms, without blocking the event loop."""
+        """Do what put_record does, without blocking the event loop.
+
+        A record without buffer space waits up to max_block_ms, whatever on_buffer_full is.
+        """
         running_loop("aput_record", "producer.put_record, stream, data, partition_key")
-        home = self._open(stream)
-        record = self._check(home.origin, data, partition_key, explicit_hash_key)
-        waiter = self._backpressure.enqueue(home, record)
+        target = self._open(stream)
+        record = self._check(target.origin, data, partition_key, explicit_hash_key)
+        waiter = self._backpressure.stage_or_enqueue(target, record)
         if waiter is not None:
             try:
                 await waiter.woken
-            except BaseException:  # cancelled, or the loop was closed
+            except BaseException:  # the task was cancelled, or the loop was closed
                 self._backpressure.withdraw(waiter)
                 raise
-            self._backpressure.go_on(waiter)
+            self._backpressure.finish_wait(waiter)
         if self._closed:
-            self._refuse_late(home, record)
+            self._refuse_late(target, record)
         return record
 
-    def _refuse_late(self, home: Stream, record: RecordFuture) -> None:
-        if self._engine.too_late(home, (record,)):
+    def _refuse_late(self, target: Stream, record: RecordFuture) -> None:
+        """Raise if the record was staged after the engine stopped."""
+        if self._engine.take_late(target, (record,)):
             raise ProducerClosedError("the producer was closed while the record was put")
 
     def _check_open(self) -> None:
-        """Not closed? While it is being closed, callbacks may still put: a dead letter is a record like any other."""
-        fork.check()  # in a child of a fork that skipped Python's hooks it is here that all starts afresh
+        """Raise ProducerClosedError if the producer is closed.
+
+        During a close, callbacks may still put, because a dead letter is a record like any other.
+        """
+        fork.check()  # makes new parts in a child of a fork that skipped Python's hooks
         if not self._closed:
             return
-        if self._engine.stopping or not on_own_thread():
+        if self._engine.stopping or not is_kplpy_thread():
             raise ProducerClosedError("the producer is closed")
 
     def _open(self, stream: str) -> Stream:
-        if not self._here[0]:
+        """Return the Stream of this name or ARN. It is made on its first put."""
+        if not self._open_page[0]:
             self._check_open()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
@@ -338,24 +375,29 @@ class Producer:
             return self._engine.directory.open(stream)
 
     def _never_waiting(self) -> AbstractContextManager[None]:
-        """Meanwhile this thread's puts raise BufferFullError where there is no room, whatever on_buffer_full says."""
+        """Have this thread's puts raise BufferFullError instead of waiting, whatever on_buffer_full is."""
         return self._backpressure.never_blocking()
 
     # --- waiting ---
 
     def flush(self, stream: str | None = None, timeout: float | None = None) -> None:
-        """Send all that was accepted before this call now, and wait until every one of these records is answered.
+        """Send all records accepted before this call now, and wait until each has an outcome.
 
-        timeout: seconds, None: for ever. FlushTimeoutError says how many are left; the producer goes on with them.
-        In a callback, and in a signal handler or a __del__ that interrupted kplpy itself, it raises KplpyError.
+        stream: name or ARN; None: all streams. timeout: seconds, 0 or more; None: no limit.
+
+        Raises:
+
+        - FlushTimeoutError: the timeout ended. The error has the number of records that are left; the producer keeps
+          trying to deliver them.
+        - KplpyError: the call was made in a callback, or in a signal handler or a `__del__` that interrupted kplpy.
         """
         if self._backpressure.must_not_wait():
-            raise KplpyError("flush() within kplpy's own work would wait for itself")
+            raise KplpyError("flush() called within kplpy's own work would wait for itself")
         _check_timeout(timeout)
-        self._shutdown.flush(self._chosen(stream), timeout)
+        self._shutdown.flush(self._select_streams(stream), timeout)
 
     async def aflush(self, stream: str | None = None, timeout: float | None = None) -> None:
-        """As flush, without blocking the event loop."""
+        """Do what flush() does, without blocking the event loop."""
         _check_timeout(timeout)
         loop = running_loop("aflush", "producer.flush, stream, timeout")
         done = asyncio.Event()
@@ -364,20 +406,21 @@ class Producer:
             try:
                 loop.call_soon_threadsafe(done.set)
             except RuntimeError:
-                pass  # the loop was closed: nobody waits there any longer
+                pass  # the loop was closed, so no task waits there
 
-        flush_wait = FlushWait(self._engine, self._chosen(stream), wake)
+        flush_wait = FlushWait(self._engine, self._select_streams(stream), wake)
         try:
             if not flush_wait.ended:
                 await asyncio.wait_for(done.wait(), timeout)
         except asyncio.TimeoutError:
             pass
         finally:
-            flush_wait.forget()
+            flush_wait.cancel()
         flush_wait.finish(timeout)
 
-    def _chosen(self, stream: str | None) -> list[Stream]:
-        if not self._here[0]:
+    def _select_streams(self, stream: str | None) -> list[Stream]:
+        """Return the Streams that hold records of this name or ARN. None: all Streams."""
+        if not self._open_page[0]:
             fork.check()
         if stream is None:
             return list(self._engine.streams.values())
@@ -387,41 +430,47 @@ class Producer:
             return self._engine.directory.all_of(stream)
 
     def close(self) -> None:
-        """Deliver what was accepted, for close_timeout_ms at the most, then fail what is left, and stop.
+        """Deliver the accepted records for at most close_timeout_ms, fail the rest, and stop.
 
-        From now on put_record raises ProducerClosedError, but in callbacks and on_failure only once all is over: what
-        they put meanwhile is delivered too. Closing again returns when the first close has ended. Once it returns none
-        of the producer's threads is left, except those in a request without an answer, in a callback that does not
-        return, or in a metrics sink that does not.
+        From the call on, put_record raises ProducerClosedError. Callbacks and on_failure may put until the close has
+        ended, and their records are delivered too. A second close() returns when the first one has ended.
 
-        A callback, and a signal handler or a __del__ that interrupted kplpy itself, cannot wait for that: there close()
-        returns at once, and the rest happens on another thread, or when the interrupted work is done.
+        When the call returns, the producer's threads have ended. Exceptions are threads in a request without a
+        response, in a callback that does not return, or in a metrics sink that does not return.
+
+        In a callback, and in a signal handler or a `__del__` that interrupted kplpy, the call returns at once. The
+        close then happens on another thread, or when the interrupted work is done.
         """
         fork.check()
-        self._closed = self._asked_to_close = True
-        self._here = _NOT_HERE
+        self._closed = self._close_requested = True
+        self._open_page = _CLOSED_PAGE
         self._shutdown.close()
 
     # --- what interpreter_exit calls ---
 
     def _begin_exit(self) -> None:
-        FlushWait(self._engine, self._chosen(None), lambda: None)
+        """Make all that was accepted due, without waiting for it."""
+        FlushWait(self._engine, self._select_streams(None), lambda: None)
 
     def _exit(self, began: float) -> None:
-        """Deliver as close() does, but stay open for what functions that run even later at the exit may put."""
+        """Deliver as close() does, then open again, because functions that run later at the exit may put.
+
+        began: when the exit began, in time.monotonic() seconds.
+        """
         self._closed = True
-        self._here = _NOT_HERE
+        self._open_page = _CLOSED_PAGE
         self._shutdown.end(began)
-        if not self._asked_to_close:
+        if not self._close_requested:
             self._closed = False
-            self._start_afresh()
+            self._make_parts()
 
     def _renew_in_child(self) -> None:
+        """Replace the parts in a forked child."""
         self._parts.abandon()
-        self._start_afresh()
+        self._make_parts()
 
     async def aclose(self) -> None:
-        """As close, without blocking the event loop."""
+        """Do what close() does, without blocking the event loop."""
         running_loop("aclose", "producer.close")
         await asyncio.to_thread(self.close)
 
@@ -443,21 +492,21 @@ class Producer:
 
     @property
     def outstanding_records(self) -> int:
-        """Records accepted and not answered."""
+        """The number of accepted records without an outcome."""
         return self._engine.status.outstanding_records
 
     @property
     def outstanding_bytes(self) -> int:
-        """What these are charged: data, partition keys and RECORD_OVERHEAD each."""
+        """The bytes charged for these records: data, partition key and 400 bytes for each."""
         return self._engine.status.outstanding_bytes
 
     def health(self) -> Health:
-        """How the producer stands now: for health and readiness checks (see docs/recipes.md). From any thread.
+        """Return the producer's current state, for health and readiness checks (see docs/recipes.md).
 
-        It only looks: nothing is sent, and no thread is started. In a callback, a signal handler or a __del__ the
-        oldest_age_ms is that of the streams that no thread works at in this moment.
+        Any thread may call it. It sends nothing and starts no thread. In a callback, a signal handler or a `__del__`,
+        oldest_age_ms covers only the streams that no thread is working on at that moment.
         """
-        if not self._here[0]:
+        if not self._open_page[0]:
             fork.check()
         oldest, now = self._oldest(), time.monotonic()
         last_error, last_error_age_ms, throttled = self._engine.recent_errors.latest(now)
@@ -472,26 +521,29 @@ class Producer:
         )
 
     def _oldest(self) -> float:
-        if self._backpressure.interrupted():
-            return float("inf")  # others may wait for what the interrupted section holds
-        with self._backpressure.never_blocking():  # others wait for the streams' locks
+        """Return when the oldest outstanding record arrived, in time.monotonic() seconds; infinity: unknown or none."""
+        if self._backpressure.is_interrupted():
+            return float("inf")  # another thread may wait for a lock that the interrupted section holds
+        with self._backpressure.never_blocking():  # because kplpy's threads wait for the streams' locks
             return self._engine.oldest()
 
     def metrics(self, window: int | None = None) -> Metrics:
-        """What was done so far, by stream; and the metrics' samples of the last `window` seconds, 1 to 60, or of all.
+        """Return the totals of each stream so far, and the samples of the metrics.
 
-        Windows are of whole seconds, the one that is passing not counted. With metrics_level="none" there are no
-        samples. See docs/metrics.md for what there is.
+        window: the samples of the last 1 to 60 whole seconds, without the current second; None: all samples so far.
+        With metrics_level="none" there are no samples. docs/metrics.md lists the metrics.
+
+        Raises TypeError if the window is not an integer, ValueError if it is out of range.
         """
         if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
             raise TypeError(f"window must be a whole number of seconds or None, got {window!r}")
         if window is not None and not 1 <= window <= KEPT_SECONDS:
             raise ValueError(f"window must be from 1 to {KEPT_SECONDS} seconds or None, got {window!r}")
-        with self._backpressure.never_blocking():  # others wait for the directory's lock
+        with self._backpressure.never_blocking():  # because other threads wait for the directory's lock
             keys = self._engine.directory.keys()
         totals: dict[str, StreamTotals] = {}
         for stream in list(self._engine.streams.values()):
-            key = (stream.same_as or stream).origin.stream
+            key = (stream.merged_into or stream).origin.stream
             counts = replace(stream.pipeline.totals)
             totals[key] = totals[key] + counts if key in totals else counts
         wall = time.time()
@@ -499,17 +551,17 @@ class Producer:
         if recorder is None:
             return Metrics(totals, Window(wall, wall, ()), keys)
         registry = recorder.registry
-        with self._backpressure.never_blocking():  # others wait for the registry's lock
+        with self._backpressure.never_blocking():  # because other threads wait for the registry's lock
             samples = registry.total(wall) if window is None else registry.window(window, time.monotonic(), wall)
         return Metrics(totals, samples, keys)
 
     def _hand_over_metrics(self, timeout: float) -> None:
-        """Let the sink have what was counted so far, though its window has not ended."""
+        """Hand the current window to the metrics sink before it ends. timeout: seconds that the sink may take."""
         if self._parts.reporter is not None:
             self._parts.reporter.hand_over(timeout)
 
     def _snapshot(self) -> dict[str, Any]:
-        """What `kplpy top` and `kplpy put` show."""
+        """Return the figures that `kplpy top` and `kplpy put` show."""
         config = self.config
         granularity = None if config.metrics_level == "none" else config.metrics_granularity
         counts = snapshot(self._engine.status.gauges(), self.metrics(SECONDS).window, granularity, time.monotonic())
@@ -517,27 +569,32 @@ class Producer:
         return {**counts, **bounds}
 
     def hot_keys(self, limit: int | None = 10) -> dict[str, HotKeys]:
-        """The partition keys with most records and bytes, by stream; needs hot_partition_keys, else ConfigError.
+        """Return the partition keys with most records, and with most bytes, for each stream.
 
-        limit: how many keys of each kind, 1 or more; None: all that are counted, up to twice hot_partition_keys. In a
-        signal handler or a __del__ that interrupted kplpy itself it raises KplpyError.
+        limit: how many keys of each kind, 1 or more; None: all counted keys, up to twice hot_partition_keys.
+
+        Raises:
+
+        - ConfigError: the Config field hot_partition_keys is 0.
+        - ValueError: the limit is wrong.
+        - KplpyError: the call was made in a signal handler or a `__del__` that interrupted kplpy.
         """
         if not self.config.hot_partition_keys:
             raise ConfigError("hot_keys() needs the Config field hot_partition_keys, which is 0: keys are not counted")
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}")
-        if not self._here[0]:
+        if not self._open_page[0]:
             fork.check()
-        if self._backpressure.interrupted():
-            raise KplpyError("hot_keys() within kplpy's own work would wait for itself")
-        return self._engine.ask(lambda: self._engine.status.hot_keys(limit))
+        if self._backpressure.is_interrupted():
+            raise KplpyError("hot_keys() called within kplpy's own work would wait for itself")
+        return self._engine.run_on_scheduler(lambda: self._engine.status.hot_keys(limit))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.config,)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.outstanding_records} records outstanding"
-        names = sorted(key for key, each in self._engine.streams.items() if each.same_as is None)
+        names = sorted(key for key, each in self._engine.streams.items() if each.merged_into is None)
         more = f" and {len(names) - 5} more streams" if len(names) > 5 else ""
         return f"<Producer {', '.join(names[:5]) or 'no streams yet'}{more}: {state}>"
 
@@ -552,7 +609,7 @@ def _check_timeout(timeout: float | None) -> None:
 
 
 def _with_fields() -> inspect.Signature:
-    """Of Producer.__init__, for notebooks and other tools that ask Python itself."""
+    """Return the signature of Producer.__init__ with all Config fields, for notebooks and other tools."""
     own = list(inspect.signature(Producer.__init__).parameters.values())[:2]
     return inspect.Signature([*own, *inspect.signature(Config).parameters.values()])
 

@@ -1,4 +1,4 @@
-"""As much of a stream as Room looks at; the test says what its shards hold."""
+"""The part of a stream that Buffer reads. The test sets what its shards hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class HeldStream(Stream):
     def __init__(self) -> None:
         self.staging: deque[RecordFuture] = deque()
         self.staged_bytes = self.held_records = self.held_bytes = self.charged_records = self.charged_bytes = 0
-        self.credit = self.credit_records = self.nudges = 0
+        self.credit = self.credit_records = self.wakes_requested = 0
         self.charged_by_place: dict[int, tuple[int, int]] = {}
         self.held_by_shard: dict[int, tuple[int, int]] = {}  # by hash key: records and bytes
 
@@ -27,4 +27,4 @@ class HeldStream(Stream):
         return hash_key
 
     def request_wake(self) -> None:
-        self.nudges += 1
+        self.wakes_requested += 1

@@ -1,4 +1,4 @@
-"""A local Kinesis, a producer for it, and what is in its streams afterwards."""
+"""A local Kinesis, a producer for it, and the contents of its streams."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from kplpy import Producer, UserRecord, deaggregate
 from kplpy.local import LocalKinesis
 
 PATIENCE = 60.0
-"""How long a test waits, in seconds, for what must happen before it calls it a failure."""
+"""Seconds that a test waits for an event before it fails."""
 
 
 @contextmanager
 def local(**options: Any) -> Iterator[LocalKinesis]:
-    """Without limits per second, with a stream "orders" of one shard, unless said otherwise."""
+    """Run a local Kinesis. By default it has no limits and one stream, "orders", with one shard."""
     with LocalKinesis(**{"limits": False, "stream": "orders", **options}) as kinesis:
         yield kinesis
 
 
 def producing(kinesis: LocalKinesis, **knobs: Any) -> Producer:
-    """A producer for it, quick to send."""
+    """Make a producer for it, with a short linger."""
     return Producer(
         **{
             "endpoint_url": kinesis.endpoint_url,
@@ -37,7 +37,7 @@ def producing(kinesis: LocalKinesis, **knobs: Any) -> Producer:
 
 @contextmanager
 def others_put(producer: Producer, stream: str, threads: int) -> Iterator[None]:
-    """Meanwhile other threads put without end."""
+    """Have other threads put without pause until the block ends."""
     stop = threading.Event()
 
     def go_on() -> None:
@@ -56,7 +56,7 @@ def others_put(producer: Producer, stream: str, threads: int) -> Iterator[None]:
 
 
 def user_records(kinesis: LocalKinesis, stream: str = "orders") -> list[UserRecord]:
-    """All that is in the stream, in its order; sequence_number is that of the Kinesis record."""
+    """Return all user records of the stream, in its order."""
     return [
         UserRecord(each.data, each.partition_key or record.partition_key, each.explicit_hash_key)
         for record in kinesis.ledger(stream)
@@ -65,4 +65,5 @@ def user_records(kinesis: LocalKinesis, stream: str = "orders") -> list[UserReco
 
 
 def contents(kinesis: LocalKinesis, stream: str = "orders") -> Counter[bytes]:
+    """Return how often each record's data is in the stream."""
     return Counter(each.data for each in user_records(kinesis, stream))

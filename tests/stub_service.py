@@ -1,4 +1,4 @@
-"""A stand-in for Kinesis behind a Producer's engine: it answers when the test says so, and keeps what it was sent."""
+"""A stand-in for Kinesis behind a Producer's engine. It responds when the test allows it, and keeps all records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kplpy.core.routing.placement import Summary
 from kplpy.core.shard_range import ShardRange
 
 PATIENCE = 30.0
-"""How long a test waits for what must happen before it calls it a failure."""
+"""Seconds that a test waits for an event before it fails."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Sent:
 
 
 class StubService:
-    """Implements the engine's Transport. While `hold`ing, requests stay unanswered; `answer_one` lets single ones go.
+    """Implements the engine's Transport. Called by the test's thread and by several sender threads.
 
-    `refuse` maps a stream's name to the error of its requests.
+    refuse: the error of a stream's requests, by its name.
     """
 
     def __init__(self, shards: int = 1) -> None:
@@ -51,41 +51,42 @@ class StubService:
         self._sent: list[Sent] = []
         self._requests = 0
 
-    # --- what the test does ---
+    # --- called by the test ---
 
     def hold(self, *streams: str) -> None:
-        """Leave requests unanswered from now on: of these streams, or all. Those of others are answered."""
+        """Hold the responses to requests of these streams, or of all streams, from now on."""
         with self._changed:
             self._held = set(streams) or None
             self._changed.notify_all()
 
-    def answer_one(self) -> None:
-        """One request that waits, or the next one, is answered after all."""
+    def respond_to_one(self) -> None:
+        """Respond to one waiting request, or to the next one."""
         with self._changed:
             self._passes += 1
             self._changed.notify_all()
 
     def let_go(self) -> None:
-        """Answer all that waits and whatever comes."""
+        """Respond to all waiting requests, and to all later ones."""
         with self._changed:
             self._held = set()
             self._changed.notify_all()
 
     def await_waiting(self, requests: int) -> None:
-        """Until this many requests wait for their answer."""
+        """Wait until this many requests wait for their response."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._waiting >= requests, PATIENCE), f"{self._waiting} requests wait"
 
     def await_requests(self, requests: int) -> None:
-        """Until this many requests have come in all."""
+        """Wait until this many requests have come since the start."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._requests >= requests, PATIENCE), f"{self._requests} requests"
 
     def sent(self, stream: str | None = None) -> list[Sent]:
+        """Return the records that were sent, of one stream or of all."""
         with self._changed:
             return [each for each in self._sent if stream in (None, each.stream)]
 
-    # --- what the engine calls ---
+    # --- called by the engine ---
 
     def connect(self) -> RequestError | None:
         return None
@@ -139,7 +140,7 @@ def _sent(stream: str, shard: ShardRange | None, item: PendingRecord) -> Sent:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> StubService:
-    """Producers made from now on talk to the returned stub."""
+    """Have all producers made from now on send to the returned stub."""
     stub = StubService(shards)
 
     def transport(_: Config) -> StubService:

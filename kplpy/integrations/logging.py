@@ -11,7 +11,7 @@ from kplpy.errors import FlushTimeoutError, KplpyError
 from kplpy.logs import log
 from kplpy.producer import Producer
 from kplpy.rate_limited_log import RateLimitedLog
-from kplpy.runtime.threads import does_our_work
+from kplpy.runtime.threads import runs_kplpy_work
 from kplpy.stream_names import parse_stream
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class KinesisHandler(logging.Handler):
 
         Does nothing on kplpy's own threads and while logging is being configured.
         """
-        if does_our_work() or _holds_logging_lock():
+        if runs_kplpy_work() or _holds_logging_lock():
             return
         try:
             self._producer.flush(self.stream, timeout=self.flush_timeout)
@@ -165,7 +165,7 @@ class KinesisHandler(logging.Handler):
 
 
 def _is_excluded(record: logging.LogRecord) -> bool:
-    return record.name.partition(".")[0] in _EXCLUDED or does_our_work()
+    return record.name.partition(".")[0] in _EXCLUDED or runs_kplpy_work()
 
 
 def _holds_logging_lock() -> bool:

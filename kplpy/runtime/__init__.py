@@ -1,1 +1,1 @@
-"""Threads around the core: the scheduler, the senders, room and back-pressure, fork and exit."""
+"""The threads around the core: scheduler, senders, buffer, backpressure, delivery and shutdown."""

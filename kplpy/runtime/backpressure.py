@@ -1,4 +1,4 @@
-"""Backpressure: what a put does without credit. It is charged by itself, or waits for room where it may."""
+"""Backpressure: a put without credit is charged on its own, or waits for buffer space if it may."""
 
 from __future__ import annotations
 
@@ -15,53 +15,56 @@ from kplpy.futures.record_future import RecordFuture, holds_future_lock
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer, Shortage
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.stream import Stream
-from kplpy.runtime.threads import does_our_work, is_starting
+from kplpy.runtime.threads import is_starting_threads, runs_kplpy_work
 from kplpy.runtime.wait_queue import Waiter
 from kplpy.runtime.wake_signal import WakeSignal
 
-TURN = 500
-"""Records that a task stages before the event loop has a turn."""
+RECORDS_PER_TURN = 500
+"""Records that a task stages before it lets the event loop run other tasks."""
 
-_WHY = {
-    "room": "all streams together have {taken} {bound} outstanding, of {whole}",
-    "stream": "this stream has {taken} {bound} outstanding, of {limit} while others have records "
+_SHORTAGE_TEXTS = {
+    "buffer": "all streams together have {taken} {bound} outstanding, of {whole}",
+    "stream": "this stream has {taken} {bound} outstanding, of {limit} while other streams have records "
     "(three quarters of {whole})",
-    "shard": "its shard has {taken} {bound} outstanding, of {limit} for one of several (half of {whole})",
-    "turn": "{taken} others wait for room already ({whole})",
+    "shard": "its shard has {taken} {bound} outstanding, of {limit} for one of several shards (half of {whole})",
+    "turn": "{taken} other records already wait for buffer space ({whole})",
 }
-"""By a Shortage's `share`."""
+"""The reason in a BufferFullError, by Shortage.share."""
 
 
 class Backpressure:
-    """Stages records for which a stream has no credit. `closed`: is the producer?"""
+    """Stages records for which a stream has no credit. Called on application threads and in event loops.
 
-    def __init__(self, config: Config, engine: Engine, buffer: Buffer, closed: Callable[[], bool]) -> None:
+    is_closed: returns True if the producer is closed.
+    """
+
+    def __init__(self, config: Config, engine: Engine, buffer: Buffer, is_closed: Callable[[], bool]) -> None:
         self._config = config
         self._max_block = config.max_block_ms / 1000
         self._engine = engine
         self._buffer = buffer
-        self._closed = closed
-        self._threads: set[int] = set()  # that wait for room, or are in a section of kplpy's: their puts do not block
-        self._waiting: set[int] = set()  # of these: those that wait for room
+        self._is_closed = is_closed
+        self._marked_threads: set[int] = set()  # idents; see never_blocking
+        self._waiting_threads: set[int] = set()  # of the marked threads: those that wait for buffer space
 
-    def enter(self, stream: Stream, record: RecordFuture) -> bool:
-        """Stage the record when there is room; block for it where that is allowed. Returns whether it had to wait.
+    def stage_or_wait(self, stream: Stream, record: RecordFuture) -> bool:
+        """Stage the record, and block until the buffer has space if that is allowed. Return True if it waited.
 
-        Raises BufferFullError when there is no room, ProducerClosedError when the producer is closed meanwhile.
+        Raises BufferFullError if the buffer has no space, and ProducerClosedError if the producer is closed meanwhile.
         """
         may_block = self._may_block()
         waiter = None
         with self.never_blocking():
-            size = charged(record)
+            size = charge_of(record)
             if not self._buffer.admit(stream, record, record.hash_key, size):
                 if may_block:
                     waiter = self._wait(stream, record, size)
                 else:
                     self._admit_or_raise(stream, record, size)
         if waiter is not None:
-            self._check_entered(waiter)
+            self._check_granted(waiter)
             return True
-        self._engine.staged(stream, record.arrival)
+        self._engine.wake_if_due(stream, record.arrival)
         return False
 
     def _admit_or_raise(self, stream: Stream, record: RecordFuture, size: int) -> None:
@@ -69,47 +72,50 @@ class Backpressure:
         if shortage is None and self._buffer.admit(stream, record, record.hash_key, size):
             return
         self._engine.request_drain()
-        raise self._full(stream, size, shortage)
+        raise self._buffer_full_error(stream, size, shortage)
 
     def _wait(self, stream: Stream, record: RecordFuture, size: int) -> ThreadWaiter:
         waiter = ThreadWaiter(stream, record, size, WakeSignal())
         try:
             if not self._buffer.wait_for(waiter) and not waiter.closed:
                 self._engine.request_drain()
-                self._waiting.add(threading.get_ident())
+                self._waiting_threads.add(threading.get_ident())
                 waiter.wake_signal.wait(self._max_block)
-        except BaseException:  # Ctrl-C while waiting: the record is taken back, unless it was drained already
+        except BaseException:  # Ctrl-C while waiting: take the record back, unless it was drained already
             self._buffer.withdraw(waiter)
             raise
         finally:
-            self._waiting.discard(threading.get_ident())
-        self._buffer.leave(waiter)
+            self._waiting_threads.discard(threading.get_ident())
+        self._buffer.stop_waiting(waiter)
         return waiter
 
-    def enter_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
-        """Stage these in turn. When room runs out, or the producer is closed, the futures of the rest fail: False."""
+    def stage_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
+        """Stage the records one after the other. Return True if all were staged.
+
+        If the buffer has no space, or the producer is closed, the futures of the remaining records fail.
+        """
         waited = False
         for number, record in enumerate(records):
             if waited:
-                record.arrival = time.monotonic()  # its time to live counts from its acceptance
+                record.arrival = time.monotonic()  # the time to live begins when the record is accepted
             try:
-                if not self._on_credit(stream, record):
-                    waited = self.enter(stream, record) or waited
+                if not self._stage_on_credit(stream, record):
+                    waited = self.stage_or_wait(stream, record) or waited
             except (BufferFullError, ProducerClosedError) as error:
                 self._engine.refuse(records[number:], error)
                 return False
         return True
 
-    async def enqueue_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
-        """As enter_all, but it waits without blocking the event loop."""
+    async def stage_all_async(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
+        """Do what stage_all does, without blocking the event loop."""
         waited = False
         for number, record in enumerate(records):
             if waited:
                 record.arrival = time.monotonic()
-            if number % TURN == TURN - 1:
+            if number % RECORDS_PER_TURN == RECORDS_PER_TURN - 1:
                 await asyncio.sleep(0)
             try:
-                waiter = None if self._on_credit(stream, record) else self.enqueue(stream, record)
+                waiter = None if self._stage_on_credit(stream, record) else self.stage_or_enqueue(stream, record)
                 if waiter is not None:
                     waited = True
                     try:
@@ -117,115 +123,126 @@ class Backpressure:
                     except BaseException:
                         self.withdraw(waiter)
                         raise
-                    self.go_on(waiter)
+                    self.finish_wait(waiter)
             except (BufferFullError, ProducerClosedError) as error:
                 self._engine.refuse(records[number:], error)
                 return False
         return True
 
-    def _on_credit(self, stream: Stream, record: RecordFuture) -> bool:
-        """Stage the record if the stream's credit allows it, as a put does."""
-        staged = stream.staged_bytes + charged(record)
+    def _stage_on_credit(self, stream: Stream, record: RecordFuture) -> bool:
+        """Stage the record if the stream's credit allows it, as put_record does."""
+        staged = stream.staged_bytes + charge_of(record)
         if staged > stream.credit or len(stream.staging) > stream.credit_records:
             return False
         stream.staged_bytes = staged
         stream.staging.append(record)
-        self._engine.staged(stream, record.arrival)
+        self._engine.wake_if_due(stream, record.arrival)
         return True
 
-    def enqueue(self, stream: Stream, record: RecordFuture) -> TaskWaiter | None:
-        """As enter, but where there is no room it always may wait, and not here.
+    def stage_or_enqueue(self, stream: Stream, record: RecordFuture) -> TaskWaiter | None:
+        """Stage the record and return None, or queue it and return its waiter. Called in an event loop.
 
-        None: the record is staged. Else await `woken` of what is returned, and then `go_on` or `withdraw`. (All that in
-        no coroutine of its own, for tens of thousands may wait: each object more has Python's garbage collector stop
-        the loop for longer.)
+        The caller awaits the waiter's `woken`, then calls `finish_wait`, or `withdraw` if it was cancelled. A wait is
+        allowed whatever on_buffer_full is.
+
+        There is no coroutine for this, because tens of thousands of tasks may wait. Each object more makes Python's
+        garbage collector stop the loop for longer.
         """
-        size = charged(record)
+        size = charge_of(record)
         with self.never_blocking():
             if self._buffer.admit(stream, record, record.hash_key, size):
-                self._engine.staged(stream, record.arrival)
+                self._engine.wake_if_due(stream, record.arrival)
                 return None
             waiter = TaskWaiter(stream, record, size, asyncio.get_running_loop())
-            first = not self._buffer.short
+            first = not self._buffer.has_waiters
             granted = self._buffer.wait_for(waiter)
         if granted:
             return None
         if waiter.closed:
-            self._check_entered(waiter)
-        if first:  # else what waits for company is sent anyway
+            self._check_granted(waiter)
+        if first:  # later waiters need not: while any record waits, incomplete batches are sent anyway
             self._engine.request_drain()
         waiter.arrivals.patience(self._max_block).begin(waiter.woken)
         return waiter
 
-    def go_on(self, waiter: TaskWaiter) -> None:
-        """It was woken. Raises as enter does."""
+    def finish_wait(self, waiter: TaskWaiter) -> None:
+        """End the wait of a task that was woken. Raises as stage_or_wait does."""
         waiter.arrivals.patience(self._max_block).end(waiter.woken)
         with self.never_blocking():
-            self._buffer.leave(waiter)
-        self._check_entered(waiter)
+            self._buffer.stop_waiting(waiter)
+        self._check_granted(waiter)
 
     def withdraw(self, waiter: TaskWaiter) -> None:
-        """The task was cancelled, or the loop closed: the record is taken back, unless it was drained already."""
+        """Take the record back, unless it was drained already: the task was cancelled, or the loop was closed."""
         waiter.arrivals.patience(self._max_block).end(waiter.woken)
         with self.never_blocking():
             self._buffer.withdraw(waiter)
 
     @contextmanager
     def never_blocking(self) -> Iterator[None]:
-        """Meanwhile a put of this thread that finds no room raises BufferFullError at once."""
+        """Mark the thread: its puts raise BufferFullError at once if the buffer has no space.
+
+        Threads are marked while they wait for buffer space, and while they hold a lock that other threads wait for.
+        """
         thread = threading.get_ident()
-        if thread in self._threads:
+        if thread in self._marked_threads:
             yield
             return
         try:
-            self._threads.add(thread)
+            self._marked_threads.add(thread)
             yield
         finally:
-            self._threads.discard(thread)
+            self._marked_threads.discard(thread)
 
-    def interrupted(self) -> bool:
-        """Return True if a signal handler or a __del__ runs within a section of the calling thread's.
+    def is_interrupted(self) -> bool:
+        """Return True if a signal handler or a `__del__` interrupted a marked section of the calling thread.
 
-        A thread that only waits for room is in none.
+        A thread that only waits for buffer space counts as not interrupted.
         """
         thread = threading.get_ident()
-        return (thread in self._threads and thread not in self._waiting) or holds_future_lock() or is_starting()
+        return (
+            (thread in self._marked_threads and thread not in self._waiting_threads)
+            or holds_future_lock()
+            or is_starting_threads()
+        )
 
     def must_not_wait(self) -> bool:
-        """Return True in a callback, and where a signal handler or a __del__ interrupted what others wait for."""
-        return does_our_work() or self.interrupted()
+        """Return True in a callback, and where a signal handler or a `__del__` interrupted kplpy's own work."""
+        return runs_kplpy_work() or self.is_interrupted()
 
-    def _check_entered(self, waiter: Waiter) -> None:
+    def _check_granted(self, waiter: Waiter) -> None:
+        """Raise the error of a wait that ended without buffer space."""
         if waiter.granted:
             return
-        if self._closed() or waiter.closed:
-            raise ProducerClosedError("the producer was closed while the record waited for room")
+        if self._is_closed() or waiter.closed:
+            raise ProducerClosedError("the producer was closed while the record waited for buffer space")
         with self.never_blocking():
             shortage = self._buffer.shortage(waiter.stream, waiter.hash_key, waiter.size)
-        raise self._full(waiter.stream, waiter.size, shortage)
+        raise self._buffer_full_error(waiter.stream, waiter.size, shortage)
 
     def _may_block(self) -> bool:
+        """Return True if the calling thread may wait for buffer space."""
         if self._config.on_buffer_full == "raise":
             return False
-        if does_our_work() or holds_future_lock() or is_starting():
-            return False  # a thread that makes room, or that others wait for, must not wait for room
-        if threading.get_ident() in self._threads:
-            return False  # a signal handler or a __del__ interrupted a put of this thread, which comes first
+        if runs_kplpy_work() or holds_future_lock() or is_starting_threads():
+            return False  # this thread releases buffer space, or holds a lock that such a thread waits for
+        if threading.get_ident() in self._marked_threads:
+            return False  # a signal handler or a __del__ interrupted a put of this thread, which must go on first
         return self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
 
-    def _full(self, stream: Stream, size: int, shortage: Shortage | None) -> BufferFullError:
-        why = "there was none a moment ago"
+    def _buffer_full_error(self, stream: Stream, size: int, shortage: Shortage | None) -> BufferFullError:
+        why = "the buffer was full a moment ago"
         if shortage is not None:
             share, bound, taken, limit = shortage
             whole = f"max_buffered_{bound}={getattr(self._config, f'max_buffered_{bound}')}"
-            why = _WHY[share].format(taken=taken, bound=bound, limit=limit, whole=whole)
+            why = _SHORTAGE_TEXTS[share].format(taken=taken, bound=bound, limit=limit, whole=whole)
         return BufferFullError(
-            f"no room for a record of stream {stream.origin.stream!r}, which takes {size} bytes: {why}"
+            f"no buffer space for a record of {size} bytes of stream {stream.origin.stream!r}: {why}"
         )
 
 
 class ThreadWaiter(Waiter):
-    """A thread that blocks."""
+    """A record whose putting thread blocks."""
 
     __slots__ = ("wake_signal",)
 
@@ -238,7 +255,7 @@ class ThreadWaiter(Waiter):
 
 
 class TaskWaiter(Waiter):
-    """A task of an event loop, which awaits `woken`."""
+    """A record whose task awaits `woken` in an event loop."""
 
     __slots__ = ("arrivals", "woken")
 
@@ -249,10 +266,10 @@ class TaskWaiter(Waiter):
 
     def wake(self) -> None:
         if self.arrivals.closed:
-            raise RuntimeError("the loop is closed")  # the room goes to the next
+            raise RuntimeError("the loop is closed")  # the space goes to the next waiter
         self.arrivals.add(self.woken)
 
 
-def charged(record: RecordFuture) -> int:
-    """What the record is charged in room."""
+def charge_of(record: RecordFuture) -> int:
+    """Return the bytes that the record is charged to the buffer."""
     return len(record.data) + len(record.partition_key) + RECORD_OVERHEAD

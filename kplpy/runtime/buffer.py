@@ -1,4 +1,4 @@
-"""The buffer's bounds: how much may be accepted and unanswered at once, shared fairly, and waiting for it."""
+"""The buffer: bounds on the records without an outcome, fair shares of them, and the puts that wait for space."""
 
 from __future__ import annotations
 
@@ -15,71 +15,84 @@ if TYPE_CHECKING:
     from kplpy.runtime.stream import Stream
 
 RECORD_OVERHEAD = 400
-"""Bytes charged for each record beside its data and key: the future, its numbers, its place in the buffers."""
+"""Bytes charged for each record besides its data and key: the future, its numbers, its places in queues."""
 
-ROOMY, TIGHT = 4, 16
-"""A stream's credit is this part of the bytes left, while the buffer is less than half full, and above. In a tight
-buffer a fourth left nothing for other streams (64 streams: 0.61 of the records a second), a 64th made drains of few
-records of 1 KB (0.93)."""
-LEAST_CREDIT = 16 << 10
-"""Bytes. With less to give, each put is charged by itself."""
+CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL = 4, 16
+"""A stream's credit is the bytes left divided by this: the first while the buffer is less than half full.
+
+In a buffer that was more than half full, a divisor of 4 left nothing for other streams: 64 streams reached 0.61 of the
+records a second. A divisor of 64 made each drain take few records of 1 KB: 0.93.
+"""
+MIN_CREDIT = 16 << 10
+"""Bytes. If a stream cannot have so much credit, each put is charged on its own."""
 
 
 Bound = Literal["records", "bytes"]
 
 
 class Shortage(NamedTuple):
-    """Why a record finds no room: `taken` of `limit` are, and by the bytes it would be too large for the rest.
+    """Why the buffer has no space for a record: `taken` of `limit` are in use.
 
-    share: whose part of the room that is: all of it, the stream's three quarters, the shard's half. "turn": `taken`
-    others wait already, and it must not overtake them.
+    share: "buffer": all of the buffer. "stream": the stream's three quarters. "shard": the shard's half. "turn":
+        `taken` other records wait, and the record must not overtake them.
+    bound: "bytes": the record is too large for the rest.
     """
 
-    share: Literal["room", "stream", "shard", "turn"]
+    share: Literal["buffer", "stream", "shard", "turn"]
     bound: Bound
     taken: int
     limit: int
 
 
 class Buffer:
-    """Counts records and bytes (data + key + RECORD_OVERHEAD) of a producer.
+    """Counts a producer's records and bytes. Any thread calls it; `lock` guards its state and the streams' charges.
 
-    A put compares what is staged with the stream's credit, which may be staged before the next drain. Each drain
-    charges exactly what was staged, and gives new credit. A put beyond the credit comes here, is charged before it is
-    staged, or waits: those who wait are served in their order. So the bounds can be passed by a few records that
-    several threads or streams stage on credit at the same moment.
+    A record's charge is its data, its key and RECORD_OVERHEAD bytes.
 
-    One stream alone may use all of it, unless `shared`: dead letters are to come. While another one has records, waits
-    for room, or was refused its first record, no stream is given more than three quarters; one that has more already
-    gets none until it is below. No shard of a stream with several gets more than a half. So a dead stream or a hot
-    shard leaves room for the others.
+    A put compares the staged records with the stream's credit: the bytes that may be staged before the next drain. Each
+    drain charges exactly what was staged, and gives new credit. A put without credit is charged before it is staged,
+    or waits. Waiting puts are served in their order. The bounds can be exceeded by the few records that several
+    threads or streams stage on credit at the same moment.
+
+    Shares:
+
+    - One stream alone may use all of the buffer, unless `shared` is set, because dead letters will need space.
+    - A stream gets at most three quarters while another stream has records, waits for space, or was refused its first
+      record. A stream that already has more gets nothing until it has less.
+    - One shard of a stream with several shards gets at most a half.
+
+    So a dead stream or a hot shard leaves buffer space for the others.
     """
 
     def __init__(self, max_records: int, max_bytes: int, shared: bool = False) -> None:
         self._shared = shared
         self._max_records = max_records
         self._max_bytes = max_bytes
-        # Reentrant: the garbage collector may run a __del__ that puts within a section. Each change is one assignment.
+        # Reentrant, because the garbage collector may run a __del__ that puts while the lock is held. Therefore each
+        # change is one assignment.
         self.lock = threading.RLock()
         self._waiters = WaitQueue()
-        self._holding: set[Stream] = set()  # streams with charged records
-        self._newcomers: set[Stream] = set()  # refused their first record, until it is there or the room is empty
+        self._charged_streams: set[Stream] = set()  # streams with charged records
+        self._newcomers: set[Stream] = (
+            set()
+        )  # their first record was refused; until they have one, or the buffer is empty
         self.records = 0
         self.bytes = 0
-        self._exact = max_records < 2000 or max_bytes < 16 << 20  # a small buffer gives no credit
+        self._gives_no_credit = max_records < 2000 or max_bytes < 16 << 20  # a small buffer charges each put on its own
         self.closed = False
 
     @property
-    def short(self) -> bool:
-        """Does somebody wait for room?"""
+    def has_waiters(self) -> bool:
+        """Return True if a put waits for buffer space."""
         return bool(self._waiters)
 
     # --- charges ---
 
-    def drained(self, stream: Stream, records: int, size: int) -> None:
-        """All that was staged was taken out just now, under the lock: so many records, and bytes with their overhead.
+    def charge_drained(self, stream: Stream, records: int, size: int) -> None:
+        """Charge a drain, which took out all staged records under the lock.
 
-        `renew` is called when the pipeline knows them.
+        records, size: what was drained, in records and charged bytes. The caller calls `renew` once the pipeline has
+        the records.
         """
         with self.lock:
             stream.staged_bytes = 0
@@ -87,19 +100,19 @@ class Buffer:
             stream.charged_records = stream.charged_bytes = 0
 
     def renew(self, stream: Stream) -> None:
-        """Let in who waits, and give the stream credit until its next drain."""
+        """Stage the waiting records that fit, and give the stream credit until its next drain."""
         with self.lock:
             self._grant()
             self._renew_credit(stream)
 
     def release(self, stream: Stream, records: int, size: int) -> None:
-        """Records were answered."""
+        """Give back the charge of records that have an outcome. size: charged bytes."""
         with self.lock:
             self._charge(stream, -records, -size)
             self.renew(stream)
 
     def reset(self, stream: Stream) -> None:
-        """None of the stream's drained records is outstanding any more; what is staged stays charged."""
+        """Give back the charges of all drained records of the stream. Staged records stay charged."""
         with self.lock:
             self._charge(
                 stream,
@@ -109,7 +122,7 @@ class Buffer:
             self._grant()
 
     def _charge(self, stream: Stream, records: int, size: int) -> None:
-        # One assignment, and so whole, whatever interrupts the thread.
+        # One assignment, so that no signal handler or __del__ sees half of it.
         self.records, self.bytes, stream.held_records, stream.held_bytes = (
             self.records + records,
             self.bytes + size,
@@ -117,31 +130,35 @@ class Buffer:
             stream.held_bytes + size,
         )
         if stream.held_records:
-            self._holding.add(stream)
+            self._charged_streams.add(stream)
             self._newcomers.discard(stream)
         else:
-            self._holding.discard(stream)
+            self._charged_streams.discard(stream)
             if not self.records:
-                self._newcomers.clear()  # who comes back finds room
+                self._newcomers.clear()  # a newcomer that tries again finds space
 
     def _stage(self, stream: Stream, record: RecordFuture, hash_key: int, size: int) -> None:
         """Charge the record and stage it."""
         place = stream.place_of(hash_key)
         records, held = stream.charged_by_place.get(place, (0, 0))
-        stream.charged_by_place[place] = records + 1, held + size - RECORD_OVERHEAD  # as the pipeline counts
+        stream.charged_by_place[place] = (
+            records + 1,
+            held + size - RECORD_OVERHEAD,
+        )  # counted as the pipeline counts: without overhead
         stream.charged_records += 1
         stream.charged_bytes += size
         self._charge(stream, 1, size)
         stream.staging.append(record)
 
     def _renew_credit(self, stream: Stream) -> None:
+        """Set the stream's credit from what is left."""
         stream.credit = stream.credit_records = 0
-        if self._exact or self.closed or self._waiters:
+        if self._gives_no_credit or self.closed or self._waiters:
             return
         tight = 2 * self.records >= self._max_records or 2 * self.bytes >= self._max_bytes
-        part = max(TIGHT if tight else ROOMY, 2 * len(self._holding))
+        part = max(CREDIT_DIVISOR_HALF_FULL if tight else CREDIT_DIVISOR, 2 * len(self._charged_streams))
         left = self._left(stream)
-        credit = max(left // part, LEAST_CREDIT)
+        credit = max(left // part, MIN_CREDIT)
         if credit > left // 4:
             return
         stream.credit = stream.staged_bytes + credit
@@ -149,13 +166,13 @@ class Buffer:
         stream.credit_records = len(stream.staging) + credit // usual
 
     def _left(self, stream: Stream) -> int:
-        """Bytes that the stream can have, whichever shard they are for, by all the bounds."""
+        """Return the bytes that all bounds leave to the stream, for any of its shards."""
         records, size = self._held_by(stream)
         taken, taken_bytes = self._taken(stream)
         share, share_bytes = self._share_of(stream)
         left = min(self._max_records - taken, share - records)
         left_bytes = min(self._max_bytes - taken_bytes, share_bytes - size)
-        if 4 * records >= self._max_records or 4 * size >= self._max_bytes:  # one shard may come near its share
+        if 4 * records >= self._max_records or 4 * size >= self._max_bytes:  # one shard may be near its share
             held, held_bytes = stream.most_held_by_a_shard()
             left = min(left, self._max_records // 2 - held)
             left_bytes = min(left_bytes, self._max_bytes // 2 - held_bytes)
@@ -164,51 +181,57 @@ class Buffer:
     # --- puts without credit ---
 
     def admit(self, stream: Stream, record: RecordFuture, hash_key: int, size: int) -> bool:
-        """Charge and stage the record if there is room, and nobody who waits is overtaken."""
+        """Charge and stage the record if the buffer has space, and no waiting record is overtaken."""
         with self.lock:
             if not self._may_pass(stream, hash_key) or not self._fits(stream, hash_key, size):
                 if not self._held_by(stream)[0]:
                     self._newcomers.add(stream)
-                    for each in self._holding:
-                        self._renew_credit(each)  # some may be over their share now
+                    for each in self._charged_streams:
+                        self._renew_credit(each)  # a stream may be over its share now
                 return False
             self._stage(stream, record, hash_key, size)
             self._renew_credit(stream)
             return True
 
     def _may_pass(self, stream: Stream, hash_key: int) -> bool:
-        """Nobody overtakes those who wait for room as such, or for the same stream's."""
+        """Return True unless a record waits that this one must not overtake.
+
+        Such a record waits for space of the whole buffer, or for space of the same stream.
+        """
         if not self._waiters:
             return True
         if self._waiters.has(stream, hash_key):
             return False
         full: set[Stream] = set()
-        return all(self._lets_pass(waiter, full) for waiter in self._waiters.firsts()) and stream not in full
+        return all(self._lets_pass(waiter, full) for waiter in self._waiters.group_heads()) and stream not in full
 
     def wait_for(self, waiter: Waiter) -> bool:
-        """Queue up; True when the record is staged at once after all."""
+        """Add the record to the queue. Return True if it was staged at once after all."""
         with self.lock:
             if self.closed:
                 waiter.closed = True
                 return False
-            for stream in [*self._holding, waiter.stream]:  # or others would overtake
+            for stream in [
+                *self._charged_streams,
+                waiter.stream,
+            ]:  # otherwise puts on credit would overtake the waiting record
                 stream.credit = stream.credit_records = 0
             if self._waiters.add(waiter):
                 self._grant()
             return waiter.granted
 
-    def leave(self, waiter: Waiter) -> bool:
-        """Stop waiting; True when the record was staged meanwhile."""
+    def stop_waiting(self, waiter: Waiter) -> bool:
+        """Remove the record from the queue. Return True if it was staged meanwhile."""
         with self.lock:
             if waiter.group is not None:
                 self._waiters.remove(waiter)
-                self._grant()  # those behind may have waited only for their turn
+                self._grant()  # records behind it may have waited only for their turn
             return waiter.granted
 
     def withdraw(self, waiter: Waiter) -> bool:
-        """Stop waiting, and take the record out of staging again; False when it was drained already, and is sent."""
+        """Remove the record from the queue, or from staging. Return False if it was drained already, and is sent."""
         with self.lock:
-            if not self.leave(waiter):
+            if not self.stop_waiting(waiter):
                 return True
             stream = waiter.stream
             try:
@@ -222,7 +245,7 @@ class Buffer:
             return True
 
     def close(self) -> None:
-        """Nobody waits for room any more."""
+        """Wake all waiting puts. From now on no put waits."""
         with self.lock:
             self.closed = True
             for waiter in self._waiters:
@@ -234,9 +257,11 @@ class Buffer:
             self._waiters.clear()
 
     def _grant(self) -> None:
-        """Stage the records of those who wait, in their order; one over its stream's share lets other streams pass,
-        one over its shard's share everybody."""
-        turns = self._waiters.firsts()
+        """Stage the waiting records that fit, in their order.
+
+        A record over its stream's share lets other streams pass. A record over its shard's share lets all others pass.
+        """
+        turns = self._waiters.group_heads()
         full: set[Stream] = set()
         while turns:
             waiter = heappop(turns)
@@ -247,53 +272,56 @@ class Buffer:
                 try:
                     waiter.wake()
                 except RuntimeError:
-                    continue  # its event loop is closed: nobody waits any longer
+                    continue  # its event loop is closed, so nothing waits for this record
                 waiter.granted = True
-                waiter.record.arrival = time.monotonic()  # its time to live counts from its acceptance
+                waiter.record.arrival = time.monotonic()  # the time to live begins when the record is accepted
                 self._stage(waiter.stream, waiter.record, waiter.hash_key, waiter.size)
                 waiter.stream.request_wake()
             elif not self._lets_pass(waiter, full):
                 break
 
     def _lets_pass(self, waiter: Waiter, full: set[Stream]) -> bool:
-        """Do others get room before this waiter? Not those of the `full` streams, to which its own may be added."""
-        if waiter.stream in full or self._over_the_streams_share(waiter.stream, waiter.size):
+        """Return True if records behind this waiter may be staged before it.
+
+        full: the streams over their share. The waiter's stream is added to it if it is over its share.
+        """
+        if waiter.stream in full or self._over_stream_share(waiter.stream, waiter.size):
             full.add(waiter.stream)
             return True
-        return self._over_the_shards_share(waiter.stream, waiter.hash_key) is not None
+        return self._over_shard_share(waiter.stream, waiter.hash_key) is not None
 
     # --- bounds and shares ---
 
     def shortage(self, stream: Stream, hash_key: int, size: int) -> Shortage | None:
-        """What stands in the record's way, now that it was refused; None: nothing any more."""
+        """Return why the record was refused. None: by now the buffer has space for it."""
         with self.lock:
-            if bound := self._over_the_buffer(stream, size):
+            if bound := self._over_buffer_bound(stream, size):
                 most = self._max_records if bound == "records" else self._max_bytes
-                return Shortage("room", bound, self._taken(stream)[bound == "bytes"], most)
-            if bound := self._over_the_streams_share(stream, size):
+                return Shortage("buffer", bound, self._taken(stream)[bound == "bytes"], most)
+            if bound := self._over_stream_share(stream, size):
                 share, held = self._share_of(stream), self._held_by(stream)
                 return Shortage("stream", bound, held[bound == "bytes"], share[bound == "bytes"])
-            if bound := self._over_the_shards_share(stream, hash_key):
+            if bound := self._over_shard_share(stream, hash_key):
                 most = self._max_records if bound == "records" else self._max_bytes
                 return Shortage("shard", bound, stream.held_by_shard_of(hash_key)[bound == "bytes"], ceil(most / 2))
             return Shortage("turn", "records", len(self._waiters), self._max_records) if self._waiters else None
 
     def _fits(self, stream: Stream, hash_key: int, size: int) -> bool:
         return not (
-            self._over_the_buffer(stream, size)
-            or self._over_the_streams_share(stream, size)
-            or self._over_the_shards_share(stream, hash_key)
+            self._over_buffer_bound(stream, size)
+            or self._over_stream_share(stream, size)
+            or self._over_shard_share(stream, hash_key)
         )
 
-    def _over_the_buffer(self, stream: Stream, size: int) -> Bound | None:
+    def _over_buffer_bound(self, stream: Stream, size: int) -> Bound | None:
         records, taken = self._taken(stream)
         if records >= self._max_records:
             return "records"
         return "bytes" if records and taken + size > self._max_bytes else None
 
-    def _over_the_streams_share(self, stream: Stream, size: int) -> Bound | None:
+    def _over_stream_share(self, stream: Stream, size: int) -> Bound | None:
         records, held = self._held_by(stream)
-        if not records:  # an empty stream may always have one record, whatever its size
+        if not records:  # a stream without records may always have one, of any size
             return None
         share, share_bytes = self._share_of(stream)
         if records >= share:
@@ -301,23 +329,24 @@ class Buffer:
         return "bytes" if held + size > share_bytes else None
 
     def _share_of(self, stream: Stream) -> tuple[int, int]:
-        """Records and bytes that the stream may have: all, while no other has any or wants some."""
-        others = len(self._holding) > (stream in self._holding)
+        """Return the records and bytes that the stream may have: all of them while no other stream needs space."""
+        others = len(self._charged_streams) > (stream in self._charged_streams)
         newcomers = self._newcomers and self._newcomers != {stream}
         if others or self._shared or newcomers or self._waiters.has_others(stream):
             return ceil(0.75 * self._max_records), ceil(0.75 * self._max_bytes)
         return self._max_records, self._max_bytes
 
     def _taken(self, stream: Stream) -> tuple[int, int]:
-        """Records and bytes of the whole room that are taken, as the stream's next put sees it."""
+        """Return the records and bytes in the whole buffer, with what this stream has staged on credit."""
         records = self.records + len(stream.staging) - stream.charged_records
         return records, self.bytes + stream.staged_bytes
 
     def _held_by(self, stream: Stream) -> tuple[int, int]:
+        """Return the records and bytes that the stream has in the buffer, with those staged on credit."""
         records = stream.held_records + len(stream.staging) - stream.charged_records
         return records, stream.held_bytes + stream.staged_bytes
 
-    def _over_the_shards_share(self, stream: Stream, hash_key: int) -> Bound | None:
+    def _over_shard_share(self, stream: Stream, hash_key: int) -> Bound | None:
         records, size = self._held_by(stream)
         if 2 * records < self._max_records and 2 * size < self._max_bytes:
             return None

@@ -1,4 +1,4 @@
-"""Work that other threads ask the scheduler to do between two visits."""
+"""Commands: work that other threads have the scheduler do between two visits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ T = TypeVar("T")
 
 
 class Command(Generic[T]):
-    """One piece of work, and what became of it once `done` is set: `result`, or `error`."""
+    """One piece of work. Made by an application thread, run by the scheduler thread.
+
+    done: set once the result or the error is there.
+    """
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
@@ -20,7 +23,7 @@ class Command(Generic[T]):
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Do the work, on the scheduler's thread. Does not raise."""
+        """Do the work, on the scheduler thread. Does not raise."""
         try:
             self._result = self._work()
         except BaseException as error:
@@ -29,26 +32,27 @@ class Command(Generic[T]):
             self.done.set()
 
     def outcome(self) -> T:
-        """Return the result, or raise what the work raised. Call it once `done` is set."""
+        """Return the result, or raise what the work raised. Called once `done` is set."""
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]  # set by run, as T
 
 
 class Commands:
-    """Commands in the order in which they were added. Any thread may add; one at a time runs each."""
+    """The commands in the order in which they were added. Any thread may add; the scheduler thread runs them."""
 
     def __init__(self) -> None:
         self._waiting: deque[Command[object]] = deque()
 
     def add(self, command: Command[T]) -> None:
-        self._waiting.append(command)  # type: ignore[arg-type]  # the result is not looked at here
+        """Add a command for the scheduler's next turn."""
+        self._waiting.append(command)  # type: ignore[arg-type]  # run() ignores the type of the result
 
     def run(self) -> None:
-        """Run all that wait."""
+        """Run all waiting commands."""
         while self._waiting:
             try:
                 command = self._waiting.popleft()
-            except IndexError:  # another thread, which does the scheduler's work too, was faster
+            except IndexError:  # another thread that does the scheduler's work took it
                 return
             command.run()

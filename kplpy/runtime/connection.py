@@ -1,4 +1,4 @@
-"""Producer.connect(): what a stream's first record would wait for, and the errors that it would meet, ahead of it."""
+"""Producer.connect(): does what a stream's first record would wait for, and raises the errors it would get."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from kplpy.runtime.control_plane import ControlPlane
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What the service said of a stream. `shards` is None where listing them is denied, which stops no put."""
+    """What the service reported of a stream. Immutable, so any thread may read it.
+
+    shards: None if listing them is denied; puts work without.
+    """
 
     asked_at: float
     shards: Sequence[ShardRange] | None
@@ -27,7 +30,11 @@ class Learnt:
 
 
 class Connection:
-    """One call of connect(). `take` gets what is learnt, `note` why an attempt failed, on the thread that asks."""
+    """One call of connect(). Its work runs on a thread "kplpy-connect", or on the calling thread.
+
+    take: called with the result. note: called with the reason of a failed attempt.
+    timeout: seconds.
+    """
 
     def __init__(
         self,
@@ -51,10 +58,10 @@ class Connection:
         self._ended = threading.Event()
 
     def run(self, threads_may_run: bool) -> None:
-        """Ask until the answer is final; raise the error that a put would meet.
+        """Ask until the response is final. Raise the error that a put would get.
 
-        A thread of its own does the work, because botocore's calls have longer timeouts. Where none can be started, the
-        calling thread does, and may take that much longer.
+        A separate thread does the work, because botocore's calls have longer timeouts. If no thread can be started,
+        the calling thread does the work, and may take as long as these timeouts.
         """
         worker = threading.Thread(target=self._work, name="kplpy-connect", daemon=True)
         try:
@@ -65,7 +72,7 @@ class Connection:
             self._work()
         if not self._ended.wait(min(self._timeout, threading.TIMEOUT_MAX)):
             if self._latest is None:
-                self._note(f"connect() had no answer within {self._timeout:g} s")
+                self._note(f"connect() had no response within {self._timeout:g} s")
             raise self._error(self._latest)
         if self._raised is not None:
             raise self._raised
@@ -73,7 +80,7 @@ class Connection:
     def _work(self) -> None:
         try:
             self._ask_until_final()
-        except BaseException as raised:  # it is the caller's
+        except BaseException as raised:  # raised in the calling thread
             self._raised = raised
         finally:
             self._ended.set()
@@ -81,19 +88,20 @@ class Connection:
     def _ask_until_final(self) -> None:
         failures = 0
         while True:
-            answer = self._ask()
-            if isinstance(answer, Learnt):
-                self._take(answer)
+            result = self._ask()
+            if isinstance(result, Learnt):
+                self._take(result)
                 return
-            self._latest = answer
-            self._note(f"{answer.code}: {answer.message}")
-            left = self._patience_with(answer, time.monotonic())
+            self._latest = result
+            self._note(f"{result.code}: {result.message}")
+            left = self._seconds_left(result, time.monotonic())
             if left <= 0:
-                raise self._error(answer)
+                raise self._error(result)
             time.sleep(min(left, backoff(failures, random.random())))
             failures += 1
 
     def _ask(self) -> Learnt | RequestError:
+        """Make the client, list the shards and describe the stream, once."""
         error = self._control_plane.connect()
         if error is not None:
             return error
@@ -107,8 +115,8 @@ class Connection:
                 return error
         return Learnt(asked_at, shards, self._control_plane.describe(self._name, self._arn))
 
-    def _patience_with(self, error: RequestError, now: float) -> float:
-        """Return for how many more seconds a put would go on in spite of this error, within the timeout."""
+    def _seconds_left(self, error: RequestError, now: float) -> float:
+        """Return for how many more seconds a put would be retried after this error, within the timeout."""
         verdict = judge_error(error)
         if verdict in (Verdict.HOPELESS, Verdict.INVALID):
             return 0.0
@@ -121,12 +129,12 @@ class Connection:
     def _error(self, error: RequestError | None) -> RecordFailedError:
         stream = self._arn or self._name
         if error is None:
-            return RecordExpiredError(f"stream {stream!r} gave no answer within {self._timeout:g} s", stream)
+            return RecordExpiredError(f"stream {stream!r} gave no response within {self._timeout:g} s", stream)
         verdict = judge_error(error)
-        told = f"{error.code}: {error.message}"
+        reason = f"{error.code}: {error.message}"
         if verdict in (Verdict.SET_UP, Verdict.HOPELESS):
-            return SetupError(f"stream {stream!r} cannot be reached ({told})", stream, cause=error.cause)
+            return SetupError(f"stream {stream!r} cannot be reached ({reason})", stream, cause=error.cause)
         if verdict in (Verdict.GRACE, Verdict.INVALID):
-            return RejectedError(f"stream {stream!r} was refused by the service ({told})", stream, cause=error.cause)
-        why = f"stream {stream!r} was not reached within {self._timeout:g} s; the last attempt: {told}"
+            return RejectedError(f"stream {stream!r} was refused by the service ({reason})", stream, cause=error.cause)
+        why = f"stream {stream!r} was not reached within {self._timeout:g} s; the last attempt: {reason}"
         return RecordExpiredError(why, stream, cause=error.cause)

@@ -1,4 +1,4 @@
-"""What is asked of the control plane for a stream's core: its shards, and who chooses among them."""
+"""Control-plane calls for a stream's pipeline: making the client, listing shards, describing the stream."""
 
 from __future__ import annotations
 
@@ -10,57 +10,65 @@ from kplpy.core.pipeline import Pipeline
 from kplpy.core.routing.placement import Summary
 from kplpy.core.shard_range import ShardRange
 
-Answer = Callable[[float], None]
-"""Tells the core what was answered; takes the time."""
+ApplyResponse = Callable[[float], None]
+"""Hands a response to the pipeline. Takes the time, by time.monotonic()."""
 
 
 class ControlPlane(Protocol):
-    """Called from several threads at once."""
+    """Called by several sender threads at once."""
 
     def connect(self) -> RequestError | None:
-        """Make the client, unless it is there; what stops that is returned."""
+        """Make the client, unless it exists. Return the error that prevents that."""
         ...
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
-        """The open shards; raises ListingError."""
+        """Return the open shards. Raises ListingError."""
         ...
 
     def describe(self, name: str, arn: str | None) -> Summary:
-        """DescribeStreamSummary; what could not be learnt is said in the Summary."""
+        """Call DescribeStreamSummary. The Summary says what it could not get, and why."""
         ...
 
 
 class ControlPlaneCall:
-    """One that is under way. `ask` waits for the answer; `failed` makes one of whatever else it raised.
+    """One call to the control plane. Owned by the sender thread that makes it.
 
-    arn: the stream's, if the answer told it.
-    problem: why records suffer from there being no answer, once it was asked; empty: they do not.
+    description: what it does, for the log.
+    ask: makes the call, and waits for its response.
+    on_error: turns the text of an unexpected error into a response.
+    arn: the stream's ARN, if the response has it.
+    problem: why the call failed, if records have to wait for it; else empty.
     """
 
     arn: str | None = None
     problem = ""
 
-    def __init__(self, what: str, ask: Callable[[], Answer], failed: Callable[[str], Answer]) -> None:
-        self.what = what
+    def __init__(
+        self, description: str, ask: Callable[[], ApplyResponse], on_error: Callable[[str], ApplyResponse]
+    ) -> None:
+        self.description = description
         self.ask = ask
-        self.failed = failed
+        self.on_error = on_error
 
 
 def next_call(
     pipeline: Pipeline, control_plane: ControlPlane, name: str, arn: str | None, now: float
 ) -> ControlPlaneCall | None:
-    """What the core wants to know now, noted there as being asked. First of all it wants a client that can ask."""
+    """Return the call that the pipeline needs now, and mark it there as started. Called under the stream's lock.
+
+    The client comes first, because the other calls need it.
+    """
     if pipeline.wants_client():
         pipeline.client_started()
 
-        def made(error: RequestError | None) -> Answer:
+        def made(error: RequestError | None) -> ApplyResponse:
             return lambda at: pipeline.client_made(at, error)
 
         return ControlPlaneCall("making the client", lambda: made(control_plane.connect()), lambda _: made(None))
     if pipeline.wants_description(now):
         pipeline.description_started(now)
 
-        def described(summary: Summary) -> Answer:
+        def described(summary: Summary) -> ApplyResponse:
             control_call.arn = summary.arn
             return lambda at: pipeline.described(summary, at)
 
@@ -73,11 +81,11 @@ def next_call(
     if pipeline.wants_listing(now):
         pipeline.listing_started(now)
 
-        def failed(problem: str, error: RequestError | None = None) -> Answer:
+        def failed(problem: str, error: RequestError | None = None) -> ApplyResponse:
             control_call.problem = problem
             return lambda at: pipeline.listing_failed(problem, at, error)
 
-        def ask() -> Answer:
+        def ask() -> ApplyResponse:
             try:
                 shards = control_plane.list_shards(name, arn)
             except ListingError as failure:

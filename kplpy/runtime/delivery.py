@@ -1,4 +1,4 @@
-"""Delivers what a pipeline decided: outcomes, room, callbacks, and only then the count that flush waits for."""
+"""Delivers what a pipeline decided: sets outcomes, releases buffer space, runs callbacks, then ends flushes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Runs on the thread that took the results. Takes the stream's lock once, to mark the records as settled."""
+    """Runs on the thread that took the results. Takes the stream's lock once, to settle the records."""
 
     def __init__(
         self,
@@ -41,19 +41,19 @@ class Delivery:
         self._recent_errors = recent_errors
         self._meter = meter
         self._on_failure = on_failure
-        lock = threading.RLock()  # of all that is logged here
+        lock = threading.RLock()  # shared by all rate-limited logs below
         self._unseen = UnseenFailures(logger, remind, lock)
-        self._report_errors = RateLimitedLog(logger, "on_failure_raised", remind, lock)
+        self._on_failure_errors = RateLimitedLog(logger, "on_failure_raised", remind, lock)
         self._callback_errors = RateLimitedLog(logger, "callbacks_raised", remind, lock)
         self._throttled = RateLimitedLog(logger, "records_throttled", remind, lock)
         self._causes = Causes(logger, remind, lock)
         self._notices: dict[str, RateLimitedLog] = {}
         self._remind, self._lock = remind, lock
         self.busy: set[int] = set()
-        """The idents of threads that run callbacks."""
+        """The idents of the threads that run callbacks at the moment."""
 
-    def tell(self, stream: Stream, error: RequestError | None, throttled: int) -> None:
-        """Log how a request ended, except what became of its records."""
+    def report_request(self, stream: Stream, error: RequestError | None, throttled: int) -> None:
+        """Log a request's error, and how many of its records were throttled."""
         if error is not None:
             self._recent_errors.note(stream.name, f"{error.code}: {error.message}")
             self._causes.say(stream.name, "PutRecords", error.code, error.message)
@@ -61,7 +61,8 @@ class Delivery:
             self._recent_errors.throttled()
             self._throttled.say(times=throttled, stream=stream.name)
 
-    def _note(self, stream: Stream, notice: Notice) -> None:
+    def _log_notice(self, stream: Stream, notice: Notice) -> None:
+        """Log what the pipeline noticed, at most once an interval for each event."""
         if notice.event == "requests_failed":
             self._causes.say(stream.name, **notice.fields)
             return
@@ -71,53 +72,54 @@ class Delivery:
             repeats = self._notices.setdefault(notice.event, made)
         repeats.say("", None, 1, stream.name, **notice.fields)
 
-    def finish(self, stream: Stream, results: Results) -> None:
-        """Answer the records, run their callbacks, and settle them. Whatever raises breaks the stream."""
-        callbacks = self.answer(stream, results)
+    def deliver(self, stream: Stream, results: Results) -> None:
+        """Resolve the records, run their callbacks, and settle them. On an error the caller marks the stream broken."""
+        callbacks = self.resolve(stream, results)
         if results.completions:
-            self.call_back(stream, results, callbacks)
+            self.complete(stream, results, callbacks)
 
-    def answer(self, stream: Stream, results: Results) -> list[RecordFuture]:
-        """Log, count, set the outcomes and release the room. Return the futures whose callbacks are to run."""
+    def resolve(self, stream: Stream, results: Results) -> list[RecordFuture]:
+        """Log, count, set the outcomes, and release buffer space. Return the futures whose callbacks must run."""
         for notice in results.notices:
-            self._note(stream, notice)
+            self._log_notice(stream, notice)
         completions = results.completions
-        # Counted first: a delivered record's data is let go with its outcome.
+        # Counted first, because setting a delivered record's outcome drops its data.
         if completions or results.events:
             accepted = results.pipeline.totals.user_records_accepted
             events = results.events or Events()
             self._meter.record(stream.origin.stream, events, completions, accepted, time.monotonic())
         if not completions:
             return []
-        callbacks = self._answer(completions)
+        callbacks = self._resolve_completions(completions)
         for each in completions:
             if each.outcome.__class__ is Failed:
                 self._recent_errors.note(stream.name, each.outcome.message)
         count = sum(len(each.items) for each in completions)
         size = sum(each.size for each in completions)
         with self._buffer.lock:
-            if results.pipeline is stream.pipeline:  # else the room forgot them with their pipeline
+            if results.pipeline is stream.pipeline:  # otherwise recovery released their charge
                 self._buffer.release(stream, count, size + count * RECORD_OVERHEAD)
         return callbacks
 
-    def call_back(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
-        """Run what the application attached, which may block or raise; then settle the records."""
-        with self._calling():
+    def complete(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
+        """Run the application's callbacks, which may block or raise; then settle the records."""
+        with self._marked_busy():
             failed = [item for each in results.completions if isinstance(each.outcome, Failed) for item in each.items]
-            self._report(cast("list[RecordFuture]", failed))
+            self._call_on_failure(cast("list[RecordFuture]", failed))
             self.run_callbacks(callbacks)
-        with stream.entered():
-            stream.settled(results, results.items())
+        with stream.locked_pipeline():
+            stream.settle(results, results.items())
 
-    def needs_calls(self, results: Results, callbacks: list[RecordFuture]) -> bool:
-        """Return True if the application's own code is to run for these results."""
+    def runs_application_code(self, results: Results, callbacks: list[RecordFuture]) -> bool:
+        """Return True if on_failure or callbacks must run for these results."""
         reported = self._on_failure is not None and any(
             isinstance(each.outcome, Failed) for each in results.completions
         )
         return reported or bool(callbacks)
 
     @contextmanager
-    def _calling(self) -> Iterator[None]:
+    def _marked_busy(self) -> Iterator[None]:
+        """Note the calling thread in `busy`."""
         me = threading.get_ident()
         added = me not in self.busy
         self.busy.add(me)
@@ -128,21 +130,21 @@ class Delivery:
                 self.busy.discard(me)
 
     def fail(self, futures: Sequence[RecordFuture], outcome: Failed) -> None:
-        """Give records that are in no pipeline this outcome, and run their callbacks."""
+        """Give this outcome to records that are in no pipeline, and run their callbacks."""
         callbacks = resolve(futures, outcome, self._counts_unseen)
-        self._report(futures)
+        self._call_on_failure(futures)
         self.run_callbacks(callbacks)
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
-        """These were not accepted after all: their futures raise the error."""
+        """Have the futures of records that were not accepted raise the error."""
         refusal = Failed(Reason.REFUSED, str(error), error, type(error).__name__)
         self.run_callbacks(resolve(futures, refusal, self._unseen))
 
     def run_callbacks(self, futures: list[RecordFuture]) -> None:
-        """Those of futures that `answer` returned."""
+        """Run the callbacks of futures that `resolve` returned."""
         run_callbacks(futures, self._callback_errors.say)
 
-    def _report(self, failed: Sequence[RecordFuture]) -> None:
+    def _call_on_failure(self, failed: Sequence[RecordFuture]) -> None:
         """Call on_failure with the error of each record."""
         on_failure = self._on_failure
         if on_failure is None:
@@ -152,17 +154,19 @@ class Delivery:
             try:
                 if isinstance(error, RecordFailedError):
                     on_failure(error)
-            except BaseException as raised:  # whatever it is, this thread has other records to answer
-                self._report_errors.say(f"{type(raised).__name__}: {raised}", raised)
+            except BaseException as raised:  # of any kind, because this thread must go on with other records
+                self._on_failure_errors.say(f"{type(raised).__name__}: {raised}", raised)
 
     @property
     def _counts_unseen(self) -> UnseenFailures | None:
+        """The count of failures that the application has not looked at; None with on_failure, which sees them all."""
         return None if self._on_failure is not None else self._unseen
 
-    def _answer(self, completions: list[Completion]) -> list[RecordFuture]:
+    def _resolve_completions(self, completions: list[Completion]) -> list[RecordFuture]:
+        """Set the outcomes. Return the futures whose callbacks must run."""
         answers: list[tuple[Sequence[RecordFuture], Delivered | Failed]] = []
         for each in completions:
-            futures = cast("list[RecordFuture]", each.items)  # all our producer's
+            futures = cast("list[RecordFuture]", each.items)  # every record of a producer is a RecordFuture
             if each.outcomes is None:
                 answers.append((futures, each.outcome))
             else:
@@ -170,15 +174,15 @@ class Delivery:
         return resolve_all(answers, self._counts_unseen)
 
     @property
-    def _logged(self) -> tuple[RateLimitedLog | Causes | UnseenFailures, ...]:
-        repeats = (self._report_errors, self._callback_errors, self._throttled, *list(self._notices.values()))
+    def _logs(self) -> tuple[RateLimitedLog | Causes | UnseenFailures, ...]:
+        repeats = (self._on_failure_errors, self._callback_errors, self._throttled, *list(self._notices.values()))
         return (self._causes, *repeats, self._unseen)
 
     def report(self) -> float:
-        """Log what was held back for long enough; returns in how many seconds to call again, or infinity."""
-        return min(each.report() for each in self._logged)
+        """Log what was held back for an interval. Return in how many seconds to call again, or infinity."""
+        return min(each.report() for each in self._logs)
 
     def close(self) -> None:
-        """Log what was held back."""
-        for each in self._logged:
+        """Log everything that was held back."""
+        for each in self._logs:
             each.close()

@@ -1,8 +1,9 @@
 """A producer's streams, by the names and ARNs that they are put by.
 
-A name and an ARN are known to be one stream once DescribeStreamSummary has said the name's ARN, with the first records
-that are put by name. Nothing else can tell: the account of the credentials is not known here, and two accounts may have
-streams of one name. Until then, and where the call is not allowed, they are two streams to the producer.
+A name and an ARN are known to be one stream once DescribeStreamSummary has reported the name's ARN. That call is made
+with the first records that are put by name. There is no other way to know: the account of the credentials is not known
+here, and two accounts may have streams of the same name. Until then, or if the call is not allowed, the producer treats
+name and ARN as two streams.
 """
 
 from __future__ import annotations
@@ -15,55 +16,65 @@ from kplpy.stream_names import parse_stream
 
 
 class Directory:
-    """Guarded by `lock`; a put looks into `homes` without it, and both are copied before they are iterated over.
+    """Called by any thread. `lock` guards its state, except that a put reads `targets` without the lock.
 
-    streams: each Stream, by the name or ARN that it was first put by, and that requests carry.
-    homes: which Stream takes what is put, by every name and ARN that was put to.
+    Both dicts are copied before they are iterated over.
+
+    streams: each Stream, by the name or ARN that it was first put by. Requests carry this name or ARN.
+    targets: the Stream that takes new records, by every name and ARN that was put to.
     """
 
     def __init__(self, make: Callable[[str, str | None], Stream]) -> None:
         self._make = make
-        # Reentrant: the first put to a stream may come from a signal handler within another's.
+        # Reentrant, because a signal handler may make the first put to a stream within another first put.
         self.lock = threading.RLock()
         self.streams: dict[str, Stream] = {}
-        self.homes: dict[str, Stream] = {}
+        self.targets: dict[str, Stream] = {}
 
     def open(self, given: str) -> Stream:
-        """The stream of this name or ARN, made on its first record. InvalidRecordError: it is neither."""
+        """Return the Stream of this name or ARN, made on its first record. InvalidRecordError: it is neither."""
         name, arn = parse_stream(given)
         with self.lock:
-            home = self._find(given)
-            if home is None:
+            target = self._find(given)
+            if target is None:
                 made = self._make(name, arn)
-                # A __del__ may have put, and made one, within the line before.
-                home = self.streams.setdefault(given, made)
-            self.homes[given] = home
-            return home
+                # During the line above, a __del__ may have put and made the Stream.
+                target = self.streams.setdefault(given, made)
+            self.targets[given] = target
+            return target
 
     def all_of(self, given: str) -> list[Stream]:
-        """What takes records of this name or ARN, and what took some before they were known to be one stream."""
-        with self.lock:
-            home = self._find(given)
-            return [each for each in self.streams.values() if home is not None and home in (each, each.same_as)]
+        """Return the Streams that hold records of this name or ARN.
 
-    def learnt(self, stream: Stream, arn: str) -> None:
-        """The service says that the stream, which was put by name, has this ARN. If that was put to as well, puts by
-        name go there from now on; what the stream still has is delivered by it."""
+        There are two if a name and an ARN were put to before they were known to be one stream.
+        """
+        with self.lock:
+            target = self._find(given)
+            return [each for each in self.streams.values() if target is not None and target in (each, each.merged_into)]
+
+    def set_arn(self, stream: Stream, arn: str) -> None:
+        """Note the ARN that the service reported for a stream that is put by name.
+
+        If the ARN was put to as well, puts by name go to that Stream from now on. Records that the Stream of the name
+        has already are delivered by it.
+        """
         with self.lock:
             stream.known_arn = arn
             other = self.streams.get(arn)
             if stream.arn is None and other is not None:
-                stream.same_as = other
-                self.homes[stream.name] = other
+                stream.merged_into = other
+                self.targets[stream.name] = other
 
     def keys(self) -> dict[str, str]:
-        """By every name and ARN that leads to a stream, the one that it was first put by."""
+        """Return, for every name and ARN that leads to a stream, the one that the stream was first put by."""
         with self.lock:
             known = {each.known_arn: each for each in self.streams.values() if each.known_arn is not None}
-            return {given: (home.same_as or home).origin.stream for given, home in {**known, **self.homes}.items()}
+            targets = {**known, **self.targets}
+            return {given: (target.merged_into or target).origin.stream for given, target in targets.items()}
 
     def _find(self, given: str) -> Stream | None:
-        home = self.homes.get(given)
-        if home is None:
-            home = next((each for each in self.streams.values() if each.known_arn == given), None)
-        return home
+        """Return the Stream of this name or ARN, if it was put to. Called under the lock."""
+        target = self.targets.get(given)
+        if target is None:
+            target = next((each for each in self.streams.values() if each.known_arn == given), None)
+        return target

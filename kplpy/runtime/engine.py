@@ -1,7 +1,7 @@
-"""The engine of one producer: its streams, and what application threads may ask of them.
+"""The engine of one producer: its streams, and what application threads do with them.
 
-Application threads stage records, wake the scheduler, and ask the scheduler for work (commands.py). The scheduler
-(scheduler.py) and the senders (sender.py) drain staged records into a stream's pipeline and plan what comes next
+Application threads stage records, wake the scheduler, and give the scheduler commands (commands.py). The scheduler
+(scheduler.py) and the senders (sender.py) drain staged records into a stream's pipeline and plan its next step
 (planner.py), under the stream's lock. A stream with something to send is `ready` until a sender has looked at it.
 Senders do all I/O, and deliver the outcomes of the records that they sent (delivery.py).
 """
@@ -30,23 +30,23 @@ from kplpy.runtime.scheduler import Scheduler
 from kplpy.runtime.sender import Transport
 from kplpy.runtime.status import Status
 from kplpy.runtime.stream import Flush, Stream
-from kplpy.runtime.threads import does_our_work, lend_thread, starting
+from kplpy.runtime.threads import lend_thread, runs_kplpy_work, starting_threads
 
 T = TypeVar("T")
 
-# The scheduler is woken for so many staged records, or as many bytes. Draining 512 at a time costs a twentieth less CPU
-# than 256, with 64 streams a tenth.
+# The scheduler is woken for this many staged records or bytes. Draining 512 records at a time costs a twentieth less
+# CPU than 256; with 64 streams, a tenth less.
 STAGED_RECORDS = 512
 STAGED_BYTES = 256 << 10
-LOOK_AGAIN = 1.0
-"""Seconds after which a thread that waits for the scheduler looks whether it is alive."""
+CHECK_INTERVAL = 1.0
+"""Seconds after which a thread that waits for the scheduler checks that the scheduler thread runs."""
 
 
 class Engine:
-    """Called by application threads. Nothing runs before the first record is staged.
+    """Called by application threads. No thread runs before the first record is staged.
 
-    on_start: called with the first record; returns whether threads may be started.
-    deliver_here: called after each put where no thread can be started; sends on the putting thread.
+    on_start: called with the first record; returns True if threads may be started.
+    deliver_inline: called after a put if no thread can be started; sends on the putting thread.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Engine:
         max_inflight_bytes: int,
         on_failure: Callable[[RecordFailedError], object] | None,
         on_start: Callable[[], bool],
-        deliver_here: Callable[[], object],
+        deliver_inline: Callable[[], object],
         hot_partition_keys: int = 0,
         meter: Meter | None = None,
     ) -> None:
@@ -66,12 +66,12 @@ class Engine:
         self._transport = transport
         self._buffer = buffer
         self._on_start = on_start
-        self._deliver_here = deliver_here
+        self._deliver_inline = deliver_inline
         self._hot_partition_keys = hot_partition_keys
         self._meter = meter or NoMeter()
         self.recent_errors = RecentErrors()
         self._started = False
-        self._ended = False  # all that was held back is logged
+        self._ended = False  # everything that was held back is logged
         self.directory = Directory(self._new_stream)
         self.streams = self.directory.streams
         self.status = Status(self.streams, buffer)
@@ -100,21 +100,21 @@ class Engine:
         return made
 
     def connect(self, stream: Stream, timeout: float) -> None:
-        """Learn what the stream's first record would wait for. Raises the error that the record would meet."""
-        take = partial(self.scheduler.connected, stream)
+        """Get what the stream's first record would wait for. Raises the error that the record would get."""
+        take = partial(self.scheduler.apply_connection, stream)
         note = partial(self.recent_errors.note, stream.name)
         connection = Connection(self._transport, stream.name, stream.arn, take, note, timeout)
         connection.run(interpreter_exit.threads_may_run())
 
     def oldest(self) -> float:
-        """When the oldest record without an answer arrived; infinite without any.
+        """Return when the oldest record without an outcome arrived, by time.monotonic(); infinity if there is none.
 
-        A thread of kplpy's skips streams whose lock is taken, because it may hold that lock itself.
+        A thread that does kplpy's work skips streams whose lock is taken, because it may hold that lock itself.
         """
-        skips = does_our_work()
+        skips = runs_kplpy_work()
         return self.status.oldest(lambda stream: skips and stream.lock.locked())
 
-    def staged(self, stream: Stream, arrival: float) -> None:
+    def wake_if_due(self, stream: Stream, arrival: float) -> None:
         """Wake the scheduler if the staged record is due before its next visit, or if enough is staged for a batch."""
         if not stream.wake_requested and (
             arrival + self._policy.linger < stream.wake_at
@@ -124,28 +124,28 @@ class Engine:
             self.request_wake(stream)
 
     def request_wake(self, stream: Stream) -> None:
-        """Have the scheduler visit the stream at once; the first record of all starts the scheduler."""
+        """Have the scheduler visit the stream at once. The producer's first record starts the scheduler."""
         try:
             stream.wake_requested = True
-            if not self._threads.alive and not self.ensure_threads():
-                self._deliver_here()
+            if not self._threads.is_scheduler_alive and not self.ensure_threads():
+                self._deliver_inline()
             else:
                 self._threads.wake()
-        except BaseException:  # after Ctrl-C here the next put must request a wake again
+        except BaseException:  # Ctrl-C: the next put must request the wake again
             stream.wake_requested = False
             raise
 
     def request_drain(self) -> None:
-        """Have every stream send what waits only to fill its batch, because the buffer is full."""
+        """Have every stream send its incomplete batches, because the buffer is full."""
         for stream in list(self.streams.values()):
             stream.drain_requested = True
             self.request_wake(stream)
 
-    def too_late(self, stream: Stream, records: Iterable[RecordFuture]) -> list[RecordFuture]:
-        """Take out and return those of the records that are staged after the engine stopped.
+    def take_late(self, stream: Stream, records: Iterable[RecordFuture]) -> list[RecordFuture]:
+        """Take out and return those of the records that were staged after the engine stopped.
 
-        The closing thread looks at what is staged after it sets `stopping`. So either it or this call sees a record,
-        and each record is taken out once.
+        The closing thread looks at the staged records after it sets `stopping`. So the closing thread or this call
+        takes each record out, once.
         """
         late = []
         if self.stopping:
@@ -158,32 +158,32 @@ class Engine:
         return late
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
-        """Fail futures of records that were not accepted: they raise the error."""
+        """Have the futures of records that were not accepted raise the error."""
         self._delivery.refuse(futures, error)
         if self._ended:
             self._delivery.close()
 
-    def ask(self, work: Callable[[], T]) -> T:
-        """Have the scheduler do the work, wait until it has, and return the result or raise the error.
+    def run_on_scheduler(self, work: Callable[[], T]) -> T:
+        """Have the scheduler do the work, wait for it, and return its result or raise its error.
 
-        On a thread that does kplpy's work, or where no thread can be started, the work is done here.
+        On a thread that does kplpy's work, or if no thread can be started, the work is done on the calling thread.
         """
         command = Command(work)
-        if does_our_work():
+        if runs_kplpy_work():
             command.run()
         else:
             self._commands.add(command)
             while not command.done.is_set():
                 if not self.stopping and self.ensure_threads():
                     self._threads.wake()
-                    command.done.wait(LOOK_AGAIN)
+                    command.done.wait(CHECK_INTERVAL)
                 else:
                     with lend_thread():
                         self._commands.run()
         return command.outcome()
 
     def begin_flush(self, flushes: Sequence[tuple[Stream, Flush]]) -> None:
-        """Have the scheduler make all that was staged so far due, stream by stream; does not wait for it."""
+        """Have the scheduler make all records staged so far due, stream by stream. Does not wait for that."""
         if not flushes:
             return
         command = Command(lambda: self.scheduler.begin_flushes(flushes))
@@ -194,67 +194,72 @@ class Engine:
         with lend_thread():
             self._commands.run()
         if command.done.is_set():
-            command.outcome()  # raises Ctrl-C
+            command.outcome()  # raises KeyboardInterrupt after Ctrl-C
 
     def give_up(self, message: str) -> int:
-        """Fail every record without an outcome, and return how many. Their callbacks run on this thread."""
-        given_up = self.ask(lambda: [self.scheduler.give_up(stream, message) for stream in list(self.streams.values())])
+        """Fail every record without an outcome, and return how many. Their callbacks run on the calling thread."""
+        given_up = self.run_on_scheduler(
+            lambda: [self.scheduler.give_up(stream, message) for stream in list(self.streams.values())]
+        )
         for stream, results, callbacks in given_up:
             try:
-                self._delivery.call_back(stream, results, callbacks)
+                self._delivery.complete(stream, results, callbacks)
             except Exception as error:
-                stream.breaks(error)
-                self._threads.raised(error)
+                stream.mark_broken(error)
+                self._threads.log_error(error)
         return sum(len(results.items()) for _, results, _ in given_up)
 
     # --- the end ---
 
     @property
     def stopping(self) -> bool:
+        """True once the producer's threads are being ended."""
         return self._threads.stopping
 
     def ensure_threads(self) -> bool:
-        """Return True if a thread of kplpy's runs, or could be started."""
-        with starting():
-            return self._begin() and self._threads.begin()
+        """Start the scheduler, unless it runs. Return False if no thread can be started."""
+        with starting_threads():
+            return self._start() and self._threads.start_scheduler()
 
-    def _begin(self) -> bool:
+    def _start(self) -> bool:
         with self._threads.lock:
             if not self._started and not self.stopping:
-                if not self._on_start() or not self._threads.begin():
+                if not self._on_start() or not self._threads.start_scheduler():
                     return False
                 self._started = True
         return True
 
     def stop(self) -> None:
-        """End the threads, and fail what was staged too late.
+        """End the threads, and fail the records that were staged too late.
 
-        Threads without work have ended when this returns. A thread in a request or a callback ends after it. All
-        threads are daemons.
+        Threads without work have ended when this returns. A thread in a request or a callback ends after that request
+        or callback. All threads are daemons.
         """
-        self._threads.stop(self._busy)
+        self._threads.stop(self._busy_threads)
         error = Failed(Reason.CLOSED, "the producer was closed while the record was put")
         for stream in list(self.streams.values()):
             late: list[RecordFuture] = []
             try:
                 while True:
                     late.append(stream.staging.popleft())
-            except IndexError:  # a put may take its own record out at the same moment
+            except (
+                IndexError
+            ):  # staging is empty; checking its length first would race with a put that takes its record out
                 pass
             self._delivery.fail(late, error)
         self._delivery.close()
         self._ended = True
         self._transport.close()
 
-    def _busy(self) -> set[int]:
-        """The threads that are in a request or a callback."""
+    def _busy_threads(self) -> set[int]:
+        """Return the idents of the threads that are in a request or a callback."""
         senders = (list(stream.senders) for stream in list(self.streams.values()))
         return set(self._delivery.busy).union(*senders)
 
     def abandon(self) -> None:
-        """Let go of everything in a forked child, because the parent goes on with it."""
+        """Give up everything in a forked child, because the parent keeps using it."""
         self._threads.abandon()
         self._buffer.lock = threading.RLock()
         self._meter.abandon()
         for stream in list(self.streams.values()):
-            stream.lock = threading.Lock()  # for the rest of a callback that forked
+            stream.lock = threading.Lock()  # new, for the rest of a callback that forked

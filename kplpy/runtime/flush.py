@@ -1,4 +1,4 @@
-"""Waiting until nothing older is outstanding."""
+"""Waits until no record accepted before the flush is outstanding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from kplpy.runtime.stream import Flush, Stream
 
 
 class FlushWait:
-    """One flush over several streams: sends what they hold, calls `notify` when all of it is answered."""
+    """One flush over several streams. Made and read by an application thread; ended by kplpy's threads.
+
+    It has the streams send what they hold.
+
+    notify: called when all of these records have an outcome, on a thread of kplpy's or the calling thread.
+    """
 
     def __init__(self, engine: Engine, streams: list[Stream], notify: Callable[[], object]) -> None:
         self._notify = notify
@@ -25,27 +30,31 @@ class FlushWait:
 
     @property
     def ended(self) -> bool:
+        """True if no record is left to wait for."""
         return all(flush.ended for _, flush in self._flushes)
 
     @property
-    def found(self) -> int:
-        """Records that were outstanding when it began. Meant for a flush that has ended."""
-        return sum(flush.found for _, flush in self._flushes)
+    def total(self) -> int:
+        """The number of records that were outstanding at the beginning. Read it after the flush has ended."""
+        return sum(flush.total for _, flush in self._flushes)
 
     def remaining(self) -> int:
-        """How many records are not answered; of all records, where the scheduler has not begun the flush yet."""
+        """Return how many of the records have no outcome.
+
+        For a stream whose flush the scheduler has not begun, all outstanding records count.
+        """
         return sum(
             stream.outstanding() if flush.remaining is None else flush.remaining for stream, flush in self._flushes
         )
 
-    def forget(self) -> None:
-        """Nobody waits any longer."""
+    def cancel(self) -> None:
+        """Stop waiting."""
         for _, flush in self._flushes:
-            flush.forgotten = True
+            flush.is_cancelled = True
 
     def finish(self, timeout: float | None) -> None:
-        """Nobody waits any longer. Raises FlushTimeoutError when records are left."""
-        self.forget()
+        """Stop waiting. Raises FlushTimeoutError if records are left. timeout: seconds, for the message."""
+        self.cancel()
         remaining = self.remaining()
         if remaining:
-            raise FlushTimeoutError(f"{remaining} records were not answered within {timeout} s", remaining)
+            raise FlushTimeoutError(f"{remaining} records had no outcome within {timeout} s", remaining)

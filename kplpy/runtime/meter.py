@@ -1,4 +1,4 @@
-"""Who counts what happens: handed to the engine, which knows nothing of metrics."""
+"""The interface of what counts events. The engine gets an implementation, and knows nothing of metrics."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from kplpy.core.results.events import Events
 
 
 class Meter(Protocol):
-    """Told of each stream's answers on the thread that got them, before they are given. It must not raise."""
+    """Called on the thread that delivers a stream's results, before it sets the outcomes. Must not raise."""
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
-        """`stream`: its name, or the ARN that it is put by. `accepted`: its records so far. `now`: by
-        time.monotonic()."""
+        """Count a stream's events and completions.
+
+        stream: the name or ARN that it is put by. accepted: its records so far. now: by time.monotonic().
+        """
         ...
 
     def awake(self) -> None:
-        """There may be something to count again. Called often, by the scheduler; must return at once."""
+        """Note that there may be something to count again. Called often by the scheduler; must return at once."""
         ...
 
     def abandon(self) -> None:
-        """In a forked child: another thread may have held the locks."""
+        """Replace the locks in a forked child, because another thread may have held them."""
         ...
 
 
 class NoMeter:
-    """Counts nothing."""
+    """Counts nothing. Called on any thread."""
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
         pass

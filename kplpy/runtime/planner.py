@@ -9,13 +9,15 @@ from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import NEVER, WorkerThreads
 
-# A stream that waits for a sender is looked after this often all the same (expiry, lost requests), should every
-# sender be stuck in a request.
 CARE_INTERVAL = 0.25
+"""Seconds between the scheduler's visits to a stream that waits for a sender.
+
+Expiry and lost requests must not wait until a sender is free.
+"""
 
 
 class Planner:
-    """For the scheduler and senders: `drain` and `plan` under the stream's lock, `call_sender` also without."""
+    """Called on the scheduler thread and sender threads: `drain` and `plan` under the stream's lock."""
 
     def __init__(self, policy: Policy, buffer: Buffer, threads: WorkerThreads) -> None:
         self._linger = policy.linger
@@ -23,13 +25,14 @@ class Planner:
         self._threads = threads
 
     def drain(self, stream: Stream, now: float) -> None:
-        """Take out what is staged, charge it to the room, and hand it to the pipeline."""
-        if not stream.staging or stream.broken is not None:  # the pipeline is replaced first
+        """Take the staged records out, charge them to the buffer, and hand them to the pipeline."""
+        if not stream.staging or stream.broken is not None:  # a broken pipeline is replaced first
             return
         with self._buffer.lock:
             records = stream.take_staged()
-            self._buffer.drained(stream, len(records), payload_size(records) + len(records) * RECORD_OVERHEAD)
-            accepted = bool(stream.charged_by_place)  # which counts them for their shards until the pipeline does
+            self._buffer.charge_drained(stream, len(records), payload_size(records) + len(records) * RECORD_OVERHEAD)
+            # charged_by_place counts the records by shard until the pipeline does.
+            accepted = bool(stream.charged_by_place)
             if accepted:
                 self._accept(stream, records, now)
                 stream.charged_by_place = {}
@@ -40,33 +43,33 @@ class Planner:
     def _accept(self, stream: Stream, records: list[RecordFuture], now: float) -> None:
         if stream.key_counts is not None:
             stream.key_counts.add(records, now)
-        stream.pipeline.accept(records, now)  # which gives keys to those without
+        stream.pipeline.accept(records, now)  # this gives keys to records without one
 
     def plan(self, stream: Stream, now: float) -> None:
-        """Say when somebody has to look at it again, and see that somebody does."""
+        """Set when the stream needs its next visit, and wake the scheduler or a sender for it."""
         pipeline = stream.pipeline
-        if stream.drain_requested or self._buffer.short:
+        if stream.drain_requested or self._buffer.has_waiters:
             stream.drain_requested = False
             pipeline.buffer_full(now)
         wake_at = pipeline.next_wakeup(now)
         if wake_at <= now:
-            stream.wake_at = -NEVER  # puts need not nudge: a sender comes
+            stream.wake_at = -NEVER  # puts need not wake the scheduler, because a sender comes
             if not stream.ready:
                 stream.ready = True
-                self.call_sender(stream)
+                self.wake_sender(stream)
             wake_at = now + CARE_INTERVAL
         else:
             stream.ready = False
             stream.wake_at = wake_at
         if stream.staging:
-            # Staged since the drain, and perhaps just before wake_at was written: not nudged.
+            # Staged since the drain. A put before wake_at was written may not have woken the scheduler.
             wake_at = min(wake_at, now + self._linger)
             stream.wake_at = min(stream.wake_at, wake_at)
         stream.visit_at = wake_at
         self._threads.wake_by(wake_at)
 
-    def call_sender(self, stream: Stream) -> None:
+    def wake_sender(self, stream: Stream) -> None:
         """Have a sender look at the stream."""
-        if not self._threads.call_sender():
+        if not self._threads.wake_sender():
             stream.wake_requested = True
             self._threads.wake()

@@ -1,4 +1,4 @@
-"""After something raised in a stream's pipeline: its unanswered records fail, and it goes on with a new pipeline."""
+"""Replaces a stream's pipeline after an error in it, and fails the drained records without an outcome."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from kplpy.runtime.stream import Results, Stream
 def recover(
     stream: Stream, fresh: Pipeline, buffer: Buffer, delivery: Delivery
 ) -> tuple[Results, list[RecordFuture]] | None:
-    """Fail every drained record that has no outcome, and replace the pipeline. Staged records wait for the new one.
+    """Fail every drained record that has no outcome, and replace the pipeline. Runs on the scheduler thread.
 
-    Nothing is believed of the old pipeline: it may be half changed. A record may have been sent already, so it may have
-    been written. If this is interrupted, it can be done once more. Returns the failed records, whose callbacks are to
-    run, and these callbacks' futures; None: another thread was faster.
+    An application thread runs it if no thread can be started. Staged records wait for the new pipeline. The old
+    pipeline may be half changed, so none of its state is used except the totals. Each record counts as maybe written,
+    because it may have been sent. An interrupted recovery can be repeated.
+
+    fresh: the new pipeline. Returns the failed records and the futures whose callbacks must run. None: another thread
+    has recovered the stream.
     """
     with stream.lock:
         error, old = stream.broken, stream.pipeline
@@ -34,15 +37,15 @@ def recover(
             stream.ready = False
             stream.charged_by_place = {}
             buffer.reset(stream)
-        left: list[PendingRecord] = [*stream.unanswered()]
+        left: list[PendingRecord] = [*stream.unresolved()]
         for record in left:
             record.maybe_written = True
         fresh.totals.user_records_failed += len(left)
         outcome = Failed(Reason.BROKEN, f"an error within kplpy: {type(error).__name__}: {error}", error)
         failed = [Completion(left, outcome, payload_size(left))] if left else []
-        # Of the old pipeline: the room and the new pipeline do not count them.
+        # These are results of the old pipeline, so the buffer and the new pipeline do not count them.
         results = Results(old, failed, [], Events())
-        callbacks = delivery.answer(stream, results)
+        callbacks = delivery.resolve(stream, results)
         stream.forget_drained()
         stream.end_flushes()
         stream.broken = None

@@ -1,4 +1,4 @@
-"""The scheduler's work: it visits streams that are due, and does what other threads ask for."""
+"""The scheduler's work: visits to streams that are due, and commands from other threads."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.recovery import recover
 from kplpy.runtime.sender import Sender, Transport
 from kplpy.runtime.stream import Flush, Results, Stream
-from kplpy.runtime.threads import NEVER, WorkerThreads, lend_thread, lent
+from kplpy.runtime.threads import NEVER, WorkerThreads, is_lent_thread, lend_thread
 
 T = TypeVar("T")
 
 
 class Scheduler:
-    """Runs on the scheduler thread; where no thread of kplpy's can be started, on an application's (`run_inline`).
+    """Runs on the scheduler thread; on an application thread (`run_inline`) if no thread can be started.
 
-    On its own thread it runs no code of the application, so it always comes back: callbacks run on the sender that got
+    The scheduler thread runs no application code, so it never blocks in it. Callbacks run on the sender thread that got
     the response, or on the thread "kplpy-callbacks".
     """
 
@@ -63,7 +63,7 @@ class Scheduler:
         self._planner = Planner(policy, buffer, self.threads)
         self.sender = Sender(
             self._streams,
-            directory.learnt,
+            directory.set_arn,
             transport,
             self._planner,
             self.delivery,
@@ -74,85 +74,87 @@ class Scheduler:
         )
 
     def new_pipeline(self) -> Pipeline:
-        """Make a stream's pipeline, which waits for the client to be made."""
+        """Make a stream's pipeline. It waits until the client is made."""
         pipeline = Pipeline(self._policy, self._random.random)
         pipeline.await_client()
         return pipeline
 
     def _wake_in(self, seconds: float) -> None:
-        """Have visit_due called in so many seconds, and with it what was not logged yet looked at."""
+        """Have visit_due called in so many seconds, so that it logs what was held back."""
         self.threads.wake_by(time.monotonic() + seconds)
 
-    # --- its turns ---
+    # --- turns of the scheduler thread ---
 
     def visit_due(self) -> float:
-        """Run the commands, and visit every stream that is due. Returns when to come again."""
+        """Run the commands, and visit every stream that is due. Return when the next visit is due."""
         self.commands.run()
         now = time.monotonic()
         earliest = NEVER
         for stream in list(self._streams.values()):
             if stream.wake_requested or stream.visit_at <= now:
-                stream.wake_requested = False  # before the drain, which then sees what was staged before
+                stream.wake_requested = False  # cleared before the drain, which then sees every record staged before
                 try:
                     self._visit(stream)
-                except BaseException as error:  # the other streams go on
-                    stream.breaks(error)
-                    self._forget_thread()
-                    self.threads.raised(error)
+                except BaseException as error:  # the other streams must be visited, too
+                    stream.mark_broken(error)
+                    self._unmark_thread()
+                    self.threads.log_error(error)
                     earliest = now + concurrency.REST
             earliest = min(earliest, stream.visit_at)
         return min(earliest, time.monotonic() + self.delivery.report())
 
-    def look_at_all(self) -> None:
-        """After an error ended the calling thread's turn: have every stream visited, so that none is forgotten."""
-        self._forget_thread()
+    def request_visits(self) -> None:
+        """Have every stream visited, because an error ended the calling thread's turn."""
+        self._unmark_thread()
         for stream in list(self._streams.values()):
             stream.wake_requested = True
         self.threads.wake()
 
-    def _forget_thread(self) -> None:
-        """Note that the calling thread is in no request and no callback. An error may have kept it from noting that."""
+    def _unmark_thread(self) -> None:
+        """Note that the calling thread is in no request or callback. After an error the note may be missing."""
         me = threading.get_ident()
-        self.sender.forget(me)
+        self.sender.unmark_thread(me)
         self.delivery.busy.discard(me)
 
     def _visit(self, stream: Stream) -> None:
+        """Drain the stream, let its pipeline do what is due, and deliver the results."""
         self._recover(stream)
-        with stream.entered() as pipeline:
+        with stream.locked_pipeline() as pipeline:
             now = time.monotonic()
             self._planner.drain(stream, now)
             pipeline.tick(now)
             if stream.ready:
-                self.threads.call_sender()  # the sender that was called may have died
+                self.threads.wake_sender()  # the sender that was woken may have died
             self._planner.plan(stream, now)
             results = stream.take_results()
         self._meter.awake()
-        self._settle(stream, results, self.delivery.answer(stream, results))
+        self._complete_elsewhere(stream, results, self.delivery.resolve(stream, results))
 
-    def _settle(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
-        """Run callbacks and settle the records. The application's code runs on another thread."""
-        if self.delivery.needs_calls(results, callbacks) and not lent():
-            self.threads.call(lambda: self._call_back(stream, results, callbacks))
+    def _complete_elsewhere(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
+        """Run callbacks and settle the records. Application code runs on the callback thread."""
+        if self.delivery.runs_application_code(results, callbacks) and not is_lent_thread():
+            self.threads.run_on_callback_thread(lambda: self._complete(stream, results, callbacks))
         elif results.completions:
-            self._call_back(stream, results, callbacks)
+            self._complete(stream, results, callbacks)
 
-    def _call_back(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
+    def _complete(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
         try:
-            self.delivery.call_back(stream, results, callbacks)
+            self.delivery.complete(stream, results, callbacks)
         except BaseException as error:
-            stream.breaks(error)
+            stream.mark_broken(error)
             raise
 
     def _recover(self, stream: Stream) -> None:
+        """Replace the stream's pipeline if it is broken."""
         if stream.broken is not None:
             failed = recover(stream, self.new_pipeline(), self._buffer, self.delivery)
             if failed is not None:
-                self._settle(stream, *failed)
+                self._complete_elsewhere(stream, *failed)
 
-    def _insist(self, stream: Stream, work: Callable[[], T | None]) -> T | None:
-        """Do the work on a whole pipeline. If the work raises, recover the stream and do it again.
+    def _retry_with_recovery(self, stream: Stream, work: Callable[[], T | None]) -> T | None:
+        """Do the work on an unbroken pipeline. If the work raises, recover the stream and do it again.
 
-        None: it raised each time. The work returns None when another thread broke the stream after the recovery.
+        Return None if the work failed three times. The work returns None if the stream broke after the recovery.
         """
         for _ in range(3):
             try:
@@ -161,42 +163,42 @@ class Scheduler:
                 if done is not None:
                     return done
             except BaseException as error:
-                stream.breaks(error)
-                if lent() and not isinstance(error, Exception):  # Ctrl-C, on an application's thread
+                stream.mark_broken(error)
+                if is_lent_thread() and not isinstance(error, Exception):  # Ctrl-C, on an application thread
                     raise
-                self.threads.raised(error)
+                self.threads.log_error(error)
         return None
 
-    # --- what other threads ask for ---
+    # --- commands of other threads ---
 
     def begin_flushes(self, flushes: Sequence[tuple[Stream, Flush]]) -> None:
-        """Make all that was staged so far due, stream by stream."""
+        """Make all records staged so far due, stream by stream."""
         for stream, flush in flushes:
-            if not self._insist(stream, partial(self._begin_flush, stream, flush)):
-                flush.end()  # the pipeline raises each time: recovery fails the records that the flush would wait for
+            if not self._retry_with_recovery(stream, partial(self._begin_flush, stream, flush)):
+                flush.end()  # the pipeline raises each time, so recovery fails the records of the flush
 
     def _begin_flush(self, stream: Stream, flush: Flush) -> bool | None:
-        with stream.entered() as pipeline:
+        with stream.locked_pipeline() as pipeline:
             if stream.broken is not None:
                 return None
             now = time.monotonic()
             self._planner.drain(stream, now)
             flush.mark = pipeline.flush(now)
-            flush.found = pipeline.unflushed(flush.mark)
+            flush.total = pipeline.unflushed(flush.mark)
             stream.flushes.append(flush)
             stream.end_flushes()
             self._planner.plan(stream, now)
         return True
 
     def give_up(self, stream: Stream, message: str) -> tuple[Stream, Results, list[RecordFuture]]:
-        """Fail the stream's records that have no outcome. Returns the results, whose callbacks the caller runs."""
-        found = self._insist(stream, partial(self._fail_all, stream, message))
+        """Fail the stream's records that have no outcome. Return the results, whose callbacks the caller runs."""
+        found = self._retry_with_recovery(stream, partial(self._fail_all, stream, message))
         if found is None:
             found = recover(stream, self.new_pipeline(), self._buffer, self.delivery)
         return (stream, *found) if found else (stream, Results(stream.pipeline, [], [], Events()), [])
 
     def _fail_all(self, stream: Stream, message: str) -> tuple[Results, list[RecordFuture]] | None:
-        with stream.entered() as pipeline:
+        with stream.locked_pipeline() as pipeline:
             if stream.broken is not None:
                 return None
             now = time.monotonic()
@@ -204,29 +206,32 @@ class Scheduler:
             pipeline.fail_all(Reason.CLOSED, message, now)
             self._planner.plan(stream, now)
             results = stream.take_results()
-        return results, self.delivery.answer(stream, results)
+        return results, self.delivery.resolve(stream, results)
 
-    def connected(self, stream: Stream, learnt: Learnt) -> None:
-        """Take what connect() learned; on the application's thread."""
-        if learnt.summary.arn is not None:
-            self._directory.learnt(stream, learnt.summary.arn)
+    def apply_connection(self, stream: Stream, result: Learnt) -> None:
+        """Give the pipeline what connect() got from the service. Runs on the thread of connect()."""
+        if result.summary.arn is not None:
+            self._directory.set_arn(stream, result.summary.arn)
         with lend_thread():
             self._recover(stream)
-            with stream.entered() as pipeline:
+            with stream.locked_pipeline() as pipeline:
                 now = time.monotonic()
-                pipeline.connected(learnt.shards, learnt.summary, learnt.asked_at, now)
+                pipeline.connected(result.shards, result.summary, result.asked_at, now)
                 self._planner.plan(stream, now)
 
     # --- without threads ---
 
     def run_inline(self, until: float, done: Callable[[], bool]) -> None:
-        """Do the scheduler's and the senders' work on this thread: none could be started."""
+        """Do the scheduler's and the senders' work on the calling thread, because no thread can be started.
+
+        until: by time.monotonic(). done: returns True once the work may end.
+        """
         with lend_thread():
             try:
                 self._run_inline(until, done)
             finally:
-                self._forget_thread()
-        for stream in list(self._streams.values()):  # no thread visits them from now on: the next put requests a wake
+                self._unmark_thread()
+        for stream in list(self._streams.values()):  # no thread visits them now, so the next put must request a wake
             stream.wake_at = NEVER
             stream.wake_requested = False
 
@@ -244,10 +249,10 @@ class Scheduler:
         try:
             self._visit(stream)
         except Exception as error:
-            stream.breaks(error)
-            self.threads.raised(error)
+            stream.mark_broken(error)
+            self.threads.log_error(error)
             return time.monotonic() + concurrency.REST
-        except BaseException as error:  # Ctrl-C, on an application's thread
-            stream.breaks(error)
+        except BaseException as error:  # Ctrl-C, on an application thread
+            stream.mark_broken(error)
             raise
         return stream.visit_at

@@ -1,4 +1,4 @@
-"""What a sender does: it pulls one request, or question, from a stream that is ready, and brings back the answer."""
+"""The work of a sender: the requests and control-plane calls of streams that are ready."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.pipeline import Pipeline
 from kplpy.rate_limited_log import RateLimitedLog
-from kplpy.runtime.control_plane import Answer, ControlPlane, ControlPlaneCall, next_call
+from kplpy.runtime.control_plane import ApplyResponse, ControlPlane, ControlPlaneCall, next_call
 from kplpy.runtime.delivery import Delivery
 from kplpy.runtime.planner import Planner
 from kplpy.runtime.recent_errors import RecentErrors
@@ -20,24 +20,30 @@ from kplpy.runtime.stream import Stream
 
 
 class Transport(ControlPlane, Protocol):
-    """The service, as senders see it. Called from several threads at once."""
+    """The interface to the service. Called by several sender threads at once."""
 
-    def put_records(self, name: str, arn: str | None, request: Request) -> Exchange: ...
+    def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
+        """Send the request, and return how it ended. An error of the service does not raise."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the client."""
+        ...
 
 
 class Sender:
-    """Bounds how many senders one stream has, and the bytes of all requests under way.
+    """Runs on the sender threads; on the scheduler or an application thread if no sender can be started.
 
-    `learnt`: called with a stream's ARN, once the service has said it. `errors`: where it is logged what the transport
-    raised.
+    Bounds the senders of one stream, and the bytes of all requests in flight.
+
+    on_arn: called with a stream's ARN once the service has reported it.
+    errors: the log of what the transport raised.
     """
 
     def __init__(
         self,
         streams: Mapping[str, Stream],
-        learnt: Callable[[Stream, str], object],
+        on_arn: Callable[[Stream, str], object],
         transport: Transport,
         planner: Planner,
         delivery: Delivery,
@@ -47,22 +53,23 @@ class Sender:
         max_inflight_bytes: int,
     ) -> None:
         self._streams = streams
-        self._learnt = learnt
+        self._on_arn = on_arn
         self._transport = transport
         self._planner = planner
         self._delivery = delivery
         self._errors = errors
         self._recent_errors = recent_errors
-        self._senders_a_stream = max(1, ceil(0.75 * max_senders))
+        self._max_senders_per_stream = max(1, ceil(0.75 * max_senders))
         self._max_inflight_bytes = max_inflight_bytes
-        self._inflight: dict[int, int] = {}  # thread → bytes of the request that it is at
-        self._turn = 0
+        self._inflight: dict[int, int] = {}  # thread → bytes of its request
+        self._rotation = 0
 
     def has_work(self) -> bool:
+        """Return True if a stream waits for a sender, and the bytes in flight allow one more request."""
         return self._may_send() and any(self._wants_sender(stream) for stream in list(self._streams.values()))
 
     def _wants_sender(self, stream: Stream) -> bool:
-        return stream.ready and len(stream.senders) < self._senders_a_stream and stream.broken is None
+        return stream.ready and len(stream.senders) < self._max_senders_per_stream and stream.broken is None
 
     def _may_send(self) -> bool:
         return self._inflight_room() > 0
@@ -70,31 +77,35 @@ class Sender:
     def _inflight_room(self) -> int:
         return self._max_inflight_bytes - sum(list(self._inflight.values()))
 
-    def forget(self, thread: int) -> None:
-        """The thread is in no request."""
+    def unmark_thread(self, thread: int) -> None:
+        """Note that the thread is in no request."""
         self._inflight.pop(thread, None)
         for stream in list(self._streams.values()):
             stream.senders.discard(thread)
 
     def send_one(self) -> bool:
-        """Form one request (or question) from what is due, carry it out and give the answers. False: nothing to do."""
+        """Send one request, or make one control-plane call, of the next ready stream, and deliver the results.
+
+        Return False if there is nothing to do.
+        """
         streams = list(self._streams.values())
-        self._turn += 1
+        self._rotation += 1
         for offset in range(len(streams)):
-            stream = streams[(self._turn + offset) % len(streams)]
-            if self._wants_sender(stream) and self._may_send() and self._send_of(stream):
+            stream = streams[(self._rotation + offset) % len(streams)]
+            if self._wants_sender(stream) and self._may_send() and self._send_from(stream):
                 return True
         return False
 
-    def _send_of(self, stream: Stream) -> bool:
+    def _send_from(self, stream: Stream) -> bool:
         try:
             return self._serve(stream)
         except BaseException as error:
-            stream.breaks(error)
+            stream.mark_broken(error)
             raise
 
     def _serve(self, stream: Stream) -> bool:
-        with stream.entered() as pipeline:
+        """Take the stream's next control-plane call or request, and do it. Return False if there was none."""
+        with stream.locked_pipeline() as pipeline:
             if stream.broken is not None:
                 return False
             now = time.monotonic()
@@ -110,39 +121,39 @@ class Sender:
                 stream.senders.add(threading.get_ident())
         try:
             if stream.ready:
-                self._planner.call_sender(stream)
-            self._delivery.finish(stream, results)
+                self._planner.wake_sender(stream)
+            self._delivery.deliver(stream, results)
             if control_call is not None:
-                self._ask(stream, pipeline, control_call)
+                self._call_control_plane(stream, pipeline, control_call)
             elif request is not None:
-                self._exchange(stream, pipeline, request)
+                self._send_request(stream, pipeline, request)
         finally:
             stream.senders.discard(threading.get_ident())
         return busy
 
-    def _ask(self, stream: Stream, pipeline: Pipeline, control_call: ControlPlaneCall) -> None:
+    def _call_control_plane(self, stream: Stream, pipeline: Pipeline, control_call: ControlPlaneCall) -> None:
         end: BaseException | None = None
         try:
-            answer = control_call.ask()
+            apply = control_call.ask()
         except BaseException as failure:
-            end = self._unexpected(control_call.what, failure)
-            answer = control_call.failed(repr(failure))
+            end = self._report_unexpected(control_call.description, failure)
+            apply = control_call.on_error(repr(failure))
         if control_call.arn is not None:
-            self._learnt(stream, control_call.arn)
+            self._on_arn(stream, control_call.arn)
         if control_call.problem:
             self._recent_errors.note(stream.name, control_call.problem)
-        self._answered(stream, pipeline, answer)
+        self._apply_response(stream, pipeline, apply)
         if end is not None:
             raise end
 
-    def _exchange(self, stream: Stream, pipeline: Pipeline, request: Request) -> None:
+    def _send_request(self, stream: Stream, pipeline: Pipeline, request: Request) -> None:
         end: BaseException | None = None
         me = threading.get_ident()
         try:
             self._inflight[me] = request.size
             exchange = self._transport.put_records(stream.name, stream.arn, request)
         except BaseException as failure:
-            end = self._unexpected(f"sending to {stream.name}", failure)
+            end = self._report_unexpected(f"sending to {stream.name}", failure)
             error = RequestError(type(failure).__name__, str(failure) or repr(failure), request.body_sent, failure)
             exchange = Exchange(request.started, time.monotonic(), request.wall, error=error)
         finally:
@@ -155,26 +166,26 @@ class Sender:
             pipeline.request_ended(request, exchange, now)
             throttled = pipeline.totals.entries_throttled - before
 
-        self._answered(stream, pipeline, judge)
-        self._delivery.tell(stream, exchange.error, throttled)
+        self._apply_response(stream, pipeline, judge)
+        self._delivery.report_request(stream, exchange.error, throttled)
         if end is not None:
             raise end
 
-    def _answered(self, stream: Stream, pipeline: Pipeline, answer: Answer) -> None:
-        """Hand the answer to its pipeline, unless that was replaced meanwhile."""
-        with stream.entered():
+    def _apply_response(self, stream: Stream, pipeline: Pipeline, apply: ApplyResponse) -> None:
+        """Hand the response to its pipeline, unless the pipeline was replaced meanwhile."""
+        with stream.locked_pipeline():
             stream.senders.discard(threading.get_ident())
             now = time.monotonic()
             self._planner.drain(stream, now)
             if pipeline is not stream.pipeline or stream.broken is not None:
                 return
-            answer(now)
+            apply(now)
             self._planner.plan(stream, now)
             results = stream.take_results()
-        self._delivery.finish(stream, results)
+        self._delivery.deliver(stream, results)
 
-    def _unexpected(self, doing: str, failure: BaseException) -> BaseException | None:
-        """What is not only to be logged, but raised once the state is in order: Ctrl-C on a thread of the user's."""
+    def _report_unexpected(self, doing: str, failure: BaseException) -> BaseException | None:
+        """Log the failure. Return it instead if it must be raised later: Ctrl-C on an application thread."""
         if not isinstance(failure, Exception):
             return failure
         self._errors.say(f"{doing}: {type(failure).__name__}: {failure}", failure)

@@ -1,4 +1,4 @@
-"""How a producer's records stand."""
+"""Counts of a producer's outstanding records, for health, metrics and hot keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kplpy.runtime.threads import NEVER, lend_thread
 
 
 class Status:
-    """Over all streams. What is staged counts as well."""
+    """Read by any thread; each method says if it takes streams' locks. Covers all streams, with staged records."""
 
     def __init__(self, streams: Mapping[str, Stream], buffer: Buffer) -> None:
         self._streams = streams
@@ -23,19 +23,24 @@ class Status:
 
     @property
     def outstanding_records(self) -> int:
+        """The records without an outcome. Reads without a lock."""
         return self._buffer.records + sum(
             len(stream.staging) - stream.charged_records for stream in list(self._streams.values())
         )
 
     @property
     def outstanding_bytes(self) -> int:
+        """The bytes charged for these records. Reads without a lock."""
         streams = list(self._streams.values())
         staged = [record for stream in streams for record in list(stream.staging)]
         charged = sum(stream.charged_bytes for stream in streams)
         return self._buffer.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD - charged
 
     def hot_keys(self, limit: int | None) -> dict[str, HotKeys]:
-        """By stream's name or ARN; empty unless keys are counted. The scheduler's work, see Engine.ask."""
+        """Return the hot keys by the stream's name or ARN; empty unless keys are counted.
+
+        Takes the streams' locks. Called through Engine.run_on_scheduler.
+        """
         reports = {}
         for key, stream in list(self._streams.items()):
             if stream.key_counts is not None:
@@ -44,23 +49,34 @@ class Status:
         return reports
 
     def gauges(self) -> Gauges:
-        """How things stand. On the thread that samples them, which must not wait for room meanwhile."""
+        """Return the gauges of all streams. Takes the streams' locks.
+
+        Called on the thread that samples gauges. It must not wait for buffer space during the call.
+        """
         all_stream_gauges: dict[str, StreamGauges] = {}
         with lend_thread():
             for key, stream in list(self._streams.items()):
                 if stream.broken is None:
-                    stream_gauges = _standing(stream)
-                    if stream.same_as is None or stream_gauges.outstanding:  # else the other one stands for it
+                    stream_gauges = _gauges_of(stream)
+                    if (
+                        stream.merged_into is None or stream_gauges.outstanding
+                    ):  # otherwise the other Stream represents it
                         all_stream_gauges[key] = stream_gauges
         return Gauges(all_stream_gauges, self.outstanding_records, self.outstanding_bytes)
 
-    def oldest(self, passed_over: Callable[[Stream], bool]) -> float:
-        """When the oldest record without an answer arrived, by time.monotonic(); infinite without any."""
-        streams = [each for each in list(self._streams.values()) if not passed_over(each)]
-        return min((_standing(each).oldest for each in streams), default=NEVER)
+    def oldest(self, skips: Callable[[Stream], bool]) -> float:
+        """Return when the oldest record without an outcome arrived, by time.monotonic(); infinity if there is none.
+
+        Takes the streams' locks, except of those that `skips` returns True for.
+        """
+        streams = [each for each in list(self._streams.values()) if not skips(each)]
+        return min((_gauges_of(each).oldest for each in streams), default=NEVER)
 
     def unsettled(self) -> int:
-        """Records without an answer, or whose callbacks still run. The scheduler's work, see Engine.ask."""
+        """Return how many records have no outcome, or callbacks that still run.
+
+        Takes the streams' locks. Called through Engine.run_on_scheduler.
+        """
         count = 0
         for stream in list(self._streams.values()):
             with stream.lock:
@@ -68,7 +84,8 @@ class Status:
         return count
 
 
-def _standing(stream: Stream) -> StreamGauges:
+def _gauges_of(stream: Stream) -> StreamGauges:
+    """Return the pipeline's gauges, with the staged records added."""
     with stream.lock:
         stream_gauges = stream.pipeline.stream_gauges(time.monotonic())
         staged = len(stream.staging)

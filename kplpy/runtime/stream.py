@@ -1,4 +1,4 @@
-"""One stream of a producer: where its records are staged, and its pipeline behind a lock."""
+"""One stream of a producer: the staging queue for its records, and its pipeline behind a lock."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from kplpy.core.results.events import Events
 from kplpy.futures.record_future import Origin, RecordFuture
 
 NEVER = float("inf")
-KEPT_ANSWERED = 100_000
-"""Answered records that a stream may keep behind one that has no answer yet: some 25 MB."""
+KEPT_RESOLVED = 100_000
+"""Records with an outcome that a stream may keep behind one without: some 25 MB."""
 
 
 class Stream:
-    """Application threads append to `staging`; kplpy's own threads take records out and run the pipeline.
+    """Application threads append to `staging`; kplpy's threads take records out and run the pipeline.
 
-    `lock` guards the pipeline and every field below it. Only kplpy's own threads take the lock, or a thread that does
-    their work at the interpreter's exit. The fields above are read and written without it.
+    `lock` guards the pipeline and every field below it. kplpy's threads take the lock, and application threads that do
+    kplpy's work (`lend_thread`). The fields above `lock` are read and written without it.
 
-    A put appends to `staging` and then looks at `wake_at` and `wake_requested`. A drain writes these two and then looks
-    at `staging`. So one of the two sees the other, and no record is left behind.
+    No wake-up is lost: a put appends to `staging` and then reads `wake_at` and `wake_requested`. A drain writes these
+    two and then reads `staging`. So one of the two sees the other.
+
+    Times are those of time.monotonic().
     """
 
     def __init__(
@@ -36,78 +38,78 @@ class Stream:
         name: str,
         arn: str | None,
         pipeline: Pipeline,
-        alarm: Callable[[], object],
+        wake_scheduler: Callable[[], object],
         key_counts: KeyCounts | None = None,
     ) -> None:
-        self._alarm = alarm  # wakes the scheduler
+        self._wake_scheduler = wake_scheduler
         self.name = name
         self.arn = arn
         self.origin = Origin(arn or name)
-        self.known_arn = arn  # of one that is put by name: None until the service says it
-        self.same_as: Stream | None = None  # is put by ARN, and takes what is put by name, too
+        self.known_arn = arn  # None: put by name, and the service has not reported the ARN
+        self.merged_into: Stream | None = None  # the Stream put by ARN that takes this one's new records, too
         self.staging: deque[RecordFuture] = deque()
-        self.staged_bytes = 0  # bytes staged on credit since the last drain; approximate with several putting threads
-        self.wake_at = NEVER  # a put that is due earlier wakes the scheduler
-        self.visit_at = NEVER  # when the scheduler visits
+        self.staged_bytes = 0  # on credit since the last drain; approximate if several threads put
+        self.wake_at = NEVER  # a put whose record is due earlier wakes the scheduler
+        self.visit_at = NEVER  # when the scheduler visits next
         self.wake_requested = False  # the scheduler visits at once
-        self.drain_requested = False  # the buffer is full: send what waits for company
-        self.ready = False  # a sender visits
-        self.senders: set[int] = set()  # threads that send, or list shards, for this stream
-        # The room's, guarded by its lock.
-        self.credit = 0  # bytes that may be staged until the next drain without a look at the room
-        self.credit_records = 0  # the same in records: several threads count `staged_bytes` too low
-        self.held_records = 0  # charged to the room
+        self.drain_requested = False  # the buffer is full: send incomplete batches
+        self.ready = False  # there may be something to send: a sender visits
+        self.senders: set[int] = set()  # idents of threads in a request or control-plane call of this stream
+        # The buffer's counts, guarded by Buffer.lock.
+        self.credit = 0  # bytes that may be staged until the next drain without asking the buffer
+        self.credit_records = 0  # the same in records, because several putting threads count `staged_bytes` too low
+        self.held_records = 0  # charged to the buffer
         self.held_bytes = 0
-        self.charged_records = 0  # of the staged records: those that are charged already
+        self.charged_records = 0  # staged records that are charged already
         self.charged_bytes = 0
-        self.charged_by_place: dict[int, tuple[int, int]] = {}  # of these: records and bytes by shard, see place_of
+        self.charged_by_place: dict[int, tuple[int, int]] = {}  # the same by shard, see place_of: records and bytes
 
         self.lock = threading.Lock()
         self.pipeline = pipeline
-        self.key_counts = key_counts  # fed when records are drained; None: nobody asked for it
+        self.key_counts = key_counts  # counted when records are drained; None: not configured
         self.flushes: list[Flush] = []
-        self.broken: BaseException | None = None  # what raised, and may have left the pipeline half changed
-        # Records that may have no outcome yet, by drain: what recovery fails.
+        self.broken: BaseException | None = None  # the error that may have left the pipeline half changed
+        # The drained records that may have no outcome, by drain. Recovery fails them.
         self._drained: deque[list[RecordFuture]] = deque()
-        self._first = 0  # of the oldest drain's records: those before have an outcome
-        self._kept = 0  # records in `_drained`
+        self._first_unresolved = 0  # index in the oldest drain; records before it have an outcome
+        self._kept_records = 0  # records in `_drained`
 
     @contextmanager
-    def entered(self) -> Iterator[Pipeline]:
-        """Hold the lock around the pipeline. Whatever raises marks the stream as broken before the lock is free."""
+    def locked_pipeline(self) -> Iterator[Pipeline]:
+        """Hold the lock around work on the pipeline. An exception marks the stream as broken first."""
         with self.lock:
             try:
                 yield self.pipeline
             except BaseException as error:
-                self.breaks(error)
+                self.mark_broken(error)
                 raise
 
-    def breaks(self, error: BaseException) -> None:
-        """Have the scheduler replace the pipeline, and fail what has no answer."""
+    def mark_broken(self, error: BaseException) -> None:
+        """Have the scheduler replace the pipeline, and fail the drained records without an outcome."""
         if self.broken is None:
             self.broken = error
         self.request_wake()
 
     def take_staged(self) -> list[RecordFuture]:
-        """Under the lock: take the staged records out, and remember them until they are answered.
+        """Take the staged records out, and keep them until they have an outcome. Called under the lock.
 
-        Remembering costs 0.03 µs a record (benchmarks.stages).
+        Keeping them costs 0.03 µs a record (benchmarks.stages).
         """
-        self._forget_answered()
-        if self._kept > 4 * self.pipeline.outstanding + KEPT_ANSWERED:
-            unanswered = self.unanswered()
-            self._drained, self._first, self._kept = deque([unanswered]), 0, len(unanswered)
+        self._drop_resolved()
+        if self._kept_records > 4 * self.pipeline.outstanding + KEPT_RESOLVED:
+            unresolved = self.unresolved()
+            self._drained, self._first_unresolved, self._kept_records = deque([unresolved]), 0, len(unresolved)
         records: list[RecordFuture] = []
         self._drained.append(records)
         staging, count = self.staging, len(self.staging)
-        self._kept += count
-        # One call, which an exception cannot cut in two: a record is always in one of the two.
+        self._kept_records += count
+        # One call, which no exception can interrupt half-way. So each record is in `staging` or in `records`.
         records.extend(starmap(staging.popleft, repeat((), count)))
         return records
 
-    def _forget_answered(self) -> None:
-        """Drop the oldest drains up to the first record without an outcome; go on from there the next time."""
-        drained, first = self._drained, self._first
+    def _drop_resolved(self) -> None:
+        """Drop the oldest drains up to the first record without an outcome. The next call goes on from there."""
+        drained, first = self._drained, self._first_unresolved
         while drained:
             records = drained[0]
             count = len(records)
@@ -117,35 +119,35 @@ class Stream:
                 break
             drained.popleft()
             first = 0
-            self._kept -= count
-        self._first = first
+            self._kept_records -= count
+        self._first_unresolved = first
 
-    def unanswered(self) -> list[RecordFuture]:
+    def unresolved(self) -> list[RecordFuture]:
         """Return the drained records that have no outcome, in the order of their drains."""
         return [record for records in self._drained for record in records if record._outcome is None]
 
     def forget_drained(self) -> None:
-        """All drained records are answered."""
-        self._drained, self._first, self._kept = deque(), 0, 0
+        """Drop all drained records, because each has an outcome."""
+        self._drained, self._first_unresolved, self._kept_records = deque(), 0, 0
 
     def take_results(self) -> Results:
-        """Under the lock: take what the pipeline decided, for the calling thread to deliver."""
+        """Take what the pipeline decided, for the calling thread to deliver. Called under the lock."""
         pipeline = self.pipeline
         notices, pipeline.notices = pipeline.notices, []
         return Results(pipeline, pipeline.take_completions(), notices, pipeline.take_events())
 
     def outstanding(self) -> int:
-        """Records that are staged, or drained and not settled. Read without the lock."""
+        """Return how many records are staged, or drained and not settled. Reads without the lock."""
         drained = max(self.held_records - self.charged_records, self.pipeline.outstanding)
         return drained + len(self.staging)
 
     def request_wake(self) -> None:
-        """Have the scheduler visit at once."""
+        """Have the scheduler visit the stream at once."""
         self.wake_requested = True
-        self._alarm()
+        self._wake_scheduler()
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
-        """Records and bytes that one shard holds of a stream with several; nothing for the only shard."""
+        """Return the records and bytes of the hash key's shard; zero if the stream has one shard."""
         if len(self.pipeline.map.open) < 2:
             return 0, 0
         records, size = self.pipeline.held_by_shard_of(hash_key)
@@ -153,20 +155,20 @@ class Stream:
         return records + staged, size + staged_bytes
 
     def most_held_by_a_shard(self) -> tuple[int, int]:
-        """The most records, and the most bytes, that one shard holds of a stream with several."""
+        """Return the most records, and the most bytes, of any shard; zero if the stream has one shard."""
         if len(self.pipeline.map.open) < 2:
             return 0, 0
         return self.pipeline.most_held_by_a_shard()
 
     def place_of(self, hash_key: int) -> int:
-        """Which of the stream's shards takes it, by a number that may change with the map."""
+        """Return the index of the hash key's shard. It may change with the shard map."""
         shard_map = self.pipeline.map
         return shard_map.index_of(hash_key) if len(shard_map.open) > 1 and hash_key != NO_HASH_KEY else 0
 
-    def settled(self, results: Results, items: list[PendingRecord]) -> None:
-        """Under the lock: these are answered and their callbacks have run; flushes that waited for them end."""
+    def settle(self, results: Results, items: list[PendingRecord]) -> None:
+        """Count off records whose callbacks have run, and end flushes. Called under the lock."""
         if results.pipeline is not self.pipeline or self.broken is not None:
-            return  # the pipeline is replaced, which ends its flushes
+            return  # recovery replaces the pipeline, and ends its flushes
         self.pipeline.settled(items)
         if not self.pipeline.outstanding:
             self.forget_drained()
@@ -174,17 +176,20 @@ class Stream:
             self.end_flushes()
 
     def end_flushes(self) -> None:
-        """Under the lock: count what each flush still waits for, and end those that wait for nothing."""
+        """Count what each flush still waits for, and end those that wait for nothing. Called under the lock."""
         for flush in self.flushes:
             flush.remaining = self.pipeline.unflushed(flush.mark)
         ended = [flush for flush in self.flushes if not flush.remaining]
-        self.flushes = [flush for flush in self.flushes if flush.remaining and not flush.forgotten]
+        self.flushes = [flush for flush in self.flushes if flush.remaining and not flush.is_cancelled]
         for flush in ended:
             flush.end()
 
 
 class Results:
-    """What a pipeline decided at one moment: records to answer, things to log, events to count."""
+    """What a pipeline decided at one moment. Owned by the thread that took it.
+
+    completions: records with their outcomes. notices: things to log. events: things to count.
+    """
 
     __slots__ = ("completions", "events", "notices", "pipeline")
 
@@ -197,30 +202,35 @@ class Results:
         self.events = events
 
     def items(self) -> list[PendingRecord]:
+        """Return the records of all completions."""
         items: list[PendingRecord] = []
-        for completion in self.completions:  # some thousands at a time
+        for completion in self.completions:  # a loop, because there may be some thousands
             items += completion.items
         return items
 
 
 class Flush:
-    """One stream's part of a flush: ends when nothing older than `mark` is outstanding.
+    """One stream's part of a flush. kplpy's threads change it under the stream's lock; the flushing thread reads it.
 
-    `notify` is called then, on one of kplpy's threads; it must not block. `remaining`: records that it waits for;
-    None until the scheduler has begun it. `found`: how many these were at the beginning.
+    It ends when no record older than `mark` is outstanding.
+
+    notify: called at the end, on one of kplpy's threads; must not block.
+    remaining: the records that it waits for; None until the scheduler has begun the flush.
+    total: the records that it waited for at the beginning.
     """
 
-    __slots__ = ("ended", "forgotten", "found", "mark", "notify", "remaining")
+    __slots__ = ("ended", "is_cancelled", "mark", "notify", "remaining", "total")
 
     def __init__(self, notify: Callable[[], object]) -> None:
         self.notify = notify
         self.mark = 0
-        self.found = 0
+        self.total = 0
         self.remaining: int | None = None
         self.ended = False
-        self.forgotten = False  # nobody waits any longer
+        self.is_cancelled = False  # no caller waits any longer
 
     def end(self) -> None:
+        """End the flush, and notify the caller."""
         self.remaining = 0
         self.ended = True
         self.notify()

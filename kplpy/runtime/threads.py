@@ -1,7 +1,7 @@
-"""The threads of one producer: a scheduler that sleeps until something is due, and senders as they are needed.
+"""The threads of one producer: a scheduler that sleeps until a stream is due, and as many senders as needed.
 
-A thread survives whatever its work raises. A sender, or a put that would wake it, starts the scheduler again if it has
-died, and a sender that died is no longer counted. Where no thread can be started, the scheduler sends as well.
+A thread survives every exception of its work. If the scheduler thread has died all the same, a sender or a put starts
+it again. A sender that died is no longer counted. If no sender can be started, the scheduler also sends.
 """
 
 from __future__ import annotations
@@ -21,106 +21,113 @@ from kplpy.runtime.wake_signal import WakeSignal
 logger = logging.getLogger(__name__)
 
 NEVER = float("inf")
-# Senders beyond the first end after this long without work.
 IDLE_SENDER = 30.0
-JOINING = 5.0
-"""Seconds that stop() waits, at most, for the threads that have no work."""
+"""Seconds without work after which a sender ends, unless it is the last one."""
+JOIN_TIMEOUT = 5.0
+"""Seconds that stop() waits at most for the threads that have no work."""
 
-# Threads of any crew: a put from a callback on one of them must not block.
-own_threads = threading.local()
-
-
-def on_own_thread() -> bool:
-    """Return True on a scheduler, a sender, or the thread of callbacks."""
-    return getattr(own_threads, "is_one", False)
+# What the current thread is. A put on one of kplpy's threads, of any producer, must not block.
+thread_state = threading.local()
 
 
-def lent() -> bool:
-    """Return True on an application's thread that does kplpy's work, because none of kplpy's can be started."""
-    return getattr(own_threads, "lent", False)
+def is_kplpy_thread() -> bool:
+    """Return True on a scheduler thread, a sender thread, or a callback thread, of any producer."""
+    return getattr(thread_state, "is_kplpy", False)
 
 
-def does_our_work() -> bool:
-    return on_own_thread() or lent()
+def is_lent_thread() -> bool:
+    """Return True on an application thread that does kplpy's work at the moment."""
+    return getattr(thread_state, "is_lent", False)
+
+
+def runs_kplpy_work() -> bool:
+    """Return True on a thread of kplpy's, and on an application thread that does kplpy's work."""
+    return is_kplpy_thread() or is_lent_thread()
 
 
 @contextmanager
 def lend_thread() -> Iterator[None]:
-    """This thread does kplpy's work meanwhile."""
-    before = getattr(own_threads, "lent", False)
-    own_threads.lent = True
+    """Mark the application thread as doing kplpy's work."""
+    before = getattr(thread_state, "is_lent", False)
+    thread_state.is_lent = True
     try:
         yield
     finally:
-        own_threads.lent = before
+        thread_state.is_lent = before
 
 
 @contextmanager
-def starting() -> Iterator[None]:
-    """This thread holds the crew's lock meanwhile, which the scheduler may wait for."""
-    before = is_starting()
-    own_threads.starting = True
+def starting_threads() -> Iterator[None]:
+    """Mark the thread as holding WorkerThreads.lock, which the scheduler may wait for."""
+    before = is_starting_threads()
+    thread_state.is_starting = True
     try:
         yield
     finally:
-        own_threads.starting = before
+        thread_state.is_starting = before
 
 
-def is_starting() -> bool:
+def is_starting_threads() -> bool:
     """Return True if a signal handler or a __del__ runs while the calling thread starts others."""
-    return getattr(own_threads, "starting", False)
+    return getattr(thread_state, "is_starting", False)
 
 
 class Sends(Protocol):
-    """What senders do."""
+    """The work of sender threads."""
 
     def send_one(self) -> bool:
-        """Send one request; False: there is nothing to send."""
+        """Send one request, or make one control-plane call. False: there is nothing to send."""
         ...
 
-    def has_work(self) -> bool: ...
+    def has_work(self) -> bool:
+        """Return True if a stream waits for a sender."""
+        ...
 
 
 class Work(Protocol):
-    """What the threads do."""
+    """The work of the scheduler thread, and of the sender threads."""
 
     @property
     def sender(self) -> Sends: ...
 
     def visit_due(self) -> float:
-        """Look after every stream that is due; returns when to come again."""
+        """Visit every stream that is due. Return when the next one is due."""
         ...
 
-    def look_at_all(self) -> None:
-        """Something raised: have the scheduler look at every stream."""
+    def request_visits(self) -> None:
+        """Have the scheduler visit every stream, because an error ended a turn."""
         ...
 
 
 class WorkerThreads:
-    """No thread runs before `begin`. All are daemons: a request that hangs must not keep the process."""
+    """Starts, wakes and ends a producer's threads. Any thread may call it.
+
+    No thread runs before `start_scheduler`. All threads are daemons, so that a request that hangs cannot keep the
+    process alive.
+    """
 
     def __init__(self, work: Work, max_senders: int) -> None:
         self._work = work
         self._max_senders = max_senders
-        # Reentrant: the first put to a stream may come from a signal handler within another's.
+        # Reentrant, because a signal handler may make the first put within another first put.
         self.lock = threading.RLock()
         self.errors = RateLimitedLog(logger, "internal_errors")
-        self._wake_signal = WakeSignal()  # the scheduler's
+        self._wake_signal = WakeSignal()  # of the scheduler
         self._sleeps_until = NEVER
         self._scheduler: threading.Thread | None = None
         self._idle: deque[WakeSignal] = deque()
         self._senders: set[threading.Thread] = set()
-        self._leaving: set[threading.Thread] = set()  # no senders any more, but they may still be alive
-        self._short = False  # of threads
-        self._calls: deque[Callable[[], object]] = deque()
-        self._caller: threading.Thread | None = None
-        self._caller_signal = WakeSignal()
+        self._ending_senders: set[threading.Thread] = set()  # no longer counted, but perhaps alive
+        self._lacks_senders = False  # the last start of a sender failed
+        self._callback_work: deque[Callable[[], object]] = deque()
+        self._callback_thread: threading.Thread | None = None
+        self._callback_signal = WakeSignal()
         self.stopping = False
 
-    def begin(self) -> bool:
-        """Start the scheduler, unless it runs; False when no thread can be started any more."""
+    def start_scheduler(self) -> bool:
+        """Start the scheduler, unless it runs. Return False if no thread can be started."""
         with self.lock:
-            if self.stopping or self.alive:
+            if self.stopping or self.is_scheduler_alive:
                 return True
             scheduler = self._thread("kplpy-scheduler", self._schedule)
             if not _start(scheduler):
@@ -129,161 +136,167 @@ class WorkerThreads:
             return True
 
     @property
-    def alive(self) -> bool:
-        """Is there somebody to get things done?"""
+    def is_scheduler_alive(self) -> bool:
+        """Return True if the scheduler thread runs."""
         scheduler = self._scheduler
         return scheduler is not None and scheduler.is_alive()
 
     def wake(self) -> None:
-        """Have the scheduler look for what is due."""
+        """Wake the scheduler, which then visits the streams that are due."""
         self._wake_signal.wake()
 
     def wake_by(self, when: float) -> None:
+        """Wake the scheduler if it would sleep beyond `when`."""
         if when < self._sleeps_until:
             self._wake_signal.wake()
 
-    def call_sender(self) -> bool:
-        """Wake an idle sender or start one; when all are busy, each looks for work before it rests.
+    def wake_sender(self) -> bool:
+        """Wake an idle sender, or start one. If all are busy, do nothing: each looks for work before it rests.
 
-        False: the scheduler has to call. Threads are started on our own threads only, where neither Ctrl-C nor a
-        waiting put can be in the way.
+        Return False if the scheduler must make this call instead. Only kplpy's threads start threads, because Ctrl-C
+        and waiting puts cannot interrupt them.
         """
-        # A sender takes its bell out by itself: one that was taken out and not rung would be forgotten.
+        # Only the sender itself removes its wake signal. If this thread removed it and were interrupted before the
+        # wake, no thread would wake that sender again.
         if any(wake_signal.wake() for wake_signal in reversed(list(self._idle))):
             return True
-        if not on_own_thread():
+        if not is_kplpy_thread():
             return False
         with self.lock:
             if self.stopping or self._count_senders() >= self._max_senders:
                 return True
             sender = self._thread("kplpy-sender", self._send)
             self._senders.add(sender)
-        self._short = not _start(sender)
-        if self._short:
+        self._lacks_senders = not _start(sender)
+        if self._lacks_senders:
             self._senders.discard(sender)
         return True
 
-    def call(self, work: Callable[[], object]) -> None:
-        """For the scheduler: have another thread run the application's own code, which may block."""
-        self._calls.append(work)
-        if not (self._caller is not None and self._caller.is_alive()):
-            caller = self._thread("kplpy-callbacks", self._run_calls)
+    def run_on_callback_thread(self, work: Callable[[], object]) -> None:
+        """Have the callback thread run application code, which may block. Called by the scheduler."""
+        self._callback_work.append(work)
+        if not (self._callback_thread is not None and self._callback_thread.is_alive()):
+            caller = self._thread("kplpy-callbacks", self._run_callback_thread)
             if not _start(caller):
-                self._run_waiting_calls()
+                self._run_callback_work()
                 return
-            self._caller = caller
-        self._caller_signal.wake()
+            self._callback_thread = caller
+        self._callback_signal.wake()
 
-    def _run_calls(self, _: WakeSignal) -> bool:
-        self._run_waiting_calls()
-        self._caller_signal.wait(NEVER)
+    def _run_callback_thread(self, _: WakeSignal) -> bool:
+        self._run_callback_work()
+        self._callback_signal.wait(NEVER)
         return True
 
-    def _run_waiting_calls(self) -> None:
-        """Another thread may run some of them at the same time. What one raises is logged; the others are run."""
+    def _run_callback_work(self) -> None:
+        """Run the queued callback work. Log what an item raises, and go on. Several threads may run this at once."""
         while True:
             try:
-                work = self._calls.popleft()
+                work = self._callback_work.popleft()
             except IndexError:
                 return
             try:
                 work()
             except Exception as error:
-                self.raised(error)
+                self.log_error(error)
 
     def _count_senders(self) -> int:
-        """Those that live, or are about to."""
+        """Return how many senders run, or are being started."""
         gone = {each for each in list(self._senders) if each.ident is not None and not each.is_alive()}
         self._senders -= gone
-        self._leaving = {each for each in self._leaving if each.is_alive()}
+        self._ending_senders = {each for each in self._ending_senders if each.is_alive()}
         return len(self._senders)
 
     def stop(self, busy: Callable[[], Collection[int]]) -> None:
-        """End the threads, and wait until they have ended, JOINING seconds at most.
+        """End the threads, and wait until they have ended, for at most JOIN_TIMEOUT seconds.
 
-        `busy`: the idents of the threads that are in a request or a callback. Each ends with that, and is not waited
-        for. Nor is anything waited for on one of the crew's own threads.
+        busy: returns the idents of the threads that are in a request or a callback. They end after it, and this call
+        does not wait for them. On one of kplpy's threads it waits for none.
         """
         self.stopping = True
         self._wake_signal.wake()
-        self._caller_signal.wake()
+        self._callback_signal.wake()
         for wake_signal in list(self._idle):
             wake_signal.wake()
-        if not on_own_thread():
+        if not is_kplpy_thread():
             self._join(busy)
-        self._run_waiting_calls()
+        self._run_callback_work()
         self.errors.close()
 
     def _join(self, busy: Callable[[], Collection[int]]) -> None:
-        """A thread that outlives its producer stops a sub-interpreter from ending: "not the last thread"."""
-        until = time.monotonic() + JOINING
+        """Wait for the threads without work. A thread that is left would stop a sub-interpreter from ending.
+
+        CPython ends the process with "not the last thread" then.
+        """
+        until = time.monotonic() + JOIN_TIMEOUT
         while time.monotonic() < until:
             with self.lock:
-                threads = (self._scheduler, self._caller, *self._senders, *self._leaving)
+                threads = (self._scheduler, self._callback_thread, *self._senders, *self._ending_senders)
             at_work = busy()
             idle = [each for each in threads if each is not None and each.is_alive() and each.ident not in at_work]
             if not idle:
                 return
-            idle[0].join(0.05)  # it may have taken up work meanwhile
+            idle[0].join(0.05)  # short, because the thread may become busy meanwhile
 
     def abandon(self) -> None:
-        """In a forked child: none of the threads is here, but perhaps the one that forked, in a callback."""
+        """Reset in a forked child. No thread survives there, except the one that forked, perhaps in a callback."""
         self.stopping = True
         self.lock = threading.RLock()
-        own_threads.is_one = own_threads.lent = False
+        thread_state.is_kplpy = thread_state.is_lent = False
 
     def _thread(self, name: str, work: Callable[[WakeSignal], bool]) -> threading.Thread:
-        return threading.Thread(target=self._live, args=(work, WakeSignal()), name=name, daemon=True)
+        return threading.Thread(target=self._run_thread, args=(work, WakeSignal()), name=name, daemon=True)
 
-    def _live(self, work: Callable[[WakeSignal], bool], wake_signal: WakeSignal) -> None:
-        """A thread's whole life: it works until there is no more work, and outlives whatever strikes it."""
-        own_threads.is_one = True
-        outlive(lambda: work(wake_signal), self._recover, lambda: self.stopping)
+    def _run_thread(self, work: Callable[[WakeSignal], bool], wake_signal: WakeSignal) -> None:
+        """Run a thread of kplpy's until its work returns False or the producer stops. Exceptions do not end it."""
+        thread_state.is_kplpy = True
+        outlive(lambda: work(wake_signal), self._after_error, lambda: self.stopping)
 
-    def _recover(self, error: BaseException) -> None:
-        self._work.look_at_all()
-        self.raised(error)
+    def _after_error(self, error: BaseException) -> None:
+        """Have all streams visited after a thread's work raised, and log the error."""
+        self._work.request_visits()
+        self.log_error(error)
 
-    def raised(self, error: BaseException) -> None:
-        """Log what kplpy's own work raised."""
+    def log_error(self, error: BaseException) -> None:
+        """Log an error of kplpy's own work."""
         self.errors.say(f"{type(error).__name__}: {error}", error)
 
     def _schedule(self, _: WakeSignal) -> bool:
-        self._sleeps_until = NEVER  # awake: whoever plans rings, which ends the next sleep at once
+        self._sleeps_until = NEVER  # while awake, every wake_by sets the signal, which ends the next sleep at once
         earliest = self._work.visit_due()
-        if self._short and not self._count_senders() and self._work.sender.send_one():
+        if self._lacks_senders and not self._count_senders() and self._work.sender.send_one():
             return True
         self._sleeps_until = earliest
         self._wake_signal.wait(earliest - time.monotonic())
         return True
 
     def _send(self, wake_signal: WakeSignal) -> bool:
-        if not self.alive:
-            self.begin()
-        if self._work.sender.send_one() or self._rest(wake_signal):
+        if not self.is_scheduler_alive:
+            self.start_scheduler()
+        if self._work.sender.send_one() or self._wait_for_work(wake_signal):
             return True
-        with self.lock:  # lest the last two end at once
+        with self.lock:  # so that the last two senders do not end at the same time
             if self._count_senders() > 1:
-                self._leaving.add(threading.current_thread())
+                self._ending_senders.add(threading.current_thread())
                 self._senders.discard(threading.current_thread())
                 return False
         return True
 
-    def _rest(self, wake_signal: WakeSignal) -> bool:
-        """Wait for work; False when there was none for long."""
-        patience = IDLE_SENDER if len(self._senders) > 1 else NEVER  # the last one stays, and does not wake for nothing
+    def _wait_for_work(self, wake_signal: WakeSignal) -> bool:
+        """Wait for work. Return False if there was none for IDLE_SENDER seconds."""
+        patience = IDLE_SENDER if len(self._senders) > 1 else NEVER  # the last sender stays, and never wakes idly
         self._idle.append(wake_signal)
         try:
-            # Something may have become ready, or all may have ended, just before the bell was there to be found.
+            # A stream may have become ready, or the producer stopped, just before the signal was added to _idle.
             if self.stopping or self._work.sender.has_work() or wake_signal.wait(patience):
                 return True
         finally:
             self._idle.remove(wake_signal)
-        return wake_signal.wait(0)  # it may have been rung at the last moment
+        return wake_signal.wait(0)  # a wake may have come before the removal
 
 
 def _start(thread: threading.Thread) -> bool:
-    """False when threads cannot be started: the interpreter is on its way out, or the system has no more."""
+    """Start the thread. Return False if it cannot start: the interpreter exits, or the system has no more threads."""
     try:
         thread.start()
     except RuntimeError:

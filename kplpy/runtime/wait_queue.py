@@ -1,4 +1,7 @@
-"""Those who wait for room, in their order; grouped, so that none has to look at thousands who wait for the same."""
+"""Puts that wait for buffer space, in their order.
+
+They are grouped by stream and shard, so that no step has to look at thousands of waiters for the same space.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,12 @@ if TYPE_CHECKING:
 
 
 class Waiter:
-    """Somebody who waits for room for one record. `granted`: the record was charged and staged."""
+    """One record that waits for buffer space. Made by the putting thread; its fields are guarded by Buffer.lock.
+
+    granted: the record was charged and staged.
+    closed: the producer was closed before that.
+    turn: the place in the queue.
+    """
 
     __slots__ = ("closed", "granted", "group", "hash_key", "record", "size", "stream", "turn")
 
@@ -25,11 +33,13 @@ class Waiter:
         self.granted = False
         self.closed = False
         self.turn = 0
-        self.group: Group | None = None  # while in line
+        self.group: Group | None = None  # while in the queue
 
     def wake(self) -> None:
-        """The record is about to be staged, or the producer was closed. Raises RuntimeError where nobody waits any
-        longer."""
+        """Wake the waiting thread or task: the record is about to be staged, or the producer was closed.
+
+        Raises RuntimeError if the event loop that waits is closed.
+        """
         raise NotImplementedError
 
     def __lt__(self, other: Waiter) -> bool:
@@ -37,8 +47,7 @@ class Waiter:
 
 
 class Group(OrderedDict[Waiter, None]):
-    """Those of one stream and shard: where its first may not pass, for the shard's share or the stream's, nor may
-    those behind it."""
+    """The waiters of one stream and shard. If a share stops the first one, it stops all behind it."""
 
     def __init__(self, key: tuple[Stream, int]) -> None:
         super().__init__()
@@ -46,11 +55,11 @@ class Group(OrderedDict[Waiter, None]):
 
 
 class WaitQueue:
-    """Waiters, grouped."""
+    """The waiters of one buffer, by group. Guarded by Buffer.lock."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[Stream, int], Group] = {}
-        self._streams: Counter[Stream] = Counter()  # their groups
+        self._streams: Counter[Stream] = Counter()  # the number of groups of each stream
         self._turns = count()
         self._length = 0
 
@@ -61,7 +70,7 @@ class WaitQueue:
         return (waiter for group in list(self._groups.values()) for waiter in list(group))
 
     def add(self, waiter: Waiter) -> bool:
-        """Is it the first of its group?"""
+        """Add the waiter. Return True if it is the first of its group."""
         key = waiter.stream, waiter.stream.place_of(waiter.hash_key)
         group = self._groups.get(key)
         if group is None:
@@ -74,7 +83,7 @@ class WaitQueue:
         return len(group) == 1
 
     def remove(self, waiter: Waiter) -> Waiter | None:
-        """Returns the one that is first in its group now."""
+        """Remove the waiter. Return the one that is first in its group now, if any."""
         group, waiter.group = waiter.group, None
         assert group is not None
         del group[waiter]
@@ -88,15 +97,15 @@ class WaitQueue:
         return next(iter(group))
 
     def has(self, stream: Stream, hash_key: int) -> bool:
-        """Does somebody wait for room in the same shard?"""
+        """Return True if a record of the same stream and shard waits."""
         return (stream, stream.place_of(hash_key)) in self._groups
 
     def has_others(self, stream: Stream) -> bool:
-        """Does somebody wait for room in another stream?"""
+        """Return True if a record of another stream waits."""
         return len(self._streams) > (stream in self._streams)
 
-    def firsts(self) -> list[Waiter]:
-        """Of all groups, in their order."""
+    def group_heads(self) -> list[Waiter]:
+        """Return the first waiter of each group, in the order of the queue."""
         return sorted(next(iter(group)) for group in self._groups.values())
 
     def clear(self) -> None:

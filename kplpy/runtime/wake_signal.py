@@ -1,4 +1,4 @@
-"""Waking one thread, from anywhere."""
+"""Wakes one thread, from any thread."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 
 
 class WakeSignal:
-    """A binary semaphore: ring() is remembered until wait() returns.
+    """A binary semaphore. Any thread may call wake(); one thread waits. A wake is kept until wait() returns.
 
-    Ringing takes no lock that a holder could be interrupted in, so it is safe in signal handlers and in __del__;
-    threading.Event and Condition are not.
+    wake() is safe in signal handlers and in `__del__`, because it never waits for a lock. threading.Event and
+    threading.Condition are not safe there.
     """
 
     __slots__ = ("_lock",)
@@ -19,7 +19,7 @@ class WakeSignal:
         self._lock.acquire()
 
     def wake(self) -> bool:
-        """False: it rang already."""
+        """Set the signal. Return False if it was set already."""
         try:
             self._lock.release()
         except RuntimeError:
@@ -27,7 +27,7 @@ class WakeSignal:
         return True
 
     def wait(self, timeout: float) -> bool:
-        """Wait until it rings, at most `timeout` seconds (infinite allowed)."""
+        """Wait until the signal is set, for at most `timeout` seconds (may be infinite). Return True if it was set."""
         if timeout <= 0:
             return self._lock.acquire(blocking=False)
         return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))

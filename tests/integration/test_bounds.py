@@ -1,4 +1,4 @@
-"""What a producer may hold, whatever puts to it; and what flush and a re-import of kplpy do to what it holds."""
+"""The bounds of a producer's memory under load, and what flush and a re-import of kplpy do to its records."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ producer.close()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
 def test_eight_threads_and_a_dead_endpoint_stay_within_the_bounds() -> None:
-    """All eight end with BufferFullError; it grew by max_buffered_bytes (and a record of each thread, by which they
-    may pass that), the in-flight bound and 30 MB at most."""
+    """All eight threads end with BufferFullError.
+
+    The process grows by at most max_buffered_bytes, one record a thread beyond that, the in-flight bound and 30 MB.
+    """
     done = subprocess.run([sys.executable, "-c", DEAD], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) > 20_000
@@ -74,7 +76,7 @@ def test_gather_over_many_futures() -> None:
 
 
 def test_flush_sends_now_while_others_put_without_end() -> None:
-    """The deadline of what it covers is an hour away."""
+    """Without the flush, its records would be due in an hour."""
     with local() as kinesis, producing(kinesis, record_max_buffered_time_ms=3_600_000, record_ttl_ms=None) as producer:
         with others_put(producer, "orders", threads=3):
             mine = [producer.put_record("orders", b"mine", f"key {number}") for number in range(50)]
@@ -98,7 +100,7 @@ for number in range(3):
 
 
 def test_kplpy_imported_again_and_again() -> None:
-    """As IDLE and autoreloaders do: what the forgotten producers hold is delivered at the end all the same."""
+    """IDLE and autoreloaders import modules again. Records of the forgotten producers are still delivered at exit."""
     with local() as kinesis:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", REIMPORT, kinesis.endpoint_url],

@@ -1,4 +1,4 @@
-"""Whatever raises within kplpy, and whichever thread dies: every future ends, and the producer goes on."""
+"""An exception in any step of kplpy, or the end of a thread: every future ends, and the producer goes on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS = [
         for name in "accept next_request request_ended tick next_wakeup take_completions settled".split()
     ),
     *((Pipeline, name) for name in "wants_listing listing_started listing_succeeded flush".split()),
-    (Delivery, "_answer"),
+    (Delivery, "_resolve_completions"),
     (KinesisTransport, "put_records"),
     (KinesisTransport, "list_shards"),
     (Sender, "send_one"),
@@ -44,7 +44,7 @@ def kinesis() -> Iterator[LocalKinesis]:
 def break_step(
     monkeypatch: pytest.MonkeyPatch, owner: type, name: str, error: BaseException, when: Callable[[int], bool]
 ) -> list[int]:
-    """Raise in the calls for whose number `when` is true, before or after the step has been done, in turn."""
+    """Raise in the calls for whose number `when` returns True, alternately before and after the step is done."""
     original = getattr(owner, name)
     calls: list[int] = []
 
@@ -92,7 +92,7 @@ def test_an_error_anywhere_fails_what_is_in_the_pipeline_at_most(
     calls = break_step(monkeypatch, owner, name, error, lambda number: number == at)
     with caplog.at_level(logging.ERROR), Producer(endpoint_url=kinesis.endpoint_url) as producer:
         futures: list[RecordFuture] = []
-        # Until the step has been broken: some are taken once for each burst.
+        # Until the step has raised, because some steps run once a burst.
         while len(calls) < at or len(futures) < 300:
             futures += [
                 producer.put_record("test", b"%d" % n, f"key {n}") for n in range(len(futures), len(futures) + 100)
@@ -106,10 +106,10 @@ def test_an_error_anywhere_fails_what_is_in_the_pipeline_at_most(
         delivered = {b"%d" % n for n, future in enumerate(futures) if future.exception(0) is None}
         producer.put_record("test", b"afterwards", "k").result(PATIENCE)
     assert {record.data for record in read_all(kinesis)} >= delivered
-    if owner not in (Pipeline, Delivery):  # the pipeline is whole
+    if owner not in (Pipeline, Delivery):  # the pipeline is not broken
         assert len(delivered) == len(futures)
     if name != "list_shards":
-        # Said by the thread that it struck, which nobody waits for.
+        # Logged by the thread that was interrupted, which the test does not wait for.
         wait_until(lambda: f"{type(error).__name__}: {error}" in caplog.text)
 
 
@@ -129,7 +129,7 @@ def test_an_error_that_stays_fails_the_records(
             assert isinstance(future.exception(PATIENCE), Exception)
         producer.close()
     lines = [record for record in caplog.records if "internal errors of kplpy" in record.message]
-    assert 1 <= len(lines) <= 3  # at first, and what has come since; not each one
+    assert 1 <= len(lines) <= 3  # the first, and one for those since; not one for each
     assert lines[0].exc_info
 
 
@@ -145,7 +145,7 @@ def test_a_flush_ends_though_an_error_stays(
 
 
 @pytest.mark.parametrize("name", ["fail_all", "next_wakeup"])
-def test_a_close_fails_what_is_left_though_an_error_stays(
+def test_a_close_fails_the_rest_though_an_error_stays(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     service = install(monkeypatch)
@@ -161,7 +161,7 @@ def test_a_close_fails_what_is_left_though_an_error_stays(
 
 
 def test_a_put_never_runs_the_pipeline(kinesis: LocalKinesis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a signal, a Ctrl-C or a __del__ on an application's thread cannot interrupt it half-way."""
+    """So a signal, a Ctrl-C or a `__del__` on an application thread cannot interrupt the pipeline half-way."""
     seen: set[str] = set()
     for owner, name in [step for step in STEPS if step[0] is Pipeline]:
         original = getattr(owner, name)
@@ -182,7 +182,7 @@ def test_a_put_never_runs_the_pipeline(kinesis: LocalKinesis, monkeypatch: pytes
 
 
 def test_a_scheduler_that_dies_is_started_again(kinesis: LocalKinesis) -> None:
-    """It outlives what strikes it; even so, should it end, a put sees to it."""
+    """Exceptions do not end the scheduler thread. If it ends all the same, a put starts it again."""
     with Producer(endpoint_url=kinesis.endpoint_url) as producer:
         producer.put_record("test", b"0", "k").result(PATIENCE)
         threads = producer._engine._threads
@@ -222,7 +222,7 @@ def test_a_flush_and_an_end_cover_what_is_staged_though_the_stream_breaks_then(
         original(engine, stream)
         if stream.staging and not broken:
             broken.append(stream.name)
-            stream.breaks(ValueError("a bug"))
+            stream.mark_broken(ValueError("a bug"))
 
     with kinesis.producer(record_max_buffered_time_ms=3_600_000, record_ttl_ms=None, close_timeout_ms=0) as producer:
         first = producer.put_record("test", b"first", "k")

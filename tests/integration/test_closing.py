@@ -1,4 +1,4 @@
-"""close(): from any thread, from callbacks, in the midst of another close, and at the interpreter's end."""
+"""close(): from any thread, from callbacks, during another close, and at the interpreter's exit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ended(producer: Producer) -> bool:
 
 
 def within_patience(do: Callable[[], object]) -> None:
-    """On a thread of its own, so that a deadlock fails the test."""
+    """Call it on a separate thread, so that a deadlock fails the test."""
     thread = threading.Thread(target=do, daemon=True)
     thread.start()
     thread.join(PATIENCE)
@@ -45,7 +45,7 @@ def within_patience(do: Callable[[], object]) -> None:
 
 
 def test_many_threads_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each returns when all is delivered."""
+    """Each call returns when all records are delivered."""
     service = install(monkeypatch)
     producer = Producer(record_max_buffered_time_ms=60_000)
     futures = put(producer)
@@ -65,11 +65,11 @@ def test_many_threads_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert delivered == [True] * 8
-    producer.close()  # and once more
+    producer.close()  # closing again is allowed
     assert len(service.sent()) == COUNT
 
 
-@pytest.mark.parametrize("meanwhile", ["nobody closes", "another thread closes"])
+@pytest.mark.parametrize("meanwhile", ["no other thread closes", "another thread closes"])
 def test_a_callback_closes(monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
     service = install(monkeypatch)
     service.hold()
@@ -99,10 +99,10 @@ def test_a_callback_closes(monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> N
 def test_on_failure_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     service = install(monkeypatch)
     service.hold()
-    told: list[object] = []
+    reported: list[object] = []
 
     def close(error: object) -> None:
-        told.append(error)
+        reported.append(error)
         producer.close()
 
     producer = Producer(on_failure=close, record_ttl_ms=300, record_max_buffered_time_ms=1)
@@ -110,10 +110,10 @@ def test_on_failure_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     put(producer)
     service.let_go()
     wait_until(lambda: ended(producer), PATIENCE)
-    assert len(told) == COUNT
+    assert len(reported) == COUNT
 
 
-def test_close_tells_records_without_an_answer_from_callbacks_that_still_run(
+def test_close_distinguishes_lost_records_from_callbacks_that_still_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = install(monkeypatch)
@@ -171,16 +171,16 @@ def test_an_interrupted_close_says_how_long_it_waited(
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread")
-def test_a_signal_handler_closes_in_the_midst_of_close_and_of_a_put(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interrupted close goes on; an interrupted put that holds a lock lets another thread close."""
+def test_a_signal_handler_closes_during_a_close_and_during_a_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interrupted close goes on. An interrupted put that holds a lock leaves the close to another thread."""
     service = install(monkeypatch)
     service.hold()
-    # So small a buffer gives no credit: each put takes the room's lock.
+    # A small buffer gives no credit, so each put takes the buffer's lock.
     producer = Producer(record_max_buffered_time_ms=60_000, max_buffered_records=1000)
     handled: list[bool] = []
 
     def handler(*_: object) -> None:
-        with pytest.raises(KplpyError):  # it would wait for the very thread that it interrupts
+        with pytest.raises(KplpyError):  # flush would wait for the thread that the handler interrupts
             producer.flush(timeout=0)
         producer.close()
         handled.append(ended(producer))
@@ -213,7 +213,7 @@ def test_a_signal_handler_closes_in_the_midst_of_close_and_of_a_put(monkeypatch:
 
         def interrupt() -> None:
             service.await_waiting(1)
-            signal.pthread_kill(main, signal.SIGUSR1)  # to another thread it would not end the wait
+            signal.pthread_kill(main, signal.SIGUSR1)  # sent to the main thread, because it must interrupt the wait
             wait_until(lambda: len(handled) == 2, PATIENCE)
             service.let_go()
 
@@ -246,7 +246,7 @@ def test_event_loops_and_threads_close_together(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_put_records_where_no_thread_may_run_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As at the interpreter's end: each call delivers before it returns, all of it at once."""
+    """As at the interpreter's exit: each call delivers all its records in one request before it returns."""
     service = install(monkeypatch)
     monkeypatch.setattr(interpreter_exit, "keep", lambda _: False)
     producer = Producer()
@@ -270,7 +270,7 @@ def test_after_close_no_thread_of_the_producer_is_left(tmp_path: Path, monkeypat
     before = threads_of()
     service = install(monkeypatch)
     service.hold()
-    # A short path: a Unix socket's may have 80 bytes.
+    # A short path, because a Unix socket's may have about 80 bytes only.
     monkeypatch.chdir(tmp_path)
     producer = Producer(record_max_buffered_time_ms=1, metrics_sink=Nowhere(), stats_path="stats")
     futures = [producer.put_record(f"stream-{number}", b"x", "k") for number in range(6)]
@@ -278,7 +278,7 @@ def test_after_close_no_thread_of_the_producer_is_left(tmp_path: Path, monkeypat
     service.let_go()
     assert all(future.exception(PATIENCE) is None for future in futures)
     names = Counter(each.name for each in threads_of() - before)
-    assert names["kplpy-sender"] > 1, "idle senders are what this is about"
+    assert names["kplpy-sender"] > 1, "the test needs idle senders"
     assert {"kplpy-scheduler", "kplpy-metrics", "kplpy-stats"} <= names.keys()
     producer.close()
     assert threads_of() - before == set()
@@ -300,8 +300,8 @@ def test_after_a_close_in_a_callback_another_one_leaves_no_thread(monkeypatch: p
     assert threads_of() - before == set()
 
 
-def test_close_does_not_wait_for_a_request_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "JOINING", 10 * PATIENCE)
+def test_close_does_not_wait_for_a_request_without_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "JOIN_TIMEOUT", 10 * PATIENCE)
     before = threads_of("kplpy-sender")
     service = install(monkeypatch)
     service.hold("stuck")
@@ -339,7 +339,7 @@ print("destroyed", flush=True)
 
 @pytest.mark.parametrize("last", ["producer.close()", ""])
 def test_a_subinterpreter_ends(last: str) -> None:
-    """As mod_wsgi has them. CPython ends the process with "not the last thread" where one is left."""
+    """mod_wsgi uses sub-interpreters. CPython ends the process with "not the last thread" if a thread is left."""
     if not last and sys.version_info < (3, 12):
         pytest.skip("this Python refuses to end an interpreter with threads before its exit functions have run")
     with local(shards=2) as kinesis:

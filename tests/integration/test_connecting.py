@@ -179,7 +179,7 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_refused_connection_is_tried_until_the_timeout() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with Producer(endpoint_url=url, region_name="us-east-1") as producer:
-        while producer.health().last_error in (None, "orders: connect() had no answer within 0.5 s"):
+        while producer.health().last_error in (None, "orders: connect() had no response within 0.5 s"):
             with pytest.raises(RecordExpiredError):  # while the client is being made; bounded by the test's own timeout
                 producer.connect("orders", timeout=0.5)
         before = time.monotonic()
@@ -206,10 +206,10 @@ def test_an_endpoint_that_never_answers_does_not_hold_the_caller_beyond_the_time
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with Producer(endpoint_url=url, region_name="us-east-1", request_timeout_ms=30_000) as producer:
             before = time.monotonic()
-            with pytest.raises(RecordExpiredError, match=r"'orders' gave no answer within 0\.5 s"):
+            with pytest.raises(RecordExpiredError, match=r"'orders' gave no response within 0\.5 s"):
                 producer.connect("orders", timeout=0.5)
             assert time.monotonic() - before < 20
-            assert producer.health().last_error == "orders: connect() had no answer within 0.5 s"
+            assert producer.health().last_error == "orders: connect() had no response within 0.5 s"
 
 
 def test_denied_listing_stops_no_put() -> None:

@@ -196,7 +196,7 @@ def test_no_room_and_nowhere_else_to_go_is_logged(
     with caplog.at_level(logging.ERROR):
         with Producer(record_max_buffered_time_ms=0, on_failure=DeadLetterStream("failed", full)) as producer:
             assert producer.put_record("orders", b"x", "k").exception(PATIENCE)
-        wait_until(lambda: "not put on 'failed' either: no room" in caplog.text)
+        wait_until(lambda: "not put on 'failed' either: no buffer space" in caplog.text)
     stub.let_go()
     full.close()
 

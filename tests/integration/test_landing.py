@@ -1,4 +1,4 @@
-"""Where records land, over HTTP: AUTO streams and back, reshards under load, listings denied or stale, a new stream."""
+"""Records on other shards than predicted, over HTTP: AUTO streams, reshards, bad listings, a recreated stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUTO, BY_KEY = "AUTO", "USER_PARTITION_KEY"
 
 
 class Load:
-    """A thread that puts numbered records until it is stopped; then every answer is held against the ledger."""
+    """A thread that puts numbered records until it is stopped. `check` compares every result with the ledger."""
 
     def __init__(self, producer: Producer, keyless: bool = False) -> None:
         self.futures: list[RecordFuture] = []
@@ -45,12 +45,12 @@ class Load:
             self.futures += self._producer.put_records("orders", items)
 
     def goes_on(self, records: int = 200) -> None:
-        """Until so many more records are answered."""
+        """Wait until so many more records have an outcome."""
         last = len(self.futures) + records
         wait_until(lambda: len(self.futures) > last and self.futures[last].done(), PATIENCE)
 
     def check(self, records: list[LedgerRecord]) -> None:
-        """Each is delivered, readable where it was acknowledged, and twice only if that was told."""
+        """Check each record: delivered, readable at its result's place, and there twice only if possible_duplicate."""
         copies = Counter(
             each.data
             for record in records
@@ -79,7 +79,7 @@ def on_demand() -> Iterator[LocalKinesis]:
 
 
 def test_a_stream_deleted_and_created_again_with_other_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service takes ten seconds for it at the least; here both are a tenth."""
+    """The service takes at least ten seconds for it. Both times are a tenth here."""
     monkeypatch.setattr(policy, "RECREATION_TIME", 1.0)
     monkeypatch.setattr(policy, "MAP_IDLE_TRUST", 1.0)
     with local(shards=2, phases=Phases(deleting=1.0)) as kinesis, producing(kinesis) as producer:
@@ -100,7 +100,7 @@ def _created(kinesis: LocalKinesis, shards: int) -> bool:
     try:
         kinesis.handle("CreateStream", {"StreamName": "orders", "ShardCount": shards})
     except ServiceError:
-        return False  # the old one is still there
+        return False  # the old stream still exists
     return True
 
 
@@ -227,7 +227,7 @@ def test_shards_that_may_not_be_listed_while_they_change(monkeypatch: pytest.Mon
 
 def test_a_stale_listing_while_shards_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "MAP_PATIENCE", 0.2)
-    monkeypatch.setattr(policy, "JUDGE_PATIENCE", 0.5)  # as long compared to it as 30 s to the real one's 10
+    monkeypatch.setattr(policy, "JUDGE_PATIENCE", 0.5)  # the real values are 30 s and 10 s
     with local(shards=2) as kinesis, producing(kinesis) as producer:
         stale = kinesis.handle("ListShards", {"StreamName": "orders", "ShardFilter": {"Type": "AT_LATEST"}})
         with Load(producer) as load:

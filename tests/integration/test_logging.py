@@ -105,7 +105,7 @@ def test_with_a_full_buffer_it_drops_counts_and_reports(
         assert 80 <= handler.dropped <= 95
         lines = [each.getMessage() for each in caplog.records if each.name == "kplpy.integrations.logging"]
         assert len(lines) == 1
-        assert lines[0].startswith("1 log records dropped; the latest: BufferFullError: no room for a record")
+        assert lines[0].startswith("1 log records dropped; the latest: BufferFullError: no buffer space for a record")
         stub.let_go()
         handler.close()
         assert f"{handler.dropped - 1} log records dropped" in caplog.text

@@ -1,4 +1,4 @@
-"""Ordered mode with real threads over HTTP: throttling, faults, splits and merges while others put."""
+"""Ordered mode with real threads over HTTP: throttling, faults, splits and merges during puts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FAULTS = [
 
 
 def first_copies(kinesis: LocalKinesis) -> dict[str, list[int]]:
-    """Of each key, the numbers in the order in which they are first read: parents before children."""
+    """Return, by key, the numbers in the order of their first copies. Parent shards are read before child shards."""
     shards: dict[str, list[Any]] = defaultdict(list)
     for record in kinesis.ledger("orders"):
         shards[record.shard_id].append(record)
     seen: dict[str, dict[int, None]] = defaultdict(dict)
-    for shard_id in sorted(shards):  # a child is younger than its parents
+    for shard_id in sorted(shards):  # so that parents come before their children
         for record in shards[shard_id]:
             low, high = record.shard_range
             for each in deaggregate(record.data, starting_hash_key=low, ending_hash_key=high):
@@ -88,7 +88,7 @@ def test_order_holds_through_faults_and_reshards(aggregated: bool) -> None:
             assert copies[f"{thread}-{rest}"] == list(range(rest, count, 3))
 
 
-def test_what_was_throttled_is_not_overtaken() -> None:
+def test_throttled_records_are_not_overtaken() -> None:
     with local() as kinesis:
         knobs = {"aggregation_max_size": 200, "record_max_buffered_time_ms": 0}
         with producing(kinesis, ordered=True, **knobs) as producer:

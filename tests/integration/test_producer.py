@@ -1,4 +1,4 @@
-"""The front door over a local Kinesis: putting, flushing, closing, and what is left behind."""
+"""Producer with a local Kinesis: putting, flushing, closing, and what is left afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kplpy.local import LocalKinesis
 from tests.integration.reading import read_all, wait_until
 from tests.local_stream import others_put
 
-DEAD = "http://127.0.0.1:9"  # the discard port: nothing listens there
+DEAD = "http://127.0.0.1:9"  # the discard port, where nothing listens
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_nothing_starts_before_the_first_put(kinesis: LocalKinesis) -> None:
     producer.close()
 
 
-def test_a_record_is_answered_with_where_it_is(kinesis: LocalKinesis) -> None:
+def test_a_result_says_where_the_record_is(kinesis: LocalKinesis) -> None:
     with Producer(endpoint_url=kinesis.endpoint_url) as producer:
         result = producer.put_record("test", b"hello", "key").result(10)
     (entry,) = kinesis.ledger("test")
@@ -145,7 +145,7 @@ def test_close_from_a_callback_and_twice_at_once(kinesis: LocalKinesis) -> None:
 def test_a_callback_may_put_but_not_flush(kinesis: LocalKinesis) -> None:
     put_again: list[RecordFuture] = []
     refused: list[BaseException] = []
-    answered = threading.Event()
+    was_called = threading.Event()
     with Producer(endpoint_url=kinesis.endpoint_url) as producer:
 
         def again(_: object) -> None:
@@ -154,10 +154,10 @@ def test_a_callback_may_put_but_not_flush(kinesis: LocalKinesis) -> None:
                 producer.flush(timeout=1)
             except KplpyError as error:
                 refused.append(error)
-            answered.set()
+            was_called.set()
 
         producer.put_record("test", b"first", "k").add_done_callback(again)
-        assert answered.wait(10)
+        assert was_called.wait(10)
         assert put_again[0].result(10).shard_id
     assert len(refused) == 1
     assert [record.data for record in read_all(kinesis)] == [b"first", b"second"]
@@ -207,7 +207,7 @@ def test_repr_says_what_a_person_wants_to_know(kinesis: LocalKinesis) -> None:
 
 
 def test_dead_letters_put_while_closing_are_delivered() -> None:
-    """on_failure puts on another stream; the records fail because they expire while close() drains."""
+    """on_failure puts on another stream. The records fail because they expire during close()."""
     with LocalKinesis(streams={"letters": 1}, limits=False) as kinesis:
 
         def bury(error: RecordFailedError) -> None:

@@ -1,4 +1,4 @@
-"""With nothing to do, nothing is done: no thread wakes up. And a whole life says nothing on stderr."""
+"""An idle producer wakes no thread, and a producer's whole life prints nothing to stderr."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.stub_service import PATIENCE, install
 
 
 class Windows(list[Window]):
-    """A sink."""
+    """A metrics sink that keeps all windows."""
 
     emit = list.append
 
@@ -31,12 +31,15 @@ class Windows(list[Window]):
 
 @pytest.mark.parametrize("metrics", [None, Windows()], ids=["without metrics", "with metrics"])
 def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch, metrics: Windows | None) -> None:
-    """After 50 streams were used each thread that is left waits for its bell, without end. (The scheduler may look once
-    more at what it had planned while records were under way: their expiry, a lost request, the next question.)"""
+    """After puts to 50 streams, each remaining thread waits for its wake signal without a timeout.
+
+    Before that, the scheduler may make the visits that it planned while records were in flight: for their expiry, a
+    lost request, or the next control-plane call.
+    """
     install(monkeypatch, shards=2)
     monkeypatch.setattr(policy, "STRATEGY_POLL", 1.0)
     monkeypatch.setattr(threads, "IDLE_SENDER", 0.01)
-    sleeping: dict[int, float] = {}  # thread → how long it means to sleep
+    sleeping: dict[int, float] = {}  # thread → the timeout of its current wait
     wait = WakeSignal.wait
 
     def noted(self: WakeSignal, timeout: float) -> bool:
@@ -69,13 +72,13 @@ def test_no_thread_means_to_wake_up_without_work(monkeypatch: pytest.MonkeyPatch
         assert all(future.exception(PATIENCE) is None for future in futures)
 
         def asleep() -> bool:
-            ours = {each for each in set(threading.enumerate()) - before if each.name.startswith("kplpy")}
-            ours = {each for each in ours if each.name != "kplpy-metrics-sink"}  # it waits for a window, without end
-            return len(ours) >= 2 and all(sleeping.get(each.ident or 0) == threads.NEVER for each in ours)
+            own = {each for each in set(threading.enumerate()) - before if each.name.startswith("kplpy")}
+            own = {each for each in own if each.name != "kplpy-metrics-sink"}  # it waits for a window without a timeout
+            return len(own) >= 2 and all(sleeping.get(each.ident or 0) == threads.NEVER for each in own)
 
         wait_until(asleep, PATIENCE)
-        assert producer.put_record("stream-0", b"x", "k").exception(PATIENCE) is None  # and they wake up for work
-        if metrics is not None:  # it rests only once all has been told
+        assert producer.put_record("stream-0", b"x", "k").exception(PATIENCE) is None  # the threads wake for work
+        if metrics is not None:  # the metrics thread rests only once all is reported
             wait_until(lambda: metrics.total("UserRecordsPut") == 501, PATIENCE)
         wait_until(asleep, PATIENCE)
 
@@ -107,7 +110,7 @@ def test_a_whole_life_says_nothing(end: str) -> None:
 
 
 def test_nothing_is_written_to_disk() -> None:
-    """As on Lambda, or on a read-only file system: no file is opened to be written, made, moved or removed."""
+    """No file is opened for writing, created, moved or removed, as Lambda and read-only file systems require."""
     audit = """
 import os, sys
 def audit(event, given):
@@ -130,5 +133,8 @@ sys.addaudithook(audit)
 
 
 def others_warnings() -> list[str]:
-    """protobuf 4.25 on Python 3.12 and later warns when it is imported; boto3 of its own support for old Pythons."""
+    """Return options that ignore other libraries' warnings.
+
+    protobuf 4.25 warns at its import on Python 3.12 and later. boto3 warns about old Pythons.
+    """
     return ["-W", "ignore:Type google", "-W", "ignore:Boto3 will no longer support Python"]

@@ -236,7 +236,7 @@ def test_flush_times_out_and_says_how_many_are_left() -> None:
     with local() as kinesis, producing(kinesis, request_timeout_ms=500) as producer:
         kinesis.faults.add(Fault(transport="never"))
         producer.put_records("orders", [(b"x", str(n)) for n in range(7)])
-        with pytest.raises(FlushTimeoutError, match=r"^7 records were not answered within 0\.05 s$") as raised:
+        with pytest.raises(FlushTimeoutError, match=r"^7 records had no outcome within 0\.05 s$") as raised:
             producer.flush(timeout=0.05)
         assert raised.value.remaining == 7
         assert producer.outstanding_records == 7

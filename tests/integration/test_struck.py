@@ -1,7 +1,7 @@
-"""An error may strike kplpy's threads at any call that they make: every future ends, and the producer goes on.
+"""An error at any call that kplpy's threads make: every future ends, and the producer goes on.
 
-It is raised by a profile function, at the calls of Python's functions and of C's, so at the moments at which memory may
-run out, a bug may raise, or an exception from outside may arrive.
+A profile function raises the error at calls of Python and C functions. At these moments memory may run out, a bug may
+raise, or an exception from outside may arrive.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE, StubService, install
 
 ROOT = Path(kplpy.__file__).parent
-PARTS = 4  # of the points, for as many tests
+PARTS = 4  # the points are split over this many tests
 ERRORS = (MemoryError, ValueError, SystemExit)
 Point = tuple[str, str, int, str]
-"""The event, where, and what is called."""
+"""The event, the file and line, and the name of the called function."""
 
 
-class Striker:
-    """A profile function that raises once, at the n-th time that one of kplpy's threads comes to the point."""
+class Interrupter:
+    """A profile function that raises once: when one of kplpy's threads reaches the point for the n-th time."""
 
     def __init__(self, point: Point | None = None, at: int = 0, error: type[BaseException] = MemoryError) -> None:
         self.met: Counter[Point] = Counter()
@@ -38,7 +38,7 @@ class Striker:
         self._error = error
 
     @property
-    def has_struck(self) -> bool:
+    def has_raised(self) -> bool:
         return self._point is not None and self._left <= 0
 
     def __call__(self, frame: FrameType, event: str, called: Any) -> None:
@@ -48,15 +48,15 @@ class Striker:
         if not threading.current_thread().name.startswith("kplpy-"):
             return
         name = code.co_name if event == "call" else called.__name__
-        # Not before a thread has begun, nor where nothing can be raised: between a lock and the `with` that holds it.
-        if name in ("_live", "outlive") or (event != "call" and name in ("__enter__", "__exit__")):
+        # Not before a thread has begun, and not between a lock and its `with`, where nothing can be raised.
+        if name in ("_run_thread", "outlive") or (event != "call" and name in ("__enter__", "__exit__")):
             return
         point = (event, code.co_filename[len(str(ROOT)) + 1 :], frame.f_lineno, name)
         self.met[point] += 1
         if point == self._point:
             self._left -= 1
             if not self._left:
-                raise self._error("struck")
+                raise self._error("interrupted")
 
 
 def ends(future: RecordFuture) -> bool:
@@ -66,9 +66,9 @@ def ends(future: RecordFuture) -> bool:
     return error is None
 
 
-def live(service: StubService, striker: Striker, hurried: bool) -> None:
-    """A producer's life, with all kinds of waiting for its futures. `hurried`: with flushes."""
-    threading.setprofile(striker)
+def live(service: StubService, interrupter: Interrupter, hurried: bool) -> None:
+    """Run a producer's life, with all ways to wait for its futures. hurried: with flushes."""
+    threading.setprofile(interrupter)
     try:
         producer = Producer(
             record_max_buffered_time_ms=5, record_ttl_ms=None, metrics_level="none", close_timeout_ms=10_000
@@ -99,14 +99,14 @@ def live(service: StubService, striker: Striker, hurried: bool) -> None:
         wait_until(in_order, PATIENCE)
         # An error between a record's outcome and its callback costs the callback.
         assert set(called) <= {futures[8], futures[18]}
-        assert len(set(called)) >= 2 - striker.has_struck
-        # It goes on, though the error may strike only here.
+        assert len(set(called)) >= 2 - interrupter.has_raised
+        # The producer goes on. The error may also be raised only here.
         assert ends(producer.put_record("test", b"x", "k")) or ends(producer.put_record("test", b"x", "k"))
     finally:
         threading.setprofile(None)
     producer.close()
     assert len(service.sent("test")) >= len(delivered)
-    if not striker.has_struck:
+    if not interrupter.has_raised:
         assert delivered == futures
 
 
@@ -118,17 +118,17 @@ def service(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # struck where it cannot be passed on
-def test_an_error_at_any_call_leaves_no_future_unanswered(service: StubService, part: int) -> None:
-    dry = Striker()
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised where it cannot be passed on
+def test_an_error_at_any_call_leaves_no_future_without_an_outcome(service: StubService, part: int) -> None:
+    dry = Interrupter()
     for hurried in (False, True):
         live(service, dry, hurried)
     points = sorted(dry.met)
     assert len(points) > 200
     for number, point in list(enumerate(points))[part::PARTS]:
         error = ERRORS[number % len(ERRORS)]
-        striker = Striker(point, 1 + number % min(2, dry.met[point]), error)
+        interrupter = Interrupter(point, 1 + number % min(2, dry.met[point]), error)
         try:
-            live(service, striker, hurried=number // PARTS % 2 == 0)
+            live(service, interrupter, hurried=number // PARTS % 2 == 0)
         except BaseException as failure:
             raise AssertionError(f"{error.__name__} at {point}: {failure!r}") from failure

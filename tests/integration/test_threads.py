@@ -1,4 +1,4 @@
-"""Putting from many threads, from __del__ during garbage collection, and from a signal handler."""
+"""Puts from many threads, from `__del__` during garbage collection, and from a signal handler."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def test_eight_threads_lose_nothing(kinesis: LocalKinesis) -> None:
     assert sorted(record.data for record in read_all(kinesis)) == expected
 
 
-@pytest.mark.parametrize("room", [100_000, 50], ids=["roomy", "tight"])
-def test_puts_from_del_during_garbage_collection(kinesis: LocalKinesis, room: int) -> None:
-    """The collector runs finalizers in the midst of any allocation, so also within the producer's own sections."""
+@pytest.mark.parametrize("max_records", [100_000, 50], ids=["large", "small"])
+def test_puts_from_del_during_garbage_collection(kinesis: LocalKinesis, max_records: int) -> None:
+    """The collector runs finalizers during any allocation, so also while the producer holds its locks."""
     refused = 0
-    # Not "block" explicitly: the collector runs finalizers on the local server's event loop too.
-    with Producer(endpoint_url=kinesis.endpoint_url, max_buffered_records=room) as producer:
+    # Not "block", because the collector also runs finalizers on the local server's event loop.
+    with Producer(endpoint_url=kinesis.endpoint_url, max_buffered_records=max_records) as producer:
         futures: list[RecordFuture] = []
 
         class Garbage:
             def __init__(self) -> None:
-                self.itself = self  # only the cyclic collector finds it
+                self.itself = self  # so that only the cyclic collector frees it
 
             def __del__(self) -> None:
                 nonlocal refused
                 try:
                     futures.append(producer.put_record("test", b"from del", "d"))
                 except Exception:
-                    refused += 1  # on kplpy's own threads, and within a drain, there is no waiting for room
+                    refused += 1  # puts on kplpy's threads, and within another put, do not wait for buffer space
 
         threshold = gc.get_threshold()
         gc.set_threshold(20, 2, 2)
@@ -74,11 +74,13 @@ def test_puts_from_del_during_garbage_collection(kinesis: LocalKinesis, room: in
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer on this system")
-@pytest.mark.parametrize("room", [100_000, 50], ids=["roomy", "tight"])
-def test_puts_from_a_signal_handler_on_the_putting_thread(kinesis: LocalKinesis, room: int) -> None:
+@pytest.mark.parametrize("max_records", [100_000, 50], ids=["large", "small"])
+def test_puts_from_a_signal_handler_on_the_putting_thread(kinesis: LocalKinesis, max_records: int) -> None:
     handled: list[RecordFuture] = []
     refused = 0
-    with Producer(endpoint_url=kinesis.endpoint_url, max_buffered_records=room, on_buffer_full="block") as producer:
+    with Producer(
+        endpoint_url=kinesis.endpoint_url, max_buffered_records=max_records, on_buffer_full="block"
+    ) as producer:
 
         def handler(*_: object) -> None:
             nonlocal refused

@@ -1,4 +1,4 @@
-"""What goes wrong on the way: what is retried, what is given up, and what the results and errors tell of it."""
+"""Errors on the way: what is retried, what is given up, and what the results and errors report."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.local_stream import PATIENCE, contents, local, producing, user_record
 
 THROTTLED = "ProvisionedThroughputExceededException"
 
-# --- trouble on the way ---
+# --- errors that are retried ---
 
-# (what goes wrong once, attempt's code, whether the record may be there twice, how often it is)
+# (the fault, the attempt's code, whether the record may be there twice, how often it is there)
 TROUBLES: list[tuple[str, Fault, str, bool, int]] = [
     ("500", Fault(code="InternalFailure", status=500), "InternalFailure", True, 1),
     ("503", Fault(code="ServiceUnavailable", status=503), "ServiceUnavailable", True, 1),
@@ -52,7 +52,7 @@ TROUBLES: list[tuple[str, Fault, str, bool, int]] = [
 @pytest.mark.parametrize(
     ("fault", "code", "may_be_twice", "copies"), [each[1:] for each in TROUBLES], ids=[each[0] for each in TROUBLES]
 )
-def test_trouble_is_retried_and_told(fault: Fault, code: str, may_be_twice: bool, copies: int) -> None:
+def test_errors_are_retried_and_reported(fault: Fault, code: str, may_be_twice: bool, copies: int) -> None:
     with local(shards=2) as kinesis, producing(kinesis, request_timeout_ms=500) as producer:
         producer.put_record("orders", b"before", "k").result(PATIENCE)
         kinesis.faults.add(fault)
@@ -66,13 +66,13 @@ def test_trouble_is_retried_and_told(fault: Fault, code: str, may_be_twice: bool
             assert failed.error_message
             assert result.possible_duplicate is may_be_twice
         assert contents(kinesis) == Counter({b"before": 1, **{b"%d" % n: copies for n in range(10)}})
-        # and the next one is as if nothing had been
+        # the next record is not affected
         after = producer.put_record("orders", b"after", "k").result(PATIENCE)
         assert len(after.attempts) == 1
         assert after.possible_duplicate is False
 
 
-def test_an_answer_that_is_only_late_is_waited_for() -> None:
+def test_a_late_response_is_waited_for() -> None:
     with local() as kinesis, producing(kinesis) as producer:
         kinesis.faults.delay(0.3)
         result = producer.put_record("orders", b"x", "k").result(PATIENCE)
@@ -95,7 +95,7 @@ def test_only_the_failed_entries_are_sent_again() -> None:
 def test_a_shard_over_its_limit_is_retried_until_it_takes_them() -> None:
     limits = Limits(shard_records_per_second=100)
     with local(limits=limits) as kinesis:
-        # ten times what the shard takes: the producer's own limiter does not help
+        # ten times the shard's limit, so the producer's limiter has no effect
         with producing(kinesis, aggregation_enabled=False, rate_limit=1000) as producer:
             futures = producer.put_records("orders", [(b"%d" % n, str(n)) for n in range(250)])
             for future in futures:
@@ -125,7 +125,7 @@ def test_fail_if_throttled() -> None:
 
 
 def test_one_bad_record_fails_alone() -> None:
-    """The service refuses a whole request for one record that it does not like."""
+    """The service refuses a whole request because of one invalid record."""
     with local() as kinesis, producing(kinesis, max_user_record_size=2 << 20, rate_limit=1000) as producer:
         kinesis.faults.fail("AccessDeniedException", operation="DescribeStreamSummary", times=1000)
         futures = producer.put_records("orders", [(bytes(30_000), str(n)) for n in range(12)])
@@ -140,7 +140,7 @@ def test_one_bad_record_fails_alone() -> None:
         assert sum(contents(kinesis).values()) == 24
 
 
-# --- giving up ---
+# --- errors that are final ---
 
 
 @pytest.fixture
@@ -159,25 +159,27 @@ def free_port() -> int:
 def test_a_dead_endpoint() -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     with Producer(endpoint_url=endpoint, region_name="us-east-1", record_ttl_ms=1000) as producer:
-        producer.put_record("orders", b"warm", "k").exception(PATIENCE)  # making the client takes some of its time
+        producer.put_record("orders", b"warm", "k").exception(
+            PATIENCE
+        )  # making the client takes a part of the time to live
         future = producer.put_record("orders", b"x", "k")
         with pytest.raises(RecordExpiredError, match="expired: not delivered within its time to live") as raised:
             future.result(PATIENCE)
         error = raised.value
-        # It may have waited for the outage's next request in vain, and tells of the outage then.
+        # The record may have expired before the outage's next request. Its error then names the outage.
         assert {each.error_code for each in error.attempts} <= {"EndpointConnectionError"}
         assert f'EndpointConnectionError: Could not connect to the endpoint URL: "{endpoint}/"' in str(error)
         assert error.record == UserRecord(b"x", "k")
         assert error.stream == "orders"
         assert error.cause is error.__cause__
-        assert not error.possible_duplicate  # it never left
+        assert not error.possible_duplicate  # the request never left
         assert producer.outstanding_records == 0
 
 
 def test_an_expired_record_that_may_have_been_written() -> None:
     with local() as kinesis, producing(kinesis, request_timeout_ms=100, record_ttl_ms=1000) as producer:
         while producer.put_record("orders", b"warm", "k").exception(PATIENCE):
-            pass  # making the client takes some of its time
+            pass  # making the client takes a part of the time to live
         kinesis.faults.add(Fault(transport="never"), times=1000)
         with pytest.raises(RecordExpiredError, match="it may have been written all the same") as raised:
             producer.put_record("orders", b"x", "k").result(PATIENCE)
@@ -195,10 +197,10 @@ def test_a_stream_that_is_not_there() -> None:
         error = raised.value
         assert "no-such-stream" in str(error)
         assert {each.error_code for each in error.attempts} == {"ResourceNotFoundException"}
-        assert len(error.attempts) >= 2  # it may have been created only just now
+        assert len(error.attempts) >= 2  # retried, because the stream may have been created just now
         assert isinstance(error.cause, ClientError)
         assert not error.possible_duplicate
-        # and the other stream never noticed
+        # the other stream is not affected
         producer.put_record("orders", b"x", "k").result(PATIENCE)
 
 
@@ -221,7 +223,7 @@ def test_a_stream_that_is_there_in_time(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 class Notices(logging.Handler):
-    """What kplpy's loggers say, and an event for a text in it."""
+    """A handler that keeps the messages of kplpy's loggers, and sets an event at an awaited text."""
 
     def __init__(self, awaited: str) -> None:
         super().__init__()
@@ -254,7 +256,7 @@ def test_without_a_shard_listing_records_go_alone_until_there_is_one(monkeypatch
             assert warning.startswith("orders: the shards cannot be listed")
 
             kinesis.call(lambda model: model.faults.clear())
-            waiting = producer.put_record("orders", b"alone", "k")  # the listing is asked for while there are records
+            waiting = producer.put_record("orders", b"alone", "k")  # the shards are listed only while there are records
             waiting.result(PATIENCE)
             while not notices.seen.wait(0.01):  # bounded by the test's own timeout
                 producer.put_record("orders", b"alone", "k").result(PATIENCE)
@@ -269,12 +271,14 @@ def test_without_a_shard_listing_records_go_alone_until_there_is_one(monkeypatch
 
 
 def test_the_warning_of_a_failing_listing_names_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy, "MAP_PATIENCE", 1.5)  # the first listing's answer is there by then
+    monkeypatch.setattr(policy, "MAP_PATIENCE", 1.5)  # longer than the first listing takes
     notices = Notices("cannot be listed")
     logging.getLogger("kplpy").addHandler(notices)
     try:
         with local() as kinesis, producing(kinesis) as producer:
-            producer.put_record("orders", b"warm", "k").result(PATIENCE)  # the client is there: a listing takes no time
+            producer.put_record("orders", b"warm", "k").result(
+                PATIENCE
+            )  # makes the client, so that a listing takes no time
             kinesis.handle("CreateStream", {"StreamName": "other", "ShardCount": 1})
             kinesis.faults.fail("AccessDeniedException", "not for you", operation="ListShards", times=1_000_000)
             producer.put_record("other", b"x", "k").result(PATIENCE)
@@ -309,7 +313,9 @@ def test_close_delivers_what_is_there_and_fails_the_rest() -> None:
 @pytest.mark.usefixtures("short_grace")
 def test_a_certificate_of_nobody_s() -> None:
     with local(https=True) as kinesis, producing(kinesis, verify=True, record_ttl_ms=1000) as producer:
-        producer.put_record("orders", b"warm", "k").exception(PATIENCE)  # making the client takes some of its time
+        producer.put_record("orders", b"warm", "k").exception(
+            PATIENCE
+        )  # making the client takes a part of the time to live
         with pytest.raises(RecordExpiredError) as raised:
             producer.put_record("orders", b"x", "k").result(PATIENCE)
         assert {each.error_code for each in raised.value.attempts} <= {"SSLError"}

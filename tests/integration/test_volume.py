@@ -1,4 +1,4 @@
-"""Half a gigabyte in 200,000 records through the real producer, over HTTP and HTTPS, and back identical."""
+"""Half a gigabyte in 200,000 records goes through a producer, over HTTP and HTTPS, and is read back identical."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARDS = 8
 STREAM = "volume"
 LARGEST = 1 << 20
 
-# Data are slices of this, each behind its record's number: cheap to make, and to make again for the comparison.
+# A record's data is its number and a slice of this. It is cheap to make, and to make again for the comparison.
 POOL = random.Random(3).randbytes(LARGEST + (1 << 22))
 
 
@@ -31,7 +31,7 @@ class Put:
 
 
 def record(number: int) -> Put:
-    """The record of this number, the same at each call."""
+    """Return the record with this number. It is the same at each call."""
     chance = random.Random(number)
     key: str | None = None
     kind = number % 10
@@ -44,16 +44,16 @@ def record(number: int) -> Put:
     explicit_hash_key = str(chance.randrange(1 << 128)) if number % 7 == 0 else None
     size = chance.randint(0, 4096)
     if number % LARGE_EVERY == 0:
-        # The largest has exactly the service's limit, key counted; one without a key is given one of 32 characters.
-        room = LARGEST - (32 if key is None else len(key.encode()))
-        size = room if number == 0 else chance.randint(64 << 10, room)
+        # Record 0 has exactly the service's limit, with its key. kplpy's keys have 32 characters.
+        most = LARGEST - (32 if key is None else len(key.encode()))
+        size = most if number == 0 else chance.randint(64 << 10, most)
     start = chance.randrange(1 << 22)
     mark = b"%d|" % number
     return Put(mark + POOL[start : start + size - len(mark)], key, explicit_hash_key)
 
 
 def put_all(producer: Producer) -> list[RecordFuture]:
-    """By put_records and put_record in turns."""
+    """Put all records, alternately by put_records and put_record."""
     futures: list[RecordFuture] = []
     for start in range(0, RECORDS, 500):
         puts = [record(number) for number in range(start, start + 500)]
@@ -73,13 +73,13 @@ def put_all(producer: Producer) -> list[RecordFuture]:
 class Got:
     record: UserRecord
     shard: str
-    low: int  # the shard's hash keys
+    low: int  # the shard's hash key range
     high: int
-    alone: bool  # not in an aggregate; then the explicit hash key is not handed out
+    alone: bool  # not in an aggregate; then the service does not return the explicit hash key
 
 
 def read_back(client: KinesisClient) -> Iterator[Got]:
-    """Everything in the stream, as a KCL consumer would be given it."""
+    """Yield all records of the stream, as a KCL consumer gets them."""
     for shard in client.list_shards(StreamName=STREAM)["Shards"]:
         low, high = (int(shard["HashKeyRange"][end]) for end in ("StartingHashKey", "EndingHashKey"))
         iterator: str | None = client.get_shard_iterator(
@@ -94,7 +94,7 @@ def read_back(client: KinesisClient) -> Iterator[Got]:
 
 
 def hash_key(partition_key: str, explicit_hash_key: str | None) -> int:
-    """As the service computes it."""
+    """Compute the hash key as the service does."""
     if explicit_hash_key is not None:
         return int(explicit_hash_key)
     return int.from_bytes(hashlib.md5(partition_key.encode()).digest(), "big")
@@ -104,7 +104,7 @@ def hash_key(partition_key: str, explicit_hash_key: str | None) -> int:
 @pytest.mark.timeout(400)
 @pytest.mark.xdist_group("volume")
 @pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
-def test_what_was_put_is_what_is_read(https: bool) -> None:
+def test_the_records_read_are_those_put(https: bool) -> None:
     with LocalKinesisProcess(shards=SHARDS, stream=STREAM, limits=False, https=https) as kinesis:
         with Producer(
             endpoint_url=kinesis.endpoint_url,
@@ -121,12 +121,12 @@ def test_what_was_put_is_what_is_read(https: bool) -> None:
             assert producer.outstanding_records == 0
             assert producer.outstanding_bytes == 0
 
-        shards = [future.result(0).shard_id for future in futures]  # every one is there
+        shards = [future.result(0).shard_id for future in futures]  # every record was delivered
         assert len(shards) == RECORDS
         assert len(set(shards)) == SHARDS
         assert totals.user_records_put == RECORDS
         assert totals.user_records_failed == 0
-        assert totals.kinesis_records_put < RECORDS / 5  # they were packed, or this would not try the packing
+        assert totals.kinesis_records_put < RECORDS / 5  # records were aggregated, so aggregates are tested
 
         seen = bytearray(RECORDS)
         total = large = 0
@@ -144,6 +144,6 @@ def test_what_was_put_is_what_is_read(https: bool) -> None:
             seen[number] += 1
             total += len(data)
             large += len(data) >= 64 << 10
-        assert seen == bytes([1]) * RECORDS  # none missing, none twice
+        assert seen == bytes([1]) * RECORDS  # no record is missing or there twice
         assert large == RECORDS // LARGE_EVERY
         assert total > 480e6

@@ -65,7 +65,7 @@ class BufferMachine(RuleBasedStateMachine):
         stream = self.streams[which]
         staged = [each for each in self.inside if each.stream is stream and not each.drained]
         assert {id(each.record) for each in staged} == {id(record) for record in stream.staging}
-        self.buffer.drained(stream, len(staged), sum(each.size for each in staged))
+        self.buffer.charge_drained(stream, len(staged), sum(each.size for each in staged))
         stream.staging.clear()
         stream.charged_by_place = {}
         for each in staged:
@@ -86,7 +86,7 @@ class BufferMachine(RuleBasedStateMachine):
     def give_up(self, data: st.DataObject) -> None:
         """A waiting put times out or is cancelled."""
         put = data.draw(st.sampled_from(self.waiting))
-        assert not self.buffer.leave(put)
+        assert not self.buffer.stop_waiting(put)
         self.waiting.remove(put)
         self.note_granted()
 

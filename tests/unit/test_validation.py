@@ -1,4 +1,4 @@
-"""Arguments of put_record, put_records, aput_record and flush: what is accepted, and the errors for the rest."""
+"""Arguments of put_record, put_records, aput_record and flush: which are refused, with which message, and which not."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def closed_mmap() -> mmap.mmap:
     return mapped
 
 
-# --- what is refused ---
+# --- refused arguments ---
 
 BAD_STREAMS: list[tuple[Any, str]] = [
     ("", "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got ''"),
@@ -121,51 +121,51 @@ BAD_HASH_KEYS: list[tuple[Any, str]] = [
 
 
 @ways
-@pytest.mark.parametrize(("stream", "said"), BAD_STREAMS)
-def test_a_bad_stream(producer: Producer, put: Callable[..., Any], stream: Any, said: str) -> None:
-    refused(producer, said, lambda: put(producer, stream, b"data", "key"))
+@pytest.mark.parametrize(("stream", "message"), BAD_STREAMS)
+def test_a_bad_stream(producer: Producer, put: Callable[..., Any], stream: Any, message: str) -> None:
+    refused(producer, message, lambda: put(producer, stream, b"data", "key"))
     assert producer.metrics() == {}
 
 
 @ways
 @pytest.mark.parametrize("stream", [["orders"], {"orders": 1}, bytearray(b"orders")], ids=["list", "dict", "bytearray"])
 def test_a_stream_that_cannot_be_hashed(producer: Producer, put: Callable[..., Any], stream: Any) -> None:
-    said = f"stream must be a str, got {type(stream).__name__}: "
-    refused(producer, said, lambda: put(producer, stream, b"data", "key"))
+    message = f"stream must be a str, got {type(stream).__name__}: "
+    refused(producer, message, lambda: put(producer, stream, b"data", "key"))
 
 
 @ways
-@pytest.mark.parametrize(("data", "said"), BAD_DATA)
-def test_bad_data(producer: Producer, put: Callable[..., Any], data: Any, said: str) -> None:
-    refused(producer, said, lambda: put(producer, "orders", data, "key"))
+@pytest.mark.parametrize(("data", "message"), BAD_DATA)
+def test_bad_data(producer: Producer, put: Callable[..., Any], data: Any, message: str) -> None:
+    refused(producer, message, lambda: put(producer, "orders", data, "key"))
 
 
 @ways
 @pytest.mark.parametrize("make", [released, closed_mmap])
-def test_released_data(producer: Producer, put: Callable[..., Any], make: Callable[[], Any]) -> None:
+def test_data_that_is_gone(producer: Producer, put: Callable[..., Any], make: Callable[[], Any]) -> None:
     data = make()
     refused(producer, "data must be ", lambda: put(producer, "orders", data, "key"))
 
 
 @ways
-@pytest.mark.parametrize(("key", "said"), BAD_KEYS)
-def test_a_bad_partition_key(producer: Producer, put: Callable[..., Any], key: Any, said: str) -> None:
-    refused(producer, said, lambda: put(producer, "orders", b"data", key))
+@pytest.mark.parametrize(("key", "message"), BAD_KEYS)
+def test_a_bad_partition_key(producer: Producer, put: Callable[..., Any], key: Any, message: str) -> None:
+    refused(producer, message, lambda: put(producer, "orders", b"data", key))
 
 
 @ways
-@pytest.mark.parametrize(("hash_key", "said"), BAD_HASH_KEYS)
-def test_a_bad_explicit_hash_key(producer: Producer, put: Callable[..., Any], hash_key: Any, said: str) -> None:
-    refused(producer, said, lambda: put(producer, "orders", b"data", "key", explicit_hash_key=hash_key))
-    refused(producer, said, lambda: put(producer, "orders", b"data", explicit_hash_key=hash_key))
+@pytest.mark.parametrize(("hash_key", "message"), BAD_HASH_KEYS)
+def test_a_bad_explicit_hash_key(producer: Producer, put: Callable[..., Any], hash_key: Any, message: str) -> None:
+    refused(producer, message, lambda: put(producer, "orders", b"data", "key", explicit_hash_key=hash_key))
+    refused(producer, message, lambda: put(producer, "orders", b"data", explicit_hash_key=hash_key))
 
 
-def refused(producer: Producer, said: str, call: Callable[[], object]) -> None:
-    """The call raises, and nothing is queued, now or later."""
+def refused(producer: Producer, message: str, call: Callable[[], object]) -> None:
+    """Check that the call raises, and that no record is queued, now or at the end."""
     with pytest.raises(InvalidRecordError) as raised:
         call()
     text = str(raised.value)
-    assert text.removeprefix("item 0: ").startswith(said), text
+    assert text.removeprefix("item 0: ").startswith(message), text
     assert len(text) < 400
     assert isinstance(raised.value, ValueError)
     assert isinstance(raised.value, KplpyError)
@@ -194,7 +194,7 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
     with pytest.raises(InvalidRecordError):
         gone().put_record("orders", None)  # type: ignore[union-attr, arg-type]
     gc.collect()
-    assert gone() is None  # an unused producer is not kept until the interpreter's exit
+    assert gone() is None  # no reference keeps the producer until the interpreter's exit
 
 
 # --- put_records: all or nothing ---
@@ -202,7 +202,7 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
 
 @pytest.mark.parametrize("position", [0, 1, 199])
 @pytest.mark.parametrize(
-    ("item", "said"),
+    ("item", "message"),
     [
         (("text", "key"), "data must be a bytes-like object, got str: 'text'"),
         ((b"x", ""), "partition_key must have 1 to 256 characters, got 0"),
@@ -220,22 +220,22 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
         ),
     ],
 )
-def test_one_bad_item_refuses_all(
-    service: StubService, producer: Producer, item: Any, said: str, position: int
+def test_one_bad_item_refuses_them_all(
+    service: StubService, producer: Producer, item: Any, message: str, position: int
 ) -> None:
     items: list[Any] = [(b"good", f"key-{n}") for n in range(200)]
     items[position] = item
     with pytest.raises(InvalidRecordError) as raised:
         producer.put_records("orders", items)
-    assert str(raised.value).startswith(f"item {position}: {said}")
+    assert str(raised.value).startswith(f"item {position}: {message}")
     assert producer.outstanding_records == 0
     assert sum(each.user_records_accepted for each in producer.metrics().values()) == 0
-    # no item is sent later either: only the next record arrives
+    # none of the refused records comes later: only the next record arrives
     producer.put_record("orders", b"alone", "key").result(PATIENCE)
     assert [each.data for each in service.sent()] == [b"alone"]
 
 
-def test_items_of_an_iterator_that_raises_are_not_accepted(service: StubService, producer: Producer) -> None:
+def test_items_that_raise_on_the_way_are_not_accepted(service: StubService, producer: Producer) -> None:
     def items() -> Iterator[tuple[bytes, str]]:
         for _ in range(300):
             yield b"x", "key"
@@ -248,7 +248,7 @@ def test_items_of_an_iterator_that_raises_are_not_accepted(service: StubService,
 
 
 @pytest.mark.parametrize("items", [None, 7, b"xk", "xk", [None]])
-def test_items_that_are_no_iterable(producer: Producer, items: Any) -> None:
+def test_items_that_are_none(producer: Producer, items: Any) -> None:
     with pytest.raises((TypeError, InvalidRecordError)) as raised:
         producer.put_records("orders", items)
     assert "iterable" in str(raised.value) or "an item must be" in str(raised.value)
@@ -283,7 +283,7 @@ def test_items_in_their_forms_and_order(service: StubService, producer: Producer
     assert len(sent[7].partition_key) == 32
 
 
-# --- what is accepted ---
+# --- accepted arguments ---
 
 
 @ways
@@ -335,7 +335,7 @@ def test_records_without_a_key_are_given_that_of_a_shard(service: StubService, p
         producer.flush(timeout=PATIENCE)
     sent = service.sent()
     assert len(sent) == 20 * 51
-    assert 20 <= len({each.partition_key for each in sent}) <= 40  # mostly one for each aggregate
+    assert 20 <= len({each.partition_key for each in sent}) <= 40  # mostly one record an aggregate
     for each in sent:
         assert each.shard == ("shard-1" if int(each.explicit_hash_key or "") >= 2**127 else "shard-0")
 
@@ -380,19 +380,19 @@ def test_any_bytes_like_data(
 
 @ways
 @pytest.mark.parametrize("make", BUFFERS)
-def test_data_may_be_changed_after_the_call(
+def test_data_is_the_caller_s_again_after_the_call(
     service: StubService, producer: Producer, put: Callable[..., RecordFuture], make: Callable[[], Any]
 ) -> None:
-    """The data can be changed, resized or closed after the call. The record has the data of the call."""
+    """The caller may change, resize or close its object after the call. The data of the call is sent."""
     service.hold()
     data = make()
     future = put(producer, "orders", data, "key")
     if isinstance(data, (bytearray, array.array)):
         data[0] = 1
-        data.extend(data)  # raises while a memoryview of it exists
+        data.extend(data)  # raises while its buffer is in use
     elif isinstance(data, mmap.mmap):
         data[:] = b"else"
-        data.close()  # likewise
+        data.close()  # raises while its buffer is in use
     elif isinstance(data, ctypes.Array):
         data[0] = 1
     elif isinstance(data, memoryview):
@@ -426,9 +426,9 @@ def test_the_largest_record_counts_its_key_in_utf8(
     with Producer(max_user_record_size=limit, record_max_buffered_time_ms=0) as producer:
         with pytest.raises(InvalidRecordError) as raised:
             put(producer, "orders", b"x" * (largest + 1), key)
-        said = str(raised.value)
-        assert f"at most {limit} bytes" in said
-        assert f"got {limit + 1}: {largest + 1} of data and {len(key.encode())} of key" in said
+        message = str(raised.value)
+        assert f"at most {limit} bytes" in message
+        assert f"got {limit + 1}: {largest + 1} of data and {len(key.encode())} of key" in message
         assert producer.outstanding_records == 0
         put(producer, "orders", b"x" * largest, key).result(PATIENCE)
         assert [len(each.data) for each in service.sent()] == [largest]
@@ -446,7 +446,7 @@ def test_a_random_key_counts_too(service: StubService, put: Callable[..., Record
 
 
 @pytest.mark.parametrize("stream", [7, b"orders", ["orders"], True])
-def test_flush_of_a_bad_stream_name(producer: Producer, stream: Any) -> None:
+def test_flush_of_what_is_no_stream(producer: Producer, stream: Any) -> None:
     with pytest.raises(TypeError) as raised:
         producer.flush(stream)
     assert str(raised.value) == f"stream must be a stream's name or ARN, or None for all, got {stream!r}"

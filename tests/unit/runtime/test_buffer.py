@@ -1,4 +1,4 @@
-"""Room: how it is shared, who gets it next, and what a put does without it."""
+"""The buffer: its shares, the order of waiting puts, and what a put does without buffer space."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from kplpy import BufferFullError, Producer, ProducerClosedError, RecordFuture
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.futures.record_future import Origin
-from kplpy.runtime.buffer import LEAST_CREDIT, RECORD_OVERHEAD, ROOMY, TIGHT, Buffer, Shortage
+from kplpy.runtime.buffer import CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL, MIN_CREDIT, RECORD_OVERHEAD, Buffer, Shortage
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter
 from tests.held_stream import HeldStream
@@ -34,22 +34,22 @@ def admit(buffer: Buffer, stream: Stream, hash_key: int, size: int) -> bool:
 
 
 def take(buffer: Buffer, stream: Stream, records: int, size: int) -> None:
-    """Records of this size in all are staged and drained."""
+    """Stage and drain this many records. size: their bytes in all."""
     stream.staging.extend(record() for _ in range(records))
     stream.staged_bytes += size
     drain(buffer, stream, size)
 
 
 def drain(buffer: Buffer, stream: Stream, size: int = 0) -> None:
-    """Drain what is staged: `size` bytes of it on credit."""
-    buffer.drained(stream, len(stream.staging), stream.charged_bytes + size)
+    """Drain the staged records. size: the bytes that were staged on credit."""
+    buffer.charge_drained(stream, len(stream.staging), stream.charged_bytes + size)
     stream.staging.clear()
     stream.charged_by_place = {}
     buffer.renew(stream)
 
 
 class Woken(Waiter):
-    """A waiter that notes when it is woken."""
+    """A waiter that counts how often it is woken."""
 
     __slots__ = ("wakes",)
 
@@ -118,7 +118,7 @@ def test_an_empty_buffer_takes_one_record_of_any_size() -> None:
 
 
 def fill_with(buffer: Buffer, stream: Stream) -> int:
-    """As many empty records as there is room for."""
+    """Put empty records until the buffer refuses one. Return how many it took."""
     taken = 0
     while admit(buffer, stream, LOW, 0):
         drain(buffer, stream)
@@ -143,7 +143,7 @@ def test_a_stream_gets_three_quarters_while_another_has_records(records: int) ->
     assert fill_with(buffer, dead) == share
     assert fill_with(buffer, other) == records - share - 1
     buffer.release(other, records - share, 0)
-    assert fill_with(buffer, dead) == records - share  # it is alone again
+    assert fill_with(buffer, dead) == records - share  # the stream is alone again
 
 
 def test_a_stream_gets_three_quarters_of_the_bytes_while_another_has_records() -> None:
@@ -163,7 +163,7 @@ def test_a_stream_that_has_more_when_a_second_comes_gets_none_until_it_is_below(
     dead, other = HeldStream(), HeldStream()
     assert fill_with(buffer, dead) == 100
     assert not admit(buffer, other, LOW, 0)
-    for left in range(99, 74, -1):  # what becomes free is the newcomer's
+    for left in range(99, 74, -1):  # released space goes to the newcomer
         buffer.release(dead, 1, 0)
         assert not admit(buffer, dead, LOW, 0), left
         assert admit(buffer, other, LOW, 0), left
@@ -173,21 +173,21 @@ def test_a_stream_that_has_more_when_a_second_comes_gets_none_until_it_is_below(
     assert admit(buffer, dead, LOW, 0)
 
 
-def test_a_newcomer_that_was_refused_finds_room_however_often_others_try() -> None:
-    """Where puts do not wait, the stream that is there would take each place before the newcomer tries again."""
+def test_a_newcomer_that_was_refused_finds_space_however_often_others_try() -> None:
+    """If puts do not wait, the busy stream would otherwise take each released place before the newcomer tries again."""
     buffer = Buffer(100, 1 << 30)
     busy, rare = HeldStream(), HeldStream()
     fill_with(buffer, busy)
     assert not admit(buffer, rare, LOW, 0)
     buffer.release(busy, 40, 0)
-    assert fill_with(buffer, busy) == 15  # up to its three quarters
+    assert fill_with(buffer, busy) == 15  # up to three quarters
     assert admit(buffer, rare, LOW, 0)
     drain(buffer, rare)
     buffer.release(rare, 1, 0)
-    assert fill_with(buffer, busy) == 25  # nobody else is there, or asks
+    assert fill_with(buffer, busy) == 25  # no other stream has records or wants space
 
 
-def test_a_newcomer_that_never_comes_back_is_forgotten_once_the_room_is_empty() -> None:
+def test_a_newcomer_that_never_comes_back_is_forgotten_once_the_buffer_is_empty() -> None:
     buffer = Buffer(100, 1 << 30)
     busy, gone = HeldStream(), HeldStream()
     fill_with(buffer, busy)
@@ -196,14 +196,14 @@ def test_a_newcomer_that_never_comes_back_is_forgotten_once_the_room_is_empty() 
     assert fill_with(buffer, busy) == 100
 
 
-def test_where_dead_letters_are_to_come_a_stream_alone_leaves_them_a_quarter() -> None:
+def test_one_stream_alone_leaves_a_quarter_for_dead_letters() -> None:
     buffer = Buffer(100, 1 << 30, shared=True)
     stuck, letters = HeldStream(), HeldStream()
     assert fill_with(buffer, stuck) == 75
     assert fill_with(buffer, letters) == 25
 
 
-def test_those_who_wait_for_a_full_stream_let_a_newcomer_pass() -> None:
+def test_puts_that_wait_for_a_full_stream_let_a_newcomer_pass() -> None:
     buffer = Buffer(4, 1 << 20)
     full, other = HeldStream(), HeldStream()
     fill_with(buffer, full)
@@ -218,7 +218,7 @@ def test_those_who_wait_for_a_full_stream_let_a_newcomer_pass() -> None:
     assert stuck.granted
 
 
-def test_who_waits_counts_when_it_has_no_more_records() -> None:
+def test_a_stream_that_only_waits_counts_for_the_shares() -> None:
     buffer = Buffer(8, 1 << 20)
     busy, other = HeldStream(), HeldStream()
     take(buffer, busy, 6, 0)
@@ -233,7 +233,7 @@ def test_who_waits_counts_when_it_has_no_more_records() -> None:
 
 @pytest.mark.parametrize(("bound", "other_bound"), [("records", 0), ("bytes", 1)])
 def test_a_shortage_names_the_bound_and_the_share(bound: str, other_bound: int) -> None:
-    """Of a room of 100 records and 100 bytes, where the other of the two never is short."""
+    """The buffer has 100 records or 100 bytes; its other bound is out of reach."""
     whole = (100, 1 << 30) if bound == "records" else (1 << 30, 100)
 
     def held(count: int) -> tuple[int, int]:
@@ -243,7 +243,7 @@ def test_a_shortage_names_the_bound_and_the_share(bound: str, other_bound: int) 
     buffer, of, other = Buffer(*whole), HeldStream(), HeldStream()
     take(buffer, of, *held(100))
     assert not admit(buffer, of, LOW, size)
-    assert buffer.shortage(of, LOW, size) == ("room", bound, 100, 100)
+    assert buffer.shortage(of, LOW, size) == ("buffer", bound, 100, 100)
     buffer.release(of, *held(80))
     take(buffer, of, *held(55))
     take(buffer, other, *held(10))
@@ -256,7 +256,7 @@ def test_a_shortage_names_the_bound_and_the_share(bound: str, other_bound: int) 
     assert admit(buffer, of, HIGH, size)
 
 
-def test_who_is_not_short_of_room_itself_waits_for_a_turn() -> None:
+def test_a_record_that_would_fit_waits_behind_earlier_ones() -> None:
     buffer = Buffer(100, 1000)
     full, other = HeldStream(), HeldStream()
     take(buffer, full, 7, 700)
@@ -265,10 +265,10 @@ def test_who_is_not_short_of_room_itself_waits_for_a_turn() -> None:
     assert buffer.shortage(other, LOW, 10) == ("turn", "records", 1, 100)
 
 
-def test_a_put_that_finds_room_while_it_is_refused_takes_it(
+def test_a_put_whose_space_is_released_while_it_is_refused_takes_it(
     service: StubService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer came between the look for room and the look for what is short."""
+    """A response came after the record was refused, and before the shortage was looked up."""
     service.hold()
     with Producer(max_buffered_records=2, record_max_buffered_time_ms=0, on_buffer_full="raise") as producer:
         fill(producer)
@@ -310,23 +310,23 @@ def test_one_shard_gets_half_of_the_bytes() -> None:
 def test_credit_is_a_part_of_what_is_left() -> None:
     buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
     buffer.renew(stream)
-    assert stream.credit == 10_000 * RECORD_OVERHEAD // ROOMY
-    assert stream.credit_records == 10_000 // ROOMY
+    assert stream.credit == 10_000 * RECORD_OVERHEAD // CREDIT_DIVISOR
+    assert stream.credit_records == 10_000 // CREDIT_DIVISOR
     take(buffer, stream, 5_000, 0)
     buffer.renew(stream)
-    assert stream.credit == 5_000 * RECORD_OVERHEAD // TIGHT
+    assert stream.credit == 5_000 * RECORD_OVERHEAD // CREDIT_DIVISOR_HALF_FULL
 
 
-def test_a_credit_that_would_be_small_is_the_least_or_none() -> None:
+def test_a_small_credit_is_the_minimum_or_none() -> None:
     buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
     take(buffer, stream, 9_800, 0)
-    assert stream.credit == LEAST_CREDIT
+    assert stream.credit == MIN_CREDIT
     take(buffer, stream, 100, 0)
     assert stream.credit == 0
 
 
 def test_many_streams_share_the_credit() -> None:
-    """So that the bounds hold though all of them use it."""
+    """The credits of all streams together stay within the bounds."""
     buffer = Buffer(100_000, 64 << 20)
     streams = [HeldStream() for _ in range(64)]
     for stream in streams:
@@ -337,7 +337,7 @@ def test_many_streams_share_the_credit() -> None:
 
 
 def test_no_credit_near_a_shards_share() -> None:
-    """Whichever shard the next puts are for."""
+    """The next puts may be for any shard."""
     buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
     take(buffer, stream, 6_000, 0)
     stream.held_by_shard[7] = 4_990, 0
@@ -348,7 +348,7 @@ def test_no_credit_near_a_shards_share() -> None:
     assert stream.credit > 0
 
 
-def test_no_credit_while_somebody_waits_nor_in_a_small_or_a_closed_buffer() -> None:
+def test_no_credit_while_a_put_waits_or_in_a_small_or_closed_buffer() -> None:
     buffer, stream, other = Buffer(10_000, 64 << 20), HeldStream(), HeldStream()
     take(buffer, stream, 10, 0)
     assert stream.credit
@@ -357,7 +357,7 @@ def test_no_credit_while_somebody_waits_nor_in_a_small_or_a_closed_buffer() -> N
     assert stream.credit == other.credit == 0
     buffer.renew(stream)
     assert stream.credit == 0
-    buffer.leave(waiter)
+    buffer.stop_waiting(waiter)
     buffer.renew(stream)
     assert stream.credit
     buffer.close()
@@ -370,7 +370,7 @@ def test_no_credit_while_somebody_waits_nor_in_a_small_or_a_closed_buffer() -> N
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_bounds_hold_whatever_happens(seed: int) -> None:
-    """Three streams put, are drained and answered by chance; what is staged is counted here."""
+    """Three streams put, are drained and get outcomes at random. The test counts what is staged."""
     records, size_bound = 10_000, 64 << 20
     rng = random.Random(seed)
     buffer, streams = Buffer(records, size_bound), [HeldStream() for _ in range(3)]
@@ -380,7 +380,7 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
 
     def drain_all(stream: HeldStream) -> None:
         sizes = staged[stream]
-        buffer.drained(stream, len(sizes), sum(sizes))
+        buffer.charge_drained(stream, len(sizes), sum(sizes))
         stream.staging.clear()
         stream.charged_by_place = {}
         buffer.renew(stream)
@@ -395,7 +395,7 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
         elif admit(buffer, stream, LOW, size):
             outcomes["charged"] += 1
         else:
-            outcomes["no room"] += 1
+            outcomes["no space"] += 1
             return
         staged[stream].append(size)
 
@@ -409,11 +409,11 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
             rng.shuffle(inside)
             for each, size in [inside.pop() for _ in range(len(inside) // rng.choice((2, 10, 100)))]:
                 buffer.release(each, 1, size)
-        # what the other two have staged on credit a put does not see
+        # a put does not see what the other two streams have staged on credit
         staged_bytes = sum(each.staged_bytes for each in streams)
         assert buffer.records + sum(len(each.staging) - each.charged_records for each in streams) <= 1.5 * records
         assert buffer.bytes + staged_bytes <= 1.5 * size_bound
-    assert min(outcomes[each] for each in ("no room", "charged", "on credit")) > 0, outcomes
+    assert min(outcomes[each] for each in ("no space", "charged", "on credit")) > 0, outcomes
     for each in streams:
         drain_all(each)
     for each, size in inside:
@@ -421,10 +421,10 @@ def test_the_bounds_hold_whatever_happens(seed: int) -> None:
     assert (buffer.records, buffer.bytes) == (0, 0)
 
 
-# --- waiting for it ---
+# --- waiting for buffer space ---
 
 
-def test_room_goes_to_those_who_wait_in_their_order() -> None:
+def test_space_goes_to_waiting_puts_in_their_order() -> None:
     buffer = Buffer(4, 1 << 20)
     full, other = HeldStream(), HeldStream()
     take(buffer, full, 4, 400)
@@ -433,8 +433,8 @@ def test_room_goes_to_those_who_wait_in_their_order() -> None:
     buffer.release(full, 1, 100)
     assert [each.granted for each in waiters] == [True, False, False]
     assert [each.wakes for each in waiters] == [1, 0, 0]
-    assert list(other.staging) == [waiters[0].record]  # it is staged, and charged, and the scheduler is to come
-    assert (buffer.records, buffer.bytes, other.nudges) == (4, 310, 1)
+    assert list(other.staging) == [waiters[0].record]  # the record is staged and charged, and the scheduler will visit
+    assert (buffer.records, buffer.bytes, other.wakes_requested) == (4, 310, 1)
     buffer.release(full, 1, 100)
     assert [each.granted for each in waiters] == [True, True, False]
     assert not admit(buffer, full, LOW, 0)
@@ -460,7 +460,7 @@ def test_a_large_record_is_not_overtaken_by_small_ones() -> None:
     assert small.granted
 
 
-def test_one_over_its_own_share_lets_the_others_pass() -> None:
+def test_a_record_over_its_streams_share_lets_others_pass() -> None:
     buffer = Buffer(8, 1 << 20)
     dead, other = HeldStream(), HeldStream()
     take(buffer, dead, 6, 0)
@@ -469,21 +469,21 @@ def test_one_over_its_own_share_lets_the_others_pass() -> None:
     assert not buffer.wait_for(stuck)
     drain(buffer, other)
     buffer.release(other, 1, 0)
-    assert stuck.granted  # alone, a stream may have all
+    assert stuck.granted  # one stream alone may use all of the buffer
     buffer = Buffer(8, 1 << 20)
     dead, other = HeldStream(), HeldStream()
     take(buffer, other, 1, 0)
     take(buffer, dead, 6, 0)
     stuck, served = Woken(dead), Woken(other)
     assert not buffer.wait_for(stuck)
-    assert buffer.wait_for(served)  # it does not queue up behind the other
+    assert buffer.wait_for(served)  # the record does not wait behind the other one
     assert served.wakes == 1
     assert not stuck.granted
     buffer.release(dead, 1, 0)
     assert stuck.granted
 
 
-def test_once_a_stream_is_alone_again_those_who_wait_for_it_go_on() -> None:
+def test_once_a_stream_is_alone_again_its_waiting_puts_go_on() -> None:
     buffer = Buffer(8, 1 << 20)
     busy, other = HeldStream(), HeldStream()
     take(buffer, busy, 6, 0)
@@ -495,7 +495,7 @@ def test_once_a_stream_is_alone_again_those_who_wait_for_it_go_on() -> None:
 
 
 def test_a_large_record_is_not_overtaken_within_its_stream() -> None:
-    """Where only the stream's own share stands in its way: else small ones could keep it out for ever."""
+    """This holds if only the stream's share stops the record. Otherwise small records could keep it out for ever."""
     buffer = Buffer(100, 1000)
     one, other = HeldStream(), HeldStream()
     take(buffer, one, 2, 700)
@@ -512,7 +512,7 @@ def test_a_large_record_is_not_overtaken_within_its_stream() -> None:
 
 
 def test_what_is_granted_counts_for_its_stream() -> None:
-    """Else many threads that wait for one dead stream take all the room at one release."""
+    """Otherwise many threads that wait for one dead stream would take all space at one release."""
     buffer = Buffer(8, 1 << 20)
     dead, other = HeldStream(), HeldStream()
     take(buffer, dead, 6, 0)
@@ -547,32 +547,32 @@ def test_leaving_the_queue() -> None:
     waiters = [Woken(other) for _ in range(3)]
     for each in waiters:
         assert not buffer.wait_for(each)
-    assert not buffer.leave(waiters[0])
+    assert not buffer.stop_waiting(waiters[0])
     buffer.release(full, 1, 0)
     assert [each.granted for each in waiters] == [False, True, False]
-    assert buffer.leave(waiters[1])  # its record was staged meanwhile
-    assert buffer.withdraw(waiters[1])  # and is taken back, for it was not drained
+    assert buffer.stop_waiting(waiters[1])  # the record was staged meanwhile
+    assert buffer.withdraw(waiters[1])  # and is taken back, because it was not drained
     assert not (set(other.staging) & {waiters[1].record})
     assert [each.granted for each in waiters] == [False, True, True]
     drain(buffer, other)
-    assert not buffer.withdraw(waiters[2])  # too late
+    assert not buffer.withdraw(waiters[2])  # it was drained
     assert (buffer.records, other.held_records) == (1, 1)
     assert waiters[0].wakes == 0
 
 
-def test_those_behind_one_who_leaves_get_their_turn() -> None:
+def test_puts_behind_one_that_stops_waiting_get_their_turn() -> None:
     buffer = Buffer(100, 1000)
     full, other = HeldStream(), HeldStream()
     take(buffer, full, 7, 700)
     large, small = Woken(other, 600), Woken(other, 10)
     assert not buffer.wait_for(large)
     assert not buffer.wait_for(small)
-    assert not buffer.leave(large)
+    assert not buffer.stop_waiting(large)
     assert small.granted
     assert small.wakes == 1
 
 
-def test_a_reset_forgets_what_was_drained_and_lets_those_in_who_wait() -> None:
+def test_a_reset_releases_drained_records_and_stages_waiting_ones() -> None:
     buffer = Buffer(4, 1 << 20)
     one, other = HeldStream(), HeldStream()
     take(buffer, one, 2, 200)
@@ -586,7 +586,7 @@ def test_a_reset_forgets_what_was_drained_and_lets_those_in_who_wait() -> None:
     assert waiter.granted
 
 
-def test_close_wakes_all_who_wait() -> None:
+def test_close_wakes_all_waiting_puts() -> None:
     buffer = Buffer(1, 1 << 20)
     full, other = HeldStream(), HeldStream()
     take(buffer, full, 1, 0)
@@ -603,7 +603,7 @@ def test_close_wakes_all_who_wait() -> None:
     assert (buffer.records, buffer.bytes) == (0, 0)
 
 
-# --- a producer without room ---
+# --- a producer with a full buffer ---
 
 
 @pytest.fixture
@@ -625,7 +625,7 @@ def waiters_of(producer: Producer) -> int:
 
 
 def until(reached: Callable[[], bool]) -> None:
-    """For a thread that has begun to wait for room, which tells nobody."""
+    """Wait until the condition holds. A thread does not report that it has begun to wait for buffer space."""
     deadline = time.monotonic() + PATIENCE
     while not reached():
         assert time.monotonic() < deadline
@@ -633,16 +633,16 @@ def until(reached: Callable[[], bool]) -> None:
 
 
 def counted(producer: Producer, records: int) -> None:
-    """Until so many are drained: what is staged only its own stream's puts see."""
+    """Wait until this many records are drained, because other streams' puts do not see staged records."""
     until(lambda: producer._parts.buffer.records == records)
 
 
 def fill(producer: Producer, name: str = "orders") -> list[RecordFuture]:
-    """Put until there is no more room for this stream."""
+    """Put until the buffer has no space for this stream. Return the futures."""
     futures: list[RecordFuture] = []
 
     async def main() -> None:
-        # in a loop, a put without room raises at once
+        # in an event loop, a put without buffer space raises at once
         while True:
             futures.append(producer.put_record(name, b"x" * 100, f"key-{len(futures)}"))
 
@@ -652,7 +652,7 @@ def fill(producer: Producer, name: str = "orders") -> list[RecordFuture]:
 
 
 def empty(producer: Producer) -> None:
-    """Everything is answered, and every count is back at zero."""
+    """Wait until every record has an outcome, and check that all counts are zero."""
     producer.flush(timeout=PATIENCE)
     buffer = producer._parts.buffer
     assert (producer.outstanding_records, producer.outstanding_bytes) == (0, 0)
@@ -664,7 +664,7 @@ def empty(producer: Producer) -> None:
         assert [each.pipeline.held_by_shard_of(key) for key in (LOW, HIGH)] == [(0, 0)] * 2
 
 
-def test_a_put_waits_until_there_is_room(service: StubService, pool: ThreadPoolExecutor) -> None:
+def test_a_put_waits_until_the_buffer_has_space(service: StubService, pool: ThreadPoolExecutor) -> None:
     service.hold()
     with Producer(max_buffered_records=3, record_max_buffered_time_ms=0) as producer:
         futures = fill(producer)
@@ -692,7 +692,7 @@ def test_bytes_run_out_too(service: StubService, pool: ThreadPoolExecutor) -> No
         empty(producer)
 
 
-def test_a_record_larger_than_the_room_goes_when_it_is_empty(service: StubService) -> None:
+def test_a_record_larger_than_the_buffer_is_accepted_when_it_is_empty(service: StubService) -> None:
     with Producer(max_buffered_bytes=1024) as producer:
         producer.put_record("orders", bytes(1 << 19), "key").result(PATIENCE)
         empty(producer)
@@ -706,9 +706,9 @@ def test_a_put_waits_no_longer_than_max_block_ms(service: StubService) -> None:
         with pytest.raises(BufferFullError) as raised:
             producer.put_record("orders", b"late", "key")
         assert time.monotonic() - before >= 0.02
-        said = str(raised.value)
-        assert said == (
-            "no room for a record of stream 'orders', which takes 407 bytes: "
+        message = str(raised.value)
+        assert message == (
+            "no buffer space for a record of 407 bytes of stream 'orders': "
             "all streams together have 2 records outstanding, of max_buffered_records=2"
         )
         assert waiters_of(producer) == 0
@@ -719,7 +719,7 @@ def test_a_put_waits_no_longer_than_max_block_ms(service: StubService) -> None:
     assert b"late" not in {each.data for each in service.sent()}
 
 
-def test_a_put_without_room_says_whose_room_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_put_names_the_share_that_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
     service = install(monkeypatch, shards=2)
     with Producer(max_buffered_bytes=20_000, aggregation_enabled=False, on_buffer_full="raise") as producer:
         producer.put_record("orders", b"x", "key").result(PATIENCE)  # the shards are known from here on
@@ -732,18 +732,18 @@ def test_a_put_without_room_says_whose_room_it_is(monkeypatch: pytest.MonkeyPatc
 
         producer.put_record("orders", bytes(10_000), "k", explicit_hash_key=LOW)
         assert fails(100, LOW) == (
-            "no room for a record of stream 'orders', which takes 501 bytes: its shard has 10001 bytes outstanding, of "
-            "10000 for one of several (half of max_buffered_bytes=20000)"
+            "no buffer space for a record of 501 bytes of stream 'orders': its shard has 10001 bytes outstanding, of "
+            "10000 for one of several shards (half of max_buffered_bytes=20000)"
         )
         assert fails(9_500, HIGH) == (
-            "no room for a record of stream 'orders', which takes 9901 bytes: all streams together have 10401 bytes "
+            "no buffer space for a record of 9901 bytes of stream 'orders': all streams together have 10401 bytes "
             "outstanding, of max_buffered_bytes=20000"
         )
         producer.put_record("other", b"", "k", explicit_hash_key=HIGH)
         counted(producer, 2)
         assert fails(5_000, HIGH) == (
-            "no room for a record of stream 'orders', which takes 5401 bytes: this stream has 10401 bytes outstanding, "
-            "of 15000 while others have records (three quarters of max_buffered_bytes=20000)"
+            "no buffer space for a record of 5401 bytes of stream 'orders': this stream has 10401 bytes outstanding, "
+            "of 15000 while other streams have records (three quarters of max_buffered_bytes=20000)"
         )
         service.let_go()
         empty(producer)
@@ -761,8 +761,8 @@ def test_max_block_ms_zero_does_not_wait(service: StubService) -> None:
         empty(producer)
 
 
-def test_without_room_what_waits_for_company_goes_at_once(service: StubService) -> None:
-    """Else nothing would make room before the linger is over."""
+def test_incomplete_batches_are_sent_at_once_when_the_buffer_is_full(service: StubService) -> None:
+    """Otherwise no space would be released before the linger is over."""
     with Producer(max_buffered_records=4, record_max_buffered_time_ms=10 * 60_000, record_ttl_ms=None) as producer:
         for number in range(20):
             producer.put_record("orders", b"x", str(number))
@@ -801,7 +801,7 @@ def test_in_a_running_loop_a_put_raises_at_once(service: StubService) -> None:
         empty(producer)
 
 
-def test_block_said_outright_blocks_in_a_running_loop_too(service: StubService, pool: ThreadPoolExecutor) -> None:
+def test_on_buffer_full_block_blocks_in_a_running_loop_too(service: StubService, pool: ThreadPoolExecutor) -> None:
     service.hold()
 
     async def main(producer: Producer) -> RecordFuture:
@@ -819,7 +819,7 @@ def test_block_said_outright_blocks_in_a_running_loop_too(service: StubService, 
 
 @pytest.mark.parametrize("mode", [None, "block", "raise"])
 def test_a_put_from_a_callback_never_blocks(service: StubService, mode: Any) -> None:
-    """The thread it runs on is the one that would make room."""
+    """The callback runs on the thread that releases buffer space."""
     service.hold()
     with Producer(max_buffered_records=4, record_max_buffered_time_ms=0, on_buffer_full=mode) as producer:
         outcomes: list[object] = []
@@ -836,7 +836,7 @@ def test_a_put_from_a_callback_never_blocks(service: StubService, mode: Any) -> 
         future = producer.put_record("orders", b"x", "key")
         future.add_done_callback(put_more)
         service.await_waiting(1)
-        service.answer_one()
+        service.respond_to_one()
         assert called.wait(PATIENCE)
         assert isinstance(outcomes[-1], BufferFullError)
         accepted = [each for each in outcomes if isinstance(each, RecordFuture)]
@@ -847,9 +847,9 @@ def test_a_put_from_a_callback_never_blocks(service: StubService, mode: Any) -> 
         empty(producer)
 
 
-def test_a_callback_s_put_finds_the_room_of_its_own_record(service: StubService) -> None:
-    """A record's room is free before its callbacks run."""
-    service.hold()  # no answer before its callback is there
+def test_a_put_in_a_callback_finds_the_space_of_its_own_record(service: StubService) -> None:
+    """A record's buffer space is released before its callbacks run."""
+    service.hold()  # no response before the callback is added
     with Producer(max_buffered_records=1, record_max_buffered_time_ms=0) as producer:
         chain: list[RecordFuture] = []
         done = threading.Event()
@@ -861,7 +861,7 @@ def test_a_callback_s_put_finds_the_room_of_its_own_record(service: StubService)
             future = producer.put_record("orders", b"%d" % len(chain), "key")
             chain.append(future)
             future.add_done_callback(next_one)
-            service.answer_one()
+            service.respond_to_one()
 
         next_one(None)  # type: ignore[arg-type]
         assert done.wait(PATIENCE)
@@ -869,7 +869,7 @@ def test_a_callback_s_put_finds_the_room_of_its_own_record(service: StubService)
     assert [each.data for each in service.sent()] == [b"%d" % n for n in range(50)]
 
 
-def test_put_records_with_room_for_some(service: StubService) -> None:
+def test_put_records_with_space_for_some(service: StubService) -> None:
     service.hold()
     with Producer(max_buffered_records=5, on_buffer_full="raise") as producer:
         futures = producer.put_records("one", [(b"%d" % n, "key") for n in range(10)])
@@ -877,7 +877,7 @@ def test_put_records_with_room_for_some(service: StubService) -> None:
         assert accepted == futures[: len(accepted)]
         assert len(accepted) == 5
         for each in futures[5:]:
-            with pytest.raises(BufferFullError, match="no room for a record of stream 'one'"):
+            with pytest.raises(BufferFullError, match=r"no buffer space for a record of .* of stream 'one'"):
                 each.result(0)
         assert producer.outstanding_records == 5
         service.let_go()
@@ -885,7 +885,7 @@ def test_put_records_with_room_for_some(service: StubService) -> None:
     assert [each.data for each in service.sent()] == [b"0", b"1", b"2", b"3", b"4"]
 
 
-def test_put_records_waits_for_room_on_the_way(service: StubService, pool: ThreadPoolExecutor) -> None:
+def test_put_records_waits_for_space_part_way(service: StubService, pool: ThreadPoolExecutor) -> None:
     service.hold()
     with Producer(max_buffered_records=4, record_max_buffered_time_ms=0) as producer:
         putting = pool.submit(producer.put_records, "orders", [(b"%d" % n, "key") for n in range(200)])
@@ -929,7 +929,7 @@ def test_threads_are_served_in_the_order_in_which_they_came(service: StubService
     assert [each.data for each in service.sent()] == [b"first", *(b"%d" % n for n in range(8))]
 
 
-def test_a_dead_stream_leaves_room_for_the_others(service: StubService) -> None:
+def test_a_dead_stream_leaves_space_for_the_others(service: StubService) -> None:
     service.hold()
     with Producer(max_buffered_records=100, record_max_buffered_time_ms=0, max_connections=4) as producer:
         living = producer.put_record("living", b"first", "key")
@@ -945,7 +945,9 @@ def test_a_dead_stream_leaves_room_for_the_others(service: StubService) -> None:
 
 
 @pytest.mark.parametrize(("of_another", "share"), [(False, 75), (True, 100)])
-def test_a_producer_that_puts_dead_letters_keeps_them_room(service: StubService, of_another: bool, share: int) -> None:
+def test_a_producer_that_puts_dead_letters_keeps_space_for_them(
+    service: StubService, of_another: bool, share: int
+) -> None:
     service.hold()
     with Producer() as another:
         letters = DeadLetterStream("letters", another if of_another else None)
@@ -955,7 +957,7 @@ def test_a_producer_that_puts_dead_letters_keeps_them_room(service: StubService,
             empty(producer)
 
 
-def test_a_newcomer_waits_until_a_stream_that_has_all_the_room_has_some_answered(
+def test_a_newcomer_waits_until_a_stream_with_the_whole_buffer_gets_an_outcome(
     service: StubService, pool: ThreadPoolExecutor
 ) -> None:
     service.hold()
@@ -964,17 +966,17 @@ def test_a_newcomer_waits_until_a_stream_that_has_all_the_room_has_some_answered
         counted(producer, 100)
         putting = pool.submit(producer.put_record, "other", b"x", "key")
         until(lambda: waiters_of(producer) == 1)
-        service.answer_one()
+        service.respond_to_one()
         putting.result(PATIENCE)
         counted(producer, 100)
-        assert fill(producer, "slow") == []  # until it has less than three quarters
+        assert fill(producer, "slow") == []  # as long as it has three quarters or more
         service.let_go()
         empty(producer)
 
 
-def test_a_hot_shard_leaves_room_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hot_shard_leaves_space_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     service = install(monkeypatch, shards=2)
-    # not aggregated: what is in an open aggregate counts for its shard only when that closes
+    # not aggregated, because records in an open aggregate count for their shard only once it closes
     with Producer(max_buffered_records=100, aggregation_enabled=False, on_buffer_full="raise") as producer:
         producer.put_record("orders", b"x", "key").result(PATIENCE)  # the shards are known from here on
         service.hold()
@@ -1002,7 +1004,7 @@ def test_a_shard_may_fill_a_stream_of_one(service: StubService) -> None:
         empty(producer)
 
 
-def test_many_threads_and_little_room(service: StubService, pool: ThreadPoolExecutor) -> None:
+def test_many_threads_and_a_small_buffer(service: StubService, pool: ThreadPoolExecutor) -> None:
     with Producer(max_buffered_records=7, max_buffered_bytes=20_000, record_max_buffered_time_ms=1) as producer:
 
         def put(thread: int) -> list[RecordFuture]:
@@ -1030,7 +1032,7 @@ def test_aput_waits_without_blocking_the_loop(service: StubService) -> None:
         while waiters_of(producer) == 0:
             await asyncio.sleep(0)
         for _ in range(100):
-            await asyncio.sleep(0)  # the loop turns
+            await asyncio.sleep(0)  # the loop runs
         assert not putting.done()
         assert producer.outstanding_records == 2
         service.let_go()
@@ -1048,7 +1050,7 @@ def test_aput_waits_in_every_mode_and_no_longer_than_max_block_ms(service: StubS
     with Producer(max_buffered_records=1, max_block_ms=20, on_buffer_full=mode) as producer:
         producer.put_record("orders", b"x", "key")
         before = time.monotonic()
-        with pytest.raises(BufferFullError, match="no room for a record of stream 'orders'"):
+        with pytest.raises(BufferFullError, match=r"no buffer space for a record of .* of stream 'orders'"):
             asyncio.run(producer.aput_record("orders", b"late", "key"))
         assert time.monotonic() - before >= 0.02
         assert waiters_of(producer) == 0
@@ -1081,7 +1083,7 @@ def test_a_cancelled_aput_leaves_the_queue(service: StubService) -> None:
 
 
 def test_an_aput_cancelled_just_as_its_record_was_staged(service: StubService) -> None:
-    """It is taken back, or it was drained already and is delivered; its room is free again either way."""
+    """The record is taken back, or was drained already and is delivered. Its space is released in both cases."""
     service.hold()
 
     async def main(producer: Producer) -> None:
@@ -1089,7 +1091,7 @@ def test_an_aput_cancelled_just_as_its_record_was_staged(service: StubService) -
         while waiters_of(producer) == 0:
             await asyncio.sleep(0)
         service.let_go()
-        while waiters_of(producer):  # without turning the loop, which would let the task go on
+        while waiters_of(producer):  # without running the loop, which would let the task go on
             time.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -1104,7 +1106,7 @@ def test_an_aput_cancelled_just_as_its_record_was_staged(service: StubService) -
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_cancelling_aputs_at_random_loses_nothing_and_no_room(service: StubService, seed: int) -> None:
+def test_cancelling_aputs_at_random_loses_no_record_and_no_space(service: StubService, seed: int) -> None:
     chance = random.Random(seed)
     accepted: list[str] = []
 
@@ -1128,7 +1130,7 @@ def test_cancelling_aputs_at_random_loses_nothing_and_no_room(service: StubServi
         empty(producer)
     keys = [each.partition_key for each in service.sent()]
     assert len(keys) == len(set(keys))
-    # every one that aput_record returned is there; one cancelled before it returned may be, or not
+    # every record that aput_record returned was sent; one cancelled before that may have been sent
     assert set(accepted) <= set(keys)
     assert len(accepted) > 20
 
@@ -1141,12 +1143,12 @@ def test_a_loop_that_was_closed_while_an_aput_waited(service: StubService) -> No
         task = loop.create_task(producer.aput_record("orders", b"late", "key"))  # noqa: F841, RUF006 - kept alive
         while waiters_of(producer) == 0:
             loop.run_until_complete(asyncio.sleep(0))
-        for each in asyncio.all_tasks(loop):  # they will never end, and asyncio would complain that nobody asked
+        for each in asyncio.all_tasks(loop):  # they never end, and asyncio would complain about that
             each._log_destroy_pending = False  # type: ignore[attr-defined]
         loop.close()
         service.let_go()
         producer.flush(timeout=PATIENCE)
-        # nobody is there to take the room that was kept: it goes to the next one
+        # no task takes the space that was kept, so it goes to the next record
         producer.put_record("orders", b"next", "key").result(PATIENCE)
         empty(producer)
 
@@ -1154,7 +1156,7 @@ def test_a_loop_that_was_closed_while_an_aput_waited(service: StubService) -> No
 # --- close ---
 
 
-def test_close_wakes_the_threads_that_wait_for_room(service: StubService, pool: ThreadPoolExecutor) -> None:
+def test_close_wakes_the_threads_that_wait_for_space(service: StubService, pool: ThreadPoolExecutor) -> None:
     service.hold()
     producer = Producer(max_buffered_records=2, record_max_buffered_time_ms=0)
     futures = fill(producer)
@@ -1163,12 +1165,12 @@ def test_close_wakes_the_threads_that_wait_for_room(service: StubService, pool: 
     until(lambda: waiters_of(producer) == 5)
     closing = pool.submit(producer.close)
     for each in putting:
-        with pytest.raises(ProducerClosedError, match="closed while the record waited for room"):
+        with pytest.raises(ProducerClosedError, match="closed while the record waited for buffer space"):
             each.result(PATIENCE)
     for refused in putting_many.result(PATIENCE):
         with pytest.raises(ProducerClosedError):
             refused.result(0)
-    assert not closing.done()  # what was accepted is still delivered
+    assert not closing.done()  # accepted records are still delivered
     service.let_go()
     closing.result(PATIENCE)
     for accepted in futures:
@@ -1177,7 +1179,7 @@ def test_close_wakes_the_threads_that_wait_for_room(service: StubService, pool: 
     assert b"late" not in {each.data for each in service.sent()}
 
 
-def test_close_wakes_an_aput_that_waits_for_room(service: StubService) -> None:
+def test_close_wakes_an_aput_that_waits_for_space(service: StubService) -> None:
     service.hold()
 
     async def main(producer: Producer) -> None:
@@ -1185,7 +1187,7 @@ def test_close_wakes_an_aput_that_waits_for_room(service: StubService) -> None:
         while waiters_of(producer) == 0:
             await asyncio.sleep(0)
         closing = asyncio.ensure_future(producer.aclose())
-        with pytest.raises(ProducerClosedError, match="closed while the record waited for room"):
+        with pytest.raises(ProducerClosedError, match="closed while the record waited for buffer space"):
             await putting
         service.let_go()
         await closing
@@ -1197,7 +1199,7 @@ def test_close_wakes_an_aput_that_waits_for_room(service: StubService) -> None:
     assert [each.data for each in service.sent()] == [b"x"]
 
 
-def test_close_gives_up_after_its_timeout_and_the_room_is_empty(service: StubService) -> None:
+def test_close_gives_up_after_its_timeout_and_the_buffer_is_empty(service: StubService) -> None:
     service.hold()
     producer = Producer(close_timeout_ms=50, record_max_buffered_time_ms=0)
     futures = producer.put_records("orders", [(b"x", str(n)) for n in range(10)])

@@ -1,4 +1,4 @@
-"""Producer.health(): what a readiness check sees, at every moment of a producer's life."""
+"""Producer.health(): what a readiness check sees at each stage of a producer's life."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_before_the_first_put_and_after_close(service: StubService) -> None:
     assert producer.health() == dataclasses.replace(IDLE, is_open=False)
 
 
-def test_while_records_wait_for_their_answers(service: StubService) -> None:
+def test_while_records_wait_for_their_outcomes(service: StubService) -> None:
     service.hold()
     with Producer(record_max_buffered_time_ms=1) as producer:
         before = time.monotonic()
@@ -51,8 +51,8 @@ def test_while_records_wait_for_their_answers(service: StubService) -> None:
         producer.put_record("other", b"later", "k")
         asked = time.monotonic()
         health = producer.health()
-        answered = time.monotonic()
-        assert (asked - put) * 1000 <= health.oldest_age_ms <= (answered - before) * 1000
+        looked = time.monotonic()
+        assert (asked - put) * 1000 <= health.oldest_age_ms <= (looked - before) * 1000
         assert health.outstanding_records == producer.outstanding_records == 2
         assert health.outstanding_bytes == producer.outstanding_bytes > 0
         service.let_go()
@@ -60,7 +60,7 @@ def test_while_records_wait_for_their_answers(service: StubService) -> None:
         assert producer.health() == IDLE
 
 
-def test_what_is_staged_counts(service: StubService) -> None:
+def test_staged_records_count(service: StubService) -> None:
     with Producer(record_max_buffered_time_ms=60_000) as producer:
         producer.put_record("orders", b"x", "k")
         wait_until(lambda: producer.health().oldest_age_ms > 0)
@@ -134,17 +134,17 @@ def test_in_a_callback(service: StubService) -> None:
 
 
 def test_a_signal_handler_within_kplpys_own_sections(service: StubService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It must not wait for a lock whose holder may wait for what the interrupted section holds."""
+    """health() must not wait for a lock whose holder may wait for a lock of the interrupted section."""
     service.hold()
     seen: list[Health] = []
     stage = Buffer._stage
 
     def interrupted(self: Buffer, *args: Any) -> None:
         stage(self, *args)
-        with producer._engine.streams["orders"].lock:  # as the scheduler may have it
+        with producer._engine.streams["orders"].lock:  # as the scheduler may hold it
             seen.append(producer.health())
 
-    # So small a buffer gives no credit: each put takes the room's lock.
+    # A small buffer gives no credit, so each put takes the buffer's lock.
     with Producer(record_max_buffered_time_ms=60_000, max_buffered_records=1000) as producer:
         monkeypatch.setattr(Buffer, "_stage", interrupted)
         producer.put_record("orders", b"x", "k")

@@ -1,4 +1,4 @@
-"""Recovery of a stream: what is drained and unanswered fails once, what is staged waits for the new pipeline."""
+"""Recovery of a stream: drained records without an outcome fail once, staged records wait for the new pipeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = 2 + RECORD_OVERHEAD
 
 
 class Broken:
-    """A stream with 100 records that were drained, in two drains, and one that is staged; the first is answered."""
+    """A broken stream: 100 records from two drains, of which the first is delivered, and one staged record."""
 
     def __init__(self) -> None:
         self.buffer = Buffer(10_000, 64 << 20)
@@ -40,20 +40,20 @@ class Broken:
     def stage(self, records: list[RecordFuture]) -> None:
         self.stream.staging.extend(records)
         taken = self.stream.take_staged()
-        self.buffer.drained(self.stream, len(taken), len(taken) * SIZE)
+        self.buffer.charge_drained(self.stream, len(taken), len(taken) * SIZE)
         self.stream.pipeline.accept(taken, 1.0)
 
     def recover(self) -> list[RecordFuture] | None:
-        """Whose outcome it set."""
+        """Recover the stream. Return the records whose outcome this set; None: there was nothing to recover."""
         found = recover(self.stream, Pipeline(POLICY, lambda: 0.5), self.buffer, self.delivery)
         if found is None:
             return None
         results, callbacks = found
-        self.delivery.call_back(self.stream, results, callbacks)
+        self.delivery.complete(self.stream, results, callbacks)
         return [each for each in results.items() if isinstance(each, RecordFuture)]
 
 
-def test_the_unanswered_records_fail_in_their_order() -> None:
+def test_the_records_without_an_outcome_fail_in_their_order() -> None:
     broken = Broken()
     old = broken.stream.pipeline
     assert broken.recover() == broken.records[1:100]
@@ -67,7 +67,7 @@ def test_the_unanswered_records_fail_in_their_order() -> None:
     assert [each.record is not None for each in broken.reported] == [True] * 99
 
 
-def test_what_is_staged_stays_charged_and_is_accepted_by_the_new_pipeline() -> None:
+def test_staged_records_stay_charged_and_go_to_the_new_pipeline() -> None:
     broken = Broken()
     broken.recover()
     assert (broken.buffer.records, broken.buffer.bytes) == (1, SIZE)
@@ -99,13 +99,13 @@ def test_a_stream_that_another_thread_recovered_is_left_alone() -> None:
 
 def test_an_error_that_interrupts_recovery_leaves_the_rest_to_the_next_one() -> None:
     broken = Broken()
-    original = broken.delivery.answer
+    original = broken.delivery.resolve
 
     def interrupted(*args: object) -> list[RecordFuture]:
-        broken.delivery.answer = original  # type: ignore[method-assign]
+        broken.delivery.resolve = original  # type: ignore[method-assign]
         raise MemoryError
 
-    broken.delivery.answer = interrupted  # type: ignore[method-assign, assignment]
+    broken.delivery.resolve = interrupted  # type: ignore[method-assign, assignment]
     try:
         broken.recover()
     except MemoryError:

@@ -1,4 +1,4 @@
-"""The threads of a producer: the one that runs callbacks for the scheduler."""
+"""The threads of a producer: the callback thread, which runs callbacks for the scheduler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.stub_service import PATIENCE
 
 
 class Idle:
-    """Work of which there is none."""
+    """Work for WorkerThreads that is never due."""
 
     @property
     def sender(self) -> Idle:
@@ -25,20 +25,20 @@ class Idle:
     def visit_due(self) -> float:
         return float("inf")
 
-    def look_at_all(self) -> None:
+    def request_visits(self) -> None:
         pass
 
 
 def test_callbacks_run_on_a_thread_of_their_own_in_their_order() -> None:
     threads, seen = WorkerThreads(Idle(), 1), []
     for number in range(100):
-        threads.call(lambda number=number: seen.append((number, threading.current_thread().name)))  # type: ignore[misc]
+        threads.run_on_callback_thread(lambda number=number: seen.append((number, threading.current_thread().name)))  # type: ignore[misc]
     wait_until(lambda: len(seen) == 100)
     assert seen == [(number, "kplpy-callbacks") for number in range(100)]
     threads.stop(set)
 
 
-def test_stopping_runs_what_waits_behind_a_callback_that_blocks() -> None:
+def test_stopping_runs_the_callbacks_behind_one_that_blocks() -> None:
     threads, seen = WorkerThreads(Idle(), 1), list[str]()
     begun, let_go = threading.Event(), threading.Event()
 
@@ -46,10 +46,10 @@ def test_stopping_runs_what_waits_behind_a_callback_that_blocks() -> None:
         begun.set()
         let_go.wait(PATIENCE)
 
-    threads.call(block)
+    threads.run_on_callback_thread(block)
     assert begun.wait(PATIENCE)
-    threads.call(lambda: seen.append(threading.current_thread().name))
-    blocked = threads._caller
+    threads.run_on_callback_thread(lambda: seen.append(threading.current_thread().name))
+    blocked = threads._callback_thread
     assert blocked is not None
     threads.stop(lambda: {blocked.ident or 0})
     assert seen == [threading.current_thread().name]
@@ -64,7 +64,7 @@ def test_a_callback_that_raises_does_not_stop_the_next() -> None:
     def fail() -> None:
         raise ValueError("a bug")
 
-    threads.call(fail)
-    threads.call(lambda: seen.append(1))
+    threads.run_on_callback_thread(fail)
+    threads.run_on_callback_thread(lambda: seen.append(1))
     wait_until(lambda: seen == [1])
     threads.stop(set)
