@@ -21,6 +21,7 @@ from kplpy.aws.client import make_cloudwatch_client
 from kplpy.core.gauges import Gauges
 from kplpy.local import LocalKinesis
 from kplpy.metrics.sample import Sample, Window
+from tests.inside import gauges_of, replace_reported_gauges
 from tests.integration.reading import wait_until
 
 NAMESPACE = "KinesisProducerLibrary"
@@ -346,16 +347,15 @@ def test_the_thread_that_samples_outlives_what_strikes_it(
     producer = Producer(
         endpoint_url=kinesis.endpoint_url, region_name="us-east-1", metrics_sink=sink, metrics_upload_delay_ms=1
     )
-    gauges, struck = producer._engine.status.gauges, threading.Event()
+    struck = threading.Event()
 
     def strike() -> Gauges:
         if not struck.is_set():
             struck.set()
             raise SystemExit("struck")
-        return gauges()
+        return gauges_of(producer)
 
-    assert producer._parts.reporter is not None
-    monkeypatch.setattr(producer._parts.reporter, "_gauges", strike)
+    replace_reported_gauges(monkeypatch, producer, strike)
     with producer:
         put(producer, 20)
         wait_until(lambda: struck.is_set() and bool(sink.windows))

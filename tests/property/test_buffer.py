@@ -11,6 +11,7 @@ from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter
 from tests.held_stream import HeldStream
+from tests.inside import newcomers_of
 
 MAX_RECORDS = 12
 MAX_BYTES = 1000
@@ -131,7 +132,7 @@ class RoomMachine(RuleBasedStateMachine):
     def nobody_alone_waits_for_others(self) -> None:
         """All that stands in a stream's way is the bound, and who waits before it, while no other has or wants any."""
         streams = {each.stream for each in [*self.inside, *self.waiting]}
-        if len(streams) == 1 and self.waiting and not self.buffer._newcomers - streams:
+        if len(streams) == 1 and self.waiting and not set(newcomers_of(self.buffer)) - streams:
             assert self.buffer.records >= MAX_RECORDS or self.buffer.bytes + self.waiting[0].size > MAX_BYTES
 
     @invariant()

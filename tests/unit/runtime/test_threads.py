@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from kplpy.runtime.threads import WorkerThreads
+from tests.inside import callback_thread_of
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE
 
@@ -49,8 +50,7 @@ def test_stopping_runs_what_waits_behind_a_callback_that_blocks() -> None:
     threads.call(block)
     assert begun.wait(PATIENCE)
     threads.call(lambda: seen.append(threading.current_thread().name))
-    blocked = threads._caller
-    assert blocked is not None
+    blocked = callback_thread_of(threads)
     threads.stop(lambda: {blocked.ident or 0})
     assert seen == [threading.current_thread().name]
     let_go.set()
