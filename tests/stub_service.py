@@ -86,6 +86,12 @@ class StubService:
         with self._changed:
             return [each for each in self._sent if stream in (None, each.stream)]
 
+    @property
+    def requests(self) -> int:
+        """How many requests of records have come."""
+        with self._changed:
+            return self._requests
+
     # --- called by the engine ---
 
     def connect(self) -> RequestError | None:

@@ -20,6 +20,7 @@ from kplpy import (
     RecordResult,
 )
 from kplpy.local import Fault
+from tests.inside import streams_of, waiters_of
 from tests.integration.reading import wait_until
 from tests.local_stream import PATIENCE, contents, local, producing
 
@@ -155,7 +156,7 @@ def test_a_cancelled_aflush_leaves_the_records_alone() -> None:
     with local() as kinesis, producing(kinesis) as producer:
         kinesis.faults.delay(0.5)
         asyncio.run(asyncio.wait_for(main(producer), PATIENCE))
-        wait_until(lambda: not producer._engine.streams["orders"].flushes)  # a record is settled after its outcome
+        wait_until(lambda: not streams_of(producer)["orders"].flushes)  # a record is settled after its outcome
         assert contents(kinesis) == Counter([b"x"])
 
 
@@ -252,5 +253,5 @@ def test_a_loop_that_ends_early_loses_no_records() -> None:
         assert time.monotonic() - started < PATIENCE
         assert contents(kinesis)[b"next"] == 1
         assert producer.outstanding_records == 0
-        assert not producer._parts.buffer._waiters
+        assert waiters_of(producer) == 0
     assert not [each for each in threading.enumerate() if each.name == "kplpy-close"]

@@ -13,10 +13,10 @@ from kplpy import Producer, RecordFailedError, RecordFuture
 from kplpy.aws.kinesis.transport import KinesisTransport
 from kplpy.core.pipeline import Pipeline
 from kplpy.local import LocalKinesis
-from kplpy.runtime.delivery import Delivery
 from kplpy.runtime.scheduler import Scheduler
 from kplpy.runtime.sender import Sender
 from kplpy.runtime.stream import Stream
+from tests.inside import answer_step, call_after_recovery, is_idle, scheduler_of, the_stream, threads_of
 from tests.integration.reading import read_all, wait_until
 from tests.stub_service import install
 
@@ -27,7 +27,7 @@ STEPS = [
         for name in "accept next_request request_ended tick next_wakeup take_completions settled".split()
     ),
     *((Pipeline, name) for name in "wants_listing listing_started listing_succeeded flush".split()),
-    (Delivery, "_resolve_completions"),
+    answer_step(),
     (KinesisTransport, "put_records"),
     (KinesisTransport, "list_shards"),
     (Sender, "send_one"),
@@ -62,19 +62,6 @@ def break_step(
     return calls
 
 
-def in_order(producer: Producer) -> bool:
-    (stream,) = producer._engine.streams.values()
-    return (
-        producer.outstanding_records == producer.outstanding_bytes == 0
-        and stream.held_records == stream.held_bytes == 0
-        and not stream.senders
-        and not producer._engine._delivery.busy
-        and stream.broken is None
-        and stream.pipeline.outstanding == 0
-        and not any(stream.pipeline.leftovers().values())
-    )
-
-
 @pytest.mark.parametrize("error", [ValueError("a bug"), MemoryError()], ids=["bug", "memory"])
 @pytest.mark.parametrize("at", [1, 2])
 @pytest.mark.parametrize(("owner", "name"), STEPS, ids=[name for _, name in STEPS])
@@ -102,11 +89,11 @@ def test_an_error_anywhere_fails_what_is_in_the_pipeline_at_most(
         for future in futures:
             failure = future.exception(PATIENCE)
             assert failure is None or f"an error within kplpy: {type(error).__name__}" in str(failure)
-        wait_until(lambda: in_order(producer))
+        wait_until(lambda: is_idle(producer))
         delivered = {b"%d" % n for n, future in enumerate(futures) if future.exception(0) is None}
         producer.put_record("test", b"afterwards", "k").result(PATIENCE)
     assert {record.data for record in read_all(kinesis)} >= delivered
-    if owner not in (Pipeline, Delivery):  # the pipeline is not broken
+    if owner not in (Pipeline, answer_step()[0]):  # the pipeline is not broken
         assert len(delivered) == len(futures)
     if name != "list_shards":
         # Logged by the thread that was interrupted, which the test does not wait for.
@@ -185,16 +172,14 @@ def test_a_scheduler_that_dies_is_started_again(kinesis: LocalKinesis) -> None:
     """Exceptions do not end the scheduler thread. If it ends all the same, a put starts it again."""
     with Producer(endpoint_url=kinesis.endpoint_url) as producer:
         producer.put_record("test", b"0", "k").result(PATIENCE)
-        threads = producer._engine._threads
-        first = threads._scheduler
-        assert first is not None
+        threads, first = threads_of(producer), scheduler_of(producer)
         threads.stopping = True
         threads.wake()
         first.join(PATIENCE)
         assert not first.is_alive()
         threads.stopping = False
         assert producer.put_record("test", b"1", "k").result(PATIENCE).shard_id
-        assert threads._scheduler is not first
+        assert scheduler_of(producer) is not first
     assert [record.data for record in read_all(kinesis)] == [b"0", b"1"]
 
 
@@ -215,20 +200,18 @@ def test_a_flush_and_an_end_cover_what_is_staged_though_the_stream_breaks_then(
     kinesis: LocalKinesis, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     """Another thread marks it as broken between the recovery and the drain."""
-    original = Scheduler._recover
     broken: list[str] = []
 
-    def recover(engine: Scheduler, stream: Stream) -> None:
-        original(engine, stream)
+    def mark_as_broken(stream: Stream) -> None:
         if stream.staging and not broken:
             broken.append(stream.name)
             stream.mark_broken(ValueError("a bug"))
 
     with kinesis.producer(record_max_buffered_time_ms=3_600_000, record_ttl_ms=None, close_timeout_ms=0) as producer:
         first = producer.put_record("test", b"first", "k")
-        (stream,) = producer._engine.streams.values()
+        stream = the_stream(producer)
         wait_until(lambda: not stream.staging and not stream.wake_requested, PATIENCE)
-        monkeypatch.setattr(Scheduler, "_recover", recover)
+        call_after_recovery(monkeypatch, mark_as_broken)
         second = producer.put_record("test", b"second", "k")
         if ending == "flush":
             producer.flush(timeout=PATIENCE)

@@ -23,6 +23,7 @@ from kplpy.aws import clock
 from kplpy.aws.client import make_cloudwatch_client
 from kplpy.local import LocalKinesis
 from tests.http_server import Answer, WebServer, web_server
+from tests.inside import clock_offset_in, clock_offsets, forget_clock_offsets
 from tests.local_stream import PATIENCE, contents, local
 
 TOLERANCE = 300
@@ -31,7 +32,7 @@ TOLERANCE = 300
 
 @pytest.fixture(autouse=True)
 def no_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "_offsets", {})
+    forget_clock_offsets(monkeypatch)
 
 
 class Clock:
@@ -112,7 +113,7 @@ def test_a_clock_that_is_set_right_later_is_noticed(caplog: pytest.LogCaptureFix
         assert len(producer.put_record("orders", b"after", "k").result(PATIENCE).attempts) == 1
         assert service_clock.accepted[-2:] == [False, True]
     assert len(logged_events(caplog)) == 1
-    assert clock._offsets == {}
+    assert clock_offsets() == {}
 
 
 def test_a_second_producer_knows_already(caplog: pytest.LogCaptureFixture) -> None:
@@ -142,7 +143,7 @@ def test_a_signature_that_is_wrong_for_another_reason_is_not_tried_twice() -> No
         with pytest.raises(client.exceptions.ClientError):
             client.list_shards(StreamName="orders")
     assert requests == ["ListShards"]
-    assert clock._offsets == {}
+    assert clock_offsets() == {}
 
 
 @pytest.mark.parametrize("date", [None, "yesterday"])
@@ -150,7 +151,7 @@ def test_a_refusal_without_a_date_has_no_offset(date: str | None) -> None:
     class Response:
         headers = {"Date": date} if date else {}
 
-    assert clock._offset_in_refusal(Response(), {"Error": {"Code": "InvalidSignatureException"}}) is None
+    assert clock_offset_in(Response(), {"Error": {"Code": "InvalidSignatureException"}}) is None
 
 
 def test_metrics_are_uploaded_in_spite_of_a_wrong_clock(caplog: pytest.LogCaptureFixture) -> None:
@@ -170,7 +171,7 @@ def test_metrics_are_uploaded_in_spite_of_a_wrong_clock(caplog: pytest.LogCaptur
 
 def test_unsigned_requests_stay_unsigned() -> None:
     with local() as kinesis:
-        clock._offsets[kinesis.endpoint_url] = 600.0
+        clock_offsets()[kinesis.endpoint_url] = 600.0
         options = ClientConfig(signature_version=UNSIGNED)
         with Producer(region_name="us-east-1", endpoint_url=kinesis.endpoint_url, botocore_config=options) as producer:
             assert not isinstance(producer.put_record("orders", b"x", "k").exception(PATIENCE), RejectedError)

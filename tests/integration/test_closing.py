@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ from kplpy.core.exchange import RequestError
 from kplpy.metrics.sample import Window
 from kplpy.process import interpreter_exit
 from kplpy.runtime import threads
-from kplpy.runtime.buffer import Buffer
+from tests.inside import each_staging_interrupted, is_stopping, raise_in_flush
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
 from tests.local_stream import contents, local
@@ -33,7 +32,7 @@ def put(producer: Producer) -> list[RecordFuture]:
 
 
 def ended(producer: Producer) -> bool:
-    return producer._engine.stopping and producer.outstanding_records == 0
+    return is_stopping(producer) and producer.outstanding_records == 0
 
 
 def within_patience(do: Callable[[], object]) -> None:
@@ -159,10 +158,7 @@ def test_an_interrupted_close_says_how_long_it_waited(
     producer = Producer(close_timeout_ms=60_000)
     put(producer)
 
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(producer._shutdown, "flush", interrupted)
+    raise_in_flush(monkeypatch, producer, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         producer.close()
     (line,) = [each for each in caplog.records if each.kplpy["event"] == "closed_with_undelivered"]  # type: ignore[attr-defined]
@@ -188,17 +184,14 @@ def test_a_signal_handler_closes_during_a_close_and_during_a_put(monkeypatch: py
     before = signal.signal(signal.SIGUSR1, handler)
     try:
         futures = put(producer)
-        stage = Buffer._stage
 
-        def interrupted(self: Buffer, *args: Any) -> None:
-            stage(self, *args)
+        def interrupt_once() -> None:
             if not handled:
                 signal.raise_signal(signal.SIGUSR1)
 
-        monkeypatch.setattr(Buffer, "_stage", interrupted)
-        futures.append(producer.put_record("orders", b"%d" % COUNT, "k"))
+        with each_staging_interrupted(interrupt_once):
+            futures.append(producer.put_record("orders", b"%d" % COUNT, "k"))
         assert handled == [False]
-        monkeypatch.setattr(Buffer, "_stage", stage)
         threading.Timer(0.05, service.let_go).start()
         wait_until(lambda: ended(producer), PATIENCE)
         assert all(future.exception(0) is None for future in futures)
@@ -253,7 +246,7 @@ def test_put_records_where_no_thread_may_run_is_one_request(monkeypatch: pytest.
     futures = producer.put_records("orders", [(b"%d" % number, str(number)) for number in range(COUNT)])
     assert all(future.done() for future in futures)
     service.await_requests(1)
-    assert service._requests == 1
+    assert service.requests == 1
     assert len(service.sent()) == COUNT
 
 

@@ -18,6 +18,7 @@ from botocore.httpsession import URLLib3Session
 from kplpy import Producer, RejectedError
 from kplpy.aws.kinesis import transport
 from kplpy.core import policy
+from tests.inside import refresh_lock_of, set_credentials, set_refresh
 from tests.integration.reading import read_all
 from tests.local_stream import PATIENCE, local
 from tests.stub_aws import KinesisBelowBotocore, fake_sts
@@ -149,9 +150,7 @@ class Rotating:
 
     def session(self) -> boto3.Session:
         core = botocore.session.Session()
-        core._credentials = RefreshableCredentials.create_from_metadata(  # type: ignore[attr-defined]
-            self.fetch(), self.fetch, "rotating"
-        )
+        set_credentials(core, RefreshableCredentials.create_from_metadata(self.fetch(), self.fetch, "rotating"))
         return boto3.Session(botocore_session=core)
 
 
@@ -209,8 +208,7 @@ def test_a_refresh_that_fails_costs_no_record(kinesis: KinesisBelowBotocore, cap
             raise failures.pop()
         return fetch()
 
-    credentials: Any = session.get_credentials()
-    credentials._refresh_using = refresh
+    set_refresh(session.get_credentials(), refresh)
     kinesis.expired.add("token 1")
     with Producer(session=session, region_name="eu-west-1") as producer:
         result = producer.put_record("orders", b"x", "k").result(PATIENCE)
@@ -259,11 +257,10 @@ def test_a_refresh_in_progress_does_not_block_a_forked_child(kinesis: KinesisBel
     kinesis.attach(session)
     with Producer(session=session, region_name="eu-west-1") as producer:
         producer.put_record("orders", b"parent", "k").result(PATIENCE)
-        credentials: Any = session.get_credentials()
         held, done = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with credentials._refresh_lock:
+            with refresh_lock_of(session.get_credentials()):
                 held.set()
                 done.wait(PATIENCE)
 

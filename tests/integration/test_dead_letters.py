@@ -132,8 +132,7 @@ def test_streams_that_fail_together_make_no_loop(
         backup.close()
         first.close()
         second.close()
-    requests = stub._requests
-    assert requests == 2  # the record's own, and backup's
+    assert stub.requests == 2  # the record's own, and backup's
     (line,) = [each.getMessage() for each in caplog.records if "is lost" in each.getMessage()]
     assert "a dead letter failed too" in line
 
@@ -153,7 +152,7 @@ def test_what_fails_there_too_goes_to_the_file(monkeypatch: pytest.MonkeyPatch, 
     (line,) = (tmp_path / "file").read_bytes().splitlines()
     entry = parse_entry(line)
     assert (entry.stream, entry.data) == ("orders", b"x")  # whence it came, not where it was tried last
-    assert stub._requests == 2
+    assert stub.requests == 2
 
 
 @pytest.mark.usefixtures("short_grace")

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from kplpy.cli.app import cli
 from kplpy.cli.demo.command import Run
+from tests.inside import put_intruder
 from tests.integration.cli_process import Running, run
 from tests.integration.reading import wait_until
 
@@ -88,7 +89,7 @@ def test_a_difference_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def put_and_meddle(run: Run) -> None:
         put(run)
-        run._kinesis.client().put_record(StreamName="demo", Data=b"intruder", PartitionKey="x")
+        put_intruder(run, b"intruder")
 
     monkeypatch.setattr(Run, "put", put_and_meddle)
     before = signal.getsignal(signal.SIGTERM)

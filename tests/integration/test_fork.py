@@ -18,8 +18,7 @@ import pytest
 from kplpy import ForkedError, Producer
 from kplpy.local import LocalKinesisProcess
 from kplpy.local.server.process import LocalKinesisProcess as Process
-from kplpy.process import fork
-from kplpy.rate_limited_log import RateLimitedLog
+from tests.inside import fork_without_wiping, locks_of
 from tests.integration.reading import wait_until
 
 pytestmark = [
@@ -161,27 +160,9 @@ def test_inherited_futures_fail_at_once(kinesis: Process, stream: str, fork: Cal
 
 def test_a_lock_that_was_held_at_the_fork_does_not_block(kinesis: Process, stream: str) -> None:
     """Another thread holds every lock of kplpy that it can hold."""
-    import kplpy.aws.kinesis.transport
-    import kplpy.futures.record_future
-
     with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:
         future = producer.put_record(stream, b"x", "k")
-        condition = future._condition
-        engine = producer._engine
-        home = engine.streams[stream]
-        locks = [
-            kplpy.aws.kinesis.transport._encoding,
-            kplpy.futures.record_future.LOCK,
-            producer._shutdown._lock,
-            producer._parts.buffer.lock,
-            home.lock,
-            condition,
-            engine._threads.lock,
-            engine.directory.lock,
-            engine._threads.errors.lock,
-            *(each.lock for each in vars(engine._delivery).values() if isinstance(each, RateLimitedLog)),
-            fork._renewing,
-        ]
+        locks = locks_of(producer, stream, future)
         held, let_go = threading.Event(), threading.Event()
 
         def hold() -> None:
@@ -359,8 +340,7 @@ def test_a_new_producer_in_a_child_of_a_fork_without_hooks(kinesis: Process, str
 
 def test_the_page_of_a_system_without_wiping(kinesis: Process, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's hook wipes the page if the kernel does not."""
-    monkeypatch.setattr(fork, "_page", bytearray(b"\1"))
-    monkeypatch.setattr(fork, "_new_page", lambda: bytearray(b"\1"))
+    fork_without_wiping(monkeypatch)
     with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:
         future = producer.put_record(stream, b"parent", "k")
 

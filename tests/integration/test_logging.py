@@ -15,7 +15,7 @@ import pytest
 from kplpy import ConfigError, InvalidRecordError, Producer, RecordFuture
 from kplpy.integrations.logging import KinesisHandler
 from kplpy.local import LocalKinesis
-from kplpy.rate_limited_log import RateLimitedLog
+from tests.inside import be_forked_child, drops_of, logging_handlers_kept, producer_of
 from tests.integration.reading import read_all, wait_until
 from tests.integration.test_exit import ends, start
 from tests.local_stream import PATIENCE, local, producing
@@ -131,7 +131,7 @@ def test_kplpys_warnings_are_shown_if_no_other_handler_would(
     root = logging.getLogger()
     before = list(root.handlers)
     handler = KinesisHandler("logs")
-    second = KinesisHandler("logs", producer=handler._producer)
+    second = KinesisHandler("logs", producer=producer_of(handler))
     try:
         root.handlers[:] = [handler, second]
         logging.getLogger("kplpy.test").warning("two lines")
@@ -180,21 +180,20 @@ def test_dict_config(kinesis: LocalKinesis) -> None:
         "loggers": {"shop.configured": {"handlers": ["stream"], "level": "DEBUG", "propagate": False}},
     }
     log = logging.getLogger("shop.configured")
-    handlers = list(logging._handlerList)  # type: ignore[attr-defined]  # which dictConfig forgets: pytest's too
-    try:
-        logging.config.dictConfig(config)
-        (first,) = log.handlers
-        log.debug("not this")
-        log.info("first")
-        logging.config.dictConfig(config)
-        log.info("second")
-        (second,) = log.handlers
-        assert second is not first
-        second.close()
-        wait_until(lambda: len(of_key(kinesis, "dict config")) == 2)
-    finally:
-        logging._handlerList[:] = handlers  # type: ignore[attr-defined]
-        log.handlers.clear()
+    with logging_handlers_kept():
+        try:
+            logging.config.dictConfig(config)
+            (first,) = log.handlers
+            log.debug("not this")
+            log.info("first")
+            logging.config.dictConfig(config)
+            log.info("second")
+            (second,) = log.handlers
+            assert second is not first
+            second.close()
+            wait_until(lambda: len(of_key(kinesis, "dict config")) == 2)
+        finally:
+            log.handlers.clear()
     assert sorted(of_key(kinesis, "dict config")) == [b"first", b"second"]
 
 
@@ -290,12 +289,12 @@ def test_drops_in_a_forked_child_are_reported_by_the_child(
     install(monkeypatch)
     handler = KinesisHandler("logs", max_user_record_size=100)
     log.addHandler(handler)
-    monkeypatch.setattr(handler._drops, "_page", b"\0")
-    parents: RateLimitedLog = handler._drops
+    parents = drops_of(handler)
+    be_forked_child(monkeypatch, parents)
     assert parents.forked
     log.info("x" * 101)
     assert "1 log records dropped" in caplog.text
-    assert handler._drops is not parents
+    assert drops_of(handler) is not parents
     handler.close()
 
 

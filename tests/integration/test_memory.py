@@ -10,6 +10,7 @@ import pytest
 
 from kplpy import Producer, RecordFuture
 from kplpy.local import Fault
+from tests.inside import streams_of
 from tests.integration.reading import wait_until
 from tests.local_stream import PATIENCE, contents, local, producing
 from tests.stub_service import install
@@ -37,7 +38,7 @@ def test_an_outstanding_record_costs_500_bytes_at_the_most(monkeypatch: pytest.M
     def put(first: int, count: int) -> int:
         for number in range(first, first + count):
             futures[number] = producer.put_record("orders", payloads[number], keys[number % 1000])
-        wait_until(lambda: not producer._engine.streams["orders"].staging, PATIENCE)
+        wait_until(lambda: not streams_of(producer)["orders"].staging, PATIENCE)
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 

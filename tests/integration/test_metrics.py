@@ -21,6 +21,7 @@ from kplpy.aws.client import make_cloudwatch_client
 from kplpy.core.gauges import Gauges
 from kplpy.local import LocalKinesis
 from kplpy.metrics.sample import Sample, Window
+from tests.inside import gauges_of, replace_reported_gauges
 from tests.integration.reading import wait_until
 
 NAMESPACE = "KinesisProducerLibrary"
@@ -346,16 +347,15 @@ def test_the_sampling_thread_survives_exceptions(
     producer = Producer(
         endpoint_url=kinesis.endpoint_url, region_name="us-east-1", metrics_sink=sink, metrics_upload_delay_ms=1
     )
-    gauges, was_raised = producer._engine.status.gauges, threading.Event()
+    was_raised = threading.Event()
 
     def raise_once() -> Gauges:
         if not was_raised.is_set():
             was_raised.set()
             raise SystemExit("interrupted")
-        return gauges()
+        return gauges_of(producer)
 
-    assert producer._parts.reporter is not None
-    monkeypatch.setattr(producer._parts.reporter, "_gauges", raise_once)
+    replace_reported_gauges(monkeypatch, producer, raise_once)
     with producer:
         put(producer, 20)
         wait_until(lambda: was_raised.is_set() and bool(sink.windows))

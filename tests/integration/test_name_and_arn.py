@@ -8,6 +8,7 @@ import pytest
 
 from kplpy import FlushTimeoutError, Producer
 from kplpy.core.routing.placement import Summary
+from tests.inside import gauges_of, the_stream
 from tests.integration.reading import wait_until
 from tests.local_stream import contents, local, producing
 from tests.stub_service import PATIENCE, StubService, install
@@ -74,7 +75,7 @@ def test_first_by_arn(service: Service) -> None:
         assert metrics[ARN].user_records_put == 3
         assert metrics[ARN].listings == 2
         assert repr(producer).startswith(f"<Producer {ARN}: ")
-        assert list(producer._engine.status.gauges().streams) == [ARN]
+        assert list(gauges_of(producer).streams) == [ARN]
 
 
 def test_flush_by_either_waits_for_what_was_put_by_both(service: Service) -> None:
@@ -134,8 +135,7 @@ def test_together_they_have_one_share_of_the_room(service: Service) -> None:
         for given in ("orders", ARN) * 100:
             producer.put_record(given, b"x", "k")
         assert producer.outstanding_records == 200
-        (stream,) = producer._engine.streams.values()
-        assert stream.outstanding() == 200
+        assert the_stream(producer).outstanding() == 200
         service.let_go()
 
 

@@ -18,6 +18,7 @@ import pytest
 
 import kplpy
 from kplpy import Producer, RecordFailedError, RecordFuture, concurrency
+from tests.inside import is_idle
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -84,19 +85,7 @@ def live(service: StubService, interrupter: Interrupter, hurried: bool) -> None:
             else:
                 ends(futures[-1])
         delivered = [future for future in futures if ends(future)]
-        (stream,) = producer._engine.streams.values()
-
-        def in_order() -> bool:
-            return (
-                producer.outstanding_records == producer.outstanding_bytes == 0
-                and stream.held_records == stream.held_bytes == stream.pipeline.outstanding == 0
-                and stream.broken is None
-                and not stream.senders
-                and not producer._engine._delivery.busy
-                and not producer._engine.scheduler.sender._inflight
-            )
-
-        wait_until(in_order, PATIENCE)
+        wait_until(lambda: is_idle(producer), PATIENCE)
         # An error between a record's outcome and its callback costs the callback.
         assert set(called) <= {futures[8], futures[18]}
         assert len(set(called)) >= 2 - interrupter.has_raised

@@ -11,6 +11,7 @@ from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter
 from tests.held_stream import HeldStream
+from tests.inside import newcomers_of
 
 MAX_RECORDS = 12
 MAX_BYTES = 1000
@@ -131,7 +132,7 @@ class BufferMachine(RuleBasedStateMachine):
     def a_stream_alone_waits_only_for_the_bound(self) -> None:
         """While no other stream has records or waits, only the bound and earlier puts hold a stream back."""
         streams = {each.stream for each in [*self.inside, *self.waiting]}
-        if len(streams) == 1 and self.waiting and not self.buffer._newcomers - streams:
+        if len(streams) == 1 and self.waiting and not set(newcomers_of(self.buffer)) - streams:
             assert self.buffer.records >= MAX_RECORDS or self.buffer.bytes + self.waiting[0].size > MAX_BYTES
 
     @invariant()

@@ -32,6 +32,7 @@ from kplpy.local.model.limits import Limits, Phases
 from kplpy.local.model.model import Model
 from kplpy.local.model.stream import Stream
 from kplpy.wire.encode import encode_aggregate
+from tests.inside import in_flight_of
 from tests.simulation.knowledge import Knowledge, Landed
 from tests.simulation.scenario import MAX_HASH, NEVER, Change, Scenario
 
@@ -524,7 +525,7 @@ class World:
     ) -> None:
         self._busy -= 1
         self._inflight_bytes -= request.size
-        late = request not in self.pipeline._in_flight
+        late = request not in in_flight_of(self.pipeline)
         entries = exchange.entries
         unclear = len(entries or ()) != len(sent) if exchange.error is None else exchange.error.maybe_written
         if late or unclear:

@@ -9,9 +9,9 @@ import pytest
 from botocore import exceptions as boto
 from urllib3.exceptions import NewConnectionError
 
-from kplpy.aws import causes
 from kplpy.aws.errors import classify
 from kplpy.core.results.retry_policy import Verdict, judge_error
+from tests.inside import endpoint_url_key
 
 URL = "http://127.0.0.1:9/"
 
@@ -140,7 +140,7 @@ def test_what_is_not_known_to_be_final_is_retried(failure: Exception) -> None:
 
 
 def response_error(status: int, code: str, operation: str = "PutRecords", kind: str = "text/html", **error: str) -> Any:
-    about = {"HTTPStatusCode": status, "HTTPHeaders": {"content-type": kind}, causes._URL: URL}
+    about = {"HTTPStatusCode": status, "HTTPHeaders": {"content-type": kind}, endpoint_url_key(): URL}
     response: Any = {"Error": {"Code": code, **error}, "ResponseMetadata": about}
     return boto.ClientError(response, operation)
 

@@ -14,6 +14,7 @@ from kplpy.core.record import PendingRecord
 from kplpy.core.results.retry_policy import THROTTLED
 from kplpy.core.shard_range import ShardRange
 from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy
+from tests.inside import queues_of, router_of
 
 ZERO, ONE = LEFT.shard_id, RIGHT.shard_id
 MERGED = ShardRange("shardId-000000000002", 0, TOP)
@@ -218,7 +219,7 @@ def test_a_bisection_keeps_the_order_whatever_fails_in_it() -> None:
 
 def test_a_batch_whose_numbers_are_mixed_with_waiting_ones_is_packed_again() -> None:
     driver = Driver(policy(ordered=True, linger=0.0))
-    queue = driver.pipeline._router.queues[0]
+    queue = queues_of(driver.pipeline)[0]
     first = left(4)
     for number, each in enumerate(first):
         each.number = number
@@ -229,7 +230,7 @@ def test_a_batch_whose_numbers_are_mixed_with_waiting_ones_is_packed_again() -> 
         queue.add([each])
     queue.close_open()
     assert not queue.put_back(back)
-    driver.pipeline._router.reroute(back.items, 1.0)
+    router_of(driver.pipeline).reroute(back.items, 1.0)
     assert numbers(driver.request(1.0)) == [[0, 1, 2, 3]]
 
 

@@ -258,12 +258,12 @@ def test_denied_for_longer_than_a_hiccup() -> None:
     record = item(arrival=1.0)
     driver.accept(record)
     now = 1.1
-    while not driver.pipeline._outcomes.completions:
+    while not (completions := driver.pipeline.take_completions()):
         driver.fail(driver.request(now), "AccessDeniedException", now)
         assert now < 1.1 + rules.DENIED_GRACE + 5
         now = max(now, driver.pipeline.next_wakeup(now))
     assert now >= 1.1 + rules.DENIED_GRACE
-    assert failed(driver.pipeline.take_completions()[0]).reason is Reason.REJECTED
+    assert failed(completions[0]).reason is Reason.REJECTED
 
 
 def test_an_error_that_is_final_for_the_stream_fails_the_bisection_too() -> None:

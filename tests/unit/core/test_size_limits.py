@@ -16,6 +16,7 @@ from kplpy.core.results.retry_policy import TOO_LARGE
 from kplpy.core.routing.placement import BY_KEY
 from kplpy.core.size_limits import SizeLimits
 from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, policy
+from tests.inside import allow_describing, in_flight_of
 
 MIB = 1 << 20
 INVALID = "InvalidArgumentException"
@@ -27,7 +28,7 @@ STALE = 1.5 * rules.STRATEGY_POLL + 1
 def knowing(limit: int | None, rules: Policy = RULES) -> Driver:
     """Return a driver of two shards. It knows the stream's limit in bytes, or that it cannot be learnt."""
     driver = Driver(rules)
-    driver.pipeline._router.placement._not_before = 0.0
+    allow_describing(driver.pipeline)
     driver.describe(BY_KEY, 0.5, limit)
     return driver
 
@@ -88,7 +89,7 @@ def test_the_limit_holds_for_records_accepted_before_it_was_known() -> None:
     driver = Driver(RULES, shards=())
     driver.accept(sized(MIB + 1))
     driver.list((LEFT, RIGHT), 1.1)
-    driver.pipeline._router.placement._not_before = 0.0
+    allow_describing(driver.pipeline)
     driver.describe(BY_KEY, 1.2, MIB)
     assert driver.pipeline.next_request(1.3) is None
     assert only_failure(driver.pipeline).reason is Reason.TOO_LARGE
@@ -188,7 +189,7 @@ def test_aggregates_keep_to_the_streams_limit(first_key: bool, known: int | None
     driver.accept(*[item(bytes(10_000), key, arrival=1.0) for _ in range(700)])
     sizes = [size for _ in range(2) for size in data_sizes(driver.request(1.0))]
     assert least < max(sizes) <= (known or MIB)
-    assert min(len(batch.items) for request in driver.pipeline._in_flight for batch in request.batches) > 1
+    assert min(len(batch.items) for request in in_flight_of(driver.pipeline) for batch in request.batches) > 1
 
 
 def test_an_aggregate_that_was_packed_for_a_larger_limit_is_packed_again() -> None:
@@ -196,7 +197,7 @@ def test_an_aggregate_that_was_packed_for_a_larger_limit_is_packed_again() -> No
     records = [item(bytes(30_000), arrival=1.0) for _ in range(60)]
     driver.accept(*records)
     driver.pipeline.flush(1.0)
-    driver.pipeline._router.placement._not_before = 0.0
+    allow_describing(driver.pipeline)
     driver.describe(BY_KEY, 1.0, MIB)
     request = driver.request(1.1)
     assert max(data_sizes(request)) <= MIB

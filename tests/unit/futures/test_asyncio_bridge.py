@@ -8,6 +8,7 @@ import pytest
 
 from kplpy import KplpyError, Producer
 from kplpy.futures.asyncio_bridge import Patience, arrivals_of
+from tests.inside import timer_of, waits_of
 from tests.stub_service import PATIENCE as STUB_PATIENCE
 from tests.stub_service import install
 
@@ -25,7 +26,7 @@ def test_one_timer_serves_all_tasks() -> None:
             waiting: asyncio.Future[None] = loop.create_future()
             waiting.add_done_callback(lambda _, number=number: ended.append(number))  # type: ignore[misc]
             patience.begin(waiting)
-            timers.add(patience._timer)
+            timers.add(timer_of(patience))
             waits.append((waiting, loop.time()))
         assert len(timers) == 1
         gone, cancelled = waits[1][0], waits[2][0]
@@ -38,8 +39,8 @@ def test_one_timer_serves_all_tasks() -> None:
         assert ended == [2, 0, 3, 4]
         assert not gone.done()
         patience.end(gone)  # it is forgotten already: no effect
-        assert not patience._deadlines
-        assert patience._timer is None
+        assert not waits_of(patience)
+        assert timer_of(patience) is None
 
     asyncio.run(asyncio.wait_for(main(), TIMEOUT))
 
@@ -51,13 +52,13 @@ def test_without_tasks_there_is_no_timer() -> None:
         waits: list[asyncio.Future[None]] = [asyncio.get_running_loop().create_future() for _ in range(2)]
         for each in waits:
             patience.begin(each)
-        timer = patience._timer
+        timer = timer_of(patience)
         assert timer is not None
         patience.end(waits[0])
         assert not timer.cancelled()
         patience.end(waits[1])
         assert timer.cancelled()
-        assert patience._timer is None
+        assert timer_of(patience) is None
 
     asyncio.run(main())
 

@@ -25,6 +25,7 @@ from kplpy.core.record import SendAttempt
 from kplpy.futures.failures import UnseenFailures
 from kplpy.futures.record_future import Origin
 from kplpy.futures.resolve import resolve, resolve_each, run_callbacks
+from tests.inside import abandon, callbacks_of, is_waited_for, make_condition, threads_blocked_on
 
 PATIENCE = 30.0
 ORIGIN = Origin("orders")
@@ -57,21 +58,6 @@ def until(reached: Callable[[], bool]) -> None:
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0)
-
-
-def waited_for(future: RecordFuture) -> bool:
-    """Return True if a function of concurrent.futures waits for the future."""
-    waits = future._waits
-    return waits is not None and bool(waits.waiters)
-
-
-def blocked_on(future: RecordFuture) -> bool:
-    """Return True if a thread is blocked in result() or exception()."""
-    waits = future._waits
-    if waits is None or waits.condition is None:
-        return False
-    with waits.condition:
-        return bool(waits.condition._waiters)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -141,7 +127,7 @@ def test_the_first_outcome_stays() -> None:
     for waited in (False, True):
         future = pending()
         if waited:
-            _ = future._condition
+            make_condition(future)
         give(delivered("1"), future)
         give(delivered("2"), future)
         give(failed(), future)
@@ -152,7 +138,8 @@ def test_a_delivered_payload_is_dropped_and_a_failed_one_kept() -> None:
     for waited in (False, True):
         one, other = pending(), pending()
         if waited:
-            _ = one._condition, other._condition
+            make_condition(one)
+            make_condition(other)
         give(delivered(), one)
         give(failed(), other)
         assert one.data == b""
@@ -283,7 +270,7 @@ def test_callbacks_run_once_in_their_order(outcome: Delivered | Failed, waited: 
     for name in ("one", "two", "three"):
         future.add_done_callback(lambda it, name=name: called.append((name, it, it.done())))  # type: ignore[misc]
     if waited:
-        _ = future._condition
+        make_condition(future)
     assert called == []
     give(outcome, future)
     assert called == [(name, future, True) for name in ("one", "two", "three")]
@@ -387,7 +374,7 @@ def test_wait_for_done_futures() -> None:
 def test_wait_all_completed(pool: ThreadPoolExecutor) -> None:
     futures = [pending() for _ in range(3)]
     waiting = pool.submit(concurrent.futures.wait, futures, PATIENCE, ALL_COMPLETED)
-    until(lambda: all(map(waited_for, futures)))
+    until(lambda: all(map(is_waited_for, futures)))
     give(delivered(), futures[0])
     give(failed(), futures[1])
     assert not waiting.done()
@@ -398,7 +385,7 @@ def test_wait_all_completed(pool: ThreadPoolExecutor) -> None:
 def test_wait_first_completed(pool: ThreadPoolExecutor) -> None:
     futures = [pending() for _ in range(3)]
     waiting = pool.submit(concurrent.futures.wait, futures, PATIENCE, FIRST_COMPLETED)
-    until(lambda: all(map(waited_for, futures)))
+    until(lambda: all(map(is_waited_for, futures)))
     give(delivered(), futures[1])
     assert waiting.result(PATIENCE) == ({futures[1]}, {futures[0], futures[2]})
 
@@ -406,7 +393,7 @@ def test_wait_first_completed(pool: ThreadPoolExecutor) -> None:
 def test_wait_first_exception(pool: ThreadPoolExecutor) -> None:
     futures = [pending() for _ in range(4)]
     waiting = pool.submit(concurrent.futures.wait, futures, PATIENCE, FIRST_EXCEPTION)
-    until(lambda: all(map(waited_for, futures)))
+    until(lambda: all(map(is_waited_for, futures)))
     give(delivered(), futures[0], futures[1])
     assert not waiting.done()
     give(failed(), futures[2])
@@ -416,7 +403,7 @@ def test_wait_first_exception(pool: ThreadPoolExecutor) -> None:
 def test_wait_leaves_nothing_behind() -> None:
     future = pending()
     concurrent.futures.wait([future], timeout=0)
-    assert future._waits is None or not future._waits.waiters
+    assert not is_waited_for(future)
 
 
 def test_as_completed(pool: ThreadPoolExecutor) -> None:
@@ -432,7 +419,7 @@ def test_as_completed(pool: ThreadPoolExecutor) -> None:
 
     collecting = pool.submit(collect)
     assert more.acquire(timeout=PATIENCE)
-    until(lambda: all(map(waited_for, futures[:3])))
+    until(lambda: all(map(is_waited_for, futures[:3])))
     for position, outcome in ((1, failed()), (0, delivered()), (2, delivered())):
         give(outcome, futures[position])
         assert more.acquire(timeout=PATIENCE)
@@ -464,7 +451,7 @@ def test_together_with_futures_of_an_executor(pool: ThreadPoolExecutor) -> None:
 def test_many_threads_wait_for_one_future(pool: ThreadPoolExecutor, outcome: Delivered | Failed) -> None:
     future = pending()
     waiting = [pool.submit(future.exception, PATIENCE) for _ in range(12)]
-    until(lambda: len(future._condition._waiters) == 12)  # type: ignore[attr-defined]
+    until(lambda: threads_blocked_on(future) == 12)
     give(outcome, future)
     errors = [each.result(PATIENCE) for each in waiting]
     assert [isinstance(each, RecordFailedError) for each in errors] == [isinstance(outcome, Failed)] * 12
@@ -476,7 +463,7 @@ def test_a_wait_that_timed_out_can_be_repeated(pool: ThreadPoolExecutor) -> None
         with pytest.raises(concurrent.futures.TimeoutError):
             future.result(0.001)
     waiting = pool.submit(future.result, PATIENCE)
-    until(lambda: blocked_on(future))
+    until(lambda: threads_blocked_on(future) == 1)
     give(delivered(), future)
     assert waiting.result(PATIENCE).sequence_number == "4711"
 
@@ -710,8 +697,7 @@ def test_repeated_awaits_of_a_future_add_no_callbacks() -> None:
         for _ in range(50):
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(future, 0.0005)
-        assert future._waits is not None
-        assert len(future._waits.callbacks) == 1
+        assert callbacks_of(future) == 1
         last = [asyncio.ensure_future(future) for _ in range(3)]
         await asyncio.sleep(0)
         last[0].cancel()
@@ -737,7 +723,7 @@ def test_one_of_many_awaited_futures_may_have_more_waits(pool: ThreadPoolExecuto
         one.add_done_callback(called.append)
         blocked = pool.submit(one.result, PATIENCE)
         completed = pool.submit(concurrent.futures.wait, [one], PATIENCE)
-        while not (blocked_on(one) and waited_for(one)):
+        while not (threads_blocked_on(one) and is_waited_for(one)):
             await asyncio.sleep(0.001)
         await in_thread(lambda: give(delivered(), *others))
         await asyncio.gather(*waiting[1:])
@@ -786,7 +772,7 @@ def test_an_outcome_for_a_closed_loop(caplog: pytest.LogCaptureFixture) -> None:
     assert [each.done() for each in futures] == [True] * 3
     assert not caplog.records
     for task in tasks:  # asyncio would log that these tasks never ended
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        abandon(task)
 
 
 def test_many_outcomes_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -907,7 +893,7 @@ def test_a_failure_that_a_thread_waits_for_is_not_counted_unless_it_gave_up() ->
         given_up.result(0.001)
     thread = threading.Thread(target=waited.exception, daemon=True)
     thread.start()
-    until(lambda: blocked_on(waited))
+    until(lambda: threads_blocked_on(waited) == 1)
     unseen.fail(waited, given_up)
     assert unseen.codes == {"ValidationException": 1}
     thread.join(PATIENCE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_without_a_tool_the_message_names_it(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(environments, "BUILD", processes.ROOT / "build" / "nothing-is-here")
     with pytest.raises(environments.UnavailableError, match=r"there is no mvn here; the KPL needs Java 17 and Maven"):
-        environments._kpl_command(None, "bench-16", {})  # type: ignore[arg-type]
+        environments.start("kpl", SimpleNamespace(url="http://127.0.0.1:9"))  # type: ignore[arg-type]
 
 
 def test_a_process_that_ends_or_does_not_respond_is_reported_with_its_stderr() -> None:

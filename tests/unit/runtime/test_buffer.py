@@ -20,6 +20,7 @@ from kplpy.runtime.buffer import CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL, MIN_C
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter
 from tests.held_stream import HeldStream
+from tests.inside import abandon, buffer_of, streams_of, waiters_of
 from tests.stub_service import PATIENCE, StubService, install
 
 LOW, HIGH = 0, (1 << 128) - 1  # hash keys of the first and of the second shard of two
@@ -272,14 +273,14 @@ def test_a_put_whose_space_is_released_while_it_is_refused_takes_it(
     service.hold()
     with Producer(max_buffered_records=2, record_max_buffered_time_ms=0, on_buffer_full="raise") as producer:
         fill(producer)
-        shortage = producer._parts.buffer.shortage
+        shortage = buffer_of(producer).shortage
 
         def late(stream: Stream, hash_key: int, size: int) -> Shortage | None:
             service.let_go()
-            until(lambda: producer._parts.buffer.records == 0)
+            until(lambda: buffer_of(producer).records == 0)
             return shortage(stream, hash_key, size)
 
-        monkeypatch.setattr(producer._parts.buffer, "shortage", late)
+        monkeypatch.setattr(buffer_of(producer), "shortage", late)
         producer.put_record("orders", b"late", "key").result(PATIENCE)
         empty(producer)
 
@@ -620,10 +621,6 @@ def pool(service: StubService) -> Iterator[ThreadPoolExecutor]:
         service.let_go()
 
 
-def waiters_of(producer: Producer) -> int:
-    return len(producer._parts.buffer._waiters)
-
-
 def until(reached: Callable[[], bool]) -> None:
     """Wait until the condition holds. A thread does not report that it has begun to wait for buffer space."""
     deadline = time.monotonic() + PATIENCE
@@ -634,7 +631,7 @@ def until(reached: Callable[[], bool]) -> None:
 
 def counted(producer: Producer, records: int) -> None:
     """Wait until this many records are drained, because other streams' puts do not see staged records."""
-    until(lambda: producer._parts.buffer.records == records)
+    until(lambda: buffer_of(producer).records == records)
 
 
 def fill(producer: Producer, name: str = "orders") -> list[RecordFuture]:
@@ -654,11 +651,11 @@ def fill(producer: Producer, name: str = "orders") -> list[RecordFuture]:
 def empty(producer: Producer) -> None:
     """Wait until every record has an outcome, and check that all counts are zero."""
     producer.flush(timeout=PATIENCE)
-    buffer = producer._parts.buffer
+    buffer = buffer_of(producer)
     assert (producer.outstanding_records, producer.outstanding_bytes) == (0, 0)
     assert (buffer.records, buffer.bytes) == (0, 0)
-    assert not buffer._waiters
-    for each in producer._engine.streams.values():
+    assert waiters_of(producer) == 0
+    for each in streams_of(producer).values():
         assert (each.held_records, each.held_bytes, each.staged_bytes) == (0, 0, 0)
         assert not each.staging
         assert [each.pipeline.held_by_shard_of(key) for key in (LOW, HIGH)] == [(0, 0)] * 2
@@ -1144,7 +1141,7 @@ def test_a_loop_that_was_closed_while_an_aput_waited(service: StubService) -> No
         while waiters_of(producer) == 0:
             loop.run_until_complete(asyncio.sleep(0))
         for each in asyncio.all_tasks(loop):  # they never end, and asyncio would complain about that
-            each._log_destroy_pending = False  # type: ignore[attr-defined]
+            abandon(each)
         loop.close()
         service.let_go()
         producer.flush(timeout=PATIENCE)

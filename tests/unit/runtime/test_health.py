@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from typing import Any
 
 import pytest
 
 from kplpy import Health, Producer, RecordFuture
 from kplpy.core.exchange import Exchange, ListingError, RequestError
 from kplpy.runtime import recent_errors
-from kplpy.runtime.buffer import Buffer
+from tests.inside import each_staging_interrupted, streams_of
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE, StubService, install
 
@@ -133,22 +132,19 @@ def test_in_a_callback(service: StubService) -> None:
     assert [(each.is_open, each.oldest_age_ms) for each in seen] in ([(True, 0.0)], [(False, 0.0)])
 
 
-def test_a_signal_handler_within_kplpys_own_sections(service: StubService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_handler_within_kplpys_own_sections(service: StubService) -> None:
     """health() must not wait for a lock whose holder may wait for a lock of the interrupted section."""
     service.hold()
     seen: list[Health] = []
-    stage = Buffer._stage
 
-    def interrupted(self: Buffer, *args: Any) -> None:
-        stage(self, *args)
-        with producer._engine.streams["orders"].lock:  # as the scheduler may hold it
+    def look() -> None:
+        with streams_of(producer)["orders"].lock:  # as the scheduler may have it
             seen.append(producer.health())
 
     # A small buffer gives no credit, so each put takes the buffer's lock.
     with Producer(record_max_buffered_time_ms=60_000, max_buffered_records=1000) as producer:
-        monkeypatch.setattr(Buffer, "_stage", interrupted)
-        producer.put_record("orders", b"x", "k")
-        monkeypatch.undo()
+        with each_staging_interrupted(look):
+            producer.put_record("orders", b"x", "k")
         service.let_go()
     assert [(each.is_open, each.outstanding_records, each.oldest_age_ms) for each in seen] == [(True, 1, 0.0)]
 

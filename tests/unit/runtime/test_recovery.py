@@ -15,6 +15,7 @@ from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.recovery import recover
 from kplpy.runtime.stream import Flush, Stream
 from tests.core_helpers import POLICY
+from tests.inside import outcome_of
 
 SIZE = 2 + RECORD_OVERHEAD
 
@@ -60,7 +61,7 @@ def test_the_records_without_an_outcome_fail_in_their_order() -> None:
     assert broken.stream.pipeline is not old
     assert [broken.records[0].exception(0), broken.records[100].done()] == [None, False]
     for each in broken.records[1:100]:
-        outcome = each._outcome
+        outcome = outcome_of(each)
         assert isinstance(outcome, Failed)
         assert (outcome.reason, outcome.message) == (Reason.BROKEN, "an error within kplpy: ValueError: a bug")
         assert each.maybe_written, "it may have been sent"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from kplpy.runtime.threads import WorkerThreads
+from tests.inside import callback_thread_of
 from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE
 
@@ -49,7 +50,7 @@ def test_stopping_runs_the_callbacks_behind_one_that_blocks() -> None:
     threads.run_on_callback_thread(block)
     assert begun.wait(PATIENCE)
     threads.run_on_callback_thread(lambda: seen.append(threading.current_thread().name))
-    blocked = threads._callback_thread
+    blocked = callback_thread_of(threads)
     assert blocked is not None
     threads.stop(lambda: {blocked.ident or 0})
     assert seen == [threading.current_thread().name]

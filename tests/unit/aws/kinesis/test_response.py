@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kplpy.aws.kinesis.response import read_entries
-from kplpy.aws.kinesis.transport import _parse_response
 from kplpy.core import policy as rules
 from kplpy.core.exchange import Exchange
 from kplpy.core.outcome import Delivered, Failed
 from kplpy.core.results.retry_policy import MALFORMED, THROTTLED
 from tests.core_helpers import RIGHT, Driver, item, policy
+from tests.inside import parse_response
 
 TAKEN = {"SequenceNumber": "49", "ShardId": "shardId-000000000000"}
 REFUSED = {"ErrorCode": THROTTLED, "ErrorMessage": "slow down"}
@@ -128,7 +128,7 @@ def test_the_core_takes_any_response_and_flags_records_without_a_result(came: li
 def test_any_body_is_read_or_left_to_botocore(body: bytes, status: int) -> None:
     response: dict[str, Any] = {"status_code": status, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
-    _parse_response(response, parsed)
+    parse_response(response, parsed)
     assert response["body"] == (b"{}" if parsed else body)
     assert not parsed or status == 200
     read_entries(parsed.get("Records"))

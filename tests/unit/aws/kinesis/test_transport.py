@@ -24,7 +24,7 @@ from kplpy import Config, deaggregate
 from kplpy.aws import errors
 from kplpy.aws.client import make_client
 from kplpy.aws.kinesis.request_json import PIECE, put_records_body
-from kplpy.aws.kinesis.transport import CBOR, KinesisTransport, _open_shards, _parse_response
+from kplpy.aws.kinesis.transport import CBOR, KinesisTransport
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.exchange import ListingError
@@ -34,6 +34,7 @@ from kplpy.core.routing.placement import Summary
 from kplpy.core.shard_range import ShardRange
 from kplpy.futures.record_future import Origin, RecordFuture
 from kplpy.hash_keys import hash_of
+from tests.inside import core_session_of, keeps_service_files, open_shards, parse_response, signing_credentials_of
 
 WHOLE = ShardRange("shardId-000000000000", 0, (1 << 128) - 1)
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
@@ -61,7 +62,7 @@ def test_the_entries_are_parsed_as_botocore_would() -> None:
     body = json.dumps({"FailedRecordCount": 1, "Records": entries}).encode()
     response = {"status_code": 200, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
-    _parse_response(response, parsed)
+    parse_response(response, parsed)
     assert parsed == {"Records": entries}
     assert response["body"] == b"{}"
 
@@ -78,7 +79,7 @@ def test_the_entries_are_parsed_as_botocore_would() -> None:
 def test_a_body_without_entries_is_left_to_botocore(status: int, body: bytes) -> None:
     response = {"status_code": status, "headers": {}, "body": body}
     parsed: dict[str, Any] = {}
-    _parse_response(response, parsed)
+    parse_response(response, parsed)
     assert not parsed
     assert response["body"] == body
 
@@ -87,7 +88,7 @@ def test_a_body_without_entries_is_left_to_botocore(status: int, body: bytes) ->
 def test_botocore_does_not_see_entries_of_the_wrong_type(records: object) -> None:
     response = {"status_code": 200, "headers": {}, "body": json.dumps({"Records": records}).encode()}
     parsed: dict[str, Any] = {}
-    _parse_response(response, parsed)
+    parse_response(response, parsed)
     assert parsed == {"Records": records}
     assert response["body"] == b"{}"
 
@@ -96,7 +97,7 @@ def test_botocore_does_not_see_entries_of_the_wrong_type(records: object) -> Non
 def test_an_error_in_cbor_reaches_botocore_as_json(status: int, error: object) -> None:
     response: dict[str, Any] = {"status_code": status, "headers": {"Content-Type": CBOR}, "body": cbor2.dumps(error)}
     parsed: dict[str, Any] = {}
-    _parse_response(response, parsed)
+    parse_response(response, parsed)
     assert not parsed
     assert json.loads(response["body"]) == error
 
@@ -105,7 +106,7 @@ def test_an_error_in_cbor_reaches_botocore_as_json(status: int, error: object) -
 def test_a_body_wrongly_called_cbor_is_left_to_botocore(body: bytes) -> None:
     """The service has sent such a response in JSON (aws/aws-sdk-java-v2, issue 1595)."""
     response = {"status_code": 400, "headers": {"Content-Type": f"{CBOR}; charset=utf-8"}, "body": body}
-    _parse_response(response, {})
+    parse_response(response, {})
     assert response["body"] == body
 
 
@@ -171,11 +172,11 @@ def test_the_users_client_config_is_merged_with_kplpys() -> None:
 
 def test_files_are_kept_for_the_clients_of_a_users_session_only() -> None:
     own_client: Any = make_client(Config(region_name="us-east-1"))
-    assert not own_client._loader._cache
+    assert not keeps_service_files(own_client)
     assert own_client.meta.service_model.operation_model("PutRecords").name == "PutRecords"
     session = boto3.Session(region_name="us-east-1")
     users_client: Any = make_client(Config(session=session))
-    assert users_client._loader._cache
+    assert keeps_service_files(users_client)
 
 
 @pytest.mark.parametrize("kind", ["boto3", "botocore"])
@@ -183,14 +184,14 @@ def test_the_users_session_is_used_and_its_credentials_are_not_frozen(kind: str)
     session: Any
     if kind == "boto3":
         session = boto3.Session("first", "secret", region_name="eu-central-1")
-        core = session._session
+        core = core_session_of(session)
     else:
         session = core = botocore.session.Session()
         session.set_credentials("first", "secret")
         session.set_config_variable("region", "eu-central-1")
     client: Any = make_client(Config(session=session))
     assert client.meta.region_name == "eu-central-1"
-    assert client._request_signer._credentials is core.get_credentials()
+    assert signing_credentials_of(client) is core.get_credentials()
 
 
 def test_a_custom_endpoint_needs_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +242,7 @@ def test_pages_after_the_first_carry_the_token_and_nothing_else(client: Any, arn
             {**place, "MaxResults": 1000, "ShardFilter": {"Type": "AT_LATEST"}},
         )
         stub.add_response("list_shards", {"Shards": [shard(2, 5, 9)]}, {"NextToken": "more", "MaxResults": 1000})
-        shards = _open_shards(client, "orders", arn)
+        shards = open_shards(client, "orders", arn)
         stub.assert_no_pending_responses()
     assert shards == [ShardRange("shardId-000000000001", 0, 4), ShardRange("shardId-000000000002", 5, 9)]
 
@@ -251,14 +252,14 @@ def test_a_transient_failure_of_a_page_is_retried(client: Any) -> None:
         stub.add_client_error("list_shards", "LimitExceededException", http_status_code=400)
         stub.add_client_error("list_shards", "InternalFailure", http_status_code=500)
         stub.add_response("list_shards", {"Shards": [shard(0, 0, 9)]})
-        assert len(_open_shards(client, "orders", None)) == 1
+        assert len(open_shards(client, "orders", None)) == 1
 
 
 def test_a_final_failure_is_not_retried(client: Any) -> None:
     with Stubber(client) as stub:
         stub.add_client_error("list_shards", "ResourceNotFoundException", http_status_code=400)
         with pytest.raises(boto.ClientError):
-            _open_shards(client, "orders", None)
+            open_shards(client, "orders", None)
         stub.assert_no_pending_responses()
 
 

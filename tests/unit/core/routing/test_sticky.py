@@ -12,6 +12,7 @@ from kplpy.core.routing.placement import BY_KEY, Summary
 from kplpy.core.shard_range import ShardRange
 from kplpy.hash_keys import HashKeys
 from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, keyless, policy, sizes
+from tests.inside import queues_of, seed_sticky
 
 SHARDS = tuple(ShardRange(f"shardId-{n:012d}", n << 122, ((n + 1) << 122) - 1) for n in range(64))
 
@@ -40,7 +41,7 @@ def test_the_next_aggregate_goes_to_the_shard_that_can_take_most() -> None:
 
 def test_unaggregated_keyless_records_change_their_shard_from_time_to_time() -> None:
     driver = Driver(policy(aggregate=False), shards=(*SHARDS[:4], ShardRange("shardId-9", 4 << 122, TOP)))
-    driver.pipeline._router._sticky._random = Random(1).random
+    seed_sticky(driver.pipeline, Random(1))
     items = [keyless(data=b"x" * 1000) for _ in range(10 * rules.STICKY_RECORDS)]
     driver.accept(*items)
     assert len({each.hash_key >> 122 for each in items}) >= 4
@@ -69,16 +70,16 @@ def test_keyless_records_get_a_new_shard_after_a_reshard() -> None:
 def test_only_some_of_very_many_shards_are_compared() -> None:
     shards = tuple(ShardRange(f"shardId-{n:012d}", n << 118, ((n + 1) << 118) - 1) for n in range(1024))
     driver = Driver(policy(aggregate=False), shards=shards)
-    driver.pipeline._router._sticky._random = Random(1).random
+    seed_sticky(driver.pipeline, Random(1))
     for turn in range(200):
         driver.accept(*[keyless(1.0 + turn / 1000) for _ in range(rules.STICKY_RECORDS)])
-    used = {queue.shard for queue in driver.pipeline._router.queues if queue.closed_batches}
+    used = {queue.shard for queue in queues_of(driver.pipeline) if queue.closed_batches}
     assert len(used) > 150
 
 
 def test_a_queue_that_is_held_back_is_not_chosen() -> None:
     driver = Driver()
-    left = driver.pipeline._router.queues[0]
+    left = queues_of(driver.pipeline)[0]
     left.not_before = 100.0
     items = [keyless(data=b"x" * 10_000) for _ in range(50)]
     driver.accept(*items)

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from kplpy import ConfigError, Producer
 from kplpy.metrics.sample import Window
 from kplpy.metrics.sinks.prometheus import PrometheusSink
+from tests.inside import top_view_of
 from tests.integration.reading import wait_until
 from tests.stub_service import install
 
@@ -170,7 +171,7 @@ def test_streams_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
             return found.maximum if found is not None else None
 
         wait_until(lambda: pending() == 10)
-        snapshot = producer._snapshot()["streams"]
+        snapshot = top_view_of(producer)["streams"]
         stub.let_go()
     for name in ("UserRecordsReceived", "UserRecordsPut"):
         for found in (delivered.find(name, stream="orders"), delivered.find(name)):

@@ -1,0 +1,413 @@
+"""The tests' only way to the private state of kplpy's objects, and of the libraries' that kplpy uses.
+
+Each function hides one private name, so that a change of it changes this file alone. tests/unit/project/test_inside.py
+keeps every other file away from such names. Nothing of kplpy is imported until a function needs it: subprocesses and
+the simulation import this module, too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import pytest
+
+    from kplpy import Producer, RecordFuture
+    from kplpy.cli.demo.command import Run
+    from kplpy.core.batching.request import Request
+    from kplpy.core.batching.shard_queue import ShardQueue
+    from kplpy.core.gauges import Gauges
+    from kplpy.core.outcome import Delivered, Failed
+    from kplpy.core.pipeline import Pipeline
+    from kplpy.core.routing.router import Router
+    from kplpy.core.shard_range import ShardRange
+    from kplpy.futures.asyncio_bridge import Patience
+    from kplpy.integrations.logging import KinesisHandler
+    from kplpy.rate_limited_log import RateLimitedLog
+    from kplpy.runtime.buffer import Buffer
+    from kplpy.runtime.engine import Engine
+    from kplpy.runtime.stream import Stream
+    from kplpy.runtime.threads import WorkerThreads
+
+# --- a producer ---
+
+
+def engine_of(producer: Producer) -> Engine:
+    """Return the engine that the producer puts through."""
+    return producer._engine
+
+
+def buffer_of(producer: Producer) -> Buffer:
+    """Return the buffer that the producer's records are charged to."""
+    return producer._parts.buffer
+
+
+def streams_of(producer: Producer) -> Mapping[str, Stream]:
+    """Return the producer's streams, by the name or ARN that they were first put by."""
+    return engine_of(producer).streams
+
+
+def the_stream(producer: Producer) -> Stream:
+    """Return the only stream that the producer has put to."""
+    (stream,) = streams_of(producer).values()
+    return stream
+
+
+def waiters_of(producer: Producer) -> int:
+    """Return how many puts wait for buffer space."""
+    return len(buffer_of(producer)._waiters)
+
+
+def is_stopping(producer: Producer) -> bool:
+    """Return True once the end of a close has begun to stop the threads."""
+    return engine_of(producer).stopping
+
+
+def is_idle(producer: Producer) -> bool:
+    """Return True if all counts are at zero and no thread has anything to do."""
+    engine = engine_of(producer)
+    return (
+        producer.outstanding_records == producer.outstanding_bytes == 0
+        and not engine._delivery.busy
+        and not engine.scheduler.sender._inflight
+        and all(_is_idle(stream) for stream in streams_of(producer).values())
+    )
+
+
+def _is_idle(stream: Stream) -> bool:
+    return (
+        stream.held_records == stream.held_bytes == 0
+        and not stream.senders
+        and stream.broken is None
+        and stream.pipeline.outstanding == 0
+        and not any(stream.pipeline.leftovers().values())
+    )
+
+
+def gauges_of(producer: Producer) -> Gauges:
+    """Return what the metrics' reporter samples."""
+    return engine_of(producer).status.gauges()
+
+
+def replace_reported_gauges(monkeypatch: pytest.MonkeyPatch, producer: Producer, gauges: Callable[[], Gauges]) -> None:
+    """Have the metrics' reporter sample `gauges`."""
+    reporter = producer._parts.reporter
+    assert reporter is not None
+    monkeypatch.setattr(reporter, "_gauges", gauges)
+
+
+def top_view_of(producer: Producer) -> Mapping[str, Any]:
+    """Return what `kplpy top` is shown."""
+    return producer._snapshot()
+
+
+def has_client(producer: Producer) -> bool:
+    """Return True once the producer has made its botocore client."""
+    return producer._parts.transport._client is not None
+
+
+def raise_in_flush(monkeypatch: pytest.MonkeyPatch, producer: Producer, error: BaseException) -> None:
+    """Raise the error wherever the producer waits for a flush: its close does so, too."""
+
+    def raises(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(producer._shutdown, "flush", raises)
+
+
+def locks_of(producer: Producer, stream: str, future: RecordFuture) -> list[Any]:
+    """Return every lock of kplpy's that another thread may hold at a fork."""
+    from kplpy.aws.kinesis import transport
+    from kplpy.futures import record_future
+    from kplpy.process import fork
+    from kplpy.rate_limited_log import RateLimitedLog
+
+    engine = engine_of(producer)
+    return [
+        transport._encoding,
+        record_future.LOCK,
+        producer._shutdown._lock,
+        buffer_of(producer).lock,
+        streams_of(producer)[stream].lock,
+        make_condition(future),
+        engine._threads.lock,
+        engine.directory.lock,
+        engine._threads.errors.lock,
+        *(each.lock for each in vars(engine._delivery).values() if isinstance(each, RateLimitedLog)),
+        fork._renewing,
+    ]
+
+
+# --- a producer's threads ---
+
+
+def threads_of(producer: Producer) -> WorkerThreads:
+    """Return the scheduler and the senders of the producer."""
+    return engine_of(producer)._threads
+
+
+def scheduler_of(producer: Producer) -> threading.Thread:
+    """Return the thread of the producer's scheduler."""
+    scheduler = threads_of(producer)._scheduler
+    assert scheduler is not None
+    return scheduler
+
+
+def callback_thread_of(threads: WorkerThreads) -> threading.Thread:
+    """Return the thread that runs callbacks for the scheduler."""
+    caller = threads._callback_thread
+    assert caller is not None
+    return caller
+
+
+# --- steps within a producer that tests break or interrupt ---
+
+
+def answer_step() -> tuple[type, str]:
+    """Return the class and the name of the method that gives futures their outcomes."""
+    from kplpy.runtime.delivery import Delivery
+
+    return Delivery, "_resolve_completions"
+
+
+@contextmanager
+def each_staging_interrupted(interrupt: Callable[[], object]) -> Iterator[None]:
+    """Call `interrupt` each time that a record was staged with the buffer's lock held, before that is released."""
+    from kplpy.runtime.buffer import Buffer
+
+    stage = Buffer._stage
+
+    def interrupted(buffer: Buffer, *args: Any) -> None:
+        stage(buffer, *args)
+        interrupt()
+
+    Buffer._stage = interrupted  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Buffer._stage = stage  # type: ignore[method-assign]
+
+
+def call_after_recovery(monkeypatch: pytest.MonkeyPatch, then: Callable[[Stream], object]) -> None:
+    """Call `then` with the stream each time that a scheduler has looked whether it is to recover it."""
+    from kplpy.runtime.scheduler import Scheduler
+
+    recover = Scheduler._recover
+
+    def recover_and_call(scheduler: Scheduler, stream: Stream) -> None:
+        recover(scheduler, stream)
+        then(stream)
+
+    monkeypatch.setattr(Scheduler, "_recover", recover_and_call)
+
+
+# --- a buffer ---
+
+
+def newcomers_of(buffer: Buffer) -> Collection[Stream]:
+    """Return the streams whose first record was refused, and which have first call on space."""
+    return buffer._newcomers
+
+
+# --- a pipeline ---
+
+
+def router_of(pipeline: Pipeline) -> Router:
+    """Return what routes the pipeline's records to shards."""
+    return pipeline._router
+
+
+def queues_of(pipeline: Pipeline) -> Sequence[ShardQueue]:
+    """Return the queues of the shards that the pipeline knows."""
+    return router_of(pipeline).queues
+
+
+def in_flight_of(pipeline: Pipeline) -> Collection[Request]:
+    """Return the requests that were handed out and are not answered."""
+    return pipeline._in_flight.keys()
+
+
+def seed_sticky(pipeline: Pipeline, random: Random) -> None:
+    """Have the shards of records without partition key drawn from `random`."""
+    router_of(pipeline)._sticky._random = random.random
+
+
+def allow_describing(pipeline: Pipeline) -> None:
+    """Let the stream be described again, however short a time ago it was."""
+    router_of(pipeline).placement._not_before = 0.0
+
+
+# --- a future ---
+
+
+def outcome_of(future: RecordFuture) -> Delivered | Failed | None:
+    """Return the future's outcome as the core gave it."""
+    return future._outcome
+
+
+def make_condition(future: RecordFuture) -> threading.Condition:
+    """Return the future's condition, which the first thread that waits makes."""
+    return future._condition
+
+
+def is_waited_for(future: RecordFuture) -> bool:
+    """Return True if a function of concurrent.futures waits for the future."""
+    waits = future._waits
+    return waits is not None and bool(waits.waiters)
+
+
+def threads_blocked_on(future: RecordFuture) -> int:
+    """Return how many threads are blocked in the future's result() or exception()."""
+    waits = future._waits
+    if waits is None or waits.condition is None:
+        return 0
+    with waits.condition:
+        return len(waits.condition._waiters)  # type: ignore[attr-defined]  # of threading.Condition
+
+
+def callbacks_of(future: RecordFuture) -> int:
+    """Return how many callbacks the future has, awaits among them."""
+    waits = future._waits
+    return 0 if waits is None else len(waits.callbacks)
+
+
+def timer_of(patience: Patience) -> asyncio.TimerHandle | None:
+    """Return the timer of those who wait in an event loop."""
+    return patience._timer
+
+
+def waits_of(patience: Patience) -> Collection[asyncio.Future[None]]:
+    """Return those who wait in an event loop for the same time."""
+    return patience._deadlines.keys()
+
+
+# --- the edge to AWS ---
+
+
+def clock_offsets() -> MutableMapping[str, float]:
+    """Return, by endpoint, the seconds that its clock was found to be ahead."""
+    from kplpy.aws import clock
+
+    return clock._offsets
+
+
+def forget_clock_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no endpoint's clock be known, for one test."""
+    from kplpy.aws import clock
+
+    monkeypatch.setattr(clock, "_offsets", {})
+
+
+def clock_offset_in(http_response: Any, parsed: dict[str, Any]) -> float | None:
+    """Return the offset of the service's clock that a refused signature shows."""
+    from kplpy.aws import clock
+
+    return clock._offset_in_refusal(http_response, parsed)
+
+
+def endpoint_url_key() -> str:
+    """Return the key of the response's metadata that holds the request's URL."""
+    from kplpy.aws import causes
+
+    return causes._URL
+
+
+def parse_response(response: dict[str, Any], parsed: dict[str, Any]) -> None:
+    """Parse a response of PutRecords as the client's hook does: into `parsed`."""
+    from kplpy.aws.kinesis import transport
+
+    transport._parse_response(response, parsed)
+
+
+def open_shards(client: Any, name: str, arn: str | None) -> list[ShardRange]:
+    """List the open shards of a stream through a client."""
+    from kplpy.aws.kinesis import transport
+
+    return transport._open_shards(client, name, arn)
+
+
+# --- the rest of kplpy ---
+
+
+def be_forked_child(monkeypatch: pytest.MonkeyPatch, of: RateLimitedLog) -> None:
+    """Let the log find itself in a forked child of the process that made it."""
+    monkeypatch.setattr(of, "_page", b"\0")
+
+
+def fork_without_wiping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let kplpy find a kernel that does not wipe pages at a fork."""
+    from kplpy.process import fork
+
+    monkeypatch.setattr(fork, "_page", bytearray(b"\1"))
+    monkeypatch.setattr(fork, "_new_page", lambda: bytearray(b"\1"))
+
+
+def producer_of(handler: KinesisHandler) -> Producer:
+    """Return the producer that the logging handler puts to."""
+    return handler._producer
+
+
+def drops_of(handler: KinesisHandler) -> RateLimitedLog:
+    """Return the logging handler's count of dropped log records."""
+    return handler._drops
+
+
+def put_intruder(run: Run, data: bytes) -> None:
+    """Put a record past kplpy on the stream of a run of the demo."""
+    run._kinesis.client().put_record(StreamName="demo", Data=data, PartitionKey="x")
+
+
+# --- other libraries ---
+
+
+def core_session_of(session: Any) -> Any:
+    """Return the botocore session within boto3's."""
+    return session._session
+
+
+def set_credentials(core_session: Any, credentials: Any) -> None:
+    """Let a botocore session have these credentials, of any kind."""
+    core_session._credentials = credentials
+
+
+def set_refresh(credentials: Any, refresh: Callable[[], dict[str, str]]) -> None:
+    """Let botocore's refreshable credentials come from `refresh` when next they are asked for."""
+    credentials._refresh_using = refresh
+
+
+def refresh_lock_of(credentials: Any) -> Any:
+    """Return the lock that botocore's refreshable credentials are refreshed under."""
+    return credentials._refresh_lock
+
+
+def signing_credentials_of(client: Any) -> Any:
+    """Return the credentials that a botocore client signs with."""
+    return client._request_signer._credentials
+
+
+def keeps_service_files(client: Any) -> bool:
+    """Return True if the botocore client's loader has kept what it read."""
+    return bool(client._loader._cache)
+
+
+@contextmanager
+def logging_handlers_kept() -> Iterator[None]:
+    """Restore the list of handlers that logging.config.dictConfig forgets: pytest's are among them."""
+    import logging
+
+    handlers = list(logging._handlerList)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        logging._handlerList[:] = handlers  # type: ignore[attr-defined]
+
+
+def abandon(task: asyncio.Task[Any]) -> None:
+    """Keep asyncio from complaining of a task that never ends, when it is collected."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
