@@ -13,7 +13,7 @@ from kplpy.core.exchange import Exchange, ListingError, RequestError
 from kplpy.runtime import recent_errors
 from tests.inside import each_staging_interrupted, streams_of
 from tests.integration.reading import wait_until
-from tests.stub_service import PATIENCE, StubService, install
+from tests.stub_service import PATIENCE, StubService
 
 IDLE = Health(
     is_open=True,
@@ -24,11 +24,6 @@ IDLE = Health(
     last_error_age_ms=None,
     throttled=False,
 )
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> StubService:
-    return install(monkeypatch)
 
 
 def test_before_the_first_put_and_after_close(service: StubService) -> None:

@@ -1,0 +1,68 @@
+"""The buffer: the credit that streams stage on without its lock."""
+
+from __future__ import annotations
+
+from kplpy.runtime.buffer import CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL, MIN_CREDIT, RECORD_OVERHEAD, Buffer
+from tests.buffer_helpers import Woken, take
+from tests.held_stream import HeldStream
+
+
+def test_credit_is_a_part_of_what_is_left() -> None:
+    buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
+    buffer.renew(stream)
+    assert stream.credit == 10_000 * RECORD_OVERHEAD // CREDIT_DIVISOR
+    assert stream.credit_records == 10_000 // CREDIT_DIVISOR
+    take(buffer, stream, 5_000, 0)
+    buffer.renew(stream)
+    assert stream.credit == 5_000 * RECORD_OVERHEAD // CREDIT_DIVISOR_HALF_FULL
+
+
+def test_a_small_credit_is_the_minimum_or_none() -> None:
+    buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
+    take(buffer, stream, 9_800, 0)
+    assert stream.credit == MIN_CREDIT
+    take(buffer, stream, 100, 0)
+    assert stream.credit == 0
+
+
+def test_many_streams_share_the_credit() -> None:
+    """The credits of all streams together stay within the bounds."""
+    buffer = Buffer(100_000, 64 << 20)
+    streams = [HeldStream() for _ in range(64)]
+    for stream in streams:
+        take(buffer, stream, 100, 0)
+    for stream in streams:
+        buffer.renew(stream)
+    assert sum(stream.credit for stream in streams) <= 100_000 * RECORD_OVERHEAD // 2
+
+
+def test_no_credit_near_a_shards_share() -> None:
+    """The next puts may be for any shard."""
+    buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
+    take(buffer, stream, 6_000, 0)
+    stream.held_by_shard[7] = 4_990, 0
+    buffer.renew(stream)
+    assert stream.credit == 0
+    stream.held_by_shard[7] = 4_000, 0
+    buffer.renew(stream)
+    assert stream.credit > 0
+
+
+def test_no_credit_while_a_put_waits_or_in_a_small_or_closed_buffer() -> None:
+    buffer, stream, other = Buffer(10_000, 64 << 20), HeldStream(), HeldStream()
+    take(buffer, stream, 10, 0)
+    assert stream.credit
+    waiter = Woken(other, 100 << 20)
+    assert not buffer.wait_for(waiter)
+    assert stream.credit == other.credit == 0
+    buffer.renew(stream)
+    assert stream.credit == 0
+    buffer.stop_waiting(waiter)
+    buffer.renew(stream)
+    assert stream.credit
+    buffer.close()
+    buffer.renew(stream)
+    assert stream.credit == 0
+    for small in (Buffer(1999, 100 << 20), Buffer(2000, (16 << 20) - 1)):
+        small.renew(stream)
+        assert stream.credit == 0
