@@ -51,16 +51,19 @@ def _size(item: Any) -> int:
     return len(data) if isinstance(data, (bytes, bytearray)) else getattr(data, "nbytes", 0)
 
 
+# Looked up once.
+_new, _init, _clock = object.__new__, RecordFuture.__init__, time.monotonic
+
+
 class Checks:
     """Makes the futures of valid records. Nothing is queued here. A bad argument raises InvalidRecordError.
 
     max_size: limit in bytes of data and UTF-8 partition key together.
-    plain_size: data of this size is within the limit with any key.
     """
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self.plain_size = max_size - 4 * MAX_KEY_CHARACTERS
+        self._plain_size = max_size - 4 * MAX_KEY_CHARACTERS  # within the limit with any key
         self.hash_keys = HashKeys()
 
     def record(
@@ -86,7 +89,10 @@ class Checks:
         if explicit_hash_key is not None:
             hash_key = parse_explicit_hash_key(explicit_hash_key)
             text = str(hash_key)
-        return RecordFuture(origin, data, partition_key, text, hash_key, time.monotonic())
+        # Not by calling the class, which goes through C and back: 0.1 µs a put less (benchmarks.stages).
+        record = _new(RecordFuture)
+        _init(record, origin, data, partition_key, text, hash_key, _clock())
+        return record
 
     def records(self, origin: Origin, items: Iterable[PutItem], first: int = 0) -> tuple[list[RecordFuture], int]:
         """Return the futures of put_records' items, and the bytes of their data and keys.
@@ -111,7 +117,7 @@ class Checks:
         Takes 0.28 µs for each record instead of 0.7 with `record`, because all objects are made at once in C.
         """
         records = [*map(object.__new__, repeat(RecordFuture, len(items)))]
-        known, compute, plain_size = self.hash_keys.cached, self.hash_keys.compute, self.plain_size
+        known, compute, plain_size = self.hash_keys.cached, self.hash_keys.compute, self._plain_size
         init, arrival = RecordFuture.__init__, time.monotonic()
         size = 0
         for item, record in zip(items, records, strict=True):

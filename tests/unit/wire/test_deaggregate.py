@@ -123,7 +123,7 @@ def test_a_broken_inner_record_ends_the_aggregate(second: bytes, caplog: pytest.
     message = b"\x0a\x01k\x12\x01?\x1a\x05\x08\x00\x1a\x01x" + b"\x1a" + bytes([len(second)]) + second
     with caplog.at_level(logging.ERROR, logger="kplpy"):
         assert deaggregate(enveloped(message)) == [UserRecord(b"x", "k", None, None, 0, None)]
-    assert "kept the first 1" in caplog.text
+    assert "only the first 1 are kept" in caplog.text
 
 
 def test_an_aggregate_without_records_gives_none() -> None:
