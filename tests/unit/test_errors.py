@@ -161,7 +161,7 @@ def test_pickling_without_a_cause() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        FlushTimeoutError("7 records were not answered within 1 s", 7),
+        FlushTimeoutError("7 records had no outcome within 1 s", 7),
         ConfigError("bad field"),
         InvalidRecordError("bad record"),
         BufferFullError("no room"),
@@ -214,6 +214,6 @@ def test_every_public_error_is_a_kplpy_error() -> None:
 
 
 def test_flush_timeout_says_how_many_are_left() -> None:
-    error = FlushTimeoutError("7 records were not answered within 1 s", 7)
+    error = FlushTimeoutError("7 records had no outcome within 1 s", 7)
     assert error.remaining == 7
-    assert str(error) == "7 records were not answered within 1 s"
+    assert str(error) == "7 records had no outcome within 1 s"
