@@ -202,8 +202,8 @@ MUTATIONS = [
     Mutation(
         "records that timed out are answered again",
         "results/outcomes.py",
-        "        live = [item for item in batch.items if item not in self._timed_out]\n",
-        "        live = batch.items\n",
+        "        pending = [item for item in batch.items if item not in self._timed_out]\n",
+        "        pending = batch.items\n",
     ),
     Mutation(
         "unexplained aggregates wait for ever",

@@ -192,7 +192,7 @@ class Pipeline:
             oldest = next(iter(self._in_flight))
             if oldest.lost_at > now:
                 break
-            self._forget(oldest, now)
+            self._request_lost(oldest, now)
         self._router.check_patience(now)
         if now >= self._sizes.grows_at:
             self._sizes.grow(now)
@@ -228,9 +228,9 @@ class Pipeline:
     def has_request(self, now: float) -> bool:
         """Return True if `next_request` may return a request."""
         ready = not self._awaits_client and now >= self._circuit_breaker.not_before
-        return ready and (self._has_part() or self._collects(now))
+        return ready and (self._has_part() or self._may_collect(now))
 
-    def _collects(self, now: float) -> bool:
+    def _may_collect(self, now: float) -> bool:
         """Return True if a request may be sent from the collector: one is due, or worth sending."""
         if self._router.waits_for_map(now):
             return False
@@ -248,20 +248,20 @@ class Pipeline:
         request = None
         while request is None and self.has_request(now):
             # Parts of the bisection take turns with other requests, because there may be only one sender.
-            self._sent_part_last = self._has_part() and not (self._sent_part_last and self._collects(now))
+            self._sent_part_last = self._has_part() and not (self._sent_part_last and self._may_collect(now))
             if self._sent_part_last:
-                request = self._sent(self._bisection.next_part(self._queues_ahead(), self._sizes.request), now)
+                request = self._start_request(self._bisection.next_part(self._queues_ahead(), self._sizes.request), now)
                 continue
             batches = self._collector.take_batches(now, max_bytes)
             if batches:
-                request = self._sent(batches, now)
+                request = self._start_request(batches, now)
             oversized = self._collector.take_oversized()
             if not batches and not oversized and not self._has_part():
                 break
             self._set_aside(oversized, now)
         return request
 
-    def _sent(self, batches: list[Batch], now: float) -> Request:
+    def _start_request(self, batches: list[Batch], now: float) -> Request:
         lost_at = now + self._policy.request_timeout + rules.REQUEST_SLACK
         request = Request(batches, now, lost_at, self._sent_part_last)
         self._in_flight[request] = None
@@ -324,7 +324,7 @@ class Pipeline:
                     collector.returned(queue, now)
             oldest = min(oldest, queue.oldest())
         if self._bisection:
-            self._bisection.sift(lambda batch: outcomes.drop_expired(batch, limit))
+            self._bisection.replace_each(lambda batch: outcomes.drop_expired(batch, limit))
             oldest = min(oldest, min((batch.arrival for batch in self._bisection), default=NEVER))
         if self._policy.answer_timeout < NEVER:
             oldest = min(oldest, self._responses.expire_in_flight(self._batches_in_flight(), now))
@@ -342,7 +342,7 @@ class Pipeline:
             self._responses.handle(request, exchange, now)
             self._block_overtaking(now)
 
-    def _forget(self, request: Request, now: float) -> None:
+    def _request_lost(self, request: Request, now: float) -> None:
         """Give the request up as lost: all timeouts are over. The HTTP client may still wait for its response."""
         error = RequestError("RequestTimeout", f"no response within {now - request.started:.1f} s", maybe_written=True)
         self.request_ended(request, Exchange(request.started, now, request.wall, error=error), now)

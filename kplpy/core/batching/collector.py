@@ -45,9 +45,9 @@ class Collector:
         # first.
         if not batch.closed or not self._deadlines or deadline < self._deadlines[0][0]:
             heappush(self._deadlines, (deadline, next(self._serial), batch))
-        self.closed_in(batch.queue, now)
+        self.count_closed(batch.queue, now)
 
-    def closed_in(self, queue: ShardQueue, now: float) -> None:
+    def count_closed(self, queue: ShardQueue, now: float) -> None:
         """Count the batches that the queue may have closed, and decide whether a request is due."""
         if not queue.closed_batches or not queue.may_send:
             return
@@ -88,7 +88,7 @@ class Collector:
         while self._blocked and self._blocked[0][0] <= now:
             queue = heappop(self._blocked)[2]
             queue.blocked = queue.waiting = False
-            self.closed_in(queue, now)
+            self.count_closed(queue, now)
             if queue.closed_batches:
                 self._due_at = min(self._due_at, now)
         first_due = NEVER
@@ -176,7 +176,7 @@ class Collector:
         """The queue got tokens back, perhaps those that it waits for."""
         if queue.blocked and queue.not_before <= now:
             self.drop(queue)
-            self.closed_in(queue, now)
+            self.count_closed(queue, now)
             self._due_at = min(self._due_at, now)
 
     def drop(self, queue: ShardQueue) -> None:
@@ -197,7 +197,7 @@ class Collector:
             self.drop(queue)
             self._block(queue, queue.not_before)
             return
-        self.closed_in(queue, now)
+        self.count_closed(queue, now)
         self._due_at = min(self._due_at, now)
 
     def unblock(self, queue: ShardQueue, now: float) -> None:
@@ -207,7 +207,7 @@ class Collector:
         if not queue.closed_batches and queue.open is not None and queue.open.arrival + self._linger <= now:
             queue.close_open()
         if queue.closed_batches:
-            self.closed_in(queue, now)
+            self.count_closed(queue, now)
             self._due_at = min(self._due_at, now)
 
     def pending(self) -> int:
@@ -217,7 +217,7 @@ class Collector:
     def _close(self, batch: Batch, now: float) -> None:
         if not batch.closed and batch.queue.open is batch:
             batch.queue.close_open()
-            self.closed_in(batch.queue, now)
+            self.count_closed(batch.queue, now)
 
     def _block(self, queue: ShardQueue, until: float) -> None:
         queue.waiting = queue.blocked = True

@@ -128,10 +128,10 @@ class Bisection:
         """Remove the batches of this queue and return them."""
         taken = [batch for batch in self if batch.queue is queue]
         if taken:
-            self.sift(lambda batch: None if batch.queue is queue else batch)
+            self.replace_each(lambda batch: None if batch.queue is queue else batch)
         return taken
 
-    def sift(self, keep: Callable[[Batch], Batch | None]) -> None:
+    def replace_each(self, keep: Callable[[Batch], Batch | None]) -> None:
         """Replace each waiting batch by the result of `keep`. None removes the batch."""
         parts = [[kept for batch in part if (kept := keep(batch)) is not None] for part in self._parts]
         self._parts = [part for part in parts if part]

@@ -213,10 +213,10 @@ class Outcomes:
         """
         if not self._timed_out:
             return batch.items
-        live = [item for item in batch.items if item not in self._timed_out]
+        pending = [item for item in batch.items if item not in self._timed_out]
         if forget:
             self._timed_out.difference_update(batch.items)
-        return live
+        return pending
 
     def pending_part(self, batch: Batch) -> Batch | None:
         """Return the batch without records that have an outcome. None if no record is left."""

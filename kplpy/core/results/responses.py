@@ -107,17 +107,17 @@ class Responses:
         self.bisection.reset()
         success = SendAttempt(exchange.wall, exchange.started, exchange.ended)
         ids_valid = self._router.map.ids_valid_at(exchange.ended)
-        tries: dict[tuple[str, str], SendAttempt] = {}
+        attempts: dict[tuple[str, str], SendAttempt] = {}
         refused: list[tuple[Batch, SendAttempt]] = []
         # Nearly all batches are on their predicted shard. Each queue's limiter gets them together, which is faster.
         as_predicted: defaultdict[ShardQueue, list[Batch]] = defaultdict(list)
         delivered: list[tuple[Batch, dict[str, str]]] = []
-        plain = ids_valid and not self._router.placed_by_service
+        by_map = ids_valid and not self._router.placed_by_service
         range_of = self._router.map.range_of
         for batch, entry in zip(request.batches, entries, strict=True):
             if entry.get("SequenceNumber"):
                 shard = batch.queue.shard
-                if plain and shard is not None and range_of(entry.get("ShardId", "")) is shard:
+                if by_map and shard is not None and range_of(entry.get("ShardId", "")) is shard:
                     as_predicted[batch.queue].append(batch)
                     delivered.append((batch, entry))
                 elif self._accepted(batch, entry, success, ids_valid, now):
@@ -125,9 +125,9 @@ class Responses:
                 continue
             code = shown(entry.get("ErrorCode") or MALFORMED)
             message = shown(entry.get("ErrorMessage") or "the service gave no reason")
-            attempt = tries.get((code, message))
+            attempt = attempts.get((code, message))
             if attempt is None:
-                attempt = tries[code, message] = SendAttempt(
+                attempt = attempts[code, message] = SendAttempt(
                     exchange.wall, exchange.started, exchange.ended, code, message
                 )
             refused.append((batch, attempt))
@@ -320,17 +320,17 @@ class Responses:
             self._collector.tokens_returned(queue, now)
 
     def _bisect(self, batches: list[Batch], attempt: SendAttempt, error: RequestError, now: float) -> None:
-        live = [kept for batch in batches if (kept := self.outcomes.pending_part(batch)) is not None]
-        if not live:
+        pending = [kept for batch in batches if (kept := self.outcomes.pending_part(batch)) is not None]
+        if not pending:
             return
-        for batch in live:
+        for batch in pending:
             batch.tried = True
             add_attempts(batch.items, attempt)
         sent = sum(len(batch.items) for batch in batches)
-        conclusive = sent == sum(len(batch.items) for batch in live)
-        first, invalid = live[0], error.code != TOO_LARGE
+        conclusive = sent == sum(len(batch.items) for batch in pending)
+        first, invalid = pending[0], error.code != TOO_LARGE
         expected = invalid and first.wire_size > self._sizes.record
-        given_up = self.bisection.refused(live, now, conclusive, expected)
+        given_up = self.bisection.refused(pending, now, conclusive, expected)
         if given_up and invalid and self._sizes.refused(first.wire_size):
             self._router.placement.ask_again()
         for batch in given_up:
@@ -376,9 +376,9 @@ class Responses:
         """Fail all records without an outcome that are in flight (`batches`) or wait to be judged."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
-            live = self.outcomes.pending_items(batch)
-            batch.queue.release(len(live), payload_size(live))
-            self.outcomes.fail(live, reason, message, queue=batch.queue)
+            pending = self.outcomes.pending_items(batch)
+            batch.queue.release(len(pending), payload_size(pending))
+            self.outcomes.fail(pending, reason, message, queue=batch.queue)
         self.judging.clear()
 
 

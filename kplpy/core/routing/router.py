@@ -64,7 +64,7 @@ class Router:
         self.placement = Placement(policy.assumed_strategy, random)
         self.placed_by_service = False
         self._keys_refused = False
-        self._contrary = 0  # records in a row that landed as they would under the other strategy
+        self._contrary_landings = 0  # records in a row that landed as they would under the other strategy
         self._sticky = StickyPartitioner(random)
 
     def __iter__(self) -> Iterator[ShardQueue]:
@@ -240,14 +240,14 @@ class Router:
             return False
         by_key = known.holds(hash_key)
         if by_key == self.placed_by_service and len(self.map.open) > 1:
-            self._contrary += 1
-            if not by_key or self._contrary >= rules.PLACEMENT_PROOF:
-                self._contrary = 0
+            self._contrary_landings += 1
+            if not by_key or self._contrary_landings >= rules.PLACEMENT_PROOF:
+                self._contrary_landings = 0
                 self.notices.append(self.placement.observed(not by_key))
                 if self.map.ready:
                     self._open_queues(now)
         else:
-            self._contrary = 0
+            self._contrary_landings = 0
         return not by_key
 
     def keys_are_refused(self, batches: Iterable[Batch], now: float) -> bool:
