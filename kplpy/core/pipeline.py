@@ -98,6 +98,7 @@ class Pipeline:
         return self._awaits_client and not self._client_asked and self.outstanding > 0
 
     def client_started(self) -> None:
+        """The caller has begun to make the client."""
         self._client_asked = True
 
     def client_made(self, now: float, error: RequestError | None = None) -> None:
@@ -127,6 +128,7 @@ class Pipeline:
         return self._router.map
 
     def wants_listing(self, now: float) -> bool:
+        """Return True if the caller should list the shards now."""
         return self._next_listing() <= now
 
     def _next_listing(self) -> float:
@@ -135,11 +137,12 @@ class Pipeline:
         return self.map.next_listing() if self._router.needs_listings or self._responses.judging else NEVER
 
     def listing_started(self, now: float) -> None:
+        """The caller has begun to list the shards."""
         self.totals.listings += 1
         self.map.listing_started(now)
 
     def listing_succeeded(self, shards: Iterable[ShardRange], now: float) -> None:
-        """The listing has ended. shards: the open ones."""
+        """The caller has listed the shards. shards: the open ones."""
         self._router.listing_failure = ""
         self._router.update_map(shards, now)
         if self.map.ready:
@@ -172,6 +175,7 @@ class Pipeline:
         return self.outstanding > 0 and not self._awaits_client and self._router.placement.next_request_at() <= now
 
     def description_started(self, now: float) -> None:
+        """The caller has requested DescribeStreamSummary."""
         self._router.placement.asked(now)
 
     def described(self, summary: Summary, now: float) -> None:

@@ -100,8 +100,8 @@ class Outcomes:
     def send_again(self, batch: Batch, now: float, reroute: bool = False) -> None:
         """Queue the batch again, unchanged if possible.
 
-        Its records are routed again if `reroute`, if its queue is closed, or if the batch has lost its place in the
-        queue's order.
+        Its records are routed again with `reroute`, if its shard is closed, if it is an aggregate and its queue no
+        longer aggregates, or if the batch has no place in the queue's order.
         """
         self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
         queue = batch.queue
@@ -171,7 +171,7 @@ class Outcomes:
         if queue.failures:
             return f"{shard} is throttled"
         if queue.held_back:
-            return f"an earlier record for {shard} has no response yet"
+            return f"an earlier record for {shard} has no outcome yet"
         return f"it waited for its turn: {shard} was at its limit, or every connection was busy"
 
     def expired_before(self, now: float) -> float:

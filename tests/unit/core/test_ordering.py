@@ -256,7 +256,7 @@ def test_a_record_that_expires_behind_another_says_so() -> None:
     driver.pipeline.tick(2.5)
     (completion,) = driver.pipeline.take_completions()
     assert [each.number for each in completion.items] == [2, 3]
-    assert f"an earlier record for shard {ZERO} has no response" in str(completion.outcome)
+    assert f"an earlier record for shard {ZERO} has no outcome" in str(completion.outcome)
 
 
 def test_everything_ends_with_nothing_left() -> None:
