@@ -203,7 +203,7 @@ class Pipeline:
         if self._responses.judging:
             self._responses.check_patience(now)
         if self._bisection:
-            self._responses.bisect_in_open_shards(now)
+            self._responses.reroute_closed_shards(now)
         self._collector.tick(now)  # last, because records that came back or went alone may be due
         self._block_overtaking(now)
 

@@ -44,41 +44,41 @@ class Bisection:
         in_flight: the number of parts in flight. ahead: the queues whose parts must wait, to keep the order.
         """
         at_most = 1 if self._single_records_only else rules.BISECTION_PARTS
-        return in_flight < at_most and next(self._places(ahead), None) is not None
+        return in_flight < at_most and next(self._sendable(ahead), None) is not None
 
     def next_part(self, ahead: set[ShardQueue], max_bytes: float) -> Part:
         """Take the next part. From a part above `max_bytes`, take the batches that fit, at least one."""
-        places = self._places(ahead)
+        places = self._sendable(ahead)
         if not self._single_records_only:
-            place = next(places)
-            part = self._parts[place]
+            index = next(places)
+            part = self._parts[index]
             fitting = _count_fitting(part, max_bytes)
-            self._parts[place : place + 1] = [part[fitting:]] if fitting < len(part) else []
+            self._parts[index : index + 1] = [part[fitting:]] if fitting < len(part) else []
             return part[:fitting]
-        place, batch = min(
-            ((place, batch) for place in places for batch in self._parts[place]),
+        index, batch = min(
+            ((index, batch) for index in places for batch in self._parts[index]),
             key=lambda each: len(each[1].items[0].data),
         )
-        return [self._take_first(place, batch)]
+        return [self._take_first(index, batch)]
 
     @property
     def _single_records_only(self) -> bool:
         return self._refused >= rules.BISECTION_FAILURES
 
-    def _places(self, ahead: set[ShardQueue]) -> Iterator[int]:
+    def _sendable(self, ahead: set[ShardQueue]) -> Iterator[int]:
         """Return the indexes of the parts that may be sent."""
         waiting = set(ahead)
-        for place, part in enumerate(self._parts):
+        for index, part in enumerate(self._parts):
             queues = {batch.queue for batch in part if batch.queue.shard is not None} if self._ordered else set()
             if not queues & waiting:
-                yield place
+                yield index
             waiting |= queues
 
-    def _take_first(self, place: int, batch: Batch) -> Batch:
+    def _take_first(self, index: int, batch: Batch) -> Batch:
         """Take the first record of the batch out of the part at this index, to send it alone."""
-        others = [each for each in self._parts[place] if each is not batch]
+        others = [each for each in self._parts[index] if each is not batch]
         rest = [batch_of(batch.queue, batch.items[1:])] if batch.aggregated else []
-        self._parts[place : place + 1] = [part for part in (rest, others) if part]
+        self._parts[index : index + 1] = [part for part in (rest, others) if part]
         self._trial = batch_of(batch.queue, batch.items[:1])
         return self._trial
 

@@ -210,8 +210,8 @@ class Responses:
             if landing is Landing.UNKNOWN_SHARD or predicted_wrong:
                 self._router.suspend_aggregation(batch.queue, now)
 
-    def bisect_in_open_shards(self, now: float) -> None:
-        """Route the bisection's records for closed shards again. On other shards, consumers would drop them."""
+    def reroute_closed_shards(self, now: float) -> None:
+        """Route the bisection's records for closed shards again. Consumers would drop misplaced aggregates."""
         for queue in {batch.queue: None for batch in self.bisection if not batch.queue.alive}:
             for batch in self.bisection.take_of(queue):
                 self.outcomes.send_again(batch, now)
