@@ -521,7 +521,7 @@ seeds = range(1, 9)
 check("calm start", -sum(run(n, producers=8, seconds=7.0).throttled(4, 6) for n in range(1, 5)) / 4, -0.15)
 windows = [run(n, windows=True, seconds=40.0) for n in range(1, 5)]
 check("fixed windows", sum(each.goodput for each in windows) / 4, 0.94)
-leavers = [run(n, producers=2, seconds=30.0, leaf_samples=(15.0,)) for n in seeds]
+leavers = [run(n, producers=2, seconds=30.0, leaves=(15.0,)) for n in seeds]
 check("freed capacity", sum(each.taken(20, 23) for each in leavers) / 8, 0.96)
 check("calm eight", -sum(run(n, producers=8, seconds=40.0).throttled(25, 40) for n in range(1, 5)) / 4, -0.2)
 for load in ({{"producers": 2}}, {{"producers": 3}}, {{"producers": 2, "joins": (0.0, 15.3)}}):

@@ -76,7 +76,7 @@ class Rates:
         seconds: float = 60.0,
         seed: int = 1,
         joins: tuple[float, ...] = (),
-        leaf_samples: tuple[float, ...] = (),
+        leaves: tuple[float, ...] = (),
         backlog: float = 16e6,
         keyless: bool = False,
         busy: tuple[float, ...] = (),
@@ -89,7 +89,7 @@ class Rates:
         self.keyless = keyless
         self.busy = busy or (foreign,) * shards  # what others write to each shard, over its limit
         self.joins = joins or (0.0,) * producers
-        self._ends = leaf_samples + (NEVER,) * (producers - len(leaf_samples))
+        self._ends = leaves + (NEVER,) * (producers - len(leaves))
         limits = Limits()
         rate, size = limits.shard_records_per_second or 0, limits.shard_bytes_per_second or 0
         self.service: list[WriteRate] = [

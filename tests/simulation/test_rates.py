@@ -60,7 +60,7 @@ def test_producers_that_start_together_are_soon_throttled_little(producers: int,
 
 def test_what_a_producer_leaves_is_used_within_five_seconds() -> None:
     runs = [
-        Rates(policy(), 2, 1, offered=1.0, record_size=SIZE, seconds=30.0, leaf_samples=(15.0,), seed=n).run()
+        Rates(policy(), 2, 1, offered=1.0, record_size=SIZE, seconds=30.0, leaves=(15.0,), seed=n).run()
         for n in range(1, 9)
     ]
     assert sum(each.taken(20, 23) for each in runs) / len(runs) >= 0.5 + 0.95 * 0.5
