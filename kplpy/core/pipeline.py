@@ -223,7 +223,7 @@ class Pipeline:
         return self._bisection.has_part(in_flight, self._queues_ahead())
 
     def _queues_ahead(self) -> set[ShardQueue]:
-        """Return, in ordered mode, the queues of shards that have a batch in flight or waiting to be judged."""
+        """In ordered mode: the queues of shards with a batch in flight or waiting to be judged."""
         if not self._policy.ordered:
             return set()
         judged = [each.batch for each in self._responses.judging]
@@ -412,7 +412,7 @@ class Pipeline:
             self._collector.close_oldest(now)
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
-        """Return the records and payload bytes queued for, or in flight to, the shard of this hash key.
+        """Return records and payload bytes, queued or in flight, for this hash key's shard.
 
         0, 0 if no shard is predicted.
         """
@@ -424,7 +424,7 @@ class Pipeline:
         return (0, 0) if queue is None else (queue.held, queue.held_bytes)
 
     def most_held_by_a_shard(self) -> tuple[int, int]:
-        """Return the most records, and the most payload bytes, queued for or in flight to any one shard."""
+        """Return the most records and the most payload bytes, queued or in flight, for one shard."""
         queues = self._router.queues
         return max((queue.held for queue in queues), default=0), max((queue.held_bytes for queue in queues), default=0)
 

@@ -52,7 +52,7 @@ class SpaceSaving:
         self._overcounts = {key: overcounts.get(key, floor) for key in kept}
 
     def counters(self) -> dict[str, tuple[int, int]]:
-        """Return by key the most that it can weigh, and by how much that may be too much."""
+        """Return by key the most that it can weigh, and the possible error."""
         overcounts, floor = self._overcounts, self.floor
         found = {}
         for key, weight in self._seen.items():

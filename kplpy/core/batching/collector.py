@@ -48,7 +48,7 @@ class Collector:
         self.count_closed(batch.queue, now)
 
     def count_closed(self, queue: ShardQueue, now: float) -> None:
-        """Count the batches that the queue may have closed, and decide whether a request is due."""
+        """Count the batches that the queue may have closed. A request may be due then."""
         if not queue.closed_batches or not queue.may_send:
             return
         if not queue.waiting:

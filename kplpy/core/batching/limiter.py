@@ -105,7 +105,7 @@ class Limiter:
 
     - An increase that is much the same for all, and a decrease in proportion, lead to equal shares (AIMD: Chiu & Jain,
       1989). Here, a larger share also gives up a larger part. Near its limit, a shard refuses a sender of few records
-      more often than a sender of many, because the latter's next record takes the capacity that has just become free.
+      more often than a sender of many. The next record of the latter takes the capacity that has just become free.
     - Each overload leads to one decrease, as each round trip does in TCP (RFC 5681).
     - The increase depends on the time since the last decrease. It is slow at first, then faster and faster, as in H-TCP
       (Leith & Shorten, 2004) and beyond CUBIC's plateau (RFC 9438). So capacity that another producer leaves is in use

@@ -245,11 +245,11 @@ class ShardQueue:
 
     @property
     def keeps_filling(self) -> bool:
-        """True if the open aggregate should stay open, because other batches of the queue must have outcomes first."""
+        """True if the open aggregate should stay open: other batches must have outcomes first."""
         return self.ordered and (self.held_back or bool(self.closed_batches))
 
     def hold_back(self, hash_key: int) -> None:
-        """Hold the queue back, because a record with this hash key is in flight to the shard.
+        """A record with this hash key is in flight: hold the queue back.
 
         Without a predicted shard, hold back only records with the same hash key.
         """
@@ -278,7 +278,7 @@ class ShardQueue:
         self._aggregate = False
 
     def hit(self, started: float, count: int = 1) -> None:
-        """The queue's shard took `count` batches of a request that was sent at `started`."""
+        """The queue's shard took `count` batches of a request. started: when it was sent."""
         self.failures = 0
         self.missed_at = float("inf")
         if self.aggregation_suspended and started > self.suspended_at:
@@ -288,7 +288,7 @@ class ShardQueue:
                 self._aggregate = self._may_aggregate
 
     def missed(self, started: float) -> None:
-        """Another shard took a record of this queue, in a request that was sent at `started`."""
+        """Another shard took a record of this queue. started: when its request was sent."""
         self._hits = 0
         self.missed_at = min(self.missed_at, started)
 

@@ -75,7 +75,7 @@ class Bisection:
             waiting |= queues
 
     def _take_first(self, index: int, batch: Batch) -> Batch:
-        """Take the first record of the batch out of the part at this index, to send it alone."""
+        """Take the batch's first record out of the part at this index. It is sent alone."""
         others = [each for each in self._parts[index] if each is not batch]
         rest = [batch_of(batch.queue, batch.items[1:])] if batch.aggregated else []
         self._parts[index : index + 1] = [part for part in (rest, others) if part]
@@ -138,7 +138,7 @@ class Bisection:
 
 
 def _count_fitting(batches: Part, max_bytes: float) -> int:
-    """Return how many of the first batches fit into a request of this size, at least one."""
+    """Return how many of the first batches fit into a request, at least one."""
     size = batches[0].wire_size
     for count, batch in enumerate(batches[1:], 1):
         size += batch.wire_size

@@ -65,6 +65,6 @@ class CircuitBreaker:
         return now >= self._denied_since + rules.DENIED_GRACE
 
     def _within_grace(self, now: float, at: float) -> float:
-        """Return `at`, or the end of the grace if `at` is later, so that the last attempt comes right then."""
+        """Return `at`, at most the end of the grace, so that the last attempt comes right then."""
         end = self._denied_since + rules.DENIED_GRACE
         return min(at, end) if now < end else at

@@ -100,8 +100,8 @@ class Outcomes:
     def send_again(self, batch: Batch, now: float, reroute: bool = False) -> None:
         """Queue the batch again, unchanged if possible.
 
-        Its records are routed again with `reroute`, if its shard is closed, if it is an aggregate and its queue no
-        longer aggregates, or if the batch has no place in the queue's order.
+        Its records are routed again with `reroute`, or if its shard is closed. So are the records of an aggregate whose
+        queue no longer aggregates, and of a batch that has no place in the queue's order.
         """
         self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
         queue = batch.queue

@@ -373,7 +373,7 @@ class Responses:
         return min((self.outcomes.oldest(batch) for batch in held), default=NEVER)
 
     def fail_in_flight(self, batches: list[Batch], reason: Reason, message: str) -> None:
-        """Fail all records without an outcome that are in flight (`batches`) or wait to be judged."""
+        """Fail all pending records that are in flight (`batches`) or wait to be judged."""
         for batch in [*batches, *(each.batch for each in self.judging)]:
             _note_maybe_written(batch)
             pending = self.outcomes.pending_items(batch)

@@ -120,7 +120,10 @@ def is_access_denied(error: RequestError) -> bool:
 
 
 def meets_puts_too(error: RequestError) -> bool:
-    """Return True if PutRecords would meet this error of ListShards too, so that waiting for the map is useless."""
+    """Return True if PutRecords would meet this error of ListShards too.
+
+    Then it is useless to wait for the shard map.
+    """
     if error.code == NOT_FOUND or error.code in _UNREACHED:
         return True
     return judge_error(error) in (Verdict.SET_UP, Verdict.HOPELESS)

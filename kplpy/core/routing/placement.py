@@ -1,4 +1,4 @@
-"""Who chooses the shards, the keys or the service (RecordDistributionStrategy), and when to ask for that."""
+"""Who chooses the shards, the keys or the service (RecordDistributionStrategy)."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Placement:
     - when a record is larger than the known limit, because the same response has that limit (see size_limits.py);
     - again and again while the strategy is AUTO.
 
-    At least STRATEGY_POLL seconds lie between two requests, and up to half of that more at random, because the service
-    limits these calls for the whole account. Meanwhile, kplpy infers the strategy from where records land.
+    At least STRATEGY_POLL seconds lie between two requests, and up to half of that more at random. The service limits
+    these calls for the whole account. Meanwhile, kplpy infers the strategy from where records land.
 
     placed_by_service: the service chooses the shards.
     known: the strategy comes from the service itself.
@@ -111,7 +111,7 @@ class Placement:
         return notice
 
     def unknown_strategy(self) -> Notice | None:
-        """Return the notice with advice for a stream of unknown strategy, if it is not reported yet.
+        """Return the advice for a stream of unknown strategy, if not reported yet.
 
         Call it when records are delivered: before that, the same cause may fail everything.
         """

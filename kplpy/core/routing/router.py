@@ -251,7 +251,7 @@ class Router:
         return not by_key
 
     def keys_are_refused(self, batches: Iterable[Batch], now: float) -> bool:
-        """Return True if the request may be invalid because records in it have no partition key.
+        """Return True if the request may be invalid because it has records without keys.
 
         Only a service-managed stream takes such records. Records get their keys again from now on.
         """
@@ -267,7 +267,7 @@ class Router:
         return True
 
     def distrust(self, queue: ShardQueue, seen_at: float, now: float) -> None:
-        """Another shard took a record of the queue, in a request that was sent at `seen_at`.
+        """Another shard took a record of the queue. seen_at: when its request was sent.
 
         At first, all records wait for a new listing. If that listing shows the queue's shard still open, ListShards is
         stale. Then the queue's records travel alone, and kplpy lists the shards again from time to time.
@@ -281,7 +281,7 @@ class Router:
             self._note_missing_map(now)
 
     def suspend_aggregation(self, queue: ShardQueue, now: float) -> None:
-        """Let the queue's records travel alone, because a new listing does not explain where they land."""
+        """Let the queue's records travel alone: a new listing does not explain where they land."""
         self.placement.ask_again()
         self.map.relist(now)
         if queue.alive and queue.shard is not None and not queue.aggregation_suspended:

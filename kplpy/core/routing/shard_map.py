@@ -52,7 +52,7 @@ class ShardMap:
         return self.ready
 
     def index_of(self, hash_key: int) -> int:
-        """Return the index in `open` of the shard that takes the hash key, or -1 if none does."""
+        """Return the index in `open` of the hash key's shard. -1 if there is none."""
         index = bisect_left(self.ends, hash_key)
         if index < len(self.open) and self.open[index].start <= hash_key:
             return index
@@ -71,7 +71,7 @@ class ShardMap:
     # --- is it still the same stream? ---
 
     def ids_valid_at(self, ended: float) -> bool:
-        """Return True if shard ids in a response of this time mean the shards of the map.
+        """Return True if shard ids at this time mean the shards of the map.
 
         A stream that was deleted and recreated has the same ids with other ranges. That takes RECREATION_TIME. So it
         has not happened if the map's stream was seen alive within that time before `ended`.
