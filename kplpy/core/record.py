@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 # Only the first attempt and the latest ones are kept, so that a record does not grow during an outage.
 KEPT_ATTEMPTS = 12

@@ -164,14 +164,14 @@ class Delivery:
 
     def _resolve_completions(self, completions: list[Completion]) -> list[RecordFuture]:
         """Set the outcomes. Return the futures whose callbacks must run."""
-        answers: list[tuple[Sequence[RecordFuture], Delivered | Failed]] = []
+        outcomes: list[tuple[Sequence[RecordFuture], Delivered | Failed]] = []
         for each in completions:
             futures = cast("list[RecordFuture]", each.items)  # every record of a producer is a RecordFuture
             if each.outcomes is None:
-                answers.append((futures, each.outcome))
+                outcomes.append((futures, each.outcome))
             else:
-                answers += resolve_each(futures, each.outcomes)
-        return resolve_all(answers, self._counts_unseen)
+                outcomes += resolve_each(futures, each.outcomes)
+        return resolve_all(outcomes, self._counts_unseen)
 
     @property
     def _logs(self) -> tuple[RateLimitedLog | Causes | UnseenFailures, ...]:

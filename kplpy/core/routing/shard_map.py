@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from kplpy.core import policy
 from kplpy.core.shard_range import LAST_KEY, ShardRange
-
-if TYPE_CHECKING:
-    pass
 
 
 class ShardMap:
