@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CLOSED_PAGE = b"\0"  # has every put call _check_open
+_UNUSABLE_PAGE = b"\0"  # has every put call _check_usable
 
 
 class Producer:
@@ -115,7 +115,7 @@ class Producer:
             self._close_requested,
         )
         # Set last: [0] is 1 while the parts above belong to this process and the producer is open.
-        self._open_page: fork.Page = _CLOSED_PAGE if self._closed else fork.page()
+        self._usable_page: fork.Page = _UNUSABLE_PAGE if self._closed else fork.page()
 
     def _start(self) -> bool:
         """Start the parts, with the first record. False: the interpreter's exit has begun, so no thread can start."""
@@ -190,8 +190,8 @@ class Producer:
         - BufferFullError: the buffer has no space. It is raised at once inside a running event loop or with
           on_buffer_full="raise", otherwise after max_block_ms.
         """
-        if not self._open_page[0]:
-            self._check_open()
+        if not self._usable_page[0]:
+            self._check_usable()
         try:
             target = self._streams[stream]
         except (KeyError, TypeError):
@@ -267,7 +267,9 @@ class Producer:
         """Fail those of the records that were staged after the engine stopped."""
         if self._closed:
             late = self._engine.take_late(target, records)
-            self._engine.refuse(late, ProducerClosedError("the producer was closed while the records were put"))
+            self._engine.fail_unaccepted(
+                late, ProducerClosedError("the producer was closed while the records were put")
+            )
 
     async def aput_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         """Do what put_records does, without blocking the event loop.
@@ -333,8 +335,8 @@ class Producer:
         if self._engine.take_late(target, (record,)):
             raise ProducerClosedError("the producer was closed while the record was put")
 
-    def _check_open(self) -> None:
-        """Raise ProducerClosedError if the producer is closed.
+    def _check_usable(self) -> None:
+        """Notice a fork, then raise ProducerClosedError if the producer is closed.
 
         During a close, callbacks may still put, because a dead letter is a record like any other.
         """
@@ -346,8 +348,8 @@ class Producer:
 
     def _open(self, stream: str) -> Stream:
         """Return the Stream of this name or ARN. It is made on its first put."""
-        if not self._open_page[0]:
-            self._check_open()
+        if not self._usable_page[0]:
+            self._check_usable()
         if isinstance(stream, str) and stream in self._streams:
             return self._streams[stream]
         with self._backpressure.never_blocking():
@@ -399,7 +401,7 @@ class Producer:
 
     def _select_streams(self, stream: str | None) -> list[Stream]:
         """Return the Streams that hold records of this name or ARN. None: all Streams."""
-        if not self._open_page[0]:
+        if not self._usable_page[0]:
             fork.check()
         if stream is None:
             return list(self._engine.streams.values())
@@ -422,7 +424,7 @@ class Producer:
         """
         fork.check()
         self._closed = self._close_requested = True
-        self._open_page = _CLOSED_PAGE
+        self._usable_page = _UNUSABLE_PAGE
         self._shutdown.close()
 
     # --- what interpreter_exit calls ---
@@ -437,7 +439,7 @@ class Producer:
         began: when the exit began, in time.monotonic() seconds.
         """
         self._closed = True
-        self._open_page = _CLOSED_PAGE
+        self._usable_page = _UNUSABLE_PAGE
         self._shutdown.end(began)
         if not self._close_requested:
             self._closed = False
@@ -485,7 +487,7 @@ class Producer:
         Any thread may call it. It sends nothing and starts no thread. In a callback, a signal handler or a `__del__`,
         oldest_age_ms covers only the streams that no thread is working on at that moment.
         """
-        if not self._open_page[0]:
+        if not self._usable_page[0]:
             fork.check()
         oldest, now = self._oldest(), time.monotonic()
         last_error, last_error_age_ms, throttled = self._engine.recent_errors.latest(now)
@@ -562,7 +564,7 @@ class Producer:
             raise ConfigError("hot_keys() needs the Config field hot_partition_keys, which is 0: keys are not counted")
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}")
-        if not self._open_page[0]:
+        if not self._usable_page[0]:
             fork.check()
         if self._backpressure.is_interrupted():
             raise KplpyError("hot_keys() called within kplpy's own work would wait for itself")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 # Sessions are not thread-safe, and neither is making a client from one; clients are.
-_making_section = fork.WholeSection()
+_making_section = fork.NoForkSection()
 
 
 def make_client(config: Config, credentials: Mapping[str, str] | None = None) -> KinesisClient:
@@ -99,7 +99,7 @@ def _forget_files(client: Any) -> None:
 def load() -> None:
     """Import everything that a request needs, so that no fork happens during an import on another thread.
 
-    A fork with Python's hooks waits for the imports (see WholeSection). Before a fork without hooks, the thread that
+    A fork with Python's hooks waits for the imports (see NoForkSection). Before a fork without hooks, the thread that
     forks must call this.
     """
     import encodings.idna  # noqa: F401  # the first connection imports it

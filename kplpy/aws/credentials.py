@@ -67,7 +67,7 @@ def renew(session: Any) -> dict[str, str]:
     return given | ({"aws_session_token": frozen.token} if frozen.token else {})
 
 
-@fork.renew
+@fork.call_in_child
 def _renew_locks() -> None:
     """Replace refresh locks in a forked child: a thread of the parent that held one is not here to release it."""
     for session in list(_used):

@@ -348,7 +348,7 @@ class KeylessFuture(RecordFuture):
     keyless = True
 
 
-@fork.renew
+@fork.call_in_child
 def _renew_lock() -> None:
     global LOCK
     LOCK = threading.RLock()  # a thread of the parent may have held the old one

@@ -16,7 +16,7 @@ from kplpy.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
-_import_section = fork.WholeSection()  # making a sink imports its package
+_import_section = fork.NoForkSection()  # making a sink imports its package
 
 SAMPLING = 1.0
 """Seconds between two samples."""

@@ -19,14 +19,14 @@ Page = memoryview | bytearray | bytes
 
 _MADV_WIPEONFORK = 18  # the mmap module does not name it
 PATIENCE = 30.0
-"""Seconds that a fork waits for a WholeSection.
+"""Seconds that a fork waits for a NoForkSection.
 
 A child that is forked during one hangs, so the limit is far above the time that any section takes on a busy machine.
 There is a limit because the section's thread may wait for something that the forking thread holds.
 """
 
 _renewals: list[Callable[[], object]] = []
-_whole_sections: list[WholeSection] = []
+_no_fork_sections: list[NoForkSection] = []
 _renewing = threading.RLock()
 
 
@@ -53,8 +53,10 @@ def page() -> Page:
     return _page
 
 
-def renew(function: Callable[[], object]) -> Callable[[], object]:
+def call_in_child(function: Callable[[], object]) -> Callable[[], object]:
     """Register a function to be called in every forked child, in the order of registration.
+
+    interpreter_exit.py registers what gives the producers new parts.
 
     Only the forking thread survives in a child. A lock that another thread held stays held, so it must be replaced.
     """
@@ -82,7 +84,7 @@ def _renew_all() -> None:
         function()
 
 
-class WholeSection:
+class NoForkSection:
     """A lock that a fork waits for, at most PATIENCE seconds.
 
     Held while a thread imports modules. A child that is forked meanwhile would find the module's import lock held for
@@ -93,7 +95,7 @@ class WholeSection:
         self._lock = threading.Lock()
         self._owner = 0
         self._kept_for_fork = False
-        _whole_sections.append(self)
+        _no_fork_sections.append(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -124,12 +126,12 @@ class WholeSection:
 
 
 def _before_fork() -> None:
-    for section in _whole_sections:
+    for section in _no_fork_sections:
         section.before_fork()
 
 
 def _after_fork_in_parent() -> None:
-    for section in _whole_sections:
+    for section in _no_fork_sections:
         section.after_fork_in_parent()
 
 
@@ -140,9 +142,9 @@ def _after_fork_in_child() -> None:
         _renew_all()
 
 
-@renew
+@call_in_child
 def _renew_sections() -> None:
-    for section in _whole_sections:
+    for section in _no_fork_sections:
         section.after_fork_in_child()
 
 

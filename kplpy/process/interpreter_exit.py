@@ -142,7 +142,7 @@ _EXITS: dict[str, Callable[[Any], None]] = {
 }
 
 
-@fork.renew
+@fork.call_in_child
 def _renew_producers() -> None:
     global _exit_began
     _exit_began = None

@@ -102,7 +102,7 @@ class Backpressure:
                 if not self._stage_on_credit(stream, record):
                     waited = self.stage_or_wait(stream, record) or waited
             except (BufferFullError, ProducerClosedError) as error:
-                self._engine.refuse(records[number:], error)
+                self._engine.fail_unaccepted(records[number:], error)
                 return False
         return True
 
@@ -125,7 +125,7 @@ class Backpressure:
                         raise
                     self.finish_wait(waiter)
             except (BufferFullError, ProducerClosedError) as error:
-                self._engine.refuse(records[number:], error)
+                self._engine.fail_unaccepted(records[number:], error)
                 return False
         return True
 

@@ -157,7 +157,7 @@ class Engine:
                     pass  # the closing thread fails the record
         return late
 
-    def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
+    def fail_unaccepted(self, futures: Sequence[RecordFuture], error: Exception) -> None:
         """Have the futures of records that were not accepted raise the error."""
         self._delivery.refuse(futures, error)
         if self._ended:

@@ -58,7 +58,7 @@ STALE = 30.0
 RENEWAL_INTERVAL = 5.0
 
 
-@fork.renew
+@fork.call_in_child
 def _renew_lock() -> None:
     global _encoding
     _encoding = threading.Lock()

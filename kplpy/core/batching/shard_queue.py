@@ -33,7 +33,7 @@ class ShardQueue:
     first_key_outside: an aggregate's partition key is its first record's, instead of "a".
     held, held_bytes: records, and their payload bytes, from the closing of their batch to their outcome. The buffer's
         fair shares among shards follow these.
-    held_back: in ordered mode, a batch is in flight that every record of the queue would overtake.
+    held_back: in ordered mode, no record of the queue may be sent until the batch in flight has its outcome.
     held_back_keys: in ordered mode, hash keys that have a record in flight.
     limiter: the shard's limits.
     missed_at: when the first miss since the last hit was sent. Infinite if there is none.

@@ -21,7 +21,7 @@ class Outcomes:
     """Carries out the decisions of `Responses` and of the clock.
 
     completions: the records with new outcomes.
-    first_expiry: when the first of the records expires that went back into a queue since the pipeline last looked.
+    first_expiry: the earliest expiry among the records that were queued again since the pipeline last looked.
     """
 
     def __init__(

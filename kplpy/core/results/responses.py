@@ -58,7 +58,9 @@ class _Judged:
 
 
 class Responses:
-    """Judges responses. The rules are pure functions, in retry_policy.py.
+    """Judges responses. A Kinesis record that the service refused is retried, whatever its error code.
+
+    The verdicts on failed requests and on landings are pure functions, in retry_policy.py.
 
     circuit_breaker: slows requests down after failures.
     bisection: the parts of refused requests.
@@ -143,7 +145,7 @@ class Responses:
             queue.limiter.accepted(sum([batch.wire_size for batch in batches]), now, len(batches))
         if ids_valid and len(refused) < len(entries):
             self._router.map.seen_alive(exchange.started)
-        for batch, attempt in reversed(refused):  # in reverse, because each goes back before the later ones
+        for batch, attempt in reversed(refused):  # newest first, so that each finds its place at the front
             self._refused(batch, attempt, now)
 
     def _accepted(self, batch: Batch, entry: dict[str, str], success: SendAttempt, ids_valid: bool, now: float) -> bool:
