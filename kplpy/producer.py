@@ -199,14 +199,16 @@ class Producer:
         record = self._check(target.origin, data, partition_key, explicit_hash_key)
         size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
         staging = target.staging
-        staged, count = target.staged_bytes + size, len(staging)
-        if staged > target.credit or count > target.credit_records:
+        count = len(staging)
+        if target.staged_bytes + size > target.credit or count > target.credit_records:
             self._backpressure.stage_or_wait(target, record)
         else:
-            target.staged_bytes = staged
+            target.staged_bytes += size  # CPython with a GIL switches threads at calls and loops: no update is lost
             staging.append(record)
             if not target.wake_requested and (
-                record.arrival + self._linger < target.wake_at or count >= STAGED_RECORDS or staged >= STAGED_BYTES
+                record.arrival + self._linger < target.wake_at
+                or count >= STAGED_RECORDS
+                or target.staged_bytes >= STAGED_BYTES
             ):  # as Engine.wake_if_due does
                 self._engine.request_wake(target)
         if self._closed:
@@ -255,10 +257,10 @@ class Producer:
 
     def _stage_on_credit(self, target: Stream, records: list[RecordFuture], size: int) -> bool:
         """Stage all records at once if the stream's credit allows it. False: none is staged."""
-        staged = target.staged_bytes + size + len(records) * RECORD_OVERHEAD
-        if staged > target.credit or len(target.staging) + len(records) > target.credit_records:
+        charge, count = size + len(records) * RECORD_OVERHEAD, len(target.staging) + len(records)
+        if target.staged_bytes + charge > target.credit or count > target.credit_records:
             return False
-        target.staged_bytes = staged
+        target.staged_bytes += charge
         target.staging.extend(records)
         self._engine.wake_if_due(target, records[0].arrival)
         return True

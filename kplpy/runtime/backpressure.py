@@ -131,10 +131,10 @@ class Backpressure:
 
     def _stage_on_credit(self, stream: Stream, record: RecordFuture) -> bool:
         """Stage the record if the stream's credit allows it, as put_record does."""
-        staged = stream.staged_bytes + charge_of(record)
-        if staged > stream.credit or len(stream.staging) > stream.credit_records:
+        charge, count = charge_of(record), len(stream.staging)
+        if stream.staged_bytes + charge > stream.credit or count > stream.credit_records:
             return False
-        stream.staged_bytes = staged
+        stream.staged_bytes += charge
         stream.staging.append(record)
         self._engine.wake_if_due(stream, record.arrival)
         return True

@@ -89,14 +89,20 @@ class Buffer:
     # --- charges ---
 
     def charge_drained(self, stream: Stream, records: int, size: int) -> None:
-        """Charge a drain, which took out all staged records under the lock.
+        """Charge a drain, which took out staged records under the lock. Threads may have staged more since.
 
         records, size: what was drained, in records and charged bytes. The caller calls `renew` once the pipeline has
         the records.
         """
         with self.lock:
-            stream.staged_bytes = 0
-            self._charge(stream, records - stream.charged_records, size - stream.charged_bytes)
+            on_credit = size - stream.charged_bytes
+            # The credit first, so that what is left of it stays the same for threads that put at this moment.
+            stream.credit -= on_credit
+            stream.credit_records -= records
+            stream.staged_bytes -= on_credit
+            if not stream.staging:
+                stream.staged_bytes = 0  # without a GIL, updates may have been lost
+            self._charge(stream, records - stream.charged_records, on_credit)
             stream.charged_records = stream.charged_bytes = 0
 
     def renew(self, stream: Stream) -> None:

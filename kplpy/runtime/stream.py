@@ -48,7 +48,7 @@ class Stream:
         self.known_arn = arn  # None: put by name, and the service has not reported the ARN
         self.merged_into: Stream | None = None  # the Stream put by ARN that takes this one's new records, too
         self.staging: deque[RecordFuture] = deque()
-        self.staged_bytes = 0  # on credit since the last drain; approximate if several threads put
+        self.staged_bytes = 0  # on credit since the last drain; approximate without a GIL
         self.wake_at = NEVER  # a put whose record is due earlier wakes the scheduler
         self.visit_at = NEVER  # when the scheduler visits next
         self.wake_requested = False  # the scheduler visits at once
@@ -57,7 +57,7 @@ class Stream:
         self.senders: set[int] = set()  # idents of threads in a request or control-plane call of this stream
         # The buffer's counts, guarded by Buffer.lock.
         self.credit = 0  # bytes that may be staged until the next drain without asking the buffer
-        self.credit_records = 0  # the same in records, because several putting threads count `staged_bytes` too low
+        self.credit_records = 0  # the same in records, because `staged_bytes` may be too low without a GIL
         self.held_records = 0  # charged to the buffer
         self.held_bytes = 0
         self.charged_records = 0  # staged records that are charged already

@@ -55,7 +55,7 @@ def test_puts_tells_reads_back_and_deletes(kinesis: LocalKinesis, tmp_path: Path
     with started(kinesis, tmp_path, "--yes", "--seconds", "0.5") as process:
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
-    assert "read back      4 records, 0 of them not there" in out
+    assert "read back      4 records, 0 of them missing" in out
     assert "failed         none" in out
     assert " a million records" in out
     assert "pricing/, us-east-1" in out
@@ -67,7 +67,7 @@ def test_without_a_yes_nothing_is_made(kinesis: LocalKinesis, tmp_path: Path) ->
     with started(kinesis, tmp_path) as process:
         out, _ = process.communicate("n\n", timeout=60)
     assert process.returncode == 1
-    assert "Go on? [y/N]" in out
+    assert "Continue? [y/N]" in out
     assert "creating" not in out
     assert streams(kinesis) == []
 

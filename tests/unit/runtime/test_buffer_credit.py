@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kplpy.runtime.buffer import CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL, MIN_CREDIT, RECORD_OVERHEAD, Buffer
-from tests.buffer_helpers import Woken, take
+from tests.buffer_helpers import Woken, record, take
 from tests.held_stream import HeldStream
 
 
@@ -66,3 +66,27 @@ def test_no_credit_while_a_put_waits_or_in_a_small_or_closed_buffer() -> None:
     for small in (Buffer(1999, 100 << 20), Buffer(2000, (16 << 20) - 1)):
         small.renew(stream)
         assert stream.credit == 0
+
+
+def test_what_is_staged_during_a_drain_stays_counted_and_gets_no_new_credit() -> None:
+    """Application threads go on while a drain adds up what it took out."""
+    buffer, stream, size = Buffer(10_000, 64 << 20), HeldStream(), 500
+    buffer.renew(stream)
+    left, records_left = stream.credit - 15 * size, stream.credit_records - 15
+    stream.staging.extend(record() for _ in range(15))
+    stream.staged_bytes += 15 * size
+    for _ in range(10):
+        stream.staging.popleft()
+    buffer.charge_drained(stream, 10, 10 * size)
+    assert stream.staged_bytes == 5 * size
+    assert stream.credit - stream.staged_bytes == left
+    assert stream.credit_records - len(stream.staging) == records_left
+    assert buffer.bytes == 10 * size
+
+
+def test_the_bytes_on_credit_are_zero_once_nothing_is_staged() -> None:
+    """Without a GIL, threads that stage at the same moment may miscount them until then."""
+    buffer, stream = Buffer(10_000, 64 << 20), HeldStream()
+    stream.staged_bytes = 1200
+    buffer.charge_drained(stream, 2, 1000)
+    assert stream.staged_bytes == 0
