@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -206,13 +207,15 @@ def test_a_signal_handler_closes_during_a_close_and_during_a_put(monkeypatch: py
 
         def interrupt() -> None:
             service.await_waiting(1)
-            signal.pthread_kill(main, signal.SIGUSR1)  # sent to the main thread, because it must interrupt the wait
-            wait_until(lambda: len(handled) == 2, PATIENCE)
+            while len(handled) == 1:  # a signal that comes just before the wait begins does not interrupt it
+                signal.pthread_kill(main, signal.SIGUSR1)
+                time.sleep(0.05)
             service.let_go()
 
         threading.Thread(target=interrupt).start()
         producer.close()
-        assert handled == [False, False]
+        assert len(handled) >= 2
+        assert not any(handled)
         assert ended(producer)
         assert all(future.exception(0) is None for future in futures)
     finally:

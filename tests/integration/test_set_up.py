@@ -283,16 +283,18 @@ def no_such_host(_: LocalKinesis) -> dict[str, object]:
 
 
 class FirstFailure(logging.Handler):
-    """Keeps the first `requests_failed` that is logged."""
+    """Keeps the first `requests_failed` that is logged of a stream. Another test's producer may still log its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: str) -> None:
         super().__init__()
+        self.stream = stream
         self.text = ""
         self.at = 0.0
         self.seen = threading.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "kplpy", {}).get("event") == "requests_failed" and not self.seen.is_set():
+        fields = getattr(record, "kplpy", {})
+        if (fields.get("event"), fields.get("stream")) == ("requests_failed", self.stream) and not self.seen.is_set():
             self.text, self.at = record.getMessage(), time.monotonic()
             self.seen.set()
 
@@ -314,14 +316,14 @@ def test_an_unreachable_endpoint_is_reported_soon_and_retried(
     """Records would wait a minute for the shard map here (conftest.py). The failure ends that wait."""
     assert callable(change)
     caplog.set_level(logging.INFO, "kplpy")
-    first = FirstFailure()
+    first = FirstFailure("unreachable")
     logging.getLogger("kplpy").addHandler(first)
     try:
         with local(https=https) as kinesis:
             options = change(kinesis)
             with Producer(**{"region_name": "us-east-1", "record_ttl_ms": 2000, **options}) as producer:
-                producer.put_record("orders", b"warm", "k").exception(PATIENCE)  # making the client takes time
-                error = failure_of(producer)
+                producer.put_record("unreachable", b"warm", "k").exception(PATIENCE)  # making the client takes time
+                error = failure_of(producer, "unreachable")
     finally:
         logging.getLogger("kplpy").removeHandler(first)
     url = str(options["endpoint_url"])
