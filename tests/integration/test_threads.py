@@ -11,7 +11,7 @@ import pytest
 
 from kplpy import Producer, RecordFuture
 from kplpy.local import LocalKinesis
-from tests.integration.reading import read_all
+from tests.integration.reading import read_all, wait_until
 
 
 @pytest.fixture
@@ -66,9 +66,13 @@ def test_puts_from_del_during_garbage_collection(kinesis: LocalKinesis, max_reco
                 futures.append(producer.put_record("test", b"from put", f"key {number % 20}"))
         finally:
             gc.set_threshold(*threshold)
-        gc.collect()
+
+        def all_put() -> bool:
+            gc.collect()  # does nothing while another thread collects
+            return len(futures) + refused == 6000
+
+        wait_until(all_put, 30)
         producer.flush(timeout=30)
-        assert len(futures) + refused == 6000
         assert all(future.exception(10) is None for future in futures)
     assert len(read_all(kinesis)) == len(futures)
 
