@@ -59,5 +59,8 @@ class Delivery:
     def is_regional(self) -> bool:
         return False
 
+    def hurry(self, seconds: float) -> None:
+        pass
+
     def close(self) -> None:
         pass

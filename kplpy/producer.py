@@ -110,7 +110,7 @@ class Producer:
             parts.buffer,
             parts.backpressure,
             config.close_timeout_ms / 1000,
-            lambda seconds: parts.transport.hurry(seconds),
+            parts.transport.hurry,
             self._end_extras,
             self._close_requested,
         )
