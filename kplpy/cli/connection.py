@@ -120,7 +120,7 @@ def check_stream(config: Config, stream: str) -> None:
     try:
         client.list_shards(**stream_argument(stream), MaxResults=1)
     except ClientError as error:
-        if _code(error) in _FINAL:
+        if error_code(error) in _FINAL:
             raise click.ClickException(explain(error, stream)) from error
     finally:
         client.close()
@@ -150,9 +150,9 @@ def explain(error: Exception, stream: str | None = None) -> str:
     if isinstance(error, boto.ClientError):
         message = error.response.get("Error", {}).get("Message") or "the service gave no reason"
         hint = ""
-        if _code(error) == "ResourceNotFoundException":
+        if error_code(error) == "ResourceNotFoundException":
             hint = f" (stream {stream!r}: check the name and the region)" if stream else ""
-        return f"{shown(_code(error))}: {shown(message)}{hint}"
+        return f"{shown(error_code(error))}: {shown(message)}{hint}"
     return _line(error)
 
 
@@ -160,7 +160,8 @@ def _line(error: Exception) -> str:
     return shown(" ".join(str(error).split())) or type(error).__name__
 
 
-def _code(error: Exception) -> str:
+def error_code(error: Exception) -> str:
+    """Return the service's code of a boto error, or an empty text."""
     response: Any = getattr(error, "response", None)  # None after a broken connection
     return str((response or {}).get("Error", {}).get("Code", ""))
 

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from kplpy import AggregateTooLargeError, UserRecord, deaggregate
+from kplpy.cli.connection import error_code
 from kplpy.cli.shards import Shard, children_of, list_shards
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ class StreamReader:
             return []
 
     def _on_error(self, reading: _Reading, error: Exception) -> None:
-        code = _code(error)
+        code = error_code(error)
         if code == "ExpiredIteratorException":
             reading.iterator = None
         elif not _is_temporary(error):
@@ -277,10 +278,5 @@ def _is_temporary(error: Exception) -> bool:
 
     if isinstance(error, boto.ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return _code(error) in _THROTTLED or status >= 500 or _code(error) == "ThrottlingException"
+        return error_code(error) in _THROTTLED or status >= 500 or error_code(error) == "ThrottlingException"
     return isinstance(error, (boto.HTTPClientError, boto.ConnectionError)) and not isinstance(error, boto.SSLError)
-
-
-def _code(error: Exception) -> str:
-    response: Any = getattr(error, "response", None)  # None after a broken connection
-    return str((response or {}).get("Error", {}).get("Code", ""))
