@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import os
 import random
 import socket
 import ssl
@@ -22,11 +21,11 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from benchmarks.processes import cpu_seconds
 from kplpy.local import LocalKinesisProcess
 from kplpy.local.server.options import Arguments
 
 SHAPES = {"500 × 100 B": (500, 100), "500 × 1 KB": (500, 1000), "100 × 50 KB": (100, 50_000)}
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -81,12 +80,6 @@ def exchange(connection: socket.socket, request: bytes) -> None:
         raise RuntimeError(f"records were refused: {first!r}")
 
 
-def cpu_seconds(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
 def measure(kinesis: LocalKinesisProcess, count: int, size: int, seconds: float, connections: int) -> Run:
     requests = [request_of(body_of(count, size, seed)) for seed in range(8)]
     done = [0] * connections
@@ -107,9 +100,9 @@ def measure(kinesis: LocalKinesisProcess, count: int, size: int, seconds: float,
         each.start()
     starting.wait()
     time.sleep(0.5)
-    began, before, cpu = time.perf_counter(), sum(done), cpu_seconds(kinesis.pid)
+    began, before, cpu = time.perf_counter(), sum(done), cpu_seconds([kinesis.pid])
     time.sleep(max(0.0, end - time.perf_counter()))
-    took, sent, used = time.perf_counter() - began, sum(done) - before, cpu_seconds(kinesis.pid) - cpu
+    took, sent, used = time.perf_counter() - began, sum(done) - before, cpu_seconds([kinesis.pid]) - cpu
     for each in threads:
         each.join()
     return Run(sent * count / took, used / took)

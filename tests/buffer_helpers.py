@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +13,7 @@ from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.wait_queue import Waiter
 from tests.inside import buffer_of, streams_of, waiters_of
+from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE
 
 LOW, HIGH = 0, (1 << 128) - 1  # hash keys of the first and of the second shard of two
@@ -57,10 +57,7 @@ class Woken(Waiter):
 
 def until(reached: Callable[[], bool]) -> None:
     """Wait until the condition holds. A thread does not report that it has begun to wait for buffer space."""
-    deadline = time.monotonic() + PATIENCE
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_until(reached, PATIENCE)
 
 
 def counted(producer: Producer, records: int) -> None:

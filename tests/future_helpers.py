@@ -12,6 +12,7 @@ from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.record import SendAttempt
 from kplpy.futures.record_future import Origin
 from kplpy.futures.resolve import resolve, run_callbacks
+from tests.integration.reading import wait_until
 
 PATIENCE = 30.0
 ORIGIN = Origin("orders")
@@ -40,10 +41,7 @@ def give(outcome: Delivered | Failed, *futures: RecordFuture) -> None:
 
 def until(reached: Callable[[], bool]) -> None:
     """Wait for something within concurrent.futures, which gives no signal."""
-    deadline = time.monotonic() + PATIENCE
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0)
+    wait_until(reached, PATIENCE)
 
 
 async def in_thread(call: Callable[[], object]) -> None:
