@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kplpy.config.options import Config as Config
     from kplpy.errors import AggregateTooLargeError as AggregateTooLargeError
+    from kplpy.errors import BatchTooLargeError as BatchTooLargeError
     from kplpy.errors import BufferFullError as BufferFullError
     from kplpy.errors import ConfigError as ConfigError
     from kplpy.errors import FlushTimeoutError as FlushTimeoutError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kplpy.errors import RejectedError as RejectedError
     from kplpy.errors import SetupError as SetupError
     from kplpy.errors import ThrottledError as ThrottledError
+    from kplpy.errors import UnreadableBatchError as UnreadableBatchError
     from kplpy.futures.record_future import RecordFuture as RecordFuture
     from kplpy.producer import Producer as Producer
     from kplpy.records import Attempt as Attempt
@@ -38,6 +40,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AggregateTooLargeError": "kplpy.errors",
     "Attempt": "kplpy.records",
+    "BatchTooLargeError": "kplpy.errors",
     "BufferFullError": "kplpy.errors",
     "Config": "kplpy.config.options",
     "ConfigError": "kplpy.errors",
@@ -59,6 +62,7 @@ _HOMES = {
     "SetupError": "kplpy.errors",
     "StreamTotals": "kplpy.reports",
     "ThrottledError": "kplpy.errors",
+    "UnreadableBatchError": "kplpy.errors",
     "UserRecord": "kplpy.records",
     "deaggregate": "kplpy.wire.deaggregate",
 }

@@ -62,6 +62,24 @@ class AggregateTooLargeError(KplpyError, ValueError):
         return str(self.args[0])
 
 
+class BatchTooLargeError(KplpyError, ValueError):
+    """deaggregate() found a compressed batch of more than `max_uncompressed` bytes. It returned none of its records."""
+
+    def __init__(self, message: str, max_uncompressed: int = 0) -> None:
+        super().__init__(message, max_uncompressed)
+        self.max_uncompressed = max_uncompressed
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UnreadableBatchError(KplpyError, ValueError):
+    """deaggregate() found a compressed batch that this kplpy cannot read.
+
+    Its version or codec is unknown, or its codec's library is not installed.
+    """
+
+
 class NotPicklableError(KplpyError, TypeError):
     """The object cannot be sent to another process. The message says what to send instead."""
 

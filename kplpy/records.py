@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +15,7 @@ class UserRecord:
     data: the payload.
     partition_key: 1 to 256 characters, or None, which lets kplpy choose the shard.
     explicit_hash_key: decimal, 0 … 2**128 - 1, or None.
+    headers: the record's headers, str to str or None. None: it has no headers.
 
     The other fields are set on records that were read from a stream:
     sequence_number: that of the Kinesis record.
@@ -27,6 +29,7 @@ class UserRecord:
     sequence_number: str | None = None
     sub_sequence_number: int | None = None
     approximate_arrival_timestamp: datetime | None = None
+    headers: Mapping[str, str | None] | None = field(default=None, hash=False)
 
     def __repr__(self) -> str:
         """Return the fields as text, with the data's size instead of the data."""

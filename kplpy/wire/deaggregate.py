@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from kplpy.records import UserRecord
-from kplpy.wire.decode import MAX_HASH_KEY, decode_aggregate
+from kplpy.wire.compressed import MAX_UNCOMPRESSED, unpack_batch
+from kplpy.wire.decode import MAX_HASH_KEY, InnerRecord, decode_aggregate, decode_message
 from kplpy.wire.envelope import MAX_RECORDS
 
 
@@ -19,6 +20,7 @@ def deaggregate(
     starting_hash_key: int | None = None,
     ending_hash_key: int | None = None,
     max_records: int | None = MAX_RECORDS,
+    max_uncompressed: int | None = MAX_UNCOMPRESSED,
 ) -> list[UserRecord]:
     """Return the user records in one Kinesis record; a plain record gives a list of one.
 
@@ -44,13 +46,22 @@ def deaggregate(
     if max_records is not None and max_records < 1:
         raise ValueError(f"max_records must be at least 1, or None for any number; got {max_records}")
     data, partition_key, sequence_number, arrival = _read(record)
-    inner = decode_aggregate(data, low, high, max_records)
+    inner = _inner_records(data, low, high, max_records, max_uncompressed)
     if inner is None:
         return [UserRecord(data, partition_key, None, sequence_number, 0, arrival)]
     return [
-        UserRecord(data, key, hash_key, sequence_number, position, arrival)
-        for position, (data, key, hash_key) in enumerate(inner)
+        UserRecord(data, key, hash_key, sequence_number, position, arrival, headers)
+        for position, (data, key, hash_key, headers) in enumerate(inner)
     ]
+
+
+def _inner_records(
+    data: bytes, low: int, high: int, max_records: int | None, max_uncompressed: int | None
+) -> list[InnerRecord] | None:
+    message = unpack_batch(data, max_uncompressed)
+    if message is None:
+        return decode_aggregate(data, low, high, max_records)
+    return decode_message(message, max_records=max_records) or None  # the KCL's rule is for aggregates only
 
 
 def _hash_range(low: int | None, high: int | None) -> tuple[int, int]:

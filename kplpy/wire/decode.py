@@ -38,6 +38,7 @@ class InnerRecord(NamedTuple):
     data: bytes
     partition_key: str
     explicit_hash_key: str | None
+    headers: dict[str, str | None] | None = None
 
 
 def decode_aggregate(
@@ -58,12 +59,21 @@ def decode_aggregate(
     body = memoryview(data)[len(MAGIC) : -DIGEST_SIZE]
     if hashlib.md5(body, usedforsecurity=False).digest() != data[-DIGEST_SIZE:]:
         return None
+    return decode_message(bytes(body), starting_hash_key, ending_hash_key, max_records)
 
+
+def decode_message(
+    body: bytes,
+    starting_hash_key: int = 0,
+    ending_hash_key: int = MAX_HASH_KEY,
+    max_records: int | None = None,
+) -> list[InnerRecord] | None:
+    """Do as decode_aggregate for the protobuf message within an aggregate or a compressed batch."""
     from google.protobuf.message import DecodeError
 
     message: Any = aggregated_record_class()()
     try:
-        message.ParseFromString(bytes(body))
+        message.ParseFromString(body)
     except DecodeError:
         return None
     if not message.IsInitialized():
@@ -72,7 +82,7 @@ def decode_aggregate(
     largest = max(map(len, (message.records, message.partition_key_table, message.explicit_hash_key_table)))
     if max_records is not None and largest > max_records:
         raise AggregateTooLargeError(
-            f"an aggregated record of {len(data):,} bytes holds {largest:,} user records or keys, more than "
+            f"an aggregated message of {len(body):,} bytes holds {largest:,} user records or keys, more than "
             f"max_records, {max_records:,}; none of its records is returned",
             max_records,
         )
@@ -100,7 +110,16 @@ def _inner_records(records: Iterable[Any], keys: list[str], hash_keys: list[str]
         hash_key = None
         if record.HasField("explicit_hash_key_index"):
             hash_key = hash_keys[record.explicit_hash_key_index]
-        yield InnerRecord(record.data, keys[record.partition_key_index], hash_key)
+        headers = _headers(record.tags) if record.tags else None
+        yield InnerRecord(record.data, keys[record.partition_key_index], hash_key, headers)
+
+
+def _headers(tags: Iterable[Any]) -> dict[str, str | None]:
+    """Return the tags as headers. The last of several tags with the same key counts."""
+    return {
+        tag.key.decode(errors="replace"): tag.value.decode(errors="replace") if tag.HasField("value") else None
+        for tag in tags
+    }
 
 
 def _hash_key(record: InnerRecord) -> int:
