@@ -203,8 +203,8 @@ def test_ten_mebibytes_cannot_become_millions_of_records() -> None:
         tracemalloc.stop()
     assert raised.value.max_records == 262_144
     assert str(raised.value) == (
-        f"an aggregated message of {len(data) - 20:,} bytes holds 1,747,626 user records or keys, more than max_records, "
-        "262,144; none of its records is returned"
+        f"an aggregated message of {len(data) - 20:,} bytes holds 1,747,626 user records or keys, more than "
+        "max_records, 262,144; none of its records is returned"
     )
     assert isinstance(raised.value, (KplpyError, ValueError))
     assert peak < 4 * len(data)  # the records themselves would take 370 MB
