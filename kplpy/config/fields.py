@@ -34,6 +34,7 @@ class ConfigFields(TypedDict, total=False):
     aggregation_max_count: int
     aggregation_max_size: int
     aggregate_partition_key: Literal["a", "first"]
+    aggregate_single_records: bool
     collection_max_count: int
     collection_max_size: int
     max_user_record_size: int

@@ -209,14 +209,22 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
         ((b"x", "k", "-1"), "explicit_hash_key must be a decimal integer"),
         (UserRecord(b"x", "k", "-1"), "explicit_hash_key must be a decimal integer"),
         (UserRecord(b"x" * (MIB + 1), "k"), "a record is at most 1048576 bytes"),
-        ((b"x",), "an item must be (data, partition_key), (data, partition_key, explicit_hash_key) or a UserRecord"),
-        ((b"x", "k", "1", 2), "an item must be (data, partition_key)"),
-        (b"xk", "an item must be (data, partition_key), (data, partition_key, explicit_hash_key) or a UserRecord, got"),
+        (
+            (b"x",),
+            "an item must be (data, partition_key), (data, partition_key, explicit_hash_key), (data, partition_key",
+        ),
+        ((b"x", "k", "1", None, 2), "an item must be (data, partition_key)"),
+        ((b"x", "k", "1", 2), "headers must be a mapping of str to str or None"),
+        (UserRecord(b"x", "k", headers={"": "x"}), "a header's name must be a str that is not empty, got ''"),
+        (
+            b"xk",
+            "an item must be (data, partition_key), (data, partition_key, explicit_hash_key), (data, partition_key",
+        ),
         ("xk", "an item must be (data, partition_key)"),
         ({"data": b"x"}, "an item must be (data, partition_key)"),
         (
             None,
-            "an item must be (data, partition_key), (data, partition_key, explicit_hash_key) or a UserRecord, got N",
+            "explicit_hash_key), (data, partition_key, explicit_hash_key, headers) or a UserRecord, got N",
         ),
     ],
 )

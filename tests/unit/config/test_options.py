@@ -132,6 +132,7 @@ CASES: dict[str, Case] = {
     "max_inflight_bytes": whole(32 * MIB, 1),
     "hot_partition_keys": whole(0, 0, 100_000),
     "request_format": choice("json", "json", "cbor"),
+    "aggregate_single_records": flag(False),
     "assume_distribution_strategy": choice(None, None, "USER_PARTITION_KEY", "AUTO"),
     "on_buffer_full": choice(None, None, "block", "raise"),
     "max_block_ms": whole(60_000, 0),
