@@ -47,16 +47,38 @@ ALLOWED: dict[str, set[str]] = {
     "core": {"wire", *COMMON},
     "futures": {"core", *COMMON},
     "validation": {"headers", "futures", "core", "wire", *COMMON},
-    "dead_letters": {"futures", *COMMON},
+    "tracing": {"futures", "headers", "validation", *COMMON},
+    "dead_letters": {"futures", "headers", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; the core knows neither
     "metrics": {"core", *COMMON},
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
     "runtime": {"futures", "core", "wire", *COMMON},
     "build": {"runtime", "core", "aws", "metrics", *COMMON},  # hands aws and metrics to the runtime
-    "producer": {"build", "headers", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
+    "producer": {
+        "build",
+        "headers",
+        "tracing",
+        "validation",
+        "runtime",
+        "dead_letters",
+        "futures",
+        "core",
+        "metrics",
+        *COMMON,
+    },
     "integrations": {"producer", "runtime", *COMMON},
-    "cli": {"", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
+    "cli": {
+        "",
+        "headers",
+        "producer",
+        "dead_letters",
+        "local",
+        "wire",
+        "aws",
+        "metrics",
+        *COMMON,
+    },  # "" is `from kplpy import …`
     "__main__": {"cli"},
     "": {"producer", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
