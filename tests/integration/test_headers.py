@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 from aws_kinesis_agg.deaggregator import iter_deaggregate_records
 
-from kplpy import Producer, RejectedError, UserRecord, deaggregate
+from kplpy import InvalidRecordError, Producer, RejectedError, UserRecord, deaggregate
 from kplpy.dead_letters import DeadLetterFile, DeadLetterStream
+from kplpy.integrations.logging import KinesisHandler
 from kplpy.local import Fault, LocalKinesis
 from kplpy.wire.envelope import MAGIC
 from tests.integration.cli_process import run
@@ -117,6 +119,22 @@ def test_a_service_managed_stream_refuses_headers_and_nothing_else() -> None:
         )
         assert error.record == UserRecord(b"1", "k", headers=HEADERS)
         assert headers_of(kinesis) == {b"2": None}
+
+
+def test_log_records_have_headers() -> None:
+    logger = logging.getLogger("shop.headers")
+    logger.propagate = False
+    given: list[Any] = [{"app": "shop"}, lambda record: {"level": record.levelname, "line": None}, None]
+    with local() as kinesis, producing(kinesis) as producer:
+        for number, headers in enumerate(given):
+            logger.handlers = [KinesisHandler("orders", producer=producer, headers=headers)]
+            logger.warning("%d", number)
+            logger.handlers[0].close()
+        logger.handlers.clear()
+        assert headers_of(kinesis) == {b"0": {"app": "shop"}, b"1": {"level": "WARNING", "line": None}, b"2": None}
+    for bad in (7, {"": "x"}, {"a": 7}):
+        with pytest.raises(InvalidRecordError, match="header"):
+            KinesisHandler("orders", headers=bad)  # type: ignore[arg-type]
 
 
 # --- failed records ---

@@ -30,6 +30,7 @@ class Copy:
     sequence_number: str
     readable: bool  # a KCL consumer does not drop it
     place: Place
+    headers: dict[str, str | None] | None
 
 
 def check(world: World) -> None:
@@ -55,11 +56,12 @@ def _copies(world: World) -> dict[int, list[Copy]]:
         shard = streams[entry.incarnation].shards[index]
         inner = decode_aggregate(entry.data)
         kept = decode_aggregate(entry.data, shard.first, shard.last)
-        for within, data in enumerate([entry.data] if inner is None else [each.data for each in inner]):
+        found = [(entry.data, None)] if inner is None else [(each.data, each.headers) for each in inner]
+        for within, (data, headers) in enumerate(found):
             if POISON in data:
                 raise Violation("the model accepted a record that it refuses")
             place = era[entry.incarnation], index, int(entry.sequence_number), within
-            copy = Copy(entry.shard_id, entry.sequence_number, kept is None or len(kept) > 0, place)
+            copy = Copy(entry.shard_id, entry.sequence_number, kept is None or len(kept) > 0, place, headers)
             copies[int.from_bytes(data[:6], "big")].append(copy)
     return copies
 
@@ -76,7 +78,9 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
         same = [each for each in copies if each.sequence_number == outcome.sequence_number]
         if not same or same[0].shard_id != outcome.shard_id:
             raise wrong("acknowledged, and not in the ledger")
-        if not same[0].readable:
+        # Until shards are listed, only DescribeStreamSummary can show that the service places records.
+        unseen = world.event_counts["auto"] and outcome.final.ended <= world.knowledge.first_listed
+        if not same[0].readable and not (unseen and completion.batches and len(completion.batches[0].items) == 1):
             raise wrong("acknowledged where a consumer drops it")
         if len(copies) > 1 and not record.maybe_written:
             raise wrong("written more than once, and not marked as a possible duplicate")
@@ -84,6 +88,8 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
             raise wrong("its last attempt was not a success")
     else:
         _check_failure(world, record, outcome, copies)
+    if any(each.headers != record.headers for each in copies):
+        raise wrong(f"has other headers than {record.headers}")
     resent = any(each.code == WRONG_SHARD for each in record.tries)
     if record.malformed > MALFORMED_ATTEMPTS and len(record.tries) < KEPT_ATTEMPTS:
         raise wrong(f"sent again after {record.malformed} malformed entries")
@@ -148,6 +154,10 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
             raise wrong(f"rejected after {world.denied_for[record.ident]} s of denial")
     elif outcome.reason is Reason.TOO_LARGE:
         pass  # World._check_too_large() has checked it
+    elif outcome.reason is Reason.HEADERS:
+        world.event_counts["headers refused"] += 1
+        if not record.tags or not world.event_counts["auto"]:
+            raise wrong("refused for its headers on a stream that takes them")
     elif outcome.reason is Reason.THROTTLED:
         if not policy.fail_if_throttled or last != "ProvisionedThroughputExceededException":
             raise wrong("failed as throttled")

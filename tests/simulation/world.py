@@ -32,6 +32,7 @@ from kplpy.local.model.limits import Limits, Phases
 from kplpy.local.model.model import Model
 from kplpy.local.model.stream import Stream
 from kplpy.wire.encode import encode_aggregate
+from kplpy.wire.tags import encode_tags
 from tests.inside import in_flight_of
 from tests.simulation.knowledge import Knowledge, Landed
 from tests.simulation.scenario import MAX_HASH, NEVER, Change, Scenario
@@ -69,9 +70,19 @@ class Record(PendingRecord):
         "poisoned",
         "sent",
         "size",
+        "tags",
     )
 
-    def __init__(self, ident: int, data: bytes, key: str, explicit: str | None, hash_key: int, arrival: float) -> None:
+    def __init__(
+        self,
+        ident: int,
+        data: bytes,
+        key: str,
+        explicit: str | None,
+        hash_key: int,
+        arrival: float,
+        headers: dict[str, str | None] | None = None,
+    ) -> None:
         self.ident = ident
         self.data = data
         self.partition_key = key
@@ -80,7 +91,8 @@ class Record(PendingRecord):
         self.arrival = arrival
         self.tries = ()
         self.maybe_written = False
-        self.size = len(data) + len(key)
+        self.tags = encode_tags(headers or {})
+        self.size = len(data) + len(key) + len(self.tags)
         self.keyless = hash_key == NO_HASH_KEY
         self.completion: Completion | None = None
         self.completed_at = NEVER
@@ -212,6 +224,7 @@ class World:
         keys = [f"key-{number}" for number in range(random.choice((3, 30, 3000)))]
         keys[0] = random.choice(("key-0", "Ωmega", "k" * 250))
         explicit_keys = [str(random.randint(0, MAX_HASH)) for _ in range(random.choice((3, 30, 3000)))]
+        headers_random = Random(f"headers of {self.scenario.seed}")
         hashes = HashKeys()
         times = sorted(self._times(random))
         poison = any(trouble.kind == "poison" for trouble in self.scenario.troubles)
@@ -235,7 +248,11 @@ class World:
             hash_key = int(explicit) if explicit is not None else hashes.compute(key)
             if random.random() < load.keyless_share:
                 key, explicit, hash_key = PLACEHOLDER, None, NO_HASH_KEY
-            record = Record(ident, head + PAD[: max(0, size - len(head))], key, explicit, hash_key, CORE + at)
+            data = head + PAD[: max(0, size - len(head))]
+            headers = None
+            if headers_random.random() < load.headers_share:
+                headers = {"ident": str(ident), "flag": None, "é" * headers_random.choice((1, 100)): ""}
+            record = Record(ident, data, key, explicit, hash_key, CORE + at, headers)
             record.poisoned = poisoned or len(record.data) > 1 << 20
             self.records.append(record)
             group.append(record)
@@ -446,7 +463,12 @@ class World:
         policy = self.scenario.policy
         for batch in request.batches:
             items = batch.items
-            data = encode_aggregate(items) if len(items) > 1 else items[0].data
+            aggregated = len(items) > 1 or bool(items[0].tags) or batch.queue.wraps_singles
+            if aggregated != batch.aggregated or (batch.queue.wraps_singles and not policy.aggregate_single_records):
+                raise Violation(f"a batch of {len(items)} records is an aggregate: {batch.aggregated}")
+            data = encode_aggregate(items) if aggregated else items[0].data
+            if aggregated and len(items) == 1:
+                self.event_counts["aggregate of one"] += 1
             key = batch.outer_key
             key_size = len((key or "").encode())
             if batch.wire_size != len(data) + key_size:
@@ -542,11 +564,12 @@ class World:
             if entry.get("SequenceNumber"):
                 self._largest_accepted = max(self._largest_accepted, batch.wire_size)
                 self.knowledge.heard(exchange.started, self.now)
-            if entry.get("SequenceNumber") and len(items) > 1 and stream is not None:
+            if entry.get("SequenceNumber") and batch.aggregated and stream is not None:
                 self.landed[batch] = Landed.on(stream, entry["ShardId"], items, exchange.ended)
                 predicted = batch.queue.shard
                 if predicted is None or predicted.shard_id != entry["ShardId"]:
-                    self._note_misplaced(exchange.started)
+                    if len(items) > 1:
+                        self._note_misplaced(exchange.started)
                     _mark(items, "off_shard")
         if exchange.error is not None and exchange.error.code == TOO_LARGE and not late:
             half = max(request.size // 2, LEAST_REQUEST_LIMIT)
@@ -643,11 +666,14 @@ class World:
     def _list(self, asked: float) -> None:
         listing: list[ShardRange] = []
         error = ""
+        request_error: RequestError | None = None
         exchange = self.model.exchange(
             "ListShards", {"StreamName": NAME, "ShardFilter": {"Type": "AT_LATEST"}}, self.wall
         )
         if exchange.answer is None:
             error = str(exchange.error or exchange.transport)
+            if exchange.error is not None:
+                request_error = RequestError(exchange.error.code, error, False, None, exchange.error.status)
         elif self._stale is not None and self._stale[0] == self._stream().incarnation:
             listing = self._stale[1]
             self.event_counts["listing_stale"] += 1
@@ -664,7 +690,7 @@ class World:
             self._busy -= 1
             self.calls += 1
             if error:
-                self.pipeline.listing_failed(error, self.now)
+                self.pipeline.listing_failed(error, self.now, request_error)
             else:
                 self.knowledge.shown(incarnation, listing, asked, self.now)
                 self.pipeline.listing_succeeded(listing, self.now)

@@ -49,7 +49,7 @@ def test_headers_come_back(tmp_path: Path, headers: dict[str, str | None] | None
 @pytest.mark.parametrize("headers", [[], "a=b", 7, {"a": 7}, {"a": ["b"]}])
 def test_headers_of_another_kind_are_no_record(headers: object) -> None:
     line = json.dumps({"data": "x", "headers": headers}).encode()
-    with pytest.raises(ValueError, match="^'headers' must be an object of strings and nulls, or null, got "):
+    with pytest.raises(ValueError, match=r"^'headers' must be an object of strings and nulls, or null, got "):
         parse_entry(line)
 
 

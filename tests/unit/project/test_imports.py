@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
         "metrics",
         *COMMON,
     },
-    "integrations": {"producer", "runtime", *COMMON},
+    "integrations": {"headers", "producer", "runtime", *COMMON},
     "cli": {
         "",
         "headers",

@@ -20,7 +20,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from kplpy import BufferFullError, ConfigError, InvalidRecordError, Producer, RecordFuture, UserRecord
 from kplpy.core.exchange import RequestError
-from kplpy.tracing import opentelemetry as tracing
 from tests.stub_service import PATIENCE, StubService, install
 
 THEIRS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -38,7 +37,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubService]:
 def provider(monkeypatch: pytest.MonkeyPatch) -> TracerProvider:
     """Have kplpy's spans made by this provider. The global one can be set only once in a process."""
     provider = TracerProvider()
-    monkeypatch.setattr(tracing.trace, "get_tracer", provider.get_tracer)
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     return provider
 
 
@@ -237,7 +236,7 @@ def test_items_that_are_refused_end_the_span(way: Any, service: StubService, spa
 
 @ways
 def test_a_record_that_is_not_sampled_still_sends_the_context(way: Any, service: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(tracing.trace, "get_tracer", TracerProvider(sampler=ALWAYS_OFF).get_tracer)
+    monkeypatch.setattr(trace, "get_tracer", TracerProvider(sampler=ALWAYS_OFF).get_tracer)
     with producing() as producer:
         way(producer).result(PATIENCE)
     (sent,) = service.sent()
@@ -248,7 +247,7 @@ def test_a_record_that_is_not_sampled_still_sends_the_context(way: Any, service:
 @ways
 def test_without_an_sdk_records_stay_plain(way: Any, service: StubService, monkeypatch: Any) -> None:
     no_op = trace.NoOpTracerProvider()
-    monkeypatch.setattr(tracing.trace, "get_tracer", no_op.get_tracer)
+    monkeypatch.setattr(trace, "get_tracer", no_op.get_tracer)
     with producing() as producer:
         future = way(producer)
         future.result(PATIENCE)
