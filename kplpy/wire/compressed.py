@@ -35,6 +35,11 @@ _SIZE_AT = 10
 _GZIP = 31  # zlib's window bits for a gzip member
 
 
+def header_size(size: int) -> int:
+    """Return the bytes of the header of a batch with `size` bytes uncompressed."""
+    return _SIZE_AT + max(1, -(-size.bit_length() // 7))
+
+
 def pack_batch(message: bytes | bytearray | memoryview, codec: Codec, level: int) -> bytes:
     """Return the Kinesis record's data for a batch.
 
