@@ -272,7 +272,7 @@ class Pipeline:
     def _start_request(self, batches: list[Batch], now: float) -> Request:
         lost_at = now + self.policy.request_timeout + rules.REQUEST_SLACK
         request = Request(batches, now, lost_at, self._sent_part_last)
-        if self._policy.compression is not None:
+        if self.policy.compression is not None:
             self._sealing.begin(request)
         self._in_flight[request] = None
         self._circuit_breaker.request_sent(now)

@@ -122,6 +122,9 @@ UNCOMPRESSED_REQUEST = 2
 COMPRESSION_LEAST_SAVED, COMPRESSION_PAUSE_FIRST, COMPRESSION_PAUSE_MOST = 0.05, 4, 64
 # A blocked queue that gets this many bytes' worth of tokens back may send sooner than it was to wake.
 TOKENS_WORTH_WAKING = 10_000
+# JSON events of 230 B in batches of 50 KB: zstd 1 makes them 3.3 times smaller, at 400 MB/s, and zstd 3 no smaller, at
+# 260. gzip 1 makes them 2.7 times smaller, at 100 MB/s, and gzip 6 3.0 times, at 50.
+DEFAULT_LEVEL = 1
 # The weight of a request's ratio in the average of the requests before it.
 COMPRESSION_WEIGHT = 0.3
 
@@ -205,7 +208,14 @@ def policy_of(config: Config) -> Policy:
         ordered=config.ordered,
         assumed_strategy=config.assume_distribution_strategy,
         max_user_record_size=config.max_user_record_size,
+        compression=_compression_of(config),
     )
+
+
+def _compression_of(config: Config) -> Compression | None:
+    if config.compression == "none":
+        return None
+    return Compression(config.compression, config.compression_level or DEFAULT_LEVEL, config.compression_min_size)
 
 
 def policies_of(config: Config) -> Callable[[str], Policy]:

@@ -56,9 +56,7 @@ class Sealing:
         self._note_ratios(request.to_compress)
         for queue, size in paid_too_much.items():
             queue.limiter.correct(-size)
-        oversized: list[Batch] = []
-        if not request.is_part:  # parts pay when they are accepted, and what is sealed of them is only smaller
-            oversized = self._make_fit(request, min(self._sizes.request, max_bytes), paid_too_much, now)
+        oversized = self._make_fit(request, min(self._sizes.request, max_bytes), paid_too_much, now)
         request.to_compress = []
         request.size = sum(batch.wire_size for batch in request.batches)
         request.is_sealed = True
@@ -85,10 +83,12 @@ class Sealing:
         oversized: list[Batch] = []
         full = False
         for batch in request.batches:
-            if batch.wire_size > self._sizes.record:
-                oversized.append(batch)
-            elif batch.aggregated and not self._router.is_current(batch.queue):
+            if batch.aggregated and not self._router.is_current(batch.queue):
                 excess.append(batch)
+            elif request.is_part:  # it was formed with sizes that can only become smaller
+                kept.append(batch)
+            elif batch.wire_size > self._sizes.record:
+                oversized.append(batch)
             elif full or (kept and batch.wire_size > space):
                 full = True
                 excess.append(batch)
@@ -96,7 +96,7 @@ class Sealing:
                 space -= batch.wire_size
                 kept.append(batch)
         request.batches = kept
-        for batch in [*excess, *oversized]:
+        for batch in [] if request.is_part else [*excess, *oversized]:  # parts pay when they are accepted
             batch.queue.limiter.return_tokens(batch.wire_size)
             returned[batch.queue] += batch.wire_size
         for batch in reversed(excess):
