@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
     "runtime": {"futures", "core", "wire", *COMMON},
-    "build": {"runtime", "core", "aws", "metrics", *COMMON},  # hands aws and metrics to the runtime
+    "build": {"runtime", "core", "aws", "metrics", "wire", *COMMON},  # hands aws and metrics to the runtime
     "producer": {"build", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
     "integrations": {"producer", "runtime", *COMMON},
     "cli": {"", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
