@@ -268,7 +268,7 @@ MUTATIONS = [
         "self._parts[:0] = parts\n",
         "self._parts[:0] = parts[1:]\n",
     ),
-    Mutation("an invalid aggregate fails as a whole", "results/bisection.py", "if not only.aggregated:", "if True:"),
+    Mutation("an invalid aggregate fails as a whole", "results/bisection.py", "if len(only.items) == 1:", "if True:"),
     Mutation(
         "a bisection loses the records after the one it tries",
         "results/bisection.py",

@@ -84,13 +84,17 @@ class Config:
     aggregate_partition_key: Literal["a", "first"] = choice("a", "a", "first")
     """Partition key of an aggregate: "a", as in the KPL, or its first record's own key. With "first" Lambda can spread
     one shard's records over its parallelization factor."""
+    aggregate_single_records: bool = flag(False)
+    """Send a record that is alone in its batch as an aggregate of one, for readers that take every record for an
+    aggregate (docs/readers.md). Not on an AUTO stream."""
     collection_max_count: int = number(REQUEST_MAX_RECORDS, 1, REQUEST_MAX_RECORDS)
     """Kinesis records in one PutRecords request."""
     collection_max_size: int = number(5 * MIB, 52224, REQUEST_MAX_BYTES)
     """Bytes of one PutRecords request: data and partition keys. A larger record is sent in a request of its own."""
     max_user_record_size: int = number(MIB, 64, REQUEST_MAX_BYTES)
-    """Bytes of the largest record accepted: data and UTF-8 partition key. A record above the stream's own
-    MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call DescribeStreamSummary."""
+    """Bytes of the largest record accepted: data and UTF-8 partition key, or with headers the aggregate that holds it.
+    A record above the stream's own MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call
+    DescribeStreamSummary."""
 
     assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None = choice(
         None, None, "USER_PARTITION_KEY", "AUTO"
@@ -142,8 +146,8 @@ class Config:
     max_buffered_records: int = number(100_000, 1)
     """Buffer size in records: accepted, and not yet delivered or failed."""
     max_buffered_bytes: int = number(64 * MIB, 1024)
-    """Buffer size in bytes: data, partition key and 400 bytes for each record. Threads that put at the same moment can
-    together pass it, and max_buffered_records, by a few records."""
+    """Buffer size in bytes: data, partition key, headers and 400 bytes for each record. Threads that put at the same
+    moment can together pass it, and max_buffered_records, by a few records."""
     max_inflight_bytes: int = number(32 * MIB, 1)
     """Bytes of all requests in flight. A larger request is sent alone."""
     on_buffer_full: Literal["block", "raise"] | None = choice(None, None, "block", "raise")

@@ -26,7 +26,7 @@ from kplpy.core.results.responses import Responses
 from kplpy.core.results.retry_policy import meets_puts_too
 from kplpy.core.results.sealing import Sealing
 from kplpy.core.routing.placement import Summary
-from kplpy.core.routing.router import Router
+from kplpy.core.routing.router import HEADERS_REFUSED, Router
 from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
@@ -380,6 +380,9 @@ class Pipeline:
 
     def take_completions(self) -> list[Completion]:
         """Return the records with new outcomes. The caller resolves their futures, then calls `settled`."""
+        if self._router.refused:
+            refused, self._router.refused = self._router.refused, []
+            self._outcomes.fail(refused, Reason.HEADERS, HEADERS_REFUSED)
         completions, self._outcomes.completions = self._outcomes.completions, []
         return completions
 
@@ -463,7 +466,7 @@ class Pipeline:
         """Return how much the pipeline holds, by kind. All are zero when nothing is outstanding. For tests."""
         router, collector = self._router, self._collector
         return {
-            "waiting": len(router.waiting),
+            "waiting": len(router.waiting) + len(router.refused),
             "in queues": sum(len(queue.closed_batches) + (queue.open is not None) for queue in router),
             "bytes in queues": sum(queue.queue_bytes for queue in router),
             "held": sum(abs(queue.held) + abs(queue.held_bytes) for queue in router),
