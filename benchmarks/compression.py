@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.processes import Driver, Sink, peak_rss
 from kplpy import Producer
+from kplpy.wire.compressed import Codec
 
 CODECS = ("none", "zstd", "gzip")
 CASES = ("limited", "free", "random")
@@ -96,7 +97,7 @@ def _ratio(values: Sequence[float], base: Sequence[float]) -> float:
 # --- the producer's process ---
 
 
-def run(url: str, case: str, codec: str, seconds: float) -> dict[str, float]:
+def run(url: str, case: str, codec: Codec, seconds: float) -> dict[str, float]:
     draw = random.Random(1)
     items = [(CONTENT[case](draw, number), f"key-{draw.randrange(10_000)}") for number in range(DISTINCT)]
     average = sum(len(data) for data, _ in items) / len(items)
@@ -116,7 +117,7 @@ def run(url: str, case: str, codec: str, seconds: float) -> dict[str, float]:
     with Producer(
         endpoint_url=url,
         region_name="us-east-1",
-        compression=codec,  # type: ignore[arg-type]
+        compression=codec,
         rate_limit=100 if case == "limited" else 1_000_000,
         metrics_sink=None,
         close_timeout_ms=0,

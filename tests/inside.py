@@ -234,6 +234,11 @@ def bytes_level(limiter: Limiter) -> float:
     return limiter._bytes.level
 
 
+def bytes_full(limiter: Limiter) -> float:
+    """Return the most tokens of a shard's byte limit."""
+    return limiter._bytes.full
+
+
 def in_flight_of(pipeline: Pipeline) -> Collection[Request]:
     """Return the requests that were handed out and are not answered."""
     return pipeline._in_flight.keys()

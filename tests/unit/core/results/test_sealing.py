@@ -38,7 +38,6 @@ def sealed(driver: Driver, now: float, max_bytes: float = float("inf")) -> Reque
     request = driver.request(now)
     assert not request.is_sealed
     assert driver.pipeline.seal(request, request.compress(), now, max_bytes)
-    assert request.is_sealed
     assert request.size == sum(batch.wire_size for batch in request.batches)
     return request
 
