@@ -108,7 +108,7 @@ class Config:
     (docs/compression.md). "zstd" needs the extra `zstd`, except on Python 3.14 and later."""
     compression_level: int | None = number(None, 1, 19, optional=True)
     """Level of the codec: 1 to 9 for gzip, 1 to 19 for zstd. None: 1, the fastest."""
-    compression_min_size: int = number(1024, 0, REQUEST_MAX_BYTES)
+    compression_min_size: int = number(1024, 1, REQUEST_MAX_BYTES)
     """A Kinesis record with less data than this is sent uncompressed. A shard takes 1,000 records/s and 1 MiB/s, so it
     gains nothing from making records below 1 KiB smaller."""
 

@@ -32,7 +32,7 @@ class MetricsSink(Protocol):
 
 
 def number(default: float | None, low: float, high: float | None = None, *, optional: bool = False) -> Any:
-    """Make a field for a number from `low` to `high`: a whole number if the default is one, or None. optional: also None."""
+    """Make a field for a number from `low` to `high`: whole if the default is, or is None. optional: also None."""
     whole = default is None or isinstance(default, int)
     return field(default=default, metadata={"number": (low, high, optional, whole)})
 

@@ -134,7 +134,7 @@ CASES: dict[str, Case] = {
     "request_format": choice("json", "json", "cbor"),
     "compression": choice("none", "none", "gzip", "zstd"),
     "compression_level": whole(None, 1, 19, optional=True),
-    "compression_min_size": whole(1024, 0, 10 * MIB),
+    "compression_min_size": whole(1024, 1, 10 * MIB),
     "aggregate_single_records": flag(False),
     "assume_distribution_strategy": choice(None, None, "USER_PARTITION_KEY", "AUTO"),
     "on_buffer_full": choice(None, None, "block", "raise"),

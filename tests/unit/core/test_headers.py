@@ -10,9 +10,11 @@ import pytest
 from kplpy.core import policy as rules
 from kplpy.core.batching.request import Request
 from kplpy.core.outcome import Delivered, Failed, Reason
+from kplpy.core.policy import Compression
 from kplpy.core.record import PendingRecord
 from kplpy.core.routing.placement import AUTO, BY_KEY
 from kplpy.core.routing.router import HEADERS_REFUSED
+from kplpy.wire.compressed import MAGIC
 from kplpy.wire.deaggregate import deaggregate
 from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, policy
 
@@ -195,7 +197,7 @@ def test_with_compression_a_service_managed_stream_takes_headers_in_a_batch(othe
     driver = Driver(policy(compression=Compression("gzip", 1, 1024)), strategy=AUTO)
     driver.accept(tagged(), *(item(arrival=1.0) for _ in range(others)))
     request = driver.request(1.2)
-    request_sealed(driver, request, 1.2)
+    driver.pipeline.seal(request, request.compress(), 1.2)
     assert sent(request) == [[(b"x", HEADERS), *[(b"x", None)] * others]]
     assert request.batches[0].parts()[0].startswith(MAGIC)
 
