@@ -283,7 +283,7 @@ MUTATIONS = [
     Mutation(
         "headers are sent to a service-managed stream",
         "routing/router.py",
-        "if self.placed_by_service and item.tags:",
+        "if self.placed_by_service and item.tags and not self._packs_anywhere:",
         "if False:",
     ),
     Mutation(
@@ -305,7 +305,7 @@ MUTATIONS = [
         "for part in (rest, others) if part]",
         "for part in (others,) if part]",
     ),
-    Mutation("an oversized record shares a request", "batching/collector.py", "if size > largest:", "if False:"),
+    Mutation("an oversized record shares a request", "batching/collector.py", "if size > largest and", "if False and"),
     Mutation("an oversized record is lost", "pipeline.py", "self._responses.oversized(batch, now)", "pass"),
     Mutation(
         "the request limit does not shrink after HTTP 413",
@@ -361,7 +361,38 @@ MUTATIONS = [
         "len(taken) >= self._policy.collection_max_count",
         "len(taken) > self._policy.collection_max_count",
     ),
-    Mutation("a request above its size", "batching/collector.py", "(size > space or", "(size > 2 * space or"),
+    Mutation("a request above its size", "batching/collector.py", " size > space or", " size > 2 * space or"),
+    Mutation(
+        "a compressed batch that grew is sent",
+        "batching/shard_queue.py",
+        'return data if len(data) < self.data_size else b""',
+        "return data",
+    ),
+    Mutation(
+        "a request that is too large once sealed is sent",
+        "results/sealing.py",
+        "elif full or (kept and batch.wire_size > space):",
+        "elif False:",
+    ),
+    Mutation(
+        "sealed batches keep their estimated sizes",
+        "batching/shard_queue.py",
+        "self.data_size = len(compressed) or self.uncompressed_size\n        self.wire_size =",
+        "self.data_size = len(compressed) or self.uncompressed_size\n        _ =",
+    ),
+    Mutation(
+        "a misplaced compressed batch is delivered in ordered mode",
+        "batching/shard_queue.py",
+        "return not self._sealed or self.queue.ordered",
+        "return not self._sealed",
+    ),
+    Mutation(
+        "what estimates paid is not corrected",
+        "results/sealing.py",
+        "            queue.limiter.correct(-size)\n",
+        "            pass\n",
+        tests="tests/unit/core/results/test_sealing.py",
+    ),
     Mutation("no tokens are taken", "batching/collector.py", "                limiter.pay(size)\n", ""),
     Mutation(
         "queues that wait for tokens are not woken",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal
 
 from kplpy.config.rules import (
     GRANULARITIES,
+    GZIP_LEVELS,
     MIB,
     REQUEST_MAX_BYTES,
     REQUEST_MAX_RECORDS,
@@ -24,7 +25,9 @@ from kplpy.config.rules import (
     safe_repr,
     text,
 )
+from kplpy.config.streams import StreamOptions, as_dicts, check_streams, options_of
 from kplpy.errors import ConfigError, NotPicklableError, RecordFailedError
+from kplpy.stream_names import parse_stream
 
 if TYPE_CHECKING:
     import boto3
@@ -97,7 +100,17 @@ class Config:
         None, None, "USER_PARTITION_KEY", "AUTO"
     )
     """The streams' RecordDistributionStrategy, used when the permission kinesis:DescribeStreamSummary is missing. On an
-    AUTO stream nothing is aggregated. None: USER_PARTITION_KEY, with one warning a stream."""
+    AUTO stream nothing is aggregated, except with compression. None: USER_PARTITION_KEY, with one warning a stream."""
+
+    # --- compression ---
+    compression: Literal["none", "gzip", "zstd"] = choice("none", "none", "gzip", "zstd")
+    """Compress each batch of a shard as a whole, in a format that deaggregate() and kplpy's decoders read
+    (docs/compression.md). "zstd" needs the extra `zstd`, except on Python 3.14 and later."""
+    compression_level: int | None = number(None, 1, 19, optional=True)
+    """Level of the codec: 1 to 9 for gzip, 1 to 19 for zstd. None: 1, the fastest."""
+    compression_min_size: int = number(1024, 1, REQUEST_MAX_BYTES)
+    """A Kinesis record with less data than this is sent uncompressed. A shard takes 1,000 records/s and 1 MiB/s, so it
+    gains nothing from making records below 1 KiB smaller."""
 
     # --- time ---
     record_max_buffered_time_ms: int = number(100, 0)
@@ -115,6 +128,11 @@ class Config:
     ordered: bool = flag(False)
     """Keep the order of the put_record calls for each partition key, through throttling, retries and reshards. One
     Kinesis record is then in flight for each shard. docs/order.md has the exact promise and its cost."""
+
+    # --- single streams ---
+    streams: Mapping[str, StreamOptions] | None = field(default=None, hash=False)
+    """Options of single streams, by name or ARN, which win over the producer's: {"orders": {"ordered": True}}. A copy
+    is kept, which cannot be changed."""
 
     # --- limits ---
     rate_limit: int = number(100, 1)
@@ -180,7 +198,8 @@ class Config:
 
     def __repr__(self) -> str:
         """Return the fields as text, without objects, secrets, and passwords in URLs."""
-        shown = [f"{each.name}={safe_repr(each.name, getattr(self, each.name))}" for each in fields(self) if each.repr]
+        values = {**self.__dict__, "streams": self.streams and as_dicts(self.streams)}
+        shown = [f"{each.name}={safe_repr(each.name, values[each.name])}" for each in fields(self) if each.repr]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __post_init__(self) -> None:
@@ -192,6 +211,10 @@ class Config:
             raise ConfigError(f"metrics_session must be a boto3 or botocore session, got {self.metrics_session!r}")
         if self.botocore_config is not None and not hasattr(self.botocore_config, "merge"):
             raise ConfigError(f"botocore_config must be a botocore.config.Config, got {self.botocore_config!r}")
+        if self.compression == "gzip" and (self.compression_level or 1) > GZIP_LEVELS:
+            raise ConfigError(f"compression_level must be from 1 to 9 with gzip, got {self.compression_level}")
+        if self.streams is not None:
+            object.__setattr__(self, "streams", check_streams(self.streams, self.__dict__, self._with_options))
 
     def __copy__(self) -> Config:
         return self  # it never changes
@@ -206,9 +229,25 @@ class Config:
         """
         given = {each.name: getattr(self, each.name) for each in fields(self)}
         given = {each.name: given[each.name] for each in fields(self) if given[each.name] is not each.default}
+        if self.streams is not None:
+            given["streams"] = as_dicts(self.streams)
         for name in _OBJECTS & given.keys():
             _check_pickles(name, given[name])
         return partial(type(self), **given), ()
+
+    def for_stream(self, stream: str) -> Config:
+        """Return the Config of one stream: this one, with the stream's own options in place of the producer's.
+
+        stream: name or ARN. Raises InvalidRecordError if it is neither, and for a name if `streams` has different
+        options for several ARNs of this name.
+        """
+        parse_stream(stream)
+        options = options_of(self.streams, stream) if self.streams else {}
+        return self._with_options(options) if options else self
+
+    def _with_options(self, options: Mapping[str, Any]) -> Config:
+        """Return a Config with one stream's options, and without `streams`."""
+        return replace(self, streams=None, **options)
 
     @classmethod
     def from_properties(cls, path: str | os.PathLike[str], **overrides: Unpack[ConfigFields]) -> Config:

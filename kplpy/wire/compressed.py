@@ -36,6 +36,17 @@ _SIZE_AT = 10
 _GZIP = 31  # zlib's window bits for a gzip member
 
 
+def check_codec(codec: Codec) -> None:
+    """Raise ImportError if the library for the codec is not installed."""
+    if codec == "zstd":
+        _zstd_decompressor()
+
+
+def header_size(size: int) -> int:
+    """Return the bytes of the header of a batch with `size` bytes uncompressed."""
+    return _SIZE_AT + max(1, -(-size.bit_length() // 7))
+
+
 def pack_batch(message: bytes | bytearray | memoryview, codec: Codec, level: int) -> bytes:
     """Return the Kinesis record's data for a batch.
 
@@ -151,7 +162,7 @@ else:
         try:
             import zstandard
         except ImportError:
-            raise ImportError("install kplpy[zstd], which brings zstandard") from None
+            raise ImportError("pip install 'kplpy[zstd]', which brings zstandard") from None
         return zstandard
 
     def _zstd_compressor(level: int) -> _Compress:

@@ -184,6 +184,10 @@ class Packing:
         """Return the Kinesis record's data. Changes nothing; more records may be added afterwards."""
         return b"".join(self.parts())
 
+    def message(self) -> bytes:
+        """Return the protobuf message alone, without the magic and the MD5."""
+        return b"".join((*self._tables, *self._hash_tables, *self._pieces))
+
     def parts(self) -> tuple[bytes, bytes]:
         """Return data() in two parts: the body, and the 16-byte MD5 that ends it.
 

@@ -156,7 +156,7 @@ class Responses:
         queue = batch.queue
         actual = entry.get("ShardId", "")
         landing = Landing.UNKNOWN_SHARD
-        if ids_valid or not batch.aggregated:
+        if ids_valid or not batch.must_stay_in_range:
             landing = self._land(batch, actual)
         if landing is Landing.UNKNOWN_SHARD and self._router.listing_denied and self._lands_by_key(batch):
             landing = Landing.DELIVERED
@@ -191,7 +191,7 @@ class Responses:
     def _land(self, batch: Batch, actual: str) -> Landing:
         predicted = batch.queue.shard
         known = self._router.map.range_of(actual)
-        return judge_landing(predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
+        return judge_landing(predicted, batch.must_stay_in_range, (item.hash_key for item in batch.items), known)
 
     def _lands_by_key(self, batch: Batch) -> bool:
         """Return True if no shard was ever listed, and the hash key puts the batch on the right shard all the same.
@@ -247,6 +247,8 @@ class Responses:
         self.events.misplaced.append(batch)
         predicted = batch.queue.shard.shard_id if batch.queue.shard is not None else None
         message = f"landed on {actual} instead of {predicted}, where consumers would drop it"
+        if batch.is_compressed:
+            message = f"landed on {actual} instead of {predicted}, where its records' order would be lost"
         if actual == predicted:
             message = (
                 f"landed on {actual}, and no listing came in time to show whether that shard still has the same range"

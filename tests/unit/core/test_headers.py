@@ -11,9 +11,11 @@ from kplpy.core import policy as rules
 from kplpy.core.batching.request import Request
 from kplpy.core.exchange import RequestError
 from kplpy.core.outcome import Delivered, Failed, Reason
+from kplpy.core.policy import Compression
 from kplpy.core.record import PendingRecord
 from kplpy.core.routing.placement import AUTO, BY_KEY
 from kplpy.core.routing.router import HEADERS_REFUSED
+from kplpy.wire.compressed import MAGIC
 from kplpy.wire.deaggregate import deaggregate
 from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, policy
 
@@ -26,7 +28,7 @@ def tagged(data: bytes = b"x", **fields: Any) -> PendingRecord:
 
 def sent(request: Request) -> list[list[tuple[bytes, Mapping[str, str | None] | None]]]:
     """Return the data and headers of the user records in each Kinesis record, and check the counted sizes."""
-    found = []
+    found: list[list[tuple[bytes, Mapping[str, str | None] | None]]] = []
     for batch in request.batches:
         data = b"".join(batch.parts())
         assert batch.data_size == len(data)
@@ -203,6 +205,16 @@ def test_a_service_managed_stream_takes_no_headers() -> None:
     check_refused(driver)
     driver.accept(item(arrival=1.0))
     assert sent(driver.request(1.2)) == [[(b"x", None)]]
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_with_compression_a_service_managed_stream_takes_headers_in_a_batch(others: int) -> None:
+    driver = Driver(policy(compression=Compression("gzip", 1, 1024)), strategy=AUTO)
+    driver.accept(tagged(), *(item(arrival=1.0) for _ in range(others)))
+    request = driver.request(1.2)
+    driver.pipeline.seal(request, request.compress(), 1.2)
+    assert sent(request) == [[(b"x", HEADERS), *[(b"x", None)] * others]]
+    assert request.batches[0].parts()[0].startswith(MAGIC)
 
 
 def test_on_a_service_managed_stream_a_lone_record_stays_plain() -> None:

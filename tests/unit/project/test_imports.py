@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "rate_limited_log": {"process", "logs"},
     "concurrency": set(),
     "private_files": set(),
-    "config": {"errors", "escaping", "logs"},
+    "config": {"errors", "escaping", "logs", "stream_names"},
     "wire": {"errors", "records", "logs"},
     "core": {"wire", *COMMON},
     "futures": {"core", *COMMON},
@@ -54,31 +54,14 @@ ALLOWED: dict[str, set[str]] = {
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
     "runtime": {"futures", "core", "wire", *COMMON},
-    "build": {"runtime", "core", "aws", "metrics", *COMMON},  # hands aws and metrics to the runtime
+    "build": {"runtime", "core", "aws", "metrics", "wire", *COMMON},  # hands aws and metrics to the runtime
     "producer": {
-        "build",
-        "headers",
-        "tracing",
-        "validation",
-        "runtime",
-        "dead_letters",
-        "futures",
-        "core",
-        "metrics",
+        *("build", "headers", "tracing", "validation", "runtime", "dead_letters", "futures", "core", "metrics"),
         *COMMON,
     },
     "integrations": {"headers", "producer", "runtime", *COMMON},
-    "cli": {
-        "",
-        "headers",
-        "producer",
-        "dead_letters",
-        "local",
-        "wire",
-        "aws",
-        "metrics",
-        *COMMON,
-    },  # "" is `from kplpy import …`
+    # "" is `from kplpy import …`
+    "cli": {"", "headers", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
     "__main__": {"cli"},
     "": {"producer", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
