@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any, SupportsIndex
 
+from kplpy.config.options import Config
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError, KplpyError
 from kplpy.futures.record_future import KeylessFuture, Origin, RecordFuture
 from kplpy.hash_keys import MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
 from kplpy.records import UserRecord
+from kplpy.serialization import Serializers
 
 BytesLike = bytes | bytearray | memoryview
 PutItem = UserRecord | tuple[Any, ...]
@@ -24,12 +26,12 @@ MAX_FROM_ITERATOR = 1_000_000
 """Futures that put_records collects from one iterator: some 250 MB."""
 
 
-def parts_of(items: Iterable[PutItem]) -> Iterator[list[PutItem]]:
-    """Yield the items in parts. Raises KplpyError if an iterator has more than MAX_FROM_ITERATOR items."""
+def parts_of(items: Iterable[PutItem], limited: bool = True) -> Iterator[list[PutItem]]:
+    """Yield the items in parts. limited: more than MAX_FROM_ITERATOR items raise KplpyError."""
     size = 0
     part: list[PutItem] = []
     for count, item in enumerate(items):
-        if count == MAX_FROM_ITERATOR and not isinstance(items, Sized):
+        if limited and count == MAX_FROM_ITERATOR:
             yield part
             raise KplpyError(
                 f"put_records collects the futures of at most {count:,} records of an iterator: {count:,} records were "
@@ -59,12 +61,17 @@ class Checks:
     """Makes the futures of valid records. Nothing is queued here. A bad argument raises InvalidRecordError.
 
     max_size: limit in bytes of data and UTF-8 partition key together.
+    hash_keys: shared by the producer's streams.
+    serializers: applied to what is put; None: data are bytes and keys are str.
     """
 
-    def __init__(self, max_size: int) -> None:
+    def __init__(self, max_size: int, hash_keys: HashKeys, serializers: Serializers | None = None) -> None:
         self._max_size = max_size
         self._plain_size = max_size - 4 * MAX_KEY_CHARACTERS  # within the limit with any key
-        self.hash_keys = HashKeys()
+        self.hash_keys = hash_keys
+        self._serializers = serializers
+        # Chosen here, so that a put without serializers is not slower.
+        self.serialized_record = self.record if serializers is None else serializers.before(self.record)
 
     def record(
         self,
@@ -93,6 +100,10 @@ class Checks:
         record = _new(RecordFuture)
         _init(record, origin, data, partition_key, text, hash_key, _clock())
         return record
+
+    def serialized_items(self, items: Iterable[PutItem]) -> Iterable[PutItem]:
+        """Return put_records' items, which are serialized as they are read."""
+        return items if self._serializers is None else self._serializers.items(items)
 
     def records(self, origin: Origin, items: Iterable[PutItem], first: int = 0) -> tuple[list[RecordFuture], int]:
         """Return the futures of put_records' items, and the bytes of their data and keys.
@@ -164,10 +175,24 @@ class Checks:
             )
 
 
+def checks_of(config: Config, hash_keys: HashKeys) -> Checks:
+    """Return the Checks of the streams with this Config."""
+    value, key = config.value_serializer, config.key_serializer
+    serializers = None if value is None and key is None else Serializers(value, key)
+    return Checks(config.max_user_record_size, hash_keys, serializers)
+
+
+_HINTS = {
+    str: "; put data.encode(), or set value_serializer=kplpy.serializers.string or .json",
+    dict: "; set value_serializer=kplpy.serializers.json, or put json.dumps(data).encode()",
+}
+
+
 def _as_bytes(data: Any) -> bytes:
     try:
         return bytes(memoryview(data))
     except (TypeError, ValueError, BufferError) as error:
+        hint = next((text for kind, text in _HINTS.items() if isinstance(data, kind)), f" ({error})")
         raise InvalidRecordError(
-            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80} ({error})"
+            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80}{hint}"
         ) from None

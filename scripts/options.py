@@ -25,6 +25,7 @@ GROUPS = {
     "batching": "Batching",
     "time": "Time",
     "order": "Order",
+    "serializers": "Serializers",
     "single streams": "Single streams",
     "limits": "Limits",
     "buffer": "Buffer",

@@ -34,7 +34,6 @@ class ConfigFields(StreamOptions, total=False):
     request_format: Literal["json", "cbor"]
     collection_max_count: int
     collection_max_size: int
-    max_user_record_size: int
     connect_timeout_ms: int
     request_timeout_ms: int
     streams: Mapping[str, StreamOptions] | None

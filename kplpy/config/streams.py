@@ -25,6 +25,9 @@ class StreamOptions(TypedDict, total=False):
     ordered: bool
     rate_limit: int
     fail_if_throttled: bool
+    max_user_record_size: int
+    value_serializer: Callable[[Any], bytes] | None
+    key_serializer: Callable[[Any], str] | None
 
 
 STREAM_FIELDS = tuple(StreamOptions.__annotations__)
@@ -98,6 +101,9 @@ def options_of(streams: Streams, stream: str) -> StreamOptions:
     return found
 
 
-def as_dicts(streams: Streams) -> dict[str, dict[str, Any]]:
-    """Return the options as plain dicts, which can be pickled and shown."""
-    return {stream: dict(options) for stream, options in streams.items()}
+def as_dicts(streams: Streams, hidden: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """Return the options as plain dicts, which can be pickled and shown. hidden: names of options to leave out."""
+    return {
+        stream: {name: value for name, value in options.items() if name not in hidden}
+        for stream, options in streams.items()
+    }

@@ -45,19 +45,21 @@ ALLOWED: dict[str, set[str]] = {
     "wire": {"errors", "records", "logs"},
     "core": {"wire", *COMMON},
     "futures": {"core", *COMMON},
-    "validation": {"futures", "core", *COMMON},
+    "serializers": set(),
+    "serialization": {"errors", "records"},
+    "validation": {"serialization", "futures", "core", *COMMON},
     "dead_letters": {"futures", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; the core knows neither
     "metrics": {"core", *COMMON},
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
-    "runtime": {"futures", "core", "wire", *COMMON},
-    "build": {"runtime", "core", "aws", "metrics", *COMMON},  # hands aws and metrics to the runtime
+    "runtime": {"validation", "futures", "core", "wire", *COMMON},
+    "build": {"runtime", "validation", "core", "aws", "metrics", *COMMON},  # hands aws and metrics to the runtime
     "producer": {"build", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
     "integrations": {"producer", "runtime", *COMMON},
     "cli": {"", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
     "__main__": {"cli"},
-    "": {"producer", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
+    "": {"producer", "serializers", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
 
 # The stages of the core, in a record's order. A stage may import itself and earlier stages. The types that stages pass
