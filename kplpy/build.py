@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kplpy.config.options import Config, per_stream
 from kplpy.core.policy import policy_of
-from kplpy.errors import RecordFailedError
+from kplpy.errors import ConfigError, RecordFailedError
 from kplpy.hash_keys import HashKeys
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
@@ -19,6 +19,7 @@ from kplpy.runtime.backpressure import Backpressure
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.engine import Engine
 from kplpy.validation import checks_of
+from kplpy.wire.compressed import check_codec
 
 if TYPE_CHECKING:
     from kplpy.aws.kinesis.transport import KinesisTransport
@@ -78,10 +79,13 @@ def build(
     on_start, deliver_inline: see Engine.
     is_closed: returns True if the producer is closed.
     stats: returns what `kplpy top` shows, as JSON.
+
+    Raises ConfigError if the library for the compression is not installed.
     """
     from kplpy.aws.cloudwatch import CloudWatch
     from kplpy.aws.kinesis.transport import KinesisTransport
 
+    _check_codecs(config)
     hash_keys = HashKeys()
     buffer = Buffer(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
     transport = KinesisTransport(config)
@@ -110,3 +114,12 @@ def build(
     backpressure = Backpressure(config, engine, buffer, is_closed)
     socket = StatsSocket(config.stats_path, stats) if config.stats_path else None
     return Parts(buffer, transport, engine, backpressure, recorder, reporter, socket)
+
+
+def _check_codecs(config: Config) -> None:
+    of_streams = [options.get("compression", "none") for options in (config.streams or {}).values()]
+    for codec in {config.compression, *of_streams}:
+        try:
+            check_codec(codec)
+        except ImportError as error:
+            raise ConfigError(f"compression={codec!r} needs a library: {error}") from error
