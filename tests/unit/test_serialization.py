@@ -216,6 +216,29 @@ def test_items_in_their_forms(service: StubService) -> None:
     assert [each.explicit_hash_key for each in sent[:4]] == [None, "5", None, "7"]
 
 
+def test_headers_stay_with_the_serialized_record(service: StubService) -> None:
+    headers = {"content-type": "application/json"}
+    items: list[Any] = [(0, 0, None, headers), UserRecord(1, 1, headers=headers)]  # type: ignore[arg-type]
+    with producing(value_serializer=serializers.json, key_serializer=str) as producer:
+        futures = producer.put_records("orders", items)
+        futures.append(producer.put_record("orders", 2, 2, headers=headers))
+        futures.append(asyncio.run(producer.aput_record("orders", 3, 3, headers=headers)))
+        futures.append(producer.put_record("orders", 4, headers=headers))
+        assert [each.headers for each in futures] == [headers] * 5
+        for each in futures:
+            each.result(PATIENCE)
+    assert sorted(each.data for each in service.sent()) == [b"%d" % number for number in range(5)]
+    assert {each.partition_key for each in service.sent()} >= {"0", "1", "2", "3"}
+
+
+def test_a_stream_has_a_largest_record_of_its_own(service: StubService) -> None:
+    with producing(streams={"orders": {"max_user_record_size": 100}}) as producer:
+        producer.put_record("others", b"x" * 100, "k").result(PATIENCE)
+        producer.put_record("orders", b"x" * 99, "k").result(PATIENCE)
+        with pytest.raises(InvalidRecordError, match=r"^a record is at most 100 bytes"):
+            producer.put_record("orders", b"x" * 100, "k")
+
+
 def test_a_long_list_is_not_limited_as_an_iterator_is(service: StubService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kplpy.validation.MAX_FROM_ITERATOR", 1000)
     with producing(value_serializer=serializers.json) as producer:
