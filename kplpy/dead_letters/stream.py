@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol, SupportsIndex
 
 from kplpy.dead_letters.entry import entry_of, line_of
@@ -17,9 +16,9 @@ OnFailure = Callable[[RecordFailedError], object]
 
 
 class Puts(Protocol):
-    """The methods of a producer that DeadLetterStream calls."""
+    """The method of a producer that DeadLetterStream calls."""
 
-    def put_record(
+    def _put_serialized(
         self,
         stream: str,
         data: bytes,
@@ -28,8 +27,6 @@ class Puts(Protocol):
         explicit_hash_key: str | SupportsIndex | None = None,
         headers: Headers | None = None,
     ) -> RecordFuture: ...
-
-    def _never_waiting(self) -> AbstractContextManager[None]: ...
 
 
 class _DeadLetterKey(str):
@@ -72,7 +69,7 @@ class DeadLetterStream:
         otherwise: OnFailure | None = None,
     ) -> None:
         parse_stream(stream)
-        if producer is not None and not hasattr(producer, "put_record"):
+        if producer is not None and not hasattr(producer, "_put_serialized"):
             raise TypeError(f"producer must be a kplpy Producer or None, got {producer!r:.80}")
         if otherwise is not None and not callable(otherwise):
             raise TypeError(f"otherwise must be callable or None, got {otherwise!r:.80}")
@@ -107,10 +104,9 @@ class DeadLetterStream:
         if self.envelope:
             data, headers = line_of(entry_of(error))[:-1], None
         try:
-            with producer._never_waiting():
-                future = producer.put_record(
-                    self.stream, data, marked, explicit_hash_key=record.explicit_hash_key, headers=headers
-                )
+            future = producer._put_serialized(
+                self.stream, data, marked, explicit_hash_key=record.explicit_hash_key, headers=headers
+            )
         except KplpyError as refused:
             self._use_otherwise(error, f"{error}; not put on {self.stream!r} either: {refused}")
             return

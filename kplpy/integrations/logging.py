@@ -112,8 +112,7 @@ class KinesisHandler(logging.Handler):
             key = self.partition_key(record) if callable(self.partition_key) else self.partition_key
             headers = self.headers(record) if callable(self.headers) else self.headers
             data = (text + self.terminator).encode("utf-8", "backslashreplace")
-            with self._producer._never_waiting():
-                self._producer.put_record(self.stream, data, key, headers=headers)
+            self._producer._put_serialized(self.stream, data, key, headers=headers)
         except KplpyError as error:
             self._drop(error)
         except RecursionError:
