@@ -75,7 +75,7 @@ def putting(producer: Producer) -> None:
     producer.put_record("orders", b"x", headers={"a": b"b"})  # type: ignore[dict-item]
     producer.put_record("orders", b"x", headers=[("a", "b")])  # type: ignore[arg-type]
     Producer(tracing="opentelemetry")
-    Producer(tracing="zipkin")  # type: ignore[arg-type]
+    Producer(tracing="zipkin")  # type: ignore[call-overload]
     producer.connect("orders")
     producer.connect("orders", timeout=0.5)
     producer.connect("orders", timeout=None)  # type: ignore[arg-type]
