@@ -40,6 +40,7 @@ class Mutation(NamedTuple):
 
 
 SENT_BODY = "tests/unit/aws/kinesis/test_sent_body.py"
+HEADERS = "tests/unit/core/test_headers.py"
 SHARES = "shares"  # the program SHARE, which checks how producers share a shard, must fail
 
 MUTATIONS = [
@@ -291,6 +292,7 @@ MUTATIONS = [
         "routing/router.py",
         "            was_placed_by_service\n            and self.placed_by_service",
         "            self.placed_by_service",
+        HEADERS,
     ),
     Mutation(
         "headers are not charged to the buffer",
