@@ -103,4 +103,4 @@ class Sealing:
             pending = self._outcomes.pending_part(batch)
             if pending is not None:
                 self._outcomes.send_again(pending, now)
-        return oversized
+        return [pending for batch in oversized if (pending := self._outcomes.pending_part(batch)) is not None]
