@@ -11,6 +11,11 @@ from kplpy.core.policy import (
 )
 
 
+def saves_too_little(before: int, after: int) -> bool:
+    """Return True if batches of `before` bytes, compressed to `after`, are not worth it. No batches: False."""
+    return after > (1 - COMPRESSION_LEAST_SAVED) * before
+
+
 class QueueCompression:
     """Compresses one shard queue's batches while that saves enough, and tries again now and then while it does not.
 
@@ -47,11 +52,11 @@ class QueueCompression:
 
     def compressed(self, before: int, after: int) -> None:
         """Note that a request's batches of this queue, of `before` bytes in all, have `after` bytes compressed."""
-        ratio = after / before
-        if ratio > 1 - COMPRESSION_LEAST_SAVED:
+        if saves_too_little(before, after):
             self.pause = min(2 * self.pause or COMPRESSION_PAUSE_FIRST, COMPRESSION_PAUSE_MOST)
             self.ratio, self._known = 1.0, False
             return
+        ratio = after / before
         self.pause = 0
         self.ratio = self.ratio + COMPRESSION_WEIGHT * (ratio - self.ratio) if self._known else ratio
         self._known = True

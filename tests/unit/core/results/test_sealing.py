@@ -126,7 +126,7 @@ def test_what_does_not_fit_goes_back_with_its_sealed_bytes() -> None:
         driver.accept(each)
     request = driver.request(3.0)
     assert len(request.batches) == 3
-    compressed = [b"", NOISE[:28_000], b""]
+    compressed = [b"", NOISE[:28_000], None]
     assert driver.pipeline.seal(request, compressed, 3.0)
     assert [batch.items[0] for batch in request.batches] == items[:2]
     assert request.size == 30_001 + 28_001
@@ -284,6 +284,17 @@ def test_a_queue_whose_batches_do_not_get_smaller_stops_compressing() -> None:
         driver.respond(request, WHOLE.shard_id, now=now)
     assert 5 <= sum(tried) <= 9
     assert sum(tried[100:]) <= 4
+
+
+def test_a_request_stops_compressing_for_a_shard_whose_first_batch_does_not_get_smaller() -> None:
+    driver = Driver(rules())
+    driver.accept(*[noise(30_000, 30_000 * number) for number in range(4)], *[text(30_000, HALF) for _ in range(4)])
+    request = driver.request(1.0)
+    compressed = dict(zip(request.to_compress, request.compress(), strict=True))
+    left, right = ([compressed[each] for each in compressed if each.queue.shard is shard] for shard in (LEFT, RIGHT))
+    assert left == [b"", None, None, None]
+    assert all(right)
+    assert len(right) == 4
 
 
 def test_a_pause_is_twice_as_long_after_each_try_and_ends_with_a_good_one() -> None:
