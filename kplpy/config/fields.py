@@ -34,7 +34,6 @@ class ConfigFields(StreamOptions, total=False):
     request_format: Literal["json", "cbor"]
     collection_max_count: int
     collection_max_size: int
-    max_user_record_size: int
     connect_timeout_ms: int
     request_timeout_ms: int
     streams: Mapping[str, StreamOptions] | None
@@ -46,6 +45,7 @@ class ConfigFields(StreamOptions, total=False):
     max_block_ms: int
     close_timeout_ms: int
     on_failure: Callable[[RecordFailedError], object] | None
+    tracing: Literal["opentelemetry"] | None
     hot_partition_keys: int
     metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | MetricsSink | None
     stats_path: str | None

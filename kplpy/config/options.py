@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kplpy.config.rules import (
     GRANULARITIES,
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from kplpy.config.fields import ConfigFields
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -84,13 +86,17 @@ class Config:
     aggregate_partition_key: Literal["a", "first"] = choice("a", "a", "first")
     """Partition key of an aggregate: "a", as in the KPL, or its first record's own key. With "first" Lambda can spread
     one shard's records over its parallelization factor."""
+    aggregate_single_records: bool = flag(False)
+    """Send a record that is alone in its batch as an aggregate of one, for readers that take every record for an
+    aggregate (docs/readers.md). Not on an AUTO stream."""
     collection_max_count: int = number(REQUEST_MAX_RECORDS, 1, REQUEST_MAX_RECORDS)
     """Kinesis records in one PutRecords request."""
     collection_max_size: int = number(5 * MIB, 52224, REQUEST_MAX_BYTES)
     """Bytes of one PutRecords request: data and partition keys. A larger record is sent in a request of its own."""
     max_user_record_size: int = number(MIB, 64, REQUEST_MAX_BYTES)
-    """Bytes of the largest record accepted: data and UTF-8 partition key. A record above the stream's own
-    MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call DescribeStreamSummary."""
+    """Bytes of the largest record accepted: data and UTF-8 partition key, or with headers the aggregate that holds it.
+    A record above the stream's own MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call
+    DescribeStreamSummary."""
 
     assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None = choice(
         None, None, "USER_PARTITION_KEY", "AUTO"
@@ -125,6 +131,13 @@ class Config:
     """Keep the order of the put_record calls for each partition key, through throttling, retries and reshards. One
     Kinesis record is then in flight for each shard. docs/order.md has the exact promise and its cost."""
 
+    # --- serializers ---
+    value_serializer: Callable[[Any], bytes] | None = field(default=None, repr=False, metadata={"call": True})
+    """Called with the data of every put; returns bytes. kplpy.serializers has json and string. None: the data are
+    bytes. See docs/serializers.md."""
+    key_serializer: Callable[[Any], str] | None = field(default=None, repr=False, metadata={"call": True})
+    """Called with the partition key of every put that has one; returns a str. None: the keys are str."""
+
     # --- single streams ---
     streams: Mapping[str, StreamOptions] | None = field(default=None, hash=False)
     """Options of single streams, by name or ARN, which win over the producer's: {"orders": {"ordered": True}}. A copy
@@ -142,8 +155,8 @@ class Config:
     max_buffered_records: int = number(100_000, 1)
     """Buffer size in records: accepted, and not yet delivered or failed."""
     max_buffered_bytes: int = number(64 * MIB, 1024)
-    """Buffer size in bytes: data, partition key and 400 bytes for each record. Threads that put at the same moment can
-    together pass it, and max_buffered_records, by a few records."""
+    """Buffer size in bytes: data, partition key, headers and 400 bytes for each record. Threads that put at the same
+    moment can together pass it, and max_buffered_records, by a few records."""
     max_inflight_bytes: int = number(32 * MIB, 1)
     """Bytes of all requests in flight. A larger request is sent alone."""
     on_buffer_full: Literal["block", "raise"] | None = choice(None, None, "block", "raise")
@@ -158,6 +171,9 @@ class Config:
     on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
     """Called with the error of every failed record, on one of kplpy's threads or on the thread that calls close().
     DeadLetterFile and DeadLetterStream of kplpy.dead_letters are two such functions."""
+    tracing: Literal["opentelemetry"] | None = choice(None, None, "opentelemetry")
+    """Make a span for each put, which ends with the outcome, and send its context in the records' headers. Needs the
+    extra `opentelemetry`. None: no spans. See docs/headers.md."""
     hot_partition_keys: int = number(0, 0, 100_000)
     """Counters of each stream for Producer.hot_keys(). 0: off. With N counters every key with more than 1/N of a
     stream's records or bytes is reported. No count is wrong by more than 1/N of the whole."""
@@ -191,7 +207,8 @@ class Config:
 
     def __repr__(self) -> str:
         """Return the fields as text, without objects, secrets, and passwords in URLs."""
-        values = {**self.__dict__, "streams": self.streams and as_dicts(self.streams)}
+        hidden = {each.name for each in fields(self) if not each.repr}
+        values = {**self.__dict__, "streams": self.streams and as_dicts(self.streams, hidden)}
         shown = [f"{each.name}={safe_repr(each.name, values[each.name])}" for each in fields(self) if each.repr]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
@@ -224,6 +241,9 @@ class Config:
         given = {each.name: given[each.name] for each in fields(self) if given[each.name] is not each.default}
         if self.streams is not None:
             given["streams"] = as_dicts(self.streams)
+            for stream, options in self.streams.items():
+                for name in _OBJECTS & options.keys():
+                    _check_pickles(f"streams[{stream!r}][{name!r}]", options[name])  # type: ignore[literal-required]
         for name in _OBJECTS & given.keys():
             _check_pickles(name, given[name])
         return partial(type(self), **given), ()
@@ -260,7 +280,23 @@ class Config:
         return cls(**{**{name: setting.value for name, setting in settings.items()}, **overrides})
 
 
-_OBJECTS = frozenset({"session", "metrics_session", "botocore_config", "on_failure", "metrics_sink"})
+def per_stream(config: Config, make: Callable[[Config], T]) -> Callable[[str], T]:
+    """Return a function from a stream's name or ARN to what `make` returns for its Config.
+
+    Streams without options of their own share one object. The function raises InvalidRecordError as for_stream does.
+    """
+    common = make(config)
+
+    def of_stream(stream: str) -> T:
+        own = config.for_stream(stream)
+        return common if own is config else make(own)
+
+    return of_stream
+
+
+_OBJECTS = frozenset(
+    "session metrics_session botocore_config on_failure metrics_sink value_serializer key_serializer".split()
+)
 
 
 def _check_pickles(name: str, value: Any) -> None:

@@ -23,10 +23,10 @@ from kplpy.core.policy import Policy
 from kplpy.core.record import NO_HASH_KEY, PendingRecord
 from kplpy.core.results.events import Events
 from kplpy.core.results.responses import Responses
-from kplpy.core.results.retry_policy import meets_puts_too
+from kplpy.core.results.retry_policy import is_access_denied, meets_puts_too
 from kplpy.core.results.sealing import Sealing
 from kplpy.core.routing.placement import Summary
-from kplpy.core.routing.router import Router
+from kplpy.core.routing.router import HEADERS_REFUSED, Router
 from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
@@ -147,6 +147,7 @@ class Pipeline:
     def listing_succeeded(self, shards: Iterable[ShardRange], now: float) -> None:
         """The caller has listed the shards. shards: the open ones."""
         self._router.listing_failure = ""
+        self._router.listing_denied = False
         self._router.update_map(shards, now)
         if self.map.ready:
             self._responses.judge_again(now)
@@ -160,6 +161,7 @@ class Pipeline:
         """
         self.map.listing_failed(now)
         self._router.listing_failure = message
+        self._router.listing_denied = error is not None and is_access_denied(error)
         if error is not None and meets_puts_too(error):
             self._router.end_patience(now)
         self._router.check_patience(now)
@@ -380,6 +382,9 @@ class Pipeline:
 
     def take_completions(self) -> list[Completion]:
         """Return the records with new outcomes. The caller resolves their futures, then calls `settled`."""
+        if self._router.refused:
+            refused, self._router.refused = self._router.refused, []
+            self._outcomes.fail(refused, Reason.HEADERS, HEADERS_REFUSED)
         completions, self._outcomes.completions = self._outcomes.completions, []
         return completions
 
@@ -463,7 +468,7 @@ class Pipeline:
         """Return how much the pipeline holds, by kind. All are zero when nothing is outstanding. For tests."""
         router, collector = self._router, self._collector
         return {
-            "waiting": len(router.waiting),
+            "waiting": len(router.waiting) + len(router.refused),
             "in queues": sum(len(queue.closed_batches) + (queue.open is not None) for queue in router),
             "bytes in queues": sum(queue.queue_bytes for queue in router),
             "held": sum(abs(queue.held) + abs(queue.held_bytes) for queue in router),

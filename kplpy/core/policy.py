@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -150,7 +149,7 @@ class Policy:
     ttl: how long a record waits to be sent at most.
     answer_timeout: user_record_timeout_ms. As ttl, but also covers records in flight.
     request_timeout: connect and request timeouts together.
-    aggregate, aggregation_max_count, aggregation_max_size: as in Config.
+    aggregate, aggregation_max_count, aggregation_max_size, aggregate_single_records: as in Config.
     first_key_outside: an aggregate's partition key is its first record's, instead of "a".
     collection_max_count, collection_max_size: as in Config.
     rate: rate_limit; 1.0 is the shard's own limit.
@@ -176,6 +175,7 @@ class Policy:
     assumed_strategy: str | None = None
     max_user_record_size: int = 1 << 20
     compression: Compression | None = None
+    aggregate_single_records: bool = False
 
     @property
     def waiting_ttl(self) -> float:
@@ -209,6 +209,7 @@ def policy_of(config: Config) -> Policy:
         assumed_strategy=config.assume_distribution_strategy,
         max_user_record_size=config.max_user_record_size,
         compression=_compression_of(config),
+        aggregate_single_records=config.aggregate_single_records,
     )
 
 
@@ -216,17 +217,3 @@ def _compression_of(config: Config) -> Compression | None:
     if config.compression == "none":
         return None
     return Compression(config.compression, config.compression_level or DEFAULT_LEVEL, config.compression_min_size)
-
-
-def policies_of(config: Config) -> Callable[[str], Policy]:
-    """Return a function from a stream's name or ARN to its Policy. Streams without own options share one Policy.
-
-    The function raises InvalidRecordError as Config.for_stream does.
-    """
-    common = policy_of(config)
-
-    def policy_of_stream(stream: str) -> Policy:
-        own = config.for_stream(stream)
-        return common if own is config else policy_of(own)
-
-    return policy_of_stream

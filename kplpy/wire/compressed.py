@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from kplpy.errors import BatchTooLargeError, UnreadableBatchError
+from kplpy.wire.varint import varint
 
 Codec = Literal["none", "gzip", "zstd"]
 
@@ -58,11 +59,7 @@ def pack_batch(message: bytes | bytearray | memoryview, codec: Codec, level: int
     header = bytearray(MAGIC)
     header += bytes((VERSION, _CODECS.index(codec)))
     header += zlib.crc32(message).to_bytes(4, "big")
-    size = len(message)
-    while size >= 0x80:
-        header.append(size & 0x7F | 0x80)
-        size >>= 7
-    header.append(size)
+    header += varint(len(message))
     return b"".join((header, payload))
 
 

@@ -9,27 +9,30 @@ from hypothesis import strategies as st
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import batch_of
 from kplpy.core.policy import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND, Compression
+from kplpy.core.record import payload_size
 from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import LAST_KEY, ShardRange
 from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import encode_aggregate
-from tests.core_helpers import WHOLE, Driver, item, policy, queue
+from tests.core_helpers import WHOLE, Driver, item, of_put, policy, queue
 from tests.inside import bytes_full, bytes_level
 from tests.wire_records import Put, puts
 
 
 @given(st.lists(puts(), min_size=1, max_size=30))
 def test_the_size_counted_while_packing_is_the_encoded_size(records: list[Put]) -> None:
-    items = [item(each.data, each.partition_key, explicit=each.explicit_hash_key) for each in records]
+    items = [of_put(each) for each in records]
     batch = batch_of(queue(), items)
     assert batch.packed == len(encode_aggregate(items))
-    data = encode_aggregate(items) if len(items) > 1 else items[0].data
+    data = encode_aggregate(items) if len(items) > 1 or items[0].headers else items[0].data
+    assert b"".join(batch.parts()) == data
+    assert batch.payload == payload_size(items)
     assert batch.wire_size == len(data) + len((batch.outer_key or "").encode())
 
 
 @given(st.lists(puts(), min_size=1, max_size=40), st.integers(64, 2000))
 def test_no_aggregate_is_above_its_size_and_no_record_is_lost(records: list[Put], limit: int) -> None:
-    items = [item(each.data, each.partition_key, explicit=each.explicit_hash_key) for each in records]
+    items = [of_put(each) for each in records]
     home = queue(rules=policy(aggregation_max_size=limit))
     for number, each in enumerate(items):
         each.number = number

@@ -12,7 +12,7 @@ from operator import attrgetter
 from kplpy.core.batching.compression import QueueCompression
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import HITS_TO_AGGREGATE_AGAIN, Policy
-from kplpy.core.record import PendingRecord, payload_size
+from kplpy.core.record import PendingRecord, payload_of, payload_size
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
 from kplpy.wire.compressed import header_size, pack_batch
@@ -51,6 +51,7 @@ class ShardQueue:
     shard: its id and range, or None.
     suspended_at: when aggregation was last suspended. -inf while it is not.
     waiting: the queue is in one of the collector's lists.
+    wraps_singles: a record that is alone in its batch is an aggregate of one.
     """
 
     __slots__ = (
@@ -84,6 +85,7 @@ class ShardQueue:
         "shard",
         "suspended_at",
         "waiting",
+        "wraps_singles",
     )
 
     def __init__(
@@ -101,6 +103,7 @@ class ShardQueue:
         self.omits_keys = False
         self.compression = None if policy.compression is None else QueueCompression(policy.compression)
         self.packs_anywhere = packs_anywhere
+        self.wraps_singles = policy.aggregate_single_records
         has_place = shard is not None or packs_anywhere
         self._may_aggregate = policy.aggregate and has_place and policy.aggregation_max_count > 1
         self._aggregate = self._may_aggregate
@@ -349,12 +352,13 @@ class Batch:
     The batch keeps the arrivals and sizes that metrics need. Looking at each record again would be a cache miss, and
     three times as slow.
 
+    aggregated: the Kinesis record is an aggregate. A record with headers is one also when it is alone.
     arrival: the arrival time of its oldest record.
     closed: no more records are added, and the sizes are final.
     data_size: the size of the Kinesis record's data. Set when closed. Exact without compression, and once sealed;
         before that the size without compression.
     items: the records, in their order.
-    payload: bytes of data and partition keys, as charged to the buffer.
+    payload: bytes of data, partition keys and tags, as charged to the buffer.
     queue: the shard's queue.
     tried: some of the records may have been sent before.
     wire_size: the size of data and partition key, as the service counts. Set when closed. With compression an estimate,
@@ -368,6 +372,7 @@ class Batch:
         "_arrivals",
         "_packing",
         "_sealed",
+        "aggregated",
         "arrival",
         "closed",
         "data_size",
@@ -387,7 +392,8 @@ class Batch:
         self._arrivals: array[float] | None = None  # None while there is only one record
         self.tried = bool(first.tries)
         self.closed = False
-        self.payload = len(first.data) + len(first.partition_key)
+        self.payload = payload_of(first)
+        self.aggregated = queue.wraps_singles or first.tags != b""
         self._packing: Packing | None = None
         self._sealed: bytes | None = None  # the compressed data; empty if the batch goes uncompressed
 
@@ -411,7 +417,8 @@ class Batch:
         if count < len(items):
             items = items[:count]
         self.items += items
-        self.payload = packing.data_size + packing.key_size
+        self.aggregated = True
+        self.payload = packing.data_size + packing.other_size
         arrivals = [item.arrival for item in items]
         arrivals.sort()  # faster than min(), because they are nearly sorted
         before = self._arrivals
@@ -456,10 +463,6 @@ class Batch:
         return packing.data_size, packing.smallest, packing.largest
 
     @property
-    def aggregated(self) -> bool:
-        return len(self.items) > 1
-
-    @property
     def outer_key(self) -> str | None:
         """The Kinesis record's partition key.
 
@@ -483,6 +486,9 @@ class Batch:
     def alone(cls, queue: ShardQueue, item: PendingRecord) -> Batch:
         """Return a closed batch of one record."""
         batch = cls(queue, item)
+        if batch.aggregated:
+            batch.close()
+            return batch
         batch.closed = True
         size = batch.data_size = len(item.data)
         key = item.partition_key

@@ -51,7 +51,7 @@ class Outcomes:
         """
         alone: defaultdict[str, list[tuple[Batch, str]]] = defaultdict(list)
         for batch, entry in taken:
-            if batch.aggregated or self._timed_out:
+            if len(batch.items) > 1 or self._timed_out:
                 self.deliver(batch, entry, success)
             else:
                 alone[entry.get("ShardId", "")].append((batch, entry["SequenceNumber"]))
@@ -112,7 +112,9 @@ class Outcomes:
         self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
         queue = batch.queue
         unchanged = (
-            not reroute and self._router.is_current(queue) and not (queue.aggregation_suspended and batch.aggregated)
+            not reroute
+            and self._router.is_current(queue)
+            and not (queue.aggregation_suspended and len(batch.items) > 1)
         )
         if unchanged and queue.put_back(batch):
             self._collector.returned(queue, now)

@@ -135,6 +135,7 @@ CASES: dict[str, Case] = {
     "compression": choice("none", "none", "gzip", "zstd"),
     "compression_level": whole(None, 1, 19, optional=True),
     "compression_min_size": whole(1024, 1, 10 * MIB),
+    "aggregate_single_records": flag(False),
     "assume_distribution_strategy": choice(None, None, "USER_PARTITION_KEY", "AUTO"),
     "on_buffer_full": choice(None, None, "block", "raise"),
     "max_block_ms": whole(60_000, 0),
@@ -142,6 +143,10 @@ CASES: dict[str, Case] = {
     "on_failure": Case(
         None, [None, print, lambda _: None], refusing("must be callable or None", "print", 1, 0, [], {})
     ),
+    **{
+        name: Case(None, [None, str, lambda _: b""], refusing("must be callable or None", "json", 1, 0, [], {}))
+        for name in ("value_serializer", "key_serializer")
+    },
     "stats_path": Case(None, [None, "stats", "ü" * 40], [*text().bad, *refusing("at most 80 bytes", "ü" * 41)]),
     "cloudwatch_endpoint_url": url(),
     "metrics_sink": Case(
@@ -152,6 +157,7 @@ CASES: dict[str, Case] = {
             *("CloudWatch", "", 1, True, print, object(), ["emf"]),
         ),
     ),
+    "tracing": choice(None, None, "opentelemetry"),
     "metrics_session": Case(
         None,
         [None, boto3.Session(region_name="us-east-1"), botocore.session.Session()],
