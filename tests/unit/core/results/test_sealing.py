@@ -272,6 +272,16 @@ def test_without_aggregation_each_record_is_compressed_alone() -> None:
         assert [unpack_batch(data) for data in data_of(request)] == [encode_aggregate([each])[4:-16] for each in items]
 
 
+def test_without_aggregation_a_record_with_headers_is_a_batch_of_one_where_the_service_places_records() -> None:
+    driver = Driver(rules(aggregate=False), strategy=AUTO)
+    items = [item(b"x", headers={"a": "b"}), item(b"y")]
+    driver.accept(*items)
+    request = sealed(driver, 1.0)
+    with_headers, plain = data_of(request)
+    assert unpack_batch(with_headers) == encode_aggregate(items[:1])[4:-16]
+    assert plain == b"y"
+
+
 def test_a_queue_whose_batches_do_not_get_smaller_stops_compressing() -> None:
     driver = Driver(rules(), shards=(WHOLE,))
     tried = []
