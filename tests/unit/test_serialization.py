@@ -288,10 +288,13 @@ def test_without_a_serializer_the_error_names_the_way(
     )
 
 
-def test_dead_letters_and_log_records_are_not_serialized_again(service: StubService) -> None:
+def test_dead_letters_and_log_records_are_not_serialized_again(
+    service: StubService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kplpy.core.policy.DENIED_GRACE", 0.0)
     service.refuse = {"orders": RequestError("ResourceNotFoundException", "no stream", maybe_written=False)}
     fields: Any = {"value_serializer": serializers.json, "key_serializer": lambda given: f"key {given}"}
-    with producing(**fields, record_ttl_ms=200, on_failure=DeadLetterStream("failed")) as producer:
+    with producing(**fields, on_failure=DeadLetterStream("failed")) as producer:
         assert producer.put_record("orders", {"id": 7}, 7).exception(PATIENCE)
         handler = KinesisHandler("logs", producer=producer, partition_key="web-1")
         handler.handle(logging.LogRecord("app", logging.INFO, __file__, 1, "a line", None, None))
