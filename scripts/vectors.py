@@ -139,10 +139,9 @@ def contents() -> dict[str, list[InnerRecord]]:
             user_record(b"1", "a", headers={"content-type": "application/json"}),
             user_record(b"2", "a", headers={"no-value": None, "empty-value": "", "": "empty key", "é": "🙂"}),
             user_record(b"3", "b"),
-            user_record(
-                b"", "b", TOP, headers={"traceparent": "00-" + "0af7651916cd43dd" * 2 + "-b7ad6b7169203331-01"}
-            ),
+            user_record(b"", "b", headers={"traceparent": "00-" + "0af7651916cd43dd" * 2 + "-b7ad6b7169203331-01"}),
         ],
+        "headers-and-hash-keys": [user_record(b"x", "k", key, {"a": key}) for key in ("0", TOP)],
         "header-alone": [user_record(b"data", "k", headers={"a": "b"})],
         "long-header": [user_record(b"data", "k", headers={"h" * 128: "v" * 2_000})],
     }
@@ -250,11 +249,12 @@ def _random() -> Iterator[Vector]:
     chance = random.Random(15)
     for number in range(24):
         keys = [f"k{n}" for n in range(chance.randint(1, 5))] + ["ü", "🙂"]
+        has_hash_keys = chance.random() < 0.3
         records = [
             user_record(
                 chance.randbytes(chance.choice([0, 1, 5, 20])),
                 chance.choice(keys),
-                str(chance.getrandbits(128)) if chance.random() < 0.3 else None,
+                str(chance.getrandbits(128)) if has_hash_keys else None,
                 headers={f"h{n}": chance.choice([None, "", "v"]) for n in range(chance.randint(1, 3))}
                 if chance.random() < 0.3
                 else None,

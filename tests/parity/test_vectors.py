@@ -6,10 +6,12 @@ import base64
 import functools
 import hashlib
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_kinesis_agg.deaggregator import iter_deaggregate_records
 
 from kplpy.errors import AggregateTooLargeError, BatchTooLargeError, UnreadableBatchError
 from kplpy.records import UserRecord
@@ -109,3 +111,46 @@ def test_the_vectors_cover_the_formats() -> None:
     assert all(word in names for word in ("gzip", "zstd", "none", "headers", "unicode", "hash-keys", "1-mib"))
     assert {vector.get("error") for vector in VECTORS.values()} == {None, *ERRORS}
     assert Path(vectors.FILE).with_name("README.md").exists()
+
+
+# --- other readers of the KPL's format ---
+
+RECORDED = {name: Path(__file__).with_name(f"aggregates_{name}.txt") for name in ("kcl", "npm")}
+AGGREGATES = [name for name, vector in VECTORS.items() if vector["kind"] == "aggregate" and "error" not in vector]
+# AWS's decoders give a record without an explicit hash key the first one of the aggregate's table.
+HASH_KEYS = {f"aggregate-{name}" for name in ("mixed-hash-keys", "many-keys", "unused-keys")}
+OTHERWISE: dict[str, set[str]] = {
+    "kcl": set(),
+    "npm": HASH_KEYS | {"aggregate-second-key-is-missing"},  # an error
+    "pypi": HASH_KEYS,
+}
+
+
+def answer(name: str, records: list[UserRecord]) -> str:
+    return f"{name} {len(records)} {vectors.digest(records)}"
+
+
+def by_pypi(name: str) -> str:
+    record = {
+        "Data": data_of(VECTORS[name]),
+        "PartitionKey": "a",
+        "SequenceNumber": "1",
+        "ApproximateArrivalTimestamp": datetime(2026, 11, 29, tzinfo=timezone.utc),
+    }
+    found = [each["kinesis"] for each in iter_deaggregate_records([record], data_format="Boto3")]
+    assert [each["subSequenceNumber"] for each in found] == list(range(len(found)))
+    records = [UserRecord(base64.b64decode(e["data"]), e["partitionKey"], e["explicitHashKey"]) for e in found]
+    return answer(name, records)
+
+
+@pytest.mark.parametrize("reader", OTHERWISE)
+def test_other_readers_read_the_aggregates(reader: str) -> None:
+    """The answers of the KCL and of npm's aws-kinesis-agg are recorded; `decoders/test` compares them with new ones."""
+    if reader == "pypi":
+        theirs = [by_pypi(name) for name in AGGREGATES]
+    else:
+        theirs = RECORDED[reader].read_text(encoding="utf-8").splitlines()
+    assert [line.split()[0] for line in theirs] == AGGREGATES
+    expected = [answer(name, read(VECTORS[name])) for name in AGGREGATES]
+    different = {line.split()[0] for line in set(theirs) - set(expected)}
+    assert different == OTHERWISE[reader]
