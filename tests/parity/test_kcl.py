@@ -1,6 +1,7 @@
-"""deaggregate() gives the KCL's results for the aggregates in kcl_answers.jsonl, most of which are damaged.
+"""deaggregate() gives the KCL's results for recorded Kinesis records.
 
-The results are from AggregatorUtil of KCL 3.0.1 on Java 17 with JAXB, which the KCL needs to log a broken aggregate.
+kcl_application.jsonl has what a KCL application received from kplpy while its stream was split and merged
+(scripts/kcl_application.py). kcl_answers.jsonl has aggregates, most of which are damaged. Its results are from AggregatorUtil of KCL 3.0.1 on Java 17 with JAXB, which the KCL needs to log a broken aggregate.
 In 120,000 cases deaggregate() differed in 19. Each of those has a malformed field tag, which protobuf for Java and
 protobuf for Python treat differently.
 
@@ -10,13 +11,16 @@ the explicit hash key. A plain record has the partition key "outer".
 
 from __future__ import annotations
 
+import base64
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from kplpy.wire.deaggregate import deaggregate
 
+APPLICATION = Path(__file__).with_name("kcl_application.jsonl").read_text(encoding="utf-8").splitlines()
 CASES = Path(__file__).with_name("kcl_answers.jsonl").read_text(encoding="utf-8").splitlines()
 
 
@@ -29,3 +33,21 @@ def test_deaggregate_gives_the_kcls_result(number: int) -> None:
     )
     assert [[r.data.hex(), r.partition_key, r.explicit_hash_key] for r in found] == case["records"]
     assert [r.sub_sequence_number for r in found] == list(range(len(found)))
+
+
+def test_deaggregate_gives_what_a_kcl_application_received() -> None:
+    received: Counter[str] = Counter()
+    dropped = 0
+    for line in APPLICATION:
+        case = json.loads(line)
+        low, high = map(int, case["range"])
+        record = {"Data": base64.b64decode(case["data"]), "PartitionKey": case["key"]}
+        found = deaggregate(record, starting_hash_key=low, ending_hash_key=high)
+        shown = [[r.data.decode(), r.partition_key, r.explicit_hash_key, r.headers] for r in found]
+        assert shown == case["records"]
+        received.update(r.data.decode() for r in found)
+        dropped += not found
+    assert set(received.values()) == {1}
+    assert len(received) > 500
+    assert len({json.loads(line)["shard"] for line in APPLICATION}) >= 6
+    assert dropped > 0  # an aggregate that a split put on a shard that is not its own
