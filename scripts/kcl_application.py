@@ -1,8 +1,8 @@
 """Runs a KCL application on what kplpy writes, while the stream is split and merged: every record must arrive once.
 
-The application is decoders/java's KclApplication, with KCL 3 and kplpy's Java classes. It reads from a local Kinesis and
-keeps its leases in moto's DynamoDB. Needs Java 17, mvn and the packages of decoders/java. Half a
-minute, and more when Maven must fetch the packages.
+The application is decoders/java's KclApplication, with KCL 3 and kplpy's Java classes. It reads from a local Kinesis
+and keeps its leases in moto's DynamoDB. The script needs Java 17, mvn and the packages of decoders/java. It takes half
+a minute, and longer when Maven must fetch the packages.
 
 `scripts/kcl_application.py [--record]` ends with 0 if every record arrived once, as it was put. --record keeps the
 Kinesis records, and what the application printed, in tests/parity/kcl_application.jsonl.

@@ -1,9 +1,11 @@
 """deaggregate() gives the KCL's results for recorded Kinesis records.
 
-kcl_application.jsonl has what a KCL application received from kplpy while its stream was split and merged
-(scripts/kcl_application.py). kcl_answers.jsonl has aggregates, most of which are damaged. Its results are from AggregatorUtil of KCL 3.0.1 on Java 17 with JAXB, which the KCL needs to log a broken aggregate.
-In 120,000 cases deaggregate() differed in 19. Each of those has a malformed field tag, which protobuf for Java and
-protobuf for Python treat differently.
+kcl_application.jsonl has what a KCL application received from kplpy while its stream was split and merged.
+scripts/kcl_application.py writes it.
+
+kcl_answers.jsonl has aggregates, most of which are damaged. The results are from AggregatorUtil of KCL 3.0.1 on Java 17
+with JAXB, which the KCL needs to log a broken aggregate. In 120,000 cases deaggregate() differed in 19. Each of those
+has a malformed field tag, which protobuf for Java and protobuf for Python treat differently.
 
 A case has the data in hex, the shard's hash range, and the records. A record has the data in hex, the partition key and
 the explicit hash key. A plain record has the partition key "outer".
