@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kplpy.config.options import Config as Config
+    from kplpy.config.streams import StreamOptions as StreamOptions
     from kplpy.errors import AggregateTooLargeError as AggregateTooLargeError
     from kplpy.errors import BatchTooLargeError as BatchTooLargeError
     from kplpy.errors import BufferFullError as BufferFullError
@@ -60,6 +61,7 @@ _HOMES = {
     "RecordResult": "kplpy.records",
     "RejectedError": "kplpy.errors",
     "SetupError": "kplpy.errors",
+    "StreamOptions": "kplpy.config.streams",
     "StreamTotals": "kplpy.reports",
     "ThrottledError": "kplpy.errors",
     "UnreadableBatchError": "kplpy.errors",

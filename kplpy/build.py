@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kplpy.config.options import Config
-from kplpy.core.policy import policy_of
+from kplpy.core.policy import policies_of
 from kplpy.errors import RecordFailedError
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
@@ -87,7 +87,7 @@ def build(
         registry = Registry(config.metrics_granularity)
         recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
     engine = Engine(
-        policy_of(config),
+        policies_of(config),
         transport,
         buffer,
         config.max_connections,

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from kplpy.build import build
 from kplpy.config.options import Config
-from kplpy.core.policy import policy_of
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
     ConfigError,
@@ -78,7 +77,6 @@ class Producer:
         elif not isinstance(config, Config):
             raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
-        self._linger = policy_of(config).linger
         self._checks = Checks(config.max_user_record_size)
         self._check = self._checks.record
         self._closed = False
@@ -206,7 +204,7 @@ class Producer:
             target.staged_bytes += size  # CPython with a GIL switches threads at calls and loops: no update is lost
             staging.append(record)
             if not target.wake_requested and (
-                record.arrival + self._linger < target.wake_at
+                record.arrival + target.linger < target.wake_at
                 or count >= STAGED_RECORDS
                 or target.staged_bytes >= STAGED_BYTES
             ):  # as Engine.wake_if_due does

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kplpy.config.kpl_properties import kpl_keys
 from kplpy.config.options import Config
+from kplpy.config.streams import STREAM_FIELDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/options.md"
@@ -24,6 +25,7 @@ GROUPS = {
     "batching": "Batching",
     "time": "Time",
     "order": "Order",
+    "single streams": "Single streams",
     "limits": "Limits",
     "buffer": "Buffer",
     "failures and metrics": "Failures and metrics",
@@ -98,6 +100,9 @@ def tables() -> str:
             cells = [f"`{each.name}`", f"`{_type(each.type)}`", f"`{_default(option_field)}`", range_of(option_field)]
             rows.append(f"| {' | '.join(cells)} | {each.meaning.replace('|', chr(92) + '|')} | {keys} |")
         parts.append(f"## {heading}\n\n" + "\n".join(rows))
+        if heading == GROUPS["single streams"]:
+            names = ", ".join(f"`{name}`" for name in STREAM_FIELDS)
+            parts.append(f"A stream takes these options of its own: {names}.")
     return "\n\n".join(parts)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,9 @@ from kplpy.config.rules import (
     safe_repr,
     text,
 )
+from kplpy.config.streams import StreamOptions, as_dicts, check_streams, options_of
 from kplpy.errors import ConfigError, NotPicklableError, RecordFailedError
+from kplpy.stream_names import parse_stream
 
 if TYPE_CHECKING:
     import boto3
@@ -112,6 +114,11 @@ class Config:
     """Keep the order of the put_record calls for each partition key, through throttling, retries and reshards. One
     Kinesis record is then in flight for each shard. docs/order.md has the exact promise and its cost."""
 
+    # --- single streams ---
+    streams: Mapping[str, StreamOptions] | None = field(default=None, hash=False)
+    """Options of single streams, by name or ARN, which win over the producer's: {"orders": {"ordered": True}}. A copy
+    is kept, which cannot be changed."""
+
     # --- limits ---
     rate_limit: int = number(100, 1)
     """Percent of each shard's limits (1000 records/s, 1 MiB/s) that this producer may use."""
@@ -173,7 +180,8 @@ class Config:
 
     def __repr__(self) -> str:
         """Return the fields as text, without objects, secrets, and passwords in URLs."""
-        shown = [f"{each.name}={safe_repr(each.name, getattr(self, each.name))}" for each in fields(self) if each.repr]
+        values = {**self.__dict__, "streams": self.streams and as_dicts(self.streams)}
+        shown = [f"{each.name}={safe_repr(each.name, values[each.name])}" for each in fields(self) if each.repr]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __post_init__(self) -> None:
@@ -185,6 +193,8 @@ class Config:
             raise ConfigError(f"metrics_session must be a boto3 or botocore session, got {self.metrics_session!r}")
         if self.botocore_config is not None and not hasattr(self.botocore_config, "merge"):
             raise ConfigError(f"botocore_config must be a botocore.config.Config, got {self.botocore_config!r}")
+        if self.streams is not None:
+            object.__setattr__(self, "streams", check_streams(self.streams, self.__dict__, self._with_options))
 
     def __copy__(self) -> Config:
         return self  # it never changes
@@ -199,9 +209,25 @@ class Config:
         """
         given = {each.name: getattr(self, each.name) for each in fields(self)}
         given = {each.name: given[each.name] for each in fields(self) if given[each.name] is not each.default}
+        if self.streams is not None:
+            given["streams"] = as_dicts(self.streams)
         for name in _OBJECTS & given.keys():
             _check_pickles(name, given[name])
         return partial(type(self), **given), ()
+
+    def for_stream(self, stream: str) -> Config:
+        """Return the Config of one stream: this one, with the stream's own options in place of the producer's.
+
+        stream: name or ARN. Raises InvalidRecordError if it is neither, and for a name if `streams` has different
+        options for several ARNs of this name.
+        """
+        parse_stream(stream)
+        options = options_of(self.streams, stream) if self.streams else {}
+        return self._with_options(options) if options else self
+
+    def _with_options(self, options: Mapping[str, Any]) -> Config:
+        """Return a Config with one stream's options, and without `streams`."""
+        return replace(self, streams=None, **options)
 
     @classmethod
     def from_properties(cls, path: str | os.PathLike[str], **overrides: Unpack[ConfigFields]) -> Config:

@@ -35,13 +35,14 @@ from kplpy.reports import StreamTotals
 class Pipeline:
     """One stream's pipeline. Runs on kplpy's own threads only, under the stream's lock.
 
+    policy: the stream's options.
     random: returns a float in [0, 1).
     outstanding: records that are accepted and not yet settled.
     totals: the stream's counts since the pipeline was made.
     """
 
     def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
-        self._policy = policy
+        self.policy = policy
         self.totals = StreamTotals()
         self.outstanding = 0
         self._next_number = 0
@@ -75,7 +76,7 @@ class Pipeline:
         self._next_number = number
         self.outstanding += accepted
         self.totals.user_records_accepted += accepted
-        self._next_expiry = min(self._next_expiry, now + self._policy.waiting_ttl)
+        self._next_expiry = min(self._next_expiry, now + self.policy.waiting_ttl)
 
     def adopt(self, items: Sequence[PendingRecord]) -> None:
         """Count records of the pipeline that this one replaces. They have outcomes, and will be settled here."""
@@ -209,7 +210,7 @@ class Pipeline:
 
     def _block_overtaking(self, now: float) -> None:
         """In ordered mode: hold queues back. Call it after each change of the queues or of what is in flight."""
-        if self._policy.ordered:
+        if self.policy.ordered:
             judged = [each.batch for each in self._responses.judging]
             block_overtaking(
                 self._router, self._collector, [*self._batches_in_flight(), *judged, *self._bisection], now
@@ -224,7 +225,7 @@ class Pipeline:
 
     def _queues_ahead(self) -> set[ShardQueue]:
         """In ordered mode: the queues of shards with a batch in flight or waiting to be judged."""
-        if not self._policy.ordered:
+        if not self.policy.ordered:
             return set()
         judged = [each.batch for each in self._responses.judging]
         return {batch.queue for batch in [*self._batches_in_flight(), *judged] if batch.queue.shard is not None}
@@ -266,7 +267,7 @@ class Pipeline:
         return request
 
     def _start_request(self, batches: list[Batch], now: float) -> Request:
-        lost_at = now + self._policy.request_timeout + rules.REQUEST_SLACK
+        lost_at = now + self.policy.request_timeout + rules.REQUEST_SLACK
         request = Request(batches, now, lost_at, self._sent_part_last)
         self._in_flight[request] = None
         self._circuit_breaker.request_sent(now)
@@ -330,9 +331,9 @@ class Pipeline:
         if self._bisection:
             self._bisection.replace_each(lambda batch: outcomes.drop_expired(batch, limit))
             oldest = min(oldest, min((batch.arrival for batch in self._bisection), default=NEVER))
-        if self._policy.answer_timeout < NEVER:
+        if self.policy.answer_timeout < NEVER:
             oldest = min(oldest, self._responses.expire_in_flight(self._batches_in_flight(), now))
-        self._next_expiry = max(min(oldest, now) + self._policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)
+        self._next_expiry = max(min(oldest, now) + self.policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)
 
     def _batches_in_flight(self) -> list[Batch]:
         return [batch for request in self._in_flight for batch in request.batches]

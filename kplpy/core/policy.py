@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kplpy.config.options import Config
@@ -180,3 +181,17 @@ def policy_of(config: Config) -> Policy:
         assumed_strategy=config.assume_distribution_strategy,
         max_user_record_size=config.max_user_record_size,
     )
+
+
+def policies_of(config: Config) -> Callable[[str], Policy]:
+    """Return a function from a stream's name or ARN to its Policy. Streams without own options share one Policy.
+
+    The function raises InvalidRecordError as Config.for_stream does.
+    """
+    common = policy_of(config)
+
+    def policy_of_stream(stream: str) -> Policy:
+        own = config.for_stream(stream)
+        return common if own is config else policy_of(own)
+
+    return policy_of_stream

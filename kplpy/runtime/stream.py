@@ -45,6 +45,7 @@ class Stream:
         self.name = name
         self.arn = arn
         self.origin = Origin(arn or name)
+        self.linger = pipeline.policy.linger
         self.known_arn = arn  # None: put by name, and the service has not reported the ARN
         self.merged_into: Stream | None = None  # the Stream put by ARN that takes this one's new records, too
         self.staging: deque[RecordFuture] = deque()

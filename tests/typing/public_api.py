@@ -32,6 +32,7 @@ from kplpy import (
     RecordResult,
     RejectedError,
     SetupError,
+    StreamOptions,
     ThrottledError,
     UserRecord,
     deaggregate,
@@ -142,6 +143,15 @@ def settings() -> None:
     Config.from_properties("kpl.properties", rate_limit=50)
     Config.from_properties("kpl.properties", rate_limit="50")  # type: ignore[arg-type]
     config.record_ttl_ms = 5  # type: ignore[misc]
+
+
+def streams() -> None:
+    Producer(streams={"orders": {"ordered": True, "record_ttl_ms": None}, "clicks": StreamOptions(rate_limit=50)})
+    Producer(streams={"orders": {"ordered": "yes"}})  # type: ignore[typeddict-item]
+    Producer(streams={"orders": {"max_connections": 3}})  # type: ignore[typeddict-unknown-key]
+    StreamOptions(order=True)  # type: ignore[typeddict-unknown-key]
+    of_one = Config(streams={"orders": {"ordered": True}}).for_stream("orders")
+    assert_type(of_one, Config)
 
 
 def ready_made(producer: Producer) -> None:

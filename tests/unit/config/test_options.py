@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import boto3
@@ -181,6 +181,12 @@ CASES: dict[str, Case] = {
         ),
     ),
     "metrics_upload_delay_ms": whole(60000, 1, 60000),
+    # test_streams.py has the options of a stream
+    "streams": Case(
+        None,
+        [None, MappingProxyType({}), MappingProxyType({"orders": MappingProxyType({"ordered": True})})],
+        refusing("must be a mapping of stream names or ARNs to options, or None", "orders", 1, True, [], {"orders"}),
+    ),
 }
 
 
@@ -228,7 +234,7 @@ def test_bad_values_are_refused(name: str, value: Any, rule: str) -> None:
 def test_producer_accepts_and_refuses_the_same_keywords(name: str) -> None:
     case = CASES[name]
     for value in case.good:
-        assert getattr(Producer(**{name: value}).config, name) is value
+        assert getattr(Producer(**{name: value}).config, name) == value
     with pytest.raises(ConfigError, match=f"^{name} "):
         Producer(**{name: case.bad[0][0]})
 

@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "rate_limited_log": {"process", "logs"},
     "concurrency": set(),
     "private_files": set(),
-    "config": {"errors", "escaping", "logs"},
+    "config": {"errors", "escaping", "logs", "stream_names"},
     "wire": {"errors", "records", "logs"},
     "core": {"wire", *COMMON},
     "futures": {"core", *COMMON},
