@@ -33,7 +33,7 @@ type UserRecord struct {
 // Limits bound what is taken out of one Kinesis record. Zero means the default.
 type Limits struct {
 	MaxUncompressed uint64 // bytes; 16 MiB by default
-	MaxRecords      int    // user records; 262,144 by default
+	MaxRecords      int    // user records, and a fourth of the headers; 262,144 by default
 }
 
 var (
@@ -205,6 +205,7 @@ type innerRecord struct {
 	hasKey, hasHash, hasData bool
 	data                     []byte
 	headers                  map[string]*string
+	tags                     int
 }
 
 // userRecords returns the records of an AggregatedRecord. As in the KCL, a record with a key that is not in the
@@ -212,6 +213,7 @@ type innerRecord struct {
 func userRecords(message []byte, limit int) ([]UserRecord, error) {
 	var keys, hashKeys []string
 	var inner []innerRecord
+	headers := 0
 	err := fields(message, func(found field) error {
 		if !found.isText || found.number > 3 {
 			return nil
@@ -227,8 +229,9 @@ func userRecords(message []byte, limit int) ([]UserRecord, error) {
 				return err
 			}
 			inner = append(inner, record)
+			headers += record.tags
 		}
-		if max(len(keys), len(hashKeys), len(inner)) > limit {
+		if max(len(keys), len(hashKeys), len(inner), (headers+3)/4) > limit {
 			return fmt.Errorf("%w: more than %d", ErrTooManyRecords, limit)
 		}
 		return nil
@@ -291,5 +294,6 @@ func readTag(message []byte, record *innerRecord) error {
 		record.headers = map[string]*string{}
 	}
 	record.headers[*key] = value
+	record.tags++
 	return nil
 }

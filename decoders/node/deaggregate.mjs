@@ -23,7 +23,8 @@ export class DeaggregationError extends Error {
  * Returns the user records in one Kinesis record. A plain record gives one user record; so does damaged data.
  *
  * record: the data as a Uint8Array; or a record of a Lambda event; or a record of the SDK's GetRecords.
- * options.maxUncompressed: bytes, 16 MiB by default. options.maxRecords: 262,144 by default.
+ * options.maxUncompressed: bytes, 16 MiB by default. options.maxRecords: 262,144 by default;
+ * four times as many headers.
  *
  * Throws DeaggregationError for a batch above a limit or of a later version, and TypeError for another form of record.
  */
@@ -34,21 +35,24 @@ export function deaggregate(record, { maxUncompressed = 16 * MIB, maxRecords = 1
   const message = aggregate ?? batchMessage(data, maxUncompressed);
   const inner = message && userRecords(message, maxRecords);
   if (!inner || (!aggregate && inner.length === 0)) {
-    return [{ data, partitionKey, explicitHashKey: null, headers: null, subSequenceNumber: 0, aggregated: false, ...common }];
+    const plain = { data, partitionKey, explicitHashKey: null, headers: null };
+    return [{ ...plain, subSequenceNumber: 0, aggregated: false, ...common }];
   }
   return inner.map((each, subSequenceNumber) => ({ ...each, subSequenceNumber, aggregated: true, ...common }));
 }
 
 function read(record) {
-  if (record instanceof Uint8Array) return { data: buffer(record), partitionKey: null, sequenceNumber: null, arrival: null };
+  if (record instanceof Uint8Array) {
+    return { data: buffer(record), partitionKey: null, sequenceNumber: null, arrival: null };
+  }
   if (record?.kinesis && typeof record.kinesis.data === 'string') {
     const { data, partitionKey = null, sequenceNumber = null, approximateArrivalTimestamp: seconds } = record.kinesis;
     const arrival = seconds === undefined ? null : new Date(seconds * 1000);
     return { data: Buffer.from(data, 'base64'), partitionKey, sequenceNumber, arrival };
   }
   if (record?.Data instanceof Uint8Array) {
-    const { Data, PartitionKey = null, SequenceNumber = null, ApproximateArrivalTimestamp = null } = record;
-    return { data: buffer(Data), partitionKey: PartitionKey, sequenceNumber: SequenceNumber, arrival: ApproximateArrivalTimestamp };
+    const { PartitionKey: partitionKey = null, SequenceNumber: sequenceNumber = null } = record;
+    return { data: buffer(record.Data), partitionKey, sequenceNumber, arrival: record.ApproximateArrivalTimestamp ?? null };
   }
   throw new TypeError('a record must be a Uint8Array, a record of a Lambda event, or a record of GetRecords with Data');
 }
@@ -76,10 +80,12 @@ function batchMessage(data, maxUncompressed) {
   }
   const [version, codec] = data.subarray(4, 6);
   if (version !== 1 || codec > 2) {
-    throw new DeaggregationError('UNREADABLE', `a compressed batch of version ${version} and codec ${codec}: a later kplpy's`);
+    const found = `a compressed batch of version ${version} and codec ${codec}`;
+    throw new DeaggregationError('UNREADABLE', `${found}: a later kplpy's`);
   }
   if (size > maxUncompressed) {
-    throw new DeaggregationError('TOO_LARGE', `a compressed batch of ${size} bytes uncompressed: the limit is ${maxUncompressed}`);
+    const found = `a compressed batch of ${size} bytes uncompressed`;
+    throw new DeaggregationError('TOO_LARGE', `${found}: the limit is ${maxUncompressed}`);
   }
   if (size === 0) return null; // no records
   const payload = data.subarray(start);
@@ -131,44 +137,63 @@ async function wasmUnzstd() {
 
 // --- the protobuf message AggregatedRecord ---
 
-/** Yields [number, value] of each field: a number for a varint, bytes for a string, bytes or message. Throws if malformed. */
-function* fields(message) {
-  let at = 0;
-  const varint = () => {
-    let value = 0; // beyond 2 ** 53 it is not exact, and beyond every size and index
+class MalformedError extends Error {}
+
+/** The fields of a message, one after the other. */
+class Message {
+  constructor(bytes) {
+    this.bytes = bytes;
+    this.at = this.start = this.number = this.type = this.varint = 0;
+  }
+
+  /** Goes to the next field. Returns false at the end. */
+  next() {
+    if (this.at === this.bytes.length) return false;
+    const tag = this.readVarint();
+    this.number = Math.floor(tag / 8);
+    this.type = tag % 8;
+    if (this.number === 0) throw new MalformedError();
+    if (this.type === 0) this.varint = this.readVarint();
+    else if (this.type === 2) this.skip(this.readVarint());
+    else if (this.type === 1) this.skip(8);
+    else if (this.type === 5) this.skip(4);
+    else throw new MalformedError();
+    return true;
+  }
+
+  isVarint(number) {
+    return this.number === number && this.type === 0;
+  }
+
+  isText(number) {
+    return this.number === number && this.type === 2;
+  }
+
+  /** The bytes of the current field: a string, bytes or message. */
+  content() {
+    return this.bytes.subarray(this.start, this.at);
+  }
+
+  text() {
+    return this.bytes.toString('utf8', this.start, this.at);
+  }
+
+  skip(size) {
+    if (size > this.bytes.length - this.at) throw new MalformedError();
+    this.start = this.at;
+    this.at += size;
+  }
+
+  /** Beyond 2 ** 53 the number is not exact, and larger than every size and index. */
+  readVarint() {
+    let value = 0;
     for (let factor = 1; factor < 2 ** 70; factor *= 128) {
-      if (at >= message.length) throw new RangeError('cut off');
-      const byte = message[at++];
+      const byte = this.bytes[this.at++];
+      if (byte === undefined) break;
       value += (byte & 0x7f) * factor;
       if (byte < 0x80) return value;
     }
-    throw new RangeError('a varint of more than 10 bytes');
-  };
-  const bytes = (size) => {
-    if (size > message.length - at) throw new RangeError('cut off');
-    at += size;
-    return message.subarray(at - size, at);
-  };
-  while (at < message.length) {
-    const tag = varint();
-    const number = Math.floor(tag / 8);
-    if (number === 0) throw new RangeError('field 0');
-    switch (tag % 8) {
-      case 0:
-        yield [number, varint()];
-        break;
-      case 1:
-        bytes(8);
-        break;
-      case 2:
-        yield [number, bytes(varint())];
-        break;
-      case 5:
-        bytes(4);
-        break;
-      default:
-        throw new RangeError('an unknown type of field');
-    }
+    throw new MalformedError();
   }
 }
 
@@ -177,22 +202,23 @@ function userRecords(message, maxRecords) {
   const keys = [];
   const hashKeys = [];
   const records = [];
+  let headers = 0;
   try {
-    for (const [number, value] of fields(message)) {
-      if (typeof value === 'number' || number > 3) continue;
-      if (number === 1) keys.push(value.toString());
-      else if (number === 2) hashKeys.push(value.toString());
-      else records.push(readRecord(value));
-      if (Math.max(keys.length, hashKeys.length, records.length) > maxRecords) {
+    for (const field = new Message(message); field.next(); ) {
+      if (field.isText(1)) keys.push(field.text());
+      else if (field.isText(2)) hashKeys.push(field.text());
+      else if (field.isText(3)) headers += records[records.push(readRecord(field.content())) - 1].tags;
+      if (Math.max(keys.length, hashKeys.length, records.length, headers / 4) > maxRecords) {
         throw new DeaggregationError('TOO_MANY_RECORDS', `more than ${maxRecords} user records in a Kinesis record`);
       }
     }
   } catch (error) {
-    if (error instanceof RangeError) return null;
+    if (error instanceof MalformedError) return null;
     throw error;
   }
   // As in the KCL, a record with a key that is not in the table, and all records after it, are lost.
-  const lost = records.findIndex((each) => each.key >= keys.length || (each.hashKey !== null && each.hashKey >= hashKeys.length));
+  const isLost = ({ key, hashKey }) => key >= keys.length || (hashKey !== null && hashKey >= hashKeys.length);
+  const lost = records.findIndex(isLost);
   return records.slice(0, lost < 0 ? records.length : lost).map(({ data, key, hashKey, headers }) => ({
     data,
     partitionKey: keys[key],
@@ -202,15 +228,14 @@ function userRecords(message, maxRecords) {
 }
 
 function readRecord(message) {
-  const record = { data: null, key: null, hashKey: null, headers: null };
-  for (const [number, value] of fields(message)) {
-    const isNumber = typeof value === 'number';
-    if (number === 1 && isNumber) record.key = value;
-    else if (number === 2 && isNumber) record.hashKey = value;
-    else if (number === 3 && !isNumber) record.data = value;
-    else if (number === 4 && !isNumber) addHeader(record, value);
+  const record = { data: null, key: null, hashKey: null, headers: null, tags: 0 };
+  for (const field = new Message(message); field.next(); ) {
+    if (field.isVarint(1)) record.key = field.varint;
+    else if (field.isVarint(2)) record.hashKey = field.varint;
+    else if (field.isText(3)) record.data = field.content();
+    else if (field.isText(4)) addHeader(record, field.content());
   }
-  if (record.key === null || record.data === null) throw new RangeError('a record without key or data');
+  if (record.key === null || record.data === null) throw new MalformedError();
   return record;
 }
 
@@ -218,11 +243,12 @@ function readRecord(message) {
 function addHeader(record, tag) {
   let key = null;
   let header = null;
-  for (const [number, value] of fields(tag)) {
-    if (number === 1 && typeof value !== 'number') key = value.toString();
-    else if (number === 2 && typeof value !== 'number') header = value.toString();
+  for (const field = new Message(tag); field.next(); ) {
+    if (field.isText(1)) key = field.text();
+    else if (field.isText(2)) header = field.text();
   }
-  if (key === null) throw new RangeError('a tag without key');
+  if (key === null) throw new MalformedError();
   record.headers ??= Object.create(null); // "__proto__" is a header like others
   record.headers[key] = header;
+  record.tags++;
 }

@@ -42,16 +42,19 @@ for (const vector of vectors) {
 const batch = dataOf(vectors.find((each) => each.name === 'batch-gzip-headers'));
 
 test('a record of a Lambda event', () => {
-  const kinesis = { data: batch.toString('base64'), partitionKey: 'a', sequenceNumber: '7', approximateArrivalTimestamp: 1.5 };
+  const common = { partitionKey: 'a', sequenceNumber: '7', approximateArrivalTimestamp: 1.5 };
+  const kinesis = { ...common, data: batch.toString('base64') };
   const found = deaggregate({ kinesis, eventID: 'shardId-000000000000:7' });
-  assert.deepEqual(found.map((each) => [each.partitionKey, each.sequenceNumber, each.arrival.getTime()])[3], ['b', '7', 1500]);
+  const { partitionKey, sequenceNumber, arrival } = found[3];
+  assert.deepEqual([partitionKey, sequenceNumber, arrival.getTime()], ['b', '7', 1500]);
   const [plain] = deaggregate({ kinesis: { ...kinesis, data: 'eA==' } });
   assert.deepEqual([plain.data.toString(), plain.partitionKey, plain.sequenceNumber], ['x', 'a', '7']);
 });
 
 test("a record of the SDK's GetRecords", () => {
   const arrival = new Date();
-  const record = { Data: new Uint8Array(batch), PartitionKey: 'a', SequenceNumber: '7', ApproximateArrivalTimestamp: arrival };
+  const common = { PartitionKey: 'a', SequenceNumber: '7', ApproximateArrivalTimestamp: arrival };
+  const record = { ...common, Data: new Uint8Array(batch) };
   const found = deaggregate(record);
   assert.deepEqual(found.map((each) => [each.partitionKey, each.sequenceNumber, each.arrival])[2], ['b', '7', arrival]);
   assert.deepEqual({ ...found[0].headers }, { 'content-type': 'application/json' });

@@ -13,7 +13,8 @@ export function dataOf(vector) {
 }
 
 function part(given) {
-  return typeof given === 'string' ? Buffer.from(given, 'base64') : Buffer.alloc(given.size, Buffer.from(given.repeat, 'base64'));
+  if (typeof given === 'string') return Buffer.from(given, 'base64');
+  return Buffer.alloc(given.size, Buffer.from(given.repeat, 'base64'));
 }
 
 export function described(data, expected) {

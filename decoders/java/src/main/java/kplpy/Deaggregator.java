@@ -26,7 +26,7 @@ public final class Deaggregator {
   /** Bytes that a compressed batch may have uncompressed, by default: 16 MiB. */
   public static final int MAX_UNCOMPRESSED = 16 << 20;
 
-  /** User records that a Kinesis record may hold, by default. */
+  /** User records that a Kinesis record may hold, by default; and a fourth of the headers. */
   public static final int MAX_RECORDS = 1 << 18;
 
   private static final byte[] AGGREGATE = {(byte) 0xF3, (byte) 0x89, (byte) 0x9A, (byte) 0xC2};
@@ -180,15 +180,19 @@ public final class Deaggregator {
     List<String> keys = new ArrayList<>();
     List<String> hashKeys = new ArrayList<>();
     List<InnerRecord> inner = new ArrayList<>();
+    int headers = 0;
     while (message.next()) {
       if (message.isText(1)) {
         keys.add(message.text());
       } else if (message.isText(2)) {
         hashKeys.add(message.text());
       } else if (message.isText(3)) {
-        inner.add(new InnerRecord(message.content()));
+        InnerRecord record = new InnerRecord(message.content());
+        headers += record.tags;
+        inner.add(record);
       }
-      if (Math.max(inner.size(), Math.max(keys.size(), hashKeys.size())) > maxRecords) {
+      int most = Math.max(inner.size(), Math.max(keys.size(), hashKeys.size()));
+      if (Math.max(most, (headers + 3) / 4) > maxRecords) {
         String found = "more than " + maxRecords + " user records in a Kinesis record";
         throw new DeaggregationException(DeaggregationException.Kind.TOO_MANY_RECORDS, found);
       }
@@ -215,6 +219,7 @@ public final class Deaggregator {
     Long hashKey;
     ByteBuffer data;
     Map<String, String> headers;
+    int tags;
 
     InnerRecord(Message record) throws MalformedException {
       while (record.next()) {
@@ -251,6 +256,7 @@ public final class Deaggregator {
         headers = new LinkedHashMap<>();
       }
       headers.put(name, value);
+      tags++;
     }
   }
 
