@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kplpy.config.options import Config
 from kplpy.core.policy import policies_of
-from kplpy.errors import RecordFailedError
+from kplpy.errors import ConfigError, RecordFailedError
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.reporter import Reporter
@@ -17,6 +17,7 @@ from kplpy.metrics.stats_socket import StatsSocket
 from kplpy.runtime.backpressure import Backpressure
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.engine import Engine
+from kplpy.wire.compressed import check_codec
 
 if TYPE_CHECKING:
     from kplpy.aws.kinesis.transport import KinesisTransport
@@ -76,10 +77,13 @@ def build(
     on_start, deliver_inline: see Engine.
     is_closed: returns True if the producer is closed.
     stats: returns what `kplpy top` shows, as JSON.
+
+    Raises ConfigError if the library for the compression is not installed.
     """
     from kplpy.aws.cloudwatch import CloudWatch
     from kplpy.aws.kinesis.transport import KinesisTransport
 
+    _check_codecs(config)
     buffer = Buffer(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
     transport = KinesisTransport(config)
     recorder = None
@@ -106,3 +110,12 @@ def build(
     backpressure = Backpressure(config, engine, buffer, is_closed)
     socket = StatsSocket(config.stats_path, stats) if config.stats_path else None
     return Parts(buffer, transport, engine, backpressure, recorder, reporter, socket)
+
+
+def _check_codecs(config: Config) -> None:
+    of_streams = [options.get("compression", "none") for options in (config.streams or {}).values()]
+    for codec in {config.compression, *of_streams}:
+        try:
+            check_codec(codec)
+        except ImportError as error:
+            raise ConfigError(f"compression={codec!r} needs a library: {error}") from error

@@ -24,12 +24,14 @@ from kplpy.errors import (
 from kplpy.escaping import hide_sign_in
 from kplpy.futures.asyncio_bridge import running_loop
 from kplpy.futures.record_future import RecordFuture
+from kplpy.headers import Headers
 from kplpy.metrics.registry import KEPT_SECONDS
 from kplpy.metrics.sample import Window
 from kplpy.metrics.snapshot import SECONDS, snapshot
 from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
 from kplpy.reports import Health, HotKeys, StreamTotals
+from kplpy.runtime.backpressure import charge_of
 from kplpy.runtime.buffer import RECORD_OVERHEAD
 from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS
 from kplpy.runtime.flush import FlushWait
@@ -77,7 +79,9 @@ class Producer:
         elif not isinstance(config, Config):
             raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
-        self._checks = Checks(config.max_user_record_size)
+        self._checks = Checks(
+            config.max_user_record_size, config.aggregate_single_records, config.aggregate_partition_key == "first"
+        )
         self._check = self._checks.record
         self._closed = False
         self._close_requested = False
@@ -168,6 +172,7 @@ class Producer:
         partition_key: str | None = None,
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
+        headers: Headers | None = None,
     ) -> RecordFuture:
         """Accept one record and return its future. The call does not wait until the record is sent.
 
@@ -180,6 +185,10 @@ class Producer:
 
         explicit_hash_key: an integer of any type from 0 to 2**128-1, or its decimal digits. It chooses the shard
         instead of the key's MD5.
+
+        headers: names to values, str to str or None; copied. At most 256, with names that are not empty. A record with
+        headers is sent in an aggregate also when it is alone. This Kinesis record then has at most max_user_record_size
+        bytes. None or an empty mapping: no headers. See docs/headers.md.
 
         Raises:
 
@@ -194,8 +203,12 @@ class Producer:
             target = self._streams[stream]
         except (KeyError, TypeError):
             target = self._open(stream)
-        record = self._check(target.origin, data, partition_key, explicit_hash_key)
-        size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
+        if headers is None:
+            record = self._check(target.origin, data, partition_key, explicit_hash_key)
+            size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
+        else:
+            record = self._checks.record_with_headers(target.origin, data, partition_key, explicit_hash_key, headers)
+            size = charge_of(record)
         staging = target.staging
         count = len(staging)
         if target.staged_bytes + size > target.credit or count > target.credit_records:
@@ -218,7 +231,8 @@ class Producer:
 
         The call costs less than one put_record for each record.
 
-        items: each is (data, partition_key), (data, partition_key, explicit_hash_key) or a UserRecord.
+        items: each is (data, partition_key), (data, partition_key, explicit_hash_key), (data, partition_key,
+        explicit_hash_key, headers) or a UserRecord.
 
         A list, or another object with a length, is checked as a whole before any record is accepted. If the buffer
         space runs out part-way, the futures of the remaining records fail with BufferFullError.
@@ -310,6 +324,7 @@ class Producer:
         partition_key: str | None = None,
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
+        headers: Headers | None = None,
     ) -> RecordFuture:
         """Do what put_record does, without blocking the event loop.
 
@@ -317,7 +332,10 @@ class Producer:
         """
         running_loop("aput_record", "producer.put_record, stream, data, partition_key")
         target = self._open(stream)
-        record = self._check(target.origin, data, partition_key, explicit_hash_key)
+        if headers is None:
+            record = self._check(target.origin, data, partition_key, explicit_hash_key)
+        else:
+            record = self._checks.record_with_headers(target.origin, data, partition_key, explicit_hash_key, headers)
         waiter = self._backpressure.stage_or_enqueue(target, record)
         if waiter is not None:
             try:
@@ -478,7 +496,7 @@ class Producer:
 
     @property
     def outstanding_bytes(self) -> int:
-        """The bytes charged for these records: data, partition key and 400 bytes for each."""
+        """The bytes charged for these records: data, partition key, headers and 400 bytes for each."""
         return self._engine.status.outstanding_bytes
 
     def health(self) -> Health:

@@ -23,6 +23,7 @@ HEAD = "| option | type | default | range | meaning | KPL name |\n|---|---|---|-
 GROUPS = {
     "connection": "Connection",
     "batching": "Batching",
+    "compression": "Compression",
     "time": "Time",
     "order": "Order",
     "single streams": "Single streams",

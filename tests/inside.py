@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from kplpy import Producer, RecordFuture
     from kplpy.cli.demo.command import Run
+    from kplpy.core.batching.limiter import Limiter
     from kplpy.core.batching.request import Request
     from kplpy.core.batching.shard_queue import ShardQueue
     from kplpy.core.gauges import Gauges
@@ -226,6 +227,16 @@ def router_of(pipeline: Pipeline) -> Router:
 def queues_of(pipeline: Pipeline) -> Sequence[ShardQueue]:
     """Return the queues of the shards that the pipeline knows."""
     return router_of(pipeline).queues
+
+
+def bytes_level(limiter: Limiter) -> float:
+    """Return the tokens of a shard's byte limit."""
+    return limiter._bytes.level
+
+
+def bytes_full(limiter: Limiter) -> float:
+    """Return the most tokens of a shard's byte limit."""
+    return limiter._bytes.full
 
 
 def in_flight_of(pipeline: Pipeline) -> Collection[Request]:

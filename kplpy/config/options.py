@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kplpy.config.rules import (
     GRANULARITIES,
+    GZIP_LEVELS,
     MIB,
     REQUEST_MAX_BYTES,
     REQUEST_MAX_RECORDS,
@@ -83,19 +84,33 @@ class Config:
     aggregate_partition_key: Literal["a", "first"] = choice("a", "a", "first")
     """Partition key of an aggregate: "a", as in the KPL, or its first record's own key. With "first" Lambda can spread
     one shard's records over its parallelization factor."""
+    aggregate_single_records: bool = flag(False)
+    """Send a record that is alone in its batch as an aggregate of one, for readers that take every record for an
+    aggregate (docs/readers.md). Not on an AUTO stream."""
     collection_max_count: int = number(REQUEST_MAX_RECORDS, 1, REQUEST_MAX_RECORDS)
     """Kinesis records in one PutRecords request."""
     collection_max_size: int = number(5 * MIB, 52224, REQUEST_MAX_BYTES)
     """Bytes of one PutRecords request: data and partition keys. A larger record is sent in a request of its own."""
     max_user_record_size: int = number(MIB, 64, REQUEST_MAX_BYTES)
-    """Bytes of the largest record accepted: data and UTF-8 partition key. A record above the stream's own
-    MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call DescribeStreamSummary."""
+    """Bytes of the largest record accepted: data and UTF-8 partition key, or with headers the aggregate that holds it.
+    A record above the stream's own MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call
+    DescribeStreamSummary."""
 
     assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None = choice(
         None, None, "USER_PARTITION_KEY", "AUTO"
     )
     """The streams' RecordDistributionStrategy, used when the permission kinesis:DescribeStreamSummary is missing. On an
-    AUTO stream nothing is aggregated. None: USER_PARTITION_KEY, with one warning a stream."""
+    AUTO stream nothing is aggregated, except with compression. None: USER_PARTITION_KEY, with one warning a stream."""
+
+    # --- compression ---
+    compression: Literal["none", "gzip", "zstd"] = choice("none", "none", "gzip", "zstd")
+    """Compress each batch of a shard as a whole, in a format that deaggregate() and kplpy's decoders read
+    (docs/compression.md). "zstd" needs the extra `zstd`, except on Python 3.14 and later."""
+    compression_level: int | None = number(None, 1, 19, optional=True)
+    """Level of the codec: 1 to 9 for gzip, 1 to 19 for zstd. None: 1, the fastest."""
+    compression_min_size: int = number(1024, 1, REQUEST_MAX_BYTES)
+    """A Kinesis record with less data than this is sent uncompressed. A shard takes 1,000 records/s and 1 MiB/s, so it
+    gains nothing from making records below 1 KiB smaller."""
 
     # --- time ---
     record_max_buffered_time_ms: int = number(100, 0)
@@ -131,8 +146,8 @@ class Config:
     max_buffered_records: int = number(100_000, 1)
     """Buffer size in records: accepted, and not yet delivered or failed."""
     max_buffered_bytes: int = number(64 * MIB, 1024)
-    """Buffer size in bytes: data, partition key and 400 bytes for each record. Threads that put at the same moment can
-    together pass it, and max_buffered_records, by a few records."""
+    """Buffer size in bytes: data, partition key, headers and 400 bytes for each record. Threads that put at the same
+    moment can together pass it, and max_buffered_records, by a few records."""
     max_inflight_bytes: int = number(32 * MIB, 1)
     """Bytes of all requests in flight. A larger request is sent alone."""
     on_buffer_full: Literal["block", "raise"] | None = choice(None, None, "block", "raise")
@@ -193,6 +208,8 @@ class Config:
             raise ConfigError(f"metrics_session must be a boto3 or botocore session, got {self.metrics_session!r}")
         if self.botocore_config is not None and not hasattr(self.botocore_config, "merge"):
             raise ConfigError(f"botocore_config must be a botocore.config.Config, got {self.botocore_config!r}")
+        if self.compression == "gzip" and (self.compression_level or 1) > GZIP_LEVELS:
+            raise ConfigError(f"compression_level must be from 1 to 9 with gzip, got {self.compression_level}")
         if self.streams is not None:
             object.__setattr__(self, "streams", check_streams(self.streams, self.__dict__, self._with_options))
 

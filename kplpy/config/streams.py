@@ -19,6 +19,9 @@ class StreamOptions(TypedDict, total=False):
     aggregation_max_size: int
     aggregate_partition_key: Literal["a", "first"]
     assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None
+    compression: Literal["none", "gzip", "zstd"]
+    compression_level: int | None
+    compression_min_size: int
     record_max_buffered_time_ms: int
     record_ttl_ms: int | None
     user_record_timeout_ms: int

@@ -132,6 +132,10 @@ CASES: dict[str, Case] = {
     "max_inflight_bytes": whole(32 * MIB, 1),
     "hot_partition_keys": whole(0, 0, 100_000),
     "request_format": choice("json", "json", "cbor"),
+    "compression": choice("none", "none", "gzip", "zstd"),
+    "compression_level": whole(None, 1, 19, optional=True),
+    "compression_min_size": whole(1024, 1, 10 * MIB),
+    "aggregate_single_records": flag(False),
     "assume_distribution_strategy": choice(None, None, "USER_PARTITION_KEY", "AUTO"),
     "on_buffer_full": choice(None, None, "block", "raise"),
     "max_block_ms": whole(60_000, 0),
@@ -346,3 +350,11 @@ def test_editors_and_type_checkers_know_every_field_as_a_keyword() -> None:
     assert list(inspect.signature(Config).parameters) == names
     assert list(inspect.signature(Producer).parameters) == ["config", *names]
     assert inspect.signature(Producer).parameters["rate_limit"].default == Config().rate_limit
+
+
+def test_gzip_has_nine_levels() -> None:
+    assert Config(compression="gzip", compression_level=9).compression_level == 9
+    with pytest.raises(ConfigError, match="compression_level must be from 1 to 9 with gzip, got 10"):
+        Config(compression="gzip", compression_level=10)
+    with pytest.raises(ConfigError, match=r"streams\['orders'\]: compression_level must be from 1 to 9 with gzip"):
+        Config(compression_level=19, streams={"orders": {"compression": "gzip"}})

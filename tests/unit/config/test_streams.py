@@ -22,6 +22,9 @@ OTHER_VALUES: dict[str, Any] = {
     "aggregation_max_size": 700,
     "aggregate_partition_key": "first",
     "assume_distribution_strategy": "AUTO",
+    "compression": "zstd",
+    "compression_level": 7,
+    "compression_min_size": 7,
     "record_max_buffered_time_ms": 7,
     "record_ttl_ms": None,
     "user_record_timeout_ms": 700,
@@ -39,8 +42,8 @@ def test_every_option_of_a_stream_is_a_field_of_config_with_the_same_type() -> N
 
 @pytest.mark.parametrize("name", STREAM_FIELDS)
 def test_an_option_of_a_stream_changes_the_policy_of_this_stream_only(name: str) -> None:
-    config = Config(streams={"orders": {name: OTHER_VALUES[name]}})  # type: ignore[misc]
-    assert config.for_stream("orders") == Config(**{name: OTHER_VALUES[name]})
+    config = Config(compression="gzip", streams={"orders": {name: OTHER_VALUES[name]}})  # type: ignore[misc]
+    assert config.for_stream("orders") == dataclasses.replace(Config(compression="gzip"), **{name: OTHER_VALUES[name]})
     policy_of = policies_of(config)
     assert policy_of("orders") != policy_of("clicks")
     assert policy_of("clicks") is policy_of("views")

@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "reports": set(),
     "hash_keys": {"errors"},
     "stream_names": {"errors"},
+    "headers": {"errors", "wire"},
     "logs": {"escaping"},
     "process": {"logs"},
     "rate_limited_log": {"process", "logs"},
@@ -45,15 +46,15 @@ ALLOWED: dict[str, set[str]] = {
     "wire": {"errors", "records", "logs"},
     "core": {"wire", *COMMON},
     "futures": {"core", *COMMON},
-    "validation": {"futures", "core", *COMMON},
+    "validation": {"headers", "futures", "core", "wire", *COMMON},
     "dead_letters": {"futures", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; the core knows neither
     "metrics": {"core", *COMMON},
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
     "runtime": {"futures", "core", "wire", *COMMON},
-    "build": {"runtime", "core", "aws", "metrics", *COMMON},  # hands aws and metrics to the runtime
-    "producer": {"build", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
+    "build": {"runtime", "core", "aws", "metrics", "wire", *COMMON},  # hands aws and metrics to the runtime
+    "producer": {"build", "headers", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
     "integrations": {"producer", "runtime", *COMMON},
     "cli": {"", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
     "__main__": {"cli"},
