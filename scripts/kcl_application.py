@@ -23,6 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from moto.server import ThreadedMotoServer
 
-from kplpy import Producer
-from kplpy.local import LocalKinesis
-from kplpy.wire.compressed import pack_batch
-from scripts.vectors import message_of, user_record
+from kplpy import Producer, RecordFuture, UserRecord, deaggregate
+from kplpy.local import LedgerRecord, LocalKinesis
+from kplpy.wire.compressed import MAGIC
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/decoders"
@@ -58,7 +58,7 @@ def main() -> int:
             command = ["java", "-cp", classpath, "kplpy.KclApplication", STREAM, kinesis.endpoint_url]
             with Application([*command, f"http://{host}:{port}"]) as application:
                 sent = put_while_resharding(kinesis, application)
-                found = application.read(sum(map(len, sent.values())), deadline)
+                found = application.read(len(sent), deadline)
             records = list(kinesis.ledger(STREAM))
     finally:
         dynamo.stop()
@@ -122,30 +122,32 @@ class Application:
             found.append(json.loads(line))
 
 
-def put_while_resharding(kinesis: LocalKinesis, application: Application) -> dict[str, list[Any]]:
-    """Put aggregates, compressed batches and plain records in waves; the shards change during and between them.
+def put_while_resharding(kinesis: LocalKinesis, application: Application) -> list[UserRecord]:
+    """Put records in waves, with and without compression; the shards change during and between the waves.
 
-    Returns the user records by the way that they were put.
+    Returns the user records.
     """
-    sent: dict[str, list[Any]] = {"aggregates": [], "batches": [], "plain": []}
-    client = kinesis.client()
+    sent: list[UserRecord] = []
     chance = random.Random(7)
-    numbers = iter(range(10_000))
-    with kinesis.producer(record_max_buffered_time_ms=50) as producer:
-        for wave, change in enumerate(reshardings(client)):
+    with ExitStack() as stack:
+        producers = [
+            stack.enter_context(
+                kinesis.producer(compression=codec, compression_min_size=1, record_max_buffered_time_ms=50)
+            )
+            for codec in ("none", "gzip", "zstd")
+        ]
+        for wave, change in enumerate(reshardings(kinesis.client())):
             if wave == 1 and not application.has_records.wait(PATIENCE):
                 break
             futures = []
             for step in range(6):
-                mine = [records_of(next(numbers), chance, "aggregate") for _ in range(8)]
-                futures += [put(producer, each) for each in mine]
-                sent["aggregates"] += mine
-                batch = [records_of(next(numbers), chance, "batch") for _ in range(8)]
-                put_batch(client, batch, ("none", "gzip", "zstd")[step % 3])
-                sent["batches"] += batch
-                plain = user_record(b"plain %d" % next(numbers), "plain")
-                client.put_record(StreamName=STREAM, Data=plain.data, PartitionKey=plain.partition_key)
-                sent["plain"].append(plain)
+                for producer in producers:
+                    for _ in range(4):
+                        record = make_record(len(sent), chance)
+                        sent.append(record)
+                        futures.append(put(producer, record))
+                    if step % 3 == 2:
+                        producer.flush(timeout=30)
                 if step == 3:
                     change()
             for future in futures:
@@ -153,20 +155,21 @@ def put_while_resharding(kinesis: LocalKinesis, application: Application) -> dic
     return sent
 
 
-def records_of(number: int, chance: random.Random, word: str) -> Any:
+def make_record(number: int, chance: random.Random) -> UserRecord:
+    data = b"order %d was created" % number
     hash_key = str(chance.getrandbits(128)) if number % 5 == 0 else None
-    headers = {"number": str(number), "none": None} if word == "batch" and number % 2 else None
-    return user_record(b"%s %d" % (word.encode(), number), f"key-{number % 40}", hash_key, headers)
+    headers = {"number": str(number), "none": None} if number % 3 == 0 else None
+    return UserRecord(data, f"key-{number % 40}", hash_key, headers=headers)
 
 
-def put(producer: Producer, record: Any) -> Any:
-    return producer.put_record(STREAM, record.data, record.partition_key, explicit_hash_key=record.explicit_hash_key)
-
-
-def put_batch(client: Any, batch: list[Any], codec: Any) -> None:
-    """Put a compressed batch, to any shard: the KCL's rule for aggregates does not apply."""
-    data = pack_batch(message_of(batch), codec, 3)
-    client.put_record(StreamName=STREAM, Data=data, PartitionKey=batch[0].partition_key)
+def put(producer: Producer, record: UserRecord) -> RecordFuture:
+    return producer.put_record(
+        STREAM,
+        record.data,
+        record.partition_key,
+        explicit_hash_key=record.explicit_hash_key,
+        headers=record.headers,
+    )
 
 
 def reshardings(client: Any) -> Iterator[Any]:
@@ -194,26 +197,33 @@ def reshardings(client: Any) -> Iterator[Any]:
     yield lambda: None
 
 
-def as_put(record: Any, keeps_headers: bool) -> tuple[Any, ...]:
-    headers = json.dumps(record.headers, sort_keys=True) if keeps_headers else "null"
-    return record.data, record.partition_key, record.explicit_hash_key, headers
-
-
-def as_found(record: dict[str, Any]) -> tuple[Any, ...]:
-    headers = json.dumps(record["headers"], sort_keys=True)
-    return base64.b64decode(record["data"]), record["partition_key"], record["explicit_hash_key"], headers
-
-
-def report(sent: dict[str, list[Any]], found: list[dict[str, Any]], records: list[Any], *, record: bool) -> int:
-    expected = Counter(as_put(each, kind == "batches") for kind, each_kind in sent.items() for each in each_kind)
-    got = Counter(map(as_found, found))
+def report(sent: list[UserRecord], found: list[dict[str, Any]], records: list[LedgerRecord], *, record: bool) -> int:
+    # A plain record does not carry its explicit hash key, and the KCL keeps no headers of records in aggregates.
+    plain = {one.data for one in records}
+    in_batches = {each.data for one in records if one.data.startswith(MAGIC) for each in deaggregate(one.data)}
+    expected = Counter(
+        _shown(
+            each.data,
+            each.partition_key,
+            None if each.data in plain else each.explicit_hash_key,
+            each.headers if each.data in in_batches else None,
+        )
+        for each in sent
+    )
+    got = Counter(
+        _shown(base64.b64decode(each["data"]), each["partition_key"], each["explicit_hash_key"], each["headers"])
+        for each in found
+    )
     missing, more = expected - got, got - expected
     shards = {each["shard"] for each in found}
-    counts = ", ".join(f"{len(each)} in {kind}" for kind, each in sent.items())
+    batches = sum(each.data.startswith(MAGIC) for each in records)
     dropped = sum(each.dropped for each in records)
-    print(f"put: {counts}; Kinesis records: {len(records)}, of which the KCL drops {dropped}; shards: {len(shards)}")
+    print(
+        f"put {len(sent)} user records; Kinesis records: {len(records)}, of which {batches} are compressed and the KCL "
+        f"drops {dropped}; shards: {len(shards)}"
+    )
     print(f"the application printed {len(found)}: missing {missing.total()}, not put or more than once {more.total()}")
-    if missing or more or len(shards) < 6:
+    if missing or more or len(shards) < 6 or len(in_batches) < len(sent) / 3:
         print("missing:", list(missing)[:5], "more:", list(more)[:5], f"; log: {BUILD / 'kcl_application.log'}")
         return 1
     if record:
@@ -221,7 +231,11 @@ def report(sent: dict[str, list[Any]], found: list[dict[str, Any]], records: lis
     return 0
 
 
-def lines(records: list[Any], found: list[dict[str, Any]]) -> Iterator[str]:
+def _shown(data: bytes, key: str | None, hash_key: str | None, headers: Any) -> tuple[Any, ...]:
+    return data, key, hash_key, json.dumps(headers, sort_keys=True)
+
+
+def lines(records: list[LedgerRecord], found: list[dict[str, Any]]) -> Iterator[str]:
     """Yield each Kinesis record with what the application printed for it."""
     printed: dict[str, list[Any]] = {}
     for each in sorted(found, key=lambda each: each["sub_sequence_number"]):

@@ -65,25 +65,7 @@ def user_record(
 
 def message_of(records: Iterable[InnerRecord]) -> bytes:
     """Return the serialised AggregatedRecord, as kplpy writes it."""
-    records = list(records)
-    if any(each.headers for each in records):
-        return with_tags(records)
     return encode_aggregate(records)[len(MAGIC) : -DIGEST_SIZE]
-
-
-def with_tags(records: Records) -> bytes:
-    message: Any = aggregated_record_class()()
-    keys = list(dict.fromkeys(each.partition_key for each in records))
-    hash_keys = list(dict.fromkeys(each.explicit_hash_key for each in records if each.explicit_hash_key is not None))
-    message.partition_key_table.extend(each.encode() for each in keys)
-    message.explicit_hash_key_table.extend(each.encode() for each in hash_keys)
-    for each in records:
-        record = message.records.add(partition_key_index=keys.index(each.partition_key), data=each.data)
-        if each.explicit_hash_key is not None:
-            record.explicit_hash_key_index = hash_keys.index(each.explicit_hash_key)
-        for key, value in (each.headers or {}).items():
-            record.tags.add(key=key.encode(), value=None if value is None else value.encode())
-    return bytes(message.SerializeToString())
 
 
 def aggregate_of(message: bytes) -> bytes:
