@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kplpy import serializers as serializers
     from kplpy.config.options import Config as Config
     from kplpy.config.streams import StreamOptions as StreamOptions
     from kplpy.errors import AggregateTooLargeError as AggregateTooLargeError
@@ -73,6 +74,8 @@ __all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "serializers":
+        return import_module("kplpy.serializers")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'kplpy' has no attribute {name!r}")

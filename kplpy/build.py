@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kplpy.config.options import Config
-from kplpy.core.policy import policies_of
+from kplpy.config.options import Config, per_stream
+from kplpy.core.policy import policy_of
 from kplpy.errors import ConfigError, RecordFailedError
+from kplpy.hash_keys import HashKeys
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.reporter import Reporter
@@ -17,6 +18,7 @@ from kplpy.metrics.stats_socket import StatsSocket
 from kplpy.runtime.backpressure import Backpressure
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.engine import Engine
+from kplpy.validation import checks_of
 from kplpy.wire.compressed import check_codec
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def build(
     from kplpy.aws.kinesis.transport import KinesisTransport
 
     _check_codecs(config)
+    hash_keys = HashKeys()
     buffer = Buffer(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
     transport = KinesisTransport(config)
     recorder = None
@@ -91,7 +94,8 @@ def build(
         registry = Registry(config.metrics_granularity)
         recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
     engine = Engine(
-        policies_of(config),
+        per_stream(config, policy_of),
+        per_stream(config, lambda own: checks_of(own, hash_keys)),
         transport,
         buffer,
         config.max_connections,

@@ -8,7 +8,6 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Sized
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
@@ -38,7 +37,7 @@ from kplpy.runtime.flush import FlushWait
 from kplpy.runtime.shutdown import Shutdown
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import is_kplpy_thread
-from kplpy.validation import BytesLike, Checks, PutItem, parts_of
+from kplpy.validation import BytesLike, PutItem, parts_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -79,10 +78,6 @@ class Producer:
         elif not isinstance(config, Config):
             raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
-        self._checks = Checks(
-            config.max_user_record_size, config.aggregate_single_records, config.aggregate_partition_key == "first"
-        )
-        self._check = self._checks.record
         self._closed = False
         self._close_requested = False
         fork.check()
@@ -168,8 +163,8 @@ class Producer:
     def put_record(
         self,
         stream: str,
-        data: BytesLike,
-        partition_key: str | None = None,
+        data: BytesLike | Any,
+        partition_key: str | Any | None = None,
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
         headers: Headers | None = None,
@@ -178,10 +173,11 @@ class Producer:
 
         stream: name or ARN. Both lead to one stream once the service has reported the name's ARN (docs/design.md).
 
-        data: any bytes-like object, copied unless its type is bytes. The data and the key in UTF-8 together have at
-        most max_user_record_size bytes.
+        data: any bytes-like object, copied unless its type is bytes. With a value_serializer, what it takes. The data
+        and the key in UTF-8 together have at most max_user_record_size bytes.
 
-        partition_key: 1 to 256 characters. None: kplpy chooses a shard with headroom, and a key of 32 characters.
+        partition_key: 1 to 256 characters; with a key_serializer, what it takes. None: kplpy chooses a shard with
+        headroom, and a key of 32 characters.
 
         explicit_hash_key: an integer of any type from 0 to 2**128-1, or its decimal digits. It chooses the shard
         instead of the key's MD5.
@@ -192,7 +188,7 @@ class Producer:
 
         Raises:
 
-        - InvalidRecordError: an argument is wrong.
+        - InvalidRecordError: an argument is wrong, or a serializer raised; the error's __cause__ is the serializer's.
         - ProducerClosedError: the producer is closed.
         - BufferFullError: the buffer has no space. It is raised at once inside a running event loop or with
           on_buffer_full="raise", otherwise after max_block_ms.
@@ -204,10 +200,11 @@ class Producer:
         except (KeyError, TypeError):
             target = self._open(stream)
         if headers is None:
-            record = self._check(target.origin, data, partition_key, explicit_hash_key)
+            record = target.check(target.origin, data, partition_key, explicit_hash_key)
             size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
         else:
-            record = self._checks.record_with_headers(target.origin, data, partition_key, explicit_hash_key, headers)
+            checked = target.checks.serialized_record_with_headers
+            record = checked(target.origin, data, partition_key, explicit_hash_key, headers)
             size = charge_of(record)
         staging = target.staging
         count = len(staging)
@@ -247,13 +244,13 @@ class Producer:
         """
         target = self._open(stream)
         if isinstance(items, Sized):
-            futures, size = self._checks.records(target.origin, items)
+            futures, size = target.checks.records(target.origin, target.checks.serialized_items(items))
             self._put_all(target, futures, size)
             return futures
         futures = []
-        for part in parts_of(items):
+        for part in parts_of(target.checks.serialized_items(items)):
             target = self._open(stream)  # raises if the producer was closed meanwhile
-            records, size = self._checks.records(target.origin, part, len(futures))
+            records, size = target.checks.records(target.origin, part, len(futures))
             futures += records
             if not self._put_all(target, records, size):
                 break
@@ -295,9 +292,9 @@ class Producer:
         target = self._open(stream)
         futures: list[RecordFuture] = []
         at_once, total = isinstance(items, Sized), 0
-        for part in parts_of(items):
+        for part in parts_of(target.checks.serialized_items(items), limited=not at_once):
             target = self._open(stream)
-            records, size = self._checks.records(target.origin, part, len(futures))
+            records, size = target.checks.records(target.origin, part, len(futures))
             futures += records
             total += size
             if not at_once and not await self._aput_all(target, records, size):
@@ -320,8 +317,8 @@ class Producer:
     async def aput_record(
         self,
         stream: str,
-        data: BytesLike,
-        partition_key: str | None = None,
+        data: BytesLike | Any,
+        partition_key: str | Any | None = None,
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
         headers: Headers | None = None,
@@ -333,9 +330,10 @@ class Producer:
         running_loop("aput_record", "producer.put_record, stream, data, partition_key")
         target = self._open(stream)
         if headers is None:
-            record = self._check(target.origin, data, partition_key, explicit_hash_key)
+            record = target.check(target.origin, data, partition_key, explicit_hash_key)
         else:
-            record = self._checks.record_with_headers(target.origin, data, partition_key, explicit_hash_key, headers)
+            checked = target.checks.serialized_record_with_headers
+            record = checked(target.origin, data, partition_key, explicit_hash_key, headers)
         waiter = self._backpressure.stage_or_enqueue(target, record)
         if waiter is not None:
             try:
@@ -373,9 +371,26 @@ class Producer:
         with self._backpressure.never_blocking():
             return self._engine.directory.open(stream)
 
-    def _never_waiting(self) -> AbstractContextManager[None]:
-        """Have this thread's puts raise BufferFullError instead of waiting, whatever on_buffer_full is."""
-        return self._backpressure.never_blocking()
+    def _put_serialized(
+        self,
+        stream: str,
+        data: bytes,
+        partition_key: str | None = None,
+        *,
+        explicit_hash_key: str | SupportsIndex | None = None,
+    ) -> RecordFuture:
+        """Do what put_record does, without serializers. BufferFullError instead of a wait, whatever on_buffer_full is.
+
+        For log records and dead letters.
+        """
+        with self._backpressure.never_blocking():
+            target = self._open(stream)
+            record = target.checks.record(target.origin, data, partition_key, explicit_hash_key)
+            if not self._stage_on_credit(target, [record], len(record.data) + len(record.partition_key)):
+                self._backpressure.stage_or_wait(target, record)
+            if self._closed:
+                self._refuse_late(target, record)
+            return record
 
     # --- waiting ---
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any, SupportsIndex
 
+from kplpy.config.options import Config
 from kplpy.core.batching.shard_queue import AGGREGATE_KEY
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError, KplpyError
@@ -16,6 +17,7 @@ from kplpy.futures.record_future import HeadersFuture, KeylessFuture, KeylessHea
 from kplpy.hash_keys import MAX_HASH_KEY, MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
 from kplpy.headers import Headers, encode_headers
 from kplpy.records import UserRecord
+from kplpy.serialization import Serializers
 from kplpy.wire.encode import Entry, Packing
 
 BytesLike = bytes | bytearray | memoryview
@@ -28,12 +30,12 @@ MAX_FROM_ITERATOR = 1_000_000
 """Futures that put_records collects from one iterator: some 250 MB."""
 
 
-def parts_of(items: Iterable[PutItem]) -> Iterator[list[PutItem]]:
-    """Yield the items in parts. Raises KplpyError if an iterator has more than MAX_FROM_ITERATOR items."""
+def parts_of(items: Iterable[PutItem], limited: bool = True) -> Iterator[list[PutItem]]:
+    """Yield the items in parts. limited: more than MAX_FROM_ITERATOR items raise KplpyError."""
     size = 0
     part: list[PutItem] = []
     for count, item in enumerate(items):
-        if count == MAX_FROM_ITERATOR and not isinstance(items, Sized):
+        if limited and count == MAX_FROM_ITERATOR:
             yield part
             raise KplpyError(
                 f"put_records collects the futures of at most {count:,} records of an iterator: {count:,} records were "
@@ -70,18 +72,33 @@ class Checks:
 
     max_size: limit in bytes of data and UTF-8 partition key together. Of a record that is sent in an aggregate also
     when it is alone, this Kinesis record and its partition key have at most so many bytes.
+    hash_keys: shared by the producer's streams.
     wraps_singles: every record is sent in an aggregate. Otherwise only records with headers are.
     first_key_outside: the aggregate's partition key is the record's, instead of "a".
+    serializers: applied to what is put; None: data are bytes and keys are str.
     """
 
-    def __init__(self, max_size: int, wraps_singles: bool = False, first_key_outside: bool = False) -> None:
+    def __init__(
+        self,
+        max_size: int,
+        hash_keys: HashKeys,
+        wraps_singles: bool = False,
+        first_key_outside: bool = False,
+        serializers: Serializers | None = None,
+    ) -> None:
         self._max_size = max_size
         self._wraps_singles = wraps_singles
         self._first_key_outside = first_key_outside
         # A record that is this large, with four bytes for each character of its key, is measured exactly.
         self._near_size = max_size - (_WRAPPING if wraps_singles else 0)
         self._plain_size = self._near_size - 4 * MAX_KEY_CHARACTERS  # within the limit with any key
-        self.hash_keys = HashKeys()
+        self.hash_keys = hash_keys
+        self._serializers = serializers
+        # Chosen here, so that a put without serializers is not slower.
+        self.serialized_record, self.serialized_record_with_headers = self.record, self.record_with_headers
+        if serializers is not None:
+            self.serialized_record = serializers.before(self.record)
+            self.serialized_record_with_headers = serializers.before(self.record_with_headers)
 
     def record(
         self,
@@ -131,6 +148,10 @@ class Checks:
         tagged = made(origin, data, key, record.explicit_hash_key, record.hash_key, record.arrival)
         tagged.tags = tags
         return tagged
+
+    def serialized_items(self, items: Iterable[PutItem]) -> Iterable[PutItem]:
+        """Return put_records' items, which are serialized as they are read."""
+        return items if self._serializers is None else self._serializers.items(items)
 
     def records(self, origin: Origin, items: Iterable[PutItem], first: int = 0) -> tuple[list[RecordFuture], int]:
         """Return the futures of put_records' items, and the bytes of their data and keys.
@@ -214,10 +235,30 @@ class Checks:
             )
 
 
+def checks_of(config: Config, hash_keys: HashKeys) -> Checks:
+    """Return the Checks of the streams with this Config."""
+    value, key = config.value_serializer, config.key_serializer
+    serializers = None if value is None and key is None else Serializers(value, key)
+    return Checks(
+        config.max_user_record_size,
+        hash_keys,
+        config.aggregate_single_records,
+        config.aggregate_partition_key == "first",
+        serializers,
+    )
+
+
+_HINTS = {
+    str: "; put data.encode(), or set value_serializer=kplpy.serializers.string or .json",
+    dict: "; set value_serializer=kplpy.serializers.json, or put json.dumps(data).encode()",
+}
+
+
 def _as_bytes(data: Any) -> bytes:
     try:
         return bytes(memoryview(data))
     except (TypeError, ValueError, BufferError) as error:
+        hint = next((text for kind, text in _HINTS.items() if isinstance(data, kind)), f" ({error})")
         raise InvalidRecordError(
-            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80} ({error})"
+            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80}{hint}"
         ) from None

@@ -26,6 +26,7 @@ GROUPS = {
     "compression": "Compression",
     "time": "Time",
     "order": "Order",
+    "serializers": "Serializers",
     "single streams": "Single streams",
     "limits": "Limits",
     "buffer": "Buffer",

@@ -422,3 +422,13 @@ def logging_handlers_kept() -> Iterator[None]:
 def abandon(task: asyncio.Task[Any]) -> None:
     """Keep asyncio from complaining of a task that never ends, when it is collected."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+# --- serializers ---
+
+
+def json_serializers() -> tuple[Callable[[Any], bytes], Callable[[Any], bytes]]:
+    """Return what serializers.json is with orjson, and without."""
+    from kplpy import serializers
+
+    return serializers._fast_json(), serializers._standard_json

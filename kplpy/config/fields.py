@@ -32,10 +32,8 @@ class ConfigFields(StreamOptions, total=False):
     proxy_user_name: str | None
     proxy_password: str | None
     request_format: Literal["json", "cbor"]
-    aggregate_single_records: bool
     collection_max_count: int
     collection_max_size: int
-    max_user_record_size: int
     connect_timeout_ms: int
     request_timeout_ms: int
     streams: Mapping[str, StreamOptions] | None

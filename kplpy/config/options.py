@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kplpy.config.rules import (
     GRANULARITIES,
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from kplpy.config.fields import ConfigFields
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -129,6 +131,13 @@ class Config:
     """Keep the order of the put_record calls for each partition key, through throttling, retries and reshards. One
     Kinesis record is then in flight for each shard. docs/order.md has the exact promise and its cost."""
 
+    # --- serializers ---
+    value_serializer: Callable[[Any], bytes] | None = field(default=None, repr=False, metadata={"call": True})
+    """Called with the data of every put; returns bytes. kplpy.serializers has json and string. None: the data are
+    bytes. See docs/serializers.md."""
+    key_serializer: Callable[[Any], str] | None = field(default=None, repr=False, metadata={"call": True})
+    """Called with the partition key of every put that has one; returns a str. None: the keys are str."""
+
     # --- single streams ---
     streams: Mapping[str, StreamOptions] | None = field(default=None, hash=False)
     """Options of single streams, by name or ARN, which win over the producer's: {"orders": {"ordered": True}}. A copy
@@ -195,7 +204,8 @@ class Config:
 
     def __repr__(self) -> str:
         """Return the fields as text, without objects, secrets, and passwords in URLs."""
-        values = {**self.__dict__, "streams": self.streams and as_dicts(self.streams)}
+        hidden = {each.name for each in fields(self) if not each.repr}
+        values = {**self.__dict__, "streams": self.streams and as_dicts(self.streams, hidden)}
         shown = [f"{each.name}={safe_repr(each.name, values[each.name])}" for each in fields(self) if each.repr]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
@@ -228,6 +238,9 @@ class Config:
         given = {each.name: given[each.name] for each in fields(self) if given[each.name] is not each.default}
         if self.streams is not None:
             given["streams"] = as_dicts(self.streams)
+            for stream, options in self.streams.items():
+                for name in _OBJECTS & options.keys():
+                    _check_pickles(f"streams[{stream!r}][{name!r}]", options[name])  # type: ignore[literal-required]
         for name in _OBJECTS & given.keys():
             _check_pickles(name, given[name])
         return partial(type(self), **given), ()
@@ -264,7 +277,23 @@ class Config:
         return cls(**{**{name: setting.value for name, setting in settings.items()}, **overrides})
 
 
-_OBJECTS = frozenset({"session", "metrics_session", "botocore_config", "on_failure", "metrics_sink"})
+def per_stream(config: Config, make: Callable[[Config], T]) -> Callable[[str], T]:
+    """Return a function from a stream's name or ARN to what `make` returns for its Config.
+
+    Streams without options of their own share one object. The function raises InvalidRecordError as for_stream does.
+    """
+    common = make(config)
+
+    def of_stream(stream: str) -> T:
+        own = config.for_stream(stream)
+        return common if own is config else make(own)
+
+    return of_stream
+
+
+_OBJECTS = frozenset(
+    "session metrics_session botocore_config on_failure metrics_sink value_serializer key_serializer".split()
+)
 
 
 def _check_pickles(name: str, value: Any) -> None:

@@ -18,6 +18,7 @@ class StreamOptions(TypedDict, total=False):
     aggregation_max_count: int
     aggregation_max_size: int
     aggregate_partition_key: Literal["a", "first"]
+    aggregate_single_records: bool
     assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None
     compression: Literal["none", "gzip", "zstd"]
     compression_level: int | None
@@ -28,6 +29,9 @@ class StreamOptions(TypedDict, total=False):
     ordered: bool
     rate_limit: int
     fail_if_throttled: bool
+    max_user_record_size: int
+    value_serializer: Callable[[Any], bytes] | None
+    key_serializer: Callable[[Any], str] | None
 
 
 STREAM_FIELDS = tuple(StreamOptions.__annotations__)
@@ -101,6 +105,9 @@ def options_of(streams: Streams, stream: str) -> StreamOptions:
     return found
 
 
-def as_dicts(streams: Streams) -> dict[str, dict[str, Any]]:
-    """Return the options as plain dicts, which can be pickled and shown."""
-    return {stream: dict(options) for stream, options in streams.items()}
+def as_dicts(streams: Streams, hidden: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """Return the options as plain dicts, which can be pickled and shown. hidden: names of options to leave out."""
+    return {
+        stream: {name: value for name, value in options.items() if name not in hidden}
+        for stream, options in streams.items()
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -218,17 +217,3 @@ def _compression_of(config: Config) -> Compression | None:
     if config.compression == "none":
         return None
     return Compression(config.compression, config.compression_level or DEFAULT_LEVEL, config.compression_min_size)
-
-
-def policies_of(config: Config) -> Callable[[str], Policy]:
-    """Return a function from a stream's name or ARN to its Policy. Streams without own options share one Policy.
-
-    The function raises InvalidRecordError as Config.for_stream does.
-    """
-    common = policy_of(config)
-
-    def policy_of_stream(stream: str) -> Policy:
-        own = config.for_stream(stream)
-        return common if own is config else policy_of(own)
-
-    return policy_of_stream

@@ -31,6 +31,7 @@ from kplpy.runtime.sender import Transport
 from kplpy.runtime.status import Status
 from kplpy.runtime.stream import Flush, Stream
 from kplpy.runtime.threads import lend_thread, runs_kplpy_work, starting_threads
+from kplpy.validation import Checks
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ CHECK_INTERVAL = 1.0
 class Engine:
     """Called by application threads. No thread runs before the first record is staged.
 
-    policy_of: returns the Policy of a stream's name or ARN; raises InvalidRecordError.
+    policy_of, checks_of: return the Policy and the Checks of a stream's name or ARN; raise InvalidRecordError.
     on_start: called with the first record; returns True if threads may be started.
     deliver_inline: called after a put if no thread can be started; sends on the putting thread.
     """
@@ -53,6 +54,7 @@ class Engine:
     def __init__(
         self,
         policy_of: Callable[[str], Policy],
+        checks_of: Callable[[str], Checks],
         transport: Transport,
         buffer: Buffer,
         max_senders: int,
@@ -64,6 +66,7 @@ class Engine:
         meter: Meter | None = None,
     ) -> None:
         self._policy_of = policy_of
+        self._checks_of = checks_of
         self._transport = transport
         self._buffer = buffer
         self._on_start = on_start
@@ -96,7 +99,8 @@ class Engine:
         counters = self._hot_partition_keys
         key_counts = KeyCounts(counters, time.monotonic()) if counters else None
         pipeline = self.scheduler.new_pipeline(self._policy_of(arn or name))
-        made = Stream(name, arn, pipeline, self._threads.wake, key_counts)
+        checks = self._checks_of(arn or name)
+        made = Stream(name, arn, pipeline, checks, self._threads.wake, key_counts)
         self._buffer.renew(made)  # its first credit
         return made
 

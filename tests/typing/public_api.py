@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import json
 import logging
 from datetime import datetime
 
@@ -36,6 +37,7 @@ from kplpy import (
     ThrottledError,
     UserRecord,
     deaggregate,
+    serializers,
 )
 from kplpy.dead_letters import DeadLetterFile, DeadLetterStream
 from kplpy.integrations.aws_lambda import flush_after
@@ -78,8 +80,8 @@ def putting(producer: Producer) -> None:
     assert_type(producer.outstanding_bytes, int)
     producer.close()
 
-    producer.put_record("orders", "text", "key")  # type: ignore[arg-type]
-    producer.put_record("orders", b"x", b"key")  # type: ignore[arg-type]
+    # The serializers decide which data and keys are right, so type checkers take any.
+    producer.put_record("orders", {"id": 7}, 42)
     producer.put_record(b"orders", b"x")  # type: ignore[arg-type]
     producer.put_record("orders", b"x", "key", "0")  # type: ignore[call-arg]
     producer.put_record("orders", b"x", "key", explicit_hash_key=0.5)  # type: ignore[arg-type]
@@ -143,6 +145,16 @@ def settings() -> None:
     Config.from_properties("kpl.properties", rate_limit=50)
     Config.from_properties("kpl.properties", rate_limit="50")  # type: ignore[arg-type]
     config.record_ttl_ms = 5  # type: ignore[misc]
+
+
+def serializing() -> None:
+    Producer(value_serializer=kplpy.serializers.json, key_serializer=str)
+    Producer(value_serializer=lambda order: order.SerializeToString())
+    Producer(streams={"orders": {"value_serializer": serializers.string, "key_serializer": None}})
+    Producer(value_serializer=json.dumps)  # type: ignore[arg-type]
+    Producer(key_serializer=str.encode)  # type: ignore[arg-type]
+    assert_type(serializers.json([1, None]), bytes)
+    serializers.string(b"x")  # type: ignore[arg-type]
 
 
 def streams() -> None:

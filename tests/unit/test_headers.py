@@ -13,6 +13,7 @@ import pytest
 
 from kplpy import InvalidRecordError, Producer, RecordFailedError, RecordFuture, UserRecord
 from kplpy.futures.record_future import Origin
+from kplpy.hash_keys import HashKeys
 from kplpy.headers import MAX_HEADERS
 from kplpy.validation import Checks
 from kplpy.wire.encode import Entry, Packing
@@ -150,7 +151,7 @@ def test_the_size_limit_is_that_of_an_aggregate_of_one(
     """The largest record that is accepted has exactly so many bytes as a Kinesis record, its key included."""
     if (key is None and explicit is not None) or not (wraps or headers):
         return
-    checks = Checks(limit, wraps, first)
+    checks = Checks(limit, HashKeys(), wraps, first)
 
     def accepts(size: int) -> bool:
         try:

@@ -143,6 +143,10 @@ CASES: dict[str, Case] = {
     "on_failure": Case(
         None, [None, print, lambda _: None], refusing("must be callable or None", "print", 1, 0, [], {})
     ),
+    **{
+        name: Case(None, [None, str, lambda _: b""], refusing("must be callable or None", "json", 1, 0, [], {}))
+        for name in ("value_serializer", "key_serializer")
+    },
     "stats_path": Case(None, [None, "stats", "ü" * 40], [*text().bad, *refusing("at most 80 bytes", "ü" * 41)]),
     "cloudwatch_endpoint_url": url(),
     "metrics_sink": Case(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kplpy import Config, ConfigError, InvalidRecordError, Producer, StreamOptions
+from kplpy import Config, ConfigError, InvalidRecordError, NotPicklableError, Producer, StreamOptions, serializers
+from kplpy.config.options import per_stream
 from kplpy.config.streams import STREAM_FIELDS
-from kplpy.core.policy import policies_of
+from kplpy.core.policy import policy_of as policy_of_config
 
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
 ANOTHERS = "arn:aws:kinesis:eu-west-1:999999999999:stream/orders"
@@ -21,6 +23,7 @@ OTHER_VALUES: dict[str, Any] = {
     "aggregation_max_count": 7,
     "aggregation_max_size": 700,
     "aggregate_partition_key": "first",
+    "aggregate_single_records": True,
     "assume_distribution_strategy": "AUTO",
     "compression": "zstd",
     "compression_level": 7,
@@ -31,6 +34,9 @@ OTHER_VALUES: dict[str, Any] = {
     "ordered": True,
     "rate_limit": 7,
     "fail_if_throttled": True,
+    "max_user_record_size": 700,
+    "value_serializer": serializers.json,
+    "key_serializer": str,
 }
 
 
@@ -44,8 +50,8 @@ def test_every_option_of_a_stream_is_a_field_of_config_with_the_same_type() -> N
 def test_an_option_of_a_stream_changes_the_policy_of_this_stream_only(name: str) -> None:
     config = Config(compression="gzip", streams={"orders": {name: OTHER_VALUES[name]}})  # type: ignore[misc]
     assert config.for_stream("orders") == dataclasses.replace(Config(compression="gzip"), **{name: OTHER_VALUES[name]})
-    policy_of = policies_of(config)
-    assert policy_of("orders") != policy_of("clicks")
+    policy_of = per_stream(config, policy_of_config)
+    assert (policy_of("orders") == policy_of("clicks")) is name.endswith("_serializer")
     assert policy_of("clicks") is policy_of("views")
 
 
@@ -162,6 +168,17 @@ def test_repr_hash_copy_and_pickle() -> None:
     changed = dataclasses.replace(config, ordered=True)
     assert changed.streams == config.streams
     assert changed.for_stream("orders").ordered
+
+
+def test_serializers_are_pickled_by_name_and_are_no_part_of_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
+    config = Config(streams={"orders": {"value_serializer": serializers.json, "key_serializer": str, "rate_limit": 1}})
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert "streams={'orders': {'rate_limit': 1}}" in repr(config)
+    local = Config(streams={"orders": {"value_serializer": lambda value: b""}})
+    said = r"with streams\['orders'\]\['value_serializer'\]=function\(...\) cannot be sent to another process"
+    with pytest.raises(NotPicklableError, match=said):
+        pickle.dumps(local)
 
 
 def test_a_properties_file_with_streams(tmp_path: Path) -> None:
