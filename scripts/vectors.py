@@ -294,6 +294,9 @@ def _limits() -> Iterator[Vector]:
     keys.records.add(partition_key_index=2, data=b"x")
     over_keys = batch(keys.SerializeToString(), 0)
     yield {**refuse("batch-over-a-limit-of-keys", "too_many_records", over_keys), "max_records": 2}
+    records = [user_record(b"x", "k", headers={f"h{number}": None for number in range(4)})]
+    for kind, data in (("aggregate", encode_aggregate(records)), ("batch", batch(message_of(records), 0))):
+        yield {**expect(f"{kind}-at-a-limit-of-headers", kind, data, records), "max_records": 1}
 
 
 def _unknown() -> Iterator[Vector]:
