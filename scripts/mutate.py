@@ -283,7 +283,7 @@ MUTATIONS = [
     Mutation(
         "headers are sent to a service-managed stream",
         "routing/router.py",
-        "if self.placed_by_service and item.tags:",
+        "if self.placed_by_service and item.tags and not self._packs_anywhere:",
         "if False:",
     ),
     Mutation(

@@ -19,7 +19,7 @@ def saves_too_little(before: int, after: int) -> bool:
 class QueueCompression:
     """Compresses one shard queue's batches while that saves enough, and tries again now and then while it does not.
 
-    Called under the stream's lock, except for `compress`.
+    Called under the stream's lock.
 
     rules: codec, level and least size.
     ratio: compressed size divided by uncompressed size, of the latest batches. 1.0 at first, and during a pause.
@@ -50,8 +50,8 @@ class QueueCompression:
             self._passed = 0
         return True
 
-    def compressed(self, before: int, after: int) -> None:
-        """Note that a request's batches of this queue, of `before` bytes in all, have `after` bytes compressed."""
+    def learn(self, before: int, after: int) -> None:
+        """Learn that batches of one request, of `before` bytes in all, have `after` bytes compressed."""
         if saves_too_little(before, after):
             self.pause = min(2 * self.pause or COMPRESSION_PAUSE_FIRST, COMPRESSION_PAUSE_MOST)
             self.ratio, self._known = 1.0, False

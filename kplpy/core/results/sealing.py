@@ -73,7 +73,7 @@ class Sealing:
             before_and_after[1] += batch.data_size
         for queue, (before, after) in sizes.items():
             assert queue.compression is not None
-            queue.compression.compressed(before, after)
+            queue.compression.learn(before, after)
 
     def _make_fit(
         self, request: Request, space: float, returned: defaultdict[ShardQueue, int], now: float

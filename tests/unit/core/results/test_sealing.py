@@ -315,14 +315,14 @@ def test_a_pause_is_twice_as_long_after_each_try_and_ends_with_a_good_one() -> N
     assert not compression.pause
     pauses = []
     for _ in range(7):
-        compression.compressed(1000, 999)
+        compression.learn(1000, 999)
         pauses.append(compression.pause)
         assert [compression.wants(1000) for _ in range(compression.pause)].index(True) == compression.pause - 1
     assert pauses[0] == COMPRESSION_PAUSE_FIRST
     assert pauses[1] == 2 * COMPRESSION_PAUSE_FIRST
     assert pauses[-1] == COMPRESSION_PAUSE_MOST
     assert compression.estimate(1000) == 1000
-    compression.compressed(1000, 250)
+    compression.learn(1000, 250)
     assert compression.wants(1000)
     assert compression.estimate(1000) == 250
     assert compression.estimate(255) == 255
