@@ -156,6 +156,8 @@ def _count_fields(body: bytes, limit: int) -> int:
 
 def _varint(body: bytes, place: int) -> tuple[int, int]:
     """Return the varint that begins at `place`, and where it ends. IndexError: it is cut off, or over 10 bytes."""
+    if body[place] < 0x80:
+        return body[place], place + 1
     value = 0
     for each in range(10):
         byte = body[place + each]
