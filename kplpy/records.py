@@ -35,7 +35,7 @@ class UserRecord:
         """Return the fields as text, with the data's size instead of the data."""
         shown = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self)[1:]]
         known = [each for each in shown if not each.endswith("=None")]
-        return f"UserRecord(<{len(self.data)} bytes>{''.join(', ' + each for each in known)})"
+        return f"{type(self).__name__}(<{len(self.data)} bytes>{''.join(', ' + each for each in known)})"
 
 
 @dataclass(frozen=True, slots=True)

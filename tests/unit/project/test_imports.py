@@ -55,7 +55,18 @@ ALLOWED: dict[str, set[str]] = {
     "build": {"runtime", "core", "aws", "metrics", *COMMON},  # hands aws and metrics to the runtime
     "producer": {"build", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
     "integrations": {"producer", "runtime", *COMMON},
-    "cli": {"", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
+    "reading": {"wire", "aws", *COMMON},
+    "cli": {
+        "",
+        "producer",
+        "reading",
+        "dead_letters",
+        "local",
+        "wire",
+        "aws",
+        "metrics",
+        *COMMON,
+    },  # "" is `from kplpy import …`
     "__main__": {"cli"},
     "": {"producer", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
