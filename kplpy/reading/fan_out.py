@@ -44,7 +44,6 @@ class FanOut:
 
     def begin(self, reading: ShardReading, at_latest: bool = False) -> None:
         start: Any = {"Type": "LATEST"} if at_latest else reading.position.arguments("SequenceNumber")
-        # ResourceInUseException: a subscription of less than five seconds ago, perhaps of a reader that has ended.
         response = self._client.subscribe_to_shard(
             ConsumerARN=self._consumer_arn, ShardId=reading.shard.id, StartingPosition=start
         )
@@ -58,7 +57,7 @@ class FanOut:
         try:
             event: Mapping[str, Any] | None = next(events, None)
         except Exception as error:
-            self._end(reading)
+            self.release(reading)
             if error_code(error) == "ResourceInUseException":
                 raise ConsumerInUseError(
                     f"another reader took over {reading.shard.id} of consumer {self._consumer_arn}; give each reader a "
@@ -66,9 +65,14 @@ class FanOut:
                 ) from error
             raise
         if event is None or self._closed:
-            self._end(reading)
+            self.release(reading)
             return Page(is_caught_up=reading.is_caught_up)
         return self._page(reading, event["SubscribeToShardEvent"])
+
+    def release(self, reading: ShardReading) -> None:
+        if reading.place is not None:
+            reading.place[0].close()
+            reading.place = None
 
     def close(self) -> None:
         """Have each thread end its subscription after the next event."""
@@ -83,14 +87,9 @@ class FanOut:
         is_caught_up = not event.get("MillisBehindLatest")
         if not event.get("ChildShards"):
             return Page(records, after, is_caught_up=is_caught_up)
-        self._end(reading)
+        self.release(reading)
         children, listing = children_of(self._client, self._stream, reading.shard, event)
         return Page(records, after, at_end=True, children=children, listing=listing, is_caught_up=True)
-
-    def _end(self, reading: ShardReading) -> None:
-        if reading.place is not None:
-            reading.place[0].close()
-            reading.place = None
 
 
 def find_consumer(client: KinesisClient, stream: Mapping[str, Any], name: str, register: bool) -> str:

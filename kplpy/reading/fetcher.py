@@ -12,7 +12,7 @@ from typing import Any
 from kplpy.logs import log
 from kplpy.reading.frontier import Frontier
 from kplpy.reading.position import Position, ReadRecord
-from kplpy.reading.source import Page, ShardReading, Source, is_temporary, is_throttled
+from kplpy.reading.source import Page, ShardReading, Source, is_expected, is_temporary
 from kplpy.reading.workers import Result, Workers
 from kplpy.records import UserRecord
 from kplpy.wire.deaggregate import deaggregate
@@ -95,6 +95,9 @@ class Fetcher:
         self._closed = True
         self._source.close()
         self._workers.close()
+        for reading in list(self._readings.values()):
+            if not reading.is_in_flight:
+                self._source.release(reading)
 
     # --- handing out ---
 
@@ -282,7 +285,7 @@ class Fetcher:
         """Raise an error that a retry cannot cure. Log the third failure in succession of a shard."""
         if not is_temporary(error):
             raise error
-        if reading.failures == 3 and not is_throttled(error):
+        if reading.failures == 3 and not is_expected(error):
             text = " ".join(str(error).split())
             log(logger, "read_failing", {"stream": self._stream, "shard": reading.shard.id, "reason": text})
 

@@ -53,6 +53,9 @@ class Polling:
             raise
         return self._page(reading, response)
 
+    def release(self, reading: ShardReading) -> None:
+        """Do nothing: an iterator expires."""
+
     def close(self) -> None:
         """Do nothing: a request ends by itself."""
 

@@ -14,10 +14,11 @@ READ_SPACING = 0.2
 """Seconds between two reads of a shard: the service allows 5 reads a second to all readers of a shard together."""
 _MAX_BACKOFF = 8.0
 _GIVE_UP_CHILDREN = 6
-_THROTTLED = frozenset(
-    "ProvisionedThroughputExceededException LimitExceededException KMSThrottlingException ThrottlingException".split()
+# Other readers of the shard, an earlier subscription of five seconds (ResourceInUse), or an old iterator cause them.
+_EXPECTED = frozenset(
+    "ProvisionedThroughputExceededException LimitExceededException KMSThrottlingException ThrottlingException "
+    "ExpiredIteratorException ResourceInUseException".split()
 )
-_OF_ITERATORS = frozenset({"ExpiredIteratorException"})
 
 
 class NotYetError(Exception):
@@ -52,6 +53,7 @@ class ShardReading:
     place: the source's: the next iterator, or the events of a subscription. None: to be requested.
     failures: since the last response.
     is_done: the shard was read to its latest record, and the reader does not follow.
+    is_in_flight: a worker reads it, or the result was not taken.
     """
 
     shard: Shard
@@ -60,6 +62,7 @@ class ShardReading:
     failures: int = 0
     is_caught_up: bool = False
     is_done: bool = False
+    is_in_flight: bool = False
 
     def backoff(self) -> float:
         """Count a failure. Return seconds until the next attempt, random and growing to 8 s."""
@@ -85,8 +88,11 @@ class Source(Protocol):
     def read(self, reading: ShardReading) -> Page:
         """Return the next page. Requests the place if there is none."""
 
+    def release(self, reading: ShardReading) -> None:
+        """Give up the place. Called for each shard at the end, while no thread reads it."""
+
     def close(self) -> None:
-        """End what read() waits for, as far as that is possible."""
+        """Have read() return soon, as far as that is possible."""
 
 
 def error_code(error: BaseException) -> str:
@@ -95,9 +101,9 @@ def error_code(error: BaseException) -> str:
     return str((response or {}).get("Error", {}).get("Code", ""))
 
 
-def is_throttled(error: BaseException) -> bool:
-    """Return True for an error that readers who share a shard, or an old iterator, bring about: it needs no notice."""
-    return error_code(error) in _THROTTLED | _OF_ITERATORS
+def is_expected(error: BaseException) -> bool:
+    """Return True for a temporary error of normal operation, which is not logged."""
+    return error_code(error) in _EXPECTED
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -106,7 +112,7 @@ def is_temporary(error: BaseException) -> bool:
     from botocore import exceptions as boto
     from urllib3 import exceptions as urllib3
 
-    if isinstance(error, NotYetError) or is_throttled(error):
+    if isinstance(error, NotYetError) or is_expected(error):
         return True
     if isinstance(error, boto.ClientError):  # EventStreamError too, which has no status
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -30,6 +30,7 @@ class Workers:
         self._done: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         self._threads = 0
         self.outstanding = 0
+        self._closed = False
 
     def start(self, reading: ShardReading, threads: int, begin_at_latest: bool = False) -> None:
         """Have a thread read. threads: how many there may be. begin_at_latest: only begin, behind the latest record."""
@@ -37,6 +38,7 @@ class Workers:
             self._threads += 1
             threading.Thread(target=self._work, name="kplpy-reader", daemon=True).start()
         self.outstanding += 1
+        reading.is_in_flight = True
         self._todo.put((reading, begin_at_latest))
 
     def result(self, timeout: float) -> Result | None:
@@ -47,10 +49,12 @@ class Workers:
             return None
         if result is not None:
             self.outstanding -= 1
+            result.reading.is_in_flight = False
         return result
 
     def close(self) -> None:
-        """End the threads, each after its request, and the wait in result()."""
+        """End the threads, each after its request, and the wait in result(). Other threads may call it."""
+        self._closed = True
         for _ in range(self._threads):
             self._todo.put(None)
         self._done.put(None)
@@ -66,4 +70,6 @@ class Workers:
                     result = Result(reading, self._source.read(reading))
             except Exception as error:  # the reader handles it
                 result = Result(reading, error=error)
+            if self._closed:
+                self._source.release(reading)
             self._done.put(result)

@@ -56,17 +56,8 @@ ALLOWED: dict[str, set[str]] = {
     "producer": {"build", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
     "integrations": {"producer", "runtime", *COMMON},
     "reading": {"wire", "aws", *COMMON},
-    "cli": {
-        "",
-        "producer",
-        "reading",
-        "dead_letters",
-        "local",
-        "wire",
-        "aws",
-        "metrics",
-        *COMMON,
-    },  # "" is `from kplpy import …`
+    # "" is `from kplpy import …`
+    "cli": {"", "producer", "reading", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
     "__main__": {"cli"},
     "": {"producer", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
