@@ -70,9 +70,9 @@ class FanOut:
         return self._page(reading, event["SubscribeToShardEvent"])
 
     def release(self, reading: ShardReading) -> None:
-        if reading.place is not None:
-            reading.place[0].close()
-            reading.place = None
+        place, reading.place = reading.place, None
+        if place is not None:
+            place[0].close()
 
     def close(self) -> None:
         """Have each thread end its subscription after the next event."""

@@ -100,6 +100,8 @@ class StreamReader:
             raise ValueError("consumer_name and consumer_arn contradict each other: give one of them")
         if register_consumer and consumer_name is None:
             raise ValueError("register_consumer needs consumer_name, the name to register")
+        if on_error is not None and not callable(on_error):
+            raise TypeError(f"on_error must be a function of (error, record), or None; got {on_error!r:.80}")
         self.name = name
         self._stream = {"StreamName": name} if arn is None else {"StreamARN": arn}
         self._start = _checked_start(start, name)

@@ -57,6 +57,13 @@ class Workers:
         self._closed = True
         for _ in range(self._threads):
             self._todo.put(None)
+        while True:
+            try:
+                result = self._done.get_nowait()
+            except queue.Empty:
+                break
+            if result is not None:
+                self._source.release(result.reading)
         self._done.put(None)
 
     def _work(self) -> None:
@@ -70,6 +77,6 @@ class Workers:
                     result = Result(reading, self._source.read(reading))
             except Exception as error:  # the reader handles it
                 result = Result(reading, error=error)
-            if self._closed:
-                self._source.release(reading)
             self._done.put(result)
+            if self._closed:  # after the put: either this thread or close() sees the other
+                self._source.release(reading)
