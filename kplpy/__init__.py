@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kplpy import serializers as serializers
     from kplpy.config.options import Config as Config
+    from kplpy.config.streams import StreamOptions as StreamOptions
     from kplpy.errors import AggregateTooLargeError as AggregateTooLargeError
     from kplpy.errors import BatchTooLargeError as BatchTooLargeError
     from kplpy.errors import BufferFullError as BufferFullError
@@ -62,6 +64,7 @@ _HOMES = {
     "RecordResult": "kplpy.records",
     "RejectedError": "kplpy.errors",
     "SetupError": "kplpy.errors",
+    "StreamOptions": "kplpy.config.streams",
     "StreamTotals": "kplpy.reports",
     "ThrottledError": "kplpy.errors",
     "UnreadableBatchError": "kplpy.errors",
@@ -75,6 +78,8 @@ __all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "serializers":
+        return import_module("kplpy.serializers")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'kplpy' has no attribute {name!r}")

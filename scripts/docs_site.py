@@ -35,6 +35,7 @@ _ORIGINS = {page: path for path, page in PAGES.items()}
 REFERENCE = (
     "kplpy",
     "kplpy.reading",
+    "kplpy.serializers",
     "kplpy.dead_letters",
     "kplpy.integrations.logging",
     "kplpy.integrations.aws_lambda",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol, SupportsIndex
 
 from kplpy.dead_letters.entry import entry_of, line_of
@@ -16,9 +15,9 @@ OnFailure = Callable[[RecordFailedError], object]
 
 
 class Puts(Protocol):
-    """The methods of a producer that DeadLetterStream calls."""
+    """The method of a producer that DeadLetterStream calls."""
 
-    def put_record(
+    def _put_serialized(
         self,
         stream: str,
         data: bytes,
@@ -26,8 +25,6 @@ class Puts(Protocol):
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
     ) -> RecordFuture: ...
-
-    def _never_waiting(self) -> AbstractContextManager[None]: ...
 
 
 class _DeadLetterKey(str):
@@ -70,7 +67,7 @@ class DeadLetterStream:
         otherwise: OnFailure | None = None,
     ) -> None:
         parse_stream(stream)
-        if producer is not None and not hasattr(producer, "put_record"):
+        if producer is not None and not hasattr(producer, "_put_serialized"):
             raise TypeError(f"producer must be a kplpy Producer or None, got {producer!r:.80}")
         if otherwise is not None and not callable(otherwise):
             raise TypeError(f"otherwise must be callable or None, got {otherwise!r:.80}")
@@ -103,8 +100,7 @@ class DeadLetterStream:
         marked = _DeadLetterKey(key) if self.otherwise is None else _FollowedKey(key)
         data = line_of(entry_of(error))[:-1] if self.envelope else record.data
         try:
-            with producer._never_waiting():
-                future = producer.put_record(self.stream, data, marked, explicit_hash_key=record.explicit_hash_key)
+            future = producer._put_serialized(self.stream, data, marked, explicit_hash_key=record.explicit_hash_key)
         except KplpyError as refused:
             self._use_otherwise(error, f"{error}; not put on {self.stream!r} either: {refused}")
             return

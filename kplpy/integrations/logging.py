@@ -103,8 +103,7 @@ class KinesisHandler(logging.Handler):
                 self.release()
             key = self.partition_key(record) if callable(self.partition_key) else self.partition_key
             data = (text + self.terminator).encode("utf-8", "backslashreplace")
-            with self._producer._never_waiting():
-                self._producer.put_record(self.stream, data, key)
+            self._producer._put_serialized(self.stream, data, key)
         except KplpyError as error:
             self._drop(error)
         except RecursionError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from kplpy.config.options import Config
+from kplpy.core.record import payload_of
 from kplpy.errors import BufferFullError, ProducerClosedError
 from kplpy.futures.asyncio_bridge import arrivals_of
 from kplpy.futures.record_future import RecordFuture, holds_future_lock
@@ -272,4 +273,4 @@ class TaskWaiter(Waiter):
 
 def charge_of(record: RecordFuture) -> int:
     """Return the bytes that the record is charged to the buffer."""
-    return len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
+    return payload_of(record) + RECORD_OVERHEAD

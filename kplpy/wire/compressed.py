@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from kplpy.errors import BatchTooLargeError, UnreadableBatchError
+from kplpy.wire.varint import varint
 
 Codec = Literal["none", "gzip", "zstd"]
 
@@ -37,6 +38,17 @@ _SIZE_AT = 10
 _GZIP = 31  # zlib's window bits for a gzip member
 
 
+def check_codec(codec: Codec) -> None:
+    """Raise ImportError if the library for the codec is not installed."""
+    if codec == "zstd":
+        _zstd_decompressor()
+
+
+def header_size(size: int) -> int:
+    """Return the bytes of the header of a batch with `size` bytes uncompressed."""
+    return _SIZE_AT + max(1, -(-size.bit_length() // 7))
+
+
 def pack_batch(message: bytes | bytearray | memoryview, codec: Codec, level: int) -> bytes:
     """Return the Kinesis record's data for a batch.
 
@@ -49,11 +61,7 @@ def pack_batch(message: bytes | bytearray | memoryview, codec: Codec, level: int
     header = bytearray(MAGIC)
     header += bytes((VERSION, _CODECS.index(codec)))
     header += zlib.crc32(message).to_bytes(4, "big")
-    size = len(message)
-    while size >= 0x80:
-        header.append(size & 0x7F | 0x80)
-        size >>= 7
-    header.append(size)
+    header += varint(len(message))
     return b"".join((header, payload))
 
 
@@ -162,7 +170,7 @@ else:
         try:
             import zstandard
         except ImportError:
-            raise ImportError("install kplpy[zstd], which brings zstandard") from None
+            raise ImportError("pip install 'kplpy[zstd]', which brings zstandard") from None
         return zstandard
 
     def _zstd_compressor(level: int) -> _Compress:

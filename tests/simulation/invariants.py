@@ -10,8 +10,10 @@ from kplpy.core.policy import MALFORMED_ATTEMPTS
 from kplpy.core.record import KEPT_ATTEMPTS
 from kplpy.core.results.outcomes import WRONG_SHARD
 from kplpy.core.results.retry_policy import MALFORMED
+from kplpy.hash_keys import HashKeys
 from kplpy.local.model.sequence import shard_index
-from kplpy.wire.decode import decode_aggregate
+from kplpy.wire.compressed import unpack_batch
+from kplpy.wire.decode import InnerRecord, decode_aggregate, decode_message
 from tests.simulation.scenario import NEVER
 from tests.simulation.world import DENIED, POISON, Record, Violation, World
 
@@ -29,6 +31,7 @@ class Copy:
     shard_id: str
     sequence_number: str
     readable: bool  # a KCL consumer does not drop it
+    in_order: bool  # it is readable, and its hash key is in the range of the shard
     place: Place
 
 
@@ -50,17 +53,27 @@ def _copies(world: World) -> dict[int, list[Copy]]:
     streams = {each.incarnation: each for each in [*world.model.account.deleted, *world.model.streams.values()]}
     era = {incarnation: number for number, incarnation in enumerate(streams)}
     copies: dict[int, list[Copy]] = defaultdict(list)
+    hashes = HashKeys()
     for entry in world.model.ledger():
         index = shard_index(entry.shard_id) or 0
         shard = streams[entry.incarnation].shards[index]
-        inner = decode_aggregate(entry.data)
-        kept = decode_aggregate(entry.data, shard.first, shard.last)
-        for within, data in enumerate([entry.data] if inner is None else [each.data for each in inner]):
-            if POISON in data:
+        message = unpack_batch(entry.data)
+        if message is not None:
+            inner, readable = decode_message(message), True
+        else:
+            inner = decode_aggregate(entry.data)
+            readable = decode_aggregate(entry.data, shard.first, shard.last) != []
+        for within, each in enumerate(inner or [InnerRecord(entry.data, "", None)]):
+            if POISON in each.data:
                 raise Violation("the model accepted a record that it refuses")
+            in_order = readable
+            if message is not None:
+                explicit = each.explicit_hash_key
+                hash_key = hashes.compute(each.partition_key) if explicit is None else int(explicit)
+                in_order = shard.first <= hash_key <= shard.last
             place = era[entry.incarnation], index, int(entry.sequence_number), within
-            copy = Copy(entry.shard_id, entry.sequence_number, kept is None or len(kept) > 0, place)
-            copies[int.from_bytes(data[:6], "big")].append(copy)
+            copy = Copy(entry.shard_id, entry.sequence_number, readable, in_order, place)
+            copies[int.from_bytes(each.data[:6], "big")].append(copy)
     return copies
 
 
@@ -78,6 +91,8 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
             raise wrong("acknowledged, and not in the ledger")
         if not same[0].readable:
             raise wrong("acknowledged where a consumer drops it")
+        if world.scenario.policy.ordered and not world.event_counts["auto"] and not same[0].in_order:
+            raise wrong("acknowledged where its order is lost")
         if len(copies) > 1 and not record.maybe_written:
             raise wrong("written more than once, and not marked as a possible duplicate")
         if outcome.final.code is not None or not CLOCK_ORDER(outcome.final.started, outcome.final.ended):
@@ -169,7 +184,7 @@ def _check_order(world: World, copies: dict[int, list[Copy]]) -> None:
         if record.keyless or record.completion is None or not isinstance(record.completion.outcome, Delivered):
             continue
         key = record.partition_key, record.explicit_hash_key
-        first = min(each.place for each in copies[record.ident] if each.readable)
+        first = min(each.place for each in copies[record.ident] if each.in_order)
         before = latest.get(key)
         if before is not None and first < before[0]:
             raise Violation(

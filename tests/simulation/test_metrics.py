@@ -21,6 +21,8 @@ from kplpy.local.model.stream import Stream
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.sinks.cloudwatch import PutMetricDataSink
+from kplpy.wire.compressed import pack_batch
+from kplpy.wire.encode import encode_aggregate
 from tests.simulation.scenario import Scenario, Trouble, draw
 from tests.simulation.world import CORE, NAME, Record, World
 
@@ -115,6 +117,7 @@ class Counted(World):
             if "SequenceNumber" in entry:
                 add("KinesisRecordsPut", 1, shard)
                 add("KinesisRecordsDataPut", size, shard)
+                self._compressed(size, items, shard)
                 add("AllErrors", 0, shard)
                 self.taken.append((exchange.started, shard, size, items))
             else:
@@ -123,6 +126,16 @@ class Counted(World):
                 add("AllErrors", 1, shard)
                 add("ErrorsByCode", 1, shard, entry.get("ErrorCode", MALFORMED))
         super()._answered(request, exchange, sent, stream)
+
+    def _compressed(self, size: int, items: list[PendingRecord], shard: str | None) -> None:
+        if self.scenario.policy.compression is None:
+            return
+        whole = len(encode_aggregate(items)) if len(items) > 1 else len(items[0].data)
+        if len(items) > 1 and shard is None:
+            whole = len(pack_batch(encode_aggregate(items)[4:-16], "none", 0))
+        self.expected.add("UncompressedDataPut", whole, shard)
+        if whole:
+            self.expected.add("CompressionRatio", 100 * size / whole, shard)
 
     # --- values of outcomes ---
 

@@ -34,10 +34,12 @@ from kplpy import (
     RecordResult,
     RejectedError,
     SetupError,
+    StreamOptions,
     ThrottledError,
     UserRecord,
     deaggregate,
     deaggregate_all,
+    serializers,
 )
 from kplpy.dead_letters import DeadLetterFile, DeadLetterStream
 from kplpy.integrations.aws_lambda import flush_after
@@ -81,8 +83,8 @@ def putting(producer: Producer) -> None:
     assert_type(producer.outstanding_bytes, int)
     producer.close()
 
-    producer.put_record("orders", "text", "key")  # type: ignore[arg-type]
-    producer.put_record("orders", b"x", b"key")  # type: ignore[arg-type]
+    # The serializers decide which data and keys are right, so type checkers take any.
+    producer.put_record("orders", {"id": 7}, 42)
     producer.put_record(b"orders", b"x")  # type: ignore[arg-type]
     producer.put_record("orders", b"x", "key", "0")  # type: ignore[call-arg]
     producer.put_record("orders", b"x", "key", explicit_hash_key=0.5)  # type: ignore[arg-type]
@@ -146,6 +148,25 @@ def settings() -> None:
     Config.from_properties("kpl.properties", rate_limit=50)
     Config.from_properties("kpl.properties", rate_limit="50")  # type: ignore[arg-type]
     config.record_ttl_ms = 5  # type: ignore[misc]
+
+
+def serializing() -> None:
+    Producer(value_serializer=kplpy.serializers.json, key_serializer=str)
+    Producer(value_serializer=lambda order: order.SerializeToString())
+    Producer(streams={"orders": {"value_serializer": serializers.string, "key_serializer": None}})
+    Producer(value_serializer=json.dumps)  # type: ignore[arg-type]
+    Producer(key_serializer=str.encode)  # type: ignore[arg-type]
+    assert_type(serializers.json([1, None]), bytes)
+    serializers.string(b"x")  # type: ignore[arg-type]
+
+
+def streams() -> None:
+    Producer(streams={"orders": {"ordered": True, "record_ttl_ms": None}, "clicks": StreamOptions(rate_limit=50)})
+    Producer(streams={"orders": {"ordered": "yes"}})  # type: ignore[typeddict-item]
+    Producer(streams={"orders": {"max_connections": 3}})  # type: ignore[typeddict-unknown-key]
+    StreamOptions(order=True)  # type: ignore[typeddict-unknown-key]
+    of_one = Config(streams={"orders": {"ordered": True}}).for_stream("orders")
+    assert_type(of_one, Config)
 
 
 def ready_made(producer: Producer) -> None:
