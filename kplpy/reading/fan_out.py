@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 SILENCE = 40.0
-"""Seconds without an event after which a connection counts as broken. The service sends empty events in between."""
+"""Seconds without an event after which a connection counts as broken. The service sends events without records, too."""
 _ACTIVE_WITHIN = 60.0
 
 

@@ -37,7 +37,7 @@ _ASYNC_POLL = 0.5  # seconds that the thread of an async iteration waits at a ti
 class StreamReader:
     """Iterates over the user records of all shards of a stream. For tests, tools and small readers.
 
-    One process reads the whole stream. Whoever needs leases or several processes takes the KCL.
+    One process reads the whole stream. For leases or several processes use the KCL.
 
         with StreamReader("orders", start="TRIM_HORIZON") as reader:
             for record in reader:

@@ -181,7 +181,7 @@ class Account:
         return self._consumers.list(self.stream(params, now), params, now)
 
     def subscribe(self, params: Params, now: float) -> Subscription:
-        """Return a new subscription to a shard. Whoever sends the response asks it for events."""
+        """Return a new subscription to a shard. The sender of the response asks it for events."""
         return self._consumers.subscribe(self.active_stream(params, now), params, now)
 
     # --- shards ---
