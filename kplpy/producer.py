@@ -30,13 +30,14 @@ from kplpy.metrics.snapshot import SECONDS, snapshot
 from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
 from kplpy.reports import Health, HotKeys, StreamTotals
-from kplpy.runtime.backpressure import charge_of
 from kplpy.runtime.buffer import RECORD_OVERHEAD
 from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS
 from kplpy.runtime.flush import FlushWait
 from kplpy.runtime.shutdown import Shutdown
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import is_kplpy_thread
+from kplpy.tracing.factory import make_tracing
+from kplpy.tracing.span import NO_SPAN, PutSpan
 from kplpy.validation import BytesLike, PutItem, parts_of
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Producer:
         elif not isinstance(config, Config):
             raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
+        self._tracing = make_tracing(config)
         self._closed = False
         self._close_requested = False
         fork.check()
@@ -193,19 +195,16 @@ class Producer:
         - BufferFullError: the buffer has no space. It is raised at once inside a running event loop or with
           on_buffer_full="raise", otherwise after max_block_ms.
         """
+        if headers is not None or self._tracing is not None:
+            return self._put_with_headers(stream, data, partition_key, explicit_hash_key, headers)
         if not self._usable_page[0]:
             self._check_usable()
         try:
             target = self._streams[stream]
         except (KeyError, TypeError):
             target = self._open(stream)
-        if headers is None:
-            record = target.check(target.origin, data, partition_key, explicit_hash_key)
-            size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
-        else:
-            checked = target.checks.serialized_record_with_headers
-            record = checked(target.origin, data, partition_key, explicit_hash_key, headers)
-            size = charge_of(record)
+        record = target.check(target.origin, data, partition_key, explicit_hash_key)
+        size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
         staging = target.staging
         count = len(staging)
         if target.staged_bytes + size > target.credit or count > target.credit_records:
@@ -222,6 +221,33 @@ class Producer:
         if self._closed:
             self._refuse_late(target, record)
         return record
+
+    def _put_with_headers(
+        self,
+        stream: str,
+        data: BytesLike | Any,
+        partition_key: str | Any | None,
+        explicit_hash_key: str | SupportsIndex | None,
+        headers: Headers | None,
+    ) -> RecordFuture:
+        target = self._open(stream)
+        with self._span(stream, headers) as span:
+            record = target.checks.serialized_record_with_headers(
+                target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers)
+            )
+            self._backpressure.stage(target, record)
+            if self._closed:
+                self._refuse_late(target, record)
+        span.follow((record,))
+        return record
+
+    def _span(self, stream: str, headers: Headers | None) -> PutSpan:
+        """Start the span of one record, if puts are traced."""
+        return NO_SPAN if self._tracing is None else self._tracing.record(stream, headers)
+
+    def _batch_span(self, stream: str) -> PutSpan:
+        """Start the span of a put_records, if puts are traced."""
+        return NO_SPAN if self._tracing is None else self._tracing.batch(stream)
 
     def put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         """Accept many records of one stream, and return their futures in the same order.
@@ -242,6 +268,12 @@ class Producer:
 
         Raises as put_record does, except that records without buffer space get BufferFullError in their futures.
         """
+        with self._batch_span(stream) as span:
+            futures = self._put_records(stream, span.items_of(items))
+        span.follow(futures)
+        return futures
+
+    def _put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         target = self._open(stream)
         if isinstance(items, Sized):
             futures, size = target.checks.records(target.origin, target.checks.serialized_items(items))
@@ -289,6 +321,12 @@ class Producer:
         the records that were accepted until then stay accepted.
         """
         running_loop("aput_records", "producer.put_records, stream, items")
+        with self._batch_span(stream) as span:
+            futures = await self._aput_records(stream, span.items_of(items))
+        span.follow(futures)
+        return futures
+
+    async def _aput_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         target = self._open(stream)
         futures: list[RecordFuture] = []
         at_once, total = isinstance(items, Sized), 0
@@ -328,22 +366,22 @@ class Producer:
         A record without buffer space waits up to max_block_ms, whatever on_buffer_full is.
         """
         running_loop("aput_record", "producer.put_record, stream, data, partition_key")
-        target = self._open(stream)
-        if headers is None:
-            record = target.check(target.origin, data, partition_key, explicit_hash_key)
-        else:
-            checked = target.checks.serialized_record_with_headers
-            record = checked(target.origin, data, partition_key, explicit_hash_key, headers)
-        waiter = self._backpressure.stage_or_enqueue(target, record)
-        if waiter is not None:
-            try:
-                await waiter.woken
-            except BaseException:  # the task was cancelled, or the loop was closed
-                self._backpressure.withdraw(waiter)
-                raise
-            self._backpressure.finish_wait(waiter)
-        if self._closed:
-            self._refuse_late(target, record)
+        with self._span(stream, headers) as span:
+            target = self._open(stream)
+            record = target.checks.serialized_record_with_headers(
+                target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers)
+            )
+            waiter = self._backpressure.stage_or_enqueue(target, record)
+            if waiter is not None:
+                try:
+                    await waiter.woken
+                except BaseException:  # the task was cancelled, or the loop was closed
+                    self._backpressure.withdraw(waiter)
+                    raise
+                self._backpressure.finish_wait(waiter)
+            if self._closed:
+                self._refuse_late(target, record)
+        span.follow((record,))
         return record
 
     def _refuse_late(self, target: Stream, record: RecordFuture) -> None:
@@ -378,16 +416,16 @@ class Producer:
         partition_key: str | None = None,
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
+        headers: Headers | None = None,
     ) -> RecordFuture:
-        """Do what put_record does, without serializers. BufferFullError instead of a wait, whatever on_buffer_full is.
+        """Do what put_record does, without serializers and spans. Raises BufferFullError instead of waiting.
 
         For log records and dead letters.
         """
         with self._backpressure.never_blocking():
             target = self._open(stream)
-            record = target.checks.record(target.origin, data, partition_key, explicit_hash_key)
-            if not self._stage_on_credit(target, [record], len(record.data) + len(record.partition_key)):
-                self._backpressure.stage_or_wait(target, record)
+            record = target.checks.record_with_headers(target.origin, data, partition_key, explicit_hash_key, headers)
+            self._backpressure.stage(target, record)
             if self._closed:
                 self._refuse_late(target, record)
             return record

@@ -134,11 +134,11 @@ class Checks:
         data: BytesLike,
         partition_key: str | None,
         explicit_hash_key: str | SupportsIndex | None,
-        headers: Headers,
+        headers: Headers | None,
     ) -> RecordFuture:
-        """Do as `record` for a record with headers, which are copied."""
+        """Do as `record` for a record that may have headers, which are copied."""
         record = self.record(origin, data, partition_key, explicit_hash_key)
-        tags = encode_headers(headers)
+        tags = b"" if headers is None else encode_headers(headers)
         if not tags:
             return record
         data, key = record.data, record.partition_key
@@ -199,11 +199,11 @@ class Checks:
         if isinstance(item, UserRecord):
             if item.headers is None:
                 return self.record(origin, item.data, item.partition_key, item.explicit_hash_key)
-            item = item.data, item.partition_key, item.explicit_hash_key, item.headers
+            item = (item.data, item.partition_key, item.explicit_hash_key, item.headers)
         if isinstance(item, (tuple, list)) and 2 <= len(item) <= 3:
             return self.record(origin, *item)
         if isinstance(item, (tuple, list)) and len(item) == 4:
-            return self.record(origin, *item[:3]) if item[3] is None else self.record_with_headers(origin, *item)
+            return self.record_with_headers(origin, *item)
         raise InvalidRecordError(
             f"an item must be (data, partition_key), (data, partition_key, explicit_hash_key), (data, partition_key, "
             f"explicit_hash_key, headers) or a UserRecord, got {item!r:.80}"

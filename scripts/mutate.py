@@ -268,6 +268,36 @@ MUTATIONS = [
         "self._parts[:0] = parts\n",
         "self._parts[:0] = parts[1:]\n",
     ),
+    Mutation(
+        "an aggregate of one counts without its shard's range after a listing",
+        "results/responses.py",
+        "len(batch.items) == 1 and not router.map.open and not router.placement.placed_by_service",
+        "len(batch.items) == 1",
+    ),
+    Mutation(
+        "a record with headers is sent alone without them",
+        "batching/shard_queue.py",
+        'self.aggregated = queue.wraps_singles or first.tags != b""',
+        "self.aggregated = queue.wraps_singles",
+    ),
+    Mutation(
+        "headers are sent to a service-managed stream",
+        "routing/router.py",
+        "if self.placed_by_service and item.tags:",
+        "if False:",
+    ),
+    Mutation(
+        "records with headers stay in the queue when the stream becomes service-managed",
+        "routing/router.py",
+        "            was_placed_by_service\n            and self.placed_by_service",
+        "            self.placed_by_service",
+    ),
+    Mutation(
+        "headers are not charged to the buffer",
+        "record.py",
+        "    return sum([len(item.data) + len(item.partition_key) + len(item.tags) for item in items])",
+        "    return sum([len(item.data) + len(item.partition_key) for item in items])",
+    ),
     Mutation("an invalid aggregate fails as a whole", "results/bisection.py", "if len(only.items) == 1:", "if True:"),
     Mutation(
         "a bisection loses the records after the one it tries",

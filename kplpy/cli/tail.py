@@ -15,7 +15,7 @@ import click
 
 from kplpy.cli.connection import Connection, connection_options, explain, make_client
 from kplpy.cli.progress import say, show_warnings
-from kplpy.dead_letters.entry import describe_data
+from kplpy.dead_letters.entry import describe_data, describe_headers
 from kplpy.errors import InvalidRecordError
 from kplpy.escaping import escape_controls
 
@@ -62,7 +62,13 @@ def _timestamp(context: click.Context, option: click.Parameter, text: str | None
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a JSON object for each record, with its key, shard and sequence number.",
+    help="Print a JSON object for each record, with its key, headers, shard and sequence number.",
+)
+@click.option(
+    "--headers",
+    "with_headers",
+    is_flag=True,
+    help="Print each record's headers, as a JSON object and a tab, before it.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N records.")
 @click.option(
@@ -85,6 +91,7 @@ def tail(
     from_start: bool,
     at_timestamp: datetime | None,
     as_json: bool,
+    with_headers: bool,
     limit: int | None,
     until_idle: float | None,
     no_follow: bool,
@@ -103,6 +110,8 @@ def tail(
 
     if from_start and at_timestamp:
         raise click.UsageError("--from-start and --at-timestamp contradict each other: give one of them")
+    if as_json and with_headers:
+        raise click.UsageError("--json prints the headers already: give one of --json and --headers")
     if no_follow and not (from_start or at_timestamp):
         raise click.UsageError(
             "--no-follow needs --from-start or --at-timestamp: without them there is nothing to read"
@@ -134,7 +143,7 @@ def tail(
         shards = reader.open()
         place = _describe_start(from_start, at_timestamp)
         notice(f"reading {shards} shard{'' if shards == 1 else 's'} of {stream} {place}")
-        _print(reader, stream, as_json, limit)
+        _print(reader, stream, as_json, with_headers, limit)
     except ClientError as error:
         raise click.ClickException(explain(error, stream)) from error
     finally:
@@ -151,7 +160,7 @@ def _describe_start(from_start: bool, at_timestamp: datetime | None) -> str:
     return "from the oldest record on" if from_start else "from now on"
 
 
-def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None) -> None:
+def _print(reader: StreamReader, stream: str, as_json: bool, with_headers: bool, limit: int | None) -> None:
     out = sys.stdout.buffer
     line_of = _line_for_terminal if sys.stdout.isatty() else _line
     printed = 0
@@ -162,6 +171,8 @@ def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None) 
             # One write for all records, because with PYTHONUNBUFFERED each write is a system call.
             if as_json:
                 out.write(b"".join(_json_line(each, stream) for each in records))
+            elif with_headers:
+                out.write(b"".join(_headers(each) + line_of(each.data) for each in records))
             else:
                 out.write(b"".join(line_of(each.data) for each in records))
             out.flush()
@@ -169,6 +180,10 @@ def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None) 
                 return
         elif _output_is_closed():
             raise BrokenPipeError
+
+
+def _headers(record: ReadRecord) -> bytes:
+    return json.dumps(dict(record.headers or {})).encode() + b"\t"
 
 
 def _line(data: bytes) -> bytes:
@@ -197,6 +212,7 @@ def _json_line(record: ReadRecord, stream: str) -> bytes:
         **describe_data(record.data),
         "partition_key": record.partition_key,
         "explicit_hash_key": record.explicit_hash_key,
+        **describe_headers(record.headers),
         "shard": record.shard_id,
         "sequence_number": record.sequence_number,
         "sub_sequence_number": record.sub_sequence_number,

@@ -45,6 +45,7 @@ class ConfigFields(StreamOptions, total=False):
     max_block_ms: int
     close_timeout_ms: int
     on_failure: Callable[[RecordFailedError], object] | None
+    tracing: Literal["opentelemetry"] | None
     hot_partition_keys: int
     metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | MetricsSink | None
     stats_path: str | None

@@ -171,6 +171,9 @@ class Config:
     on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
     """Called with the error of every failed record, on one of kplpy's threads or on the thread that calls close().
     DeadLetterFile and DeadLetterStream of kplpy.dead_letters are two such functions."""
+    tracing: Literal["opentelemetry"] | None = choice(None, None, "opentelemetry")
+    """Make a span for each put, which ends with the outcome, and send its context in the records' headers. Needs the
+    extra `opentelemetry`. None: no spans. See docs/headers.md."""
     hot_partition_keys: int = number(0, 0, 100_000)
     """Counters of each stream for Producer.hot_keys(). 0: off. With N counters every key with more than 1/N of a
     stream's records or bytes is reported. No count is wrong by more than 1/N of the whole."""

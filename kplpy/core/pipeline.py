@@ -23,7 +23,7 @@ from kplpy.core.policy import Policy
 from kplpy.core.record import NO_HASH_KEY, PendingRecord
 from kplpy.core.results.events import Events
 from kplpy.core.results.responses import Responses
-from kplpy.core.results.retry_policy import meets_puts_too
+from kplpy.core.results.retry_policy import is_access_denied, meets_puts_too
 from kplpy.core.results.sealing import Sealing
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.router import HEADERS_REFUSED, Router
@@ -147,6 +147,7 @@ class Pipeline:
     def listing_succeeded(self, shards: Iterable[ShardRange], now: float) -> None:
         """The caller has listed the shards. shards: the open ones."""
         self._router.listing_failure = ""
+        self._router.listing_denied = False
         self._router.update_map(shards, now)
         if self.map.ready:
             self._responses.judge_again(now)
@@ -160,6 +161,7 @@ class Pipeline:
         """
         self.map.listing_failed(now)
         self._router.listing_failure = message
+        self._router.listing_denied = error is not None and is_access_denied(error)
         if error is not None and meets_puts_too(error):
             self._router.end_patience(now)
         self._router.check_patience(now)

@@ -329,12 +329,22 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
             before = each.ended
         return tuple(attempts)
 
+    def peek(self) -> RecordResult | KplpyError | None:
+        """Return the result or the exception, None if there is none yet. A failure does not count as seen by that."""
+        outcome = self._outcome
+        if isinstance(outcome, Failed):
+            return self._exception_of(outcome)
+        return None if outcome is None else self.result()
+
     def _error(self, outcome: Failed) -> KplpyError:
         """Return the exception of a failed record, and count its failure as seen."""
         if isinstance(outcome, Unseen) and not self._origin.forked:
             with LOCK:
                 if self._outcome is outcome:
                     self._outcome = outcome.mark_seen()
+        return self._exception_of(outcome)
+
+    def _exception_of(self, outcome: Failed) -> KplpyError:
         key, explicit = (None, None) if self.keyless else (self.partition_key, self.explicit_hash_key)
         record = UserRecord(self.data, key, explicit, headers=self.headers)
         return error_of(outcome, self.stream, record, self._attempts(outcome), self.maybe_written)

@@ -48,6 +48,11 @@ class Backpressure:
         self._marked_threads: set[int] = set()  # idents; see never_blocking
         self._waiting_threads: set[int] = set()  # of the marked threads: those that wait for buffer space
 
+    def stage(self, stream: Stream, record: RecordFuture) -> None:
+        """Stage the record as put_record does. Raises as stage_or_wait does."""
+        if not self._stage_on_credit(stream, record):
+            self.stage_or_wait(stream, record)
+
     def stage_or_wait(self, stream: Stream, record: RecordFuture) -> bool:
         """Stage the record, and block until the buffer has space if that is allowed. Return True if it waited.
 

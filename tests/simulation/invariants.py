@@ -33,6 +33,7 @@ class Copy:
     readable: bool  # a KCL consumer does not drop it
     in_order: bool  # it is readable, and its hash key is in the range of the shard
     place: Place
+    headers: dict[str, str | None] | None
 
 
 def check(world: World) -> None:
@@ -72,7 +73,7 @@ def _copies(world: World) -> dict[int, list[Copy]]:
                 hash_key = hashes.compute(each.partition_key) if explicit is None else int(explicit)
                 in_order = shard.first <= hash_key <= shard.last
             place = era[entry.incarnation], index, int(entry.sequence_number), within
-            copy = Copy(entry.shard_id, entry.sequence_number, readable, in_order, place)
+            copy = Copy(entry.shard_id, entry.sequence_number, readable, in_order, place, each.headers)
             copies[int.from_bytes(each.data[:6], "big")].append(copy)
     return copies
 
@@ -89,7 +90,9 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
         same = [each for each in copies if each.sequence_number == outcome.sequence_number]
         if not same or same[0].shard_id != outcome.shard_id:
             raise wrong("acknowledged, and not in the ledger")
-        if not same[0].readable:
+        # Until shards are listed, only DescribeStreamSummary can show that the service places records.
+        unseen = world.event_counts["auto"] and outcome.final.ended <= world.knowledge.first_listed
+        if not same[0].readable and not (unseen and completion.batches and len(completion.batches[0].items) == 1):
             raise wrong("acknowledged where a consumer drops it")
         if world.scenario.policy.ordered and not world.event_counts["auto"] and not same[0].in_order:
             raise wrong("acknowledged where its order is lost")
@@ -99,6 +102,8 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
             raise wrong("its last attempt was not a success")
     else:
         _check_failure(world, record, outcome, copies)
+    if any(each.headers != record.headers for each in copies):
+        raise wrong(f"has other headers than {record.headers}")
     resent = any(each.code == WRONG_SHARD for each in record.tries)
     if record.malformed > MALFORMED_ATTEMPTS and len(record.tries) < KEPT_ATTEMPTS:
         raise wrong(f"sent again after {record.malformed} malformed entries")
@@ -163,6 +168,10 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
             raise wrong(f"rejected after {world.denied_for[record.ident]} s of denial")
     elif outcome.reason is Reason.TOO_LARGE:
         pass  # World._check_too_large() has checked it
+    elif outcome.reason is Reason.HEADERS:
+        world.event_counts["headers refused"] += 1
+        if not record.tags or not world.event_counts["auto"]:
+            raise wrong("refused for its headers on a stream that takes them")
     elif outcome.reason is Reason.THROTTLED:
         if not policy.fail_if_throttled or last != "ProvisionedThroughputExceededException":
             raise wrong("failed as throttled")

@@ -79,6 +79,7 @@ class Load:
     keyless_share: float
     oversize: bool  # one record is above the stream's limit
     batch: int  # records accepted at once, at most
+    headers_share: float = 0.0
     oversized: int = 0  # this many records, spread over the time, are above the stream's limit
 
     @property
@@ -155,6 +156,9 @@ def draw(seed: int) -> Scenario:
             troubles += (Trouble(random.choice(("refused", "cut_before")), at - 0.5, at + 15.0, 1.0),)
     sizes = Random(seed * 7 + 6)  # a separate Random, so that the rest of the scenario does not depend on it
     load = replace(load, oversized=sizes.choice((0, 0, 0, 5, 20)))
+    headers = Random(f"headers {seed}")
+    load = replace(load, headers_share=headers.choice((0.0, 0.0, 0.02, 0.3, 1.0)))
+    policy = replace(policy, aggregate_single_records=headers.random() < 0.1)
     if not calm:
         troubles, changes = _size_troubles(sizes, seconds, troubles, changes)
     compressing = Random(seed * 7 + 9)  # separate, as above

@@ -33,6 +33,7 @@ from kplpy.local.model.model import Model
 from kplpy.local.model.stream import Stream
 from kplpy.wire.compressed import header_size, unpack_batch
 from kplpy.wire.encode import Packing, encode_aggregate
+from kplpy.wire.tags import encode_tags
 from tests.inside import in_flight_of
 from tests.simulation.knowledge import Knowledge, Landed
 from tests.simulation.scenario import MAX_HASH, NEVER, Change, Scenario
@@ -71,9 +72,19 @@ class Record(PendingRecord):
         "poisoned",
         "sent",
         "size",
+        "tags",
     )
 
-    def __init__(self, ident: int, data: bytes, key: str, explicit: str | None, hash_key: int, arrival: float) -> None:
+    def __init__(
+        self,
+        ident: int,
+        data: bytes,
+        key: str,
+        explicit: str | None,
+        hash_key: int,
+        arrival: float,
+        headers: dict[str, str | None] | None = None,
+    ) -> None:
         self.ident = ident
         self.data = data
         self.partition_key = key
@@ -82,7 +93,8 @@ class Record(PendingRecord):
         self.arrival = arrival
         self.tries = ()
         self.maybe_written = False
-        self.size = len(data) + len(key)
+        self.tags = encode_tags(headers or {})
+        self.size = len(data) + len(key) + len(self.tags)
         self.keyless = hash_key == NO_HASH_KEY
         self.completion: Completion | None = None
         self.completed_at = NEVER
@@ -214,6 +226,7 @@ class World:
         keys = [f"key-{number}" for number in range(random.choice((3, 30, 3000)))]
         keys[0] = random.choice(("key-0", "Ωmega", "k" * 250))
         explicit_keys = [str(random.randint(0, MAX_HASH)) for _ in range(random.choice((3, 30, 3000)))]
+        headers_random = Random(f"headers of {self.scenario.seed}")
         hashes = HashKeys()
         noises = Random(self.scenario.seed * 7 + 8)
         times = sorted(self._times(random))
@@ -241,7 +254,11 @@ class World:
             noise = min(size, int(size * self.scenario.noise * noises.random()))  # bytes that do not compress
             place = noises.randrange(len(NOISE) - noise)
             body = NOISE[place : place + noise] + PAD[: size - noise]
-            record = Record(ident, head + body[: max(0, size - len(head))], key, explicit, hash_key, CORE + at)
+            data = head + body[: max(0, size - len(head))]
+            headers = None
+            if headers_random.random() < load.headers_share:
+                headers = {"ident": str(ident), "flag": None, "é" * headers_random.choice((1, 100)): ""}
+            record = Record(ident, data, key, explicit, hash_key, CORE + at, headers)
             record.poisoned = poisoned or len(record.data) > 1 << 20
             self.records.append(record)
             group.append(record)
@@ -474,6 +491,11 @@ class World:
         policy = self.scenario.policy
         for batch in request.batches:
             items = batch.items
+            aggregated = len(items) > 1 or bool(items[0].tags) or batch.queue.wraps_singles
+            if aggregated != batch.aggregated or (batch.queue.wraps_singles and not policy.aggregate_single_records):
+                raise Violation(f"a batch of {len(items)} records is an aggregate: {batch.aggregated}")
+            if aggregated and len(items) == 1:
+                self.event_counts["aggregate of one"] += 1
             data = b"".join(batch.parts())
             self._check_data(batch, data)
             key = batch.outer_key
@@ -508,7 +530,7 @@ class World:
     def _check_data(self, batch: Batch, data: bytes) -> None:
         """Check that the data is what its records are, and compressed only if that is smaller."""
         items, policy = batch.items, self.scenario.policy
-        plain = encode_aggregate(items) if len(items) > 1 else items[0].data
+        plain = encode_aggregate(items) if batch.aggregated else items[0].data
         if data == plain:
             if len(items) > 1 and batch.queue.shard is None:
                 raise Violation("an aggregate is sent without a predicted shard")
@@ -518,7 +540,7 @@ class World:
         packing.add(items, 1 << 30)
         if policy.compression is None or message != packing.message():
             raise Violation(f"a Kinesis record of {len(data)} bytes is not what its {len(items)} records make")
-        if len(items) == 1 or batch.queue.shard is not None:
+        if not batch.queue.packs_anywhere or not batch.aggregated:
             if len(data) >= len(plain):
                 raise Violation(f"a compressed batch of {len(data)} bytes instead of {len(plain)}")
         elif len(data) > len(message) + header_size(len(message)):
@@ -593,11 +615,13 @@ class World:
             if entry.get("SequenceNumber"):
                 self._largest_accepted = max(self._largest_accepted, batch.wire_size)
                 self.knowledge.heard(exchange.started, self.now)
-            if entry.get("SequenceNumber") and len(items) > 1 and stream is not None and not batch.queue.packs_anywhere:
+            packed = batch.aggregated and not batch.queue.packs_anywhere
+            if entry.get("SequenceNumber") and packed and stream is not None:
                 self.landed[batch] = Landed.on(stream, entry["ShardId"], items, exchange.ended)
                 predicted = batch.queue.shard
                 if predicted is None or predicted.shard_id != entry["ShardId"]:
-                    self._note_misplaced(exchange.started)
+                    if len(items) > 1:
+                        self._note_misplaced(exchange.started)
                     if batch.must_stay_in_range:
                         _mark(items, "off_shard")
                     else:
@@ -697,11 +721,14 @@ class World:
     def _list(self, asked: float) -> None:
         listing: list[ShardRange] = []
         error = ""
+        request_error: RequestError | None = None
         exchange = self.model.exchange(
             "ListShards", {"StreamName": NAME, "ShardFilter": {"Type": "AT_LATEST"}}, self.wall
         )
         if exchange.answer is None:
             error = str(exchange.error or exchange.transport)
+            if exchange.error is not None:
+                request_error = RequestError(exchange.error.code, error, False, None, exchange.error.status)
         elif self._stale is not None and self._stale[0] == self._stream().incarnation:
             listing = self._stale[1]
             self.event_counts["listing_stale"] += 1
@@ -718,7 +745,7 @@ class World:
             self._busy -= 1
             self.calls += 1
             if error:
-                self.pipeline.listing_failed(error, self.now)
+                self.pipeline.listing_failed(error, self.now, request_error)
             else:
                 self.knowledge.shown(incarnation, listing, asked, self.now)
                 self.pipeline.listing_succeeded(listing, self.now)

@@ -73,6 +73,12 @@ def putting(producer: Producer) -> None:
     producer.put_records("orders", [(b"x", "customer-1", "0"), (b"y", "customer-1", None)])
     producer.put_records("orders", [UserRecord(b"x", "customer-1"), UserRecord(b"y", explicit_hash_key="7")])
     producer.put_records("orders", ((b"x", "k") for _ in range(3)))
+    producer.put_record("orders", b"x", headers={"content-type": "application/json", "flag": None})
+    producer.put_records("orders", [(b"x", "k", None, {"a": "b"}), UserRecord(b"x", headers={"a": None})])
+    producer.put_record("orders", b"x", headers={"a": b"b"})  # type: ignore[dict-item]
+    producer.put_record("orders", b"x", headers=[("a", "b")])  # type: ignore[arg-type]
+    Producer(tracing="opentelemetry")
+    Producer(tracing="zipkin")  # type: ignore[call-overload]
     producer.connect("orders")
     producer.connect("orders", timeout=0.5)
     producer.connect("orders", timeout=None)  # type: ignore[arg-type]
@@ -121,7 +127,7 @@ async def in_an_event_loop() -> None:
     async with Producer(Config(region_name="eu-west-1")) as producer:
         await producer.aconnect("orders", timeout=5)
         assert_type(await producer.put_record("orders", b"x", "key"), RecordResult)
-        future = await producer.aput_record("orders", b"x", "key")
+        future = await producer.aput_record("orders", b"x", "key", headers={"a": "b"})
         assert_type(future, RecordFuture)
         assert_type(await future, RecordResult)
         assert_type(await producer.aput_records("orders", [(b"x", "k")]), list[RecordFuture])
@@ -174,6 +180,9 @@ def ready_made(producer: Producer) -> None:
     Config(on_failure=DeadLetterStream("failed", producer))
     logging.getLogger().addHandler(KinesisHandler("logs", region_name="eu-west-1"))
     KinesisHandler("logs", producer=producer, partition_key=lambda record: record.name)
+    KinesisHandler("logs", headers={"level": "info"})
+    KinesisHandler("logs", headers=lambda record: {"level": record.levelname, "stack": record.stack_info})
+    KinesisHandler("logs", headers=7)  # type: ignore[arg-type]
     KinesisHandler("logs", partition_key=7)  # type: ignore[arg-type]
     KinesisHandler("logs", rate_limit="50")  # type: ignore[arg-type]
 
@@ -213,6 +222,7 @@ def reading() -> None:
     )["ShardIterator"]
     for record in kinesis.get_records(ShardIterator=iterator)["Records"]:
         for user_record in deaggregate(record):
+            assert_type((user_record.headers or {}).get("content-type"), str | None)
             assert_type(user_record.data, bytes)
             assert_type(user_record.partition_key, str | None)
             assert_type(user_record.approximate_arrival_timestamp, datetime | None)

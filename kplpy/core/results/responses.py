@@ -158,7 +158,7 @@ class Responses:
         landing = Landing.UNKNOWN_SHARD
         if ids_valid or not batch.must_stay_in_range:
             landing = self._land(batch, actual)
-        if landing is Landing.UNKNOWN_SHARD and self._router.listing_failure and self._lands_by_key(batch):
+        if landing is Landing.UNKNOWN_SHARD and self._router.listing_denied and self._lands_by_key(batch):
             landing = Landing.DELIVERED
         if landing is Landing.UNKNOWN_SHARD:
             if self.outcomes.all_timed_out(batch):
@@ -194,12 +194,13 @@ class Responses:
         return judge_landing(predicted, batch.must_stay_in_range, (item.hash_key for item in batch.items), known)
 
     def _lands_by_key(self, batch: Batch) -> bool:
-        """Return True if the service put the batch on the shard of its only record's hash key, whichever that is.
+        """Return True if no shard was ever listed, and the hash key puts the batch on the right shard all the same.
 
         The hash key goes along with the Kinesis record, so an aggregate of one record cannot be outside its shard's
-        range. Only a service-managed stream puts it elsewhere.
+        range. Only a service-managed stream puts it elsewhere, which its range in a listing would show.
         """
-        return len(batch.items) == 1 and not self._router.placement.placed_by_service
+        router = self._router
+        return len(batch.items) == 1 and not router.map.open and not router.placement.placed_by_service
 
     def judge_again(self, now: float) -> None:
         """Judge the waiting aggregates by a new listing."""

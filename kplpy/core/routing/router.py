@@ -39,6 +39,7 @@ class Router:
     notices: log events for the caller.
     missing_map_reported: it is logged that records travel alone.
     listing_failure: why the latest listing failed. Empty if it did not.
+    listing_denied: the latest listing failed because these credentials may not list shards.
     patience_begins: waiting for the map counts from here at the earliest. Infinite while the client is being made.
     placement: who chooses the shards, as far as it is known.
     placed_by_service: the service chooses the shards (RecordDistributionStrategy AUTO). All records are in the queue
@@ -68,6 +69,7 @@ class Router:
         self.notices: list[Notice] = []
         self.missing_map_reported = False
         self.listing_failure = ""
+        self.listing_denied = False
         self.patience_begins = -NEVER
         self.placement = Placement(policy.assumed_strategy, random)
         self.placed_by_service = False

@@ -157,6 +157,7 @@ CASES: dict[str, Case] = {
             *("CloudWatch", "", 1, True, print, object(), ["emf"]),
         ),
     ),
+    "tracing": choice(None, None, "opentelemetry"),
     "metrics_session": Case(
         None,
         [None, boto3.Session(region_name="us-east-1"), botocore.session.Session()],

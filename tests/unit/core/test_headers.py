@@ -9,6 +9,7 @@ import pytest
 
 from kplpy.core import policy as rules
 from kplpy.core.batching.request import Request
+from kplpy.core.exchange import RequestError
 from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.policy import Compression
 from kplpy.core.record import PendingRecord
@@ -32,7 +33,7 @@ def sent(request: Request) -> list[list[tuple[bytes, Mapping[str, str | None] | 
         data = b"".join(batch.parts())
         assert batch.data_size == len(data)
         assert batch.wire_size == len(data) + len((batch.outer_key or "").encode())
-        found.append([(each.data, each.headers and dict(each.headers)) for each in deaggregate(data)])
+        found.append([(each.data, each.headers) for each in deaggregate(data)])
     return found
 
 
@@ -150,7 +151,7 @@ def without_a_map(failure: str) -> Driver:
     driver.accept(tagged())
     if failure:
         driver.pipeline.listing_started(1.0)
-        driver.pipeline.listing_failed(failure, 1.1)
+        driver.pipeline.listing_failed(failure, 1.1, RequestError(failure, "the reason", maybe_written=False))
     driver.pipeline.tick(1.0 + rules.MAP_PATIENCE)
     request = driver.request(4.0)
     assert sent(request) == [[(b"x", HEADERS)]]
@@ -159,15 +160,29 @@ def without_a_map(failure: str) -> Driver:
 
 
 def test_without_listings_the_hash_key_puts_an_aggregate_of_one_on_the_right_shard() -> None:
-    assert [type(each) for each in outcomes(without_a_map("AccessDenied"))] == [Delivered]
+    assert [type(each) for each in outcomes(without_a_map("AccessDeniedException"))] == [Delivered]
 
 
-def test_while_a_listing_is_awaited_an_aggregate_of_one_waits_to_be_judged() -> None:
-    driver = without_a_map("")
+@pytest.mark.parametrize("failure", ["", "InternalFailure"])
+def test_while_a_listing_is_awaited_an_aggregate_of_one_waits_to_be_judged(failure: str) -> None:
+    driver = without_a_map(failure)
     assert not outcomes(driver)
     driver.pipeline.tick(4.1 + rules.JUDGE_PATIENCE)
     assert [type(each) for each in outcomes(driver)] == [Delivered]
     assert driver.pipeline.totals.wrong_shard == 0
+
+
+def test_an_old_listing_that_says_otherwise_counts() -> None:
+    """The map is not trusted any more, and the credentials may not list shards."""
+    driver = Driver()
+    driver.accept(tagged(arrival=1.0 + rules.MAP_IDLE_TRUST))
+    now = 1.0 + rules.MAP_IDLE_TRUST
+    driver.pipeline.listing_started(now)
+    driver.pipeline.listing_failed("denied", now, RequestError("AccessDeniedException", "the reason", False))
+    driver.respond(driver.request(now + rules.MAP_PATIENCE), RIGHT.shard_id, now=now + 2.1)
+    assert not outcomes(driver)
+    driver.pipeline.tick(now + 2.1 + rules.JUDGE_PATIENCE)
+    assert driver.pipeline.totals.wrong_shard == 1
 
 
 # --- service-managed streams ---

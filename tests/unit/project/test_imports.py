@@ -49,26 +49,23 @@ ALLOWED: dict[str, set[str]] = {
     "serializers": set(),
     "serialization": {"errors", "records"},
     "validation": {"serialization", "headers", "futures", "core", "wire", *COMMON},
-    "dead_letters": {"futures", *COMMON},
+    "tracing": {"futures", "headers", "validation", *COMMON},
+    "dead_letters": {"futures", "headers", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; the core knows neither
     "metrics": {"core", *COMMON},
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
     "runtime": {"validation", "futures", "core", "wire", *COMMON},
-    "build": {
-        "runtime",
-        "validation",
-        "core",
-        "aws",
-        "metrics",
-        "wire",
+    # hands aws and metrics to the runtime
+    "build": {"runtime", "validation", "core", "aws", "metrics", "wire", *COMMON},
+    "producer": {
+        *("build", "headers", "tracing", "validation", "runtime", "dead_letters", "futures", "core", "metrics"),
         *COMMON,
-    },  # hands aws and metrics to the runtime
-    "producer": {"build", "headers", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
-    "integrations": {"producer", "runtime", *COMMON},
+    },
+    "integrations": {"headers", "producer", "runtime", *COMMON},
     "reading": {"wire", "aws", *COMMON},
     # "" is `from kplpy import …`
-    "cli": {"", "producer", "reading", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
+    "cli": {"", "headers", "producer", "reading", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
     "__main__": {"cli"},
     "": {"producer", "serializers", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
