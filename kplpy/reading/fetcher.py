@@ -177,6 +177,8 @@ class Fetcher:
 
     def _commit_chunk(self) -> None:
         """Move the position behind the chunk, all of which was handed out."""
+        if self._chunk:  # a program that is slow with its records has not waited in vain
+            self._last_record_at = time.monotonic()
         with self._lock:
             page = self._page
             if page is not None:
@@ -209,8 +211,6 @@ class Fetcher:
                     raise
             else:
                 chunk += [_read_record(each, shard.id) for each in found if not position.is_after(each)]
-        if chunk:
-            self._last_record_at = time.monotonic()
         with self._lock:
             self._chunk, self._at = chunk, 0
 

@@ -192,6 +192,16 @@ def test_without_follow_each_iteration_reads_what_is_new(kinesis: LocalKinesis, 
         assert sorted(numbers_of(list(reader))) == list(range(20, 30))
 
 
+def test_the_idle_timeout_begins_when_the_records_are_processed(kinesis: LocalKinesis, producer: Producer) -> None:
+    put(producer, range(20))
+    with reader_of(kinesis, start="TRIM_HORIZON", idle_timeout=1) as reader:
+        records = iter(reader)
+        seen = [next(records) for _ in range(20)]
+        time.sleep(1.1)
+        put(producer, range(20, 40))
+        assert sorted(numbers_of([*seen, *records])) == list(range(40))
+
+
 def test_batches_say_when_there_is_nothing(kinesis: LocalKinesis, producer: Producer) -> None:
     with reader_of(kinesis) as reader:
         batches = reader.batches(poll=0.1)
