@@ -36,6 +36,7 @@ _ORIGINS = {page: path for path, page in PAGES.items()}
 # Modules with a page in the API reference. The page lists all names of the module's __all__.
 REFERENCE = (
     "kplpy",
+    "kplpy.reading",
     "kplpy.serializers",
     "kplpy.dead_letters",
     "kplpy.integrations.logging",
