@@ -225,17 +225,16 @@ class Producer:
     def _put_with_headers(
         self,
         stream: str,
-        data: BytesLike,
-        partition_key: str | None,
+        data: BytesLike | Any,
+        partition_key: str | Any | None,
         explicit_hash_key: str | SupportsIndex | None,
         headers: Headers | None,
-        is_serialized: bool = False,
     ) -> RecordFuture:
         target = self._open(stream)
-        checks = target.checks
-        check = checks.record_with_headers if is_serialized else checks.serialized_record_with_headers
         with self._span(stream, headers) as span:
-            record = check(target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers))
+            record = target.checks.serialized_record_with_headers(
+                target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers)
+            )
             self._backpressure.stage(target, record)
             if self._closed:
                 self._refuse_late(target, record)
@@ -369,12 +368,9 @@ class Producer:
         running_loop("aput_record", "producer.put_record, stream, data, partition_key")
         with self._span(stream, headers) as span:
             target = self._open(stream)
-            headers = span.headers_of(headers)
-            if headers is None:
-                record = target.check(target.origin, data, partition_key, explicit_hash_key)
-            else:
-                checked = target.checks.serialized_record_with_headers
-                record = checked(target.origin, data, partition_key, explicit_hash_key, headers)
+            record = target.checks.serialized_record_with_headers(
+                target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers)
+            )
             waiter = self._backpressure.stage_or_enqueue(target, record)
             if waiter is not None:
                 try:
@@ -422,12 +418,17 @@ class Producer:
         explicit_hash_key: str | SupportsIndex | None = None,
         headers: Headers | None = None,
     ) -> RecordFuture:
-        """Do what put_record does, without serializers. BufferFullError instead of a wait, whatever on_buffer_full is.
+        """Do what put_record does, without serializers and spans. Raises BufferFullError instead of waiting.
 
         For log records and dead letters.
         """
         with self._backpressure.never_blocking():
-            return self._put_with_headers(stream, data, partition_key, explicit_hash_key, headers, is_serialized=True)
+            target = self._open(stream)
+            record = target.checks.record_with_headers(target.origin, data, partition_key, explicit_hash_key, headers)
+            self._backpressure.stage(target, record)
+            if self._closed:
+                self._refuse_late(target, record)
+            return record
 
     # --- waiting ---
 

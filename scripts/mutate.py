@@ -278,8 +278,8 @@ MUTATIONS = [
     Mutation(
         "a record with headers is sent alone without them",
         "batching/shard_queue.py",
-        "            self.aggregated = True\n        self._packing",
-        "        self._packing",
+        'self.aggregated = queue.wraps_singles or first.tags != b""',
+        "self.aggregated = queue.wraps_singles",
     ),
     Mutation(
         "headers are sent to a service-managed stream",

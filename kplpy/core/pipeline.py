@@ -282,7 +282,7 @@ class Pipeline:
         self.totals.kinesis_records_sent += len(batches)
         return request
 
-    def seal(self, request: Request, compressed: Sequence[bytes], now: float, max_bytes: float = NEVER) -> bool:
+    def seal(self, request: Request, compressed: Sequence[bytes | None], now: float, max_bytes: float = NEVER) -> bool:
         """Set the compressed data of the request's batches, and make the request fit its limits by the exact sizes.
 
         compressed: what `request.compress()` returned. Return False if the request must not be sent: nothing is left

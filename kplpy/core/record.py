@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kplpy.wire import tags
 from kplpy.wire.tags import decode_tags
 
 # Only the first attempt and the latest ones are kept, so that a record does not grow during an outage.
@@ -129,6 +128,4 @@ def payload_of(item: PendingRecord) -> int:
 def payload_size(items: Iterable[PendingRecord]) -> int:
     """Return payload_of() of all the records together."""
     # A list is faster than a generator, and than a call for each record.
-    if not tags.in_use:
-        return sum([len(item.data) + len(item.partition_key) for item in items])
     return sum([len(item.data) + len(item.partition_key) + len(item.tags) for item in items])

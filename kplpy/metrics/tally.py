@@ -83,8 +83,8 @@ def tally(group: list[Completion], ages: Ages) -> Tally:
             tried = batches[0].tried
         else:
             if batches and batches[0].queue.compression is None:
-                # Reads only what the request has just read of each batch.
-                sizes = [batch.data_size for batch in batches]
+                # Reads only what the request has just read of each batch. Records with headers are in aggregates.
+                sizes = [batch.sizes()[0] if batch.aggregated else batch.data_size for batch in batches]
             else:
                 sizes = [len(item.data) for item in each.items]
             times = array("d", sorted([batch.arrival for batch in batches] or [item.arrival for item in each.items]))

@@ -176,15 +176,15 @@ class Sender:
         if end is not None:
             raise end
 
-    def _compress(self, stream: Stream, request: Request) -> tuple[list[bytes], BaseException | None]:
+    def _compress(self, stream: Stream, request: Request) -> tuple[list[bytes | None], BaseException | None]:
         """Return the compressed data, and an error to raise later. After an error the batches go uncompressed."""
         try:
             return request.compress(), None
         except BaseException as failure:
             end = self._report_unexpected(f"compressing for {stream.name}", failure)
-            return [b""] * len(request.to_compress), end
+            return [None] * len(request.to_compress), end
 
-    def _seal(self, stream: Stream, pipeline: Pipeline, request: Request, compressed: list[bytes]) -> bool:
+    def _seal(self, stream: Stream, pipeline: Pipeline, request: Request, compressed: list[bytes | None]) -> bool:
         """Set the batches' compressed data, and make the request fit. Return False if it must not be sent."""
         me = threading.get_ident()
         with stream.locked_pipeline():

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from kplpy.wire import tags as tags_module
 from kplpy.wire.envelope import ENVELOPE, MAGIC
 from kplpy.wire.tags import encode_tags
 from kplpy.wire.varint import varint
@@ -120,7 +119,6 @@ class Packing:
         size, data_size, other_size = self.size, self.data_size, self.other_size
         smallest, largest = self.smallest, self.largest
         key_fields, tables, pieces, shapes = self._key_fields, self._tables, self._pieces, _shapes
-        has_tags, tags = tags_module.in_use, b""
         added = 0
         entry = utf8 = hash_entry = hash_field = b""
         for record in records:
@@ -140,7 +138,8 @@ class Packing:
                 new_size += len(hash_entry)
             n = len(data)
             record_prefix, data_prefix, record_size = shapes[len(head)][n]
-            if has_tags and (tags := record.tags):
+            tags = record.tags
+            if tags:
                 body_size = record_size - len(record_prefix) + len(tags)
                 record_prefix = _lengths[body_size]
                 record_size = len(record_prefix) + body_size
@@ -154,7 +153,7 @@ class Packing:
                 self._hash_key_fields[hash_key] = hash_field
                 self._hash_tables.append(hash_entry)
             pieces += (record_prefix, head, data_prefix, data)
-            if has_tags and tags:
+            if tags:
                 pieces.append(tags)
                 other_size += len(tags)
             data_size += n

@@ -8,20 +8,12 @@ from kplpy.wire.varint import read_varint, varint
 
 _TAG, _KEY, _VALUE = b"\x22", b"\x0a", b"\x12"  # field number and wire type, as protobuf writes them
 
-in_use = False
-"""True once a record of this process had headers.
-
-Until then no record is asked for its tags. That saves 0.07 µs a record, of about 2.5 µs.
-"""
-
 
 def encode_tags(headers: Mapping[str, str | None]) -> bytes:
     """Return the headers in their order, as the last fields of a Record. A header of None is a tag without a value.
 
     Raises UnicodeEncodeError for a name or value that UTF-8 cannot hold.
     """
-    global in_use
-    in_use = in_use or bool(headers)
     tags = bytearray()
     for name, value in headers.items():
         tag = _KEY + _string(name)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import ShardQueue
 from kplpy.core.exchange import Exchange
 from kplpy.core.gauges import Gauges
 from kplpy.core.outcome import Completion, Delivered, Reason
@@ -113,11 +114,11 @@ class Counted(World):
             for size, shard in zip(sizes, shards, strict=True):
                 add("DataSentInVain", size, shard)
             entries = []
-        for entry, items, size, shard in zip(entries, sent, sizes, shards, strict=False):
+        for entry, items, size, shard, batch in zip(entries, sent, sizes, shards, request.batches, strict=False):
             if "SequenceNumber" in entry:
                 add("KinesisRecordsPut", 1, shard)
                 add("KinesisRecordsDataPut", size, shard)
-                self._compressed(size, items, shard)
+                self._compressed(size, items, shard, batch.queue)
                 add("AllErrors", 0, shard)
                 self.taken.append((exchange.started, shard, size, items))
             else:
@@ -127,11 +128,12 @@ class Counted(World):
                 add("ErrorsByCode", 1, shard, entry.get("ErrorCode", MALFORMED))
         super()._answered(request, exchange, sent, stream)
 
-    def _compressed(self, size: int, items: list[PendingRecord], shard: str | None) -> None:
+    def _compressed(self, size: int, items: list[PendingRecord], shard: str | None, queue: ShardQueue) -> None:
         if self.scenario.policy.compression is None:
             return
-        whole = len(encode_aggregate(items)) if len(items) > 1 else len(items[0].data)
-        if len(items) > 1 and shard is None:
+        aggregated = len(items) > 1 or bool(items[0].tags) or queue.wraps_singles
+        whole = len(encode_aggregate(items)) if aggregated else len(items[0].data)
+        if aggregated and queue.packs_anywhere:
             whole = len(pack_batch(encode_aggregate(items)[4:-16], "none", 0))
         self.expected.add("UncompressedDataPut", whole, shard)
         if whole:

@@ -254,10 +254,10 @@ class World:
             noise = min(size, int(size * self.scenario.noise * noises.random()))  # bytes that do not compress
             place = noises.randrange(len(NOISE) - noise)
             body = NOISE[place : place + noise] + PAD[: size - noise]
+            data = head + body[: max(0, size - len(head))]
             headers = None
             if headers_random.random() < load.headers_share:
                 headers = {"ident": str(ident), "flag": None, "é" * headers_random.choice((1, 100)): ""}
-            data = head + body[: max(0, size - len(head))]
             record = Record(ident, data, key, explicit, hash_key, CORE + at, headers)
             record.poisoned = poisoned or len(record.data) > 1 << 20
             self.records.append(record)
@@ -491,6 +491,11 @@ class World:
         policy = self.scenario.policy
         for batch in request.batches:
             items = batch.items
+            aggregated = len(items) > 1 or bool(items[0].tags) or batch.queue.wraps_singles
+            if aggregated != batch.aggregated or (batch.queue.wraps_singles and not policy.aggregate_single_records):
+                raise Violation(f"a batch of {len(items)} records is an aggregate: {batch.aggregated}")
+            if aggregated and len(items) == 1:
+                self.event_counts["aggregate of one"] += 1
             data = b"".join(batch.parts())
             self._check_data(batch, data)
             key = batch.outer_key
@@ -525,14 +530,9 @@ class World:
     def _check_data(self, batch: Batch, data: bytes) -> None:
         """Check that the data is what its records are, and compressed only if that is smaller."""
         items, policy = batch.items, self.scenario.policy
-        aggregated = len(items) > 1 or bool(items[0].tags) or batch.queue.wraps_singles
-        if aggregated != batch.aggregated or (batch.queue.wraps_singles and not policy.aggregate_single_records):
-            raise Violation(f"a batch of {len(items)} records is an aggregate: {batch.aggregated}")
-        plain = encode_aggregate(items) if aggregated else items[0].data
+        plain = encode_aggregate(items) if batch.aggregated else items[0].data
         if data == plain:
-            if aggregated and len(items) == 1:
-                self.event_counts["aggregate of one"] += 1
-            if aggregated and (batch.queue.packs_anywhere or (len(items) > 1 and batch.queue.shard is None)):
+            if len(items) > 1 and batch.queue.shard is None:
                 raise Violation("an aggregate is sent without a predicted shard")
             return
         message = unpack_batch(data)
@@ -540,7 +540,7 @@ class World:
         packing.add(items, 1 << 30)
         if policy.compression is None or message != packing.message():
             raise Violation(f"a Kinesis record of {len(data)} bytes is not what its {len(items)} records make")
-        if not (aggregated and batch.queue.packs_anywhere):
+        if not batch.queue.packs_anywhere or not batch.aggregated:
             if len(data) >= len(plain):
                 raise Violation(f"a compressed batch of {len(data)} bytes instead of {len(plain)}")
         elif len(data) > len(message) + header_size(len(message)):
@@ -615,9 +615,8 @@ class World:
             if entry.get("SequenceNumber"):
                 self._largest_accepted = max(self._largest_accepted, batch.wire_size)
                 self.knowledge.heard(exchange.started, self.now)
-            if not entry.get("SequenceNumber") or stream is None or batch.queue.packs_anywhere:
-                continue
-            if batch.aggregated:
+            packed = batch.aggregated and not batch.queue.packs_anywhere
+            if entry.get("SequenceNumber") and packed and stream is not None:
                 self.landed[batch] = Landed.on(stream, entry["ShardId"], items, exchange.ended)
                 predicted = batch.queue.shard
                 if predicted is None or predicted.shard_id != entry["ShardId"]:

@@ -11,10 +11,15 @@ from kplpy.core.policy import (
 )
 
 
+def saves_too_little(before: int, after: int) -> bool:
+    """Return True if batches of `before` bytes, compressed to `after`, are not worth it. No batches: False."""
+    return after > (1 - COMPRESSION_LEAST_SAVED) * before
+
+
 class QueueCompression:
     """Compresses one shard queue's batches while that saves enough, and tries again now and then while it does not.
 
-    Called under the stream's lock, except for `compress`.
+    Called under the stream's lock.
 
     rules: codec, level and least size.
     ratio: compressed size divided by uncompressed size, of the latest batches. 1.0 at first, and during a pause.
@@ -45,13 +50,13 @@ class QueueCompression:
             self._passed = 0
         return True
 
-    def compressed(self, before: int, after: int) -> None:
-        """Note that a request's batches of this queue, of `before` bytes in all, have `after` bytes compressed."""
-        ratio = after / before
-        if ratio > 1 - COMPRESSION_LEAST_SAVED:
+    def learn(self, before: int, after: int) -> None:
+        """Learn that batches of one request, of `before` bytes in all, have `after` bytes compressed."""
+        if saves_too_little(before, after):
             self.pause = min(2 * self.pause or COMPRESSION_PAUSE_FIRST, COMPRESSION_PAUSE_MOST)
             self.ratio, self._known = 1.0, False
             return
+        ratio = after / before
         self.pause = 0
         self.ratio = self.ratio + COMPRESSION_WEIGHT * (ratio - self.ratio) if self._known else ratio
         self._known = True

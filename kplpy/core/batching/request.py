@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from kplpy.core.batching.shard_queue import Batch
+from collections import defaultdict
+
+from kplpy.core.batching.compression import saves_too_little
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
 
 
 class Request:
@@ -36,9 +39,23 @@ class Request:
         self.wall = 0.0
         self.body_sent = False
 
-    def compress(self) -> list[bytes]:
-        """Return the compressed data of each batch of `to_compress`, in order. Empty: the batch would not get smaller.
+    def compress(self) -> list[bytes | None]:
+        """Return the compressed data of each batch of `to_compress`, in order.
+
+        Empty: the batch would not get smaller. None: not tried, because the batches before it in this request, of the
+        same shard, saved too little. So a shard whose data does not compress costs little also at the start.
 
         Called on the sender thread, without the stream's lock. Changes nothing.
         """
-        return [batch.compressed() for batch in self.to_compress]
+        compressed: list[bytes | None] = []
+        sizes: defaultdict[ShardQueue, list[int]] = defaultdict(lambda: [0, 0])
+        for batch in self.to_compress:
+            before_and_after = sizes[batch.queue]
+            if saves_too_little(*before_and_after):
+                compressed.append(None)
+                continue
+            data = batch.compressed()
+            compressed.append(data)
+            before_and_after[0] += batch.data_size
+            before_and_after[1] += len(data) or batch.data_size
+        return compressed

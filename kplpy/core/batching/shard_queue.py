@@ -12,10 +12,9 @@ from operator import attrgetter
 from kplpy.core.batching.compression import QueueCompression
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import HITS_TO_AGGREGATE_AGAIN, Policy
-from kplpy.core.record import PendingRecord, payload_size
+from kplpy.core.record import PendingRecord, payload_of, payload_size
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
-from kplpy.wire import tags
 from kplpy.wire.compressed import header_size, pack_batch
 from kplpy.wire.encode import Packing
 from kplpy.wire.envelope import ENVELOPE
@@ -393,11 +392,8 @@ class Batch:
         self._arrivals: array[float] | None = None  # None while there is only one record
         self.tried = bool(first.tries)
         self.closed = False
-        self.payload = len(first.data) + len(first.partition_key)
-        self.aggregated = queue.wraps_singles
-        if tags.in_use and first.tags:
-            self.payload += len(first.tags)
-            self.aggregated = True
+        self.payload = payload_of(first)
+        self.aggregated = queue.wraps_singles or first.tags != b""
         self._packing: Packing | None = None
         self._sealed: bytes | None = None  # the compressed data; empty if the batch goes uncompressed
 

@@ -36,10 +36,10 @@ class Sealing:
             if batch.queue.compression is not None and batch.queue.compression.wants(batch.data_size)
         ]
 
-    def end(self, request: Request, compressed: Sequence[bytes], now: float, max_bytes: float) -> list[Batch]:
+    def end(self, request: Request, compressed: Sequence[bytes | None], now: float, max_bytes: float) -> list[Batch]:
         """Set the batches' data and exact sizes, and correct what was paid. Return batches above the stream's limit.
 
-        compressed: the data of each batch of `to_compress`.
+        compressed: what `Request.compress` returned.
         max_bytes: the most bytes of the request.
 
         Batches that do not fit go back into their queues, sealed. The first that fits the stream's limit stays. Records
@@ -50,10 +50,10 @@ class Sealing:
         for batch in request.batches:
             if not batch.is_sealed:
                 estimate = batch.wire_size
-                batch.seal(data_of.get(batch, b""))
+                batch.seal(data_of.get(batch) or b"")
                 if not request.is_part:
                     paid_too_much[batch.queue] += estimate - batch.wire_size
-        self._note_ratios(request.to_compress)
+        self._note_ratios([batch for batch, data in data_of.items() if data is not None])
         for queue, size in paid_too_much.items():
             queue.limiter.correct(-size)
         oversized = self._make_fit(request, min(self._sizes.request, max_bytes), paid_too_much, now)
@@ -73,7 +73,7 @@ class Sealing:
             before_and_after[1] += batch.data_size
         for queue, (before, after) in sizes.items():
             assert queue.compression is not None
-            queue.compression.compressed(before, after)
+            queue.compression.learn(before, after)
 
     def _make_fit(
         self, request: Request, space: float, returned: defaultdict[ShardQueue, int], now: float
@@ -103,4 +103,4 @@ class Sealing:
             pending = self._outcomes.pending_part(batch)
             if pending is not None:
                 self._outcomes.send_again(pending, now)
-        return oversized
+        return [pending for batch in oversized if (pending := self._outcomes.pending_part(batch)) is not None]

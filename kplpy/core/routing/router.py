@@ -21,7 +21,7 @@ from kplpy.core.size_limits import SizeLimits
 
 HEADERS_REFUSED = (
     "the stream is service-managed (RecordDistributionStrategy AUTO), where headers need a compressed batch: set "
-    'compression="gzip" or "zstd" and leave aggregation on, or put the record without headers'
+    'compression="gzip" or "zstd", or put the record without headers'
 )
 
 
@@ -211,9 +211,7 @@ class Router:
     @property
     def _packs_anywhere(self) -> bool:
         """True if records without a predicted shard travel in batches, which must be compressed ones."""
-        policy = self._policy
-        packs = policy.aggregate and policy.aggregation_max_count > 1 and policy.compression is not None
-        return packs and self.placed_by_service
+        return self.placed_by_service and self._policy.compression is not None
 
     @property
     def _omits_keys(self) -> bool:

@@ -56,22 +56,16 @@ ALLOWED: dict[str, set[str]] = {
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
     "runtime": {"validation", "futures", "core", "wire", *COMMON},
-    "build": {
-        "runtime",
-        "validation",
-        "core",
-        "aws",
-        "metrics",
-        "wire",
-        *COMMON,
-    },  # hands aws and metrics to the runtime
+    # hands aws and metrics to the runtime
+    "build": {"runtime", "validation", "core", "aws", "metrics", "wire", *COMMON},
     "producer": {
         *("build", "headers", "tracing", "validation", "runtime", "dead_letters", "futures", "core", "metrics"),
         *COMMON,
     },
     "integrations": {"headers", "producer", "runtime", *COMMON},
+    "reading": {"wire", "aws", *COMMON},
     # "" is `from kplpy import …`
-    "cli": {"", "headers", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
+    "cli": {"", "headers", "producer", "reading", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
     "__main__": {"cli"},
     "": {"producer", "serializers", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }

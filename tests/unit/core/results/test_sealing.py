@@ -126,7 +126,7 @@ def test_what_does_not_fit_goes_back_with_its_sealed_bytes() -> None:
         driver.accept(each)
     request = driver.request(3.0)
     assert len(request.batches) == 3
-    compressed = [b"", NOISE[:28_000], b""]
+    compressed = [b"", NOISE[:28_000], None]
     assert driver.pipeline.seal(request, compressed, 3.0)
     assert [batch.items[0] for batch in request.batches] == items[:2]
     assert request.size == 30_001 + 28_001
@@ -272,6 +272,16 @@ def test_without_aggregation_each_record_is_compressed_alone() -> None:
         assert [unpack_batch(data) for data in data_of(request)] == [encode_aggregate([each])[4:-16] for each in items]
 
 
+def test_without_aggregation_a_record_with_headers_is_a_batch_of_one_where_the_service_places_records() -> None:
+    driver = Driver(rules(aggregate=False), strategy=AUTO)
+    items = [item(b"x", headers={"a": "b"}), item(b"y")]
+    driver.accept(*items)
+    request = sealed(driver, 1.0)
+    with_headers, plain = data_of(request)
+    assert unpack_batch(with_headers) == encode_aggregate(items[:1])[4:-16]
+    assert plain == b"y"
+
+
 def test_a_queue_whose_batches_do_not_get_smaller_stops_compressing() -> None:
     driver = Driver(rules(), shards=(WHOLE,))
     tried = []
@@ -286,6 +296,17 @@ def test_a_queue_whose_batches_do_not_get_smaller_stops_compressing() -> None:
     assert sum(tried[100:]) <= 4
 
 
+def test_a_request_stops_compressing_for_a_shard_whose_first_batch_does_not_get_smaller() -> None:
+    driver = Driver(rules())
+    driver.accept(*[noise(30_000, 30_000 * number) for number in range(4)], *[text(30_000, HALF) for _ in range(4)])
+    request = driver.request(1.0)
+    compressed = dict(zip(request.to_compress, request.compress(), strict=True))
+    left, right = ([compressed[each] for each in compressed if each.queue.shard is shard] for shard in (LEFT, RIGHT))
+    assert left == [b"", None, None, None]
+    assert all(right)
+    assert len(right) == 4
+
+
 def test_a_pause_is_twice_as_long_after_each_try_and_ends_with_a_good_one() -> None:
     driver = Driver(rules(), shards=(WHOLE,))
     driver.accept(noise(5000))
@@ -294,14 +315,14 @@ def test_a_pause_is_twice_as_long_after_each_try_and_ends_with_a_good_one() -> N
     assert not compression.pause
     pauses = []
     for _ in range(7):
-        compression.compressed(1000, 999)
+        compression.learn(1000, 999)
         pauses.append(compression.pause)
         assert [compression.wants(1000) for _ in range(compression.pause)].index(True) == compression.pause - 1
     assert pauses[0] == COMPRESSION_PAUSE_FIRST
     assert pauses[1] == 2 * COMPRESSION_PAUSE_FIRST
     assert pauses[-1] == COMPRESSION_PAUSE_MOST
     assert compression.estimate(1000) == 1000
-    compression.compressed(1000, 250)
+    compression.learn(1000, 250)
     assert compression.wants(1000)
     assert compression.estimate(1000) == 250
     assert compression.estimate(255) == 255
