@@ -278,8 +278,8 @@ MUTATIONS = [
     Mutation(
         "a record with headers is sent alone without them",
         "batching/shard_queue.py",
-        'self.aggregated = queue.wraps_singles or first.tags != b""',
-        "self.aggregated = queue.wraps_singles",
+        "            self.payload += len(first.tags)\n            self.aggregated = True",
+        "            self.payload += len(first.tags)",
     ),
     Mutation(
         "headers are sent to a service-managed stream",

