@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from kplpy.reports import HotKeys as HotKeys
     from kplpy.reports import StreamTotals as StreamTotals
     from kplpy.wire.deaggregate import deaggregate as deaggregate
+    from kplpy.wire.deaggregate_all import UserRecords as UserRecords
+    from kplpy.wire.deaggregate_all import deaggregate_all as deaggregate_all
 
 __version__ = "0.1.0"
 
@@ -67,7 +69,9 @@ _HOMES = {
     "ThrottledError": "kplpy.errors",
     "UnreadableBatchError": "kplpy.errors",
     "UserRecord": "kplpy.records",
+    "UserRecords": "kplpy.wire.deaggregate_all",
     "deaggregate": "kplpy.wire.deaggregate",
+    "deaggregate_all": "kplpy.wire.deaggregate_all",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])

@@ -37,7 +37,7 @@ class UserRecord:
         known = [each for each in shown if not each.endswith("=None")]
         if self.headers is not None:
             known.append(f"headers=<{', '.join(map(repr, self.headers))}>")
-        return f"UserRecord(<{len(self.data)} bytes>{''.join(', ' + each for each in known)})"
+        return f"{type(self).__name__}(<{len(self.data)} bytes>{''.join(', ' + each for each in known)})"
 
 
 @dataclass(frozen=True, slots=True)

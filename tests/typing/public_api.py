@@ -9,7 +9,8 @@ import asyncio
 import concurrent.futures
 import json
 import logging
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timezone
 
 import boto3
 from typing_extensions import assert_type
@@ -37,11 +38,13 @@ from kplpy import (
     ThrottledError,
     UserRecord,
     deaggregate,
+    deaggregate_all,
     serializers,
 )
 from kplpy.dead_letters import DeadLetterFile, DeadLetterStream
 from kplpy.integrations.aws_lambda import flush_after
 from kplpy.integrations.logging import KinesisHandler
+from kplpy.reading import Batch, ReadRecord, StreamReader
 
 
 def ten_lines() -> None:
@@ -226,3 +229,34 @@ def reading() -> None:
     deaggregate({"kinesis": {"data": "eA=="}}, starting_hash_key=0, ending_hash_key=2**128 - 1)
     kplpy.deaggregate(b"x")
     deaggregate("text")  # type: ignore[arg-type]
+    for each in deaggregate_all(kinesis.get_records(ShardIterator=iterator)):
+        assert_type(each, UserRecord)
+    records = deaggregate_all([b"x", {"Data": b"y"}], max_records=5, on_error=lambda error, record: None)
+    assert_type(next(records).data, bytes)
+    assert_type(records.sequence_number, str | None)
+    assert_type(records.record_id, str | None)
+    deaggregate_all({"Records": []}, max_uncompressed=None)
+    deaggregate_all(7)  # type: ignore[arg-type]
+
+
+def reading_a_stream() -> None:
+    with StreamReader("orders", start="TRIM_HORIZON", follow=False) as reader:
+        for record in reader:
+            assert_type(record, ReadRecord)
+            assert_type(record.shard_id, str)
+            assert_type(record.headers, Mapping[str, str | None] | None)
+        checkpoint = reader.checkpoint()
+        json.dumps(checkpoint)
+        for batch in reader.batches(poll=0.5):
+            assert_type(batch, Batch | None)
+    StreamReader("orders", start=checkpoint, client=boto3.client("kinesis"))
+    StreamReader("orders", start=datetime.now(timezone.utc), session=boto3.Session(), verify=False)
+    StreamReader("orders", consumer_name="app", register_consumer=True, on_error=lambda error, record: None)
+    StreamReader("orders", start="OLDEST")  # type: ignore[arg-type]
+    StreamReader("orders", interval="1")  # type: ignore[arg-type]
+
+
+async def reading_in_an_event_loop() -> None:
+    async with StreamReader("orders") as reader:
+        async for record in reader:
+            assert_type(record, ReadRecord)
