@@ -121,7 +121,9 @@ def main() -> int:
     parser.add_argument("what", nargs="+", choices=[*GROUPS, *KNOWN], metavar="WHAT")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="length of the runs; 1 is some seconds each")
-    parser.add_argument("--case", default="", help="throughput, throttled, compression: only cases whose names have this text")
+    parser.add_argument(
+        "--case", default="", help="throughput, throttled, compression: only cases whose names have this text"
+    )
     parser.add_argument(
         "--producers", default=ALL_PRODUCERS, help="throughput: only these producers, separated by commas"
     )
