@@ -31,6 +31,7 @@ MAX_UNCOMPRESSED = 16 << 20
 SMALLEST_WINDOW = 8 << 20
 """Bytes of window that every zstd frame may ask for (RFC 8878, 3.1.1.1.2). A larger batch may have its own size."""
 
+_PIECE = 1 << 20
 _CODECS: tuple[Codec, ...] = ("none", "gzip", "zstd")
 _CODEC_AT = 5
 _CRC_AT = 6
@@ -194,9 +195,13 @@ else:
             try:
                 # Not ZstdDecompressor.decompress: it allocates what the frame says, whatever its max_output_size.
                 decompressor = zstandard.ZstdDecompressor(max_window_size=1 << _window_log(size))
+                # One byte more than announced, so that a longer content is seen. In pieces, because read() allocates all
+                # that it is asked for.
+                content = bytearray()
                 with decompressor.stream_reader(payload) as reader:
-                    content: bytes = reader.read(size + 1)
-                    return content
+                    while piece := reader.read(min(_PIECE, size + 1 - len(content))):
+                        content += piece
+                return bytes(content)
             except zstandard.ZstdError:
                 return None
 

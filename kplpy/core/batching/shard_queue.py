@@ -531,6 +531,10 @@ class Batch:
             return False
         return not self._sealed or self.queue.ordered
 
+    def is_larger_than(self, limit: int) -> bool:
+        """Return True if data and partition key have more bytes than `limit`. Before it is sealed: uncompressed."""
+        return self.data_size + utf8_size(self.outer_key or "") > limit
+
     def estimate(self) -> None:
         """Set wire_size to what it will probably be. Called for a batch that is not queued yet."""
         assert self.queue.compression is not None

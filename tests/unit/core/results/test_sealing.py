@@ -204,6 +204,19 @@ def test_a_record_above_the_limit_that_gets_small_enough_is_sent() -> None:
     assert failed.outcome.reason is Reason.TOO_LARGE
 
 
+@pytest.mark.parametrize("same_request", [False, True])
+def test_a_record_above_the_limit_is_compressed_although_the_batches_before_it_are_noise(same_request: bool) -> None:
+    driver = Driver(rules(max_user_record_size=10 << 20), strategy=AUTO)  # one queue for two shards' bytes
+    driver.describe(AUTO, 0.0, max_record_size=1 << 20)
+    driver.accept(noise(60_000))
+    if not same_request:
+        driver.respond(sealed(driver, 1.0), LEFT.shard_id, now=1.1)
+    driver.accept(text(1_200_000, arrival=1.5))
+    request = sealed(driver, 4.0)
+    assert [len(batch.items[0].data) for batch in request.batches] == [60_000] * same_request + [1_200_000]
+    assert request.batches[-1].is_compressed
+
+
 def test_nothing_is_left_of_a_request_with_only_too_large_records() -> None:
     driver = Driver(rules(max_user_record_size=10 << 20), shards=(WHOLE,))
     driver.describe("USER_PARTITION_KEY", 0.0, max_record_size=1 << 20)
