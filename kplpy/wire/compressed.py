@@ -195,8 +195,8 @@ else:
             try:
                 # Not ZstdDecompressor.decompress: it allocates what the frame says, whatever its max_output_size.
                 decompressor = zstandard.ZstdDecompressor(max_window_size=1 << _window_log(size))
-                # One byte more than announced, so that a longer content is seen. In pieces, because read() allocates all
-                # that it is asked for.
+                # One byte more than announced, so that a longer content is seen. In pieces, because read() allocates
+                # all that it is asked for.
                 content = bytearray()
                 with decompressor.stream_reader(payload) as reader:
                     while piece := reader.read(min(_PIECE, size + 1 - len(content))):
