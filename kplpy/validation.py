@@ -13,6 +13,7 @@ from kplpy.config.options import Config
 from kplpy.core.batching.shard_queue import AGGREGATE_KEY
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError, KplpyError
+from kplpy.escaping import brief_repr
 from kplpy.futures.record_future import HeadersFuture, KeylessFuture, KeylessHeadersFuture, Origin, RecordFuture
 from kplpy.hash_keys import MAX_HASH_KEY, MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
 from kplpy.headers import Headers, encode_headers
@@ -206,7 +207,7 @@ class Checks:
             return self.record_with_headers(origin, *item)
         raise InvalidRecordError(
             f"an item must be (data, partition_key), (data, partition_key, explicit_hash_key), (data, partition_key, "
-            f"explicit_hash_key, headers) or a UserRecord, got {item!r:.80}"
+            f"explicit_hash_key, headers) or a UserRecord, got {brief_repr(item)}"
         )
 
     def _sticky(self, origin: Origin, data: bytes) -> RecordFuture:
@@ -248,17 +249,19 @@ def checks_of(config: Config, hash_keys: HashKeys) -> Checks:
     )
 
 
-_HINTS = {
-    str: "; put data.encode(), or set value_serializer=kplpy.serializers.string or .json",
-    dict: "; set value_serializer=kplpy.serializers.json, or put json.dumps(data).encode()",
-}
+_OF_JSON = (dict, list, tuple, int, float, type(None))
 
 
 def _as_bytes(data: Any) -> bytes:
     try:
         return bytes(memoryview(data))
     except (TypeError, ValueError, BufferError) as error:
-        hint = next((text for kind, text in _HINTS.items() if isinstance(data, kind)), f" ({error})")
+        if isinstance(data, str):
+            hint = "put data.encode(), or set value_serializer=kplpy.serializers.string or .json"
+        elif isinstance(data, _OF_JSON):
+            hint = "set value_serializer=kplpy.serializers.json, or put json.dumps(data).encode()"
+        else:
+            hint = f"put its bytes, or set value_serializer to a function that returns them ({error})"
         raise InvalidRecordError(
-            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80}{hint}"
+            f"data must be a bytes-like object, got {type(data).__name__}: {brief_repr(data)}; {hint}"
         ) from None
