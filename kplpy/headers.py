@@ -14,6 +14,19 @@ MAX_HEADERS = 256
 """The most headers of one record."""
 
 
+class TracedHeaders(dict[str, str | None]):
+    """Headers with the context of a span. A record that is valid only without this context goes without it.
+
+    own: the headers that the record has besides.
+    """
+
+    def __init__(self, context: Headers, own: Headers | None) -> None:
+        super().__init__(context)
+        if own:
+            self.update(own)
+        self.own = own
+
+
 def encode_headers(headers: Headers) -> bytes:
     """Return the headers as tags, which copies the mapping. Empty for an empty mapping.
 

@@ -16,7 +16,7 @@ from kplpy.errors import InvalidRecordError, KplpyError
 from kplpy.escaping import brief_repr
 from kplpy.futures.record_future import HeadersFuture, KeylessFuture, KeylessHeadersFuture, Origin, RecordFuture
 from kplpy.hash_keys import MAX_HASH_KEY, MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
-from kplpy.headers import Headers, encode_headers
+from kplpy.headers import Headers, TracedHeaders, encode_headers
 from kplpy.records import UserRecord
 from kplpy.serialization import Serializers
 from kplpy.wire.encode import Entry, Packing
@@ -138,6 +138,21 @@ class Checks:
         headers: Headers | None,
     ) -> RecordFuture:
         """Do as `record` for a record that may have headers, which are copied."""
+        if isinstance(headers, TracedHeaders):
+            try:
+                return self._tagged(origin, data, partition_key, explicit_hash_key, headers)
+            except InvalidRecordError:
+                headers = headers.own  # the context may be what does not fit
+        return self._tagged(origin, data, partition_key, explicit_hash_key, headers)
+
+    def _tagged(
+        self,
+        origin: Origin,
+        data: BytesLike,
+        partition_key: str | None,
+        explicit_hash_key: str | SupportsIndex | None,
+        headers: Headers | None,
+    ) -> RecordFuture:
         record = self.record(origin, data, partition_key, explicit_hash_key)
         tags = b"" if headers is None else encode_headers(headers)
         if not tags:
