@@ -466,7 +466,7 @@ MUTATIONS = [
     Mutation(
         "giving up loses the records in flight",
         "pipeline.py",
-        "self._responses.fail_in_flight(self._batches_in_flight(), reason, message)",
+        "self._responses.fail_in_flight(self._in_flight, reason, message)",
         "self._responses.fail_in_flight([], reason, message)",
     ),
     Mutation(

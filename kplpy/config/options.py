@@ -132,10 +132,14 @@ class Config:
     Kinesis record is then in flight for each shard. docs/order.md has the exact promise and its cost."""
 
     # --- serializers ---
-    value_serializer: Callable[[Any], bytes] | None = field(default=None, repr=False, metadata={"call": True})
+    value_serializer: Callable[[Any], bytes] | None = field(
+        default=None, repr=False, metadata={"call": " (a function such as kplpy.serializers.json)"}
+    )
     """Called with the data of every put; returns bytes. kplpy.serializers has json and string. None: the data are
     bytes. See docs/serializers.md."""
-    key_serializer: Callable[[Any], str] | None = field(default=None, repr=False, metadata={"call": True})
+    key_serializer: Callable[[Any], str] | None = field(
+        default=None, repr=False, metadata={"call": " (a function such as str)"}
+    )
     """Called with the partition key of every put that has one; returns a str. None: the keys are str."""
 
     # --- single streams ---
@@ -168,7 +172,7 @@ class Config:
     """How long close() and the interpreter's exit go on delivering. Records that are left then fail."""
 
     # --- failures and metrics ---
-    on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
+    on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": ""})
     """Called with the error of every failed record, on one of kplpy's threads or on the thread that calls close().
     DeadLetterFile and DeadLetterStream of kplpy.dead_letters are two such functions."""
     tracing: Literal["opentelemetry"] | None = choice(None, None, "opentelemetry")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from kplpy.errors import ConfigError
+from kplpy.escaping import brief_repr
 
 MIB = 1 << 20
 
@@ -97,7 +98,7 @@ def check(knob: Field[Any], value: Any) -> None:
             )
     elif "call" in rules:
         if value is not None and not callable(value):
-            raise ConfigError(f"{name} must be callable or None, got {value!r}")
+            raise ConfigError(f"{name} must be callable or None{rules['call']}, got {brief_repr(value)}")
     elif "dimensions" in rules:
         _check_dimensions(name, value)
     elif "namespace" in rules and not (isinstance(value, str) and re.fullmatch(r"(?!AWS/).{1,255}", value)):

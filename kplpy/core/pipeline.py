@@ -374,8 +374,14 @@ class Pipeline:
             self._block_overtaking(now)
 
     def _request_lost(self, request: Request, now: float) -> None:
-        """Give the request up as lost: all timeouts are over. The HTTP client may still wait for its response."""
-        error = RequestError("RequestTimeout", f"no response within {now - request.started:.1f} s", maybe_written=True)
+        """Give the request up as lost: all timeouts are over. The HTTP client may still wait for its response.
+
+        A request that is not sealed was not sent, and `seal` will refuse it.
+        """
+        what = "no response" if request.is_sealed else "not compressed, so not sent,"
+        error = RequestError(
+            "RequestTimeout", f"{what} within {now - request.started:.1f} s", maybe_written=request.is_sealed
+        )
         self.request_ended(request, Exchange(request.started, now, request.wall, error=error), now)
 
     # --- outcomes go out ---
@@ -459,9 +465,9 @@ class Pipeline:
         return max((queue.held for queue in queues), default=0), max((queue.held_bytes for queue in queues), default=0)
 
     def fail_all(self, reason: Reason, message: str, now: float) -> None:
-        """Fail all records without an outcome. Records in flight may have been written."""
+        """Fail all records without an outcome. Those of requests in flight may have been written, once sealed."""
         self._outcomes.fail_waiting(reason, message)
-        self._responses.fail_in_flight(self._batches_in_flight(), reason, message)
+        self._responses.fail_in_flight(self._in_flight, reason, message)
         self._in_flight.clear()
 
     def leftovers(self) -> dict[str, float]:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kplpy.errors import KplpyError
+from kplpy.escaping import brief_repr
 from kplpy.reading.fan_out import SILENCE, FanOut, find_consumer
 from kplpy.reading.fetcher import Batch, Fetcher, Options
 from kplpy.reading.frontier import Frontier, checkpoint_of, positions_in
@@ -101,7 +102,7 @@ class StreamReader:
         if register_consumer and consumer_name is None:
             raise ValueError("register_consumer needs consumer_name, the name to register")
         if on_error is not None and not callable(on_error):
-            raise TypeError(f"on_error must be a function of (error, record), or None; got {on_error!r:.80}")
+            raise TypeError(f"on_error must be a function of (error, record), or None; got {brief_repr(on_error)}")
         self.name = name
         self._stream = {"StreamName": name} if arn is None else {"StreamARN": arn}
         self._start = _checked_start(start, name)
@@ -288,7 +289,9 @@ def _checked_start(start: object, stream: str) -> str | datetime | dict[str, Pos
     if isinstance(start, Mapping):
         return positions_in(start, stream)
     if start not in ("LATEST", "TRIM_HORIZON"):
-        raise ValueError(f"start must be 'LATEST', 'TRIM_HORIZON', a datetime or a checkpoint, got {start!r:.200}")
+        raise ValueError(
+            f"start must be 'LATEST', 'TRIM_HORIZON', a datetime or a checkpoint, got {brief_repr(start, 200)}"
+        )
     return str(start)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from kplpy.escaping import brief_repr
 from kplpy.records import UserRecord
 from kplpy.wire.compressed import MAX_UNCOMPRESSED, unpack_batch
 from kplpy.wire.decode import MAX_HASH_KEY, InnerRecord, decode_aggregate, decode_message
@@ -132,7 +133,7 @@ def _read_firehose(record: Mapping[Any, Any]) -> _Parts:
     try:
         sub_sequence_number = int(given or 0)
     except (TypeError, ValueError):
-        raise ValueError(f"'subsequenceNumber' must be a number, got {given!r:.80}") from None
+        raise ValueError(f"'subsequenceNumber' must be a number, got {brief_repr(given)}") from None
     arrival = _time(
         metadata if "approximateArrivalTimestamp" in metadata else record, "approximateArrivalTimestamp", 1000
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from kplpy.escaping import brief_repr
 from kplpy.records import UserRecord
 from kplpy.wire.compressed import MAX_UNCOMPRESSED
 from kplpy.wire.deaggregate import check_options, deaggregate
@@ -45,7 +46,7 @@ def deaggregate_all(
     }
     check_options(**options)
     if on_error is not None and not callable(on_error):
-        raise TypeError(f"on_error must be a function of (error, record), or None; got {on_error!r:.80}")
+        raise TypeError(f"on_error must be a function of (error, record), or None; got {brief_repr(on_error)}")
     return UserRecords(iter(_records_of(records)), options, on_error)
 
 

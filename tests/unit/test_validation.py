@@ -113,8 +113,11 @@ BAD_KEYS: list[tuple[Any, str]] = [
     ("x" * 257, "partition_key must have 1 to 256 characters, got 257"),
     (FOUR_BYTES * 257, "partition_key must have 1 to 256 characters, got 257"),
     ("\ud83d", "partition_key must be encodable as UTF-8, got '\\ud83d'"),
-    (b"key", "partition_key must be a str, got bytes: b'key'"),
-    (7, "partition_key must be a str, got int: 7"),
+    (b"key", "partition_key must be a str, got bytes: b'key'; put key.decode(), or set key_serializer to a function"),
+    (
+        7,
+        "partition_key must be a str, got int: 7; put str(key), or set key_serializer to a function that returns",
+    ),
     (("k",), "partition_key must be a str, got tuple"),
     (["k"], "partition_key must be a str, got list"),
 ]

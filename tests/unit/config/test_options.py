@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -237,6 +238,14 @@ def test_bad_values_are_refused(name: str, value: Any, rule: str) -> None:
         assert said.endswith(f", got {value!r}")
     assert isinstance(raised.value, ValueError)
     assert isinstance(raised.value, KplpyError)
+
+
+def test_a_module_in_place_of_a_serializer_is_refused_with_an_example() -> None:
+    example = r"^value_serializer must .* \(a function such as kplpy.serializers.json\), got <module 'json'"
+    with pytest.raises(ConfigError, match=example):
+        Config(value_serializer=json)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^key_serializer must .* \(a function such as str\), got 'str'"):
+        Config(key_serializer="str")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CASES)
