@@ -33,6 +33,8 @@ class FanOut:
     consumer_arn: ARN of a registered consumer. One thread a shard waits for events.
     """
 
+    pushes = True
+
     def __init__(self, client: KinesisClient, stream: Mapping[str, Any], consumer_arn: str) -> None:
         self._client = client
         self._stream = stream

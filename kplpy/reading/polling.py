@@ -24,6 +24,8 @@ class Polling:
     max_buffered: the most Kinesis records in the responses of all threads together.
     """
 
+    pushes = False
+
     def __init__(self, client: KinesisClient, stream: Mapping[str, Any], idle: float, max_buffered: int) -> None:
         self._client = client
         self._stream = stream

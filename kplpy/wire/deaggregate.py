@@ -34,7 +34,6 @@ def deaggregate(
     max_records: 1 or more, how many user records an aggregate may hold. The default is 262,144, more than any aggregate
         of the KPL or kplpy holds. None allows any number, as the KCL does: 10 MiB can hold 1.7 million records, which
         take 400 MB.
-
     max_uncompressed: 1 or more, the most bytes that a compressed batch may have uncompressed. The default is 16 MiB.
         None allows any number.
 
