@@ -235,11 +235,15 @@ class Producer:
             record = target.checks.serialized_record_with_headers(
                 target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers)
             )
-            self._backpressure.stage(target, record)
-            if self._closed:
-                self._refuse_late(target, record)
+            self._stage(target, record)
         span.follow((record,))
         return record
+
+    def _stage(self, target: Stream, record: RecordFuture) -> None:
+        """Stage a checked record as put_record does, and raise as it does."""
+        self._backpressure.stage(target, record)
+        if self._closed:
+            self._refuse_late(target, record)
 
     def _span(self, stream: str, headers: Headers | None) -> PutSpan:
         """Start the span of one record, if puts are traced."""
@@ -425,9 +429,7 @@ class Producer:
         with self._backpressure.never_blocking():
             target = self._open(stream)
             record = target.checks.record_with_headers(target.origin, data, partition_key, explicit_hash_key, headers)
-            self._backpressure.stage(target, record)
-            if self._closed:
-                self._refuse_late(target, record)
+            self._stage(target, record)
             return record
 
     # --- waiting ---

@@ -138,22 +138,16 @@ class Checks:
         headers: Headers | None,
     ) -> RecordFuture:
         """Do as `record` for a record that may have headers, which are copied."""
+        record = self.record(origin, data, partition_key, explicit_hash_key)
         if isinstance(headers, TracedHeaders):
             try:
-                return self._tagged(origin, data, partition_key, explicit_hash_key, headers)
+                return self._with_tags(origin, record, headers)
             except InvalidRecordError:
                 headers = headers.own  # the context may be what does not fit
-        return self._tagged(origin, data, partition_key, explicit_hash_key, headers)
+        return self._with_tags(origin, record, headers)
 
-    def _tagged(
-        self,
-        origin: Origin,
-        data: BytesLike,
-        partition_key: str | None,
-        explicit_hash_key: str | SupportsIndex | None,
-        headers: Headers | None,
-    ) -> RecordFuture:
-        record = self.record(origin, data, partition_key, explicit_hash_key)
+    def _with_tags(self, origin: Origin, record: RecordFuture, headers: Headers | None) -> RecordFuture:
+        """Return the future of the same record with headers. Without any, it is `record`."""
         tags = b"" if headers is None else encode_headers(headers)
         if not tags:
             return record

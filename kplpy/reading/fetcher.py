@@ -13,7 +13,7 @@ from typing import Any
 from kplpy.logs import log
 from kplpy.reading.frontier import Frontier
 from kplpy.reading.position import Position, ReadRecord
-from kplpy.reading.source import Page, ShardReading, Source, is_expected, is_temporary
+from kplpy.reading.source import Page, ShardReading, Source, is_expected, is_temporary, size_of
 from kplpy.reading.workers import CallingThread, Result, Workers
 from kplpy.records import UserRecord
 from kplpy.wire.deaggregate import deaggregate
@@ -377,7 +377,7 @@ class _OpenPage:
     def chunk_counts(self) -> tuple[int, int]:
         """Return the number of the chunk's Kinesis records and their bytes."""
         records: Sequence[Mapping[str, Any]] = self.records[self._committed : self.made]
-        return len(records), sum(len(each["Data"]) + len(each.get("PartitionKey") or "") for each in records)
+        return len(records), size_of(records)
 
 
 def _read_record(record: UserRecord, shard_id: str) -> ReadRecord:

@@ -21,7 +21,7 @@ from kplpy.reading.shards import list_all_shards, list_shards
 from kplpy.reading.source import Source
 from kplpy.stream_names import parse_stream
 from kplpy.wire.compressed import MAX_UNCOMPRESSED
-from kplpy.wire.deaggregate import check_options
+from kplpy.wire.deaggregate import check_on_error, check_options
 from kplpy.wire.envelope import MAX_RECORDS
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ class StreamReader:
             raise ValueError("consumer_name and consumer_arn contradict each other: give one of them")
         if register_consumer and consumer_name is None:
             raise ValueError("register_consumer needs consumer_name, the name to register")
-        if on_error is not None and not callable(on_error):
-            raise TypeError(f"on_error must be a function of (error, record), or None; got {brief_repr(on_error)}")
+        check_on_error(on_error)
         self.name = name
         self._stream = {"StreamName": name} if arn is None else {"StreamARN": arn}
         self._start = _checked_start(start, name)

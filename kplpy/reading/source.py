@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -100,6 +100,11 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Have read() return soon, as far as that is possible."""
+
+
+def size_of(records: Iterable[Mapping[str, Any]]) -> int:
+    """Return the bytes of Kinesis records as the service counts them: data and partition keys."""
+    return sum(len(each["Data"]) + len(each.get("PartitionKey") or "") for each in records)
 
 
 def error_code(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from kplpy.errors import BatchTooLargeError, UnreadableBatchError
-from kplpy.wire.varint import varint
+from kplpy.wire.varint import read_varint, varint
 
 Codec = Literal["none", "gzip", "zstd"]
 
@@ -78,8 +78,9 @@ def unpack_batch(data: bytes, max_size: int | None = MAX_UNCOMPRESSED) -> bytes 
     """
     if not data.startswith(MAGIC):
         return None
-    size, start = _read_size(data)
-    if start == 0:
+    try:
+        size, start = read_varint(data, _SIZE_AT, LONGEST_HEADER - _SIZE_AT)
+    except IndexError:
         return None
     version, number = data[len(MAGIC)], data[_CODEC_AT]
     if version != VERSION or number >= len(_CODECS):
@@ -98,16 +99,6 @@ def unpack_batch(data: bytes, max_size: int | None = MAX_UNCOMPRESSED) -> bytes 
     if message is None or len(message) != size:
         return None
     return message if zlib.crc32(message) == int.from_bytes(data[_CRC_AT:_SIZE_AT], "big") else None
-
-
-def _read_size(data: bytes) -> tuple[int, int]:
-    """Return the uncompressed size, and where the payload starts: 0 if the header is cut off or its varint too long."""
-    size = 0
-    for place in range(_SIZE_AT, min(LONGEST_HEADER, len(data))):
-        size |= (data[place] & 0x7F) << 7 * (place - _SIZE_AT)
-        if data[place] < 0x80:
-            return size, place + 1
-    return 0, 0
 
 
 _Compress = Callable[["bytes | bytearray | memoryview"], bytes]

@@ -86,6 +86,12 @@ def check_options(
     return low, high
 
 
+def check_on_error(on_error: object) -> None:
+    """Raise TypeError for an on_error that cannot be called."""
+    if on_error is not None and not callable(on_error):
+        raise TypeError(f"on_error must be a function of (error, record), or None; got {brief_repr(on_error)}")
+
+
 _Parts = tuple[bytes, "str | None", "str | None", "datetime | None", int]
 
 

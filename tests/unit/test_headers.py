@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections import UserDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -18,21 +18,9 @@ from kplpy.headers import MAX_HEADERS
 from kplpy.validation import Checks
 from kplpy.wire.encode import Entry, Packing
 from kplpy.wire.tags import encode_tags
-from tests.stub_service import PATIENCE, StubService, install
+from tests.stub_service import PATIENCE, StubService
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> StubService:
-    return install(monkeypatch, shards=2)
-
-
-@pytest.fixture
-def producer(service: StubService) -> Iterator[Producer]:
-    with Producer(record_max_buffered_time_ms=0) as producer:
-        yield producer
-        service.let_go()
 
 
 def put_record(producer: Producer, headers: Any, data: bytes = b"x", key: Any = "k") -> RecordFuture:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kplpy import InvalidRecordError, KplpyError, Producer, ProducerClosedError, RecordFuture, UserRecord
-from tests.stub_service import PATIENCE, StubService, install
+from tests.stub_service import PATIENCE, StubService
 
 FOUR_BYTES = "🙂"
 MIB = 1 << 20
@@ -24,18 +24,6 @@ ITEM_RULE = (
     "explicit_hash_key, headers) or a UserRecord"
 )
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> StubService:
-    return install(monkeypatch, shards=2)
-
-
-@pytest.fixture
-def producer(service: StubService) -> Iterator[Producer]:
-    with Producer(record_max_buffered_time_ms=0) as producer:
-        yield producer
-        service.let_go()
 
 
 # The three ways to put one record.

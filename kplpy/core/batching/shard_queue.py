@@ -477,13 +477,17 @@ class Batch:
             return None
         return AGGREGATE_KEY if self.aggregated and not self.queue.first_key_outside else first.partition_key
 
+    @property
+    def _key_size(self) -> int:
+        return utf8_size(self.outer_key or "")
+
     def close(self) -> None:
         """Close the batch and set its final sizes."""
         self.closed = True
         if not self.aggregated:
             self._packing = None
         self.data_size = self.uncompressed_size
-        self.wire_size = self.data_size + utf8_size(self.outer_key or "")
+        self.wire_size = self.data_size + self._key_size
 
     @classmethod
     def alone(cls, queue: ShardQueue, item: PendingRecord) -> Batch:
@@ -533,7 +537,7 @@ class Batch:
 
     def is_larger_than(self, limit: int) -> bool:
         """Return True if data and partition key have more bytes than `limit`. Before it is sealed: uncompressed."""
-        return self.data_size + utf8_size(self.outer_key or "") > limit
+        return self.data_size + self._key_size > limit
 
     def estimate(self) -> None:
         """Set wire_size to what it will probably be. Called for a batch that is not queued yet."""
@@ -555,7 +559,7 @@ class Batch:
         """Set the data and the exact sizes. compressed: empty if the batch goes uncompressed."""
         self._sealed = compressed
         self.data_size = len(compressed) or self.uncompressed_size
-        self.wire_size = self.data_size + utf8_size(self.outer_key or "")
+        self.wire_size = self.data_size + self._key_size
 
     def without(self, removed: Collection[PendingRecord]) -> Batch | None:
         """Return a closed batch without the records in `removed`. None if no record is left."""
