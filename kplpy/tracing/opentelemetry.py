@@ -19,6 +19,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from kplpy.futures.asyncio_bridge import Observer
 from kplpy.headers import Headers, TracedHeaders
 from kplpy.records import RecordResult, UserRecord
+from kplpy.stream_names import name_of
 from kplpy.tracing.span import PutSpan
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class OpenTelemetryTracing:
     def _start(self, stream: str, links: list[Link], is_batch: bool) -> OpenTelemetrySpan:
         name = stream
         if isinstance(stream, str) and stream.startswith("arn:"):
-            name = stream.rpartition("/")[2]
+            name = name_of(stream)
         attributes = {**self._attributes, "messaging.destination.name": str(name)}
         span = self._tracer.start_span(f"send {name}", kind=SpanKind.PRODUCER, attributes=attributes, links=links)
         return OpenTelemetrySpan(span, is_batch)
