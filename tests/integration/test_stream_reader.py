@@ -70,7 +70,8 @@ CLIENTS: dict[str, Any] = {}
 def reader_of(kinesis: LocalKinesis, **arguments: Any) -> StreamReader:
     url = kinesis.endpoint_url
     if url not in CLIENTS:
-        CLIENTS[url] = kinesis.client(config=Config(max_pool_connections=50))
+        # Like the reader's own client, without botocore's retries, which can take seconds in an older botocore.
+        CLIENTS[url] = kinesis.client(config=Config(max_pool_connections=50, retries={"total_max_attempts": 1}))
     return StreamReader("orders", **{"interval": 0.2, "client": CLIENTS[url], **arguments})
 
 
