@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kplpy.rate_limited_log import RateLimitedLog
     from kplpy.runtime.buffer import Buffer
     from kplpy.runtime.engine import Engine
+    from kplpy.runtime.spooling import Spooling
     from kplpy.runtime.stream import Stream
     from kplpy.runtime.threads import WorkerThreads
 
@@ -47,6 +48,12 @@ def engine_of(producer: Producer) -> Engine:
 def buffer_of(producer: Producer) -> Buffer:
     """Return the buffer that the producer's records are charged to."""
     return producer._parts.buffer
+
+
+def spooling_of(producer: Producer) -> Spooling:
+    """Return the producer's spool."""
+    assert producer._spooling is not None
+    return producer._spooling
 
 
 def streams_of(producer: Producer) -> Mapping[str, Stream]:

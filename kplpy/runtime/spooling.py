@@ -1,0 +1,786 @@
+"""The spool's work: writes drained records to disk before they are sent, and reads back what memory cannot hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from weakref import ref
+
+from kplpy.concurrency import outlive
+from kplpy.core.outcome import Completion, Failed, Reason
+from kplpy.core.record import payload_of, payload_size
+from kplpy.errors import InvalidRecordError, SpoolError, SpoolFullError
+from kplpy.futures.record_future import RecordFuture
+from kplpy.futures.spooled import SpoolOrigin, StoredRow, StoredSignal, UnstoredOrigin
+from kplpy.logs import log
+from kplpy.rate_limited_log import RateLimitedLog
+from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
+from kplpy.runtime.stream import Results, Stream
+from kplpy.runtime.threads import JOIN_TIMEOUT, NEVER, lend_thread, thread_state
+from kplpy.runtime.wake_signal import WakeSignal
+from kplpy.spool.directory import adopt_dead
+from kplpy.spool.part import Part, Row
+
+if TYPE_CHECKING:
+    from kplpy.config.options import Config
+    from kplpy.runtime.delivery import Delivery
+    from kplpy.runtime.planner import Planner
+
+logger = logging.getLogger(__name__)
+
+ROW_RECORDS, ROW_BYTES = 1000, 512 << 10
+"""The most records of a row, and the payload at which a row ends. Less with a small buffer."""
+WRITE_BYTES = 1 << 20
+"""Charged bytes that are written at once, without waiting for others."""
+LOAD_BYTES = 256 << 10
+"""Bytes of the rows that are read at a time. Streams take turns."""
+OUTAGE_BYTES = 8 << 20
+"""Charged bytes of one stream that stay in memory while the service does not answer."""
+MEMORY_SHARE = 0.5
+"""The part of the buffer for records that are written. The rest is for records that wait to be written."""
+RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to write after the disk failed."""
+CHECK_INTERVAL = 0.25
+"""Seconds between two looks at memory while records are on disk only. Usually an outcome comes first."""
+
+
+class Gauges(NamedTuple):
+    """What the spool holds.
+
+    records, bytes: without an outcome, and their bytes on disk.
+    oldest: when the oldest of them was put, in Unix time; 0 if there is none.
+    syncs: writes so far.
+    """
+
+    records: int
+    bytes: int
+    oldest: float
+    syncs: int
+
+
+class _Unread:
+    """Rows of one stream that are on disk only: those of one part with an id above `after`."""
+
+    __slots__ = ("after", "oldest", "part", "records", "recovered")
+
+    def __init__(self, part: Part, after: int, records: int, oldest: float, recovered: bool) -> None:
+        self.part = part
+        self.after = after
+        self.records = records
+        self.oldest = oldest
+        self.recovered = recovered
+
+
+class _Parked(NamedTuple):
+    """A row that is on disk only, with those of its futures that somebody holds, by their place in it."""
+
+    row: StoredRow
+    futures: dict[int, ref[RecordFuture]]
+
+
+class StreamSpool:
+    """One stream's records on their way through the spool.
+
+    Guarded by the stream's lock: the queue and its counts, `backlog` and `accepted`. The spool thread alone changes
+    the backlog.
+
+    origin: of the records that are not written.
+    due: when the queue is written, by time.monotonic().
+    backlog: the rows that are on disk only, oldest first.
+    accepted: records that went to a pipeline, for flushes.
+    """
+
+    def __init__(self, spooling: Spooling, stream: Stream, sync: float) -> None:
+        self._spooling = spooling
+        self._sync = sync
+        self.stream = stream
+        self.due = NEVER
+        self.queue: list[list[RecordFuture]] = []
+        self.queued_records = self.queued_bytes = 0  # those being written, too
+        self.unwritten_bytes = 0  # without those being written
+        self.backlog: deque[_Unread] = deque()
+        self.backlog_records = 0
+        self.accepted = 0
+        self.parked: dict[tuple[Part, int], _Parked] = {}
+
+    @property
+    def waiting(self) -> int:
+        """The records that no pipeline has yet."""
+        return self.queued_records + self.backlog_records
+
+    def oldest(self) -> float:
+        """Return when the oldest record that waits was put, by time.monotonic(); infinity if none waits."""
+        if self.backlog:
+            return self.backlog[0].oldest - time.time() + time.monotonic()
+        return next((records[0].arrival for records in self.queue if records), NEVER)
+
+    def drained(self, records: list[RecordFuture], size: int) -> None:
+        """Note records that a drain has appended to the queue. size: charged bytes. Under the stream's lock."""
+        self.queued_records += len(records)
+        self.queued_bytes += size
+        self.unwritten_bytes += size
+        if self.due == NEVER:
+            self.due = records[0].arrival + self._sync
+            self._spooling.wake_by(self.due)
+        if self.unwritten_bytes >= WRITE_BYTES:
+            self._spooling.wake()
+
+    def take_queue(self) -> list[RecordFuture]:
+        """Take out the records that are not written. They stay counted until they are handed over."""
+        taken, self.queue = self.queue, []
+        self.due, self.unwritten_bytes = NEVER, 0
+        return [record for records in taken for record in records]
+
+    def handed_over(self, records: int, size: int) -> None:
+        """Count off records of the queue that went to the pipeline, or are on disk only."""
+        self.queued_records -= records
+        self.queued_bytes -= size
+
+    def begin_flush(self) -> int:
+        """Write what is queued at once. Return the flush's mark. Under the stream's lock."""
+        if self.queue:
+            self._spooling.hurry()
+        return self.accepted + self.waiting
+
+    def waiting_below(self, mark: int) -> int:
+        """Return how many of the records that wait belong to a flush. mark: accepted + waiting when it began."""
+        return max(0, mark - self.accepted)
+
+
+class _Batch:
+    """Records of one row, from the queue to the pipeline. row: None until they are on disk."""
+
+    __slots__ = ("error", "records", "row", "size", "spool")
+
+    def __init__(self, spool: StreamSpool, records: list[RecordFuture]) -> None:
+        self.spool = spool
+        self.records = records
+        self.size = payload_size(records)
+        self.row: StoredRow | None = None
+        self.error: SpoolError | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """True once the records are on disk, or will not be."""
+        return self.row is not None or self.error is not None
+
+    @property
+    def charge(self) -> int:
+        """The bytes that the records are charged to the buffer."""
+        return self.size + len(self.records) * RECORD_OVERHEAD
+
+
+class Spooling:
+    """A producer's spool. Its steps run on the thread "kplpy-spool", or inline if no thread can be started.
+
+    on_refusal: called when `refusal` begins or ends.
+    refusal: the error that puts raise at the moment, or None.
+    recovered: records that earlier processes left.
+    """
+
+    def __init__(self, config: Config, buffer: Buffer, on_refusal: Callable[[], object]) -> None:
+        assert config.spool is not None
+        self.directory = Path(config.spool)
+        self._check_directory()
+        self._sync = config.spool_sync_ms / 1000
+        self._max_bytes = config.spool_max_bytes
+        self._on_full = config.spool_on_full
+        self._on_error = config.spool_on_error
+        self._ttl = None if config.spool_ttl_ms is None else config.spool_ttl_ms / 1000
+        self._memory = int(MEMORY_SHARE * config.max_buffered_bytes)
+        self._memory_records = int(MEMORY_SHARE * config.max_buffered_records)
+        self._row_records = max(1, min(ROW_RECORDS, self._memory_records // 8))
+        self._row_bytes = max(1, min(ROW_BYTES, self._memory // 8))
+        self._buffer = buffer
+        self._on_refusal = on_refusal
+        self._signal = StoredSignal()
+        self._wake_signal = WakeSignal()
+        self._sleeps_until = NEVER
+        self._errors = RateLimitedLog(logger, "internal_errors")
+        self._not_answered = RateLimitedLog(logger, "spool_not_answered")
+        self._step_lock = threading.Lock()
+        self._answer_lock = threading.Lock()
+        self._spools: list[StreamSpool] = []
+        self._own: Part | None = None
+        self._parts: list[Part] = []
+        self._batches: list[_Batch] = []  # taken from the queues, not handed over
+        self._late_answers: dict[Part, dict[int, bytes | None]] = {}  # that could not be written
+        self._hurried = False
+        self._is_full = False
+        self._trouble: SpoolError | None = None
+        self._retry_at = -NEVER
+        self._dropped = 0
+        self._turn = 0
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self.refusal: type[SpoolError] | type[SpoolFullError] | None = None
+        self.recovered = 0
+
+    def _check_directory(self) -> None:
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SpoolError(f"the spool's directory {str(self.directory)!r} cannot be made: {error}") from error
+        if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
+            raise SpoolError(f"the spool's directory {str(self.directory)!r} is not writable")
+
+    # --- set-up ---
+
+    def attach(self, planner: Planner, delivery: Delivery) -> None:
+        """Take over what this part of the producer works with."""
+        self._planner = planner
+        self._delivery = delivery
+        delivery.spooling = self
+
+    def add(self, stream: Stream) -> StreamSpool:
+        """Have a new stream's records go through the spool."""
+        stream.origin = SpoolOrigin(stream.origin.stream, self._signal)
+        stream.linger = min(stream.linger, self._sync)  # the scheduler drains the stream early enough to be written
+        made = StreamSpool(self, stream, self._sync)
+        self._spools.append(made)
+        return made
+
+    def recover(self, open_stream: Callable[[str], Stream]) -> None:
+        """Take over what dead processes left."""
+        for part in adopt_dead(self.directory):
+            self._parts.append(part)
+            for name, left in part.streams().items():
+                try:
+                    stream = open_stream(name)
+                except InvalidRecordError as error:
+                    log(logger, "spool_stream_unknown", {"path": str(part.path), "stream": name, "reason": str(error)})
+                    continue
+                assert stream.spool is not None
+                stream.spool.backlog.append(_Unread(part, 0, left.records, left.oldest, recovered=True))
+                stream.spool.backlog_records += left.records
+                self.recovered += left.records
+        if self.recovered:
+            log(logger, "spool_recovered", {"path": str(self.directory), "records": self.recovered})
+
+    def start(self) -> None:
+        """Start the thread. If none can be started, the steps run inline."""
+        thread = threading.Thread(target=self._run, name="kplpy-spool", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return
+        self._thread = thread
+
+    # --- any thread ---
+
+    def wake(self) -> None:
+        """Have the spool thread look for work."""
+        self._wake_signal.wake()
+
+    def wake_by(self, when: float) -> None:
+        """Have the spool thread look for work by then."""
+        if when < self._sleeps_until:
+            self._wake_signal.wake()
+
+    def hurry(self) -> None:
+        """Write what is queued now."""
+        self._hurried = True
+        self._wake_signal.wake()
+
+    def check(self) -> None:
+        """Raise the error of a put: the spool is full, or the disk failed, and the Config says that puts raise."""
+        refusal = self.refusal
+        if refusal is SpoolFullError:
+            raise SpoolFullError(
+                f"the spool in {str(self.directory)!r} is full: it holds {self._held_bytes()} bytes, "
+                f"spool_max_bytes={self._max_bytes}"
+            )
+        if refusal is not None:
+            cause = self._trouble
+            raise SpoolError(f"the spool does not take records: {cause}") from cause
+
+    def wait_written(self, records: Sequence[RecordFuture]) -> None:
+        """Block until the records are on disk, or will not be."""
+        for record in records:
+            self._signal.wait(record, None)
+
+    async def wait_written_async(self, records: Sequence[RecordFuture]) -> None:
+        """Do what wait_written() does, without blocking the event loop."""
+        for record in records:
+            await self._signal.wait_async(record)
+
+    def backlog_records(self) -> int:
+        """Return how many records are on disk only."""
+        return sum(each.backlog_records for each in list(self._spools))
+
+    def gauges(self) -> Gauges:
+        """Return what the spool holds."""
+        parts = list(self._parts)
+        held = [each for part in parts for each in part.streams().values()]
+        return Gauges(
+            sum(each.records for each in held),
+            sum(part.bytes for part in parts),
+            min((each.oldest for each in held), default=0.0),
+            sum(part.syncs for part in parts),
+        )
+
+    # --- outcomes, on the thread that delivers them ---
+
+    def answered(self, completions: Sequence[Completion]) -> None:
+        """Write that the records have an outcome, before their futures get it."""
+        with self._answer_lock:
+            changed: dict[StoredRow, None] = {}
+            last = None
+            for each in completions:
+                if isinstance(each.outcome, Failed) and each.outcome.reason is Reason.SPOOLED:
+                    continue
+                for item in each.items:
+                    row: Any = cast("RecordFuture", item)._origin
+                    if row.__class__ is StoredRow:
+                        place = item.number - row.first
+                        row.answered[place if row.places is None else row.places[place]] = 1
+                        if row is not last:
+                            last = changed[row] = row  # type: ignore[assignment]
+            done, self._late_answers = self._late_answers, {}
+            for row in changed:
+                done.setdefault(row.part, {})[row.row_id] = bytes(row.answered) if 0 in row.answered else None
+            for part, answers in done.items():
+                try:
+                    part.answered(answers)
+                except SpoolError as error:
+                    self._late_answers.setdefault(part, {}).update(answers)
+                    self._not_answered.say(reason=str(error))
+
+    def released(self) -> None:
+        """Look for work, because memory or disk space became free."""
+        if self._is_full or self.backlog_records():
+            self._wake_signal.wake()
+
+    @property
+    def left_message(self) -> str:
+        """Why a record that stays in the spool was not delivered."""
+        return f"it is in the spool in {str(self.directory)!r}, and the next producer there sends it"
+
+    def keep(self, results: Results) -> None:
+        """Have the stored ones of the records that the close fails left in the spool instead."""
+        kept: list[Completion] = []
+        for each in results.completions:
+            outcome = each.outcome
+            if not (isinstance(outcome, Failed) and outcome.reason is Reason.CLOSED):
+                kept.append(each)
+                continue
+            stored = [item for item in each.items if cast("RecordFuture", item)._origin.__class__ is StoredRow]
+            others = [item for item in each.items if cast("RecordFuture", item)._origin.__class__ is not StoredRow]
+            if stored:
+                left = Failed(Reason.SPOOLED, self.left_message)
+                kept.append(Completion(stored, left, payload_size(stored)))
+                results.pipeline.totals.user_records_failed -= len(stored)
+            if others:
+                kept.append(Completion(others, outcome, payload_size(others)))
+        results.completions = kept
+
+    # --- steps ---
+
+    def _run(self) -> None:
+        thread_state.is_kplpy = True
+        outlive(self._turn_of_thread, self._after_error, lambda: self._stopping)
+
+    def _turn_of_thread(self) -> bool:
+        self._sleeps_until = NEVER
+        when = self.step()
+        self._sleeps_until = when
+        self._wake_signal.wait(when - time.monotonic())
+        return not self._stopping
+
+    def _after_error(self, error: BaseException) -> None:
+        self._errors.say(f"{type(error).__name__}: {error}", error)
+
+    def step(self) -> float:
+        """Write what is due, and load what there is memory for. Return when to call again."""
+        if not self._step_lock.acquire(blocking=False):  # the other thread, or the interrupted step, does it
+            return time.monotonic() + CHECK_INTERVAL
+        try:
+            now = time.monotonic()
+            if self._batches or self._is_due(now):
+                self._write(now)
+            if self._is_full and not self._batches:
+                self._set_full(self._held_bytes() >= self._max_bytes)
+            if self._trouble is not None and now >= self._retry_at:
+                self._probe()
+            self._load(time.monotonic())
+            return self._next_step(time.monotonic())
+        finally:
+            self._step_lock.release()
+
+    def _is_due(self, now: float) -> bool:
+        spools = list(self._spools)
+        return (
+            self._hurried
+            or any(each.due <= now for each in spools)
+            or sum(each.unwritten_bytes for each in spools) >= WRITE_BYTES
+        )
+
+    def _next_step(self, now: float) -> float:
+        spools = list(self._spools)
+        if self._batches:  # the disk failed, or the spool is full
+            return now + (RETRY_INTERVAL if self._trouble is not None else CHECK_INTERVAL)
+        times = [each.due for each in spools]
+        if any(each.backlog for each in spools):
+            times.append(now + CHECK_INTERVAL)
+        if self._trouble is not None:
+            times.append(self._retry_at)
+        return min(times, default=NEVER)
+
+    # --- writing ---
+
+    def _write(self, now: float) -> None:
+        """Write what is queued, and hand it over."""
+        if all(each.is_ready for each in self._batches):
+            self._hurried = False
+            self._take_queues(now)
+        unwritten = [each for each in self._batches if not each.is_ready]
+        if unwritten and self._makes_space(sum(each.size for each in unwritten), now):
+            self._write_batches(unwritten, now)
+            self._signal.notify()
+        batches, self._batches = self._batches, []
+        held_back: set[StreamSpool] = set()
+        handed_over: dict[StreamSpool, None] = {}
+        for batch in batches:
+            spool = batch.spool
+            # A batch that is not on disk must not overtake older records of its stream, which are.
+            if spool in held_back or not batch.is_ready or (batch.row is None and spool.backlog):
+                held_back.add(spool)
+                self._batches.append(batch)
+            else:
+                self._hand_over(batch)
+                handed_over[spool] = None
+        for spool in handed_over:
+            self._plan(spool)
+
+    def _take_queues(self, now: float) -> None:
+        for spool in list(self._spools):
+            with spool.stream.locked_pipeline():
+                self._planner.drain(spool.stream, now)
+                records = spool.take_queue()
+                size = begin = 0
+                for end, record in enumerate(records, 1):
+                    size += payload_of(record)
+                    if size >= self._row_bytes or end - begin == self._row_records or end == len(records):
+                        self._batches.append(_Batch(spool, records[begin:end]))
+                        begin, size = end, 0
+
+    def _write_batches(self, batches: list[_Batch], now: float) -> None:
+        wall = time.time()
+        rows = [
+            (each.spool.stream.origin.stream, wall - now + each.records[0].arrival, each.records) for each in batches
+        ]
+        if now < self._retry_at:
+            assert self._trouble is not None
+            self._not_written(batches, self._trouble)
+            return
+        try:
+            part = self._own_part()
+            ids = part.write(rows)
+        except SpoolError as error:
+            self._retry_at = now + RETRY_INTERVAL
+            self._begin_trouble(error)
+            self._not_written(batches, error)
+            return
+        self._end_trouble()
+        for batch, row_id in zip(batches, ids, strict=True):
+            row = StoredRow(batch.spool.stream.origin.stream, part, row_id, bytearray(len(batch.records)))
+            for record in batch.records:
+                record._origin = row
+            batch.row = row
+
+    def _own_part(self) -> Part:
+        if self._own is None:
+            self._own = Part.create(self.directory)
+            self._parts.append(self._own)
+        return self._own
+
+    def _not_written(self, batches: list[_Batch], error: SpoolError) -> None:
+        """Send the records from memory. Refuse them if their puts wait for the disk."""
+        refuses = self._sync == 0 and self._on_error == "raise"
+        for batch in batches:
+            batch.error = error
+            if refuses:
+                self._delivery.refuse(batch.records, error)
+            else:
+                origin = UnstoredOrigin(batch.spool.stream.origin.stream, error)
+                for record in batch.records:
+                    record._origin = origin
+
+    def _hand_over(self, batch: _Batch) -> None:
+        """Give the records to the pipeline, or leave them on disk."""
+        spool, stream, row = batch.spool, batch.spool.stream, batch.row
+        with stream.locked_pipeline():
+            spool.handed_over(len(batch.records), batch.charge)
+            if row is None and batch.records[0].done():  # refused
+                self._buffer.release(stream, len(batch.records), batch.charge)
+                spool.accepted += len(batch.records)
+                return
+            if row is None or (not spool.backlog and self._has_memory(spool)):
+                if row is not None:
+                    row.first = stream.pipeline.next_number
+                self._accept(spool, batch.records)
+                return
+            self._park(batch, row)
+
+    def _accept(self, spool: StreamSpool, records: list[RecordFuture], drop: bool = False) -> None:
+        """Hand records to the pipeline, which fails them at once with `drop`. Under the stream's lock."""
+        stream, now = spool.stream, time.monotonic()
+        stream.keep(records)
+        flushes = [each for each in stream.flushes if each.spool_mark > spool.accepted]
+        spool.accepted += len(records)
+        if drop:
+            stream.pipeline.drop(records, Reason.DROPPED, "the spool was full")
+        else:
+            self._planner.accept(stream, records, now)
+        if flushes:  # they wait for these records, too
+            mark = stream.pipeline.flush(now)
+            for each in flushes:
+                each.mark = mark
+
+    def _park(self, batch: _Batch, row: StoredRow) -> None:
+        """Leave the records on disk only. Under the stream's lock."""
+        spool, records = batch.spool, batch.records
+        row.park(records)
+        spool.parked[row.part, row.row_id] = _Parked(row, {place: ref(each) for place, each in enumerate(records)})
+        if not spool.backlog or spool.backlog[-1].part is not row.part:
+            spool.backlog.append(
+                _Unread(row.part, row.row_id - 1, 0, time.time() - time.monotonic() + records[0].arrival, False)
+            )
+        spool.backlog[-1].records += len(records)
+        spool.backlog_records += len(records)
+        self._buffer.release(spool.stream, len(records), batch.charge)
+        batch.records = []
+
+    def _forget_dead(self, spool: StreamSpool) -> None:
+        """Drop the references to parked futures that nobody holds."""
+        for key, (row, futures) in list(spool.parked.items()):
+            alive = {place: each for place, each in futures.items() if each() is not None}
+            if alive:
+                spool.parked[key] = _Parked(row, alive)
+            else:
+                del spool.parked[key]
+
+    def _plan(self, spool: StreamSpool) -> None:
+        """Have the scheduler or a sender go on with the stream."""
+        stream = spool.stream
+        with stream.locked_pipeline():
+            stream.end_flushes()
+            self._planner.plan(stream, time.monotonic())
+        self._forget_dead(spool)
+
+    # --- the bound of the disk ---
+
+    def _held_bytes(self) -> int:
+        return sum(each.bytes for each in list(self._parts))
+
+    def _makes_space(self, size: int, now: float) -> bool:
+        """Return True if so many bytes may be written. Drops the oldest records if that is wanted."""
+        while self._held_bytes() + size > self._max_bytes and self._held_bytes() > 0:
+            if self._on_full != "drop_oldest" or not self._drop_oldest(now):
+                if self._on_error == "memory" and self._trouble is not None:
+                    return True  # the write fails, and the records go on
+                self._set_full(True)
+                return False
+        self._set_full(False)
+        return True
+
+    def _set_full(self, is_full: bool) -> None:
+        if is_full and not self._is_full:
+            log(logger, "spool_full", {"path": str(self.directory), "bytes": self._held_bytes()})
+        self._is_full = is_full
+        self._set_refusal()
+
+    def _drop_oldest(self, now: float) -> bool:
+        """Fail the oldest rows that are on disk only. Return False if there is none."""
+        spools = [each for each in self._spools if each.backlog]
+        if not spools:
+            return False
+        spool = min(spools, key=lambda each: each.backlog[0].oldest)
+        self._dropped += self._load_rows(spool, drop=True)
+        return True
+
+    # --- disk trouble ---
+
+    def _begin_trouble(self, error: SpoolError) -> None:
+        if self._trouble is None:
+            goes_on = "puts raise" if self._on_error == "raise" else "records are sent from memory"
+            log(logger, "spool_failed", {"path": str(self.directory), "reason": str(error), "goes_on": goes_on}, error)
+        self._trouble = error
+        self._set_refusal()
+
+    def _end_trouble(self) -> None:
+        if self._trouble is not None:
+            self._trouble = None
+            log(logger, "spool_works_again", {"path": str(self.directory)})
+        self._set_refusal()
+
+    def _set_refusal(self) -> None:
+        refusal: type[SpoolError] | type[SpoolFullError] | None = None
+        if self._trouble is not None and self._on_error == "raise":
+            refusal = SpoolError
+        elif self._is_full and self._on_full == "raise":
+            refusal = SpoolFullError
+        if refusal is not self.refusal:
+            self.refusal = refusal
+            self._on_refusal()
+
+    def _probe(self) -> None:
+        """Find out if the disk takes records again."""
+        try:
+            self._own_part().write([])
+        except SpoolError as error:
+            self._retry_at = time.monotonic() + RETRY_INTERVAL
+            self._begin_trouble(error)
+        else:
+            self._retry_at = -NEVER
+            self._end_trouble()
+
+    # --- reading back ---
+
+    def _has_memory(self, spool: StreamSpool) -> bool:
+        """Return True if the stream's pipeline may get more records."""
+        stream = spool.stream
+        if stream.broken is not None:
+            return False
+        active = max(1, sum(1 for each in self._spools if each.backlog or each.stream.held_records))
+        held = stream.held_bytes - spool.queued_bytes
+        limit = self._memory // active
+        if stream.pipeline.in_outage:
+            limit = min(limit, OUTAGE_BYTES)
+        records = stream.held_records - spool.queued_records
+        return held <= 0 or (held < limit and records < self._memory_records // active)
+
+    def _load(self, now: float) -> None:
+        """Read back rows, one stream after the other, while there is memory."""
+        self._turn += 1
+        spools = list(self._spools)
+        first = self._turn % max(1, len(spools))
+        waiting = [each for each in spools[first:] + spools[:first] if each.backlog]
+        while waiting:
+            for spool in list(waiting):
+                if not (spool.backlog and (self._has_memory(spool) or self._has_expired(spool))):
+                    waiting.remove(spool)
+                else:
+                    self._load_rows(spool)
+                    self._plan(spool)
+            if self._is_due(time.monotonic()):
+                self._wake_signal.wake()  # new records go first
+                return
+
+    def _has_expired(self, spool: StreamSpool) -> bool:
+        return self._ttl is not None and time.time() >= spool.backlog[0].oldest + self._ttl
+
+    def _load_rows(self, spool: StreamSpool, drop: bool = False) -> int:
+        """Read the oldest rows, and give them to the pipeline, or fail them. Return how many records that were."""
+        unread, stream = spool.backlog[0], spool.stream
+        part = unread.part
+        count = 0
+        rows = part.read(stream.origin.stream, unread.after, 1 if drop else LOAD_BYTES)
+        for row in rows:
+            if count and not drop and not self._has_memory(spool):
+                break  # the others are read again later
+            count += self._load_row(spool, unread, row, drop)
+        with stream.locked_pipeline():
+            if not rows or unread.records <= 0:
+                self._end_unread(spool, unread)
+        if drop:
+            stream.request_wake()  # the scheduler delivers the failures
+        return count
+
+    def _end_unread(self, spool: StreamSpool, unread: _Unread) -> None:
+        """Forget rows that are all read. What is missing was damaged. Under the stream's lock."""
+        if unread.records:
+            log(
+                logger,
+                "spool_damaged",
+                {"path": str(unread.part.path), "records": unread.records, "damage": "; ".join(unread.part.damaged)},
+            )
+            spool.backlog_records -= unread.records
+            spool.accepted += unread.records
+        spool.backlog.popleft()
+
+    def _load_row(self, spool: StreamSpool, unread: _Unread, row: Row, drop: bool) -> int:
+        stream = spool.stream
+        size = len(row.records)
+        flags = bytearray(row.answered) if row.answered is not None else bytearray(size)
+        parked = spool.parked.pop((unread.part, row.id), None)
+        stored = StoredRow(stream.origin.stream, unread.part, row.id, flags) if parked is None else parked.row
+        arrival = time.monotonic() - max(0.0, time.time() - row.accepted)
+        records: list[RecordFuture] = []
+        places: list[int] = []
+        for place, (data, key, explicit, tags) in enumerate(row.records):
+            if flags[place]:
+                continue
+            held = None if parked is None else parked.futures.get(place)
+            future = None if held is None else held()
+            if future is None:
+                future = stream.checks.restored(stored, data, key, explicit, tags, arrival)
+                future.maybe_written = unread.recovered
+            records.append(future)
+            places.append(place)
+        stored.unpark()
+        charge = payload_size(records) + len(records) * RECORD_OVERHEAD
+        with stream.locked_pipeline() as pipeline:
+            stored.first = pipeline.next_number
+            stored.places = places if len(places) < size else None
+            self._buffer.charge_loaded(stream, len(records), charge)
+            unread.after = row.id
+            unread.records -= len(records)
+            unread.oldest = row.accepted
+            spool.backlog_records -= len(records)
+            self._accept(spool, records, drop)
+        return len(records)
+
+    # --- the end ---
+
+    def end(self) -> None:
+        """Stop the thread, write what is queued, and close the files.
+
+        Futures of records that stay in the spool get RecordSpooledError. Called once the engine's threads have ended.
+        """
+        self._stopping = True
+        self._wake_signal.wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(JOIN_TIMEOUT)
+        with lend_thread():
+            self._write_rest()
+        left = 0
+        for spool in self._spools:
+            alive = [each() for parked in spool.parked.values() for each in parked.futures.values()]
+            self._delivery.leave_spooled([each for each in alive if each is not None], self.left_message)
+            spool.parked.clear()
+        for part in self._parts:
+            left += part.records
+            part.close()
+        self._signal.notify()
+        if left:
+            log(logger, "closed_with_spooled", {"path": str(self.directory), "records": left})
+        self._errors.close()
+        self._not_answered.close()
+
+    def _write_rest(self) -> None:
+        with self._step_lock:
+            now = time.monotonic()
+            self._retry_at = -NEVER
+            self._take_queues(now)
+            batches = [each for each in self._batches if not each.is_ready]
+            if batches:
+                self._write_batches(batches, now)
+            for batch in self._batches:
+                if batch.row is not None:
+                    self._delivery.leave_spooled(batch.records, self.left_message)
+                else:
+                    self._delivery.fail(batch.records, Failed(Reason.CLOSED, f"the producer was closed: {batch.error}"))
+            self._batches.clear()
+
+    def abandon(self) -> None:
+        """Leave the parts to the parent process, in a forked child."""
+        self._stopping = True
+        for part in self._parts:
+            part.abandon()
