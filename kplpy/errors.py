@@ -30,6 +30,14 @@ class BufferFullError(KplpyError):
     """
 
 
+class SpoolError(KplpyError):
+    """The spool cannot be written or read. The message names the file, and the cause is chained.
+
+    Raised by a put with spool_on_error="raise", which accepted nothing, and by stored() of a record that is sent from
+    memory.
+    """
+
+
 class FlushTimeoutError(KplpyError, TimeoutError):
     """flush() ran out of time. The producer goes on with the records that are left.
 
