@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kplpy.config.options import Config, per_stream
 from kplpy.core.policy import Policy, policy_of
-from kplpy.errors import ConfigError, RecordFailedError
+from kplpy.errors import ConfigError, RecordFailedError, SpoolError
 from kplpy.hash_keys import HashKeys
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
@@ -130,6 +131,16 @@ def build(
 def _policy_of(config: Config) -> Policy:
     """Return the policy. With a spool, its own time to live counts."""
     return policy_of(config if config.spool is None else replace(config, record_ttl_ms=config.spool_ttl_ms))
+
+
+def check_directory(path: str | os.PathLike[str]) -> None:
+    """Make the spool's directory if it is missing. Raises SpoolError if it cannot be used."""
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SpoolError(f"the spool's directory {os.fspath(path)!r} cannot be made: {error}") from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise SpoolError(f"the spool's directory {os.fspath(path)!r} is not writable")
 
 
 def _spooling_of(config: Config, buffer: Buffer, on_refusal: Callable[[], object]) -> Spooling | None:

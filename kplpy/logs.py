@@ -118,6 +118,9 @@ EVENTS = {
     "spool_recovered": Event(
         logging.WARNING, "%(path)s: earlier processes left %(records)d records in the spool, which are sent now"
     ),
+    "spool_part_unreadable": Event(
+        logging.ERROR, "records that an earlier process left in the spool cannot be read: %(reason)s"
+    ),
     "spool_stream_unknown": Event(
         logging.ERROR, "%(path)s: the records of %(stream)s stay in the spool, because they cannot be sent: %(reason)s"
     ),

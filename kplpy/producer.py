@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from kplpy.build import build
+from kplpy.build import build, check_directory
 from kplpy.config.options import Config
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
@@ -83,6 +83,8 @@ class Producer:
         self._closed = False
         self._close_requested = False
         fork.check()
+        if config.spool is not None:
+            check_directory(config.spool)
         self._make_parts()
         interpreter_exit.watch(self)
 
@@ -118,7 +120,7 @@ class Producer:
         )
         # Set last: [0] is 1 while the parts above belong to this process and the producer is open.
         self._usable_page: fork.Page = _UNUSABLE_PAGE if self._closed else fork.page()
-        if parts.spooling is not None and interpreter_exit.threads_may_run():
+        if parts.spooling is not None and not self._closed and interpreter_exit.threads_may_run():
             parts.spooling.recover(parts.engine.directory.open)
             if parts.spooling.recovered:
                 parts.engine.ensure_threads()

@@ -187,7 +187,6 @@ class Spooling:
     def __init__(self, config: Config, buffer: Buffer, on_refusal: Callable[[], object]) -> None:
         assert config.spool is not None
         self.directory = Path(config.spool)
-        self._check_directory()
         self._sync = config.spool_sync_ms / 1000
         self._max_bytes = config.spool_max_bytes
         self._on_full = config.spool_on_full
@@ -222,14 +221,6 @@ class Spooling:
         self.refusal: type[SpoolError] | type[SpoolFullError] | None = None
         self.recovered = 0
 
-    def _check_directory(self) -> None:
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise SpoolError(f"the spool's directory {str(self.directory)!r} cannot be made: {error}") from error
-        if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
-            raise SpoolError(f"the spool's directory {str(self.directory)!r} is not writable")
-
     # --- set-up ---
 
     def attach(self, planner: Planner, delivery: Delivery) -> None:
@@ -248,7 +239,8 @@ class Spooling:
 
     def recover(self, open_stream: Callable[[str], Stream]) -> None:
         """Take over what dead processes left."""
-        for part in adopt_dead(self.directory):
+        unreadable: list[SpoolError] = []
+        for part in adopt_dead(self.directory, unreadable):
             self._parts.append(part)
             for name, left in part.streams().items():
                 try:
@@ -260,6 +252,8 @@ class Spooling:
                 stream.spool.backlog.append(_Unread(part, 0, left.records, left.oldest, recovered=True))
                 stream.spool.backlog_records += left.records
                 self.recovered += left.records
+        for trouble in unreadable:
+            log(logger, "spool_part_unreadable", {"reason": str(trouble)})
         if self.recovered:
             log(logger, "spool_recovered", {"path": str(self.directory), "records": self.recovered})
 
@@ -755,9 +749,13 @@ class Spooling:
             alive = [each() for parked in spool.parked.values() for each in parked.futures.values()]
             self._delivery.leave_spooled([each for each in alive if each is not None], self.left_message)
             spool.parked.clear()
-        for part in self._parts:
+        parts, self._parts, self._own = self._parts, [], None
+        for part in parts:
             left += part.records
-            part.close()
+            try:
+                part.close()
+            except SpoolError as error:
+                self._errors.say(f"closing the spool: {error}", error)
         self._signal.notify()
         if left:
             log(logger, "closed_with_spooled", {"path": str(self.directory), "records": left})

@@ -111,7 +111,7 @@ def test_recovered_records_that_fail_go_to_on_failure(kinesis: LocalKinesis, tmp
         producer.put_record("test", b"0", "k").stored(10)
     failed: list[RecordFailedError] = []
     with spooled(kinesis, tmp_path, spool_ttl_ms=100, on_failure=failed.append) as producer:
-        wait_until(lambda: failed)
+        wait_until(lambda: bool(failed))
         assert [each.possible_duplicate for each in failed] == [True]
         assert producer.outstanding_records == 0
     kinesis.faults.clear()
@@ -206,7 +206,7 @@ def test_a_full_spool_drops_the_oldest(kinesis: LocalKinesis, tmp_path: Path) ->
     with spooled(kinesis, tmp_path, close_timeout_ms=60_000, on_failure=failed.append, **fields) as producer:
         for each in range(8000):
             producer.put_record("test", b"%d" % each + b" " * 1000, f"k{each}")
-        wait_until(lambda: failed)
+        wait_until(lambda: bool(failed))
         kinesis.faults.clear()
         producer.flush(timeout=60)
     assert all("oldest" in str(each) for each in failed)
@@ -244,7 +244,7 @@ def test_a_broken_disk_makes_puts_raise(
         future = producer.put_record("test", b"1", "k")
         with pytest.raises(SpoolError, match="disk I/O error"):
             future.stored(10)
-        assert future.result(10)
+        future.result(10)
         for put in (
             lambda: producer.put_record("test", b"x", "k"),
             lambda: producer.put_records("test", [(b"x", "k")]),
@@ -268,7 +268,7 @@ def test_a_broken_disk_leaves_puts_in_memory(
     with spooled(kinesis, tmp_path, spool_on_error="memory", close_timeout_ms=10_000) as producer:
         futures = [producer.put_record("test", b"%d" % each, "k") for each in range(3000)]
         for each in futures:
-            assert each.result(10)
+            each.result(10)
             with pytest.raises(SpoolError):
                 each.stored(0)
     assert numbers(kinesis) == list(range(3000))
@@ -295,7 +295,7 @@ def test_streams_do_not_wait_for_each_other(kinesis: LocalKinesis, tmp_path: Pat
         kinesis.faults.outage(OUTAGE, operation="PutRecords", stream="test")
         for each in range(10_000):
             producer.put_record("test", b"%d" % each, "k")
-        assert producer.put_record("other", b"0", "k").result(10)
+        producer.put_record("other", b"0", "k").result(10)
         kinesis.faults.clear()
         producer.flush(timeout=60)
     assert numbers(kinesis) == list(range(10_000))
