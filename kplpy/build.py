@@ -19,6 +19,7 @@ from kplpy.metrics.stats_socket import StatsSocket
 from kplpy.runtime.backpressure import Backpressure
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.engine import Engine
+from kplpy.runtime.meter import Meter, NoMeter
 from kplpy.validation import checks_of
 from kplpy.wire.compressed import check_codec
 
@@ -103,7 +104,7 @@ def build(
     if config.metrics_level != "none":
         registry = Registry(config.metrics_granularity)
         recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
-    spooling = _spooling_of(config, buffer, on_refusal)
+    spooling = _spooling_of(config, buffer, recorder or NoMeter(), on_refusal)
     engine = Engine(
         per_stream(config, _policy_of),
         per_stream(config, lambda own: checks_of(own, hash_keys)),
@@ -143,12 +144,12 @@ def check_directory(path: str | os.PathLike[str]) -> None:
         raise SpoolError(f"the spool's directory {os.fspath(path)!r} is not writable")
 
 
-def _spooling_of(config: Config, buffer: Buffer, on_refusal: Callable[[], object]) -> Spooling | None:
+def _spooling_of(config: Config, buffer: Buffer, meter: Meter, on_refusal: Callable[[], object]) -> Spooling | None:
     if config.spool is None:
         return None
     from kplpy.runtime.spooling import Spooling
 
-    return Spooling(config, buffer, on_refusal)
+    return Spooling(config, buffer, meter, on_refusal)
 
 
 def _check_codecs(config: Config) -> None:

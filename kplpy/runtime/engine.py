@@ -82,7 +82,7 @@ class Engine:
         self._ended = False  # everything that was held back is logged
         self.directory = Directory(self._new_stream)
         self.streams = self.directory.streams
-        self.status = Status(self.streams, buffer)
+        self.status = Status(self.streams, buffer, spooling)
         self.scheduler = Scheduler(
             transport,
             buffer,

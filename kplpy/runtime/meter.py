@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from kplpy.core.outcome import Completion
 from kplpy.core.results.events import Events
+
+SpoolEvent = Literal["synced", "failed", "bypassed", "dropped", "damaged"]
 
 
 class Meter(Protocol):
@@ -15,6 +17,13 @@ class Meter(Protocol):
         """Count a stream's events and completions.
 
         stream: the name or ARN that it is put by. accepted: its records so far. now: by time.monotonic().
+        """
+        ...
+
+    def spool(self, event: SpoolEvent, amount: float) -> None:
+        """Count what happened in the spool. Called on any thread of kplpy.
+
+        amount: of "synced" the seconds, of "failed" the writes, of the others the records.
         """
         ...
 
@@ -31,6 +40,9 @@ class NoMeter:
     """Counts nothing. Called on any thread."""
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
+        pass
+
+    def spool(self, event: SpoolEvent, amount: float) -> None:
         pass
 
     def awake(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from weakref import ref
 
 from kplpy.concurrency import outlive
+from kplpy.core.gauges import SpoolGauges
 from kplpy.core.outcome import Completion, Failed, Reason
 from kplpy.core.record import payload_of, payload_size
 from kplpy.errors import InvalidRecordError, SpoolError, SpoolFullError
@@ -29,6 +30,7 @@ from kplpy.spool.part import Part, Row
 if TYPE_CHECKING:
     from kplpy.config.options import Config
     from kplpy.runtime.delivery import Delivery
+    from kplpy.runtime.meter import Meter
     from kplpy.runtime.planner import Planner
 
 logger = logging.getLogger(__name__)
@@ -47,20 +49,6 @@ RETRY_INTERVAL = 1.0
 """Seconds between two attempts to write after the disk failed."""
 CHECK_INTERVAL = 0.25
 """Seconds between two looks at memory while records are on disk only. Usually an outcome comes first."""
-
-
-class Gauges(NamedTuple):
-    """What the spool holds.
-
-    records, bytes: without an outcome, and their bytes on disk.
-    oldest: when the oldest of them was put, in Unix time; 0 if there is none.
-    syncs: writes so far.
-    """
-
-    records: int
-    bytes: int
-    oldest: float
-    syncs: int
 
 
 class _Unread:
@@ -183,7 +171,7 @@ class Spooling:
     recovered: records that earlier processes left.
     """
 
-    def __init__(self, config: Config, buffer: Buffer, on_refusal: Callable[[], object]) -> None:
+    def __init__(self, config: Config, buffer: Buffer, meter: Meter, on_refusal: Callable[[], object]) -> None:
         assert config.spool is not None
         self.directory = Path(config.spool)
         self._sync = config.spool_sync_ms / 1000
@@ -196,6 +184,7 @@ class Spooling:
         self._row_records = max(1, min(ROW_RECORDS, self._memory_records // 8))
         self._row_bytes = max(1, min(ROW_BYTES, self._memory // 8))
         self._buffer = buffer
+        self._meter = meter
         self._on_refusal = on_refusal
         self._signal = StoredSignal()
         self._wake_signal = WakeSignal()
@@ -213,7 +202,7 @@ class Spooling:
         self._is_full = False
         self._trouble: SpoolError | None = None
         self._retry_at = -NEVER
-        self._dropped = 0
+        self._oldest_unsendable = NEVER  # of streams whose names are unknown, by time.monotonic()
         self._turn = 0
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -246,6 +235,8 @@ class Spooling:
                     stream = open_stream(name)
                 except InvalidRecordError as error:
                     log(logger, "spool_stream_unknown", {"path": str(part.path), "stream": name, "reason": str(error)})
+                    put_at = left.oldest - time.time() + time.monotonic()
+                    self._oldest_unsendable = min(self._oldest_unsendable, put_at)
                     continue
                 assert stream.spool is not None
                 stream.spool.backlog.append(_Unread(part, 0, left.records, left.oldest, recovered=True))
@@ -307,16 +298,15 @@ class Spooling:
         """Return how many records are on disk only."""
         return sum(each.backlog_records for each in list(self._spools))
 
-    def gauges(self) -> Gauges:
-        """Return what the spool holds."""
+    def gauges(self, oldest: float) -> SpoolGauges:
+        """Return what the spool holds. Waits for a write that is under way.
+
+        oldest: when the oldest record without an outcome was put, by time.monotonic().
+        """
         parts = list(self._parts)
-        held = [each for part in parts for each in part.streams().values()]
-        return Gauges(
-            sum(each.records for each in held),
-            sum(part.bytes for part in parts),
-            min((each.oldest for each in held), default=0.0),
-            sum(part.syncs for part in parts),
-        )
+        records = sum(part.records for part in parts)
+        oldest = min(oldest, self._oldest_unsendable) if records else NEVER
+        return SpoolGauges(records, self._held_bytes(), self.backlog_records(), oldest)
 
     # --- outcomes, on the thread that delivers them ---
 
@@ -343,6 +333,7 @@ class Spooling:
                     part.answered(answers)
                 except SpoolError as error:
                     self._late_answers.setdefault(part, {}).update(answers)
+                    self._meter.spool("failed", 1)
                     self._not_answered.say(reason=str(error))
 
     def released(self) -> None:
@@ -474,7 +465,9 @@ class Spooling:
             return
         try:
             part = self._own_part()
+            began = time.monotonic()
             ids = part.write(rows)
+            self._meter.spool("synced", time.monotonic() - began)
         except SpoolError as error:
             self._retry_at = now + RETRY_INTERVAL
             self._begin_trouble(error)
@@ -504,6 +497,7 @@ class Spooling:
                 origin = UnstoredOrigin(batch.spool.stream.origin.stream, error)
                 for record in batch.records:
                     record._origin = origin
+                self._meter.spool("bypassed", len(batch.records))
 
     def _hand_over(self, batch: _Batch) -> None:
         """Give the records to the pipeline, or leave them on disk."""
@@ -595,12 +589,13 @@ class Spooling:
         if not spools:
             return False
         spool = min(spools, key=lambda each: each.backlog[0].oldest)
-        self._dropped += self._load_rows(spool, drop=True)
+        self._meter.spool("dropped", self._load_rows(spool, drop=True))
         return True
 
     # --- disk trouble ---
 
     def _begin_trouble(self, error: SpoolError) -> None:
+        self._meter.spool("failed", 1)
         if self._trouble is None:
             goes_on = "puts raise" if self._on_error == "raise" else "records are sent from memory"
             log(logger, "spool_failed", {"path": str(self.directory), "reason": str(error), "goes_on": goes_on}, error)
@@ -694,6 +689,7 @@ class Spooling:
                 "spool_damaged",
                 {"path": str(unread.part.path), "records": unread.records, "damage": "; ".join(unread.part.damaged)},
             )
+            self._meter.spool("damaged", unread.records)
             spool.backlog_records -= unread.records
             spool.accepted += unread.records
         spool.backlog.popleft()
