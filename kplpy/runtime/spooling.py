@@ -14,7 +14,7 @@ from weakref import ref
 from kplpy.concurrency import outlive
 from kplpy.core.gauges import SpoolGauges
 from kplpy.core.outcome import Completion, Failed, Reason
-from kplpy.core.record import payload_of, payload_size
+from kplpy.core.record import payload_size
 from kplpy.errors import InvalidRecordError, SpoolError, SpoolFullError
 from kplpy.futures.record_future import RecordFuture
 from kplpy.futures.spooled import SpoolOrigin, StoredRow, StoredSignal, UnstoredOrigin
@@ -45,6 +45,11 @@ OUTAGE_BYTES = 8 << 20
 """Charged bytes of one stream that stay in memory while the service does not answer."""
 MEMORY_SHARE = 0.5
 """The part of the buffer for records that are written. The rest is for records that wait to be written."""
+SLOW = 1.0
+"""Records leave memory if those before them have been in the pipeline for so many seconds, or in an outage.
+
+Otherwise the producer itself is the bottleneck, and puts wait for buffer space, as without a spool.
+"""
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to write after the disk failed."""
 CHECK_INTERVAL = 0.25
@@ -94,12 +99,25 @@ class StreamSpool:
         self.backlog: deque[_Unread] = deque()
         self.backlog_records = 0
         self.accepted = 0
+        self._accepted_at: deque[tuple[int, float]] = deque()  # `accepted` after each batch, and when that was
         self.parked: dict[tuple[Part, int], _Parked] = {}
 
     @property
     def waiting(self) -> int:
         """The records that no pipeline has yet."""
         return self.queued_records + self.backlog_records
+
+    def note_accepted(self, records: int, now: float) -> None:
+        """Count records that went to the pipeline. Under the stream's lock."""
+        self.accepted += records
+        self._accepted_at.append((self.accepted, now))
+
+    def is_slow(self, now: float) -> bool:
+        """Return True if the pipeline does not get its records delivered in time. Under the stream's lock."""
+        pipeline, accepted_at = self.stream.pipeline, self._accepted_at
+        while accepted_at and accepted_at[0][0] <= self.accepted - pipeline.outstanding:
+            accepted_at.popleft()
+        return pipeline.in_outage or (bool(accepted_at) and now > accepted_at[0][1] + SLOW)
 
     def oldest(self) -> float:
         """Return when the oldest record that waits was put, by time.monotonic(); infinity if none waits."""
@@ -338,7 +356,7 @@ class Spooling:
 
     def released(self) -> None:
         """Look for work, because memory or disk space became free."""
-        if self._is_full or self.backlog_records():
+        if self._batches or self._is_full or self.backlog_records():
             self._wake_signal.wake()
 
     @property
@@ -407,9 +425,9 @@ class Spooling:
 
     def _next_step(self, now: float) -> float:
         spools = list(self._spools)
-        if self._batches:  # the disk failed, or the spool is full
-            return now + (RETRY_INTERVAL if self._trouble is not None else CHECK_INTERVAL)
-        times = [each.due for each in spools]
+        times = [each.due for each in spools if not self._batches or all(each.is_ready for each in self._batches)]
+        if self._batches:  # the spool is full, or memory is
+            times.append(now + CHECK_INTERVAL)
         if any(each.backlog for each in spools):
             times.append(now + CHECK_INTERVAL)
         if self._trouble is not None:
@@ -433,11 +451,11 @@ class Spooling:
         for batch in batches:
             spool = batch.spool
             # A batch that is not on disk must not overtake older records of its stream, which are.
-            if spool in held_back or not batch.is_ready or (batch.row is None and spool.backlog):
+            waits = spool in held_back or not batch.is_ready or (batch.row is None and spool.backlog)
+            if waits or not self._hand_over(batch):
                 held_back.add(spool)
                 self._batches.append(batch)
             else:
-                self._hand_over(batch)
                 handed_over[spool] = None
         for spool in handed_over:
             self._plan(spool)
@@ -447,12 +465,18 @@ class Spooling:
             with spool.stream.locked_pipeline():
                 self._planner.drain(spool.stream, now)
                 records = spool.take_queue()
-                size = begin = 0
-                for end, record in enumerate(records, 1):
-                    size += payload_of(record)
-                    if size >= self._row_bytes or end - begin == self._row_records or end == len(records):
-                        self._batches.append(_Batch(spool, records[begin:end]))
-                        begin, size = end, 0
+                for begin in range(0, len(records), self._row_records):
+                    self._add_batches(spool, records[begin : begin + self._row_records])
+
+    def _add_batches(self, spool: StreamSpool, records: list[RecordFuture]) -> None:
+        """Make a batch of the records, or several if they are large."""
+        batch = _Batch(spool, records)
+        if batch.size > self._row_bytes and len(records) > 1:
+            middle = len(records) // 2
+            self._add_batches(spool, records[:middle])
+            self._add_batches(spool, records[middle:])
+        else:
+            self._batches.append(batch)
 
     def _write_batches(self, batches: list[_Batch], now: float) -> None:
         wall = time.time()
@@ -499,28 +523,33 @@ class Spooling:
                     record._origin = origin
                 self._meter.spool("bypassed", len(batch.records))
 
-    def _hand_over(self, batch: _Batch) -> None:
-        """Give the records to the pipeline, or leave them on disk."""
-        spool, stream, row = batch.spool, batch.spool.stream, batch.row
+    def _hand_over(self, batch: _Batch) -> bool:
+        """Give the records to the pipeline, or leave them on disk. False: neither, they wait for memory."""
+        spool, stream, row, count = batch.spool, batch.spool.stream, batch.row, len(batch.records)
         with stream.locked_pipeline():
-            spool.handed_over(len(batch.records), batch.charge)
             if row is None and batch.records[0].done():  # refused
-                self._buffer.release(stream, len(batch.records), batch.charge)
-                spool.accepted += len(batch.records)
-                return
-            if row is None or (not spool.backlog and self._has_memory(spool)):
-                if row is not None:
-                    row.first = stream.pipeline.next_number
-                self._accept(spool, batch.records)
-                return
-            self._park(batch, row)
+                spool.handed_over(count, batch.charge)
+                spool.accepted += count
+                self._buffer.release(stream, count, batch.charge)
+                return True
+            if row is not None and (spool.backlog or not self._has_memory(spool)):
+                if not spool.backlog and not spool.is_slow(time.monotonic()):
+                    return False
+                spool.handed_over(count, batch.charge)
+                self._park(batch, row)
+                return True
+            if row is not None:
+                row.first = stream.pipeline.next_number
+            spool.handed_over(count, batch.charge)
+            self._accept(spool, batch.records)
+            return True
 
     def _accept(self, spool: StreamSpool, records: list[RecordFuture], drop: bool = False) -> None:
         """Hand records to the pipeline, which fails them at once with `drop`. Under the stream's lock."""
         stream, now = spool.stream, time.monotonic()
         stream.keep(records)
         flushes = [each for each in stream.flushes if each.spool_mark > spool.accepted]
-        spool.accepted += len(records)
+        spool.note_accepted(len(records), now)
         if drop:
             stream.pipeline.drop(records, Reason.DROPPED, "the spool was full")
         else:
