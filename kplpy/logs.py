@@ -131,7 +131,8 @@ EVENTS = {
     "spool_failed": Event(logging.ERROR, "%(path)s: the spool cannot be written, so %(goes_on)s: %(reason)s"),
     "spool_works_again": Event(logging.WARNING, "%(path)s: the spool can be written again"),
     "spool_not_answered": Event(
-        logging.ERROR, "outcomes cannot be noted in the spool, so records may be sent again: %(reason)s"
+        logging.ERROR,
+        "outcomes could not be noted in the spool %(count)d times, so records may be sent again; the latest: %(latest)s",
     ),
     "closed_with_spooled": Event(
         logging.WARNING, "%(path)s: closed with %(records)d records in the spool, which the next producer there sends"

@@ -8,6 +8,7 @@ the simulation import this module, too.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -48,6 +49,14 @@ def engine_of(producer: Producer) -> Engine:
 def buffer_of(producer: Producer) -> Buffer:
     """Return the buffer that the producer's records are charged to."""
     return producer._parts.buffer
+
+
+def use_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
+    """Have kplpy read this clock instead of time.monotonic()."""
+    import kplpy.validation
+
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(kplpy.validation, "_clock", clock)
 
 
 def spooling_of(producer: Producer) -> Spooling:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+SpoolEvent = Literal["synced", "failed", "bypassed", "dropped", "damaged"]
+"""What is counted of a spool: the seconds of a sync, writes that failed, and records of the other three."""
 
 
 @dataclass(frozen=True, slots=True)

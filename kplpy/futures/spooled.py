@@ -5,17 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable
 from concurrent.futures import TimeoutError
-from typing import TYPE_CHECKING
 
 from kplpy.errors import SpoolError
-from kplpy.futures import record_future
 from kplpy.futures.asyncio_bridge import arrivals_of
 from kplpy.futures.record_future import Origin, RecordFuture
-
-if TYPE_CHECKING:
-    from kplpy.spool.part import Part
 
 
 class StoredSignal:
@@ -88,48 +82,6 @@ def _check_stored(future: RecordFuture) -> None:
         return
     error = future.exception()  # the record was not accepted, or is the parent's in a forked child
     raise error if error is not None else SpoolError("the record was sent, and never stored")
-
-
-class StoredRow(Origin):
-    """The Origin of the records of one row of the spool, from the moment when the row is on disk.
-
-    part, row_id: where the row is.
-    answered: a byte for each record of the row: 1 once it has an outcome.
-    first: the number of the first record in the pipeline.
-    places: the index in `answered` of each record in the pipeline; None: they are all of the row's.
-    pinned: while the records are on disk only, the futures that somebody waits for. None while they are in memory.
-    """
-
-    __slots__ = ("answered", "first", "part", "pinned", "places", "row_id")
-
-    def __init__(self, stream: str, part: Part, row_id: int, answered: bytearray) -> None:
-        super().__init__(stream)
-        self.part = part
-        self.row_id = row_id
-        self.answered = answered
-        self.first = 0
-        self.places: list[int] | None = None
-        self.pinned: list[RecordFuture] | None = None
-
-    def wait_stored(self, future: RecordFuture, timeout: float | None) -> None:
-        pass
-
-    async def wait_stored_async(self, future: RecordFuture) -> None:
-        pass
-
-    def waited_for(self, future: RecordFuture) -> None:
-        if self.pinned is not None:
-            self.pinned.append(future)
-
-    def park(self, futures: Iterable[RecordFuture]) -> None:
-        """Keep only the futures that somebody waits for, because the records leave memory."""
-        with record_future.LOCK:
-            self.pinned = [each for each in futures if each._waits is not None]
-
-    def unpark(self) -> None:
-        """Keep no futures, because the records are in memory again."""
-        with record_future.LOCK:
-            self.pinned = None
 
 
 class UnstoredOrigin(Origin):

@@ -16,7 +16,7 @@ from operator import attrgetter
 from kplpy.core.batching.request import Request
 from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.exchange import Exchange
-from kplpy.core.gauges import Gauges
+from kplpy.core.gauges import Gauges, SpoolEvent
 from kplpy.core.outcome import Completion, Delivered, Failed, Reason
 from kplpy.core.record import PendingRecord, SendAttempt, Trimmed
 from kplpy.core.results.events import Events
@@ -25,7 +25,6 @@ from kplpy.metrics.frame import Update
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.tally import Ages, Tally, tally
 from kplpy.rate_limited_log import RateLimitedLog
-from kplpy.runtime.meter import SpoolEvent
 from kplpy.stream_names import name_of
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from kplpy.core.exchange import RequestError
 from kplpy.core.notice import Notice
@@ -25,8 +25,13 @@ from kplpy.runtime.stream import Results, Stream
 
 logger = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    from kplpy.runtime.spooling import Spooling
+
+class AnswerLog(Protocol):
+    """What a delivery needs of the spool."""
+
+    def answered(self, completions: Sequence[Completion]) -> None: ...
+
+    def released(self) -> None: ...
 
 
 def _stays_spooled(outcome: Delivered | Failed) -> bool:
@@ -61,7 +66,7 @@ class Delivery:
         self._causes = Causes(logger, remind, lock)
         self._notices: dict[str, RateLimitedLog] = {}
         self._remind, self._lock = remind, lock
-        self.spooling: Spooling | None = None
+        self.spooling: AnswerLog | None = None
         self.busy: set[int] = set()
         """The idents of the threads that run callbacks at the moment."""
 
@@ -103,7 +108,9 @@ class Delivery:
         if completions or results.events:
             accepted = results.pipeline.totals.user_records_accepted
             events = results.events or Events()
-            counted = [each for each in completions if not _stays_spooled(each.outcome)]
+            counted = completions
+            if spooling is not None:
+                counted = [each for each in completions if not _stays_spooled(each.outcome)]
             self._meter.record(stream.origin.stream, events, counted, accepted, time.monotonic())
         if not completions:
             return []

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
+from kplpy.core.gauges import SpoolEvent
 from kplpy.core.outcome import Completion
 from kplpy.core.results.events import Events
-
-SpoolEvent = Literal["synced", "failed", "bypassed", "dropped", "damaged"]
 
 
 class Meter(Protocol):
@@ -21,10 +20,7 @@ class Meter(Protocol):
         ...
 
     def spool(self, event: SpoolEvent, amount: float) -> None:
-        """Count what happened in the spool. Called on any thread of kplpy.
-
-        amount: of "synced" the seconds, of "failed" the writes, of the others the records.
-        """
+        """Count what happened in the spool. Called on any thread of kplpy. amount: see SpoolEvent."""
         ...
 
     def awake(self) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from kplpy.concurrency import outlive
@@ -17,11 +16,12 @@ from kplpy.core.outcome import Completion, Failed, Reason
 from kplpy.core.record import payload_size
 from kplpy.errors import InvalidRecordError, SpoolError, SpoolFullError
 from kplpy.futures.record_future import RecordFuture
-from kplpy.futures.spooled import SpoolOrigin, StoredRow, StoredSignal, UnstoredOrigin
+from kplpy.futures.spooled import SpoolOrigin, StoredSignal, UnstoredOrigin
 from kplpy.logs import log
 from kplpy.rate_limited_log import RateLimitedLog
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.stream import Results, Stream
+from kplpy.runtime.stream_spool import WRITE_BYTES, Batch, Parked, StoredRow, StreamSpool, Unread
 from kplpy.runtime.threads import JOIN_TIMEOUT, NEVER, lend_thread, thread_state
 from kplpy.runtime.wake_signal import WakeSignal
 from kplpy.spool.directory import adopt_dead
@@ -37,148 +37,16 @@ logger = logging.getLogger(__name__)
 
 ROW_RECORDS, ROW_BYTES = 1000, 512 << 10
 """The most records of a row, and the payload at which a row ends. Less with a small buffer."""
-WRITE_BYTES = 1 << 20
-"""Charged bytes that are written at once, without waiting for others."""
 LOAD_BYTES = 256 << 10
 """Bytes of the rows that are read at a time. Streams take turns."""
 OUTAGE_BYTES = 8 << 20
 """Charged bytes of one stream that stay in memory while the service does not answer."""
 MEMORY_SHARE = 0.5
 """The part of the buffer for records that are written. The rest is for records that wait to be written."""
-SLOW = 1.0
-"""Records leave memory if those before them have been in the pipeline for so many seconds, or in an outage.
-
-Otherwise the producer itself is the bottleneck, and puts wait for buffer space, as without a spool.
-"""
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to write after the disk failed."""
 CHECK_INTERVAL = 0.25
 """Seconds between two looks at memory while records are on disk only. Usually an outcome comes first."""
-
-
-class _Unread:
-    """Rows of one stream that are on disk only: those of one part with an id above `after`."""
-
-    __slots__ = ("after", "oldest", "part", "records", "recovered")
-
-    def __init__(self, part: Part, after: int, records: int, oldest: float, recovered: bool) -> None:
-        self.part = part
-        self.after = after
-        self.records = records
-        self.oldest = oldest
-        self.recovered = recovered
-
-
-class _Parked(NamedTuple):
-    """A row that is on disk only, with those of its futures that somebody holds, by their place in it."""
-
-    row: StoredRow
-    futures: dict[int, ref[RecordFuture]]
-
-
-class StreamSpool:
-    """One stream's records on their way through the spool.
-
-    Guarded by the stream's lock: the queue and its counts, `backlog` and `accepted`. The spool thread alone changes
-    the backlog.
-
-    origin: of the records that are not written.
-    due: when the queue is written, by time.monotonic().
-    backlog: the rows that are on disk only, oldest first.
-    accepted: records that went to a pipeline, for flushes.
-    """
-
-    def __init__(self, spooling: Spooling, stream: Stream, sync: float) -> None:
-        self._spooling = spooling
-        self._sync = sync
-        self.stream = stream
-        self.due = NEVER
-        self.queue: list[list[RecordFuture]] = []
-        self.queued_records = self.queued_bytes = 0  # those being written, too
-        self.unwritten_bytes = 0  # without those being written
-        self.backlog: deque[_Unread] = deque()
-        self.backlog_records = 0
-        self.accepted = 0
-        self._accepted_at: deque[tuple[int, float]] = deque()  # `accepted` after each batch, and when that was
-        self.parked: dict[tuple[Part, int], _Parked] = {}
-
-    @property
-    def waiting(self) -> int:
-        """The records that no pipeline has yet."""
-        return self.queued_records + self.backlog_records
-
-    def note_accepted(self, records: int, now: float) -> None:
-        """Count records that went to the pipeline. Under the stream's lock."""
-        self.accepted += records
-        self._accepted_at.append((self.accepted, now))
-
-    def is_slow(self, now: float) -> bool:
-        """Return True if the pipeline does not get its records delivered in time. Under the stream's lock."""
-        pipeline, accepted_at = self.stream.pipeline, self._accepted_at
-        while accepted_at and accepted_at[0][0] <= self.accepted - pipeline.outstanding:
-            accepted_at.popleft()
-        return pipeline.in_outage or (bool(accepted_at) and now > accepted_at[0][1] + SLOW)
-
-    def oldest(self) -> float:
-        """Return when the oldest record that waits was put, by time.monotonic(); infinity if none waits."""
-        if self.backlog:
-            return self.backlog[0].oldest - time.time() + time.monotonic()
-        return next((records[0].arrival for records in self.queue if records), NEVER)
-
-    def drained(self, records: list[RecordFuture], size: int) -> None:
-        """Note records that a drain has appended to the queue. size: charged bytes. Under the stream's lock."""
-        self.queued_records += len(records)
-        self.queued_bytes += size
-        self.unwritten_bytes += size
-        if self.due == NEVER:
-            self.due = records[0].arrival + self._sync
-            self._spooling.wake_by(self.due)
-        if self.unwritten_bytes >= WRITE_BYTES:
-            self._spooling.wake()
-
-    def take_queue(self) -> list[RecordFuture]:
-        """Take out the records that are not written. They stay counted until they are handed over."""
-        taken, self.queue = self.queue, []
-        self.due, self.unwritten_bytes = NEVER, 0
-        return [record for records in taken for record in records]
-
-    def handed_over(self, records: int, size: int) -> None:
-        """Count off records of the queue that went to the pipeline, or are on disk only."""
-        self.queued_records -= records
-        self.queued_bytes -= size
-
-    def begin_flush(self) -> int:
-        """Write what is queued at once. Return the flush's mark. Under the stream's lock."""
-        if self.queue:
-            self._spooling.hurry()
-        return self.accepted + self.waiting
-
-    def waiting_below(self, mark: int) -> int:
-        """Return how many of the records that wait belong to a flush. mark: accepted + waiting when it began."""
-        return max(0, mark - self.accepted)
-
-
-class _Batch:
-    """Records of one row, from the queue to the pipeline. row: None until they are on disk."""
-
-    __slots__ = ("error", "records", "row", "size", "spool")
-
-    def __init__(self, spool: StreamSpool, records: list[RecordFuture]) -> None:
-        self.spool = spool
-        self.records = records
-        self.size = payload_size(records)
-        self.row: StoredRow | None = None
-        self.error: SpoolError | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """True once the records are on disk, or will not be."""
-        return self.row is not None or self.error is not None
-
-    @property
-    def charge(self) -> int:
-        """The bytes that the records are charged to the buffer."""
-        return self.size + len(self.records) * RECORD_OVERHEAD
 
 
 class Spooling:
@@ -214,7 +82,7 @@ class Spooling:
         self._spools: list[StreamSpool] = []
         self._own: Part | None = None
         self._parts: list[Part] = []
-        self._batches: list[_Batch] = []  # taken from the queues, not handed over
+        self._batches: list[Batch] = []  # taken from the queues, not handed over
         self._late_answers: dict[Part, dict[int, bytes | None]] = {}  # that could not be written
         self._hurried = False
         self._is_full = False
@@ -239,7 +107,7 @@ class Spooling:
         """Have a new stream's records go through the spool."""
         stream.origin = SpoolOrigin(stream.origin.stream, self._signal)
         stream.linger = min(stream.linger, self._sync)  # the scheduler drains the stream early enough to be written
-        made = StreamSpool(self, stream, self._sync)
+        made = StreamSpool(stream, self._sync, self.wake_by, self.hurry)
         self._spools.append(made)
         return made
 
@@ -256,9 +124,9 @@ class Spooling:
                     put_at = left.oldest - time.time() + time.monotonic()
                     self._oldest_unsendable = min(self._oldest_unsendable, put_at)
                     continue
-                assert stream.spool is not None
-                stream.spool.backlog.append(_Unread(part, 0, left.records, left.oldest, recovered=True))
-                stream.spool.backlog_records += left.records
+                spool = next(each for each in self._spools if each.stream is stream)
+                spool.backlog.append(Unread(part, 0, left.records, left.oldest, recovered=True))
+                spool.backlog_records += left.records
                 self.recovered += left.records
         for trouble in unreadable:
             log(logger, "spool_part_unreadable", {"reason": str(trouble)})
@@ -352,7 +220,7 @@ class Spooling:
                 except SpoolError as error:
                     self._late_answers.setdefault(part, {}).update(answers)
                     self._meter.spool("failed", 1)
-                    self._not_answered.say(reason=str(error))
+                    self._not_answered.say(str(error))
 
     def released(self) -> None:
         """Look for work, because memory or disk space became free."""
@@ -470,7 +338,7 @@ class Spooling:
 
     def _add_batches(self, spool: StreamSpool, records: list[RecordFuture]) -> None:
         """Make a batch of the records, or several if they are large."""
-        batch = _Batch(spool, records)
+        batch = Batch(spool, records)
         if batch.size > self._row_bytes and len(records) > 1:
             middle = len(records) // 2
             self._add_batches(spool, records[:middle])
@@ -478,7 +346,7 @@ class Spooling:
         else:
             self._batches.append(batch)
 
-    def _write_batches(self, batches: list[_Batch], now: float) -> None:
+    def _write_batches(self, batches: list[Batch], now: float) -> None:
         wall = time.time()
         rows = [
             (each.spool.stream.origin.stream, wall - now + each.records[0].arrival, each.records) for each in batches
@@ -510,7 +378,7 @@ class Spooling:
             self._parts.append(self._own)
         return self._own
 
-    def _not_written(self, batches: list[_Batch], error: SpoolError) -> None:
+    def _not_written(self, batches: list[Batch], error: SpoolError) -> None:
         """Send the records from memory. Refuse them if their puts wait for the disk."""
         refuses = self._sync == 0 and self._on_error == "raise"
         for batch in batches:
@@ -523,7 +391,7 @@ class Spooling:
                     record._origin = origin
                 self._meter.spool("bypassed", len(batch.records))
 
-    def _hand_over(self, batch: _Batch) -> bool:
+    def _hand_over(self, batch: Batch) -> bool:
         """Give the records to the pipeline, or leave them on disk. False: neither, they wait for memory."""
         spool, stream, row, count = batch.spool, batch.spool.stream, batch.row, len(batch.records)
         with stream.locked_pipeline():
@@ -559,14 +427,14 @@ class Spooling:
             for each in flushes:
                 each.mark = mark
 
-    def _park(self, batch: _Batch, row: StoredRow) -> None:
+    def _park(self, batch: Batch, row: StoredRow) -> None:
         """Leave the records on disk only. Under the stream's lock."""
         spool, records = batch.spool, batch.records
         row.park(records)
-        spool.parked[row.part, row.row_id] = _Parked(row, {place: ref(each) for place, each in enumerate(records)})
+        spool.parked[row.part, row.row_id] = Parked(row, {place: ref(each) for place, each in enumerate(records)})
         if not spool.backlog or spool.backlog[-1].part is not row.part:
             spool.backlog.append(
-                _Unread(row.part, row.row_id - 1, 0, time.time() - time.monotonic() + records[0].arrival, False)
+                Unread(row.part, row.row_id - 1, 0, time.time() - time.monotonic() + records[0].arrival, False)
             )
         spool.backlog[-1].records += len(records)
         spool.backlog_records += len(records)
@@ -578,7 +446,7 @@ class Spooling:
         for key, (row, futures) in list(spool.parked.items()):
             alive = {place: each for place, each in futures.items() if each() is not None}
             if alive:
-                spool.parked[key] = _Parked(row, alive)
+                spool.parked[key] = Parked(row, alive)
             else:
                 del spool.parked[key]
 
@@ -710,7 +578,7 @@ class Spooling:
             stream.request_wake()  # the scheduler delivers the failures
         return count
 
-    def _end_unread(self, spool: StreamSpool, unread: _Unread) -> None:
+    def _end_unread(self, spool: StreamSpool, unread: Unread) -> None:
         """Forget rows that are all read. What is missing was damaged. Under the stream's lock."""
         if unread.records:
             log(
@@ -723,7 +591,7 @@ class Spooling:
             spool.accepted += unread.records
         spool.backlog.popleft()
 
-    def _load_row(self, spool: StreamSpool, unread: _Unread, row: Row, drop: bool) -> int:
+    def _load_row(self, spool: StreamSpool, unread: Unread, row: Row, drop: bool) -> int:
         stream = spool.stream
         size = len(row.records)
         flags = bytearray(row.answered) if row.answered is not None else bytearray(size)

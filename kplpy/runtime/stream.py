@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat, starmap
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.notice import Notice
@@ -18,12 +18,30 @@ from kplpy.core.results.events import Events
 from kplpy.futures.record_future import Origin, RecordFuture
 from kplpy.validation import Checks
 
-if TYPE_CHECKING:
-    from kplpy.runtime.spooling import StreamSpool
-
 NEVER = float("inf")
 KEPT_RESOLVED = 100_000
 """Records with an outcome that a stream may keep behind one without: some 25 MB."""
+
+
+class DrainedRecords(Protocol):
+    """What a stream needs of its spool (see StreamSpool). Guarded by the stream's lock."""
+
+    due: float
+    queue: list[list[RecordFuture]]
+    queued_records: int
+    queued_bytes: int
+    backlog_records: int
+
+    @property
+    def waiting(self) -> int: ...
+
+    def drained(self, records: list[RecordFuture], size: int) -> None: ...
+
+    def oldest(self) -> float: ...
+
+    def begin_flush(self) -> int: ...
+
+    def waiting_below(self, mark: int) -> int: ...
 
 
 class Stream:
@@ -75,7 +93,7 @@ class Stream:
 
         self.lock = threading.Lock()
         self.pipeline = pipeline
-        self.spool: StreamSpool | None = None  # where drained records go first; None: to the pipeline
+        self.spool: DrainedRecords | None = None  # where drained records go first; None: to the pipeline
         self.key_counts = key_counts  # counted when records are drained; None: not configured
         self.flushes: list[Flush] = []
         self.broken: BaseException | None = None  # the error that may have left the pipeline half changed

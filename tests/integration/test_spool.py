@@ -347,3 +347,25 @@ def test_many_threads_put(kinesis: LocalKinesis, tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert numbers(kinesis) == list(range(800))
+
+
+def test_the_metrics_of_an_outage_and_its_end(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    with spooled(kinesis, tmp_path, max_buffered_records=2000, close_timeout_ms=30_000) as producer:
+        for _ in range(6):
+            producer.put_records("test", [(b"x" * 100, f"k{each}") for each in range(1000)])
+
+        def latest(name: str) -> float:
+            return producer.metrics().find(name).latest
+
+        wait_until(lambda: latest("SpooledRecords") == 6000)
+        assert 600_000 < latest("SpooledBytes") < 700_000
+        assert latest("OldestSpooledAge") > 0
+        assert latest("BufferUse") <= 100  # what is on disk only is not in the buffer
+        kinesis.faults.clear()
+        producer.flush(timeout=30)
+        wait_until(lambda: (latest("SpooledRecords"), latest("SpooledBytes"), latest("OldestSpooledAge")) == (0, 0, 0))
+        metrics = producer.metrics()
+        assert 0 < metrics.find("SpoolSyncs").total == metrics.find("SpoolSyncTime").count
+        assert not metrics.find("SpoolErrors")
+        assert producer_snapshot(producer)["spool"]["records"] == 0
