@@ -83,7 +83,8 @@ def report(found: Sequence[dict[str, Any]]) -> str:
         elif row["case"] == "recovery":
             lines.append(
                 f"recovery of {row['bytes'] / 2**20:,.0f} MiB ({row['records']:,} records): first request after "
-                f"{row['first']:.2f} s; {row['bytes'] / 1e6 / row['seconds']:.1f} MB/s, peak RSS {row['rss'] / 1e6:.0f} MB"
+                f"{row['first']:.2f} s; {row['bytes'] / 1e6 / row['seconds']:.1f} MB/s, "
+                f"peak RSS {row['rss'] / 1e6:.0f} MB"
             )
     return "\n".join(lines)
 

@@ -132,7 +132,8 @@ EVENTS = {
     "spool_works_again": Event(logging.WARNING, "%(path)s: the spool can be written again"),
     "spool_not_answered": Event(
         logging.ERROR,
-        "outcomes could not be noted in the spool %(count)d times, so records may be sent again; the latest: %(latest)s",
+        "outcomes could not be noted in the spool %(count)d times, so records may be sent again; the latest: "
+        "%(latest)s",
     ),
     "closed_with_spooled": Event(
         logging.WARNING, "%(path)s: closed with %(records)d records in the spool, which the next producer there sends"

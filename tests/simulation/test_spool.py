@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,13 +21,14 @@ from tests.inside import buffer_of, engine_of, spooling_of, use_clock
 
 HOUR = 3600.0
 RATE = 10  # records a second
-STEP = 1.0  # seconds
+STEP = 2.0  # seconds
 
 
 class World:
     """A producer without threads, a clock that only the test moves, and a service that can be out."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+        self.has_threads = True  # so that puts only stage; False: a close does all work on the test's thread
         self.now = time.monotonic()
         offset = time.time() - self.now
         use_clock(monkeypatch, lambda: self.now)
@@ -33,7 +36,6 @@ class World:
         monkeypatch.setattr(Engine, "ensure_threads", lambda engine: self.has_threads)
         self.service = stub_service.install(monkeypatch)
         self.is_out = False
-        self.has_threads = True  # so that puts only stage; False: a close does all work on the test's thread
         self.requests_in_outage = 0
         put_records = self.service.put_records
 
@@ -47,6 +49,16 @@ class World:
         monkeypatch.setattr(self.service, "put_records", answer)
         self.path = path
         self.most_held = 0
+
+    @contextmanager
+    def producer(self, **fields: Any) -> Iterator[Producer]:
+        self.has_threads = True
+        producer = Producer(spool=self.path, close_timeout_ms=0, **fields)
+        try:
+            yield producer
+        finally:
+            self.has_threads = False
+            producer.close()
 
     def run(self, producer: Producer, seconds: float, put: Callable[[], object] = lambda: None) -> None:
         """Let so much time pass. `put` is called each STEP."""
@@ -75,7 +87,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
 def test_an_outage_of_hours(world: World) -> None:
     """No record is lost or sent twice, memory keeps its bound, and the order of acceptance holds."""
     count = 0
-    with Producer(spool=world.path, ordered=True, max_buffered_bytes=16 << 20, close_timeout_ms=0) as producer:
+    with world.producer(ordered=True, max_buffered_bytes=16 << 20) as producer:
 
         def put() -> None:
             nonlocal count
@@ -86,8 +98,8 @@ def test_an_outage_of_hours(world: World) -> None:
         world.run(producer, 60, put)
         assert world.arrived() == list(range(count))
         world.is_out = True
-        world.run(producer, 3 * HOUR, put)
-        assert world.requests_in_outage < 2.5 * 3 * HOUR
+        world.run(producer, 2 * HOUR, put)
+        assert world.requests_in_outage < 2.5 * 2 * HOUR
         assert world.most_held < 9 << 20
         world.is_out = False
         world.run(producer, 300, put)
@@ -103,20 +115,16 @@ def test_an_outage_of_hours(world: World) -> None:
 
 def test_the_time_to_live_counts_on_disk_if_asked(world: World) -> None:
     failed: list[RecordFailedError] = []
-    with Producer(
-        spool=world.path,
-        spool_ttl_ms=int(HOUR * 1000),
-        record_ttl_ms=100,
-        max_buffered_records=200,
-        on_failure=failed.append,
-        close_timeout_ms=0,
+    ttl = int(HOUR * 1000)
+    with world.producer(
+        spool_ttl_ms=ttl, record_ttl_ms=100, max_buffered_records=200, on_failure=failed.append
     ) as producer:
         world.is_out = True
-        world.run(producer, 1)
+        world.run(producer, STEP)
         for each in range(300):
             producer.put_record("orders", b"%d" % each, "k")
             if each % 50 == 0:
-                world.run(producer, 1)
+                world.run(producer, 2 * STEP)
         world.run(producer, HOUR - 60)
         assert failed == []
         world.run(producer, 120)
@@ -126,14 +134,13 @@ def test_the_time_to_live_counts_on_disk_if_asked(world: World) -> None:
 
 def test_another_process_goes_on_after_a_day(world: World) -> None:
     world.is_out = True
-    with Producer(spool=world.path, close_timeout_ms=0) as producer:
+    with world.producer() as producer:
         for each in range(1000):
             producer.put_record("orders", b"%d" % each, "k")
         world.run(producer, 10)
-        world.has_threads = False
     world.now += 24 * HOUR
-    world.is_out, world.has_threads = False, True
-    with Producer(spool=world.path, close_timeout_ms=0) as producer:
+    world.is_out = False
+    with world.producer() as producer:
         assert producer.recovered == 1000
         producer.put_record("orders", b"1000", "k")
         world.run(producer, 10)
