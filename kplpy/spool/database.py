@@ -33,6 +33,12 @@ TABLES = {
 _SCHEMA = [(name.encode(), page, sql.encode()) for page, (name, sql) in enumerate(TABLES.items(), 2)]
 _APPLICATION_ID = 0x6B70_6C70  # "kplp"
 _VERSION = 1
+# Python before 3.11 does not tell SQLite's codes. Other texts of OperationalError mean that the contents are not those
+# that kplpy wrote: tables without their names, or a header that makes a file read-only that could be opened to write.
+_DISK_TROUBLE = {
+    *("disk I/O error", "database or disk is full", "unable to open database file", "database is locked"),
+    *("locking protocol", "access permission denied", "interrupted"),
+}
 
 Connect = Callable[..., sqlite3.Connection]
 
@@ -193,11 +199,11 @@ def damage() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        # A damaged header makes a file that kplpy has opened for writing read-only. A table's damaged name is unknown.
-        text = str(error)
-        if text.startswith("no such") or text == "attempt to write a readonly database":
-            raise DamagedDatabaseError(text) from error
+        if str(error) not in _DISK_TROUBLE:
+            raise DamagedDatabaseError(str(error)) from error
         raise
+    except UnicodeDecodeError as error:  # a message that quotes damaged text
+        raise DamagedDatabaseError(str(error)) from error
     except sqlite3.DatabaseError as error:
         # The class itself stands for SQLITE_CORRUPT and SQLITE_NOTADB. IntegrityError: an id that should be free.
         if type(error) is sqlite3.DatabaseError or isinstance(error, sqlite3.IntegrityError):

@@ -24,6 +24,9 @@ from kplpy.spool.database import PAGE_SIZE, Connect, DamagedDatabaseError, Datab
 from kplpy.spool.rows import DamagedRowError, StoredRecord, decode, encode
 
 SUFFIX = ".spool"
+CHECKED_BYTES = 128 << 20
+"""The largest database whose pages are checked before its rows are read. A larger one would delay the first record."""
+
 _STREAM_SHIFT = 40
 _SEQUENCE_MASK = (1 << _STREAM_SHIFT) - 1
 _LOWEST_ID = -(1 << 63)
@@ -97,6 +100,7 @@ class Part:
         self._is_closed = False
         self._streams: dict[str, _Counts] = {}
         self._next = 1
+        self._is_checked = False
         self._syncs_before = 0
         self._opened: Database | None = None
         try:
@@ -230,6 +234,9 @@ class Part:
     def _database(self) -> Database:
         if self._opened is None:
             self._opened = Database(self.path, self._connect)
+            self._is_checked = self.path.stat().st_size <= CHECKED_BYTES
+            if self._is_checked:
+                self._opened.check()
             self._count(self._opened)
         return self._opened
 
@@ -263,6 +270,8 @@ class Part:
                 if not found:
                     continue
                 ((records, size),) = found
+                if type(records) is not int or size is None:
+                    raise DamagedDatabaseError(f"row {row_id} has changed")
                 before = _answers(database, row_id, records)
                 left = records - (before.count(1) if before else 0)
                 if flags is None:
@@ -303,6 +312,9 @@ class Part:
                     break
                 rows.append(row)
         self._set_aside(database, broken)
+        if not rows and not self._is_checked:  # the last row has been read; damage may hide more
+            database.check()
+            self._is_checked = True
         return [row._replace(answered=_answers(database, row.id, len(row.records))) for row in rows]
 
     def _totals(self, database: Database) -> dict[str, StreamTotals]:
@@ -332,6 +344,8 @@ class Part:
             each.records = each.bytes = 0
         after = _LOWEST_ID
         while found := database.execute("SELECT id FROM rows WHERE id > ? ORDER BY id LIMIT 1", (after,)):
+            if found[0][0] <= after:
+                raise DamagedDatabaseError(f"row {found[0][0]} is out of order")
             number = found[0][0] >> _STREAM_SHIFT
             first = number << _STREAM_SHIFT
             after = first | _SEQUENCE_MASK
@@ -368,6 +382,8 @@ class Part:
         with database.transaction(sync=True):
             for row_id in row_ids:
                 database.execute("INSERT OR REPLACE INTO damaged SELECT *, ? FROM rows WHERE id = ?", (reason, row_id))
+                if database.execute("SELECT changes()") != [(1,)]:
+                    raise DamagedDatabaseError(f"row {row_id} is out of order")
                 _delete(database, row_id)
         self.damaged += [f"{self.path}: row {row_id}: {reason}" for row_id in row_ids]
         self._count(database)
@@ -450,10 +466,18 @@ def _new_name(directory: Path) -> tuple[Path, lock.PartLock]:
 
 def _select_rows(database: Database, after: int, number: int) -> Generator[tuple[Any, ...], None, None]:
     """Yield the rows of the stream with the number, with an id above `after`, in order."""
-    return database.select(
-        "SELECT id, stream, accepted, records, crc32, data FROM rows WHERE id > ? AND id <= ? ORDER BY id",
-        (after, number << _STREAM_SHIFT | _SEQUENCE_MASK),
-    )
+    last = number << _STREAM_SHIFT | _SEQUENCE_MASK
+    with closing(
+        database.select(
+            "SELECT id, stream, accepted, records, crc32, data FROM rows WHERE id > ? AND id <= ? ORDER BY id",
+            (after, last),
+        )
+    ) as selected:
+        for found in selected:
+            if not after < found[0] <= last:
+                raise DamagedDatabaseError(f"row {found[0]} is out of order")
+            after = found[0]
+            yield found
 
 
 def _name_of(database: Database, number: int) -> tuple[str, list[int]]:
