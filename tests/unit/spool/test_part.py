@@ -23,7 +23,9 @@ def test_rows_come_back_in_order_and_by_stream(tmp_path: Path) -> None:
     rows = part.read("a", 0, 1000)
     assert [row.id for row in rows] == [a1, a2]
     assert rows[0].records == [(b"1", "k", None, b""), (b"2", "x", "17", b"")]
-    assert rows[0].accepted == 1.5 and rows[0].answered is None and rows[0].stream == "a"
+    assert rows[0].accepted == 1.5
+    assert rows[0].answered is None
+    assert rows[0].stream == "a"
     assert [row.id for row in part.read("a", a1, 1000)] == [a2]
     assert [row.id for row in part.read("b", 0, 1)] == [b1]
     assert part.read("c", 0, 1) == []
@@ -44,14 +46,17 @@ def test_answered_rows_are_deleted_and_counts_are_exact(tmp_path: Path) -> None:
     first, second = part.write([("a", 1.0, [record(b"1"), record(b"2")]), ("a", 2.0, [record(b"3")])])
     size = part.bytes
     part.answered({first: b"\1\0"})
-    assert part.records == 2 and part.bytes == size
+    assert part.records == 2
+    assert part.bytes == size
     assert part.read("a", 0, 1)[0].answered == b"\1\0"
     assert part.streams() == {"a": StreamTotals(2, size, 1.0)}
     part.answered({first: None, 12345: None})
-    assert part.records == 1 and 0 < part.bytes < size
+    assert part.records == 1
+    assert 0 < part.bytes < size
     assert part.streams()["a"].oldest == 2.0
     part.answered({second: None})
-    assert part.records == part.bytes == 0 and part.streams() == {}
+    assert part.records == part.bytes == 0
+    assert part.streams() == {}
     part.close()
     assert list(tmp_path.iterdir()) == []
 
