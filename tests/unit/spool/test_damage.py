@@ -90,7 +90,7 @@ def test_any_changed_byte(checked_bytes: int, step: int, tmp_path: Path, monkeyp
         assert len(missing) <= min(1, len(reported)), where
         for row_id, row in found.items():
             if row != rows[row_id]:
-                assert row == rows[row_id]._replace(answered=None), where
+                assert (row[:-1], row.answered) == (rows[row_id][:-1], None), where
                 without_answers += 1
         lost += len(missing)
         for file in directory.iterdir():
