@@ -8,6 +8,7 @@ the simulation import this module, too.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from kplpy.rate_limited_log import RateLimitedLog
     from kplpy.runtime.buffer import Buffer
     from kplpy.runtime.engine import Engine
+    from kplpy.runtime.spooling import Spooling
     from kplpy.runtime.stream import Stream
     from kplpy.runtime.threads import WorkerThreads
 
@@ -47,6 +49,20 @@ def engine_of(producer: Producer) -> Engine:
 def buffer_of(producer: Producer) -> Buffer:
     """Return the buffer that the producer's records are charged to."""
     return producer._parts.buffer
+
+
+def use_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
+    """Have kplpy read this clock instead of time.monotonic()."""
+    import kplpy.validation
+
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(kplpy.validation, "_clock", clock)
+
+
+def spooling_of(producer: Producer) -> Spooling:
+    """Return the producer's spool."""
+    assert producer._spooling is not None
+    return producer._spooling
 
 
 def streams_of(producer: Producer) -> Mapping[str, Stream]:

@@ -25,7 +25,8 @@ class Status:
     def outstanding_records(self) -> int:
         """The records without an outcome. Reads without a lock."""
         return self._buffer.records + sum(
-            len(stream.staging) - stream.charged_records for stream in list(self._streams.values())
+            len(stream.staging) - stream.charged_records + (stream.spool.backlog_records if stream.spool else 0)
+            for stream in list(self._streams.values())
         )
 
     @property
@@ -81,6 +82,8 @@ class Status:
         for stream in list(self._streams.values()):
             with stream.lock:
                 count += stream.pipeline.outstanding + len(stream.staging)
+                if stream.spool is not None:
+                    count += stream.spool.waiting
         return count
 
 
@@ -90,4 +93,7 @@ def _gauges_of(stream: Stream) -> StreamGauges:
         stream_gauges = stream.pipeline.stream_gauges(time.monotonic())
         staged = len(stream.staging)
         oldest = min(stream_gauges.oldest, stream.staging[0].arrival if staged else NEVER)
+        if stream.spool is not None:
+            staged += stream.spool.waiting
+            oldest = min(oldest, stream.spool.oldest())
     return replace(stream_gauges, outstanding=stream_gauges.outstanding + staged, oldest=oldest)

@@ -21,7 +21,9 @@ A commit of a 7 KB row writes 5.9 times its bytes, of a 58 KB row 2.4 times. Wit
 CHECKPOINT_BYTES = 16 << 20
 """Bytes in the log from which they are copied into the database."""
 SHRINK_BYTES = 64 << 20
-"""Free bytes in the database from which it is rewritten without them, if they are most of it."""
+"""Free bytes in the database from which it is rewritten without them, if they are nearly all of it."""
+SHRINK_USED = 4 << 20
+"""Bytes of the rows at which the database may be rewritten."""
 
 TABLES = {
     "rows": "CREATE TABLE rows (id INTEGER PRIMARY KEY, stream TEXT, accepted REAL, records INTEGER, crc32 INTEGER, "
@@ -126,9 +128,14 @@ class Database:
             raise DamagedDatabaseError(faults[0][0].decode(errors="replace"))
 
     def shrink(self, used: int) -> None:
-        """Rewrite the database without its free pages if they are most of it. `used`: bytes of the rows."""
+        """Rewrite the database without its free pages if they are nearly all of it. `used`: bytes of the rows.
+
+        SQLite holds the copy of the rows in memory.
+        """
+        if used > SHRINK_USED:
+            return
         free = self.execute("PRAGMA freelist_count")[0][0] * PAGE_SIZE
-        if free < max(self._shrink_from, 3 * used):
+        if free < self._shrink_from:
             return
         self.check()
         try:

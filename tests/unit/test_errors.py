@@ -32,6 +32,7 @@ from kplpy import (
 )
 from kplpy.core.outcome import Failed, Reason
 from kplpy.core.record import SendAttempt
+from kplpy.errors import RecordSpooledError
 from kplpy.futures.record_future import Origin
 from kplpy.futures.resolve import resolve
 
@@ -45,9 +46,19 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.FORKED: (ForkedError, "parent process"),
     Reason.CLOSED: (RecordFailedError, "the producer was closed"),
     Reason.UNCLEAR: (RecordFailedError, "not delivered: Code: why"),
+    Reason.SPOOLED: (RecordSpooledError, "not delivered: Code: why"),
+    Reason.DROPPED: (RecordFailedError, "dropped as one of the oldest"),
     Reason.BROKEN: (RecordFailedError, "Code: why"),
 }
-LEAVES = [RecordExpiredError, ThrottledError, RejectedError, SetupError, ForkedError, RecordFailedError]
+LEAVES = [
+    RecordExpiredError,
+    ThrottledError,
+    RejectedError,
+    SetupError,
+    ForkedError,
+    RecordSpooledError,
+    RecordFailedError,
+]
 
 
 def failure(

@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
     "spool": {"core", *COMMON},  # files alone: it knows nothing of the runtime
-    "runtime": {"validation", "futures", "core", "wire", *COMMON},
+    "runtime": {"spool", "validation", "futures", "core", "wire", *COMMON},
     # hands aws and metrics to the runtime
     "build": {"runtime", "validation", "core", "aws", "metrics", "wire", *COMMON},
     "producer": {
