@@ -112,7 +112,7 @@ class History:
         self.written: dict[int, dict[int, list[StoredRecord]]] = {}
         self.answers: dict[int, dict[int, bytes | None]] = {}
         self._calls = 0
-        self.part = Part.create(directory, lambda path, **_: Connection(path))  # type: ignore[arg-type, return-value]
+        self.part = Part.create(directory, lambda path, **_: Connection(path))  # type: ignore[arg-type]
         self.before = {
             file.name[file.name.rindex(".spool") :]: file.read_bytes() for file in directory.glob("*.spool*")
         }
@@ -208,10 +208,10 @@ def crashes(history: History) -> Iterator[tuple[int, Files]]:
 
 
 def torn(change: Change) -> Iterator[Change]:
-    """Yield what may be written of a change: each byte of a header, and every 16th of a page."""
+    """Yield what may be written of a change: each byte of a header, and every 32nd of a page."""
     data = change.data or b""
-    for size in range(0, len(data), 16 if len(data) > 32 else 1):
-        yield change._replace(data=data[:size])
+    for size in range(0, len(data), 32 if len(data) > 32 else 1):
+        yield Change(change.file, change.at, data[:size])
 
 
 class Unsynced(sqlite3.Connection):
