@@ -59,18 +59,26 @@ class Database:
     syncs: transactions that were synced.
     """
 
-    def __init__(self, path: Path, connect: Connect) -> None:
-        """Open the file, or make it for its user alone (mode 0600)."""
+    def __init__(self, path: Path, connect: Connect, *, read_only: bool = False) -> None:
+        """Open the file, or make it for its user alone (mode 0600).
+
+        read_only: nothing is made or changed, and only execute(), select(), check() and close() may be called.
+        """
         self.path = path
         self.syncs = 0
         self._logged = 0  # bytes in the log, about
         self._must_restart_log = False
         self._shrink_from = SHRINK_BYTES
-        os.close(open_private(str(path), os.O_RDWR | os.O_CREAT))  # SQLite would use the umask's mode
-        self._connection = connect(str(path), timeout=5, isolation_level=None, check_same_thread=False)
+        name = f"{path.absolute().as_uri()}?mode=ro" if read_only else str(path)
+        if not read_only:
+            os.close(open_private(name, os.O_RDWR | os.O_CREAT))  # SQLite would use the umask's mode
+        self._connection = connect(name, timeout=5, isolation_level=None, check_same_thread=False, uri=read_only)
+        self._connection.text_factory = bytes
         try:
             with damage():
-                self._prepare()
+                is_new = self._check_tables()
+                if not read_only:
+                    self._prepare(is_new)
         except BaseException:
             self._connection.close()
             raise
@@ -158,18 +166,22 @@ class Database:
 
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))  # the interpreter's end empties the list
 
-    def _prepare(self) -> None:
+    def _check_tables(self) -> bool:
+        """Return True if there are no tables yet."""
+        ((version,),) = self.execute("PRAGMA user_version")
+        tables = self.execute("SELECT name, rootpage, sql FROM sqlite_master ORDER BY rootpage")
+        if not tables and not version:
+            return True
+        if tables != _SCHEMA:
+            if version > _VERSION:
+                raise SpoolError(f"{self.path}: written by a newer kplpy (version {version} of its tables)")
+            raise DamagedDatabaseError("its tables are not those of a spool")
+        return False
+
+    def _prepare(self, is_new: bool) -> None:
         database = self._connection
-        database.text_factory = bytes
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        tables = database.execute("SELECT name, rootpage, sql FROM sqlite_master ORDER BY rootpage").fetchall()
-        is_new = not tables and not version
         if is_new:
             database.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-        elif version > _VERSION and tables != _SCHEMA:
-            raise SpoolError(f"{self.path}: written by a newer kplpy (version {version} of its tables)")
-        elif tables != _SCHEMA:
-            raise DamagedDatabaseError("its tables are not those of a spool")
         database.execute("PRAGMA journal_mode = WAL")
         # kplpy copies the log into the database itself, and so sees errors that SQLite would hide.
         database.execute("PRAGMA wal_autocheckpoint = 0")

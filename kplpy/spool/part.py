@@ -272,7 +272,7 @@ class Part:
                 ((records, size),) = found
                 if type(records) is not int or size is None:
                     raise DamagedDatabaseError(f"row {row_id} has changed")
-                before = _answers(database, row_id, records)
+                before = answers_of(database, row_id, records)
                 left = records - (before.count(1) if before else 0)
                 if flags is None:
                     _delete(database, row_id)
@@ -303,7 +303,7 @@ class Part:
         with closing(_select_rows(database, after, counts.number)) as selected:
             for found in selected:
                 try:
-                    row = _row_of(found)
+                    row = row_of(found)
                 except DamagedRowError:
                     broken.append(found[0])
                     continue
@@ -315,7 +315,7 @@ class Part:
         if not rows and not self._is_checked:  # the last row has been read; damage may hide more
             database.check()
             self._is_checked = True
-        return [row._replace(answered=_answers(database, row.id, len(row.records))) for row in rows]
+        return [row._replace(answered=answers_of(database, row.id, len(row.records))) for row in rows]
 
     def _totals(self, database: Database) -> dict[str, StreamTotals]:
         totals = {}
@@ -361,7 +361,7 @@ class Part:
             self._next = max(self._next, (last & _SEQUENCE_MASK) + 1)
         by_number = {each.number: each for each in self._streams.values()}
         for row_id, records in database.execute("SELECT answered.id, records FROM answered JOIN rows USING (id)"):
-            flags = _answers(database, row_id, records)
+            flags = answers_of(database, row_id, records)
             if flags is not None:
                 by_number[row_id >> _STREAM_SHIFT].records -= flags.count(1)
 
@@ -429,7 +429,7 @@ class Part:
                 found = (cell.row_id, *cell.values[1:])
                 if len(found) == 6:
                     try:
-                        _row_of(found)
+                        row_of(found)
                     except DamagedRowError as error:
                         if cell.is_listed:
                             faults[f"row {cell.row_id}: {error}"] = None
@@ -486,13 +486,13 @@ def _name_of(database: Database, number: int) -> tuple[str, list[int]]:
     with closing(_select_rows(database, max(_LOWEST_ID, (number << _STREAM_SHIFT) - 1), number)) as selected:
         for found in selected:
             try:
-                return _row_of(found).stream, broken
+                return row_of(found).stream, broken
             except DamagedRowError:
                 broken.append(found[0])
     return "", broken
 
 
-def _answers(database: Database, row_id: int, records: int) -> Flags | None:
+def answers_of(database: Database, row_id: int, records: int) -> Flags | None:
     """Return the row's answers. None if there are none, or if they are damaged: then the records are sent again."""
     for crc, flags in database.execute("SELECT crc32, flags FROM answered WHERE id = ?", (row_id,)):
         if isinstance(flags, Flags) and len(flags) == records and crc == _crc_of_flags(row_id, flags):
@@ -513,7 +513,7 @@ def _crc_of_flags(row_id: int, flags: Flags) -> int:
     return zlib.crc32(flags, row_id & 0xFFFF_FFFF)
 
 
-def _row_of(found: tuple[Any, ...]) -> Row:
+def row_of(found: tuple[Any, ...]) -> Row:
     """Return the row, without its answers. Raises DamagedRowError if it is not as it was written."""
     row_id, name, accepted, count, crc, data = found
     stream = ""

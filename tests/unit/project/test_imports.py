@@ -66,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "integrations": {"headers", "producer", "runtime", *COMMON},
     "reading": {"wire", "aws", *COMMON},
     # "" is `from kplpy import …`
-    "cli": {"", "headers", "producer", "reading", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
+    "cli": {"", "headers", "producer", "reading", "dead_letters", "spool", "local", "wire", "aws", "metrics", *COMMON},
     "__main__": {"cli"},
     "": {"producer", "serializers", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }

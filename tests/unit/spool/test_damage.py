@@ -68,7 +68,7 @@ def drain(directory: Path) -> tuple[dict[int, Row], list[str]]:
     raise AssertionError("more rows each time")
 
 
-@pytest.mark.parametrize(("checked_bytes", "step"), [(1 << 20, 1), (0, 5)], ids=["small part", "large part"])
+@pytest.mark.parametrize(("checked_bytes", "step"), [(1 << 20, 1), (0, 10)], ids=["small part", "large part"])
 def test_any_changed_byte(checked_bytes: int, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kplpy.spool.part.PAGE_SIZE", PAGE)
     path, rows = make(tmp_path / "made")
@@ -90,13 +90,13 @@ def test_any_changed_byte(checked_bytes: int, step: int, tmp_path: Path, monkeyp
         assert len(missing) <= min(1, len(reported)), where
         for row_id, row in found.items():
             if row != rows[row_id]:
-                assert (row[:-1], row.answered) == (rows[row_id][:-1], None), where
+                assert row == Row(*rows[row_id][:-1], None), where
                 without_answers += 1
         lost += len(missing)
         for file in directory.iterdir():
             file.unlink()
     assert lost > len(places) // 5  # the changes did reach the rows
-    assert 0 < without_answers < 40
+    assert without_answers < 40
 
 
 def test_a_part_that_is_no_database_is_kept_and_named(tmp_path: Path) -> None:
