@@ -21,7 +21,8 @@ OUTAGE = Fault(code="InternalFailure", status=500)
 HEAD = """
 import atexit, multiprocessing, os, sys, time
 from kplpy import Producer
-producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", spool=sys.argv[2], close_timeout_ms=int(sys.argv[3]))
+url, spool, close_timeout = sys.argv[1:]
+producer = Producer(endpoint_url=url, region_name="us-east-1", spool=spool, close_timeout_ms=int(close_timeout))
 put = lambda data: producer.put_record("test", data, "k")
 """
 
