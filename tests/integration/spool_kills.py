@@ -91,6 +91,12 @@ class Made(NamedTuple):
     headers: dict[str, str | None] | None
 
 
+def say(text: str) -> None:
+    """Write a line at once, because SIGKILL loses what is buffered."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def record_of(number: int) -> Made:
     """Return the record of the number."""
     size = 3000 if number % 97 == 0 else number % 200
@@ -207,7 +213,7 @@ class Load:
                     caller[number] |= STORED
                 except Exception as error:
                     if self.producer.health().is_open:
-                        print(f"run {self.run}: {number} is not stored: {error!r}", flush=True)
+                        say(f"run {self.run}: {number} is not stored: {error!r}")
                         self.notes.errors[self.run] = 1
             if futures[0][0] % 2:
                 continue  # nobody holds these futures any more
@@ -217,7 +223,7 @@ class Load:
                     caller[number] |= RESULT
                 except Exception as error:
                     if self.producer.health().is_open:
-                        print(f"run {self.run}: {number} failed: {error!r}", flush=True)
+                        say(f"run {self.run}: {number} failed: {error!r}")
                         self.notes.errors[self.run] = 1
 
     # --- outcomes, on kplpy's threads ---
@@ -226,7 +232,7 @@ class Load:
         """Note an outcome before it is written. Return the record's number."""
         number, notes = number_of(data), self.notes
         if notes.answered_at[number]:
-            print(f"run {self.run}: {number} has a second outcome", flush=True)
+            say(f"run {self.run}: {number} has a second outcome")
             notes.errors[self.run] = 1
         notes.outcomes[number] = min(255, notes.outcomes[number] + 1)
         notes.warned[number] = possible_duplicate
@@ -258,7 +264,7 @@ def run_last(notes: Notes, run: int, spool: Path, url: str) -> None:
     try:
         random = Random(0)
         load = Load(notes, run, spool, url, random)
-        print(f"the last process takes over {load.producer.recovered} records", flush=True)
+        say(f"the last process takes over {load.producer.recovered} records")
         load.producer.flush(timeout=PATIENCE)
         load.producer.close()
         code = 0
@@ -365,12 +371,12 @@ def kill_all(notes: Notes, kills: int, processes: int, spool: Path, url: str, se
                 os.kill(each.pid, signal.SIGKILL)
                 status = os.waitpid(each.pid, 0)[1]
                 if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
-                    print(f"run {each.run} ended by itself with status {status}", flush=True)
+                    say(f"run {each.run} ended by itself with status {status}")
                     notes.errors[each.run] = 1
                 running.remove(each)
         if time.monotonic() - reported > 30:
             reported = time.monotonic()
-            print(f"{running[0].run if running else kills} kills", flush=True)
+            say(f"{running[0].run if running else kills} kills")
 
 
 def check(notes: Notes, runs: int, found: Sequence[Copy], left: Sequence[str]) -> list[str]:
@@ -405,7 +411,7 @@ def check(notes: Notes, runs: int, found: Sequence[Copy], left: Sequence[str]) -
         if 0 < notes.answered_at[each.number] < each.time:
             faults.append(f"{each.number} was sent again after its outcome")
     for name, count in happened.items():
-        print(f"{count:9,} {name}")
+        say(f"{count:9,} {name}")
     return faults
 
 
@@ -452,10 +458,10 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=3, help="processes that put at the same time")
     parser.add_argument("--seed", type=int, default=Random().getrandbits(30))
     options = parser.parse_args()
-    print(f"--kills {options.kills} --processes {options.processes} --seed {options.seed}", flush=True)
+    say(f"--kills {options.kills} --processes {options.processes} --seed {options.seed}")
     began = time.monotonic()
     faults = play(options.kills, options.processes, options.seed)
     for fault in faults[:20]:
-        print(f"WRONG: {fault}")
-    print(f"{len(faults)} faults in {time.monotonic() - began:.0f} s")
+        say(f"WRONG: {fault}")
+    say(f"{len(faults)} faults in {time.monotonic() - began:.0f} s")
     return 1 if faults else 0
