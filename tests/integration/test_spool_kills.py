@@ -175,3 +175,9 @@ def test_a_close_without_time_leaves_records_for_the_next_run(kinesis: LocalKine
     kinesis.faults.clear()
     assert drain(kinesis, tmp_path) == 100
     assert data(kinesis) == sorted(b"%d" % each for each in range(100))
+
+
+def test_a_lock_without_a_part_is_removed(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    (tmp_path / "1-00.lock").touch(mode=0o600)
+    assert drain(kinesis, tmp_path) == 0
+    assert list(tmp_path.iterdir()) == []
