@@ -29,9 +29,11 @@ def adopt_dead(directory: Path, unreadable: list[SpoolError] | None = None) -> l
     raised, with no part taken over.
     """
     parts: list[Part] = []
-    for found in list_parts(directory):
+    # A process that is killed while it makes or removes a part leaves only its lock file, which adopt() removes.
+    locks = {each.with_suffix(SUFFIX) for each in directory.glob("*.lock")}
+    for path in sorted({found.path for found in list_parts(directory)} | locks):
         try:
-            part = Part.adopt(found.path)
+            part = Part.adopt(path)
         except SpoolError as error:
             if unreadable is None:
                 for each in parts:
