@@ -41,9 +41,9 @@ from tests.integration.reading import read_all
 
 STREAMS = {"orders": 4, "clicks": 2, "events": 1}
 NAMES = list(STREAMS)
-RUN_RECORDS = 800
+RUN_RECORDS = 400
 """The most records of one process."""
-LONGEST = 1.0
+LONGEST = 0.5
 """Seconds after which a process is killed at the latest, also during an outage."""
 PATIENCE = 120.0
 """Seconds that the last process may take."""
