@@ -38,6 +38,7 @@ from benchmarks import (
     processes,
     scaling,
     search,
+    spool,
     targets,
     throttled,
     throughput,
@@ -73,6 +74,7 @@ MEASUREMENTS = {
     "compression": Measurement(
         lambda options: compression.measure(options.rounds, 4 * options.scale, options.case), compression.report
     ),
+    "spool": Measurement(lambda options: spool.measure(options.rounds, 4 * options.scale, options.case), spool.report),
     "asyncio": Measurement(lambda options: loop.measure(options.rounds), loop.report),
     "overhead": Measurement(lambda options: overhead.measure(options.rounds), overhead.report),
     "idle": Measurement(lambda _: idle.measure(), idle.report),

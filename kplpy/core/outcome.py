@@ -21,6 +21,8 @@ class Reason(Enum):
     HEADERS = "headers on a service-managed stream"
     TOO_LARGE = "too large"  # for the stream, or for a proxy or gateway before the service
     CLOSED = "closed"
+    SPOOLED = "left in the spool"  # the producer was closed; the next one sends the record
+    DROPPED = "dropped from the full spool"
     FORKED = "forked"
     BROKEN = "broken"  # an error within kplpy
     REFUSED = "refused"  # never accepted; the cause is the exception that put_record would have raised
