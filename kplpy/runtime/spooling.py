@@ -82,6 +82,7 @@ class Spooling:
         self._spools: list[StreamSpool] = []
         self._own: Part | None = None
         self._parts: list[Part] = []
+        self._reported_damage: dict[Part, int] = {}  # the damage of each part that is logged, in entries
         self._batches: list[Batch] = []  # taken from the queues, not handed over
         self._late_answers: dict[Part, dict[int, bytes | None]] = {}  # that could not be written
         self._hurried = False
@@ -116,6 +117,7 @@ class Spooling:
         unreadable: list[SpoolError] = []
         for part in adopt_dead(self.directory, unreadable):
             self._parts.append(part)
+            self._report_damage(part)
             for name, left in part.streams().items():
                 try:
                     stream = open_stream(name)
@@ -574,22 +576,26 @@ class Spooling:
         with stream.locked_pipeline():
             if not rows or unread.records <= 0:
                 self._end_unread(spool, unread)
+        self._report_damage(part)
         if drop:
             stream.request_wake()  # the scheduler delivers the failures
         return count
 
     def _end_unread(self, spool: StreamSpool, unread: Unread) -> None:
         """Forget rows that are all read. What is missing was damaged. Under the stream's lock."""
-        if unread.records:
-            log(
-                logger,
-                "spool_damaged",
-                {"path": str(unread.part.path), "records": unread.records, "damage": "; ".join(unread.part.damaged)},
-            )
-            self._meter.spool("damaged", unread.records)
-            spool.backlog_records -= unread.records
-            spool.accepted += unread.records
+        spool.backlog_records -= unread.records
+        spool.accepted += unread.records
         spool.backlog.popleft()
+
+    def _report_damage(self, part: Part) -> None:
+        """Log and count the damage that was found since the last call."""
+        found = part.damaged[self._reported_damage.get(part, 0) :]
+        if found:
+            self._reported_damage[part] = self._reported_damage.get(part, 0) + len(found)
+            more = f"; and {len(found) - 10} more" if len(found) > 10 else ""
+            damage = "; ".join(found[:10]) + more
+            log(logger, "spool_damaged", {"path": str(self.directory), "entries": len(found), "damage": damage})
+            self._meter.spool("damaged", len(found))
 
     def _load_row(self, spool: StreamSpool, unread: Unread, row: Row, drop: bool) -> int:
         stream = spool.stream

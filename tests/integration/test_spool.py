@@ -369,3 +369,28 @@ def test_the_metrics_of_an_outage_and_its_end(kinesis: LocalKinesis, tmp_path: P
         assert 0 < metrics.find("SpoolSyncs").total == metrics.find("SpoolSyncTime").count
         assert not metrics.find("SpoolErrors")
         assert top_view_of(producer)["spool"]["records"] == 0
+
+
+@pytest.mark.parametrize("place", ["row", "page"])
+def test_damage_is_named_and_counted_and_the_rest_goes_on(
+    kinesis: LocalKinesis, tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    with spooled(kinesis, tmp_path) as producer:
+        for each in range(5):
+            producer.put_record("test", b"%d" % each + b" " * 9000, "k").stored(10)
+    (part,) = tmp_path.glob("*.spool")
+    content = bytearray(part.read_bytes())
+    data = content.index(b"2" + b" " * 100)
+    # A byte of the record, or the head of the next page: a page without rows of its own, so all rows are salvaged.
+    at = data + 50 if place == "row" else (data // 4096 + 1) * 4096 + 3
+    content[at] ^= 0xFF
+    part.write_bytes(content)
+    kinesis.faults.clear()
+    with spooled(kinesis, tmp_path, close_timeout_ms=10_000) as producer:
+        producer.flush(timeout=20)
+        wait_until(lambda: producer.outstanding_records == 0)
+    assert numbers(kinesis) == ([0, 1, 3, 4] if place == "row" else [0, 1, 2, 3, 4])
+    (logged,) = [each.kplpy for each in caplog.records if getattr(each, "kplpy", {}).get("event") == "spool_damaged"]
+    assert logged["entries"] == 1
+    assert str(tmp_path) in logged["damage"]
