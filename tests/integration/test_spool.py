@@ -391,6 +391,7 @@ def test_damage_is_named_and_counted_and_the_rest_goes_on(
         producer.flush(timeout=20)
         wait_until(lambda: producer.outstanding_records == 0)
     assert numbers(kinesis) == ([0, 1, 3, 4] if place == "row" else [0, 1, 2, 3, 4])
-    (logged,) = [each.kplpy for each in caplog.records if getattr(each, "kplpy", {}).get("event") == "spool_damaged"]
+    events = [getattr(each, "kplpy", {}) for each in caplog.records]
+    (logged,) = [each for each in events if each.get("event") == "spool_damaged"]
     assert logged["entries"] == 1
     assert str(tmp_path) in logged["damage"]
