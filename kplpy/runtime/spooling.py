@@ -436,6 +436,7 @@ class Spooling:
             spool.backlog.append(
                 Unread(row.part, row.row_id - 1, 0, time.time() - time.monotonic() + records[0].arrival, False)
             )
+        spool.backlog[-1].last = row.row_id
         spool.backlog[-1].records += len(records)
         spool.backlog_records += len(records)
         self._buffer.release(spool.stream, len(records), batch.charge)
@@ -566,7 +567,8 @@ class Spooling:
         unread, stream = spool.backlog[0], spool.stream
         part = unread.part
         count = 0
-        rows = part.read(stream.origin.stream, unread.after, 1 if drop else LOAD_BYTES)
+        found = part.read(stream.origin.stream, unread.after, 1 if drop else LOAD_BYTES)
+        rows = [row for row in found if row.id <= unread.last]
         for row in rows:
             if count and not drop and not self._has_memory(spool):
                 break  # the others are read again later

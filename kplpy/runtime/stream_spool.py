@@ -26,6 +26,10 @@ Otherwise the producer itself is the bottleneck, and puts wait for buffer space,
 """
 
 
+LAST_ID = (1 << 63) - 1
+"""The highest id that a row can have."""
+
+
 class StoredRow(Origin):
     """The Origin of the records of one row of the spool, from the moment when the row is on disk.
 
@@ -69,13 +73,14 @@ class StoredRow(Origin):
 
 
 class Unread:
-    """Rows of one stream that are on disk only: those of one part with an id above `after`."""
+    """Rows of one stream that are on disk only: those of one part with an id above `after`, up to `last`."""
 
-    __slots__ = ("after", "oldest", "part", "records", "recovered")
+    __slots__ = ("after", "last", "oldest", "part", "records", "recovered")
 
     def __init__(self, part: Part, after: int, records: int, oldest: float, recovered: bool) -> None:
         self.part = part
         self.after = after
+        self.last = LAST_ID  # rows above it are in memory, in batches that wait for the rows before
         self.records = records
         self.oldest = oldest
         self.recovered = recovered

@@ -274,6 +274,35 @@ def test_a_broken_disk_leaves_puts_in_memory(
     assert numbers(kinesis) == list(range(3000))
 
 
+def test_rows_that_wait_behind_unstored_records_are_sent_once(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = BrokenDisk(monkeypatch)
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    fields = {"max_buffered_records": 4000, "spool_on_error": "memory"}
+    with spooled(kinesis, tmp_path, close_timeout_ms=30_000, **fields) as producer:
+        futures = [producer.put_record("test", b"%d" % each, "k") for each in range(3500)]
+        wait_until(lambda: spooling_of(producer).backlog_records() > 1000)
+        disk.broken = True
+        unstored = producer.put_record("test", b"3500", "k")
+        with pytest.raises(SpoolError):
+            unstored.stored(10)
+        disk.broken = False
+        futures.append(producer.put_record("test", b"3501", "k"))
+        wait_until(lambda: spooling_of(producer).backlog_records() > 1000)
+        while True:  # the disk works again after a moment
+            futures.append(producer.put_record("test", b"%d" % (len(futures) + 1), "k"))
+            try:
+                futures[-1].stored(10)
+                break
+            except SpoolError:
+                time.sleep(0.1)
+        kinesis.faults.clear()
+        producer.flush(timeout=30)
+        assert producer.outstanding_records == 0
+    assert numbers(kinesis) == list(range(len(futures) + 1))
+
+
 def test_a_put_that_waits_for_a_broken_disk_is_refused(
     kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
