@@ -170,6 +170,18 @@ class Spooling:
             cause = self._trouble
             raise SpoolError(f"the spool does not take records: {cause}") from cause
 
+    def wait_put(self, record: RecordFuture) -> None:
+        """Block until the record of a put is on disk, or will not be. Raise what the put raises."""
+        self._signal.wait(record, None)
+        if self._on_error == "raise":
+            record.stored(0)
+
+    async def wait_put_async(self, record: RecordFuture) -> None:
+        """Do what wait_put() does, without blocking the event loop."""
+        await self._signal.wait_async(record)
+        if self._on_error == "raise":
+            record.stored(0)
+
     def wait_written(self, records: Sequence[RecordFuture]) -> None:
         """Block until the records are on disk, or will not be."""
         for record in records:

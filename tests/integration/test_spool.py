@@ -274,6 +274,19 @@ def test_a_broken_disk_leaves_puts_in_memory(
     assert numbers(kinesis) == list(range(3000))
 
 
+def test_a_put_that_waits_for_a_broken_disk_goes_on_in_memory(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BrokenDisk(monkeypatch).broken = True
+    fields = {"spool_sync_ms": 0, "spool_on_error": "memory"}
+    with spooled(kinesis, tmp_path, close_timeout_ms=10_000, **fields) as producer:
+        producer.put_record("test", b"0", "k").result(10)
+        future = asyncio.run(producer.aput_record("test", b"1", "k"))
+        with pytest.raises(SpoolError):
+            future.stored(0)
+    assert numbers(kinesis) == [0, 1]
+
+
 def test_rows_that_wait_behind_unstored_records_are_sent_once(
     kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
