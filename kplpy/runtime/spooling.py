@@ -92,6 +92,7 @@ class Spooling:
         self._turn = 0
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._reads = True
         self.refusal: type[SpoolError] | type[SpoolFullError] | None = None
         self.recovered = 0
 
@@ -544,7 +545,7 @@ class Spooling:
     def _has_memory(self, spool: StreamSpool) -> bool:
         """Return True if the stream's pipeline may get more records."""
         stream = spool.stream
-        if stream.broken is not None:
+        if stream.broken is not None or not self._reads:
             return False
         active = max(1, sum(1 for each in self._spools if each.backlog or each.stream.held_records))
         held = stream.held_bytes - spool.queued_bytes
@@ -572,7 +573,7 @@ class Spooling:
                 return
 
     def _has_expired(self, spool: StreamSpool) -> bool:
-        return self._ttl is not None and time.time() >= spool.backlog[0].oldest + self._ttl
+        return self._ttl is not None and self._reads and time.time() >= spool.backlog[0].oldest + self._ttl
 
     def _load_rows(self, spool: StreamSpool, drop: bool = False) -> int:
         """Read the oldest rows, and give them to the pipeline, or fail them. Return how many records that were."""
@@ -639,22 +640,29 @@ class Spooling:
 
     # --- the end ---
 
-    def end(self) -> None:
-        """Stop the thread, write what is queued, and close the files.
+    def stop_reading(self) -> None:
+        """Give no more stored records to the pipelines, because the close fails what they have."""
+        self._reads = False
 
-        Futures of records that stay in the spool get RecordSpooledError. Called once the engine's threads have ended.
-        """
+    def stop(self) -> None:
+        """Stop the thread, and write what is queued. Called once the engine's threads have ended."""
         self._stopping = True
+        self._reads = False
         self._wake_signal.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(JOIN_TIMEOUT)
         with lend_thread():
             self._write_rest()
+
+    def end(self) -> None:
+        """Close the files. Futures of records that stay in the spool get RecordSpooledError. Called after stop()."""
         left = 0
         for spool in self._spools:
             alive = [each() for parked in spool.parked.values() for each in parked.futures.values()]
             self._delivery.leave_spooled([each for each in alive if each is not None], self.left_message)
             spool.parked.clear()
+            with spool.stream.locked_pipeline():
+                spool.stream.abandon_flushes()
         parts, self._parts, self._own = self._parts, [], None
         for part in parts:
             left += part.records

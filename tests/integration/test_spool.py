@@ -287,6 +287,19 @@ def test_a_put_that_waits_for_a_broken_disk_goes_on_in_memory(
     assert numbers(kinesis) == [0, 1]
 
 
+def test_a_flush_ends_when_a_close_leaves_its_records_in_the_spool(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    producer = spooled(kinesis, tmp_path, max_buffered_records=200)
+    futures = [producer.put_record("test", b"%d" % each, "k") for each in range(1000)]
+    flushing = threading.Thread(target=producer.flush, daemon=True)
+    flushing.start()
+    wait_until(lambda: spooling_of(producer).backlog_records() > 500)
+    producer.close()
+    flushing.join(10)
+    assert not flushing.is_alive()
+    assert all(each.done() for each in futures)
+
+
 def test_rows_that_wait_behind_unstored_records_are_sent_once(
     kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
