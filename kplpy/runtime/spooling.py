@@ -329,15 +329,20 @@ class Spooling:
         batches, self._batches = self._batches, []
         held_back: set[StreamSpool] = set()
         handed_over: dict[StreamSpool, None] = {}
-        for batch in batches:
+        for place, batch in enumerate(batches):
             spool = batch.spool
             # A batch that is not on disk must not overtake older records of its stream, which are.
             waits = spool in held_back or not batch.is_ready or (batch.row is None and spool.backlog)
-            if waits or not self._hand_over(batch):
+            try:
+                is_handed_over = not waits and self._hand_over(batch)
+            except BaseException:  # the stream is broken, and the other batches are not
+                self._batches += batches[place + batch.is_counted_off :]
+                raise
+            if is_handed_over:
+                handed_over[spool] = None
+            else:
                 held_back.add(spool)
                 self._batches.append(batch)
-            else:
-                handed_over[spool] = None
         for spool in handed_over:
             self._plan(spool)
 
@@ -408,33 +413,41 @@ class Spooling:
         """Give the records to the pipeline, or leave them on disk. False: neither, they wait for memory."""
         spool, stream, row, count = batch.spool, batch.spool.stream, batch.row, len(batch.records)
         with stream.locked_pipeline():
+            if stream.broken is not None:
+                return False
             if row is None and batch.records[0].done():  # refused
-                spool.handed_over(count, batch.charge)
+                batch.count_off()
                 spool.accepted += count
                 self._buffer.release(stream, count, batch.charge)
                 return True
             if row is not None and (spool.backlog or not self._has_memory(spool)):
                 if not spool.backlog and not spool.is_slow(time.monotonic()):
                     return False
-                spool.handed_over(count, batch.charge)
+                batch.count_off()
                 self._park(batch, row)
                 return True
             if row is not None:
                 row.first = stream.pipeline.next_number
-            spool.handed_over(count, batch.charge)
+            batch.count_off()
             self._accept(spool, batch.records)
             return True
 
     def _accept(self, spool: StreamSpool, records: list[RecordFuture], drop: bool = False) -> None:
         """Hand records to the pipeline, which fails them at once with `drop`. Under the stream's lock."""
         stream, now = spool.stream, time.monotonic()
+        first = stream.pipeline.next_number
         stream.keep(records)
         flushes = [each for each in stream.flushes if each.spool_mark > spool.accepted]
         spool.note_accepted(len(records), now)
-        if drop:
-            stream.pipeline.drop(records, Reason.DROPPED, "the spool was full")
-        else:
-            self._planner.accept(stream, records, now)
+        try:
+            if drop:
+                stream.pipeline.drop(records, Reason.DROPPED, "the spool was full")
+            else:
+                self._planner.accept(stream, records, now)
+        except BaseException:
+            for number, record in enumerate(records, first):
+                record.number = number  # as the pipeline does: recovery fails the records, and answered() reads it
+            raise
         if flushes:  # they wait for these records, too
             mark = stream.pipeline.flush(now)
             for each in flushes:

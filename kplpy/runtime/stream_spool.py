@@ -162,11 +162,6 @@ class StreamSpool:
         self.due, self.unwritten_bytes = NEVER, 0
         return [record for records in taken for record in records]
 
-    def handed_over(self, records: int, size: int) -> None:
-        """Count off records of the queue that went to the pipeline, or are on disk only."""
-        self.queued_records -= records
-        self.queued_bytes -= size
-
     def begin_flush(self) -> int:
         """Write what is queued at once. Return the flush's mark. Under the stream's lock."""
         if self.queue:
@@ -179,9 +174,13 @@ class StreamSpool:
 
 
 class Batch:
-    """Records of one row, from the queue to the pipeline. row: None until they are on disk."""
+    """Records of one row, from the queue to the pipeline.
 
-    __slots__ = ("error", "records", "row", "size", "spool")
+    row: None until they are on disk.
+    is_counted_off: True once they are not counted as queued.
+    """
+
+    __slots__ = ("error", "is_counted_off", "records", "row", "size", "spool")
 
     def __init__(self, spool: StreamSpool, records: list[RecordFuture]) -> None:
         self.spool = spool
@@ -189,6 +188,13 @@ class Batch:
         self.size = payload_size(records)
         self.row: StoredRow | None = None
         self.error: SpoolError | None = None
+        self.is_counted_off = False
+
+    def count_off(self) -> None:
+        """Count the records off the queue: they go to the pipeline, or are on disk only. Under the stream's lock."""
+        self.is_counted_off = True
+        self.spool.queued_records -= len(self.records)
+        self.spool.queued_bytes -= self.charge
 
     @property
     def is_ready(self) -> bool:

@@ -26,7 +26,7 @@ from kplpy.errors import (
     SpoolFullError,
 )
 from kplpy.local import Fault, LocalKinesis
-from tests.inside import spooling_of, top_view_of
+from tests.inside import spooling_of, streams_of, top_view_of
 from tests.integration.reading import read_all, wait_until
 
 OUTAGE = Fault(code="InternalFailure", status=500)
@@ -298,6 +298,30 @@ def test_a_flush_ends_when_a_close_leaves_its_records_in_the_spool(kinesis: Loca
     flushing.join(10)
     assert not flushing.is_alive()
     assert all(each.done() for each in futures)
+
+
+def test_a_broken_pipeline_fails_only_its_records(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinesis.client().create_stream(StreamName="other", ShardCount=1)
+    with spooled(kinesis, tmp_path, spool_sync_ms=100, close_timeout_ms=10_000) as producer:
+        for name in ("test", "other"):
+            producer.put_record(name, b"0", "k").result(10)
+        pipeline = streams_of(producer)["test"].pipeline
+
+        def broken(items: object, now: float) -> None:
+            raise ZeroDivisionError("broken")
+
+        monkeypatch.setattr(pipeline, "accept", broken)
+        lost, kept = producer.put_record("test", b"1", "k"), producer.put_record("other", b"1", "k")
+        with pytest.raises(RecordFailedError, match="ZeroDivisionError"):
+            lost.result(10)
+        kept.result(10)
+        producer.put_record("test", b"2", "k").result(10)
+        producer.flush(timeout=10)
+        assert producer.outstanding_records == producer.outstanding_bytes == 0
+    assert numbers(kinesis) == [0, 2]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_that_wait_behind_unstored_records_are_sent_once(
