@@ -238,7 +238,6 @@ class Stream:
         for flush in ended:
             flush.end()
 
-
     def abandon_flushes(self) -> None:
         """End the flushes of a closed producer, whose records have an outcome. Called under the lock."""
         ended, self.flushes = self.flushes, []
