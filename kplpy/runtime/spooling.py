@@ -66,6 +66,8 @@ class Spooling:
         self._on_error = config.spool_on_error
         self._ttl = None if config.spool_ttl_ms is None else config.spool_ttl_ms / 1000
         self._memory = int(MEMORY_SHARE * config.max_buffered_bytes)
+        if self._on_full == "drop_oldest":  # only what left memory can be dropped
+            self._memory = min(self._memory, self._max_bytes // 2)
         self._memory_records = int(MEMORY_SHARE * config.max_buffered_records)
         self._row_records = max(1, min(ROW_RECORDS, self._memory_records // 8))
         self._row_bytes = max(1, min(ROW_BYTES, self._memory // 8))
@@ -224,16 +226,23 @@ class Spooling:
                         row.answered[place if row.places is None else row.places[place]] = 1
                         if row is not last:
                             last = changed[row] = row  # type: ignore[assignment]
-            done, self._late_answers = self._late_answers, {}
+            done: dict[Part, dict[int, bytes | None]] = {}
             for row in changed:
                 done.setdefault(row.part, {})[row.row_id] = bytes(row.answered) if 0 in row.answered else None
-            for part, answers in done.items():
-                try:
-                    part.answered(answers)
-                except SpoolError as error:
-                    self._late_answers.setdefault(part, {}).update(answers)
-                    self._meter.spool("failed", 1)
-                    self._not_answered.say(str(error))
+            self._write_answers(done)
+
+    def _write_answers(self, done: dict[Part, dict[int, bytes | None]]) -> None:
+        """Write the answers, and those that could not be written before. Under `_answer_lock`."""
+        late, self._late_answers = self._late_answers, {}
+        for part, answers in done.items():
+            late.setdefault(part, {}).update(answers)
+        for part, answers in late.items():
+            try:
+                part.answered(answers)
+            except SpoolError as error:
+                self._late_answers[part] = answers
+                self._meter.spool("failed", 1)
+                self._not_answered.say(str(error))
 
     def released(self) -> None:
         """Look for work, because memory or disk space became free."""
@@ -323,8 +332,9 @@ class Spooling:
             self._hurried = False
             self._take_queues(now)
         unwritten = [each for each in self._batches if not each.is_ready]
-        if unwritten and self._makes_space(sum(each.size for each in unwritten), now):
-            self._write_batches(unwritten, now)
+        fitting = self._fitting(unwritten, now)
+        if fitting:
+            self._write_batches(fitting, now)
             self._signal.notify()
         batches, self._batches = self._batches, []
         held_back: set[StreamSpool] = set()
@@ -490,15 +500,24 @@ class Spooling:
     def _held_bytes(self) -> int:
         return sum(each.bytes for each in list(self._parts))
 
-    def _makes_space(self, size: int, now: float) -> bool:
-        """Return True if so many bytes may be written. Drops the oldest records if that is wanted."""
-        while self._held_bytes() + size > self._max_bytes and self._held_bytes() > 0:
+    def _fitting(self, batches: list[Batch], now: float) -> list[Batch]:
+        """Return the first of the batches, as many as may be written. Drops the oldest records if that is wanted."""
+        fitting: list[Batch] = []
+        size = 0
+        for batch in batches:
+            size += batch.size
+            if not self._makes_space(size, bool(fitting), now):
+                break
+            fitting.append(batch)
+        if batches:
+            self._set_full(len(fitting) < len(batches))
+        return fitting
+
+    def _makes_space(self, size: int, has_others: bool, now: float) -> bool:
+        """Return True if so many bytes may be written. An empty spool takes a batch of any size, but no others."""
+        while (held := self._held_bytes()) + size > self._max_bytes and (held > 0 or has_others):
             if self._on_full != "drop_oldest" or not self._drop_oldest(now):
-                if self._on_error == "memory" and self._trouble is not None:
-                    return True  # the write fails, and the records go on
-                self._set_full(True)
-                return False
-        self._set_full(False)
+                return self._on_error == "memory" and self._trouble is not None  # the write fails, and they go on
         return True
 
     def _set_full(self, is_full: bool) -> None:
@@ -599,6 +618,9 @@ class Spooling:
             if count and not drop and not self._has_memory(spool):
                 break  # the others are read again later
             count += self._load_row(spool, unread, row, drop)
+            if drop:
+                with self._answer_lock:  # now, so that no more is dropped than needed
+                    self._write_answers({part: {row.id: None}})
         with stream.locked_pipeline():
             if not rows or unread.records <= 0:
                 self._end_unread(spool, unread)
@@ -676,6 +698,8 @@ class Spooling:
             spool.parked.clear()
             with spool.stream.locked_pipeline():
                 spool.stream.abandon_flushes()
+        with self._answer_lock:
+            self._write_answers({})
         parts, self._parts, self._own = self._parts, [], None
         for part in parts:
             left += part.records

@@ -217,6 +217,40 @@ def test_a_full_spool_drops_the_oldest(kinesis: LocalKinesis, tmp_path: Path) ->
     assert max(dropped) < max(arrived)
 
 
+def test_no_more_is_dropped_than_needed(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[RecordFailedError] = []
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    fields = {"spool_max_bytes": 4 << 20, "spool_on_full": "drop_oldest", "max_buffered_bytes": 2 << 20}
+    with spooled(kinesis, tmp_path, on_failure=failed.append, **fields) as producer:
+        spooling = spooling_of(producer)
+        answered = spooling.answered
+
+        def slow(completions: Any) -> None:
+            time.sleep(0.2)
+            answered(completions)
+
+        monkeypatch.setattr(spooling, "answered", slow)
+        for each in range(100_000):
+            producer.put_record("test", b"%d" % each + b" " * 1000, f"k{each}")
+            if failed:
+                break
+            time.sleep(0.0001)
+        assert len(failed) < 1000
+        assert spooling.gauges(0.0).bytes > 3 << 20
+
+
+def test_a_small_spool_drops_the_oldest_before_the_buffer_is_full(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    failed: list[RecordFailedError] = []
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    fields = {"spool_max_bytes": 1 << 20, "spool_on_full": "drop_oldest", "max_block_ms": 2000}
+    with spooled(kinesis, tmp_path, on_failure=failed.append, max_buffered_bytes=4 << 20, **fields) as producer:
+        for each in range(8000):
+            producer.put_record("test", b"%d" % each + b" " * 1000, f"k{each}")
+        assert failed
+
+
 class BrokenDisk:
     """Makes every statement that writes to the spool fail."""
 
@@ -321,6 +355,22 @@ def test_a_broken_pipeline_fails_only_its_records(
         producer.flush(timeout=10)
         assert producer.outstanding_records == producer.outstanding_bytes == 0
     assert numbers(kinesis) == [0, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_could_not_be_written_is_written_at_the_close(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kplpy.spool.part import Part
+
+    with spooled(kinesis, tmp_path, close_timeout_ms=10_000) as producer:
+        with monkeypatch.context() as patched:
+
+            def failing(part: Part, done: Any) -> None:
+                raise SpoolError("disk I/O error")
+
+            patched.setattr(Part, "answered", failing)
+            producer.put_record("test", b"0", "k").result(10)
     assert list(tmp_path.iterdir()) == []
 
 
