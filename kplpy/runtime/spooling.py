@@ -622,14 +622,16 @@ class Spooling:
                 with self._answer_lock:  # now, so that no more is dropped than needed
                     self._write_answers({part: {row.id: None}})
         with stream.locked_pipeline():
-            if not rows or unread.records <= 0:
-                self._end_unread(spool, unread)
+            lost = self._end_unread(spool, unread) if not rows or unread.records <= 0 else []
+        if lost:
+            self._delivery.fail(lost, Failed(Reason.DAMAGED, "its row cannot be read"))
         if drop:
             stream.request_wake()  # the scheduler delivers the failures
         return count
 
-    def _end_unread(self, spool: StreamSpool, unread: Unread) -> None:
-        """Forget rows that are all read. What is missing was damaged. Under the stream's lock."""
+    def _end_unread(self, spool: StreamSpool, unread: Unread) -> list[RecordFuture]:
+        """Forget rows that are all read. What is missing was damaged: return its futures. Under the stream's lock."""
+        lost: list[RecordFuture] = []
         if unread.records:
             log(
                 logger,
@@ -639,7 +641,12 @@ class Spooling:
             self._meter.spool("damaged", unread.records)
             spool.backlog_records -= unread.records
             spool.accepted += unread.records
+            for part, row_id in list(spool.parked):
+                if part is unread.part and row_id <= unread.last:
+                    parked = spool.parked.pop((part, row_id))
+                    lost += [each for held in parked.futures.values() if (each := held()) is not None]
         spool.backlog.popleft()
+        return lost
 
     def _load_row(self, spool: StreamSpool, unread: Unread, row: Row, drop: bool) -> int:
         stream = spool.stream

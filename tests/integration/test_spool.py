@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import sqlite3
@@ -372,6 +373,25 @@ def test_an_answer_that_could_not_be_written_is_written_at_the_close(
             patched.setattr(Part, "answered", failing)
             producer.put_record("test", b"0", "k").result(10)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_futures_of_a_damaged_row_fail(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    failed: list[RecordFailedError] = []
+    fields = {"max_buffered_records": 200, "on_failure": failed.append}
+    with spooled(kinesis, tmp_path, close_timeout_ms=10_000, **fields) as producer:
+        futures = [producer.put_record("test", b"%d" % each, "k") for each in range(1000)]
+        wait_until(lambda: spooling_of(producer).backlog_records() > 700)
+        (path,) = tmp_path.glob("*.spool")
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE rows SET crc32 = crc32 + 1 WHERE id = (SELECT MAX(id) - 2 FROM rows)")
+        kinesis.faults.clear()
+        producer.flush(timeout=10)
+        lost = [each for each in futures if each.exception(10) is not None]
+        assert 0 < len(lost) == len(failed) < 100
+        assert "was damaged in the spool" in str(failed[0])
+        assert producer.outstanding_records == producer.outstanding_bytes == 0
+    assert len(numbers(kinesis)) == 1000 - len(lost)
 
 
 def test_rows_that_wait_behind_unstored_records_are_sent_once(
