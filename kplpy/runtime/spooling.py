@@ -288,6 +288,14 @@ class Spooling:
     def _after_error(self, error: BaseException) -> None:
         self._errors.say(f"{type(error).__name__}: {error}", error)
 
+    def step_inline(self) -> float:
+        """Do what step() does on an application thread, which must not get the errors of the disk."""
+        try:
+            return self.step()
+        except Exception as error:
+            self._after_error(error)
+            return time.monotonic() + CHECK_INTERVAL
+
     def step(self) -> float:
         """Write what is due, and load what there is memory for. Return when to call again."""
         if not self._step_lock.acquire(blocking=False):  # the other thread, or the interrupted step, does it
@@ -595,9 +603,10 @@ class Spooling:
         waiting = [each for each in spools[first:] + spools[:first] if each.backlog]
         while waiting:
             for spool in list(waiting):
-                if not (spool.backlog and (self._has_memory(spool) or self._has_expired(spool))):
+                has_memory = bool(spool.backlog) and self._has_memory(spool)
+                if not has_memory:
                     waiting.remove(spool)
-                else:
+                if has_memory or self._has_expired(spool):  # without memory once: their failures wake this thread
                     self._load_rows(spool)
                     self._plan(spool)
             if self._is_due(time.monotonic()):
@@ -605,7 +614,9 @@ class Spooling:
                 return
 
     def _has_expired(self, spool: StreamSpool) -> bool:
-        return self._ttl is not None and self._reads and time.time() >= spool.backlog[0].oldest + self._ttl
+        if self._ttl is None or not self._reads or not spool.backlog:
+            return False
+        return time.time() >= spool.backlog[0].oldest + self._ttl
 
     def _load_rows(self, spool: StreamSpool, drop: bool = False) -> int:
         """Read the oldest rows, and give them to the pipeline, or fail them. Return how many records that were."""

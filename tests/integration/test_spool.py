@@ -120,6 +120,52 @@ def test_recovered_records_that_fail_go_to_on_failure(kinesis: LocalKinesis, tmp
         assert producer.recovered == 0
 
 
+def test_a_backlog_that_has_expired_stays_within_the_buffer(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    with spooled(kinesis, tmp_path, max_buffered_bytes=2 << 20) as producer:
+        for _ in range(20):
+            producer.put_records("test", [(b"x" * 1000, "k")] * 1000)
+    with spooled(kinesis, tmp_path, max_buffered_bytes=2 << 20, spool_ttl_ms=100) as producer:
+        most = 0
+
+        def is_empty() -> bool:
+            nonlocal most
+            most = max(most, producer.outstanding_bytes)
+            return not producer.outstanding_records
+
+        wait_until(is_empty)
+        assert producer.recovered == 20_000
+        assert 0 < most < 3 << 20
+
+
+def test_a_disk_that_cannot_be_read_raises_nothing_inline(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kplpy.spool.part import Part
+
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    with spooled(kinesis, tmp_path) as producer:
+        producer.put_record("test", b"0", "k").stored(10)
+
+    def failing(part: Part, *args: Any) -> None:
+        raise SpoolError("disk I/O error")
+
+    monkeypatch.setattr(Part, "read", failing)
+    with spooled(kinesis, tmp_path) as producer:
+        spooling = spooling_of(producer)
+        raised: list[SpoolError] = []
+
+        def reads_and_raises() -> bool:  # unless the spool thread is doing the step
+            try:
+                spooling.step()
+            except SpoolError as error:
+                raised.append(error)
+            return bool(raised)
+
+        wait_until(reads_and_raises)
+        assert spooling.step_inline() > time.monotonic() - 10
+
+
 def test_each_put_waits_for_the_disk(kinesis: LocalKinesis, tmp_path: Path) -> None:
     with spooled(kinesis, tmp_path, spool_sync_ms=0, close_timeout_ms=10_000) as producer:
         producer.put_record("test", b"0", "k").stored(0)
@@ -218,9 +264,7 @@ def test_a_full_spool_drops_the_oldest(kinesis: LocalKinesis, tmp_path: Path) ->
     assert max(dropped) < max(arrived)
 
 
-def test_no_more_is_dropped_than_needed(
-    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_is_dropped_than_needed(kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed: list[RecordFailedError] = []
     kinesis.faults.outage(OUTAGE, operation="PutRecords")
     fields = {"spool_max_bytes": 4 << 20, "spool_on_full": "drop_oldest", "max_buffered_bytes": 2 << 20}
@@ -364,14 +408,13 @@ def test_an_answer_that_could_not_be_written_is_written_at_the_close(
 ) -> None:
     from kplpy.spool.part import Part
 
-    with spooled(kinesis, tmp_path, close_timeout_ms=10_000) as producer:
-        with monkeypatch.context() as patched:
+    with spooled(kinesis, tmp_path, close_timeout_ms=10_000) as producer, monkeypatch.context() as patched:
 
-            def failing(part: Part, done: Any) -> None:
-                raise SpoolError("disk I/O error")
+        def failing(part: Part, done: Any) -> None:
+            raise SpoolError("disk I/O error")
 
-            patched.setattr(Part, "answered", failing)
-            producer.put_record("test", b"0", "k").result(10)
+        patched.setattr(Part, "answered", failing)
+        producer.put_record("test", b"0", "k").result(10)
     assert list(tmp_path.iterdir()) == []
 
 
