@@ -221,7 +221,7 @@ def fill(producer: Producer, error: type[Exception], pause: float = 0.0) -> int:
 
 def test_a_full_spool_blocks_through_the_buffer(kinesis: LocalKinesis, tmp_path: Path) -> None:
     kinesis.faults.outage(OUTAGE, operation="PutRecords")
-    fields = {"spool_max_bytes": 2 << 20, "max_buffered_bytes": 1 << 20, "max_block_ms": 100}
+    fields = {"spool_max_bytes": 2 << 20, "max_buffered_bytes": 1 << 20, "max_block_ms": 2000}
     with spooled(kinesis, tmp_path, close_timeout_ms=60_000, **fields) as producer:
         count = fill(producer, BufferFullError)
         assert 2000 <= count < 4000
