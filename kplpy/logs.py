@@ -125,7 +125,7 @@ EVENTS = {
         logging.ERROR, "%(path)s: the records of %(stream)s stay in the spool, because they cannot be sent: %(reason)s"
     ),
     "spool_damaged": Event(
-        logging.ERROR, "%(path)s: %(records)d records of the spool cannot be read, and are set aside: %(damage)s"
+        logging.ERROR, "%(path)s: %(entries)d damaged entries of the spool are set aside: %(damage)s"
     ),
     "spool_full": Event(logging.ERROR, "%(path)s: the spool is full with %(bytes)d bytes (spool_max_bytes)"),
     "spool_failed": Event(logging.ERROR, "%(path)s: the spool cannot be written, so %(goes_on)s: %(reason)s"),

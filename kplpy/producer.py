@@ -259,8 +259,8 @@ class Producer:
             )
             self._stage(target, record)
         span.follow((record,))
-        if self._waits_for_disk and not self._backpressure.must_not_wait():
-            record.stored()
+        if self._waits_for_disk and self._spooling is not None and not self._backpressure.must_not_wait():
+            self._spooling.wait_put(record)
         return record
 
     def _check_spool(self) -> None:
@@ -424,8 +424,8 @@ class Producer:
             if self._closed:
                 self._refuse_late(target, record)
         span.follow((record,))
-        if self._waits_for_disk:
-            await record.astored()
+        if self._waits_for_disk and self._spooling is not None:
+            await self._spooling.wait_put_async(record)
         return record
 
     def _refuse_late(self, target: Stream, record: RecordFuture) -> None:

@@ -65,6 +65,15 @@ def spooling_of(producer: Producer) -> Spooling:
     return producer._spooling
 
 
+@contextmanager
+def lock_guard_held() -> Iterator[None]:
+    """Hold the guard of the spool's locks, as a thread does that takes one."""
+    from kplpy.spool import lock
+
+    with lock._guard:
+        yield
+
+
 def watch_outcomes(
     producer: Producer, before: Callable[[bytes, bool, bool], int], after: Callable[[Sequence[int]], object]
 ) -> None:

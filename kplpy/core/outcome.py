@@ -23,6 +23,7 @@ class Reason(Enum):
     CLOSED = "closed"
     SPOOLED = "left in the spool"  # the producer was closed; the next one sends the record
     DROPPED = "dropped from the full spool"
+    DAMAGED = "damaged in the spool"
     FORKED = "forked"
     BROKEN = "broken"  # an error within kplpy
     REFUSED = "refused"  # never accepted; the cause is the exception that put_record would have raised

@@ -49,6 +49,7 @@ _WHY = {
     Reason.HEADERS: "has headers that cannot be sent",
     Reason.TOO_LARGE: "is too large",
     Reason.DROPPED: "was dropped as one of the oldest, because the spool was full",
+    Reason.DAMAGED: "was damaged in the spool",
     Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its outcome",
 }
 

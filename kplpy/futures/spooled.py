@@ -31,6 +31,8 @@ class StoredSignal:
 
     def wait(self, future: RecordFuture, timeout: float | None) -> None:
         """Block until the record is written. Raises TimeoutError."""
+        if not _is_waiting(future):  # in a forked child, a thread of the parent may hold the condition
+            return
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._condition:
             while _is_waiting(future):
@@ -41,6 +43,8 @@ class StoredSignal:
 
     async def wait_async(self, future: RecordFuture) -> None:
         """Do what wait() does, without blocking the event loop."""
+        if not _is_waiting(future):
+            return
         waiting = asyncio.get_running_loop().create_future()
         with self._condition:
             if not _is_waiting(future):

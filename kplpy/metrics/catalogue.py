@@ -432,7 +432,7 @@ _ALL = (
         "summary",
         "global",
         "counter",
-        "with a spool: 1 for each user record that could not be read back",
+        "with a spool: 1 for each damaged entry, a batch of records or a page, that was set aside",
         prometheus="kplpy_spool_damaged",
         opentelemetry="kplpy.spool.damaged",
         kpl=False,

@@ -29,7 +29,7 @@ from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.scheduler import Scheduler
 from kplpy.runtime.sender import Transport
 from kplpy.runtime.status import Status
-from kplpy.runtime.stream import Flush, Stream
+from kplpy.runtime.stream import Flush, Results, Stream
 from kplpy.runtime.threads import lend_thread, runs_kplpy_work, starting_threads
 from kplpy.validation import Checks
 
@@ -214,16 +214,21 @@ class Engine:
 
         Their callbacks run on the calling thread.
         """
+        if self._spooling is not None:
+            self._spooling.stop_reading()
         given_up = self.run_on_scheduler(
             lambda: [self.scheduler.give_up(stream, message) for stream in list(self.streams.values())]
         )
+        self._complete(given_up)
+        return sum(results.lost() for _, results, _ in given_up)
+
+    def _complete(self, given_up: list[tuple[Stream, Results, list[RecordFuture]]]) -> None:
         for stream, results, callbacks in given_up:
             try:
                 self._delivery.complete(stream, results, callbacks)
             except Exception as error:
                 stream.mark_broken(error)
                 self._threads.log_error(error)
-        return sum(results.lost() for _, results, _ in given_up)
 
     # --- the end ---
 
@@ -264,6 +269,10 @@ class Engine:
                 pass
             self._delivery.fail(late, error)
         if self._spooling is not None:
+            self._spooling.stop()
+            with lend_thread():  # the spool thread may have handed records over since give_up
+                streams = [each for each in list(self.streams.values()) if each.pipeline.outstanding]
+                self._complete([self.scheduler.give_up(each, error.message) for each in streams])
             self._spooling.end()
         self._delivery.close()
         self._ended = True

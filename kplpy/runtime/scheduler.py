@@ -246,7 +246,7 @@ class Scheduler:
             for stream in list(self._streams.values()):
                 wake_at = min(wake_at, self._visit_here(stream))
             if self.spooling is not None:
-                wake_at = min(wake_at, self.spooling.step())
+                wake_at = min(wake_at, self.spooling.step_inline())
             if self.sender.send_one():
                 continue
             time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))

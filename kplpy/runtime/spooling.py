@@ -66,6 +66,8 @@ class Spooling:
         self._on_error = config.spool_on_error
         self._ttl = None if config.spool_ttl_ms is None else config.spool_ttl_ms / 1000
         self._memory = int(MEMORY_SHARE * config.max_buffered_bytes)
+        if self._on_full == "drop_oldest":  # only what left memory can be dropped
+            self._memory = min(self._memory, self._max_bytes // 2)
         self._memory_records = int(MEMORY_SHARE * config.max_buffered_records)
         self._row_records = max(1, min(ROW_RECORDS, self._memory_records // 8))
         self._row_bytes = max(1, min(ROW_BYTES, self._memory // 8))
@@ -82,6 +84,7 @@ class Spooling:
         self._spools: list[StreamSpool] = []
         self._own: Part | None = None
         self._parts: list[Part] = []
+        self._reported_damage: dict[Part, int] = {}  # the damage of each part that is logged, in entries
         self._batches: list[Batch] = []  # taken from the queues, not handed over
         self._late_answers: dict[Part, dict[int, bytes | None]] = {}  # that could not be written
         self._hurried = False
@@ -92,6 +95,7 @@ class Spooling:
         self._turn = 0
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._reads = True
         self.refusal: type[SpoolError] | type[SpoolFullError] | None = None
         self.recovered = 0
 
@@ -116,6 +120,7 @@ class Spooling:
         unreadable: list[SpoolError] = []
         for part in adopt_dead(self.directory, unreadable):
             self._parts.append(part)
+            self._report_damage(part)
             for name, left in part.streams().items():
                 try:
                     stream = open_stream(name)
@@ -170,6 +175,18 @@ class Spooling:
             cause = self._trouble
             raise SpoolError(f"the spool does not take records: {cause}") from cause
 
+    def wait_put(self, record: RecordFuture) -> None:
+        """Block until the record of a put is on disk, or will not be. Raise what the put raises."""
+        self._signal.wait(record, None)
+        if self._on_error == "raise":
+            record.stored(0)
+
+    async def wait_put_async(self, record: RecordFuture) -> None:
+        """Do what wait_put() does, without blocking the event loop."""
+        await self._signal.wait_async(record)
+        if self._on_error == "raise":
+            record.stored(0)
+
     def wait_written(self, records: Sequence[RecordFuture]) -> None:
         """Block until the records are on disk, or will not be."""
         for record in records:
@@ -211,16 +228,23 @@ class Spooling:
                         row.answered[place if row.places is None else row.places[place]] = 1
                         if row is not last:
                             last = changed[row] = row  # type: ignore[assignment]
-            done, self._late_answers = self._late_answers, {}
+            done: dict[Part, dict[int, bytes | None]] = {}
             for row in changed:
                 done.setdefault(row.part, {})[row.row_id] = bytes(row.answered) if 0 in row.answered else None
-            for part, answers in done.items():
-                try:
-                    part.answered(answers)
-                except SpoolError as error:
-                    self._late_answers.setdefault(part, {}).update(answers)
-                    self._meter.spool("failed", 1)
-                    self._not_answered.say(str(error))
+            self._write_answers(done)
+
+    def _write_answers(self, done: dict[Part, dict[int, bytes | None]]) -> None:
+        """Write the answers, and those that could not be written before. Under `_answer_lock`."""
+        late, self._late_answers = self._late_answers, {}
+        for part, answers in done.items():
+            late.setdefault(part, {}).update(answers)
+        for part, answers in late.items():
+            try:
+                part.answered(answers)
+            except SpoolError as error:
+                self._late_answers[part] = answers
+                self._meter.spool("failed", 1)
+                self._not_answered.say(str(error))
 
     def released(self) -> None:
         """Look for work, because memory or disk space became free."""
@@ -266,6 +290,14 @@ class Spooling:
     def _after_error(self, error: BaseException) -> None:
         self._errors.say(f"{type(error).__name__}: {error}", error)
 
+    def step_inline(self) -> float:
+        """Do what step() does on an application thread, which must not get the errors of the disk."""
+        try:
+            return self.step()
+        except Exception as error:
+            self._after_error(error)
+            return time.monotonic() + CHECK_INTERVAL
+
     def step(self) -> float:
         """Write what is due, and load what there is memory for. Return when to call again."""
         if not self._step_lock.acquire(blocking=False):  # the other thread, or the interrupted step, does it
@@ -310,21 +342,27 @@ class Spooling:
             self._hurried = False
             self._take_queues(now)
         unwritten = [each for each in self._batches if not each.is_ready]
-        if unwritten and self._makes_space(sum(each.size for each in unwritten), now):
-            self._write_batches(unwritten, now)
+        fitting = self._fitting(unwritten, now)
+        if fitting:
+            self._write_batches(fitting, now)
             self._signal.notify()
         batches, self._batches = self._batches, []
         held_back: set[StreamSpool] = set()
         handed_over: dict[StreamSpool, None] = {}
-        for batch in batches:
+        for place, batch in enumerate(batches):
             spool = batch.spool
             # A batch that is not on disk must not overtake older records of its stream, which are.
             waits = spool in held_back or not batch.is_ready or (batch.row is None and spool.backlog)
-            if waits or not self._hand_over(batch):
+            try:
+                is_handed_over = not waits and self._hand_over(batch)
+            except BaseException:  # the stream is broken, and the other batches are not
+                self._batches += batches[place + batch.is_counted_off :]
+                raise
+            if is_handed_over:
+                handed_over[spool] = None
+            else:
                 held_back.add(spool)
                 self._batches.append(batch)
-            else:
-                handed_over[spool] = None
         for spool in handed_over:
             self._plan(spool)
 
@@ -395,33 +433,41 @@ class Spooling:
         """Give the records to the pipeline, or leave them on disk. False: neither, they wait for memory."""
         spool, stream, row, count = batch.spool, batch.spool.stream, batch.row, len(batch.records)
         with stream.locked_pipeline():
+            if stream.broken is not None:
+                return False
             if row is None and batch.records[0].done():  # refused
-                spool.handed_over(count, batch.charge)
+                batch.count_off()
                 spool.accepted += count
                 self._buffer.release(stream, count, batch.charge)
                 return True
             if row is not None and (spool.backlog or not self._has_memory(spool)):
                 if not spool.backlog and not spool.is_slow(time.monotonic()):
                     return False
-                spool.handed_over(count, batch.charge)
+                batch.count_off()
                 self._park(batch, row)
                 return True
             if row is not None:
                 row.first = stream.pipeline.next_number
-            spool.handed_over(count, batch.charge)
+            batch.count_off()
             self._accept(spool, batch.records)
             return True
 
     def _accept(self, spool: StreamSpool, records: list[RecordFuture], drop: bool = False) -> None:
         """Hand records to the pipeline, which fails them at once with `drop`. Under the stream's lock."""
         stream, now = spool.stream, time.monotonic()
+        first = stream.pipeline.next_number
         stream.keep(records)
         flushes = [each for each in stream.flushes if each.spool_mark > spool.accepted]
         spool.note_accepted(len(records), now)
-        if drop:
-            stream.pipeline.drop(records, Reason.DROPPED, "the spool was full")
-        else:
-            self._planner.accept(stream, records, now)
+        try:
+            if drop:
+                stream.pipeline.drop(records, Reason.DROPPED, "the spool was full")
+            else:
+                self._planner.accept(stream, records, now)
+        except BaseException:
+            for number, record in enumerate(records, first):
+                record.number = number  # as the pipeline does: recovery fails the records, and answered() reads it
+            raise
         if flushes:  # they wait for these records, too
             mark = stream.pipeline.flush(now)
             for each in flushes:
@@ -436,6 +482,7 @@ class Spooling:
             spool.backlog.append(
                 Unread(row.part, row.row_id - 1, 0, time.time() - time.monotonic() + records[0].arrival, False)
             )
+        spool.backlog[-1].last = row.row_id
         spool.backlog[-1].records += len(records)
         spool.backlog_records += len(records)
         self._buffer.release(spool.stream, len(records), batch.charge)
@@ -463,15 +510,24 @@ class Spooling:
     def _held_bytes(self) -> int:
         return sum(each.bytes for each in list(self._parts))
 
-    def _makes_space(self, size: int, now: float) -> bool:
-        """Return True if so many bytes may be written. Drops the oldest records if that is wanted."""
-        while self._held_bytes() + size > self._max_bytes and self._held_bytes() > 0:
+    def _fitting(self, batches: list[Batch], now: float) -> list[Batch]:
+        """Return the first of the batches, as many as may be written. Drops the oldest records if that is wanted."""
+        fitting: list[Batch] = []
+        size = 0
+        for batch in batches:
+            size += batch.size
+            if not self._makes_space(size, bool(fitting), now):
+                break
+            fitting.append(batch)
+        if batches:
+            self._set_full(len(fitting) < len(batches))
+        return fitting
+
+    def _makes_space(self, size: int, has_others: bool, now: float) -> bool:
+        """Return True if so many bytes may be written. An empty spool takes a batch of any size, but no others."""
+        while (held := self._held_bytes()) + size > self._max_bytes and (held > 0 or has_others):
             if self._on_full != "drop_oldest" or not self._drop_oldest(now):
-                if self._on_error == "memory" and self._trouble is not None:
-                    return True  # the write fails, and the records go on
-                self._set_full(True)
-                return False
-        self._set_full(False)
+                return self._on_error == "memory" and self._trouble is not None  # the write fails, and they go on
         return True
 
     def _set_full(self, is_full: bool) -> None:
@@ -531,7 +587,7 @@ class Spooling:
     def _has_memory(self, spool: StreamSpool) -> bool:
         """Return True if the stream's pipeline may get more records."""
         stream = spool.stream
-        if stream.broken is not None:
+        if stream.broken is not None or not self._reads:
             return False
         active = max(1, sum(1 for each in self._spools if each.backlog or each.stream.held_records))
         held = stream.held_bytes - spool.queued_bytes
@@ -549,9 +605,10 @@ class Spooling:
         waiting = [each for each in spools[first:] + spools[:first] if each.backlog]
         while waiting:
             for spool in list(waiting):
-                if not (spool.backlog and (self._has_memory(spool) or self._has_expired(spool))):
+                has_memory = bool(spool.backlog) and self._has_memory(spool)
+                if not has_memory:
                     waiting.remove(spool)
-                else:
+                if has_memory or self._has_expired(spool):  # without memory once: their failures wake this thread
                     self._load_rows(spool)
                     self._plan(spool)
             if self._is_due(time.monotonic()):
@@ -559,37 +616,55 @@ class Spooling:
                 return
 
     def _has_expired(self, spool: StreamSpool) -> bool:
-        return self._ttl is not None and time.time() >= spool.backlog[0].oldest + self._ttl
+        if self._ttl is None or not self._reads or not spool.backlog:
+            return False
+        return time.time() >= spool.backlog[0].oldest + self._ttl
 
     def _load_rows(self, spool: StreamSpool, drop: bool = False) -> int:
         """Read the oldest rows, and give them to the pipeline, or fail them. Return how many records that were."""
         unread, stream = spool.backlog[0], spool.stream
         part = unread.part
         count = 0
-        rows = part.read(stream.origin.stream, unread.after, 1 if drop else LOAD_BYTES)
+        found = part.read(stream.origin.stream, unread.after, 1 if drop else LOAD_BYTES)
+        rows = [row for row in found if row.id <= unread.last]
         for row in rows:
             if count and not drop and not self._has_memory(spool):
                 break  # the others are read again later
             count += self._load_row(spool, unread, row, drop)
+            if drop:
+                with self._answer_lock:  # now, so that no more is dropped than needed
+                    self._write_answers({part: {row.id: None}})
         with stream.locked_pipeline():
-            if not rows or unread.records <= 0:
-                self._end_unread(spool, unread)
+            lost = self._end_unread(spool, unread) if not rows or unread.records <= 0 else []
+        self._report_damage(part)
+        if lost:
+            self._delivery.fail(lost, Failed(Reason.DAMAGED, "its row cannot be read"))
         if drop:
             stream.request_wake()  # the scheduler delivers the failures
         return count
 
-    def _end_unread(self, spool: StreamSpool, unread: Unread) -> None:
-        """Forget rows that are all read. What is missing was damaged. Under the stream's lock."""
+    def _end_unread(self, spool: StreamSpool, unread: Unread) -> list[RecordFuture]:
+        """Forget rows that are all read. What is missing was damaged: return its futures. Under the stream's lock."""
+        lost: list[RecordFuture] = []
         if unread.records:
-            log(
-                logger,
-                "spool_damaged",
-                {"path": str(unread.part.path), "records": unread.records, "damage": "; ".join(unread.part.damaged)},
-            )
-            self._meter.spool("damaged", unread.records)
             spool.backlog_records -= unread.records
             spool.accepted += unread.records
+            for part, row_id in list(spool.parked):
+                if part is unread.part and row_id <= unread.last:
+                    parked = spool.parked.pop((part, row_id))
+                    lost += [each for held in parked.futures.values() if (each := held()) is not None]
         spool.backlog.popleft()
+        return lost
+
+    def _report_damage(self, part: Part) -> None:
+        """Log and count the damage that was found since the last call."""
+        found = part.damaged[self._reported_damage.get(part, 0) :]
+        if found:
+            self._reported_damage[part] = self._reported_damage.get(part, 0) + len(found)
+            more = f"; and {len(found) - 10} more" if len(found) > 10 else ""
+            damage = "; ".join(found[:10]) + more
+            log(logger, "spool_damaged", {"path": str(self.directory), "entries": len(found), "damage": damage})
+            self._meter.spool("damaged", len(found))
 
     def _load_row(self, spool: StreamSpool, unread: Unread, row: Row, drop: bool) -> int:
         stream = spool.stream
@@ -625,22 +700,31 @@ class Spooling:
 
     # --- the end ---
 
-    def end(self) -> None:
-        """Stop the thread, write what is queued, and close the files.
+    def stop_reading(self) -> None:
+        """Give no more stored records to the pipelines, because the close fails what they have."""
+        self._reads = False
 
-        Futures of records that stay in the spool get RecordSpooledError. Called once the engine's threads have ended.
-        """
+    def stop(self) -> None:
+        """Stop the thread, and write what is queued. Called once the engine's threads have ended."""
         self._stopping = True
+        self._reads = False
         self._wake_signal.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(JOIN_TIMEOUT)
         with lend_thread():
             self._write_rest()
+
+    def end(self) -> None:
+        """Close the files. Futures of records that stay in the spool get RecordSpooledError. Called after stop()."""
         left = 0
         for spool in self._spools:
             alive = [each() for parked in spool.parked.values() for each in parked.futures.values()]
             self._delivery.leave_spooled([each for each in alive if each is not None], self.left_message)
             spool.parked.clear()
+            with spool.stream.locked_pipeline():
+                spool.stream.abandon_flushes()
+        with self._answer_lock:
+            self._write_answers({})
         parts, self._parts, self._own = self._parts, [], None
         for part in parts:
             left += part.records

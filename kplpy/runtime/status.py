@@ -84,7 +84,7 @@ class Status:
         return min((_gauges_of(each).oldest for each in streams), default=NEVER)
 
     def unsettled(self) -> int:
-        """Return how many records have no outcome, or callbacks that still run.
+        """Return how many records of the pipelines have no outcome, or callbacks that still run.
 
         Takes the streams' locks. Called through Engine.run_on_scheduler.
         """
@@ -92,8 +92,6 @@ class Status:
         for stream in list(self._streams.values()):
             with stream.lock:
                 count += stream.pipeline.outstanding + len(stream.staging)
-                if stream.spool is not None:
-                    count += stream.spool.waiting
         return count
 
 

@@ -238,6 +238,12 @@ class Stream:
         for flush in ended:
             flush.end()
 
+    def abandon_flushes(self) -> None:
+        """End the flushes of a closed producer, whose records have an outcome. Called under the lock."""
+        ended, self.flushes = self.flushes, []
+        for flush in ended:
+            flush.end()
+
 
 class Results:
     """What a pipeline decided at one moment. Owned by the thread that took it.

@@ -26,6 +26,10 @@ Otherwise the producer itself is the bottleneck, and puts wait for buffer space,
 """
 
 
+LAST_ID = (1 << 63) - 1
+"""The highest id that a row can have."""
+
+
 class StoredRow(Origin):
     """The Origin of the records of one row of the spool, from the moment when the row is on disk.
 
@@ -69,13 +73,14 @@ class StoredRow(Origin):
 
 
 class Unread:
-    """Rows of one stream that are on disk only: those of one part with an id above `after`."""
+    """Rows of one stream that are on disk only: those of one part with an id above `after`, up to `last`."""
 
-    __slots__ = ("after", "oldest", "part", "records", "recovered")
+    __slots__ = ("after", "last", "oldest", "part", "records", "recovered")
 
     def __init__(self, part: Part, after: int, records: int, oldest: float, recovered: bool) -> None:
         self.part = part
         self.after = after
+        self.last = LAST_ID  # rows above it are in memory, in batches that wait for the rows before
         self.records = records
         self.oldest = oldest
         self.recovered = recovered
@@ -157,11 +162,6 @@ class StreamSpool:
         self.due, self.unwritten_bytes = NEVER, 0
         return [record for records in taken for record in records]
 
-    def handed_over(self, records: int, size: int) -> None:
-        """Count off records of the queue that went to the pipeline, or are on disk only."""
-        self.queued_records -= records
-        self.queued_bytes -= size
-
     def begin_flush(self) -> int:
         """Write what is queued at once. Return the flush's mark. Under the stream's lock."""
         if self.queue:
@@ -174,9 +174,13 @@ class StreamSpool:
 
 
 class Batch:
-    """Records of one row, from the queue to the pipeline. row: None until they are on disk."""
+    """Records of one row, from the queue to the pipeline.
 
-    __slots__ = ("error", "records", "row", "size", "spool")
+    row: None until they are on disk.
+    is_counted_off: True once they are not counted as queued.
+    """
+
+    __slots__ = ("error", "is_counted_off", "records", "row", "size", "spool")
 
     def __init__(self, spool: StreamSpool, records: list[RecordFuture]) -> None:
         self.spool = spool
@@ -184,6 +188,13 @@ class Batch:
         self.size = payload_size(records)
         self.row: StoredRow | None = None
         self.error: SpoolError | None = None
+        self.is_counted_off = False
+
+    def count_off(self) -> None:
+        """Count the records off the queue: they go to the pipeline, or are on disk only. Under the stream's lock."""
+        self.is_counted_off = True
+        self.spool.queued_records -= len(self.records)
+        self.spool.queued_bytes -= self.charge
 
     @property
     def is_ready(self) -> bool:

@@ -6,11 +6,11 @@ import errno
 import os
 import struct
 import sys
-import threading
 from pathlib import Path
 
 from kplpy.errors import SpoolError
 from kplpy.private_files import open_private
+from kplpy.process import fork
 
 try:
     import fcntl
@@ -19,7 +19,7 @@ except ImportError:  # Windows
 
 _held: dict[tuple[int, int], int] = {}
 """Device and inode of each lock file that a process holds, and the process, which a forked child is not."""
-_guard = threading.Lock()
+_guard = fork.NoForkSection()
 # struct flock, and the place of l_type and l_pid in it.
 _FLOCK, _TYPE, _PID = ("hhqqi", 0, 4) if sys.platform == "linux" else ("qqihh", 3, 2)
 

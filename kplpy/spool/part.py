@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from kplpy.core.record import PendingRecord
 from kplpy.errors import SpoolError
+from kplpy.process import fork
 from kplpy.spool import lock, salvage
 from kplpy.spool.database import PAGE_SIZE, Connect, DamagedDatabaseError, Database
 from kplpy.spool.rows import DamagedRowError, StoredRecord, decode, encode
@@ -97,6 +98,7 @@ class Part:
         self._held = held
         self._connect = connect
         self._lock = threading.RLock()
+        self._in_sqlite = fork.NoForkSection()  # a child could find SQLite's own locks held for ever
         self._is_closed = False
         self._streams: dict[str, _Counts] = {}
         self._next = 1
@@ -106,6 +108,7 @@ class Part:
         try:
             self._run(lambda _: None)
         except BaseException:
+            self._in_sqlite.discard()
             held.release()
             raise
 
@@ -193,20 +196,22 @@ class Part:
             is_empty = False
             try:
                 is_empty = self._run(self._is_empty)
-                with self._errors():
+                with self._in_sqlite, self._errors():
                     self._close_database()
                     if is_empty:
                         for suffix in ("", "-wal", "-shm"):
                             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
             finally:
                 self._is_closed = True
-                with suppress(SpoolError), self._errors():
+                with suppress(SpoolError), self._in_sqlite, self._errors():
                     self._close_database()
+                self._in_sqlite.discard()
                 self._held.release(remove=is_empty)
 
     def abandon(self) -> None:
         """Leave the part to the parent, in a forked child. No other method may be called after that."""
         self._is_closed = True
+        self._in_sqlite.discard()
         if self._opened is not None:
             self._opened.abandon()
         self._held.abandon()
@@ -218,7 +223,7 @@ class Part:
 
     def _run(self, work: Callable[[Database], _Result], *, is_reading: bool = False) -> _Result:
         """Return the result of the work, which is done again on a copy of the sound rows if the database is damaged."""
-        with self._lock, self._errors():
+        with self._lock, self._in_sqlite, self._errors():
             if self._is_closed:
                 raise SpoolError(f"{self.path}: the part is closed")
             try:

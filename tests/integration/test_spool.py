@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import sqlite3
@@ -26,7 +27,7 @@ from kplpy.errors import (
     SpoolFullError,
 )
 from kplpy.local import Fault, LocalKinesis
-from tests.inside import spooling_of, top_view_of
+from tests.inside import spooling_of, streams_of, top_view_of
 from tests.integration.reading import read_all, wait_until
 
 OUTAGE = Fault(code="InternalFailure", status=500)
@@ -119,6 +120,52 @@ def test_recovered_records_that_fail_go_to_on_failure(kinesis: LocalKinesis, tmp
         assert producer.recovered == 0
 
 
+def test_a_backlog_that_has_expired_stays_within_the_buffer(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    with spooled(kinesis, tmp_path, max_buffered_bytes=2 << 20) as producer:
+        for _ in range(20):
+            producer.put_records("test", [(b"x" * 1000, "k")] * 1000)
+    with spooled(kinesis, tmp_path, max_buffered_bytes=2 << 20, spool_ttl_ms=100) as producer:
+        most = 0
+
+        def is_empty() -> bool:
+            nonlocal most
+            most = max(most, producer.outstanding_bytes)
+            return not producer.outstanding_records
+
+        wait_until(is_empty)
+        assert producer.recovered == 20_000
+        assert 0 < most < 3 << 20
+
+
+def test_a_disk_that_cannot_be_read_raises_nothing_inline(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kplpy.spool.part import Part
+
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    with spooled(kinesis, tmp_path) as producer:
+        producer.put_record("test", b"0", "k").stored(10)
+
+    def failing(part: Part, *args: Any) -> None:
+        raise SpoolError("disk I/O error")
+
+    monkeypatch.setattr(Part, "read", failing)
+    with spooled(kinesis, tmp_path) as producer:
+        spooling = spooling_of(producer)
+        raised: list[SpoolError] = []
+
+        def reads_and_raises() -> bool:  # unless the spool thread is doing the step
+            try:
+                spooling.step()
+            except SpoolError as error:
+                raised.append(error)
+            return bool(raised)
+
+        wait_until(reads_and_raises)
+        assert spooling.step_inline() > time.monotonic() - 10
+
+
 def test_each_put_waits_for_the_disk(kinesis: LocalKinesis, tmp_path: Path) -> None:
     with spooled(kinesis, tmp_path, spool_sync_ms=0, close_timeout_ms=10_000) as producer:
         producer.put_record("test", b"0", "k").stored(0)
@@ -174,7 +221,7 @@ def fill(producer: Producer, error: type[Exception], pause: float = 0.0) -> int:
 
 def test_a_full_spool_blocks_through_the_buffer(kinesis: LocalKinesis, tmp_path: Path) -> None:
     kinesis.faults.outage(OUTAGE, operation="PutRecords")
-    fields = {"spool_max_bytes": 2 << 20, "max_buffered_bytes": 1 << 20, "max_block_ms": 100}
+    fields = {"spool_max_bytes": 2 << 20, "max_buffered_bytes": 1 << 20, "max_block_ms": 2000}
     with spooled(kinesis, tmp_path, close_timeout_ms=60_000, **fields) as producer:
         count = fill(producer, BufferFullError)
         assert 2000 <= count < 4000
@@ -215,6 +262,38 @@ def test_a_full_spool_drops_the_oldest(kinesis: LocalKinesis, tmp_path: Path) ->
     assert sorted(dropped + arrived) == list(range(8000))
     assert 4000 < len(dropped) < 7500
     assert max(dropped) < max(arrived)
+
+
+def test_no_more_is_dropped_than_needed(kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[RecordFailedError] = []
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    fields = {"spool_max_bytes": 4 << 20, "spool_on_full": "drop_oldest", "max_buffered_bytes": 2 << 20}
+    with spooled(kinesis, tmp_path, on_failure=failed.append, **fields) as producer:
+        spooling = spooling_of(producer)
+        answered = spooling.answered
+
+        def slow(completions: Any) -> None:
+            time.sleep(0.2)
+            answered(completions)
+
+        monkeypatch.setattr(spooling, "answered", slow)
+        for each in range(100_000):
+            producer.put_record("test", b"%d" % each + b" " * 1000, f"k{each}")
+            if failed:
+                break
+            time.sleep(0.0001)
+        assert len(failed) < 1000
+        assert spooling.gauges(0.0).bytes > 3 << 20
+
+
+def test_a_small_spool_drops_the_oldest_before_the_buffer_is_full(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    failed: list[RecordFailedError] = []
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    fields = {"spool_max_bytes": 1 << 20, "spool_on_full": "drop_oldest", "max_block_ms": 2000}
+    with spooled(kinesis, tmp_path, on_failure=failed.append, max_buffered_bytes=4 << 20, **fields) as producer:
+        for each in range(8000):
+            producer.put_record("test", b"%d" % each + b" " * 1000, f"k{each}")
+        assert failed
 
 
 class BrokenDisk:
@@ -272,6 +351,119 @@ def test_a_broken_disk_leaves_puts_in_memory(
             with pytest.raises(SpoolError):
                 each.stored(0)
     assert numbers(kinesis) == list(range(3000))
+
+
+def test_a_put_that_waits_for_a_broken_disk_goes_on_in_memory(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BrokenDisk(monkeypatch).broken = True
+    fields = {"spool_sync_ms": 0, "spool_on_error": "memory"}
+    with spooled(kinesis, tmp_path, close_timeout_ms=10_000, **fields) as producer:
+        producer.put_record("test", b"0", "k").result(10)
+        future = asyncio.run(producer.aput_record("test", b"1", "k"))
+        with pytest.raises(SpoolError):
+            future.stored(0)
+    assert numbers(kinesis) == [0, 1]
+
+
+def test_a_flush_ends_when_a_close_leaves_its_records_in_the_spool(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    producer = spooled(kinesis, tmp_path, max_buffered_records=200)
+    futures = [producer.put_record("test", b"%d" % each, "k") for each in range(1000)]
+    flushing = threading.Thread(target=producer.flush, daemon=True)
+    flushing.start()
+    wait_until(lambda: spooling_of(producer).backlog_records() > 500)
+    producer.close()
+    flushing.join(10)
+    assert not flushing.is_alive()
+    assert all(each.done() for each in futures)
+
+
+def test_a_broken_pipeline_fails_only_its_records(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinesis.client().create_stream(StreamName="other", ShardCount=1)
+    with spooled(kinesis, tmp_path, spool_sync_ms=100, close_timeout_ms=10_000) as producer:
+        for name in ("test", "other"):
+            producer.put_record(name, b"0", "k").result(10)
+        pipeline = streams_of(producer)["test"].pipeline
+
+        def broken(items: object, now: float) -> None:
+            raise ZeroDivisionError("broken")
+
+        monkeypatch.setattr(pipeline, "accept", broken)
+        lost, kept = producer.put_record("test", b"1", "k"), producer.put_record("other", b"1", "k")
+        with pytest.raises(RecordFailedError, match="ZeroDivisionError"):
+            lost.result(10)
+        kept.result(10)
+        producer.put_record("test", b"2", "k").result(10)
+        producer.flush(timeout=10)
+        assert producer.outstanding_records == producer.outstanding_bytes == 0
+    assert numbers(kinesis) == [0, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_could_not_be_written_is_written_at_the_close(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kplpy.spool.part import Part
+
+    with spooled(kinesis, tmp_path, close_timeout_ms=10_000) as producer, monkeypatch.context() as patched:
+
+        def failing(part: Part, done: Any) -> None:
+            raise SpoolError("disk I/O error")
+
+        patched.setattr(Part, "answered", failing)
+        producer.put_record("test", b"0", "k").result(10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_futures_of_a_damaged_row_fail(kinesis: LocalKinesis, tmp_path: Path) -> None:
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    failed: list[RecordFailedError] = []
+    fields = {"max_buffered_records": 200, "on_failure": failed.append}
+    with spooled(kinesis, tmp_path, close_timeout_ms=10_000, **fields) as producer:
+        futures = [producer.put_record("test", b"%d" % each, "k") for each in range(1000)]
+        wait_until(lambda: spooling_of(producer).backlog_records() > 700)
+        (path,) = tmp_path.glob("*.spool")
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE rows SET crc32 = crc32 + 1 WHERE id = (SELECT MAX(id) - 2 FROM rows)")
+        kinesis.faults.clear()
+        producer.flush(timeout=10)
+        lost = [each for each in futures if each.exception(10) is not None]
+        assert 0 < len(lost) == len(failed) < 100
+        assert "was damaged in the spool" in str(failed[0])
+        assert producer.outstanding_records == producer.outstanding_bytes == 0
+    assert len(numbers(kinesis)) == 1000 - len(lost)
+
+
+def test_rows_that_wait_behind_unstored_records_are_sent_once(
+    kinesis: LocalKinesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = BrokenDisk(monkeypatch)
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    fields = {"max_buffered_records": 4000, "spool_on_error": "memory"}
+    with spooled(kinesis, tmp_path, close_timeout_ms=30_000, **fields) as producer:
+        futures = [producer.put_record("test", b"%d" % each, "k") for each in range(3500)]
+        wait_until(lambda: spooling_of(producer).backlog_records() > 1000)
+        disk.broken = True
+        unstored = producer.put_record("test", b"3500", "k")
+        with pytest.raises(SpoolError):
+            unstored.stored(10)
+        disk.broken = False
+        futures.append(producer.put_record("test", b"3501", "k"))
+        wait_until(lambda: spooling_of(producer).backlog_records() > 1000)
+        while True:  # the disk works again after a moment
+            futures.append(producer.put_record("test", b"%d" % (len(futures) + 1), "k"))
+            try:
+                futures[-1].stored(10)
+                break
+            except SpoolError:
+                time.sleep(0.1)
+        kinesis.faults.clear()
+        producer.flush(timeout=30)
+        assert producer.outstanding_records == 0
+    assert numbers(kinesis) == list(range(len(futures) + 1))
 
 
 def test_a_put_that_waits_for_a_broken_disk_is_refused(
@@ -369,3 +561,29 @@ def test_the_metrics_of_an_outage_and_its_end(kinesis: LocalKinesis, tmp_path: P
         assert 0 < metrics.find("SpoolSyncs").total == metrics.find("SpoolSyncTime").count
         assert not metrics.find("SpoolErrors")
         assert top_view_of(producer)["spool"]["records"] == 0
+
+
+@pytest.mark.parametrize("place", ["row", "page"])
+def test_damage_is_named_and_counted_and_the_rest_goes_on(
+    kinesis: LocalKinesis, tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kinesis.faults.outage(OUTAGE, operation="PutRecords")
+    with spooled(kinesis, tmp_path) as producer:
+        for each in range(5):
+            producer.put_record("test", b"%d" % each + b" " * 9000, "k").stored(10)
+    (part,) = tmp_path.glob("*.spool")
+    content = bytearray(part.read_bytes())
+    data = content.index(b"2" + b" " * 100)
+    # A byte of the record, or the head of the next page: a page without rows of its own, so all rows are salvaged.
+    at = data + 50 if place == "row" else (data // 4096 + 1) * 4096 + 3
+    content[at] ^= 0xFF
+    part.write_bytes(content)
+    kinesis.faults.clear()
+    with spooled(kinesis, tmp_path, close_timeout_ms=10_000) as producer:
+        producer.flush(timeout=20)
+        wait_until(lambda: producer.outstanding_records == 0)
+    assert numbers(kinesis) == ([0, 1, 3, 4] if place == "row" else [0, 1, 2, 3, 4])
+    events = [getattr(each, "kplpy", {}) for each in caplog.records]
+    (logged,) = [each for each in events if each.get("event") == "spool_damaged"]
+    assert logged["entries"] == 1
+    assert str(tmp_path) in logged["damage"]

@@ -74,7 +74,9 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
         lines = [line_of(writer) for _ in range(after)]
         assert Part.adopt(next(tmp_path.glob("*.spool"))) is None  # it lives
         writer.kill()
-        lines += writer.communicate(timeout=30)[0].splitlines()
+        assert writer.stdout is not None
+        lines += writer.stdout.read().splitlines()  # communicate() would miss what was read ahead
+        writer.communicate(timeout=30)
         stored = {int(each) for each in lines if each.isdigit()}
         answered = {int(each.split()[1]) for each in lines if each.startswith("answered ")}
         (part,) = adopt_dead(tmp_path)

@@ -48,6 +48,7 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.UNCLEAR: (RecordFailedError, "not delivered: Code: why"),
     Reason.SPOOLED: (RecordSpooledError, "not delivered: Code: why"),
     Reason.DROPPED: (RecordFailedError, "dropped as one of the oldest"),
+    Reason.DAMAGED: (RecordFailedError, "damaged in the spool"),
     Reason.BROKEN: (RecordFailedError, "Code: why"),
 }
 LEAVES = [

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sqlite3
 import stat
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 from kplpy.core.record import NO_HASH_KEY, PendingRecord
 from kplpy.spool.directory import adopt_dead, list_parts
 from kplpy.spool.part import Part, StreamTotals
+from tests.inside import lock_guard_held
 
 
 def record(data: bytes, key: str = "k", hash_key: str | None = None) -> PendingRecord:
@@ -92,3 +99,32 @@ def test_files_are_for_their_user_alone(tmp_path: Path) -> None:
 def test_a_gone_part_is_not_adopted(tmp_path: Path) -> None:
     assert Part.adopt(tmp_path / "1-2.spool") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_can_lock_a_part_while_the_parent_does(tmp_path: Path) -> None:
+    with lock_guard_held():
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            Part.create(tmp_path).close()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_fork_waits_until_no_thread_is_in_sqlite(tmp_path: Path) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def slow(*args: Any, **fields: Any) -> Any:
+        began.set()
+        time.sleep(0.2)
+        ended.set()
+        return sqlite3.connect(*args, **fields)
+
+    opening = threading.Thread(target=lambda: Part.create(tmp_path, slow).close())
+    opening.start()
+    assert began.wait(10)
+    child = os.fork()
+    if not child:
+        os._exit(0 if ended.is_set() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    opening.join()
