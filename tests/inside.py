@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kplpy.runtime.engine import Engine
     from kplpy.runtime.spooling import Spooling
     from kplpy.runtime.stream import Results, Stream
+    from kplpy.runtime.stream_spool import StreamSpool
     from kplpy.runtime.threads import WorkerThreads
 
 # --- a producer ---
@@ -57,6 +58,11 @@ def use_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> No
 
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(kplpy.validation, "_clock", clock)
+
+
+def remembered_batches(spool: StreamSpool) -> int:
+    """Return of how many batches the spool remembers when the pipeline got them."""
+    return len(spool._accepted_at)
 
 
 def spooling_of(producer: Producer) -> Spooling:

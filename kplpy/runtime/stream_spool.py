@@ -24,8 +24,6 @@ SLOW = 1.0
 
 Otherwise the producer itself is the bottleneck, and puts wait for buffer space, as without a spool.
 """
-
-
 LAST_ID = (1 << 63) - 1
 """The highest id that a row can have."""
 
@@ -129,15 +127,21 @@ class StreamSpool:
 
     def note_accepted(self, records: int, now: float) -> None:
         """Count records that went to the pipeline. Under the stream's lock."""
+        self._forget_settled()  # here, too, because is_slow is only asked when memory is short
         self.accepted += records
         self._accepted_at.append((self.accepted, now))
 
     def is_slow(self, now: float) -> bool:
         """Return True if the pipeline does not get its records delivered in time. Under the stream's lock."""
-        pipeline, accepted_at = self.stream.pipeline, self._accepted_at
-        while accepted_at and accepted_at[0][0] <= self.accepted - pipeline.outstanding:
-            accepted_at.popleft()
-        return pipeline.in_outage or (bool(accepted_at) and now > accepted_at[0][1] + SLOW)
+        self._forget_settled()
+        accepted_at = self._accepted_at
+        return self.stream.pipeline.in_outage or (bool(accepted_at) and now > accepted_at[0][1] + SLOW)
+
+    def _forget_settled(self) -> None:
+        """Drop the times of batches whose records have outcomes. Batches are taken as settled in their order."""
+        settled = self.accepted - self.stream.pipeline.outstanding
+        while self._accepted_at and self._accepted_at[0][0] <= settled:
+            self._accepted_at.popleft()
 
     def oldest(self) -> float:
         """Return when the oldest record that waits was put, by time.monotonic(); infinity if none waits."""
