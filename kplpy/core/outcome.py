@@ -57,6 +57,11 @@ class Failed:
     code: str = ""
 
 
+def stays_spooled(outcome: Delivered | Failed) -> bool:
+    """Return True for records that a closed producer left in its spool. They are not lost."""
+    return isinstance(outcome, Failed) and outcome.reason is Reason.SPOOLED
+
+
 @dataclass(slots=True)
 class Completion:
     """User records that have an outcome.

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from kplpy.core.exchange import RequestError
 from kplpy.core.notice import Notice
-from kplpy.core.outcome import Completion, Delivered, Failed, Reason
+from kplpy.core.outcome import Completion, Delivered, Failed, Reason, stays_spooled
 from kplpy.core.results.events import Events
 from kplpy.errors import RecordFailedError
 from kplpy.futures.failures import UnseenFailures
@@ -34,13 +34,9 @@ class AnswerLog(Protocol):
     def released(self) -> None: ...
 
 
-def _stays_spooled(outcome: Delivered | Failed) -> bool:
-    return isinstance(outcome, Failed) and outcome.reason is Reason.SPOOLED
-
-
 def _is_lost(outcome: Delivered | Failed) -> bool:
     """Return True if on_failure is called for the records: they failed, and do not stay in the spool."""
-    return isinstance(outcome, Failed) and outcome.reason is not Reason.SPOOLED
+    return isinstance(outcome, Failed) and not stays_spooled(outcome)
 
 
 class Delivery:
@@ -110,7 +106,7 @@ class Delivery:
             events = results.events or Events()
             counted = completions
             if spooling is not None:
-                counted = [each for each in completions if not _stays_spooled(each.outcome)]
+                counted = [each for each in completions if not stays_spooled(each.outcome)]
             self._meter.record(stream.origin.stream, events, counted, accepted, time.monotonic())
         if not completions:
             return []

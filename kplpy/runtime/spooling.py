@@ -12,7 +12,7 @@ from weakref import ref
 
 from kplpy.concurrency import outlive
 from kplpy.core.gauges import SpoolGauges
-from kplpy.core.outcome import Completion, Failed, Reason
+from kplpy.core.outcome import Completion, Failed, Reason, stays_spooled
 from kplpy.core.record import payload_size
 from kplpy.errors import InvalidRecordError, SpoolError, SpoolFullError
 from kplpy.futures.record_future import RecordFuture
@@ -149,10 +149,6 @@ class Spooling:
 
     # --- any thread ---
 
-    def wake(self) -> None:
-        """Have the spool thread look for work."""
-        self._wake_signal.wake()
-
     def wake_by(self, when: float) -> None:
         """Have the spool thread look for work by then."""
         if when < self._sleeps_until:
@@ -219,7 +215,7 @@ class Spooling:
             changed: dict[StoredRow, None] = {}
             last = None
             for each in completions:
-                if isinstance(each.outcome, Failed) and each.outcome.reason is Reason.SPOOLED:
+                if stays_spooled(each.outcome):
                     continue
                 for item in each.items:
                     row: Any = cast("RecordFuture", item)._origin
@@ -310,7 +306,7 @@ class Spooling:
                 self._set_full(self._held_bytes() >= self._max_bytes)
             if self._trouble is not None and now >= self._retry_at:
                 self._probe()
-            self._load(time.monotonic())
+            self._load()
             return self._next_step(time.monotonic())
         finally:
             self._step_lock.release()
@@ -342,7 +338,7 @@ class Spooling:
             self._hurried = False
             self._take_queues(now)
         unwritten = [each for each in self._batches if not each.is_ready]
-        fitting = self._fitting(unwritten, now)
+        fitting = self._fitting(unwritten)
         if fitting:
             self._write_batches(fitting, now)
             self._signal.notify()
@@ -510,23 +506,23 @@ class Spooling:
     def _held_bytes(self) -> int:
         return sum(each.bytes for each in list(self._parts))
 
-    def _fitting(self, batches: list[Batch], now: float) -> list[Batch]:
+    def _fitting(self, batches: list[Batch]) -> list[Batch]:
         """Return the first of the batches, as many as may be written. Drops the oldest records if that is wanted."""
         fitting: list[Batch] = []
         size = 0
         for batch in batches:
             size += batch.size
-            if not self._makes_space(size, bool(fitting), now):
+            if not self._makes_space(size, bool(fitting)):
                 break
             fitting.append(batch)
         if batches:
             self._set_full(len(fitting) < len(batches))
         return fitting
 
-    def _makes_space(self, size: int, has_others: bool, now: float) -> bool:
+    def _makes_space(self, size: int, has_others: bool) -> bool:
         """Return True if so many bytes may be written. An empty spool takes a batch of any size, but no others."""
         while (held := self._held_bytes()) + size > self._max_bytes and (held > 0 or has_others):
-            if self._on_full != "drop_oldest" or not self._drop_oldest(now):
+            if self._on_full != "drop_oldest" or not self._drop_oldest():
                 return self._on_error == "memory" and self._trouble is not None  # the write fails, and they go on
         return True
 
@@ -536,7 +532,7 @@ class Spooling:
         self._is_full = is_full
         self._set_refusal()
 
-    def _drop_oldest(self, now: float) -> bool:
+    def _drop_oldest(self) -> bool:
         """Fail the oldest rows that are on disk only. Return False if there is none."""
         spools = [each for each in self._spools if each.backlog]
         if not spools:
@@ -597,7 +593,7 @@ class Spooling:
         records = stream.held_records - spool.queued_records
         return held <= 0 or (held < limit and records < self._memory_records // active)
 
-    def _load(self, now: float) -> None:
+    def _load(self) -> None:
         """Read back rows, one stream after the other, while there is memory."""
         self._turn += 1
         spools = list(self._spools)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.notice import Notice
-from kplpy.core.outcome import Completion, Failed, Reason
+from kplpy.core.outcome import Completion, stays_spooled
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import NO_HASH_KEY, PendingRecord
 from kplpy.core.results.events import Events
@@ -270,11 +270,7 @@ class Results:
 
     def lost(self) -> int:
         """Return how many records do not stay in the spool."""
-        return sum(
-            len(each.items)
-            for each in self.completions
-            if not (isinstance(each.outcome, Failed) and each.outcome.reason is Reason.SPOOLED)
-        )
+        return sum(len(each.items) for each in self.completions if not stays_spooled(each.outcome))
 
 
 class Flush:
