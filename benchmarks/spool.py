@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.full_buffer import always_putting
 from benchmarks.processes import Driver, Sink, peak_rss
 from kplpy import Producer, RecordFuture
 from kplpy.core.record import PendingRecord
@@ -117,27 +118,17 @@ def _producer(url: str, directory: str | None, **fields: Any) -> Iterator[Produc
 
 def _rate(url: str, directory: str | None, seconds: float) -> dict[str, float]:
     items = [(b"%0100d" % number, f"key-{number % 10_000}") for number in range(40_000)]
-    ended = threading.Event()
-
-    def put() -> None:
-        at = 0
-        while not ended.is_set():
-            producer.put_records(STREAM, items[at : at + 500])
-            at = (at + 500) % len(items)
 
     def counts() -> tuple[int, float, float]:
         return producer.metrics()[STREAM].user_records_put, time.process_time(), time.perf_counter()
 
     with _producer(url, directory) as producer:
         producer.connect(STREAM, timeout=60)
-        putting = threading.Thread(target=put)
-        putting.start()
-        time.sleep(WARM_UP)
-        before = counts()
-        time.sleep(seconds)
-        after = counts()
-        ended.set()
-        putting.join()
+        with always_putting(producer, STREAM, items):
+            time.sleep(WARM_UP)
+            before = counts()
+            time.sleep(seconds)
+            after = counts()
     records, cpu, took = (last - first for last, first in zip(after, before, strict=True))
     return {"records": records, "cpu": cpu, "seconds": took}
 

@@ -14,7 +14,7 @@ import click
 
 from kplpy.cli.connection import Connection, connection_options
 from kplpy.cli.progress import duration, say, show_progress, show_warnings, size
-from kplpy.cli.settings import build_config
+from kplpy.cli.settings import build_config, producer_options
 from kplpy.cli.stop import Interrupted, Stop
 from kplpy.errors import FlushTimeoutError, SpoolError
 
@@ -141,11 +141,7 @@ def export(directory: Path, with_used: bool) -> None:
 @spool.command()
 @_directory
 @click.option("--failed", metavar="FILE", type=click.Path(dir_okay=False), help="Append failed records to FILE.")
-@click.option(
-    "--config", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Read a KPL properties file."
-)
-@click.option("--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Set any field of kplpy.Config.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no summary; failed records are still reported.")
+@producer_options
 @connection_options
 def send(
     connection: Connection,
