@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from kplpy import accelerator
+
 TICKS = os.sysconf("SC_CLK_TCK")
 TIMEOUT_S = 300.0  # seconds: a driver without a response by then has failed
 ROOT = Path(__file__).resolve().parent.parent
@@ -223,6 +225,7 @@ def environment() -> dict[str, object]:
         "cpu": model.partition(":")[2].strip(),
         "load": os.getloadavg(),
         "python": sys.version.split()[0],
+        "accelerator": accelerator.describe(),
         "botocore": metadata.version("botocore"),
         "openssl": ssl.OPENSSL_VERSION,
         "java": _java(),

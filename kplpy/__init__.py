@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    __accelerated__: bool  # compiled code runs: docs/accelerator.md
+
 # The module of each public name, imported when the name is first used, so that `import kplpy` costs next to nothing.
 _HOMES = {
     "AggregateTooLargeError": "kplpy.errors",
@@ -80,12 +83,14 @@ _HOMES = {
     "deaggregate_all": "kplpy.wire.deaggregate_all",
 }
 
-__all__ = sorted([*_HOMES, "__version__"])
+__all__ = sorted([*_HOMES, "__accelerated__", "__version__"])
 
 
 def __getattr__(name: str) -> Any:
     if name == "serializers":
         return import_module("kplpy.serializers")
+    if name == "__accelerated__":
+        return import_module("kplpy.accelerator").accelerated
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'kplpy' has no attribute {name!r}")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import kplpy
+from kplpy import accelerator
 from kplpy.cli.dashboard import dashboard
 from kplpy.cli.demo.command import demo
 from kplpy.cli.put import put
@@ -58,7 +59,9 @@ def _discard_output() -> None:
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(kplpy.__version__, prog_name="kplpy", message="%(prog)s %(version)s")
+@click.version_option(
+    kplpy.__version__, prog_name="kplpy", message=f"%(prog)s %(version)s\naccelerator: {accelerator.describe()}"
+)
 def cli() -> None:
     """Put records on Amazon Kinesis streams, read them back, or try both on this machine."""
 

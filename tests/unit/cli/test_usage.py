@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import kplpy
+from kplpy import accelerator
 from kplpy.cli.app import cli
 
 
@@ -92,7 +93,7 @@ def test_the_module_and_the_script_are_the_same_command(command: list[str]) -> N
         done = subprocess.run([*command, argument], capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout, done.stderr
 
-    assert run("--version") == (0, f"kplpy {kplpy.__version__}\n", "")
+    assert run("--version") == (0, f"kplpy {kplpy.__version__}\naccelerator: {accelerator.describe()}\n", "")
     code, output, errors = run("--help")
     assert (code, errors) == (0, "")
     assert output.startswith("Usage: kplpy [OPTIONS] COMMAND")

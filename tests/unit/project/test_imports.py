@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[3] / "kplpy"
 
 # Values and helpers that every part may use.
 COMMON = {
+    "accelerator",
     "concurrency",
     "config",
     "errors",
@@ -30,6 +31,7 @@ COMMON = {
 
 # part (a folder, or a module directly in kplpy/) → the other parts that it may import
 ALLOWED: dict[str, set[str]] = {
+    "accelerator": set(),
     "records": set(),
     "errors": {"records"},
     "escaping": set(),
@@ -43,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "concurrency": set(),
     "private_files": set(),
     "config": {"errors", "escaping", "logs", "stream_names"},
-    "wire": {"errors", "escaping", "records", "logs"},
+    "wire": {"accelerator", "errors", "escaping", "records", "logs"},
     "core": {"wire", *COMMON},
     "futures": {"core", *COMMON},
     "serializers": set(),
