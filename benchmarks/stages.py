@@ -22,13 +22,14 @@ from typing import Any
 from benchmarks.peers.driver import make_keys
 from benchmarks.processes import Sink
 from kplpy import Producer, RecordFuture
+from kplpy.accelerator import accelerated
 from kplpy.aws.kinesis import transport
-from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.pipeline import Pipeline
 from kplpy.metrics.recorder import Recorder
 from kplpy.runtime import delivery
 from kplpy.runtime.planner import Planner
 from kplpy.runtime.sender import Sender
+from kplpy.wire.encode import Packing
 
 CHUNK = 1_000
 
@@ -69,7 +70,8 @@ def watch_all(stages: Stages) -> None:
     stages.watch(Pipeline, "accept", "route, pack")
     stages.watch(Planner, "plan", "plan")
     stages.watch(Sender, "_send_from", "send: the rest")
-    stages.watch(Batch, "parts", "join, MD5")
+    if not accelerated:  # compiled code does both at once
+        stages.watch(Packing, "parts", "join, MD5")
     stages.watch(transport, "put_records_body", "base64, body")
     stages.watch(transport.KinesisTransport, "put_records", "botocore: sign, HTTP, TLS, parse")
     stages.watch(Pipeline, "next_request", "form requests")

@@ -626,6 +626,7 @@ def play(mutation: Mutation | None, tests: str = "") -> tuple[bool, str]:
         if tests not in ("", SHARES):
             command = ["-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", tests]
         environment = {**os.environ, "PYTHONPATH": str(where), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment["KPLPY_ACCELERATOR"] = "no"  # the faults are put into the Python twins
         # The timeout ends the histories of a core that runs without end.
         try:
             done = subprocess.run(

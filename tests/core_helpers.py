@@ -139,5 +139,11 @@ class Driver:
         self.pipeline.request_ended(request, Exchange(request.started, now, 0.0, error=error), now)
 
 
+def data_of(batch: Batch) -> bytes:
+    """Return the Kinesis record's data."""
+    content = batch.content()
+    return content if isinstance(content, bytes) else content.data()
+
+
 def sizes(batches: list[Batch]) -> list[int]:
     return [len(batch.items) for batch in batches]

@@ -381,6 +381,136 @@ static inline void kpl_trim(kpl_buffer *buffer) {
     }
 }
 
+/* ---- an aggregated record, before its parts are joined ---- */
+
+#define KPL_MAGIC 4
+#define KPL_DIGEST 16
+#define KPL_ENVELOPE (KPL_MAGIC + KPL_DIGEST)
+
+/* Data that is written at `place` of the records. */
+typedef struct {
+    size_t place;
+    const uint8_t *data;
+    size_t size;
+} kpl_outside;
+
+typedef struct {
+    kpl_buffer keys, hash_keys; /* the tables' entries */
+    kpl_buffer records;         /* without the data that is outside */
+    kpl_buffer outside;         /* of kpl_outside, by place */
+} kpl_aggregate;
+
+static inline uint8_t *kpl_copy(uint8_t *out, const void *from, size_t n) {
+    if (n)
+        memcpy(out, from, n);
+    return out + n;
+}
+
+/* Write the Kinesis record's data, except the digest at its end. */
+static void kpl_join(const kpl_aggregate *aggregate, uint8_t *out) {
+    static const uint8_t magic[KPL_MAGIC] = {0xF3, 0x89, 0x9A, 0xC2};
+    const kpl_outside *outside = (const kpl_outside *)(const void *)aggregate->outside.at;
+    size_t count = aggregate->outside.size / sizeof *outside, from = 0;
+    out = kpl_copy(out, magic, KPL_MAGIC);
+    out = kpl_copy(out, aggregate->keys.at, aggregate->keys.size);
+    out = kpl_copy(out, aggregate->hash_keys.at, aggregate->hash_keys.size);
+    for (size_t i = 0; i < count; i++) {
+        out = kpl_copy(out, aggregate->records.at + from, outside[i].place - from);
+        from = outside[i].place;
+        out = kpl_copy(out, outside[i].data, outside[i].size);
+    }
+    if (from < aggregate->records.size)
+        kpl_copy(out, aggregate->records.at + from, aggregate->records.size - from);
+}
+
+static void kpl_free_aggregate(kpl_aggregate *aggregate) {
+    free(aggregate->keys.at);
+    free(aggregate->hash_keys.at);
+    free(aggregate->records.at);
+    free(aggregate->outside.at);
+}
+
+/* ---- request bodies ---- */
+
+/* A Kinesis record of a request: its data, and the bytes of the body before and after the data. */
+typedef struct {
+    const kpl_aggregate *aggregate; /* or NULL: the data are `size` bytes at `data` */
+    const uint8_t *data;
+    size_t size;
+    const uint8_t *before, *after;
+    size_t before_size, after_size;
+} kpl_entry;
+
+/* Joined aggregates of so many bytes stay in the second-level cache until they are encoded. */
+#define KPL_GROUP (512 * 1024)
+
+static inline size_t kpl_aligned(size_t n) { return (n + 63) & ~(size_t)63; }
+
+/* Join the aggregates among the entries, one after the other from `at` on, and let the entries point to them. */
+static void kpl_join_all(kpl_entry *entries, size_t count, uint8_t *at, kpl_job *jobs) {
+    size_t joined = 0;
+    for (size_t i = 0; i < count; i++) {
+        kpl_entry *entry = &entries[i];
+        if (!entry->aggregate)
+            continue;
+        kpl_join(entry->aggregate, at);
+        entry->data = at;
+        jobs[joined].message = at + KPL_MAGIC;
+        jobs[joined].size = entry->size - KPL_ENVELOPE;
+        jobs[joined++].digest = at + entry->size - KPL_DIGEST;
+        at += kpl_aligned(entry->size);
+    }
+    kpl_md5_all(jobs, joined);
+}
+
+/* Write the entries with their data in base64. Return the place after them; NULL: there is no memory. */
+static uint8_t *kpl_entries_in_base64(uint8_t *out, kpl_entry *entries, size_t count, kpl_job *jobs) {
+    uint8_t *scratch = NULL;
+    size_t capacity = 0;
+    for (size_t first = 0, last; first < count; first = last) {
+        size_t needed = 0;
+        for (last = first; last < count && (last == first || needed < KPL_GROUP); last++)
+            if (entries[last].aggregate)
+                needed += kpl_aligned(entries[last].size);
+        if (needed > capacity) {
+            free(scratch);
+            scratch = (uint8_t *)malloc(needed);
+            if (!scratch)
+                return NULL;
+            capacity = needed;
+        }
+        kpl_join_all(entries + first, last - first, scratch, jobs);
+        for (size_t i = first; i < last; i++) {
+            const kpl_entry *entry = &entries[i];
+            out = kpl_copy(out, entry->before, entry->before_size);
+            out = (uint8_t *)kpl_base64((char *)out, entry->data, entry->size);
+            out = kpl_copy(out, entry->after, entry->after_size);
+        }
+    }
+    free(scratch);
+    return out;
+}
+
+/* Write the entries with their data as it is. Return the place after them. */
+static uint8_t *kpl_entries_as_bytes(uint8_t *out, const kpl_entry *entries, size_t count, kpl_job *jobs) {
+    size_t joined = 0;
+    for (size_t i = 0; i < count; i++) {
+        const kpl_entry *entry = &entries[i];
+        out = kpl_copy(out, entry->before, entry->before_size);
+        if (entry->aggregate) {
+            kpl_join(entry->aggregate, out);
+            jobs[joined].message = out + KPL_MAGIC;
+            jobs[joined].size = entry->size - KPL_ENVELOPE;
+            jobs[joined++].digest = out + entry->size - KPL_DIGEST;
+        } else
+            kpl_copy(out, entry->data, entry->size);
+        out += entry->size;
+        out = kpl_copy(out, entry->after, entry->after_size);
+    }
+    kpl_md5_all(jobs, joined);
+    return out;
+}
+
 /* ---- loading ---- */
 
 /* Return the best code that this processor runs. */

@@ -91,3 +91,7 @@ def base64(bytes data) -> bytes:
     cdef bytes letters = PyBytes_FromStringAndSize(NULL, kpl_base64_size(n))
     kpl_base64(PyBytes_AsString(letters), <const uint8_t *>PyBytes_AsString(data), n)
     return letters
+
+
+include "packing.pxi"
+include "body.pxi"

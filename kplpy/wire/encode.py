@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from kplpy.accelerator import compiled
 from kplpy.wire.envelope import ENVELOPE, MAGIC
 from kplpy.wire.tags import encode_tags
 from kplpy.wire.varint import varint
@@ -78,6 +79,7 @@ class _Shapes(dict[int, tuple[bytes, bytes, int]]):
 _shapes = [_Shapes(head) for head in range(13)]
 
 
+@compiled
 class Packing:
     """An aggregated record to which records are being added.
 
@@ -182,6 +184,10 @@ class Packing:
             return b"", field
         utf8 = hash_key.encode()
         return _hash_key_lengths[len(utf8)] + utf8, _hash_key_indexes[len(self._hash_key_fields)]
+
+    def trim(self) -> None:
+        """Give back memory that is only needed while records are added. More records may not be added."""
+        self._key_fields, self._hash_key_fields = {}, {}
 
     def data(self) -> bytes:
         """Return the Kinesis record's data. Changes nothing; more records may be added afterwards."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kplpy import accelerator
+from kplpy.accelerator import twins
+from kplpy.wire.encode import Entry
+from tests.wire_records import hash_keys, partition_keys
+
+import_module("kplpy.producer")  # its modules name their twins
 
 pytestmark = pytest.mark.skipif(not accelerator.accelerated, reason="the accelerator is off")
 native = accelerator.native
@@ -48,3 +56,79 @@ def test_md5s_of_many_messages(many: list[bytes]) -> None:
 @given(messages)
 def test_base64(data: bytes) -> None:
     assert native.base64(data) == b64encode(data)
+
+
+# --- packing ---
+
+entries = st.builds(
+    Entry,
+    st.one_of(st.binary(max_size=20), messages),
+    partition_keys(),
+    st.none() | hash_keys() | st.integers(0, 3).map(str),
+    st.sampled_from([b"", b"", b"tags"]),
+)
+parts = st.lists(st.tuples(st.lists(entries, max_size=20), st.integers(-1, 3000) | st.just(sys.maxsize)), max_size=5)
+
+
+@given(parts)
+def test_packing(added: list[tuple[list[Entry], int]]) -> None:
+    compiled, twin = native.Packing(), twins["Packing"]()
+    for records, limit in added:
+        max_size = limit if limit == sys.maxsize else twin.size + limit
+        assert compiled.add(records, max_size) == twin.add(records, max_size)
+        for name in ("size", "data_size", "other_size", "smallest", "largest"):
+            assert getattr(compiled, name) == getattr(twin, name)
+    for name in ("data", "message", "parts"):
+        assert getattr(compiled, name)() == getattr(twin, name)()
+    compiled.trim()
+    assert compiled.data() == twin.data()
+
+
+@given(st.lists(entries, min_size=1, max_size=5))
+def test_packing_refuses_a_key_that_is_not_utf_8_and_changes_nothing(records: list[Entry]) -> None:
+    packing = native.Packing()
+    packing.add(records, sys.maxsize)
+    before = packing.data()
+    for bad in (Entry(b"x", "\ud800", None, b""), Entry(b"x", "k", "\ud800", b"")):
+        with pytest.raises(UnicodeEncodeError):
+            packing.add([bad], sys.maxsize)
+    assert packing.data() == before
+
+
+# --- bodies ---
+
+contents = st.one_of(messages, st.lists(entries, max_size=20))
+bodies = st.lists(st.tuples(contents, st.binary(max_size=9), st.binary(max_size=9)), max_size=20)
+
+
+def packed(records: list[Entry], kind: Any) -> Any:
+    made = kind()
+    made.add(records, sys.maxsize)
+    return made
+
+
+@pytest.mark.usefixtures("vectors")
+@given(st.binary(max_size=9), bodies, st.binary(max_size=9), st.booleans())
+@example(b"", [([Entry(b"x" * 200_000, "k", None, b"")] * 4, b"", b"")] * 3, b"", True)
+def test_bodies(start: bytes, items: list[tuple[Any, bytes, bytes]], end: bytes, in_base64: bool) -> None:
+    def of(kind: Any) -> list[tuple[Any, bytes, bytes]]:
+        return [
+            (content if isinstance(content, bytes) else packed(content, kind), before, after)
+            for content, before, after in items
+        ]
+
+    expected = start
+    for content, before, after in of(twins["Packing"]):
+        data = content if isinstance(content, bytes) else content.data()
+        expected += before + (b64encode(data) if in_base64 else data) + after
+    assert native.assemble(start, of(native.Packing), end, in_base64) == expected + end
+    assert twins["assemble"](start, of(native.Packing), end, in_base64) == expected + end
+
+
+@pytest.mark.parametrize(
+    ("entry", "error"),
+    [((b"", b""), ValueError), (("x", b"", b""), TypeError), ((b"", None, b""), TypeError), ([], TypeError)],
+)
+def test_a_body_of_other_things_is_refused(entry: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        native.assemble(b"", [entry], b"", True)

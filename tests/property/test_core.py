@@ -14,7 +14,7 @@ from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import LAST_KEY, ShardRange
 from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import encode_aggregate
-from tests.core_helpers import WHOLE, Driver, item, of_put, policy, queue
+from tests.core_helpers import WHOLE, Driver, data_of, item, of_put, policy, queue
 from tests.inside import bytes_full, bytes_level
 from tests.wire_records import Put, puts
 
@@ -25,7 +25,7 @@ def test_the_size_counted_while_packing_is_the_encoded_size(records: list[Put]) 
     batch = batch_of(queue(), items)
     assert batch.packed == len(encode_aggregate(items))
     data = encode_aggregate(items) if len(items) > 1 or items[0].headers else items[0].data
-    assert b"".join(batch.parts()) == data
+    assert data_of(batch) == data
     assert batch.payload == payload_size(items)
     assert batch.wire_size == len(data) + len((batch.outer_key or "").encode())
 
@@ -71,7 +71,7 @@ def test_a_sealed_requests_sizes_and_tokens_are_exact_and_its_records_come_back(
         assert request.is_sealed or driver.pipeline.seal(request, request.compress(), now)
         assert bytes_level(limiter) == pytest.approx(min(before + paid - request.size, bytes_full(limiter)))
         for batch in request.batches:
-            data = b"".join(batch.parts())
+            data = data_of(batch)
             assert batch.data_size == len(data) <= batch.uncompressed_size
             assert batch.wire_size == len(data) + len((batch.outer_key or "").encode())
             sent += [(each.data, each.partition_key or batch.outer_key) for each in deaggregate(data)]

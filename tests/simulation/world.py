@@ -34,6 +34,7 @@ from kplpy.local.model.stream import Stream
 from kplpy.wire.compressed import header_size, unpack_batch
 from kplpy.wire.encode import Packing, encode_aggregate
 from kplpy.wire.tags import encode_tags
+from tests.core_helpers import data_of
 from tests.inside import in_flight_of
 from tests.simulation.knowledge import Knowledge, Landed
 from tests.simulation.scenario import MAX_HASH, NEVER, Change, Scenario
@@ -496,7 +497,7 @@ class World:
                 raise Violation(f"a batch of {len(items)} records is an aggregate: {batch.aggregated}")
             if aggregated and len(items) == 1:
                 self.event_counts["aggregate of one"] += 1
-            data = b"".join(batch.parts())
+            data = data_of(batch)
             self._check_data(batch, data)
             key = batch.outer_key
             key_size = len((key or "").encode())

@@ -6,6 +6,7 @@ from typing import Any
 
 import cbor2
 
+from kplpy.aws.kinesis.request_body import Entry, assemble
 from kplpy.core.batching.shard_queue import Batch
 
 _BYTES, _TEXT, _BREAK = 0x40, 0x60, b"\xff"
@@ -17,16 +18,17 @@ def put_records_body(name: str, arn: str | None, batches: list[Batch]) -> bytes:
     Written by hand, so that all data is copied once. That sends 1.20 times as many records of 1 KB a second as JSON.
     cbor2 needs each aggregate in one piece, and reaches 1.08 times.
     """
-    parts = [b"\xbf\x67Records\x9f"]
+    entries: list[Entry] = []
     for batch in batches:
-        data, end = batch.parts()
-        parts += (b"\xbf\x64Data", _head(_BYTES, len(data) + len(end)), data, end)
-        key = batch.outer_key
+        content, key = batch.content(), batch.outer_key
+        after = _BREAK
         if key is not None:
-            parts += (b"\x6fExplicitHashKey", _text(str(batch.items[0].hash_key)), b"\x6cPartitionKey", _text(key))
-        parts.append(_BREAK)
-    parts += (_BREAK, _text("StreamARN" if arn else "StreamName"), _text(arn or name), _BREAK)
-    return b"".join(parts)
+            hash_key = str(batch.items[0].hash_key)
+            after = b"".join((b"\x6fExplicitHashKey", _text(hash_key), b"\x6cPartitionKey", _text(key), _BREAK))
+        size = len(content) if isinstance(content, bytes) else content.size
+        entries.append((content, b"\xbf\x64Data" + _head(_BYTES, size), after))
+    end = b"".join((_BREAK, _text("StreamARN" if arn else "StreamName"), _text(arn or name), _BREAK))
+    return assemble(b"\xbf\x67Records\x9f", entries, end, False)
 
 
 def _text(text: str) -> bytes:

@@ -441,18 +441,15 @@ class Batch:
             packing.add(self.items, sys.maxsize)
         return packing
 
-    def parts(self) -> tuple[bytes, bytes]:
-        """Return the Kinesis record's data in two parts: the body, and the 16-byte MD5 that ends an aggregate.
-
-        The caller joins them, which saves one copy. The second part of other Kinesis records is empty.
-        """
+    def content(self) -> Packing | bytes:
+        """Return the Kinesis record's data. A Packing stands for its data(), which the caller joins into the body."""
         if self._sealed:
-            return self._sealed, b""
+            return self._sealed
         if not self.aggregated:
-            return self.items[0].data, b""
+            return self.items[0].data
         if self.queue.packs_anywhere:
-            return pack_batch(self._packed().message(), "none", 0), b""
-        return self._packed().parts()
+            return pack_batch(self._packed().message(), "none", 0)
+        return self._packed()
 
     def arrivals(self) -> array[float]:
         """Return the arrival times of the records, ascending."""
@@ -486,6 +483,8 @@ class Batch:
         self.closed = True
         if not self.aggregated:
             self._packing = None
+        elif self._packing is not None:
+            self._packing.trim()
         self.data_size = self.uncompressed_size
         self.wire_size = self.data_size + self._key_size
 

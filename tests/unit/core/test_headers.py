@@ -17,7 +17,7 @@ from kplpy.core.routing.placement import AUTO, BY_KEY
 from kplpy.core.routing.router import HEADERS_REFUSED
 from kplpy.wire.compressed import MAGIC
 from kplpy.wire.deaggregate import deaggregate
-from tests.core_helpers import LEFT, RIGHT, TOP, WHOLE, Driver, item, policy
+from tests.core_helpers import LEFT, RIGHT, TOP, WHOLE, Driver, data_of, item, policy
 
 HEADERS = {"content-type": "application/json", "flag": None}
 
@@ -30,7 +30,7 @@ def sent(request: Request) -> list[list[tuple[bytes, Mapping[str, str | None] | 
     """Return the data and headers of the user records in each Kinesis record, and check the counted sizes."""
     found: list[list[tuple[bytes, Mapping[str, str | None] | None]]] = []
     for batch in request.batches:
-        data = b"".join(batch.parts())
+        data = data_of(batch)
         assert batch.data_size == len(data)
         assert batch.wire_size == len(data) + len((batch.outer_key or "").encode())
         found.append([(each.data, each.headers) for each in deaggregate(data)])
@@ -214,7 +214,7 @@ def test_with_compression_a_service_managed_stream_takes_headers_in_a_batch(othe
     request = driver.request(1.2)
     driver.pipeline.seal(request, request.compress(), 1.2)
     assert sent(request) == [[(b"x", HEADERS), *[(b"x", None)] * others]]
-    assert request.batches[0].parts()[0].startswith(MAGIC)
+    assert data_of(request.batches[0]).startswith(MAGIC)
 
 
 def test_on_a_service_managed_stream_a_lone_record_stays_plain() -> None:

@@ -16,7 +16,7 @@ from kplpy.core.results.retry_policy import THROTTLED
 from kplpy.core.routing.placement import BY_KEY, Summary
 from kplpy.core.shard_range import ShardRange
 from kplpy.wire.encode import encode_aggregate
-from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, item, policy, sizes
+from tests.core_helpers import HALF, LEFT, NEVER, RIGHT, TOP, WHOLE, Driver, data_of, item, policy, sizes
 
 ZERO, ONE = LEFT.shard_id, RIGHT.shard_id
 
@@ -50,7 +50,7 @@ def test_records_that_come_a_few_at_a_time_are_sent_together_and_in_order(togeth
         driver.accept(*records[start : start + together])
     batches = driver.request(1.1).batches
     assert [batch.items for batch in batches] == [records[0::2], records[1::2]]
-    data = [b"".join(batch.parts()) for batch in batches]
+    data = [data_of(batch) for batch in batches]
     assert data == [encode_aggregate(batch.items) for batch in batches]
     assert [batch.wire_size for batch in batches] == [len(each) + len("a") for each in data]
     assert [batch.payload for batch in batches] == [payload_size(batch.items) for batch in batches]

@@ -23,7 +23,8 @@ from urllib3 import HTTPResponse
 from kplpy import Config, deaggregate
 from kplpy.aws import errors
 from kplpy.aws.client import make_client
-from kplpy.aws.kinesis.request_json import PIECE, put_records_body
+from kplpy.aws.kinesis.request_body import PIECE
+from kplpy.aws.kinesis.request_json import put_records_body
 from kplpy.aws.kinesis.transport import CBOR, KinesisTransport
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import Batch, ShardQueue

@@ -14,7 +14,7 @@ from kplpy.core.record import PendingRecord
 from kplpy.core.routing.placement import AUTO
 from kplpy.wire.compressed import unpack_batch
 from kplpy.wire.encode import encode_aggregate
-from tests.core_helpers import HALF, LEFT, RIGHT, WHOLE, Driver, item, keyless, policy
+from tests.core_helpers import HALF, LEFT, RIGHT, WHOLE, Driver, data_of, item, keyless, policy
 from tests.inside import bytes_level
 
 NOISE = random.Random(0).randbytes(1 << 21)
@@ -42,8 +42,8 @@ def sealed(driver: Driver, now: float, max_bytes: float = float("inf")) -> Reque
     return request
 
 
-def data_of(request: Request) -> list[bytes]:
-    return [b"".join(batch.parts()) for batch in request.batches]
+def data_in(request: Request) -> list[bytes]:
+    return [data_of(batch) for batch in request.batches]
 
 
 def test_a_batch_is_compressed_as_a_whole_and_counted_exactly() -> None:
@@ -51,7 +51,7 @@ def test_a_batch_is_compressed_as_a_whole_and_counted_exactly() -> None:
     items = [text(500) for _ in range(20)]
     driver.accept(*items)
     request = sealed(driver, 1.0)
-    (batch,), (data,) = request.batches, data_of(request)
+    (batch,), (data,) = request.batches, data_in(request)
     assert unpack_batch(data) == encode_aggregate(items)[4:-16]
     assert (batch.data_size, batch.wire_size) == (len(data), len(data) + 1)
     assert batch.uncompressed_size == len(encode_aggregate(items)) > 5 * len(data)
@@ -65,7 +65,7 @@ def test_what_does_not_get_smaller_goes_as_it_is() -> None:
     several = [noise(5000), noise(5000, 5000)]
     driver.accept(*several, noise(5000, 10_000, HALF))
     request = sealed(driver, 1.0)
-    assert sorted(data_of(request), key=len) == [NOISE[10_000:15_000], encode_aggregate(several)]
+    assert sorted(data_in(request), key=len) == [NOISE[10_000:15_000], encode_aggregate(several)]
 
 
 def test_small_records_are_not_compressed() -> None:
@@ -73,7 +73,7 @@ def test_small_records_are_not_compressed() -> None:
     driver.accept(text(200))
     request = sealed(driver, 1.0)
     assert not request.to_compress
-    assert data_of(request) == [b"ab" * 100]
+    assert data_in(request) == [b"ab" * 100]
 
 
 def test_without_compression_a_request_is_sealed_at_once() -> None:
@@ -154,11 +154,11 @@ def test_a_retried_batch_keeps_what_was_sealed_and_its_parts_do_not() -> None:
     driver = Driver(rules(), shards=(WHOLE,))
     driver.accept(*[text(500) for _ in range(20)])
     request = sealed(driver, 1.0)
-    data = data_of(request)
+    data = data_in(request)
     driver.respond(request, ("InternalFailure", "no"), now=1.1)
     again = driver.request(5.0)
     assert again.is_sealed
-    assert data_of(again) == data
+    assert data_in(again) == data
     driver.fail(again, "InvalidArgumentException", 5.1)
     part = driver.request(5.2)
     assert part.is_part
@@ -181,7 +181,7 @@ def test_a_bad_record_is_found_among_compressed_ones() -> None:
         if request is None:
             continue
         assert request.is_sealed or driver.pipeline.seal(request, request.compress(), now)
-        data = data_of(request)
+        data = data_in(request)
         if any(bad.data in (unpack_batch(each) or each) for each in data):
             driver.fail(request, "InvalidArgumentException", now)
         else:
@@ -266,7 +266,7 @@ def test_where_the_service_places_records_they_travel_in_compressed_batches() ->
     small = [keyless(data=b"x%d" % number) for number in range(5)]
     driver.accept(*small)
     request = sealed(driver, 2.0)
-    (batch,), (data,) = request.batches, data_of(request)
+    (batch,), (data,) = request.batches, data_in(request)
     assert batch.outer_key is None
     assert data[5] == 0  # too small to compress
     assert unpack_batch(data) == encode_aggregate(small)[4:-16]
@@ -282,7 +282,7 @@ def test_without_aggregation_each_record_is_compressed_alone() -> None:
         items = [text(5000), text(5000)]
         driver.accept(*items)
         request = sealed(driver, 1.0)
-        assert [unpack_batch(data) for data in data_of(request)] == [encode_aggregate([each])[4:-16] for each in items]
+        assert [unpack_batch(data) for data in data_in(request)] == [encode_aggregate([each])[4:-16] for each in items]
 
 
 def test_without_aggregation_a_record_with_headers_is_a_batch_of_one_where_the_service_places_records() -> None:
@@ -290,7 +290,7 @@ def test_without_aggregation_a_record_with_headers_is_a_batch_of_one_where_the_s
     items = [item(b"x", headers={"a": "b"}), item(b"y")]
     driver.accept(*items)
     request = sealed(driver, 1.0)
-    with_headers, plain = data_of(request)
+    with_headers, plain = data_in(request)
     assert unpack_batch(with_headers) == encode_aggregate(items[:1])[4:-16]
     assert plain == b"y"
 
