@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
+from kplpy.accelerator import accelerated
 from kplpy.build import build, check_directory
 from kplpy.config.options import Config
 from kplpy.dead_letters import DeadLetterStream
@@ -30,9 +31,8 @@ from kplpy.metrics.snapshot import SECONDS, snapshot
 from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
 from kplpy.reports import Health, HotKeys, StreamTotals
-from kplpy.runtime.buffer import RECORD_OVERHEAD
-from kplpy.runtime.engine import STAGED_BYTES, STAGED_RECORDS
 from kplpy.runtime.flush import FlushWait
+from kplpy.runtime.put_target import RECORD_OVERHEAD, STAGED_BYTES, STAGED_RECORDS
 from kplpy.runtime.shutdown import Shutdown
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import is_kplpy_thread
@@ -224,6 +224,12 @@ class Producer:
             target = self._streams[stream]
         except (KeyError, TypeError):
             target = self._open(stream)
+        if accelerated and explicit_hash_key is None:
+            staged = target.put(data, partition_key)
+            if staged is not None:
+                if self._closed:
+                    self._refuse_late(target, staged)
+                return staged
         record = target.check(target.origin, data, partition_key, explicit_hash_key)
         size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
         staging = target.staging

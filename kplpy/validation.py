@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any, SupportsIndex
 
+from kplpy.accelerator import compiled
 from kplpy.config.options import Config
 from kplpy.core.batching.shard_queue import AGGREGATE_KEY
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, payload_size
@@ -65,7 +66,7 @@ _WRAPPING = 4 * MAX_KEY_CHARACTERS + 128
 _LONGEST_HASH_KEY = str(MAX_HASH_KEY)
 
 # Looked up once.
-_new, _init, _clock = object.__new__, RecordFuture.__init__, time.monotonic
+_new, _init, _clock = RecordFuture.__new__, RecordFuture.__init__, time.monotonic
 
 
 class Checks:
@@ -95,6 +96,7 @@ class Checks:
         self._plain_size = self._near_size - 4 * MAX_KEY_CHARACTERS  # within the limit with any key
         self.hash_keys = hash_keys
         self._serializers = serializers
+        self.plain_size = self._plain_size if serializers is None else -1
         # Chosen here, so that a put without serializers is not slower.
         self.serialized_record, self.serialized_record_with_headers = self.record, self.record_with_headers
         if serializers is not None:
@@ -197,7 +199,7 @@ class Checks:
         first: the number of the first item. InvalidRecordError names the number of a bad item.
         """
         items = list(items)
-        plain = self._plain(origin, items)
+        plain = plain_records(origin, items, self._plain_size, self.hash_keys)
         if plain is not None:
             return plain
         records: list[RecordFuture] = []
@@ -207,31 +209,6 @@ class Checks:
             except InvalidRecordError as error:
                 raise InvalidRecordError(f"item {number}: {error}") from None
         return records, payload_size(records)
-
-    def _plain(self, origin: Origin, items: list[PutItem]) -> tuple[list[RecordFuture], int] | None:
-        """Do as `records` if each item is a valid tuple of bytes and str, else return None.
-
-        Takes 0.28 µs for each record instead of 0.7 with `record`, because all objects are made at once in C.
-        """
-        records = [*map(object.__new__, repeat(RecordFuture, len(items)))]
-        known, compute, plain_size = self.hash_keys.cached, self.hash_keys.compute, self._plain_size
-        init, arrival = RecordFuture.__init__, time.monotonic()
-        size = 0
-        for item, record in zip(items, records, strict=True):
-            if type(item) is not tuple or len(item) != 2:
-                return None
-            data, key = item
-            if type(data) is not bytes or type(key) is not str or len(data) > plain_size:
-                return None
-            hash_key = known(key)
-            if hash_key is None:
-                try:
-                    hash_key = compute(key)
-                except InvalidRecordError:
-                    return None  # the slow way names the item
-            init(record, origin, data, key, None, hash_key, arrival)
-            size += len(data) + len(key)
-        return records, size
 
     def _item(self, origin: Origin, item: PutItem) -> RecordFuture:
         if isinstance(item, UserRecord):
@@ -271,6 +248,37 @@ class Checks:
             raise InvalidRecordError(
                 f"a record is at most {self._max_size} bytes, {what} (max_user_record_size); got {size}: {parts}"
             )
+
+
+@compiled
+def plain_records(
+    origin: Origin, items: list[PutItem], plain_size: int, hash_keys: HashKeys
+) -> tuple[list[RecordFuture], int] | None:
+    """Do as Checks.records if each item is a valid tuple of bytes and str, else return None.
+
+    plain_size: data of so many bytes is within the limits with any key.
+
+    Takes 0.28 µs for each record instead of 0.7 with `record`, because all objects are made at once in C.
+    """
+    records = [*map(RecordFuture.__new__, repeat(RecordFuture, len(items)))]
+    known, compute = hash_keys.cached, hash_keys.compute
+    init, arrival = RecordFuture.__init__, time.monotonic()
+    size = 0
+    for item, record in zip(items, records, strict=True):
+        if type(item) is not tuple or len(item) != 2:
+            return None
+        data, key = item
+        if type(data) is not bytes or type(key) is not str or len(data) > plain_size:
+            return None
+        hash_key = known(key)
+        if hash_key is None:
+            try:
+                hash_key = compute(key)
+            except InvalidRecordError:
+                return None  # the slow way names the item
+        init(record, origin, data, key, None, hash_key, arrival)
+        size += len(data) + len(key)
+    return records, size
 
 
 def checks_of(config: Config, hash_keys: HashKeys) -> Checks:

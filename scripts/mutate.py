@@ -411,13 +411,13 @@ MUTATIONS = [
     ),
     Mutation(
         "the neighbouring shard is predicted",
-        "routing/grouping.py",
+        "routing/hash_key_ranges.py",
         "groups[index].append",
         "groups[index - 1].append",
     ),
     Mutation(
         "the neighbouring shard is predicted if several shards share a first byte",
-        "routing/grouping.py",
+        "routing/hash_key_ranges.py",
         "index = bisect_left(ends, hash_key)  #",
         "index = bisect_left(ends, hash_key) - 1  #",
     ),

@@ -58,6 +58,10 @@ def use_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> No
 
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(kplpy.validation, "_clock", clock)
+    if kplpy.__accelerated__:
+        from kplpy.accelerator import native
+
+        monkeypatch.setitem(native.clock, 0, clock)
 
 
 def remembered_batches(spool: StreamSpool) -> int:

@@ -1,12 +1,14 @@
 # cython: language_level=3, binding=False, boundscheck=False, wraparound=False, initializedcheck=False
-# cython: freethreading_compatible=False
+# cython: freethreading_compatible=False, auto_pickle=False
 """Compiled twins of kplpy's hot code. See kplpy/accelerator/__init__.py and docs/accelerator.md.
 
 Cython writes the reference counts and the error handling. kernels.h has the work on bytes, without Python objects.
 """
 
-from libc.stdint cimport uint8_t
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 
 cdef extern from "kernels.h":
@@ -93,5 +95,7 @@ def base64(bytes data) -> bytes:
     return letters
 
 
+include "record.pxi"
 include "packing.pxi"
+include "routing.pxi"
 include "body.pxi"

@@ -1,8 +1,5 @@
 # Packing: the compiled twin of kplpy.wire.encode.Packing. Included by native.pyx.
 
-from libc.stddef cimport size_t
-from libc.stdint cimport uint64_t
-from libc.string cimport memcpy
 
 cdef extern from "kernels.h":
     ctypedef struct kpl_buffer:
@@ -70,8 +67,15 @@ cdef class Packing:
     def add(self, records, Py_ssize_t max_size) -> int:
         """Add records in order while size stays within `max_size`; return how many were added."""
         cdef Py_ssize_t added = 0
+        cdef PendingRecord plain
+        cdef bint fits
         for record in records:
-            if not self._add(record.partition_key, record.data, record.explicit_hash_key, record.tags, max_size):
+            if isinstance(record, PendingRecord) and (<PendingRecord>record)._is_plain:
+                plain = <PendingRecord>record
+                fits = self._add(plain.partition_key, plain.data, plain.explicit_hash_key, None, max_size)
+            else:
+                fits = self._add(record.partition_key, record.data, record.explicit_hash_key, record.tags, max_size)
+            if not fits:
                 break
             added += 1
         return added

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kplpy.accelerator import compiled
 from kplpy.wire.tags import decode_tags
 
 # Only the first attempt and the latest ones are kept, so that a record does not grow during an outage.
@@ -30,6 +31,7 @@ class SendAttempt:
     message: str | None = None
 
 
+@compiled
 class PendingRecord:
     """One accepted user record.
 
@@ -125,6 +127,7 @@ def payload_of(item: PendingRecord) -> int:
     return len(item.data) + len(item.partition_key) + len(item.tags)
 
 
+@compiled
 def payload_size(items: Iterable[PendingRecord]) -> int:
     """Return payload_of() of all the records together."""
     # A list is faster than a generator, and than a call for each record.

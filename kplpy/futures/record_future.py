@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
+from kplpy.accelerator import compiled, native
 from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.record import PendingRecord
 from kplpy.errors import KplpyError, NotPicklableError
@@ -102,12 +103,13 @@ class Origin:
 _FORKED = Failed(Reason.FORKED, "forked")
 
 
-class RecordFuture(PendingRecord, Future[RecordResult]):
-    """The outcome of one record: `result()` returns a RecordResult or raises a RecordFailedError.
+@compiled
+class FutureState(PendingRecord):
+    """A record, and the state of its future.
 
-    It can be awaited in asyncio, and works with concurrent.futures.wait, as_completed and asyncio.wrap_future.
-    `cancel()` always returns False, because an accepted record cannot be taken back. Callbacks run on one of kplpy's
-    threads, or at once if the future is done.
+    _origin: what all futures of the stream share.
+    _outcome: None while there is none.
+    _waits: who waits for the outcome. None: nobody.
     """
 
     __slots__ = ("_origin", "_outcome", "_waits")
@@ -136,6 +138,17 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         self.maybe_written = False
         self._outcome = None
         self._waits = None
+
+
+class RecordFuture(FutureState, Future[RecordResult]):
+    """The outcome of one record: `result()` returns a RecordResult or raises a RecordFailedError.
+
+    It can be awaited in asyncio, and works with concurrent.futures.wait, as_completed and asyncio.wrap_future.
+    `cancel()` always returns False, because an accepted record cannot be taken back. Callbacks run on one of kplpy's
+    threads, or at once if the future is done.
+    """
+
+    __slots__ = ()
 
     @property
     def stream(self) -> str:
@@ -415,6 +428,10 @@ class KeylessHeadersFuture(HeadersFuture):
     __slots__ = ()
 
     keyless = True
+
+
+if native is not None:
+    native.register(RecordFuture, KeylessFuture)
 
 
 @fork.call_in_child

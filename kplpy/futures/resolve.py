@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from kplpy.accelerator import compiled
 from kplpy.core.outcome import Delivered, Failed, stays_spooled
 from kplpy.futures import record_future
 from kplpy.futures.asyncio_bridge import Awaits
@@ -36,7 +37,7 @@ def resolve_all(
     for futures, outcome in outcomes:
         delivered = outcome.__class__ is Delivered
         with record_future.LOCK:
-            for future in futures:
+            for future in deliver_plain(futures, outcome) if delivered else futures:
                 if future._outcome is not None:
                     continue
                 waits = future._waits
@@ -71,6 +72,24 @@ def resolve_all(
         if waits.callbacks:
             with_callbacks.append(future)
     return with_callbacks
+
+
+@compiled
+def deliver_plain(futures: Iterable[RecordFuture], outcome: Delivered | Failed) -> Iterable[RecordFuture]:
+    """Return the futures that still need the outcome. Compiled code has given it to those that nobody waits for.
+
+    Under LOCK.
+    """
+    return futures
+
+
+@compiled
+def first_pending(records: list[RecordFuture], start: int) -> int:
+    """Return the index of the first record from `start` on without an outcome. If there is none, their number."""
+    count = len(records)
+    while start < count and records[start]._outcome is not None:
+        start += 1
+    return start
 
 
 def resolve_each(

@@ -13,8 +13,9 @@ from kplpy.core.record import payload_of
 from kplpy.errors import BufferFullError, ProducerClosedError
 from kplpy.futures.asyncio_bridge import arrivals_of
 from kplpy.futures.record_future import RecordFuture, holds_future_lock
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer, Shortage
+from kplpy.runtime.buffer import Buffer, Shortage
 from kplpy.runtime.engine import Engine
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import is_starting_threads, runs_kplpy_work
 from kplpy.runtime.wait_queue import Waiter

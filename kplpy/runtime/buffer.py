@@ -8,14 +8,12 @@ from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.wait_queue import Waiter, WaitQueue
 
 if TYPE_CHECKING:
     from kplpy.futures.record_future import RecordFuture
     from kplpy.runtime.stream import Stream
-
-RECORD_OVERHEAD = 400
-"""Bytes charged for each record besides its data and key: the future, its numbers, its places in queues."""
 
 CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL = 4, 16
 """A stream's credit is the bytes left divided by this: the first while the buffer is less than half full.

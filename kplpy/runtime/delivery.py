@@ -18,8 +18,9 @@ from kplpy.futures.failures import UnseenFailures
 from kplpy.futures.record_future import RecordFuture
 from kplpy.futures.resolve import resolve, resolve_all, resolve_each, run_callbacks
 from kplpy.rate_limited_log import Causes, RateLimitedLog, Remind
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
+from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.meter import Meter
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.stream import Results, Stream
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kplpy.core.record import payload_size
 from kplpy.futures.record_future import RecordFuture
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
+from kplpy.runtime.buffer import Buffer
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import NEVER, WorkerThreads
 

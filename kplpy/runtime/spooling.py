@@ -19,7 +19,8 @@ from kplpy.futures.record_future import RecordFuture
 from kplpy.futures.spooled import SpoolOrigin, StoredSignal, UnstoredOrigin
 from kplpy.logs import log
 from kplpy.rate_limited_log import RateLimitedLog
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
+from kplpy.runtime.buffer import Buffer
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.stream import Results, Stream
 from kplpy.runtime.stream_spool import WRITE_BYTES, Batch, Parked, StoredRow, StreamSpool, Unread
 from kplpy.runtime.threads import JOIN_TIMEOUT, NEVER, lend_thread, thread_state

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from kplpy.core.gauges import Gauges, StreamGauges
 from kplpy.core.record import payload_size
 from kplpy.reports import HotKeys
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
+from kplpy.runtime.buffer import Buffer
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import NEVER, lend_thread
 

@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import repeat, starmap
 from typing import Protocol
 
 from kplpy.core.hot_keys import KeyCounts
@@ -16,6 +15,8 @@ from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import NO_HASH_KEY, PendingRecord
 from kplpy.core.results.events import Events
 from kplpy.futures.record_future import Origin, RecordFuture
+from kplpy.futures.resolve import first_pending
+from kplpy.runtime.put_target import RECORD_OVERHEAD, STAGED_BYTES, STAGED_RECORDS, PutTarget, move_staged, new_staging
 from kplpy.validation import Checks
 
 NEVER = float("inf")
@@ -44,7 +45,7 @@ class DrainedRecords(Protocol):
     def waiting_below(self, mark: int) -> int: ...
 
 
-class Stream:
+class Stream(PutTarget):
     """Application threads append to `staging`; kplpy's threads take records out and run the pipeline.
 
     `lock` guards the pipeline and every field below it. kplpy's threads take the lock, and application threads that do
@@ -71,20 +72,22 @@ class Stream:
         self.origin = Origin(arn or name)
         self.linger = pipeline.policy.linger
         self.checks = checks
+        self.plain_size = checks.plain_size
+        self.overhead, self.batch_records, self.batch_bytes = RECORD_OVERHEAD, STAGED_RECORDS, STAGED_BYTES
+        self.on_due = Stream.request_wake
         self.check = checks.serialized_record  # looked up once, because each put calls it
         self.known_arn = arn  # None: put by name, and the service has not reported the ARN
         self.merged_into: Stream | None = None  # the Stream put by ARN that takes this one's new records, too
-        self.staging: deque[RecordFuture] = deque()
-        self.staged_bytes = 0  # on credit since the last drain; approximate without a GIL
-        self.wake_at = NEVER  # a put whose record is due earlier wakes the scheduler
+        self.staging = new_staging()
+        self.staged_bytes = 0
+        self.wake_at = NEVER
         self.visit_at = NEVER  # when the scheduler visits next
-        self.wake_requested = False  # the scheduler visits at once
+        self.wake_requested = False
         self.drain_requested = False  # the buffer is full: send incomplete batches
         self.ready = False  # there may be something to send: a sender visits
         self.senders: set[int] = set()  # idents of threads in a request or control-plane call of this stream
         # The buffer's counts, guarded by Buffer.lock.
-        self.credit = 0  # bytes that may be staged until the next drain without asking the buffer
-        self.credit_records = 0  # the same in records, because `staged_bytes` may be too low without a GIL
+        self.credit = self.credit_records = 0
         self.held_records = 0  # charged to the buffer
         self.held_bytes = 0
         self.charged_records = 0  # staged records that are charged already
@@ -125,8 +128,7 @@ class Stream:
             self._keep(records, len(self.staging))
         else:
             self.spool.queue.append(records)
-        # One call, which no exception can interrupt half-way. So each record is in `staging` or in `records`.
-        records.extend(starmap(self.staging.popleft, repeat((), len(self.staging))))
+        move_staged(self.staging, records)
         return records
 
     def keep(self, records: list[RecordFuture]) -> None:
@@ -151,8 +153,7 @@ class Stream:
         while drained:
             records = drained[0]
             count = len(records)
-            while first < count and records[first]._outcome is not None:
-                first += 1
+            first = first_pending(records, first)
             if first < count:
                 break
             drained.popleft()

@@ -12,7 +12,7 @@ from kplpy.core.record import payload_size
 from kplpy.errors import SpoolError
 from kplpy.futures import record_future
 from kplpy.futures.record_future import Origin, RecordFuture
-from kplpy.runtime.buffer import RECORD_OVERHEAD
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import NEVER
 from kplpy.spool.part import Part

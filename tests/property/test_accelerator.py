@@ -15,10 +15,16 @@ from hypothesis import strategies as st
 
 from kplpy import accelerator
 from kplpy.accelerator import twins
+from kplpy.core.record import NO_HASH_KEY, payload_size
+from kplpy.core.routing.shard_map import ShardMap
+from kplpy.core.shard_range import LAST_KEY, ShardRange
+from kplpy.futures.record_future import Origin, RecordFuture
+from kplpy.hash_keys import HashKeys
 from kplpy.wire.encode import Entry
 from tests.wire_records import hash_keys, partition_keys
 
-import_module("kplpy.producer")  # its modules name their twins
+for each in ("kplpy.producer", "kplpy.aws.kinesis.request_body"):  # they name their twins
+    import_module(each)
 
 pytestmark = pytest.mark.skipif(not accelerator.accelerated, reason="the accelerator is off")
 native = accelerator.native
@@ -132,3 +138,61 @@ def test_bodies(start: bytes, items: list[tuple[Any, bytes, bytes]], end: bytes,
 def test_a_body_of_other_things_is_refused(entry: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         native.assemble(b"", [entry], b"", True)
+
+
+# --- records ---
+
+ORIGIN = Origin("orders")
+good = st.tuples(st.binary(max_size=30), partition_keys())
+bad = st.sampled_from(
+    [(b"x" * 101, "k"), (b"", ""), (b"", "k" * 257), (b"", "\ud800"), ("", "k"), (b"", b"k"), (b"",), [b"", "k"], None]
+)
+
+
+@given(st.lists(good, max_size=40), st.none() | bad)
+def test_the_records_of_a_list(items: list[Any], other: Any) -> None:
+    if other is not None:
+        items = [*items, other]
+    compiled, twin = (make(ORIGIN, items, 100, HashKeys()) for make in (native.plain_records, twins["plain_records"]))
+    assert (compiled is None, twin is None) == (other is not None,) * 2
+    if compiled is not None:
+        for one, another in zip(*(records for records, _ in (compiled, twin)), strict=True):
+            for name in ("data", "partition_key", "explicit_hash_key", "hash_key", "tries", "tags", "maybe_written"):
+                assert getattr(one, name) == getattr(another, name)
+            assert abs(one.arrival - another.arrival) < 10
+        assert compiled[1] == twin[1] == payload_size(compiled[0]) == twins["payload_size"](compiled[0])
+        assert list(native.arrivals_of(compiled[0])) == list(twins["arrivals_of"](compiled[0]))
+
+
+keys = st.integers(0, LAST_KEY) | st.builds(
+    lambda byte, near: min(max((byte << 120) + near, 0), LAST_KEY), st.integers(0, 256), st.integers(-2, 2)
+)
+
+
+@given(st.sets(keys, max_size=20), st.lists(keys | st.just(NO_HASH_KEY), max_size=30))
+def test_grouping(cuts: set[int], hash_keys: list[int]) -> None:
+    starts = sorted({0, *cuts})
+    shards = ShardMap()
+    ends = [*(start - 1 for start in starts[1:]), LAST_KEY]
+    shards.update([ShardRange(f"shardId-{n}", *each) for n, each in enumerate(zip(starts, ends, strict=True))], 0.0)
+    found = []
+    for kind in (native.HashKeyRanges, twins["HashKeyRanges"]):
+        ranges = kind(shards.ends, shards.by_first_byte)
+        records = [RecordFuture(ORIGIN, b"", str(n), None, key, 1.0) for n, key in enumerate(hash_keys)]
+        rest, number, steps = iter(records), 5, []
+        while True:
+            groups, number, keyless = ranges.group(rest, number)
+            steps.append([(index, [(each.partition_key, each.number) for each in group]) for index, group in groups])
+            if keyless is None:
+                break
+            steps.append(keyless.partition_key)
+        found.append((steps, number))
+        for index, names in (each for step in steps if isinstance(step, list) for each in step):
+            assert all(shards.open[index].holds(hash_keys[int(name)]) for name, _ in names)
+    assert found[0] == found[1]
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20))
+def test_arrivals_are_sorted(arrivals: list[float]) -> None:
+    records: list[Any] = [RecordFuture(ORIGIN, b"", "k", None, 0, arrival) for arrival in arrivals]
+    assert list(native.arrivals_of(records)) == list(twins["arrivals_of"](records)) == sorted(arrivals)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from kplpy.core.batching.shard_queue import Batch, ShardQueue
@@ -39,29 +38,17 @@ def group_by_shard(
     route: called with each record that has no hash key yet.
     opened: called with each batch that was opened.
     """
-    ends, by_first_byte = shards.ends, shards.by_first_byte
-    groups: defaultdict[int, list[PendingRecord]] = defaultdict(list)
-
-    def add() -> None:
-        for index, group in groups.items():
+    rest = iter(items)
+    while True:
+        groups, number, keyless = shards.ranges.group(rest, number)
+        for index, group in groups:
             for batch in queues[index].add(group):
                 opened(batch)
-        groups.clear()
-
-    for item in items:
-        item.number = number
+        if keyless is None:
+            return number
+        keyless.number = number
         number += 1
-        hash_key = item.hash_key
-        if hash_key < 0:
-            add()
-            route(item)
-        else:
-            index = by_first_byte[hash_key >> 120]
-            if index < 0:
-                index = bisect_left(ends, hash_key)  # 0.07 µs; the list takes 0.03
-            groups[index].append(item)
-    add()
-    return number
+        route(keyless)
 
 
 def append_by_shard(

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 
 from kplpy.core import policy
+from kplpy.core.routing.hash_key_ranges import HashKeyRanges
 from kplpy.core.shard_range import LAST_KEY, ShardRange
 
 
@@ -20,6 +21,7 @@ class ShardMap:
     covers_all_keys: the open shards cover every hash key, so that `ends` alone decides.
     by_first_byte: the index in `open` of the one shard that takes all hash keys with this first byte. -1 if several
         shards take them. Valid while `covers_all_keys`.
+    ranges: finds the shards of many records. Valid while `covers_all_keys`.
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,7 @@ class ShardMap:
         self.ends: list[int] = []
         self.covers_all_keys = False
         self.by_first_byte: list[int] = [-1] * 256
+        self.ranges = HashKeyRanges([], self.by_first_byte)
         self._known: dict[str, ShardRange] = {}
         self._closed_at: dict[str, float] = {}
         self._used_at = float("-inf")
@@ -109,6 +112,7 @@ class ShardMap:
             bool(starts) and starts == [0, *(end + 1 for end in self.ends[:-1])] and self.ends[-1] == LAST_KEY
         )
         self.by_first_byte = [self._shard_of_all(byte) for byte in range(256)]
+        self.ranges = HashKeyRanges(self.ends, self.by_first_byte)
         still_open = {shard.shard_id: shard for shard in self.open}
         for shard_id in self._known:
             if shard_id not in still_open:

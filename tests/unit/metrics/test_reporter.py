@@ -11,7 +11,7 @@ from kplpy import InvalidRecordError, Producer
 from kplpy.core.gauges import Gauges, ShardUse, SpoolGauges, StreamGauges
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
-from kplpy.runtime.buffer import RECORD_OVERHEAD
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from tests.integration.reading import wait_until
 from tests.stub_service import install
 

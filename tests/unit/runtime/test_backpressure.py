@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from kplpy import BufferFullError, Producer, RecordFuture
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Shortage
+from kplpy.runtime.buffer import Shortage
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.stream import Stream
 from tests.buffer_helpers import HIGH, LOW, counted, empty, fill, until
 from tests.inside import buffer_of, waiters_of

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
+from kplpy.runtime.buffer import Buffer
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from tests.buffer_helpers import LOW, admit, drain, record, take
 from tests.held_stream import HeldStream
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kplpy.runtime.buffer import CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL, MIN_CREDIT, RECORD_OVERHEAD, Buffer
+from kplpy.runtime.buffer import CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL, MIN_CREDIT, Buffer
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from tests.buffer_helpers import Woken, record, take
 from tests.held_stream import HeldStream
 

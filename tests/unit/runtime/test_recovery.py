@@ -9,9 +9,10 @@ from kplpy.errors import RecordFailedError
 from kplpy.futures.record_future import RecordFuture
 from kplpy.futures.resolve import resolve
 from kplpy.hash_keys import HashKeys
-from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
+from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.delivery import Delivery
 from kplpy.runtime.meter import NoMeter
+from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.recovery import recover
 from kplpy.runtime.stream import Flush, Stream

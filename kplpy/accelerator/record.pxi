@@ -1,0 +1,316 @@
+# The record and its future, and what a put does with them. Included by native.pyx.
+
+
+cdef extern from "kernels.h":
+    bint KPL_HAS_CLOCK
+    double kpl_now() nogil
+    uint64_t kpl_load_be64(const uint8_t *p) nogil
+
+cdef extern from *:
+    """
+    /* Return a new object of the type, as type.__new__(type) does, without looking __new__ up. */
+    static PyObject *kpl_new(PyObject *type, PyObject *arguments) {
+        newfunc make = (newfunc)PyType_GetSlot((PyTypeObject *)type, Py_tp_new);
+        return make((PyTypeObject *)type, arguments, NULL);
+    }
+    """
+    object kpl_new(object type, object arguments)
+
+cdef extern from "Python.h":
+    void PyObject_GC_Track(void *)
+    void PyObject_GC_UnTrack(void *)
+    int PyObject_GenericSetAttr(object, object, object) except -1
+    bint PyTuple_CheckExact(object)
+    bint PyList_CheckExact(object)
+    Py_ssize_t PyList_Size(object) except -1
+    int PyList_SetSlice(object, Py_ssize_t, Py_ssize_t, PyObject *) except -1
+
+cdef enum:  # of a hash key, and a payload
+    UNSET = 0
+    KNOWN = 1
+    KEYLESS = 2
+    UNKNOWN = -1
+
+cdef tuple NOTHING = ()
+cdef bytes NO_DATA = b""
+cdef list CLOCK = [None]  # called instead of the system's clock
+cdef object FUTURE = None  # RecordFuture, of which puts make objects
+cdef object KEYLESS_FUTURE = None
+
+if not KPL_HAS_CLOCK:
+    from time import monotonic
+    CLOCK[0] = monotonic
+
+clock = CLOCK  # for tests
+
+
+def register(future, keyless_future):
+    """Set the classes of plain futures, which are all in this module's struct. Puts make those of the first one."""
+    global FUTURE, KEYLESS_FUTURE
+    FUTURE, KEYLESS_FUTURE = future, keyless_future
+
+
+cdef inline double now() except? -1.0:
+    clock = CLOCK[0]
+    return kpl_now() if clock is None else clock()
+
+
+cdef class PendingRecord:
+    """One accepted user record. See kplpy.core.record.PendingRecord."""
+
+    keyless = False
+    tags = b""
+
+    cdef public object data
+    cdef public object partition_key
+    cdef public object explicit_hash_key
+    cdef public object tries
+    cdef uint64_t _high  # the hash key
+    cdef uint64_t _low
+    cdef public double arrival
+    cdef public int64_t number
+    cdef int32_t _payload  # len(data) + len(partition_key) of a plain record; UNKNOWN
+    cdef public bint maybe_written
+    cdef char _hash_key_state
+    # The class is one that was registered, so that this struct has all of the record. Objects of other classes may have
+    # their data elsewhere, and tags.
+    cdef char _is_plain
+    cdef char _is_untracked  # the garbage collector does not know the record
+
+    @property
+    def headers(self):
+        """The record's headers. None: it has none."""
+        if not self.tags:
+            return None
+        from kplpy.wire.tags import decode_tags
+
+        return decode_tags(self.tags)
+
+    @property
+    def hash_key(self):
+        """128 bits, or NO_HASH_KEY."""
+        if self._hash_key_state == KEYLESS:
+            return -1
+        if self._hash_key_state == UNSET:
+            raise AttributeError("hash_key")
+        return (<object>self._high << 64) | self._low
+
+    @hash_key.setter
+    def hash_key(self, value):
+        set_hash_key(self, value)
+
+    def __setattr__(self, name, value):
+        # Python code may make a reference circle, or change the payload. Compiled code sets fields directly.
+        self._payload = UNKNOWN
+        if self._is_untracked:
+            self._is_untracked = False
+            PyObject_GC_Track(<void *>self)
+        PyObject_GenericSetAttr(self, name, value)
+
+
+cdef int set_hash_key(PendingRecord record, value) except -1:
+    """Set a hash key of 128 bits, or NO_HASH_KEY."""
+    if value < 0:
+        record._hash_key_state = KEYLESS
+        return 0
+    record._high, record._low = value >> 64, value & 0xFFFFFFFFFFFFFFFF
+    record._hash_key_state = KNOWN
+    return 0
+
+
+cdef class FutureState(PendingRecord):
+    """A record and the state of its future. See kplpy.futures.record_future.FutureState."""
+
+    cdef public object _origin
+    cdef public object _outcome
+    cdef public object _waits
+
+    def __init__(self, origin, data, partition_key, explicit_hash_key, hash_key, double arrival):
+        self._is_plain = type(self) is FUTURE or type(self) is KEYLESS_FUTURE
+        self._origin = origin
+        if self._is_plain:
+            self.data = data
+        else:
+            setattr(self, "data", data)  # which may be a property
+        self.partition_key = partition_key
+        self.explicit_hash_key = explicit_hash_key
+        set_hash_key(self, hash_key)
+        self.arrival = arrival
+        self.tries = NOTHING
+        self._payload = UNKNOWN
+
+
+cdef FutureState new_future(origin, data, key, const uint8_t *digest, double arrival):
+    """Return the future of a plain record, which the garbage collector does not see.
+
+    What it refers to refers to no futures, until Python code sets an attribute: then the collector sees it. Tracking
+    each would make the collector walk through all outstanding records again and again.
+    """
+    cdef FutureState made = <FutureState>kpl_new(FUTURE, NOTHING)
+    made._origin = origin
+    made.data = data
+    made.partition_key = key
+    made.tries = NOTHING
+    made._high = kpl_load_be64(digest)
+    made._low = kpl_load_be64(digest + 8)
+    made._hash_key_state = KNOWN
+    made.arrival = arrival
+    made._payload = <int32_t>(PyBytes_Size(data) + PyUnicode_GetLength(key))
+    made._is_plain = True
+    made._is_untracked = True
+    PyObject_GC_UnTrack(<void *>made)
+    return made
+
+
+cdef inline const char *utf8_of_key(key, Py_ssize_t *size):
+    """Return a partition key in UTF-8. NULL: it is not a valid one, which Python code explains."""
+    if not 1 <= PyUnicode_GetLength(key) <= 256:
+        return NULL
+    try:
+        return PyUnicode_AsUTF8AndSize(key, size)
+    except UnicodeEncodeError:
+        return NULL
+
+
+cdef class PutTarget:
+    """What a put reads and writes of a stream, without a lock. See kplpy.runtime.put_target.PutTarget."""
+
+    cdef public object origin
+    cdef public object staging
+    cdef public object on_due
+    cdef public Py_ssize_t staged_bytes
+    cdef public Py_ssize_t credit
+    cdef public Py_ssize_t credit_records
+    cdef public Py_ssize_t plain_size
+    cdef public Py_ssize_t batch_records
+    cdef public Py_ssize_t batch_bytes
+    cdef public Py_ssize_t overhead
+    cdef public double linger
+    cdef public double wake_at
+    cdef public bint wake_requested
+
+    def put(self, data, key):
+        """Stage a plain record on credit and return its future. None: the caller must go the long way."""
+        cdef uint8_t digest[16]
+        cdef Py_ssize_t key_size = 0, size, count
+        cdef const char *utf8
+        if not PyBytes_CheckExact(data) or not PyUnicode_CheckExact(key) or not PyList_CheckExact(self.staging):
+            return None
+        if PyBytes_Size(data) > self.plain_size:
+            return None
+        size = PyBytes_Size(data) + PyUnicode_GetLength(key) + self.overhead
+        count = len(<list>self.staging)
+        if self.staged_bytes + size > self.credit or count > self.credit_records:
+            return None
+        utf8 = utf8_of_key(key, &key_size)
+        if utf8 == NULL:
+            return None
+        kpl_md5(<const uint8_t *>utf8, key_size, digest)
+        cdef double arrival = now()
+        cdef FutureState record = new_future(self.origin, data, key, digest, arrival)
+        self.staged_bytes += size
+        (<list>self.staging).append(record)
+        if not self.wake_requested and (
+            arrival + self.linger < self.wake_at
+            or count >= self.batch_records
+            or self.staged_bytes >= self.batch_bytes
+        ):
+            self.on_due(self)
+        return record
+
+
+def plain_records(origin, list items, Py_ssize_t plain_size, hash_keys):
+    """Return the futures of put_records' items and their bytes, or None. See kplpy.validation.plain_records."""
+    cdef Py_ssize_t count = len(items), i, size = 0, key_size = 0
+    cdef kpl_job *jobs = NULL
+    cdef uint8_t *digests = NULL
+    cdef const char *utf8
+    cdef list records = []
+    cdef double arrival
+    cdef tuple item
+    try:
+        jobs = <kpl_job *>malloc((count or 1) * sizeof(kpl_job))
+        digests = <uint8_t *>malloc((count or 1) * 16)
+        if jobs == NULL or digests == NULL:
+            raise MemoryError
+        for i in range(count):
+            if not PyTuple_CheckExact(items[i]):
+                return None
+            item = <tuple>items[i]
+            if len(item) != 2:
+                return None
+            data, key = item[0], item[1]
+            if not PyBytes_CheckExact(data) or not PyUnicode_CheckExact(key) or PyBytes_Size(data) > plain_size:
+                return None
+            utf8 = utf8_of_key(key, &key_size)
+            if utf8 == NULL:
+                return None
+            jobs[i].message = <const uint8_t *>utf8
+            jobs[i].size = key_size
+            jobs[i].digest = digests + 16 * i
+            size += PyBytes_Size(data) + PyUnicode_GetLength(key)
+        kpl_md5_all(jobs, count)
+        arrival = now()
+        for i in range(count):
+            item = <tuple>items[i]
+            records.append(new_future(origin, item[0], item[1], digests + 16 * i, arrival))
+        return records, size
+    finally:
+        free(jobs)
+        free(digests)
+
+
+def new_staging() -> list:
+    """Return an empty staging queue."""
+    return []
+
+
+def move_staged(list staging, list records):
+    """Move all staged records to the end of `records`, in one step."""
+    cdef Py_ssize_t count = PyList_Size(staging)
+    # Neither of these allocates an object, so no garbage collection, and no put of a __del__, comes between them.
+    PyList_SetSlice(records, PyList_Size(records), PyList_Size(records), <PyObject *>staging)
+    PyList_SetSlice(staging, 0, count, NULL)
+
+
+# --- many records ---
+
+
+def payload_size(items) -> int:
+    """Return what the buffer is charged for the records. See kplpy.core.record.payload_size."""
+    cdef Py_ssize_t size = 0
+    for item in items:
+        if isinstance(item, PendingRecord) and (<PendingRecord>item)._payload != UNKNOWN:
+            size += (<PendingRecord>item)._payload
+        else:
+            size += len(item.data) + len(item.partition_key) + len(item.tags)
+    return size
+
+
+def first_pending(list records, Py_ssize_t start) -> int:
+    """Return the index of the first record from `start` on that has no outcome, or the number of records."""
+    cdef Py_ssize_t count = len(records), i
+    for i in range(start, count):
+        record = records[i]
+        if isinstance(record, FutureState):
+            if (<FutureState>record)._outcome is None:
+                return i
+        elif record._outcome is None:
+            return i
+    return max(start, count)
+
+
+def deliver_plain(futures, outcome) -> list:
+    """Give plain futures that nobody waits for this outcome. Return the others. Under the futures' lock."""
+    cdef list others = []
+    cdef FutureState state
+    for future in futures:
+        if isinstance(future, FutureState):
+            state = <FutureState>future
+            if state._is_plain and state._outcome is None and state._waits is None:
+                state._outcome = outcome
+                state.data = NO_DATA
+                state._payload = UNKNOWN
+                continue
+        others.append(future)
+    return others
