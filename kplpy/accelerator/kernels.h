@@ -39,6 +39,16 @@ static inline double kpl_now(void) {
 static inline double kpl_now(void) { return 0.0; }
 #endif
 
+/* ---- the processor's cache ---- */
+
+/* Begin to load what is at p, which is read soon. p may be anything. */
+static inline void kpl_prefetch(const void *p) {
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(p);
+    __builtin_prefetch((const char *)p + 64);
+#endif
+}
+
 /* ---- numbers in bytes ---- */
 
 static inline uint32_t kpl_load_le32(const uint8_t *p) {

@@ -23,7 +23,11 @@ cdef extern from "kernels.h":
     void kpl_free_aggregate(kpl_aggregate *aggregate) nogil
     size_t KPL_ENVELOPE, KPL_MAGIC, KPL_DIGEST
 
+cdef extern from "kernels.h":
+    void kpl_prefetch(const void *p) nogil
+
 cdef extern from "Python.h":
+    PyObject *PyList_GetItem(object, Py_ssize_t) except NULL
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
     Py_ssize_t PyUnicode_GetLength(object) except -1
     Py_ssize_t PY_SSIZE_T_MAX
@@ -70,6 +74,8 @@ cdef class Packing:
         cdef PendingRecord plain
         cdef bint fits
         for record in records:
+            if PyList_CheckExact(records):
+                self._prefetch(<list>records, added)
             if isinstance(record, PendingRecord) and (<PendingRecord>record)._is_plain:
                 plain = <PendingRecord>record
                 fits = self._add(plain.partition_key, plain.data, plain.explicit_hash_key, None, max_size)
@@ -79,6 +85,19 @@ cdef class Packing:
                 break
             added += 1
         return added
+
+    cdef int _prefetch(self, list records, Py_ssize_t i) except -1:
+        """Load a record that is added soon, and the data and key of one that comes sooner."""
+        cdef Py_ssize_t count = PyList_Size(records)
+        cdef object soon
+        if i + 8 < count:
+            kpl_prefetch(<void *>PyList_GetItem(records, i + 8))
+        if i + 4 < count:
+            soon = <object>PyList_GetItem(records, i + 4)
+            if isinstance(soon, PendingRecord):
+                kpl_prefetch(<void *>(<PendingRecord>soon).data)
+                kpl_prefetch(<void *>(<PendingRecord>soon).partition_key)
+        return 0
 
     cdef bint _add(self, key, data, hash_key, tags, Py_ssize_t max_size) except -1:
         """Add one record if it fits. Nothing changes if it does not, or if a key is no text.

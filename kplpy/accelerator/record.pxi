@@ -17,6 +17,8 @@ cdef extern from *:
     object kpl_new(object type, object arguments)
 
 cdef extern from "Python.h":
+    const char *utf8_or_null "PyUnicode_AsUTF8AndSize"(object, Py_ssize_t *)
+    void PyErr_Clear()
     void PyObject_GC_Track(void *)
     void PyObject_GC_UnTrack(void *)
     int PyObject_GenericSetAttr(object, object, object) except -1
@@ -29,6 +31,7 @@ cdef enum:  # of a hash key, and a payload
     UNSET = 0
     KNOWN = 1
     KEYLESS = 2
+    LATER = 3  # the hash key is the MD5 of the partition key, which is computed when it is first used
     UNKNOWN = -1
 
 cdef tuple NOTHING = ()
@@ -93,6 +96,8 @@ cdef class PendingRecord:
             return -1
         if self._hash_key_state == UNSET:
             raise AttributeError("hash_key")
+        if self._hash_key_state == LATER:
+            compute_hash_key(self)
         return (<object>self._high << 64) | self._low
 
     @hash_key.setter
@@ -100,8 +105,10 @@ cdef class PendingRecord:
         set_hash_key(self, value)
 
     def __setattr__(self, name, value):
-        # Python code may make a reference circle, or change the payload. Compiled code sets fields directly.
+        # Python code may make a reference circle, or change the payload or the key. Compiled code sets fields directly.
         self._payload = UNKNOWN
+        if self._hash_key_state == LATER:
+            compute_hash_key(self)
         if self._is_untracked:
             self._is_untracked = False
             PyObject_GC_Track(<void *>self)
@@ -116,6 +123,47 @@ cdef int set_hash_key(PendingRecord record, value) except -1:
     record._high, record._low = value >> 64, value & 0xFFFFFFFFFFFFFFFF
     record._hash_key_state = KNOWN
     return 0
+
+
+cdef int compute_hash_key(PendingRecord record) except -1:
+    """Compute a hash key that was left for later."""
+    cdef Py_ssize_t size = 0
+    cdef uint8_t digest[16]
+    cdef const char *text = utf8_of(record.partition_key, &size)
+    kpl_md5(<const uint8_t *>text, size, digest)
+    set_digest(record, digest)
+    return 0
+
+
+cdef inline void set_digest(PendingRecord record, const uint8_t *digest):
+    """Set the hash key to an MD5, whose first byte is the most significant."""
+    record._high = kpl_load_be64(digest)
+    record._low = kpl_load_be64(digest + 8)
+    record._hash_key_state = KNOWN
+
+
+def compute_hash_keys(list records):
+    """Compute the hash keys that puts left for later. See kplpy.core.record.compute_hash_keys."""
+    cdef Py_ssize_t count = len(records), i, size = 0, waiting = 0
+    cdef kpl_job jobs[128]
+    cdef void *owners[128]
+    cdef uint8_t digests[2048]
+    cdef PendingRecord record
+    for i in range(count):
+        found = records[i]
+        if isinstance(found, PendingRecord):
+            record = <PendingRecord>found
+            if record._hash_key_state == LATER:
+                jobs[waiting].message = <const uint8_t *>utf8_of(record.partition_key, &size)
+                jobs[waiting].size = size
+                jobs[waiting].digest = digests + 16 * waiting
+                owners[waiting] = <void *>record
+                waiting += 1
+        if waiting == 128 or (i == count - 1 and waiting):
+            kpl_md5_all(jobs, waiting)
+            while waiting:
+                waiting -= 1
+                set_digest(<PendingRecord>owners[waiting], digests + 16 * waiting)
 
 
 cdef class FutureState(PendingRecord):
@@ -140,8 +188,8 @@ cdef class FutureState(PendingRecord):
         self._payload = UNKNOWN
 
 
-cdef FutureState new_future(origin, data, key, const uint8_t *digest, double arrival):
-    """Return the future of a plain record, which the garbage collector does not see.
+cdef FutureState new_future(origin, data, key, double arrival):
+    """Return the future of a plain record, without its hash key. The garbage collector does not see it.
 
     What it refers to refers to no futures, until Python code sets an attribute: then the collector sees it. Tracking
     each would make the collector walk through all outstanding records again and again.
@@ -151,9 +199,7 @@ cdef FutureState new_future(origin, data, key, const uint8_t *digest, double arr
     made.data = data
     made.partition_key = key
     made.tries = NOTHING
-    made._high = kpl_load_be64(digest)
-    made._low = kpl_load_be64(digest + 8)
-    made._hash_key_state = KNOWN
+    made._hash_key_state = LATER
     made.arrival = arrival
     made._payload = <int32_t>(PyBytes_Size(data) + PyUnicode_GetLength(key))
     made._is_plain = True
@@ -162,14 +208,15 @@ cdef FutureState new_future(origin, data, key, const uint8_t *digest, double arr
     return made
 
 
-cdef inline const char *utf8_of_key(key, Py_ssize_t *size):
-    """Return a partition key in UTF-8. NULL: it is not a valid one, which Python code explains."""
+cdef inline bint is_valid_key(key) except -1:
+    """Return True for a valid partition key. Python code explains what is wrong with others."""
+    cdef Py_ssize_t size = 0
     if not 1 <= PyUnicode_GetLength(key) <= 256:
-        return NULL
-    try:
-        return PyUnicode_AsUTF8AndSize(key, size)
-    except UnicodeEncodeError:
-        return NULL
+        return False
+    if utf8_or_null(key, &size) == NULL:  # its UTF-8 stays in the key, for the hash key and the aggregate
+        PyErr_Clear()
+        return False
+    return True
 
 
 cdef class PutTarget:
@@ -191,9 +238,7 @@ cdef class PutTarget:
 
     def put(self, data, key):
         """Stage a plain record on credit and return its future. None: the caller must go the long way."""
-        cdef uint8_t digest[16]
-        cdef Py_ssize_t key_size = 0, size, count
-        cdef const char *utf8
+        cdef Py_ssize_t size, count
         if not PyBytes_CheckExact(data) or not PyUnicode_CheckExact(key) or not PyList_CheckExact(self.staging):
             return None
         if PyBytes_Size(data) > self.plain_size:
@@ -202,12 +247,10 @@ cdef class PutTarget:
         count = len(<list>self.staging)
         if self.staged_bytes + size > self.credit or count > self.credit_records:
             return None
-        utf8 = utf8_of_key(key, &key_size)
-        if utf8 == NULL:
+        if not is_valid_key(key):
             return None
-        kpl_md5(<const uint8_t *>utf8, key_size, digest)
         cdef double arrival = now()
-        cdef FutureState record = new_future(self.origin, data, key, digest, arrival)
+        cdef FutureState record = new_future(self.origin, data, key, arrival)
         self.staged_bytes += size
         (<list>self.staging).append(record)
         if not self.wake_requested and (
@@ -221,43 +264,22 @@ cdef class PutTarget:
 
 def plain_records(origin, list items, Py_ssize_t plain_size, hash_keys):
     """Return the futures of put_records' items and their bytes, or None. See kplpy.validation.plain_records."""
-    cdef Py_ssize_t count = len(items), i, size = 0, key_size = 0
-    cdef kpl_job *jobs = NULL
-    cdef uint8_t *digests = NULL
-    cdef const char *utf8
+    cdef Py_ssize_t size = 0
     cdef list records = []
-    cdef double arrival
-    cdef tuple item
-    try:
-        jobs = <kpl_job *>malloc((count or 1) * sizeof(kpl_job))
-        digests = <uint8_t *>malloc((count or 1) * 16)
-        if jobs == NULL or digests == NULL:
-            raise MemoryError
-        for i in range(count):
-            if not PyTuple_CheckExact(items[i]):
-                return None
-            item = <tuple>items[i]
-            if len(item) != 2:
-                return None
-            data, key = item[0], item[1]
-            if not PyBytes_CheckExact(data) or not PyUnicode_CheckExact(key) or PyBytes_Size(data) > plain_size:
-                return None
-            utf8 = utf8_of_key(key, &key_size)
-            if utf8 == NULL:
-                return None
-            jobs[i].message = <const uint8_t *>utf8
-            jobs[i].size = key_size
-            jobs[i].digest = digests + 16 * i
-            size += PyBytes_Size(data) + PyUnicode_GetLength(key)
-        kpl_md5_all(jobs, count)
-        arrival = now()
-        for i in range(count):
-            item = <tuple>items[i]
-            records.append(new_future(origin, item[0], item[1], digests + 16 * i, arrival))
-        return records, size
-    finally:
-        free(jobs)
-        free(digests)
+    cdef double arrival = now()
+    cdef FutureState record
+    for item in items:
+        if not PyTuple_CheckExact(item) or len(<tuple>item) != 2:
+            return None
+        data, key = (<tuple>item)[0], (<tuple>item)[1]
+        if not PyBytes_CheckExact(data) or not PyUnicode_CheckExact(key) or PyBytes_Size(data) > plain_size:
+            return None
+        if not is_valid_key(key):
+            return None
+        record = new_future(origin, data, key, arrival)
+        size += record._payload
+        records.append(record)
+    return records, size
 
 
 def new_staging() -> list:

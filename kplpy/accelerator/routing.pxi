@@ -35,6 +35,8 @@ cdef class HashKeyRanges:
         cdef PendingRecord record
         for item in items:
             record = <PendingRecord?>item
+            if record._hash_key_state == LATER:
+                compute_hash_key(record)
             if record._hash_key_state != KNOWN:
                 return groups, number, record
             record.number = number

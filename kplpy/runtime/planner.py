@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kplpy.core.record import payload_size
+from kplpy.core.record import compute_hash_keys, payload_size
 from kplpy.futures.record_future import RecordFuture
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.put_target import RECORD_OVERHEAD
@@ -29,6 +29,7 @@ class Planner:
             return
         with self._buffer.lock:
             records = stream.take_staged()
+            compute_hash_keys(records)
             size = payload_size(records) + len(records) * RECORD_OVERHEAD
             self._buffer.charge_drained(stream, len(records), size)
             spool = stream.spool

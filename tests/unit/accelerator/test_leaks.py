@@ -1,0 +1,105 @@
+"""The compiled code neither keeps nor loses references. `RECORDS=1000000` makes the check longer."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from kplpy import RecordFuture, accelerator
+from kplpy.aws.kinesis.request_body import assemble
+from kplpy.core.batching.shard_queue import arrivals_of
+from kplpy.core.outcome import Delivered
+from kplpy.core.record import SendAttempt, compute_hash_keys, payload_size
+from kplpy.core.routing.hash_key_ranges import HashKeyRanges
+from kplpy.errors import InvalidRecordError
+from kplpy.futures.record_future import HeadersFuture, Origin
+from kplpy.futures.resolve import first_pending, resolve
+from kplpy.hash_keys import HashKeys
+from kplpy.runtime.put_target import move_staged, new_staging
+from kplpy.validation import Checks
+from kplpy.wire.encode import Packing
+
+RECORDS = int(os.environ.get("RECORDS", "20000"))
+ROUND = 2000
+
+ORIGIN = Origin("orders")
+DELIVERED = Delivered("shardId-0", "1", SendAttempt(1.0, 1.0, 2.0))
+DATA, SMALL = b"d" * 1000, b"s" * 50
+CHECKS = Checks(1 << 20, HashKeys())
+HASH_KEYS = HashKeys()
+RANGES = HashKeyRanges([(1 << 127) - 1, (1 << 128) - 1], [0] * 128 + [1] * 128)
+SHARED = (ORIGIN, DELIVERED, DATA, SMALL, RecordFuture, CHECKS)
+
+
+def life(number: int) -> None:
+    """Take records from the put to their outcome, with all that happens on the way."""
+    keys = [f"key-{number}-{each % 300}" for each in range(ROUND)]
+    records, _ = CHECKS.records(ORIGIN, [(DATA if each % 3 else SMALL, key) for each, key in enumerate(keys)])
+    records.append(CHECKS.record(ORIGIN, SMALL, "explicit", 5))
+    tagged = HeadersFuture(ORIGIN, SMALL, "tagged", None, 7, 1.0)
+    tagged.tags = b"tags"
+    staging = new_staging()
+    staging.extend([*records, tagged])
+    drained: list[RecordFuture] = []
+    move_staged(staging, drained)
+    compute_hash_keys(drained)
+    payload_size(drained)
+    groups, _, _ = RANGES.group(iter(drained), 0)
+    entries = []
+    for _, group in groups:
+        packing = Packing()
+        packing.add(group[:100], 1 << 20)
+        packing.add(group[100:], 1 << 16)
+        arrivals_of(list(group))
+        packing.trim()
+        entries.append((packing, b"before", b"after"))
+    assemble(b"start", [*entries, (DATA, b"", b"")], b"end", number % 2 == 0)
+    records[0].mine = records[0]  # type: ignore[attr-defined]  # a circle, for the garbage collector
+    records[1].add_done_callback(print)
+    resolve(drained, DELIVERED)
+    first_pending(drained, 0)
+    [each.result() for each in drained[:50]]
+
+
+def mistakes(number: int) -> None:
+    """Run into each error of the compiled code."""
+    items = [(SMALL, "k")] * 5
+    for wrong in ((SMALL, "\ud800"), (SMALL, ""), (DATA,), None, (7, "k")):
+        with pytest.raises(InvalidRecordError):
+            CHECKS.records(ORIGIN, [*items, wrong])  # type: ignore[list-item]
+    packing = Packing()
+    packing.add(CHECKS.records(ORIGIN, items)[0], 1 << 20)
+    with pytest.raises((AttributeError, TypeError)):
+        packing.add([7], 1 << 20)  # type: ignore[list-item]
+    with pytest.raises((TypeError, ValueError)):
+        assemble(b"", [(packing, b"")], b"", True)  # type: ignore[list-item]
+    with pytest.raises((TypeError, AttributeError)):
+        RANGES.group(iter([7]), 0)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("step", [life, mistakes])
+def test_references_and_memory_stay_the_same(step: Callable[[int], None]) -> None:
+    """tracemalloc counts Python's objects; the references to shared objects show each of a lost count."""
+    for number in range(3):
+        step(number)
+    gc.collect()
+    before = [sys.getrefcount(each) for each in SHARED]
+    tracemalloc.start()
+    try:
+        step(0)
+        gc.collect()
+        size = tracemalloc.get_traced_memory()[0]
+        for number in range(max(1, RECORDS // ROUND)):
+            step(number)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - size
+    finally:
+        tracemalloc.stop()
+    assert [sys.getrefcount(each) for each in SHARED] == before
+    # The Python twin caches hash keys and the pieces of the wire format.
+    assert grown < (60_000 if accelerator.accelerated else 3_000_000)
