@@ -11,7 +11,7 @@ REV ?=
 export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate mutate bench lint format types check docs structure lock clean
+.PHONY: help venv demo test simulate mutate bench lint format types check docs wheels structure lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,22 @@ $(DOCS)/.ready: requirements/docs.lock | $(STAMP)
 docs: $(DOCS)/.ready  ## build the documentation site into build/site; a broken link or reference is an error
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 	@echo "build/site/index.html"
+
+# The wheel with compiled code gets the manylinux tag of the oldest glibc that it runs with.
+WHEELS := build/wheels-env
+$(WHEELS)/.ready: requirements/wheels.lock | $(STAMP)
+	@rm -rf $(WHEELS)
+	@$(BIN)/uv venv --quiet --no-project --python $(BIN)/python $(WHEELS)
+	@$(BIN)/uv pip install --quiet --python $(WHEELS)/bin/python --require-hashes -r requirements/wheels.lock
+	@touch $@
+
+wheels: $(WHEELS)/.ready  ## build the source, the wheel with compiled code (needs a C compiler) and the pure one into dist
+	@rm -rf dist build/wheels
+	@$(BIN)/uv build --quiet --sdist --out-dir dist .
+	@KPLPY_ACCELERATOR=no $(BIN)/uv build --quiet --wheel --out-dir dist .
+	@KPLPY_ACCELERATOR=must $(BIN)/uv build --quiet --wheel --out-dir build/wheels .
+	@PATH="$(abspath $(WHEELS))/bin:$$PATH" auditwheel repair --wheel-dir dist build/wheels/*.whl 2>/dev/null
+	@ls dist
 
 structure: $(STAMP)  ## print lines, functions, long files and imports of the work tree, or of a git revision: REV=main
 	@$(BIN)/python scripts/structure.py $(REV)
