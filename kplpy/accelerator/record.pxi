@@ -6,6 +6,9 @@ cdef extern from "kernels.h":
     double kpl_now() nogil
     uint64_t kpl_load_be64(const uint8_t *p) nogil
 
+cdef class PendingRecord
+cdef class FutureState(PendingRecord)
+
 cdef extern from *:
     """
     /* Return a new object of the type, as type.__new__(type) does, without looking __new__ up. */
@@ -13,8 +16,43 @@ cdef extern from *:
         newfunc make = (newfunc)PyType_GetSlot((PyTypeObject *)type, Py_tp_new);
         return make((PyTypeObject *)type, arguments, NULL);
     }
+
+    #include <structmember.h>
+    /* Have the type's attribute read and written at this offset, as one of __slots__ is. */
+    static int kpl_add_slot(PyObject *type, const char *name, Py_ssize_t offset) {
+        PyMemberDef *member = (PyMemberDef *)PyMem_Calloc(1, sizeof *member); /* lives as long as the type: for ever */
+        PyObject *made;
+        int done;
+        if (!member) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        member->name = name, member->type = T_OBJECT_EX, member->offset = offset;
+        made = PyDescr_NewMember((PyTypeObject *)type, member);
+        if (!made)
+            return -1;
+        done = PyObject_SetAttrString(type, name, made);
+        Py_DECREF(made);
+        return done;
+    }
+    #define KPL_OFFSET(object, field) ((Py_ssize_t)((char *)&(object)->field - (char *)(object)))
+    #define KPL_OFFSET_DATA(record) KPL_OFFSET(record, data)
+    #define KPL_OFFSET_KEY(record) KPL_OFFSET(record, partition_key)
+    #define KPL_OFFSET_HASH_KEY(record) KPL_OFFSET(record, explicit_hash_key)
+    #define KPL_OFFSET_TRIES(record) KPL_OFFSET(record, tries)
+    #define KPL_OFFSET_ORIGIN(state) KPL_OFFSET(state, _origin)
+    #define KPL_OFFSET_OUTCOME(state) KPL_OFFSET(state, _outcome)
+    #define KPL_OFFSET_WAITS(state) KPL_OFFSET(state, _waits)
     """
+    Py_ssize_t KPL_OFFSET_DATA(PendingRecord)
+    Py_ssize_t KPL_OFFSET_KEY(PendingRecord)
+    Py_ssize_t KPL_OFFSET_HASH_KEY(PendingRecord)
+    Py_ssize_t KPL_OFFSET_TRIES(PendingRecord)
+    Py_ssize_t KPL_OFFSET_ORIGIN(FutureState)
+    Py_ssize_t KPL_OFFSET_OUTCOME(FutureState)
+    Py_ssize_t KPL_OFFSET_WAITS(FutureState)
     object kpl_new(object type, object arguments)
+    int kpl_add_slot(object type, const char *name, Py_ssize_t offset) except -1
 
 cdef extern from "Python.h":
     const char *utf8_or_null "PyUnicode_AsUTF8AndSize"(object, Py_ssize_t *)
@@ -188,6 +226,26 @@ cdef class FutureState(PendingRecord):
         self._payload = UNKNOWN
 
 
+cdef int add_slots() except -1:
+    """Give the objects' attributes the descriptors of __slots__.
+
+    Python 3.11 and later read those in 5 ns. Cython's own descriptors take 30 ns.
+    """
+    cdef FutureState state = FutureState.__new__(FutureState)
+    cdef PendingRecord record = state
+    kpl_add_slot(PendingRecord, "data", KPL_OFFSET_DATA(record))
+    kpl_add_slot(PendingRecord, "partition_key", KPL_OFFSET_KEY(record))
+    kpl_add_slot(PendingRecord, "explicit_hash_key", KPL_OFFSET_HASH_KEY(record))
+    kpl_add_slot(PendingRecord, "tries", KPL_OFFSET_TRIES(record))
+    kpl_add_slot(FutureState, "_origin", KPL_OFFSET_ORIGIN(state))
+    kpl_add_slot(FutureState, "_outcome", KPL_OFFSET_OUTCOME(state))
+    kpl_add_slot(FutureState, "_waits", KPL_OFFSET_WAITS(state))
+    return 0
+
+
+add_slots()
+
+
 cdef FutureState new_future(origin, data, key, double arrival):
     """Return the future of a plain record, without its hash key. The garbage collector does not see it.
 
@@ -335,4 +393,20 @@ def deliver_plain(futures, outcome) -> list:
                 state._payload = UNKNOWN
                 continue
         others.append(future)
+    return others
+
+
+def deliver_each(list futures, list outcomes) -> list:
+    """Give each plain future that nobody waits for its outcome. Return the others with theirs. Under the futures' lock."""
+    cdef list others = []
+    cdef FutureState state
+    for future, outcome in zip(futures, outcomes, strict=True):
+        if isinstance(future, FutureState):
+            state = <FutureState>future
+            if state._is_plain and state._outcome is None and state._waits is None:
+                state._outcome = outcome
+                state.data = NO_DATA
+                state._payload = UNKNOWN
+                continue
+        others.append((future, outcome))
     return others

@@ -84,6 +84,14 @@ def deliver_plain(futures: Iterable[RecordFuture], outcome: Delivered | Failed) 
 
 
 @compiled
+def deliver_each(
+    futures: Sequence[RecordFuture], outcomes: Sequence[Delivered]
+) -> Iterable[tuple[RecordFuture, Delivered]]:
+    """Return the futures that still need their outcome, with it, as deliver_plain does. Under LOCK."""
+    return zip(futures, outcomes, strict=True)
+
+
+@compiled
 def first_pending(records: list[RecordFuture], start: int) -> int:
     """Return the index of the first record from `start` on without an outcome. If there is none, their number."""
     count = len(records)
@@ -98,7 +106,7 @@ def resolve_each(
     """Give each future its own outcome, except those with waits, which are returned for resolve_all."""
     waited_for: list[tuple[list[RecordFuture], Delivered]] = []
     with record_future.LOCK:
-        for future, outcome in zip(futures, outcomes, strict=True):
+        for future, outcome in deliver_each(futures, outcomes):
             if future._waits is not None:
                 waited_for.append(([future], outcome))
             elif future._outcome is None:

@@ -17,7 +17,7 @@ from kplpy.core.outcome import Delivered
 from kplpy.core.record import NO_HASH_KEY, SendAttempt, payload_size
 from kplpy.errors import NotPicklableError
 from kplpy.futures.record_future import FutureState, HeadersFuture, KeylessFuture, Origin
-from kplpy.futures.resolve import deliver_plain, first_pending, resolve
+from kplpy.futures.resolve import deliver_plain, first_pending, resolve, resolve_each
 from kplpy.hash_keys import HashKeys
 from kplpy.runtime.put_target import PutTarget, move_staged, new_staging
 from kplpy.validation import plain_records
@@ -124,6 +124,19 @@ def test_an_outcome_goes_only_to_those_without_one_and_without_waits() -> None:
     later = Delivered("shardId-9", "9", SendAttempt(1.0, 1.0, 2.0))
     assert resolve([plain, waited, decided], later) == [waited]
     assert [each.result().shard_id for each in (plain, waited, decided)] == ["shardId-9", "shardId-9", "shardId-0"]
+
+
+def test_each_future_gets_its_own_outcome_except_those_with_waits() -> None:
+    plain, waited, decided = futures(3)
+    waited.add_done_callback(print)
+    resolve([decided], DELIVERED)
+    own = [Delivered("shardId-1", str(number), SendAttempt(1.0, 1.0, 2.0)) for number in range(3)]
+    assert resolve_each([plain, waited, decided], own) == [([waited], own[1])]
+    assert (plain.result().sequence_number, plain.data) == ("0", b"")
+    assert not waited.done()
+    assert decided.result().sequence_number == "1"
+    with pytest.raises(ValueError, match="zip"):
+        resolve_each([plain], own)
 
 
 def test_the_first_record_without_an_outcome_is_found() -> None:
