@@ -8,6 +8,7 @@ cdef extern from "kernels.h":
 
 cdef class PendingRecord
 cdef class FutureState(PendingRecord)
+cdef class ResultSource
 
 cdef extern from *:
     """
@@ -43,6 +44,7 @@ cdef extern from *:
     #define KPL_OFFSET_ORIGIN(state) KPL_OFFSET(state, _origin)
     #define KPL_OFFSET_OUTCOME(state) KPL_OFFSET(state, _outcome)
     #define KPL_OFFSET_WAITS(state) KPL_OFFSET(state, _waits)
+    #define KPL_OFFSET_FUTURE(source) KPL_OFFSET(source, _future)
     """
     Py_ssize_t KPL_OFFSET_DATA(PendingRecord)
     Py_ssize_t KPL_OFFSET_KEY(PendingRecord)
@@ -51,6 +53,7 @@ cdef extern from *:
     Py_ssize_t KPL_OFFSET_ORIGIN(FutureState)
     Py_ssize_t KPL_OFFSET_OUTCOME(FutureState)
     Py_ssize_t KPL_OFFSET_WAITS(FutureState)
+    Py_ssize_t KPL_OFFSET_FUTURE(ResultSource)
     object kpl_new(object type, object arguments)
     int kpl_add_slot(object type, const char *name, Py_ssize_t offset) except -1
 
@@ -244,6 +247,30 @@ cdef int add_slots() except -1:
 
 
 add_slots()
+
+
+cdef class ResultSource:
+    """Holds the future that a result reads its fields from. See kplpy.records.ResultSource."""
+
+    cdef public object _future
+
+
+cdef object RESULT = None
+
+
+def register_result(result):
+    """Set the class of results."""
+    global RESULT
+    RESULT = result
+    cdef ResultSource source = ResultSource.__new__(ResultSource)
+    kpl_add_slot(ResultSource, "_future", KPL_OFFSET_FUTURE(source))
+
+
+def result_of(future):
+    """Return the result of a delivered record, which reads its fields from the future."""
+    cdef ResultSource made = <ResultSource>kpl_new(RESULT, NOTHING)
+    made._future = future
+    return made
 
 
 cdef FutureState new_future(origin, data, key, double arrival):

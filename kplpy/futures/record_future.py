@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
-from kplpy.accelerator import compiled, native
+from kplpy.accelerator import accelerated, compiled, native
 from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.record import PendingRecord
 from kplpy.errors import KplpyError, NotPicklableError
@@ -34,7 +34,7 @@ from kplpy.records import Attempt, RecordResult, UserRecord, set_source
 
 logger = logging.getLogger(__name__)
 
-_new = object.__new__
+_new = RecordResult.__new__
 
 # Reentrant: a signal handler or a __del__ may put, and use a future, while its thread holds the lock. It is held for a
 # few bytecodes, or for one loop over the records of an aggregate. A forked child replaces it, so other modules read
@@ -166,6 +166,8 @@ class RecordFuture(FutureState, Future[RecordResult]):
         if outcome is None:
             outcome = self._wait(timeout)
         if outcome.__class__ is Delivered:
+            if accelerated:
+                return native.result_of(self)  # type: ignore[no-any-return]
             result = _new(RecordResult)
             set_source(result, self)
             return result

@@ -190,7 +190,8 @@ def test_what_a_put_must_look_at_is_left_to_python(data: Any, key: Any) -> None:
 
 @needs_accelerator
 def test_a_put_stages_on_credit_and_wakes() -> None:
-    made, woken = target(), []
+    woken: list[Any] = []
+    made = target()
     made.on_due = woken.append
     records = [made.put(b"x" * 100, "é") for _ in range(4)]
     assert list(made.staging) == records
