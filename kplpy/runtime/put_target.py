@@ -40,6 +40,22 @@ class PutTarget:
     wake_requested: the scheduler visits at once.
     """
 
+    __slots__ = (  # an attribute of Stream's __dict__ takes a put longer to read, because Stream has many
+        "batch_bytes",
+        "batch_records",
+        "credit",
+        "credit_records",
+        "linger",
+        "on_due",
+        "origin",
+        "overhead",
+        "plain_size",
+        "staged_bytes",
+        "staging",
+        "wake_at",
+        "wake_requested",
+    )
+
     batch_records: int
     batch_bytes: int
     credit: int
