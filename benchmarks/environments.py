@@ -31,14 +31,17 @@ class UnavailableError(Exception):
     """A peer cannot be installed or started on this machine. The message has the reason."""
 
 
-def start(name: str, sink: Sink, stream: str = "bench-16", **options: Any) -> Driver:
+def start(name: str, sink: Sink, stream: str = "bench-16", accelerator: str = "auto", **options: Any) -> Driver:
     """Start the driver of a producer with `options`. Its environment is made if it is missing.
+
+    accelerator: kplpy's KPLPY_ACCELERATOR.
 
     Raises UnavailableError if a peer cannot be installed or does not start.
     """
     place = {"url": sink.url, "stream": stream}
     if name == "kplpy":
-        return Driver([sys.executable, "-m", "benchmarks.peers.run_kplpy", json.dumps(place | options)], sink)
+        command = [sys.executable, "-m", "benchmarks.peers.run_kplpy", json.dumps(place | options)]
+        return Driver(command, sink, KPLPY_ACCELERATOR=accelerator)
     if name == "kpl":
         command = _kpl_command(sink, stream, {**KPL_BEST, **options})
     else:

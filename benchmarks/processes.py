@@ -174,9 +174,10 @@ class Driver(Piped):
 
     timeout_s = TIMEOUT_S
 
-    def __init__(self, command: Sequence[str], sink: Sink) -> None:
+    def __init__(self, command: Sequence[str], sink: Sink, **environment: str) -> None:
         super().__init__(
             command,
+            **environment,
             AWS_ACCESS_KEY_ID="local",
             AWS_SECRET_ACCESS_KEY="local",
             AWS_EC2_METADATA_DISABLED="true",

@@ -18,6 +18,7 @@ from benchmarks.processes import Driver, Run, Sink
 
 FUTURELESS = {"async_kinesis", "boto3", "kinesis_agg"}
 KPLPY = "kplpy, metrics none"  # metrics are off because the KPL's are off here too
+IN_PYTHON = "kplpy in pure Python"  # without the accelerator
 BEST, BEST_LARGE = "kplpy, at its best", "kplpy, at its best for large records"
 _IN_CBOR = {"metrics_level": "none", "request_format": "cbor"}
 
@@ -52,6 +53,7 @@ PRODUCERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         for level in ("none", "detailed")
         for singles in (False, True)
     },
+    IN_PYTHON: ("kplpy", {"config": {"metrics_level": "none"}, "accelerator": "no"}),
     BEST: (
         "kplpy",
         {
@@ -78,6 +80,8 @@ CASES: Mapping[str, Case] = {
             "put_record, the buffer full": Job(KPLPY, 500_000, "flushed"),
             "put_record, at its best": Job(BEST, 500_000, window=100_000),
             "put_records": Job(KPLPY, 600_000, "put_records"),
+            "put_record in pure Python": Job(IN_PYTHON, 300_000),
+            "put_records in pure Python": Job(IN_PYTHON, 400_000, "put_records"),
             "put_records, at its best": Job(BEST, 600_000, "put_records", window=100_000),
             "asyncio, lists of 1,000": Job(KPLPY, 400_000, "lists"),
             "asyncio, a Task a record": Job(KPLPY, 80_000, "tasks"),
@@ -94,6 +98,7 @@ CASES: Mapping[str, Case] = {
         {
             "kpl": Job("kpl", 75_000, window=20_000),
             "put_record": Job(KPLPY, 250_000, window=20_000),
+            "put_record in pure Python": Job(IN_PYTHON, 150_000, window=20_000),
             "put_record, at its best": Job(BEST, 250_000, window=20_000),
             "aiokpl": Job("aiokpl", 8_000),
             "async_kinesis": Job("async_kinesis", 50_000),
