@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=False, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, binding=False, wraparound=False, initializedcheck=False
 # cython: freethreading_compatible=False, auto_pickle=False
 """Compiled twins of kplpy's hot code. See kplpy/accelerator/__init__.py and docs/accelerator.md.
 
