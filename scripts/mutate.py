@@ -39,7 +39,7 @@ class Mutation(NamedTuple):
     tests: str = ""
 
 
-SENT_BODY = "tests/unit/aws/kinesis/test_sent_body.py"
+SENT_BODY = "tests/unit/aws/test_sent_body.py"
 HEADERS = "tests/unit/core/test_headers.py"
 SHARES = "shares"  # the program SHARE, which checks how producers share a shard, must fail
 
@@ -142,28 +142,28 @@ MUTATIONS = [
     ),
     Mutation(
         "sent: body_sent is set after the last byte",
-        "../aws/kinesis/sent_body.py",
+        "../aws/sent_body.py",
         "        self._request.body_sent = True\n        yield view[-1:]\n",
         "        yield view[-1:]\n        self._request.body_sent = True\n",
         SENT_BODY,
     ),
     Mutation(
         "sent: body_sent is set with the first byte",
-        "../aws/kinesis/sent_body.py",
+        "../aws/sent_body.py",
         "        self.is_begun = True\n",
         "        self.is_begun = self._request.body_sent = True\n",
         SENT_BODY,
     ),
     Mutation(
         "sent: stubs inside the process see no bytes",
-        "../aws/kinesis/transport.py",
+        "../aws/transport.py",
         'register_last("before-send",',
-        'register_first("before-send.kinesis.PutRecords",',
+        'register_first(f"before-send.{service}.{self.operation}",',
         SENT_BODY,
     ),
     Mutation(
         "sent: a request that a stub inside the process answers counts as not sent",
-        "../aws/kinesis/transport.py",
+        "../aws/transport.py",
         "request.body_sent or is_from_stub",
         "request.body_sent",
         SENT_BODY,
