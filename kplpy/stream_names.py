@@ -40,7 +40,7 @@ def parse_stream(stream: str) -> tuple[str, str | None]:
         return arn[1], stream
     if _NAME.fullmatch(stream) is None:
         raise InvalidRecordError(
-            "stream must be a stream's name (1 to 128 of a-z A-Z 0-9 _ . -), its ARN, or the ARN of a delivery stream, "
+            "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), or a delivery stream's ARN, "
             f"got {brief_repr(stream, 200)}"
         )
     return stream, None
