@@ -16,6 +16,7 @@ from kplpy.process import fork
 if TYPE_CHECKING:
     import botocore.config
     from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_firehose import FirehoseClient
     from mypy_boto3_kinesis import KinesisClient
 
 # The domains of AWS's endpoints in all partitions, as in botocore's partitions.json.
@@ -38,11 +39,11 @@ def make_client(config: Config, credentials: Mapping[str, str] | None = None) ->
     return cast("KinesisClient", client)
 
 
-def make_firehose_client(config: Config, credentials: Mapping[str, str] | None = None) -> Any:
-    """Return a Firehose client, as make_client does. Its stubs are no dependency, so its type is unknown."""
+def make_firehose_client(config: Config, credentials: Mapping[str, str] | None = None) -> FirehoseClient:
+    """Return a Firehose client, as make_client does."""
     client = _make("firehose", config, config.session, firehose_url(config), credentials)
     client.meta.events.register("after-call.firehose", name_endpoint)
-    return client
+    return cast("FirehoseClient", client)
 
 
 def firehose_url(config: Config) -> str | None:
@@ -53,7 +54,12 @@ def firehose_url(config: Config) -> str | None:
     """
     if config.firehose_endpoint_url is not None or config.endpoint_url is None:
         return config.firehose_endpoint_url
-    return None if (urlsplit(config.endpoint_url).hostname or "").endswith(_OF_AWS) else config.endpoint_url
+    return None if is_of_aws(config.endpoint_url) else config.endpoint_url
+
+
+def is_of_aws(url: str) -> bool:
+    """Return True for an address of AWS, also that of another service or region, or of a VPC endpoint."""
+    return (urlsplit(url).hostname or "").endswith(_OF_AWS)
 
 
 def make_cloudwatch_client(config: Config) -> CloudWatchClient:
