@@ -86,8 +86,8 @@ class Service:
     def read_delivery_stream(self, name: str, after: str, limit: str) -> Reply:
         """Return the reply to GET /firehose/<name>, which Firehose itself does not have.
 
-        The body is JSON: the delivery stream's Incarnation, and the Records that are held after the record with the
-        number `after`, at most `limit` and 10 MiB of data.
+        The body is JSON: the delivery stream's Incarnation, the Count of records accepted so far, and the Records that
+        are held after the record with the number `after`, at most `limit` and 10 MiB of data.
         """
         headers = {"Content-Type": "application/json"}
         try:
@@ -104,7 +104,8 @@ class Service:
                 break
             members = {"Number": each.number, "RecordId": each.record_id, "Data": each.data}
             records.append({**members, "ApproximateArrivalTimestamp": round(each.time, 3)})
-        return Reply(200, headers, codec.encode(codec.JSON, {"Incarnation": stream.incarnation, "Records": records}))
+        answer = {"Incarnation": stream.incarnation, "Count": stream.count, "Records": records}
+        return Reply(200, headers, codec.encode(codec.JSON, answer))
 
 
 def _failed(error: ServiceError, kind: str, headers: dict[str, str]) -> Reply:

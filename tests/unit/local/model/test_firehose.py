@@ -66,8 +66,8 @@ def test_a_description_has_what_the_stream_was_created_with() -> None:
     (destination,) = described["Destinations"]
     assert destination["ExtendedS3DestinationDescription"]["BucketARN"] == BUCKET
     assert destination["S3DestinationDescription"]["BufferingHints"] == {"SizeInMBs": 5, "IntervalInSeconds": 300}
-    splunk = {"SplunkDestinationConfiguration": {"HECEndpoint": "https://x"}}
-    hint = {"DirectPutSourceConfiguration": {"ThroughputHintInMBs": 7}}
+    splunk: dict[str, Any] = {"SplunkDestinationConfiguration": {"HECEndpoint": "https://x"}}
+    hint: dict[str, Any] = {"DirectPutSourceConfiguration": {"ThroughputHintInMBs": 7}}
     call(model, "CreateDeliveryStream", name="e", **splunk, **hint)
     described = call(model, "DescribeDeliveryStream", name="e")["DeliveryStreamDescription"]
     assert described["Destinations"][0]["SplunkDestinationDescription"] == {"HECEndpoint": "https://x"}
@@ -111,7 +111,7 @@ def test_a_deleted_delivery_stream_is_kept_for_the_ledger_on_request() -> None:
 
 
 SOURCE = {"KinesisStreamARN": "arn:aws:kinesis:us-east-1:123456789012:stream/s", "RoleARN": ROLE}
-READER = {"DeliveryStreamType": "KinesisStreamAsSource", "KinesisStreamSourceConfiguration": SOURCE}
+READER: dict[str, Any] = {"DeliveryStreamType": "KinesisStreamAsSource", "KinesisStreamSourceConfiguration": SOURCE}
 
 BAD_REQUESTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("Nonsense", {}, "UnknownOperationException", "Firehose.Nonsense"),
