@@ -23,11 +23,6 @@ from kplpy.escaping import shown
 _TIMEOUT_SECONDS = 30
 
 
-def is_delivery_stream(stream: str) -> bool:
-    """Return True for the ARN of a delivery stream."""
-    return stream.startswith("arn:") and ":deliverystream/" in stream
-
-
 @dataclass(frozen=True, slots=True)
 class DeliveredRecord:
     """A record of a delivery stream. arrived: epoch seconds."""

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from kplpy.cli.connection import Connection, connection_options, explain, make_client
-from kplpy.cli.delivery_tail import DeliveryReader, delivery_encoder, is_delivery_stream
+from kplpy.cli.delivery_tail import DeliveryReader, delivery_encoder
 from kplpy.cli.progress import say, show_warnings
 from kplpy.dead_letters.entry import describe_data, describe_headers
 from kplpy.errors import InvalidRecordError
 from kplpy.escaping import escape_controls
+from kplpy.stream_names import is_delivery_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
