@@ -27,10 +27,13 @@ class QuotaLimiter(Limiter):
 
     def refused(self, started: float, now: float) -> None:
         """A record of a request that was sent at `started` was throttled."""
-        if self._decreased_at == NEVER:
+        is_first = self._decreased_at == NEVER
+        if is_first:
             self.grow(now)
             self._ceiling = float("inf")
         self.shards = max(self.shards, self.taken(now))
+        if is_first and self.scale > self.shards:  # doubling was too fast: go on from what was taken
+            self._set_scale(self.shards, now)
         super().refused(started, now)
 
     def scale_at(self, now: float) -> float:
