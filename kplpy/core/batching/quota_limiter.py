@@ -28,12 +28,12 @@ class QuotaLimiter(Limiter):
     def refused(self, started: float, now: float) -> None:
         """A record of a request that was sent at `started` was throttled."""
         is_first = self._decreased_at == NEVER
-        if is_first:
-            self.grow(now)
-            self._ceiling = float("inf")
         self.shards = max(self.shards, self.taken(now))
-        if is_first and self.scale > self.shards:  # doubling was too fast: go on from what was taken
-            self._set_scale(self.shards, now)
+        if is_first:
+            # Doubling was too fast. Go on from what was taken, which is not far from the quota: it is no overload of
+            # many producers that start together.
+            self._lowest = min(self.scale_at(now), self.shards)
+            self._refused_at, self._settled, self._ceiling = now, True, float("inf")
         super().refused(started, now)
 
     def scale_at(self, now: float) -> float:
