@@ -58,8 +58,8 @@ class Config:
     endpoint_url: str | None = text()
     """URL of Kinesis. None: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL or the profile's, else the region's endpoint."""
     firehose_endpoint_url: str | None = text()
-    """URL of Firehose, for delivery streams. None: endpoint_url, unless that is an address of AWS; then as botocore
-    finds it (AWS_ENDPOINT_URL_FIREHOSE, AWS_ENDPOINT_URL, the profile), else the region's endpoint."""
+    """URL of Firehose, for delivery streams. None: AWS_ENDPOINT_URL_FIREHOSE, else endpoint_url, unless that is an
+    address of AWS; then AWS_ENDPOINT_URL or the profile's, else the region's endpoint."""
     verify: bool | str | None = field(default=None, metadata={"verify": True})
     """TLS verification: the path of a CA bundle, or False to switch it off. None: boto's default."""
     session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
