@@ -84,7 +84,8 @@ class Config:
     aggregation_enabled: bool = flag(True)
     """Pack user records into aggregated Kinesis records."""
     aggregation_max_count: int = number(4294967295, 1)
-    """User records in one aggregate. kplpy never packs more than 262,144, the limit of deaggregate()."""
+    """User records in one aggregate, or in one joined record of a delivery stream. kplpy never packs more than 262,144,
+    the limit of deaggregate()."""
     aggregation_max_size: int = number(51200, 64, REQUEST_MAX_BYTES)
     """Bytes of one aggregate. A larger record is sent as a Kinesis record of its own."""
     aggregate_partition_key: Literal["a", "first"] = choice("a", "a", "first")
