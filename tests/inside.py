@@ -168,7 +168,7 @@ def top_view_of(producer: Producer) -> Mapping[str, Any]:
 
 def has_client(producer: Producer) -> bool:
     """Return True once the producer has made its botocore client."""
-    return producer._parts.transport._client is not None
+    return producer._parts.transport.streams.was_used
 
 
 def raise_in_flush(monkeypatch: pytest.MonkeyPatch, producer: Producer, error: BaseException) -> None:
@@ -182,7 +182,7 @@ def raise_in_flush(monkeypatch: pytest.MonkeyPatch, producer: Producer, error: B
 
 def locks_of(producer: Producer, stream: str, future: RecordFuture) -> list[Any]:
     """Return every lock of kplpy's that another thread may hold at a fork."""
-    from kplpy.aws.kinesis import transport
+    from kplpy.aws import transport
     from kplpy.futures import record_future
     from kplpy.process import fork
     from kplpy.rate_limited_log import RateLimitedLog
@@ -389,9 +389,10 @@ def endpoint_url_key() -> str:
 
 def parse_response(response: dict[str, Any], parsed: dict[str, Any]) -> None:
     """Parse a response of PutRecords as the client's hook does: into `parsed`."""
-    from kplpy.aws.kinesis import transport
+    from kplpy import Config
+    from kplpy.aws.kinesis.transport import KinesisTransport
 
-    transport._parse_response(response, parsed)
+    KinesisTransport(Config())._parse_response(response, parsed)
 
 
 def open_shards(client: Any, name: str, arn: str | None) -> list[ShardRange]:
