@@ -15,7 +15,7 @@ from kplpy.hash_keys import MAX_KEY_CHARACTERS as _MAX_KEY
 from kplpy.hash_keys import HashKeys, hash_of
 from kplpy.headers import Headers, TracedHeaders, encode_headers
 from kplpy.serialization import Serializers
-from kplpy.validation import BytesLike, Checks, PutItem, as_bytes
+from kplpy.validation import BytesLike, Checks, PutItem, as_bytes, plain_keyless
 
 _NO_HASH_KEY = "a delivery stream has no shards: put the record without explicit_hash_key"
 _NO_HEADERS = "Firehose records have no headers: put the record without headers"
@@ -77,6 +77,10 @@ class DeliveryChecks(Checks):
 
     def records(self, origin: Origin, items: Iterable[PutItem], first: int = 0) -> tuple[list[RecordFuture], int]:
         """Return the futures of put_records' items, and the bytes of their data and keys. See Checks."""
+        items = list(items)
+        plain = plain_keyless(origin, items, self._max_size, "", 0)
+        if plain is not None:
+            return plain
         records = self._each(origin, items, first)
         return records, payload_size(records)
 

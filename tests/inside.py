@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pytest
 
     from kplpy import Producer, RecordFuture
+    from kplpy.agent.tailing import Checkpoints
     from kplpy.cli.demo.command import Run
     from kplpy.core.batching.limiter import Limiter
     from kplpy.core.batching.request import Request
@@ -73,10 +74,10 @@ def spooling_of(producer: Producer) -> Spooling:
 
 @contextmanager
 def lock_guard_held() -> Iterator[None]:
-    """Hold the guard of the spool's locks, as a thread does that takes one."""
-    from kplpy.spool import lock
+    """Hold the guard of the file locks, as a thread does that takes one."""
+    from kplpy.process import file_lock
 
-    with lock._guard:
+    with file_lock._guard:
         yield
 
 
@@ -491,3 +492,10 @@ def json_serializers() -> tuple[Callable[[Any], bytes], Callable[[Any], bytes]]:
     from kplpy import serializers
 
     return serializers._fast_json(), serializers._standard_json
+
+
+def kill_checkpoints(checkpoints: Checkpoints) -> None:
+    """Let go of an agent's checkpoint file as SIGKILL does: what is not committed is not written."""
+    checkpoints._is_closed = True
+    checkpoints._database.close()
+    checkpoints._lock.release()

@@ -19,7 +19,7 @@ from kplpy.cli.progress import say, show_warnings
 from kplpy.dead_letters.entry import describe_data, describe_headers
 from kplpy.errors import InvalidRecordError
 from kplpy.escaping import escape_controls
-from kplpy.stream_names import is_delivery_stream
+from kplpy.stream_names import is_delivery_stream, parse_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -128,6 +128,10 @@ def tail(
     place = _describe_start(from_start, at_timestamp)
     start: Start = at_timestamp or ("TRIM_HORIZON" if from_start else "LATEST")
     if is_delivery_stream(stream):
+        try:
+            parse_stream(stream)
+        except InvalidRecordError as error:
+            raise click.BadParameter(str(error)) from None
         if with_headers:
             raise click.UsageError("--headers: records of a delivery stream have no headers")
         delivery = DeliveryReader(connection, stream, start, not no_follow, until_idle, interval)

@@ -34,8 +34,6 @@ class ConfigFields(StreamOptions, total=False):
     proxy_user_name: str | None
     proxy_password: str | None
     request_format: Literal["json", "cbor"]
-    collection_max_count: int
-    collection_max_size: int
     connect_timeout_ms: int
     request_timeout_ms: int
     streams: Mapping[str, StreamOptions] | None

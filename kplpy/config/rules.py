@@ -84,7 +84,7 @@ def check(knob: Field[Any], value: Any) -> None:
             raise ConfigError(f"{name} must be a text that is not empty, or None, got {got}")
         if value is not None and len(os.fsencode(value)) > rules.get("longest", len(value) * 4):
             raise ConfigError(f"{name} must have at most {rules['longest']} bytes, got {value!r}")
-        if name.endswith("_url") and value is not None and not _is_endpoint(value):
+        if name.endswith("_url") and value is not None and not is_endpoint(value):
             raise ConfigError(
                 f"{name} must be http:// or https:// with a host, and a port from 1 to 65535 where given, "
                 f"got {safe_repr(name, value)}"
@@ -150,7 +150,7 @@ def safe_repr(name: str, value: Any) -> str:
     return repr(value)
 
 
-def _is_endpoint(url: str) -> bool:
+def is_endpoint(url: str) -> bool:
     """Return True for an http or https URL with a host and a valid port."""
     try:
         parts = urlsplit(url)

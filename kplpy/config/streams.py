@@ -23,6 +23,8 @@ class StreamOptions(TypedDict, total=False):
     compression: Literal["none", "gzip", "zstd"]
     compression_level: int | None
     compression_min_size: int
+    collection_max_count: int
+    collection_max_size: int
     joined_record_size: int
     record_max_buffered_time_ms: int
     record_ttl_ms: int | None

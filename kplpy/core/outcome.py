@@ -16,6 +16,7 @@ class Reason(Enum):
     EXPIRED = "expired"
     THROTTLED = "throttled"
     REJECTED = "rejected"
+    INVALID = "invalid"  # the service refused the record alone in its request
     SET_UP = "set-up"
     UNCLEAR = "unclear"  # the responses to its attempts were malformed
     HEADERS = "headers on a service-managed stream"

@@ -6,12 +6,19 @@ import json
 import re
 import shutil
 import subprocess
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from kplpy import deaggregate
+from kplpy.agent import Agent
+from kplpy.agent.configuration import load
+from kplpy.agent.configuration.check import check_file
+from kplpy.local import LocalKinesis
 from tests.examples.helpers import EXAMPLES, ROOT
 
 AGENT = EXAMPLES / "agent"
@@ -90,4 +97,55 @@ def test_the_parts_of_the_manifest_name_each_other() -> None:
 
 def test_the_tables_of_files_are_complete() -> None:
     page = (ROOT / "docs" / "agent-running.md").read_text()
-    assert [each.name for each in sorted(AGENT.iterdir()) if f"| `{each.name}` |" not in page] == []
+    assert [each.name for each in sorted(AGENT.iterdir()) if f"| [{each.name}](" not in page] == []
+
+
+def test_the_check_finds_no_fault_in_the_configurations(tmp_path: Path) -> None:
+    in_cluster = tmp_path / "agent.json"
+    in_cluster.write_text(manifests()["ConfigMap"]["data"]["agent.json"])
+    for path in (AGENT / "agent.json", in_cluster):
+        explanation = check_file(path, now=time.time())
+        assert not explanation.errors
+        # Only that the logs are not on this machine.
+        assert [each for each in explanation.warnings if "no file matches" not in each] == []
+
+
+def test_the_sample_sends_lines_stack_traces_and_joined_objects(tmp_path: Path) -> None:
+    text = (
+        (AGENT / "agent.json")
+        .read_text()
+        .replace("/var/log", str(tmp_path))
+        .replace('"kinesis.region": "eu-west-1",', "")
+    )
+    logs = {
+        "shop/web.log": "one\ntwo\n",
+        "shop/jobs/a/b.log": "2026-11-29T11:00:00 failed\n  at a\n  at b\n2026-11-29T11:00:01 done\n",
+        "nginx/access.log": '192.0.2.7 - ann [03/Feb/2026:10:20:30 +0000] "GET / HTTP/1.1" 200 5 "-" "tester"\n' * 3,
+    }
+    for name, content in logs.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    with LocalKinesis(streams={"shop-logs": 1, "shop-jobs": 1}, delivery_streams=["access-logs"]) as kinesis:
+        added = {
+            "kinesis.endpoint": kinesis.endpoint_url,
+            "kinesis.region": kinesis.region_name,
+            "firehose.endpoint": kinesis.endpoint_url,
+            "awsAccessKeyId": "local",
+            "awsSecretAccessKey": "local",
+            "cloudwatch.emitMetrics": False,
+            "checkpointFile": str(tmp_path / "checkpoints"),
+            "importCheckpointFile": "",
+            "statusSocket": str(tmp_path / "status"),
+        }
+        path = tmp_path / "agent.json"
+        path.write_text(text.replace("{", json.dumps(added)[:-1] + ",", 1))
+        settings = load(path)
+        flows = tuple(replace(each, initial_position="START_OF_FILE") for each in settings.flows)
+        assert Agent(replace(settings, flows=flows)).run_once()
+        ledger = kinesis.ledger("shop-logs")
+        assert sorted(each.data for each in ledger) == [b"one\n", b"two\n"]
+        (aggregate,) = kinesis.ledger("shop-jobs")
+        records = [each.data for each in deaggregate(aggregate.data)]
+        assert records == [b"2026-11-29T11:00:00 failed\n  at a\n  at b\n", b"2026-11-29T11:00:01 done\n"]
+        (joined,) = kinesis.firehose_ledger("access-logs")
+        assert [json.loads(line)["agent"] for line in joined.data.splitlines()] == ["tester"] * 3

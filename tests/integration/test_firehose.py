@@ -237,6 +237,7 @@ def test_the_put_command(service: LocalKinesis, tmp_path: Path) -> None:
     at = ("put", ARN, "log", "--endpoint-url", service.endpoint_url)
     done = run(tmp_path, *at, "--keep-newline", "--set", "joined_record_size=1000")
     assert done.returncode == 0, done.stderr
+    assert b": 1 Firehose record, 1 request" in done.stderr
     assert data(service) == [b"one\ntwo\n"]
     done = run(tmp_path, *at)
     assert b"--keep-newline keeps them" in without_slowness(done.stderr)

@@ -120,6 +120,7 @@ def test_tail_prints_the_records_of_a_delivery_stream(tmp_path: Path) -> None:
 def test_tail_says_why_it_cannot_read(tmp_path: Path) -> None:
     for arguments, code, says in (
         ([ARN], 2, b"Firehose lets nobody read its records: give --endpoint-url"),
+        ([ARN.replace(":firehose:", ":kinesis:"), "--endpoint-url", "http://127.0.0.1:1"], 2, b"stream must be a"),
         ([ARN, "--endpoint-url", "127.0.0.1:1"], 2, b"must begin with http"),
         ([ARN, "--endpoint-url", "http://127.0.0.1:1"], 1, b"cannot read http://127.0.0.1:1/firehose/logs"),
         ([ARN, "--endpoint-url", "http://127.0.0.1:1", "--headers"], 2, b"have no headers"),

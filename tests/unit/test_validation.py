@@ -218,6 +218,7 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
             ITEM_RULE,
         ),
         ((b"x", "k", "1", None, 2), "an item must be (data, partition_key)"),
+        ((), "an item must be (data, partition_key)"),
         ((b"x", "k", "1", 2), "headers must be a mapping of str to str or None"),
         (UserRecord(b"x", "k", headers={"": "x"}), "a header's name must be a str that is not empty, got ''"),
         (

@@ -363,7 +363,7 @@ class Responses:
             self._router.placement.ask_again()
         for batch in given_up:
             batch.queue.release(len(batch.items), batch.payload)
-            reason, message = Reason.REJECTED, f"{attempt.code}: {attempt.message}"
+            reason, message = Reason.INVALID, f"{attempt.code}: {attempt.message}"
             if not invalid:
                 reason, message = Reason.TOO_LARGE, _ALONE_TOO_LARGE.format(size=batch.wire_size)
             self.outcomes.fail(batch.items, reason, message, error.cause, batch.queue, attempt.code or "")

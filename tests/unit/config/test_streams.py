@@ -29,6 +29,8 @@ OTHER_VALUES: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 7,
     "compression_min_size": 7,
+    "collection_max_count": 7,
+    "collection_max_size": 70_000,
     "record_max_buffered_time_ms": 7,
     "record_ttl_ms": None,
     "user_record_timeout_ms": 700,
@@ -62,6 +64,8 @@ DELIVERY = "arn:aws:firehose:eu-west-1:123456789012:deliverystream/orders"
 # An option of a delivery stream, and whether it changes the policy.
 OF_DELIVERY_STREAMS: dict[str, tuple[Any, bool]] = {
     "aggregation_max_count": (7, True),
+    "collection_max_count": (7, True),
+    "collection_max_size": (70_000, True),
     "joined_record_size": (700, True),
     "record_max_buffered_time_ms": (7, True),
     "record_ttl_ms": (None, True),

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "stream_names": {"errors", "escaping"},
     "headers": {"errors", "escaping", "wire"},
     "logs": {"escaping"},
-    "process": {"logs"},
+    "process": {"logs", "private_files"},
     "rate_limited_log": {"process", "logs"},
     "concurrency": set(),
     "private_files": set(),
@@ -66,8 +66,23 @@ ALLOWED: dict[str, set[str]] = {
     },
     "integrations": {"headers", "producer", "runtime", *COMMON},
     "reading": {"wire", "aws", *COMMON},
+    # It puts through the public Producer only. `aws` is CloudWatch's client; tailing keeps records apart from sending.
+    "agent": {"", "aws", "metrics", *COMMON},
     # "" is `from kplpy import …`
-    "cli": {"", "headers", "producer", "reading", "dead_letters", "spool", "local", "wire", "aws", "metrics", *COMMON},
+    "cli": {
+        "",
+        "headers",
+        "producer",
+        "reading",
+        "dead_letters",
+        "spool",
+        "local",
+        "wire",
+        "aws",
+        "metrics",
+        "agent",
+        *COMMON,
+    },
     "__main__": {"cli"},
     "": {"producer", "serializers", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }

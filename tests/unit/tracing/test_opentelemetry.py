@@ -149,7 +149,7 @@ def test_a_failed_record_has_an_error_span(way: Any, service: StubService, spans
         error = way(producer).exception(PATIENCE)
     span = one(spans)
     assert span.attributes is not None
-    assert span.attributes["error.type"] == "RejectedError"
+    assert span.attributes["error.type"] == "RecordRefusedError"
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, str(error))
 
 
@@ -233,7 +233,7 @@ def test_put_records_ends_with_the_last_outcome(way: Any, service: StubService, 
         service.let_go()
         producer.flush(timeout=PATIENCE)
     span = one(spans)
-    assert (span.attributes or {})["error.type"] == "RejectedError"
+    assert (span.attributes or {})["error.type"] == "RecordRefusedError"
     assert (span.status.description or "").startswith("3 of 3 records failed, the first: a record of stream 'orders'")
 
 
