@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import latency, scaling, throughput
+from benchmarks import agent, latency, scaling, throughput
 
 Results = Mapping[str, Any]
 
@@ -84,6 +84,15 @@ def _p99(found: Any) -> Sequence[float]:
     return [row[place] - latency.LINGER_MS for row in found["buffering"]]
 
 
+def _to_agent(program: str, name: str) -> Callable[[Any], Sequence[float]]:
+    return lambda found: agent.ratios(found["bulk"], program, name)
+
+
+def _of_agent(case: str, program: str, name: str) -> Callable[[Any], Sequence[float]]:
+    return lambda found: [each[name] for each in found[case] if each["program"] == program]
+
+
+_AGENT_P99_MS = agent.BUFFER_AGE_MS + 200
 _FIXED = "100 B, 10,000 keys"
 INTRODUCTION = """\
 Written by `python -m benchmarks shown`. [benchmarks.md](benchmarks.md) describes the measurements. Figures are medians
@@ -141,6 +150,36 @@ TARGETS = [
         lambda found: found["imports"]["kplpy, after botocore"],
         at_least=False,
         unit=" ms",
+    ),
+    Target("agent: CPU a line, to the Agent's", "agent", 1 / 2, 1 / 4, _to_agent(agent.SINGLE, "cpu"), False),
+    Target(
+        "agent: CPU a line, aggregated, to the Agent's",
+        "agent",
+        1 / 5,
+        1 / 10,
+        _to_agent(agent.AGGREGATED, "cpu"),
+        False,
+    ),
+    Target("agent: peak memory, to the Agent's", "agent", 1 / 4, 0.167, _to_agent(agent.SINGLE, "rss"), False),
+    Target("agent: first line", "agent", 2, None, _of_agent("bulk", agent.SINGLE, "first"), False, " s"),
+    Target("agent: idle with 1,000 files", "agent", 2, None, _of_agent("idle", agent.SINGLE, "percent"), False, " %"),
+    Target(
+        "agent: append to read, p99",
+        "agent",
+        _AGENT_P99_MS,
+        None,
+        _of_agent("latency", agent.SINGLE, "p99"),
+        False,
+        " ms",
+    ),
+    Target(
+        "agent: append to read, p99, aggregated",
+        "agent",
+        _AGENT_P99_MS,
+        None,
+        _of_agent("latency", agent.AGGREGATED, "p99"),
+        False,
+        " ms",
     ),
 ]
 

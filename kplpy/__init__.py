@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kplpy.errors import AggregateTooLargeError as AggregateTooLargeError
     from kplpy.errors import BatchTooLargeError as BatchTooLargeError
     from kplpy.errors import BufferFullError as BufferFullError
+    from kplpy.errors import CheckpointError as CheckpointError
     from kplpy.errors import ConfigError as ConfigError
     from kplpy.errors import FlushTimeoutError as FlushTimeoutError
     from kplpy.errors import ForkedError as ForkedError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kplpy.errors import ProducerClosedError as ProducerClosedError
     from kplpy.errors import RecordExpiredError as RecordExpiredError
     from kplpy.errors import RecordFailedError as RecordFailedError
+    from kplpy.errors import RecordRefusedError as RecordRefusedError
     from kplpy.errors import RecordSpooledError as RecordSpooledError
     from kplpy.errors import RejectedError as RejectedError
     from kplpy.errors import SetupError as SetupError
@@ -53,6 +55,7 @@ _HOMES = {
     "BatchTooLargeError": "kplpy.errors",
     "BufferFullError": "kplpy.errors",
     "Config": "kplpy.config.options",
+    "CheckpointError": "kplpy.errors",
     "ConfigError": "kplpy.errors",
     "FlushTimeoutError": "kplpy.errors",
     "ForkedError": "kplpy.errors",
@@ -67,6 +70,7 @@ _HOMES = {
     "RecordExpiredError": "kplpy.errors",
     "RecordFailedError": "kplpy.errors",
     "RecordFuture": "kplpy.futures.record_future",
+    "RecordRefusedError": "kplpy.errors",
     "RecordResult": "kplpy.records",
     "RecordSpooledError": "kplpy.errors",
     "RejectedError": "kplpy.errors",

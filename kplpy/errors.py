@@ -42,6 +42,10 @@ class SpoolFullError(BufferFullError):
     """The spool holds spool_max_bytes, and spool_on_full is "raise". The record was not accepted."""
 
 
+class CheckpointError(KplpyError):
+    """The agent's checkpoint file cannot be opened, read or written. The message names the file and what to do."""
+
+
 class FlushTimeoutError(KplpyError, TimeoutError):
     """flush() ran out of time. The producer goes on with the records that are left.
 
@@ -157,6 +161,13 @@ class RejectedError(RecordFailedError):
     It is invalid or too large, access is denied, or there is no such stream. A record that is too large for the stream
     (its MaxRecordSizeInKiB) is not sent. Neither is one with headers for a service-managed stream. One that is too
     large for a proxy or gateway before the service gets HTTP 413.
+    """
+
+
+class RecordRefusedError(RejectedError):
+    """The record itself was refused: alone in its request it was invalid, or it is too large.
+
+    If every record is refused so, the request is the cause, for example a proxy or a stream of another service.
     """
 
 

@@ -95,6 +95,9 @@ EVENTS = {
         logging.ERROR, "%(records)d records had no outcome at the end of the invocation, and stay buffered"
     ),
     "credentials_not_fetched": Event(logging.WARNING, "credentials could not be fetched again: %(reason)s"),
+    "ec2_metadata_not_read": Event(
+        logging.WARNING, "ADDEC2METADATA: the metadata of the EC2 instance could not be read: %(reason)s"
+    ),
     "clock_differs": Event(
         logging.WARNING,
         "this machine's clock is %(seconds)d s ahead of that of %(endpoint)s (negative: behind), so requests are "
@@ -138,6 +141,33 @@ EVENTS = {
     "closed_with_spooled": Event(
         logging.WARNING, "%(path)s: closed with %(records)d records in the spool, which the next producer there sends"
     ),
+    "agent_started": Event(logging.INFO, "the agent follows %(flows)d flows, with checkpoints in %(checkpoints)s"),
+    "agent_configuration": Event(logging.WARNING, "configuration: %(warning)s"),
+    "agent_status": Event(
+        logging.INFO,
+        "%(flow)s: %(files)d files; records: %(parsed)d parsed, %(skipped)d skipped, %(sent)d sent, %(failed)d failed "
+        "and sent again, %(dropped)d dropped, %(outstanding)d outstanding; %(bytes_behind)d bytes behind",
+    ),
+    "agent_behind": Event(logging.INFO, "%(flow)s: %(bytes)d bytes behind, in %(files)d files"),
+    "agent_far_behind": Event(logging.WARNING, "%(flow)s: %(bytes)d bytes behind, in %(files)d files"),
+    "agent_metrics": Event(logging.INFO, "%(destination)s: %(metrics)s"),
+    "agent_records_failed": Event(
+        logging.WARNING, "%(flow)s: %(count)d records failed, and are sent again; the latest: %(reason)s"
+    ),
+    "agent_records_dropped": Event(
+        logging.ERROR,
+        "%(flow)s: %(count)d records dropped, because they are refused: %(reason)s; the latest: %(example)s",
+    ),
+    "agent_checkpoints_not_written": Event(
+        logging.ERROR,
+        "positions could not be written %(count)d times, so records may be sent again; the latest: %(latest)s",
+    ),
+    "agent_reloaded": Event(logging.INFO, "the new configuration is in use, with %(flows)d flows"),
+    "agent_not_reloaded": Event(logging.ERROR, "the old configuration stays, because the new one is wrong: %(reason)s"),
+    "agent_stopped_early": Event(
+        logging.WARNING, "stopped with %(records)d records undelivered, which the next agent reads again"
+    ),
+    "agent_stopped": Event(logging.INFO, "the agent has ended; %(sent)d records were sent"),
     "uwsgi_without_threads": Event(
         logging.WARNING,
         "uWSGI runs process %(process)d without --enable-threads, so each put sends its record before it returns, "

@@ -39,8 +39,9 @@ class Mutation(NamedTuple):
     tests: str = ""
 
 
-SENT_BODY = "tests/unit/aws/kinesis/test_sent_body.py"
+SENT_BODY = "tests/unit/aws/test_sent_body.py"
 HEADERS = "tests/unit/core/test_headers.py"
+DELIVERY = "tests/unit/core/test_delivery_stream.py"
 SHARES = "shares"  # the program SHARE, which checks how producers share a shard, must fail
 
 MUTATIONS = [
@@ -142,28 +143,28 @@ MUTATIONS = [
     ),
     Mutation(
         "sent: body_sent is set after the last byte",
-        "../aws/kinesis/sent_body.py",
+        "../aws/sent_body.py",
         "        self._request.body_sent = True\n        yield view[-1:]\n",
         "        yield view[-1:]\n        self._request.body_sent = True\n",
         SENT_BODY,
     ),
     Mutation(
         "sent: body_sent is set with the first byte",
-        "../aws/kinesis/sent_body.py",
+        "../aws/sent_body.py",
         "        self.is_begun = True\n",
         "        self.is_begun = self._request.body_sent = True\n",
         SENT_BODY,
     ),
     Mutation(
         "sent: stubs inside the process see no bytes",
-        "../aws/kinesis/transport.py",
+        "../aws/transport.py",
         'register_last("before-send",',
-        'register_first("before-send.kinesis.PutRecords",',
+        'register_first(f"before-send.{service}.{self.operation}",',
         SENT_BODY,
     ),
     Mutation(
         "sent: a request that a stub inside the process answers counts as not sent",
-        "../aws/kinesis/transport.py",
+        "../aws/transport.py",
         "request.body_sent or is_from_stub",
         "request.body_sent",
         SENT_BODY,
@@ -505,6 +506,48 @@ MUTATIONS = [
         "pipeline.py",
         "return {batch.queue for batch in [*self._batches_in_flight(), *judged]",
         "return {batch.queue for batch in judged",
+    ),
+    Mutation(
+        "delivery: joined records exceed their size by one record",
+        "batching/joined.py",
+        "            if size > max_size:\n                break\n            sizes.append(n)\n",
+        "            sizes.append(n)\n            if size > max_size:\n                break\n",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: the partition key counts for the request",
+        "batching/joined.py",
+        "batch.data_size = batch.wire_size = len(item.data)",
+        "batch.data_size = batch.wire_size = len(item.data) + len(item.partition_key)",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: a request that is throttled as a whole is an outage",
+        "results/responses.py",
+        "if error.code in self._throttled and not self._policy.has_shards:",
+        "if False:",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: an invalid request is sent again as a whole, because it has no keys",
+        "routing/delivery_router.py",
+        "        return False\n",
+        "        return super().keys_are_refused(batches, now)\n",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: a missing stream makes records wait for a shard map",
+        "routing/delivery_router.py",
+        '        """Do nothing, because a delivery stream that is made again is like the one before."""\n',
+        "        super().stream_missing(now)\n",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: the rate after the first refusal is what doubling had reached",
+        "batching/quota_limiter.py",
+        "min(self.scale_at(now), self.shards)",
+        "self.scale_at(now)",
+        "tests/unit/core/batching/test_quota_limiter.py",
     ),
 ]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pytest
 
     from kplpy import Producer, RecordFuture
+    from kplpy.agent.tailing import Checkpoints
     from kplpy.cli.demo.command import Run
     from kplpy.core.batching.limiter import Limiter
     from kplpy.core.batching.request import Request
@@ -77,10 +78,10 @@ def spooling_of(producer: Producer) -> Spooling:
 
 @contextmanager
 def lock_guard_held() -> Iterator[None]:
-    """Hold the guard of the spool's locks, as a thread does that takes one."""
-    from kplpy.spool import lock
+    """Hold the guard of the file locks, as a thread does that takes one."""
+    from kplpy.process import file_lock
 
-    with lock._guard:
+    with file_lock._guard:
         yield
 
 
@@ -172,7 +173,7 @@ def top_view_of(producer: Producer) -> Mapping[str, Any]:
 
 def has_client(producer: Producer) -> bool:
     """Return True once the producer has made its botocore client."""
-    return producer._parts.transport._client is not None
+    return producer._parts.transport.streams.was_used
 
 
 def raise_in_flush(monkeypatch: pytest.MonkeyPatch, producer: Producer, error: BaseException) -> None:
@@ -186,7 +187,7 @@ def raise_in_flush(monkeypatch: pytest.MonkeyPatch, producer: Producer, error: B
 
 def locks_of(producer: Producer, stream: str, future: RecordFuture) -> list[Any]:
     """Return every lock of kplpy's that another thread may hold at a fork."""
-    from kplpy.aws.kinesis import transport
+    from kplpy.aws import transport
     from kplpy.futures import record_future
     from kplpy.process import fork
     from kplpy.rate_limited_log import RateLimitedLog
@@ -393,9 +394,10 @@ def endpoint_url_key() -> str:
 
 def parse_response(response: dict[str, Any], parsed: dict[str, Any]) -> None:
     """Parse a response of PutRecords as the client's hook does: into `parsed`."""
-    from kplpy.aws.kinesis import transport
+    from kplpy import Config
+    from kplpy.aws.kinesis.transport import KinesisTransport
 
-    transport._parse_response(response, parsed)
+    KinesisTransport(Config())._parse_response(response, parsed)
 
 
 def open_shards(client: Any, name: str, arn: str | None) -> list[ShardRange]:
@@ -494,3 +496,10 @@ def json_serializers() -> tuple[Callable[[Any], bytes], Callable[[Any], bytes]]:
     from kplpy import serializers
 
     return serializers._fast_json(), serializers._standard_json
+
+
+def kill_checkpoints(checkpoints: Checkpoints) -> None:
+    """Let go of an agent's checkpoint file as SIGKILL does: what is not committed is not written."""
+    checkpoints._is_closed = True
+    checkpoints._database.close()
+    checkpoints._lock.release()

@@ -1,4 +1,4 @@
-# Request bodies: the compiled twin of kplpy.aws.kinesis.request_body. Included by native.pyx.
+# Request bodies: the compiled twin of kplpy.aws.request_body. Included by native.pyx.
 
 cdef extern from "kernels.h":
     ctypedef struct kpl_entry:
@@ -26,7 +26,7 @@ cdef inline Piece piece_of(bytes data) except *:
 
 
 def assemble(bytes start, list entries, bytes end, bint in_base64) -> bytes:
-    """Return a request body. See kplpy.aws.kinesis.request_body.assemble. All work on bytes is done without the GIL."""
+    """Return a request body. See kplpy.aws.request_body.assemble. All work on bytes is done without the GIL."""
     cdef list kept = list(entries)  # keeps alive what the pointers below point to
     cdef size_t count = len(kept), i
     cdef kpl_entry *all = <kpl_entry *>malloc((count or 1) * sizeof(kpl_entry))

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
 import kplpy
 from kplpy import accelerator
-from kplpy.cli.dashboard import dashboard
-from kplpy.cli.demo.command import demo
-from kplpy.cli.put import put
-from kplpy.cli.serve import local
-from kplpy.cli.spool import spool
-from kplpy.cli.tail import tail
-from kplpy.cli.top import top
 from kplpy.escaping import escape_controls
+
+# Each command's module. One that does not run is not imported: it would make all of them slower to start.
+_HOMES = {
+    "put": "kplpy.cli.put",
+    "tail": "kplpy.cli.tail",
+    "top": "kplpy.cli.top",
+    "spool": "kplpy.cli.spool",
+    "agent": "kplpy.cli.agent",
+    "local": "kplpy.cli.serve",
+    "demo": "kplpy.cli.demo.command",
+    "dashboard": "kplpy.cli.dashboard",
+}
 
 
 class _Commands(click.Group):
     """Prints kplpy's and botocore's errors as one line, without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        home = _HOMES.get(cmd_name)
+        found: click.Command | None = None if home is None else getattr(import_module(home), cmd_name)
+        return found
 
     def invoke(self, ctx: click.Context) -> Any:
         from kplpy.errors import KplpyError
@@ -64,7 +78,3 @@ def _discard_output() -> None:
 )
 def cli() -> None:
     """Put records on Amazon Kinesis streams, read them back, or try both on this machine."""
-
-
-for _command in (put, tail, top, spool, local, demo, dashboard):
-    cli.add_command(_command)

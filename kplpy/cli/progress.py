@@ -115,16 +115,27 @@ def _write_periodically(line: Callable[[], str], seconds: float) -> Iterator[Non
         thread.join()
 
 
-class _Log(logging.Handler):
+class LogLines(logging.Handler):
+    """Writes log messages to standard error, after `kplpy:`, or with their time (UTC) and level."""
+
+    def __init__(self, level: int, with_time: bool = False) -> None:
+        super().__init__(level)
+        self._with_time = with_time
+
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"kplpy: {record.getMessage()}")  # rich prints sys.stderr above the live line
+        message = record.getMessage()
+        if self._with_time:
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+            say(f"{at} {record.levelname} {message}")
+        else:
+            say(f"kplpy: {message}")  # rich prints sys.stderr above the live line
 
 
 def show_warnings() -> None:
     """Write kplpy's log messages of level WARNING and above to standard error."""
     logger = logging.getLogger("kplpy")
-    if not any(isinstance(each, _Log) for each in logger.handlers):
-        logger.addHandler(_Log(logging.WARNING))
+    if not any(isinstance(each, LogLines) for each in logger.handlers):
+        logger.addHandler(LogLines(logging.WARNING))
     logger.propagate = False
     # The summary of `put` reports undelivered records itself.
     logging.getLogger("kplpy.producer").setLevel(logging.CRITICAL)

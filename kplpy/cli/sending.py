@@ -15,6 +15,7 @@ from kplpy.cli.progress import Speed, duration, say, show_progress, size
 from kplpy.cli.stop import Interrupted, Stop
 from kplpy.errors import BufferFullError, FlushTimeoutError, InvalidRecordError
 from kplpy.metrics.sinks.factory import sink_maker
+from kplpy.stream_names import is_delivery_stream
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -189,9 +190,10 @@ class Sending:
             totals = self._producer.metrics().values()
             put = _count(sum(each.user_records_put for each in totals), "record")
             where = self._stream or _count(len(totals), "stream")
+            service = "Firehose" if is_delivery_stream(self._stream) else "Kinesis"
             lines.append(
                 f"put {put} ({size(self._accepted_bytes)} read) on {where} in {self._seconds:.1f} s: "
-                f"{_count(sum(each.kinesis_records_put for each in totals), 'Kinesis record')}, "
+                f"{_count(sum(each.kinesis_records_put for each in totals), f'{service} record')}, "
                 f"{_count(sum(each.put_records_requests for each in totals), 'request')}, "
                 f"{sum(each.entries_throttled for each in totals):,} throttled"
             )

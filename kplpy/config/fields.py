@@ -25,6 +25,7 @@ class ConfigFields(StreamOptions, total=False):
 
     region_name: str | None
     endpoint_url: str | None
+    firehose_endpoint_url: str | None
     verify: bool | str | None
     session: boto3.Session | botocore.session.Session | None
     botocore_config: botocore.config.Config | None
@@ -33,8 +34,6 @@ class ConfigFields(StreamOptions, total=False):
     proxy_user_name: str | None
     proxy_password: str | None
     request_format: Literal["json", "cbor"]
-    collection_max_count: int
-    collection_max_size: int
     connect_timeout_ms: int
     request_timeout_ms: int
     streams: Mapping[str, StreamOptions] | None

@@ -12,6 +12,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kplpy.config.rules import (
+    DELIVERY_RECORD_BYTES,
     GRANULARITIES,
     GZIP_LEVELS,
     MIB,
@@ -56,6 +57,9 @@ class Config:
     """AWS region. None: as boto finds it (session, environment, profile), then AWS_REGION."""
     endpoint_url: str | None = text()
     """URL of Kinesis. None: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL or the profile's, else the region's endpoint."""
+    firehose_endpoint_url: str | None = text()
+    """URL of Firehose, for delivery streams. None: AWS_ENDPOINT_URL_FIREHOSE, else endpoint_url, unless that is an
+    address of AWS; then AWS_ENDPOINT_URL or the profile's, else the region's endpoint."""
     verify: bool | str | None = field(default=None, metadata={"verify": True})
     """TLS verification: the path of a CA bundle, or False to switch it off. None: boto's default."""
     session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
@@ -80,7 +84,8 @@ class Config:
     aggregation_enabled: bool = flag(True)
     """Pack user records into aggregated Kinesis records."""
     aggregation_max_count: int = number(4294967295, 1)
-    """User records in one aggregate. kplpy never packs more than 262,144, the limit of deaggregate()."""
+    """User records in one aggregate, or in one joined record of a delivery stream. kplpy never packs more than 262,144,
+    the limit of deaggregate()."""
     aggregation_max_size: int = number(51200, 64, REQUEST_MAX_BYTES)
     """Bytes of one aggregate. A larger record is sent as a Kinesis record of its own."""
     aggregate_partition_key: Literal["a", "first"] = choice("a", "a", "first")
@@ -113,6 +118,12 @@ class Config:
     compression_min_size: int = number(1024, 1, REQUEST_MAX_BYTES)
     """A Kinesis record with less data than this is sent uncompressed. A shard takes 1,000 records/s and 1 MiB/s, so it
     gains nothing from making records below 1 KiB smaller."""
+
+    # --- delivery streams ---
+    joined_record_size: int = number(0, 0, DELIVERY_RECORD_BYTES)
+    """Bytes up to which the records of a delivery stream are joined, in order and with nothing between them, into one
+    Firehose record. A longer one is sent alone. Firehose bills each record rounded up to 5 KB. 0: off. See
+    docs/firehose.md."""
 
     # --- time ---
     record_max_buffered_time_ms: int = number(100, 0)

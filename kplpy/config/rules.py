@@ -17,6 +17,11 @@ MIB = 1 << 20
 REQUEST_MAX_RECORDS = 500
 REQUEST_MAX_BYTES = 10 * MIB
 
+# Firehose's limits of one PutRecordBatch request and of one record, in bytes of data before base64:
+# https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html
+DELIVERY_REQUEST_BYTES = 4 * MIB
+DELIVERY_RECORD_BYTES = 1000 * 1024
+
 GZIP_LEVELS = 9
 
 GRANULARITIES = ("global", "stream", "shard")
@@ -79,7 +84,7 @@ def check(knob: Field[Any], value: Any) -> None:
             raise ConfigError(f"{name} must be a text that is not empty, or None, got {got}")
         if value is not None and len(os.fsencode(value)) > rules.get("longest", len(value) * 4):
             raise ConfigError(f"{name} must have at most {rules['longest']} bytes, got {value!r}")
-        if name.endswith("_url") and value is not None and not _is_endpoint(value):
+        if name.endswith("_url") and value is not None and not is_endpoint(value):
             raise ConfigError(
                 f"{name} must be http:// or https:// with a host, and a port from 1 to 65535 where given, "
                 f"got {safe_repr(name, value)}"
@@ -145,7 +150,7 @@ def safe_repr(name: str, value: Any) -> str:
     return repr(value)
 
 
-def _is_endpoint(url: str) -> bool:
+def is_endpoint(url: str) -> bool:
     """Return True for an http or https URL with a host and a valid port."""
     try:
         parts = urlsplit(url)

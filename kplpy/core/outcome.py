@@ -16,6 +16,7 @@ class Reason(Enum):
     EXPIRED = "expired"
     THROTTLED = "throttled"
     REJECTED = "rejected"
+    INVALID = "invalid"  # the service refused the record alone in its request
     SET_UP = "set-up"
     UNCLEAR = "unclear"  # the responses to its attempts were malformed
     HEADERS = "headers on a service-managed stream"
@@ -33,6 +34,8 @@ class Reason(Enum):
 class Delivered:
     """The records are in the stream.
 
+    shard_id: empty for a delivery stream.
+    sequence_number: that of the Kinesis record, or Firehose's RecordId.
     final: the attempt that delivered them.
     """
 

@@ -15,6 +15,7 @@ from kplpy.errors import (
     KplpyError,
     RecordExpiredError,
     RecordFailedError,
+    RecordRefusedError,
     RecordSpooledError,
     RejectedError,
     SetupError,
@@ -35,9 +36,10 @@ _ERRORS: dict[Reason, type[RecordFailedError]] = {
     Reason.EXPIRED: RecordExpiredError,
     Reason.THROTTLED: ThrottledError,
     Reason.REJECTED: RejectedError,
+    Reason.INVALID: RecordRefusedError,
     Reason.SET_UP: SetupError,
-    Reason.HEADERS: RejectedError,
-    Reason.TOO_LARGE: RejectedError,
+    Reason.HEADERS: RecordRefusedError,
+    Reason.TOO_LARGE: RecordRefusedError,
     Reason.FORKED: ForkedError,
     Reason.SPOOLED: RecordSpooledError,
 }
@@ -45,6 +47,7 @@ _WHY = {
     Reason.EXPIRED: "expired: not delivered within its time to live",
     Reason.THROTTLED: "was throttled, and fail_if_throttled is set",
     Reason.REJECTED: "was refused by the service",
+    Reason.INVALID: "was refused by the service",
     Reason.SET_UP: "cannot be sent",
     Reason.HEADERS: "has headers that cannot be sent",
     Reason.TOO_LARGE: "is too large",
@@ -62,7 +65,7 @@ def error_of(
     if outcome.reason is Reason.REFUSED and isinstance(cause, KplpyError):
         return type(cause)(*cause.args)
     why = _WHY.get(outcome.reason) or f"was not delivered: {outcome.message}"
-    if outcome.reason in (Reason.REJECTED, Reason.SET_UP, Reason.TOO_LARGE, Reason.HEADERS):
+    if outcome.reason in (Reason.REJECTED, Reason.INVALID, Reason.SET_UP, Reason.TOO_LARGE, Reason.HEADERS):
         why += f" ({outcome.message})"
     tried = f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
     if attempts:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kplpy.errors import SpoolError
-from kplpy.spool import lock
+from kplpy.process import file_lock
 from kplpy.spool.part import SUFFIX, Part, lock_of
 
 
@@ -55,7 +55,14 @@ def list_parts(directory: Path) -> list[FoundPart]:
         paths = sorted(directory.glob(f"*{SUFFIX}"))
     except OSError as error:
         raise SpoolError(f"{directory}: {error.strerror or error}") from error
-    return [FoundPart(path, lock.holder(lock_of(path))) for path in paths]
+    return [FoundPart(path, _holder(lock_of(path))) for path in paths]
+
+
+def _holder(path: Path) -> int | None:
+    try:
+        return file_lock.holder(path)
+    except OSError as error:
+        raise SpoolError(f"{path}: {error.strerror}") from error
 
 
 def _oldest(part: Part) -> float:

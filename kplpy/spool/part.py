@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from kplpy.core.record import PendingRecord
 from kplpy.errors import SpoolError
-from kplpy.process import fork
-from kplpy.spool import lock, salvage
+from kplpy.process import file_lock, fork
+from kplpy.spool import salvage
 from kplpy.spool.database import PAGE_SIZE, Connect, DamagedDatabaseError, Database
 from kplpy.spool.rows import DamagedRowError, StoredRecord, decode, encode
 
@@ -91,7 +91,7 @@ class Part:
     damaged: one description for each damaged row that was found, and for each damaged database.
     """
 
-    def __init__(self, path: Path, held: lock.PartLock, connect: Connect) -> None:
+    def __init__(self, path: Path, held: file_lock.FileLock, connect: Connect) -> None:
         """Open the database, or make it. The lock is released if that fails."""
         self.path = path
         self.damaged: list[str] = []
@@ -133,7 +133,7 @@ class Part:
     @classmethod
     def adopt(cls, path: Path, connect: Connect = sqlite3.connect) -> Part | None:
         """Take over the part. None: it is in use, or gone."""
-        held = lock.take(lock_of(path), create=path.exists())
+        held = _take_lock(lock_of(path), create=path.exists())
         if held is None:
             return None
         if not path.exists():
@@ -460,11 +460,18 @@ def lock_of(path: Path) -> Path:
     return path.with_suffix(".lock")
 
 
-def _new_name(directory: Path) -> tuple[Path, lock.PartLock]:
+def _take_lock(path: Path, *, create: bool) -> file_lock.FileLock | None:
+    try:
+        return file_lock.take(path, create=create)
+    except OSError as error:
+        raise SpoolError(f"{path}: {error.strerror}") from error
+
+
+def _new_name(directory: Path) -> tuple[Path, file_lock.FileLock]:
     """Return a name that no part has, and its lock."""
     while True:
         path = directory / f"{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
-        held = lock.take(lock_of(path), create=True)
+        held = _take_lock(lock_of(path), create=True)
         if held is not None:
             return path, held
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from kplpy.accelerator import compiled
+from kplpy.accelerator import compiled, twins
 from kplpy.wire.envelope import ENVELOPE, MAGIC
 from kplpy.wire.tags import encode_tags
 from kplpy.wire.varint import varint
@@ -204,6 +204,12 @@ class Packing:
         """
         start = b"".join((MAGIC, *self._tables, *self._hash_tables, *self._pieces))
         return start, hashlib.md5(memoryview(start)[len(MAGIC) :], usedforsecurity=False).digest()
+
+
+if TYPE_CHECKING:
+    PythonPacking = Packing
+else:
+    PythonPacking = twins["Packing"]  # a base for other packings, which set its attributes
 
 
 class Encodable(_Record, Protocol):

@@ -75,8 +75,10 @@ def test_a_lambda_function_deaggregates(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_every_option_named_in_the_page_exists() -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", (DOCS / "cli.md").read_text(encoding="utf-8")))
-    commands = [*cli.commands.values()]
-    for each in cli.commands.values():
+    context = click.Context(cli)
+    found = [command for name in cli.list_commands(context) if (command := cli.get_command(context, name))]
+    commands = list(found)
+    for each in found:
         commands += each.commands.values() if isinstance(each, click.Group) else ()
     there = {name for command in commands for each in command.params for name in each.opts} | {"--help"}
     assert named <= there, named - there

@@ -17,6 +17,7 @@ from tests.local_stream import PATIENCE
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(f"docs/{each.name}" for each in (ROOT / "docs").glob("*.md"))]
 WITHOUT_PROGRAM = {
+    "docs/agent-running.md",  # its commands need root, systemd, Docker or Kubernetes
     "docs/bench-figures.md",  # written by the benchmarks, which are programs that take minutes
     "docs/benchmarks.md",
     "docs/design.md",  # for people who read kplpy's code

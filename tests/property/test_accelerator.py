@@ -23,7 +23,7 @@ from kplpy.hash_keys import HashKeys
 from kplpy.wire.encode import Entry
 from tests.wire_records import hash_keys, partition_keys
 
-for each in ("kplpy.producer", "kplpy.aws.kinesis.request_body"):  # they name their twins
+for each in ("kplpy.producer", "kplpy.aws.request_body"):  # they name their twins
     import_module(each)
 
 pytestmark = pytest.mark.skipif(not accelerator.accelerated, reason="the accelerator is off")

@@ -157,14 +157,14 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
             raise wrong("expired although the service had denied everything for longer than the grace")
         if world.scenario.calm and policy.ttl >= 5 and not world.overloaded():
             raise wrong("expired although nothing was wrong")
+    elif outcome.reason is Reason.INVALID:
+        if not record.poisoned and "all_invalid" not in kinds:
+            raise wrong("rejected because of another record")
     elif outcome.reason is Reason.REJECTED:
         code = outcome.message.partition(":")[0]
-        if code == INVALID:
-            if not record.poisoned and "all_invalid" not in kinds:
-                raise wrong("rejected because of another record")
-        elif code not in DENIED:
+        if code not in DENIED:
             raise wrong("rejected for an error that may be temporary")
-        elif world.denied_for[record.ident] < 4.9:
+        if world.denied_for[record.ident] < 4.9:
             raise wrong(f"rejected after {world.denied_for[record.ident]} s of denial")
     elif outcome.reason is Reason.TOO_LARGE:
         pass  # World._check_too_large() has checked it

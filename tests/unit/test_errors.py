@@ -25,6 +25,7 @@ from kplpy import (
     RecordExpiredError,
     RecordFailedError,
     RecordFuture,
+    RecordRefusedError,
     RejectedError,
     SetupError,
     ThrottledError,
@@ -41,8 +42,9 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.THROTTLED: (ThrottledError, "throttled"),
     Reason.REJECTED: (RejectedError, "refused by the service"),
     Reason.SET_UP: (SetupError, "cannot be sent (Code: why)"),
-    Reason.TOO_LARGE: (RejectedError, "is too large (Code: why)"),
-    Reason.HEADERS: (RejectedError, "has headers that cannot be sent (Code: why)"),
+    Reason.INVALID: (RecordRefusedError, "refused by the service"),
+    Reason.TOO_LARGE: (RecordRefusedError, "is too large (Code: why)"),
+    Reason.HEADERS: (RecordRefusedError, "has headers that cannot be sent (Code: why)"),
     Reason.FORKED: (ForkedError, "parent process"),
     Reason.CLOSED: (RecordFailedError, "the producer was closed"),
     Reason.UNCLEAR: (RecordFailedError, "not delivered: Code: why"),
@@ -222,7 +224,7 @@ def test_all_errors_have_one_base(kind: type[Exception], also: type[Exception]) 
 def test_every_public_error_is_a_kplpy_error() -> None:
     public: list[Any] = [getattr(kplpy, name) for name in kplpy.__all__]
     errors = [each for each in public if isinstance(each, type) and issubclass(each, BaseException)]
-    assert len(errors) == 19
+    assert len(errors) == 21
     assert all(issubclass(each, KplpyError) for each in errors)
 
 

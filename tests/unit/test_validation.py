@@ -64,8 +64,17 @@ def closed_mmap() -> mmap.mmap:
 # --- refused arguments ---
 
 BAD_STREAMS: list[tuple[Any, str]] = [
-    ("", "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got ''"),
-    (" orders", "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got ' orders'"),
+    (
+        "",
+        "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), or a delivery stream's ARN, got ''",
+    ),
+    (
+        " orders",
+        (
+            "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), or a delivery stream's ARN, "
+            "got ' orders'"
+        ),
+    ),
     ("orders\n", "stream must be a stream's ARN or its name"),
     ("a/b", "stream must be a stream's ARN or its name"),
     ("größe", "stream must be a stream's ARN or its name"),
@@ -209,6 +218,7 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
             ITEM_RULE,
         ),
         ((b"x", "k", "1", None, 2), "an item must be (data, partition_key)"),
+        ((), "an item must be (data, partition_key)"),
         ((b"x", "k", "1", 2), "headers must be a mapping of str to str or None"),
         (UserRecord(b"x", "k", headers={"": "x"}), "a header's name must be a str that is not empty, got ''"),
         (

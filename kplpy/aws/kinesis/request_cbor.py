@@ -6,7 +6,7 @@ from typing import Any
 
 import cbor2
 
-from kplpy.aws.kinesis.request_body import Entry, assemble
+from kplpy.aws.request_body import Entry, assemble
 from kplpy.core.batching.shard_queue import Batch
 
 _BYTES, _TEXT, _BREAK = 0x40, 0x60, b"\xff"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from json.encoder import encode_basestring_ascii as quoted
 
-from kplpy.aws.kinesis.request_body import Entry, assemble
+from kplpy.aws.request_body import Entry, assemble
 from kplpy.core.batching.shard_queue import Batch
 
 

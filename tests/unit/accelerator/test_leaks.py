@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from kplpy import RecordFuture, accelerator
-from kplpy.aws.kinesis.request_body import assemble
+from kplpy.aws.request_body import assemble
 from kplpy.core.batching.shard_queue import arrivals_of
 from kplpy.core.outcome import Delivered
 from kplpy.core.record import SendAttempt, compute_hash_keys, payload_size

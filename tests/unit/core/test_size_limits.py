@@ -105,7 +105,7 @@ def test_while_the_limit_is_not_known_a_large_record_goes_alone_beside_others() 
     driver.respond(requests[0], ZERO, ONE, now=1.1)
     assert len(driver.pipeline.take_completions()) == 2
     driver.fail(requests[2], INVALID, now=1.1)
-    assert only_failure(driver.pipeline).reason is Reason.REJECTED
+    assert only_failure(driver.pipeline).reason is Reason.INVALID
     driver.respond(requests[1], ZERO, now=1.1)
     assert isinstance(driver.pipeline.take_completions()[0].outcome, Delivered)
     # Now the stream is known to take such a record. Its shard has paid for it only now.

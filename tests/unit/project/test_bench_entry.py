@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as entry
-from benchmarks import environments, guard, processes, targets, throughput
+from benchmarks import agent, environments, guard, processes, targets, throughput
 from benchmarks.processes import Piped, Run
 
 CASE = "100 B, UUID keys"
@@ -143,3 +143,13 @@ def test_every_python_that_is_guarded_has_its_ratios_and_where_they_were_measure
     for recorded in guard.recordings().values():
         assert set(recorded["ratios"]) == set(guard.CASES)
         assert {"cores", "cpu", "python", "commit", "load"} <= set(recorded["environment"])
+
+
+def test_the_agents_ratios_are_within_a_round_or_to_an_earlier_run() -> None:
+    def row(program: str, cpu: float) -> dict[str, Any]:
+        return {"program": program, "cpu": cpu}
+
+    own = [row(agent.SINGLE, 10.0), row(agent.SINGLE, 30.0)]
+    both = [row(agent.AGENT, 20.0), own[0], row(agent.AGENT, 40.0), own[1]]
+    assert agent.ratios(both, agent.SINGLE, "cpu") == [0.5, 0.75]
+    assert agent.ratios(own, agent.SINGLE, "cpu") == [10 / agent.EARLIER["cpu"], 30 / agent.EARLIER["cpu"]]

@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[3] / "findings"
 SCRIPTS = sorted(each for each in FOLDER.iterdir() if each.name != "README.md")
-PACKAGE = re.compile(r"[a-z][\w./\[\]-]*(==|@)v?\d[\w.-]*")  # of pip, npm and Go
+PACKAGE = re.compile(r"[a-z][\w./\[\],-]*(==|@)v?\d[\w.-]*")  # of pip, npm and Go
 
 
 def by_name(script: Path) -> str:

@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "stream_names": {"errors", "escaping"},
     "headers": {"errors", "escaping", "wire"},
     "logs": {"escaping"},
-    "process": {"logs"},
+    "process": {"logs", "private_files"},
     "rate_limited_log": {"process", "logs"},
     "concurrency": set(),
     "private_files": set(),
@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "serializers": set(),
     "serialization": {"errors", "escaping", "records"},
     "validation": {"serialization", "headers", "futures", "core", "wire", *COMMON},
+    "delivery_validation": {"validation", "serialization", "headers", "futures", "core", *COMMON},
     "tracing": {"futures", "headers", "validation", *COMMON},
     "dead_letters": {"futures", "headers", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; the core knows neither
@@ -60,15 +61,30 @@ ALLOWED: dict[str, set[str]] = {
     "spool": {"core", *COMMON},  # files alone: it knows nothing of the runtime
     "runtime": {"spool", "validation", "futures", "core", "wire", *COMMON},
     # hands aws and metrics to the runtime
-    "build": {"runtime", "validation", "core", "aws", "metrics", "wire", *COMMON},
+    "build": {"runtime", "validation", "delivery_validation", "core", "aws", "metrics", "wire", *COMMON},
     "producer": {
         *("build", "headers", "tracing", "validation", "runtime", "dead_letters", "futures", "core", "metrics"),
         *COMMON,
     },
     "integrations": {"headers", "producer", "runtime", *COMMON},
     "reading": {"wire", "aws", *COMMON},
+    # It puts through the public Producer only. `aws` is CloudWatch's client; tailing keeps records apart from sending.
+    "agent": {"", "aws", "metrics", *COMMON},
     # "" is `from kplpy import …`
-    "cli": {"", "headers", "producer", "reading", "dead_letters", "spool", "local", "wire", "aws", "metrics", *COMMON},
+    "cli": {
+        "",
+        "headers",
+        "producer",
+        "reading",
+        "dead_letters",
+        "spool",
+        "local",
+        "wire",
+        "aws",
+        "metrics",
+        "agent",
+        *COMMON,
+    },
     "__main__": {"cli"},
     "": {"producer", "serializers", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }

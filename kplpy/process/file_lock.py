@@ -1,4 +1,4 @@
-"""Locks a part of the spool: one process at a time holds a part, and a killed process holds none."""
+"""Locks files for one process at a time. A killed process holds no lock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import struct
 import sys
 from pathlib import Path
 
-from kplpy.errors import SpoolError
 from kplpy.private_files import open_private
 from kplpy.process import fork
 
@@ -24,11 +23,11 @@ _guard = fork.NoForkSection()
 _FLOCK, _TYPE, _PID = ("hhqqi", 0, 4) if sys.platform == "linux" else ("qqihh", 3, 2)
 
 
-class PartLock:
-    """The lock of a part that this process holds.
+class FileLock:
+    """A lock that this process holds.
 
     A POSIX record lock: a forked child does not inherit it. The kernel drops it when the process ends, but also when
-    the process closes any descriptor of the file. So no lock file of a part that this process holds is opened again.
+    the process closes any descriptor of the file. So no lock file that this process holds is opened again.
     """
 
     def __init__(self, path: Path, descriptor: int, key: tuple[int, int]) -> None:
@@ -49,14 +48,14 @@ class PartLock:
         os.close(self._descriptor)
 
 
-def take(path: Path, *, create: bool = False) -> PartLock | None:
+def take(path: Path, *, create: bool = False) -> FileLock | None:
     """Lock the file. None: the file is gone, or this or another process holds the lock.
 
     create: make the file if it is missing.
 
-    Raises SpoolError if the file cannot be opened or locked.
+    Raises OSError if the file cannot be opened or locked.
     """
-    _check_system(path)
+    _check_system()
     with _guard:
         if _is_held_here(path):
             return None
@@ -64,8 +63,6 @@ def take(path: Path, *, create: bool = False) -> PartLock | None:
             descriptor = open_private(str(path), os.O_RDWR | (os.O_CREAT if create else 0))
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise SpoolError(f"{path}: {error.strerror}") from error
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             state = os.fstat(descriptor)
@@ -77,17 +74,17 @@ def take(path: Path, *, create: bool = False) -> PartLock | None:
             os.close(descriptor)
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return None
-            raise SpoolError(f"{path}: {error.strerror}") from error
+            raise
         _held[key] = os.getpid()
-        return PartLock(path, descriptor, key)
+        return FileLock(path, descriptor, key)
 
 
 def holder(path: Path) -> int | None:
     """Return the process that holds the lock, or None.
 
-    The lock is not taken, so that a process that wants it gets it. Raises SpoolError like take().
+    The lock is not taken, so that a process that wants it gets it. Raises OSError like take().
     """
-    _check_system(path)
+    _check_system()
     with _guard:
         if _is_held_here(path):
             return os.getpid()
@@ -95,8 +92,6 @@ def holder(path: Path) -> int | None:
             descriptor = open_private(str(path), os.O_RDWR)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise SpoolError(f"{path}: {error.strerror}") from error
         try:
             values = [0] * 5
             values[_TYPE] = fcntl.F_WRLCK
@@ -106,9 +101,9 @@ def holder(path: Path) -> int | None:
     return None if found[_TYPE] == fcntl.F_UNLCK else found[_PID]
 
 
-def _check_system(path: Path) -> None:
+def _check_system() -> None:
     if fcntl is None:
-        raise SpoolError(f"{path}: a spool needs POSIX record locks, which this system does not have")
+        raise OSError(errno.ENOSYS, "this system has no POSIX record locks")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -18,8 +18,8 @@ from moto import mock_aws
 from urllib3 import HTTPResponse
 
 from kplpy import Config, Producer
-from kplpy.aws.kinesis.sent_body import SentBody
 from kplpy.aws.kinesis.transport import KinesisTransport
+from kplpy.aws.sent_body import SentBody
 from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange
 from tests.local_stream import PATIENCE

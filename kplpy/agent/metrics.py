@@ -1,0 +1,190 @@
+"""The agent's metrics: the Kinesis Agent's names and namespace in CloudWatch, and kplpy's own."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from kplpy import Config, StreamTotals
+from kplpy.agent.flow import Flow
+from kplpy.agent.processing.instance_metadata import InstanceMetadata
+from kplpy.agent.settings import AgentSettings, FlowSettings
+from kplpy.logs import log
+from kplpy.metrics.catalogue import Unit
+from kplpy.metrics.outlet import Outlet
+from kplpy.metrics.sample import Dimensions, Sample, Sink, Window
+from kplpy.rate_limited_log import RateLimitedLog
+from kplpy.stream_names import name_of
+
+logger = logging.getLogger(__name__)
+
+DESTINATION, INSTANCE = "Destination", "InstanceId"
+LAST_S = 5.0
+"""Seconds that the sink has for the last window, at the agent's end."""
+_PREFIXES = {"kinesis": "KinesisStream:", "firehose": "DeliveryStream:"}
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What was counted for one destination until the last window."""
+
+    totals: StreamTotals
+    parsed: int = 0
+    skipped: int = 0
+    dropped: int = 0
+
+
+class AgentMetrics:
+    """Makes a window of samples for each destination, and gives it to the sink. Used from the agent's thread.
+
+    The sink has a thread of its own. While it is busy with a window, the next one grows.
+
+    sink: None: CloudWatch, if emit_metrics is set.
+    """
+
+    def __init__(self, settings: AgentSettings, config: Config, sink: Sink | None) -> None:
+        self._errors = RateLimitedLog(logger, "metrics_not_taken")
+        self._given = sink
+        self._outlet: Outlet | None = None
+        self._made_for: tuple[object, ...] | None = None
+        self._before: dict[str, _Counted] = {}
+        self._since = time.time()
+        self.change(settings, config)
+
+    def change(self, settings: AgentSettings, config: Config) -> None:
+        """Use other settings from the next window on."""
+        self._is_logged = settings.log_emit_metrics
+        made_for = (
+            *(settings.emit_metrics, settings.metrics_namespace, settings.tag_instance, settings.cloudwatch_endpoint),
+            config.session,
+            config.region_name,
+        )
+        if made_for == self._made_for:
+            return
+        self._made_for = made_for
+        before, self._outlet = self._outlet, None
+        if before is not None:
+            before.end()
+        sink = self._given
+        if sink is not None:
+            self._outlet = Outlet(lambda: sink, self._errors)
+        elif settings.emit_metrics:
+            self._outlet = Outlet(lambda: _cloudwatch(settings, config), self._errors)
+
+    def emit(self, flows: Iterable[Flow], totals: dict[str, StreamTotals], last: bool = False) -> None:
+        """Give the sink a window of what was counted since the last one, if it is free.
+
+        totals: of all producers' streams, by what they were put by. last: wait until the sink has it.
+        """
+        outlet = self._outlet
+        if outlet is None and not self._is_logged:
+            return
+        if outlet is not None and not outlet.wait_until_free(1.0 if last else 0.0):
+            return
+        now = time.time()
+        samples = tuple(self._samples(flows, totals))
+        window, self._since = Window(self._since, now, samples), now
+        if self._is_logged:
+            _log(samples)
+        if outlet is None:
+            return
+        outlet.take(window, inline=False)
+        if last:
+            outlet.wait_until_free(LAST_S)
+
+    def _samples(self, flows: Iterable[Flow], totals: dict[str, StreamTotals]) -> Iterator[Sample]:
+        by_destination: dict[str, list[Flow]] = {}
+        for flow in flows:
+            by_destination.setdefault(_destination_of(flow.settings), []).append(flow)
+        for destination, own in by_destination.items():
+            dimensions = ((DESTINATION, destination),)
+            of_streams = [totals[stream] for stream in {flow.stream for flow in own} if stream in totals]
+            counted = _Counted(
+                sum(of_streams, StreamTotals()),
+                sum(flow.counts.parsed for flow in own),
+                sum(flow.skipped()[0] for flow in own),
+                sum(flow.counts.dropped for flow in own),
+            )
+            before = self._before.get(destination, _Counted(StreamTotals()))
+            self._before[destination] = counted
+            yield from _of_calls(before.totals, counted.totals, dimensions)
+            files = [each for flow in own for each in flow.tailer.files()]
+            yield _one("BytesBehind", "Bytes", dimensions, sum(each.bytes_behind for each in files))
+            yield _one("FilesFollowed", "Count", dimensions, len(files))
+            yield _one("RecordsParsed", "Count", dimensions, max(0, counted.parsed - before.parsed))
+            yield _one("RecordsSkipped", "Count", dimensions, max(0, counted.skipped - before.skipped))
+            yield _one("RecordsDropped", "Count", dimensions, max(0, counted.dropped - before.dropped))
+
+    def close(self) -> None:
+        if self._outlet is not None:
+            self._outlet.end()
+        self._errors.close()
+
+
+def _destination_of(flow: FlowSettings) -> str:
+    return _PREFIXES[flow.destination] + name_of(flow.stream)
+
+
+def _of_calls(before: StreamTotals, now: StreamTotals, dimensions: Dimensions) -> Iterator[Sample]:
+    """Yield the Agent's metrics of the calls since `before`.
+
+    The number of values is the number of calls. Their minimum and maximum are the average, because calls are not
+    counted one by one.
+    """
+    calls = now.put_records_requests - before.put_records_requests
+    if calls <= 0:
+        return
+    errors = now.entries_throttled + now.entries_failed - before.entries_throttled - before.entries_failed
+    counts: tuple[tuple[str, Unit, int], ...] = (
+        ("BytesSent", "Bytes", now.kinesis_bytes_put - before.kinesis_bytes_put),
+        ("RecordsSent", "Count", now.kinesis_records_put - before.kinesis_records_put),
+        ("RecordSendAttempts", "Count", now.kinesis_records_sent - before.kinesis_records_sent),
+        ("RecordSendErrors", "Count", errors),
+        ("ServiceErrors", "Count", now.requests_failed - before.requests_failed),
+    )
+    for name, unit, total in counts:
+        yield Sample(name, unit, dimensions, calls, float(total), total / calls, total / calls)
+
+
+def _one(name: str, unit: Unit, dimensions: Dimensions, value: int) -> Sample:
+    return Sample(name, unit, dimensions, 1, float(value), float(value), float(value), latest=float(value))
+
+
+def _log(samples: Iterable[Sample]) -> None:
+    """Log the samples, one line for each destination."""
+    by_destination: dict[str, list[str]] = {}
+    for each in samples:
+        by_destination.setdefault(dict(each.dimensions)[DESTINATION], []).append(f"{each.name} {each.total:,.0f}")
+    for destination, texts in by_destination.items():
+        log(logger, "agent_metrics", {"destination": destination, "metrics": ", ".join(texts)})
+
+
+def _cloudwatch(settings: AgentSettings, config: Config) -> Sink:
+    """Return the sink of PutMetricData. Called on the sink's thread."""
+    from kplpy.aws.cloudwatch import CloudWatch
+    from kplpy.metrics.sinks.cloudwatch import PutMetricDataSink
+
+    config = replace(
+        config,
+        cloudwatch_endpoint_url=settings.cloudwatch_endpoint,
+        metrics_namespace=settings.metrics_namespace,
+        streams=None,
+    )
+    sink = PutMetricDataSink(CloudWatch(config).put_metric_data)
+    return _OfInstance(sink) if settings.tag_instance else sink
+
+
+class _OfInstance:
+    """Adds the dimension InstanceId: the EC2 instance's, or the host's name outside EC2."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        fields = InstanceMetadata(read_tags=lambda region, instance: {}).fields()
+        self._added = ((INSTANCE, str(fields.get("instanceId") or socket.gethostname())),)
+
+    def emit(self, window: Window) -> None:
+        samples = tuple(replace(each, dimensions=each.dimensions + self._added) for each in window.samples)
+        self._sink.emit(replace(window, samples=samples))
