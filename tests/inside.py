@@ -62,7 +62,7 @@ def use_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> No
     if kplpy.__accelerated__:
         from kplpy.accelerator import native
 
-        monkeypatch.setitem(native.clock, 0, clock)
+        monkeypatch.setattr(native.clock, "read", clock)
 
 
 def remembered_batches(spool: StreamSpool) -> int:

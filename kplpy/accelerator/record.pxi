@@ -77,15 +77,26 @@ cdef enum:  # of a hash key, and a payload
 
 cdef tuple NOTHING = ()
 cdef bytes NO_DATA = b""
-cdef list CLOCK = [None]  # called instead of the system's clock
 cdef object FUTURE = None  # RecordFuture, of which puts make objects
 cdef object KEYLESS_FUTURE = None
 
+
+
+cdef class Clock:
+    """What puts read the time from.
+
+    read: called instead of the system's clock, if it is set. Tests set it.
+    """
+
+    cdef public object read
+
+
+cdef Clock CLOCK = Clock()
+clock = CLOCK
+
 if not KPL_HAS_CLOCK:
     from time import monotonic
-    CLOCK[0] = monotonic
-
-clock = CLOCK  # for tests
+    CLOCK.read = monotonic
 
 
 def register(future, keyless_future):
@@ -95,8 +106,7 @@ def register(future, keyless_future):
 
 
 cdef inline double now() except? -1.0:
-    clock = CLOCK[0]
-    return kpl_now() if clock is None else clock()
+    return kpl_now() if CLOCK.read is None else CLOCK.read()
 
 
 cdef class PendingRecord:
