@@ -84,6 +84,8 @@ class AgentSettings:
     assume_role_arn: str | None = None
     assume_role_external_id: str | None = None
     user_agent: str | None = None
+    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] = "cloudwatch"
+    prometheus_address: str = "127.0.0.1:9464"
     emit_metrics: bool = True
     metrics_namespace: str = "AWSKinesisAgent"
     metrics_upload_delay_ms: int = 30_000
