@@ -124,7 +124,7 @@ class _Newcomer:
         beginning in common is no copy: many programs begin each log with the same lines.
     is_old: it was there when the agent started. If all of it is the beginning of an original, it is a copy.
     others: contents that it is no copy of.
-    sent: bytes that are equal to those of a content that goes on differently.
+    sent: bytes that are the whole of a content that is gone. What follows them is new.
     file: its position among the checkpoints: what it has was sent from an original.
     """
 
@@ -590,7 +590,7 @@ class FlowTailer:
                 return
             if is_copy is False:
                 equal = newcomer.originals.pop(original)
-                if original in newcomer.copied or (not original.paths and equal >= original.size):
+                if not original.paths and equal >= original.size:
                     newcomer.sent = max(newcomer.sent, equal)
                 newcomer.others.add(original)
         if newcomer.originals:
