@@ -14,7 +14,7 @@ from kplpy import InvalidRecordError, RecordFuture, RecordRefusedError
 from kplpy.agent.acknowledgement import Frontier, Part
 from kplpy.agent.processing import cut, make_join, make_partition_keys, make_process
 from kplpy.agent.sending import Sending
-from kplpy.agent.settings import FlowSettings
+from kplpy.agent.settings import LONGEST, FlowSettings
 from kplpy.agent.tailing import Checkpoints, Descriptors, FlowTailer
 from kplpy.escaping import brief_repr
 from kplpy.rate_limited_log import RateLimitedLog
@@ -39,8 +39,6 @@ FILLED_AGAIN_BELOW = 0.75
 STALL_S = 0.1
 """Seconds without an outcome after which a full flow's records are due: it fills no buffer further."""
 NEVER = float("inf")
-LARGEST = {"kinesis": 1 << 20, "firehose": 1_024_000}
-"""Bytes of the largest record: with Kinesis, data and partition key."""
 _LONGEST_KEY = 1024
 _EXAMPLE_CHARACTERS = 200
 _NOT_OF_READING = (
@@ -142,7 +140,7 @@ class Flow:
         self._keys_by_file = settings.ordered and not (
             settings.partition_key or settings.partition_key_field or settings.partition_key_pattern
         )
-        self._largest = LARGEST[settings.destination]
+        self._largest = LONGEST[settings.destination]
         self._limit = max(LEAST_BYTES, settings.publish_queue_capacity * settings.max_buffer_size_bytes)
 
     @staticmethod

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kplpy.config.rules import DELIVERY_RECORD_BYTES
+
 MIB = 1 << 20
+LONGEST = {"kinesis": MIB, "firehose": DELIVERY_RECORD_BYTES}
+"""Bytes of the largest record of each service: with Kinesis, data and partition key."""
+AGREEING = ("aggregation", "compression", "ordered")
+"""Keys, and fields, in which all flows to one stream must agree."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kplpy.agent.processing import translate
-from kplpy.agent.settings import MIB, FlowSettings
+from kplpy.agent.settings import LONGEST, MIB, FlowSettings
 from kplpy.agent.tailing.checkpoints import DAY_S, Checkpoints, Position, State
 from kplpy.agent.tailing.contents import Contents, Neighbourhood
 from kplpy.agent.tailing.descriptors import Descriptors
@@ -42,8 +42,6 @@ COMPARED_BYTES = 4 * MIB
 RETRY_S = 1.0
 """Seconds until a file that could not be opened is tried again."""
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
-LONGEST = {"kinesis": 1 * MIB, "firehose": 1000 << 10}
-"""Largest record of each service: data and partition key."""
 LONGEST_UNPROCESSED = {"kinesis": 5 * MIB, "firehose": 4 * MIB}
 """Largest input of the processors, the Kinesis Agent's parse buffer."""
 

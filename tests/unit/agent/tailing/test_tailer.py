@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kplpy import ConfigError
-from kplpy.agent.tailing.tailer import LONGEST
+from kplpy.agent.settings import LONGEST
 from tests.agent_tailing import Tail
 
 
