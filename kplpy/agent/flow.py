@@ -11,7 +11,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from kplpy import InvalidRecordError, RecordFuture, RecordRefusedError
-from kplpy.agent.acknowledgement import Frontier, Part
+from kplpy.agent.acknowledgement import Failed, Frontier, Part
 from kplpy.agent.processing import cut, make_join, make_partition_keys, make_process
 from kplpy.agent.sending import Sending
 from kplpy.agent.settings import LONGEST, FlowSettings
@@ -112,7 +112,6 @@ class Flow:
         self.charge = 0
         self.outstanding = 0
         self.dropped_example = self.last_error = ""
-        self.is_removed = False
         self._sending = sending
         self._producer = sending.producer
         self._budget = budget
@@ -278,16 +277,7 @@ class Flow:
 
     def settle(self, now: float) -> bool:
         """Look at the outcomes of what was put. Return True if some file's accepted part grew."""
-        grew = False
-        for file, frontier in list(self._frontiers.items()):
-            passed = frontier.advance(self._note_failure)
-            if passed:
-                grew = True
-                for part in passed:
-                    self._passed(part)
-                self.tailer.accepted(file, passed[-1].end)
-            if not frontier.parts:
-                del self._frontiers[file]
+        grew = self._advance(self._note_failure)
         if self._found:
             self._collect_failed(now)
         elif grew and not self._failed:
@@ -296,12 +286,21 @@ class Flow:
 
     def settle_last(self) -> None:
         """Take the last outcomes, after the producer was closed. What failed is sent by the next agent."""
-        for file, frontier in self._frontiers.items():
-            passed = frontier.advance(lambda part, at, future, error: None)
-            for part in passed:
-                self._passed(part)
+        self._advance(lambda part, at, future, error: None)
+
+    def _advance(self, failed: Failed) -> bool:
+        """Pass the parts that have outcomes. Return True if some file's accepted part grew."""
+        grew = False
+        for file, frontier in list(self._frontiers.items()):
+            passed = frontier.advance(failed)
             if passed:
+                grew = True
+                for part in passed:
+                    self._passed(part)
                 self.tailer.accepted(file, passed[-1].end)
+            if not frontier.parts:
+                del self._frontiers[file]
+        return grew
 
     def _note_failure(self, part: Part, at: int, future: RecordFuture, error: Exception) -> None:
         item = (future.data, None if future.keyless else future.partition_key)
