@@ -11,10 +11,10 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from kplpy import InvalidRecordError, RecordFuture, RecordRefusedError
-from kplpy.agent.acknowledgement import Frontier, Part
+from kplpy.agent.acknowledgement import Failed, Frontier, Part
 from kplpy.agent.processing import cut, make_join, make_partition_keys, make_process
 from kplpy.agent.sending import Sending
-from kplpy.agent.settings import FlowSettings
+from kplpy.agent.settings import LONGEST, FlowSettings
 from kplpy.agent.tailing import Checkpoints, Descriptors, FlowTailer
 from kplpy.escaping import brief_repr
 from kplpy.rate_limited_log import RateLimitedLog
@@ -39,8 +39,6 @@ FILLED_AGAIN_BELOW = 0.75
 STALL_S = 0.1
 """Seconds without an outcome after which a full flow's records are due: it fills no buffer further."""
 NEVER = float("inf")
-LARGEST = {"kinesis": 1 << 20, "firehose": 1_024_000}
-"""Bytes of the largest record: with Kinesis, data and partition key."""
 _LONGEST_KEY = 1024
 _EXAMPLE_CHARACTERS = 200
 _NOT_OF_READING = (
@@ -114,7 +112,6 @@ class Flow:
         self.charge = 0
         self.outstanding = 0
         self.dropped_example = self.last_error = ""
-        self.is_removed = False
         self._sending = sending
         self._producer = sending.producer
         self._budget = budget
@@ -142,7 +139,7 @@ class Flow:
         self._keys_by_file = settings.ordered and not (
             settings.partition_key or settings.partition_key_field or settings.partition_key_pattern
         )
-        self._largest = LARGEST[settings.destination]
+        self._largest = LONGEST[settings.destination]
         self._limit = max(LEAST_BYTES, settings.publish_queue_capacity * settings.max_buffer_size_bytes)
 
     @staticmethod
@@ -280,16 +277,7 @@ class Flow:
 
     def settle(self, now: float) -> bool:
         """Look at the outcomes of what was put. Return True if some file's accepted part grew."""
-        grew = False
-        for file, frontier in list(self._frontiers.items()):
-            passed = frontier.advance(self._note_failure)
-            if passed:
-                grew = True
-                for part in passed:
-                    self._passed(part)
-                self.tailer.accepted(file, passed[-1].end)
-            if not frontier.parts:
-                del self._frontiers[file]
+        grew = self._advance(self._note_failure)
         if self._found:
             self._collect_failed(now)
         elif grew and not self._failed:
@@ -298,12 +286,21 @@ class Flow:
 
     def settle_last(self) -> None:
         """Take the last outcomes, after the producer was closed. What failed is sent by the next agent."""
-        for file, frontier in self._frontiers.items():
-            passed = frontier.advance(lambda part, at, future, error: None)
-            for part in passed:
-                self._passed(part)
+        self._advance(lambda part, at, future, error: None)
+
+    def _advance(self, failed: Failed) -> bool:
+        """Pass the parts that have outcomes. Return True if some file's accepted part grew."""
+        grew = False
+        for file, frontier in list(self._frontiers.items()):
+            passed = frontier.advance(failed)
             if passed:
+                grew = True
+                for part in passed:
+                    self._passed(part)
                 self.tailer.accepted(file, passed[-1].end)
+            if not frontier.parts:
+                del self._frontiers[file]
+        return grew
 
     def _note_failure(self, part: Part, at: int, future: RecordFuture, error: Exception) -> None:
         item = (future.data, None if future.keyless else future.partition_key)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kplpy import Config, StreamTotals
 from kplpy.agent.flow import Flow
-from kplpy.agent.processing.instance_metadata import InstanceMetadata
+from kplpy.agent.metric_sinks import DESTINATION, PrometheusSink, check_sink, make_sink
 from kplpy.agent.settings import AgentSettings, FlowSettings
 from kplpy.logs import log
 from kplpy.metrics.catalogue import Unit
@@ -21,7 +20,6 @@ from kplpy.stream_names import name_of
 
 logger = logging.getLogger(__name__)
 
-DESTINATION, INSTANCE = "Destination", "InstanceId"
 LAST_S = 5.0
 """Seconds that the sink has for the last window, at the agent's end."""
 _PREFIXES = {"kinesis": "KinesisStream:", "firehose": "DeliveryStream:"}
@@ -42,37 +40,54 @@ class AgentMetrics:
 
     The sink has a thread of its own. While it is busy with a window, the next one grows.
 
-    sink: None: CloudWatch, if emit_metrics is set.
+    sink: None: metrics_sink of the settings; CloudWatch only if emit_metrics is set.
     """
 
     def __init__(self, settings: AgentSettings, config: Config, sink: Sink | None) -> None:
         self._errors = RateLimitedLog(logger, "metrics_not_taken")
         self._given = sink
         self._outlet: Outlet | None = None
+        self._made: Sink | None = None
         self._made_for: tuple[object, ...] | None = None
         self._before: dict[str, _Counted] = {}
         self._since = time.time()
         self.change(settings, config)
 
     def change(self, settings: AgentSettings, config: Config) -> None:
-        """Use other settings from the next window on."""
+        """Use other settings from the next window on. ConfigError: the sink's package is missing."""
+        check_sink(settings)
         self._is_logged = settings.log_emit_metrics
         made_for = (
             *(settings.emit_metrics, settings.metrics_namespace, settings.tag_instance, settings.cloudwatch_endpoint),
+            *(settings.metrics_sink, settings.prometheus_address),
             config.session,
             config.region_name,
         )
         if made_for == self._made_for:
             return
         self._made_for = made_for
-        before, self._outlet = self._outlet, None
-        if before is not None:
-            before.end()
+        self._end_sink()
         sink = self._given
         if sink is not None:
             self._outlet = Outlet(lambda: sink, self._errors)
-        elif settings.emit_metrics:
-            self._outlet = Outlet(lambda: _cloudwatch(settings, config), self._errors)
+        elif settings.emit_metrics or settings.metrics_sink != "cloudwatch":
+            self._outlet = Outlet(lambda: self._make(settings, config), self._errors)
+            if settings.metrics_sink == "prometheus":  # the port answers from the start
+                self._outlet.take(Window(self._since, self._since, ()), inline=False)
+
+    def _make(self, settings: AgentSettings, config: Config) -> Sink:
+        self._made = make_sink(settings, config)
+        return self._made
+
+    def _end_sink(self) -> None:
+        """End the sink and its thread."""
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None:
+            outlet.end()
+            outlet.join(LAST_S)
+        made, self._made = self._made, None
+        if isinstance(made, PrometheusSink):
+            made.close()
 
     def emit(self, flows: Iterable[Flow], totals: dict[str, StreamTotals], last: bool = False) -> None:
         """Give the sink a window of what was counted since the last one, if it is free.
@@ -119,8 +134,7 @@ class AgentMetrics:
             yield _one("RecordsDropped", "Count", dimensions, max(0, counted.dropped - before.dropped))
 
     def close(self) -> None:
-        if self._outlet is not None:
-            self._outlet.end()
+        self._end_sink()
         self._errors.close()
 
 
@@ -160,31 +174,3 @@ def _log(samples: Iterable[Sample]) -> None:
         by_destination.setdefault(dict(each.dimensions)[DESTINATION], []).append(f"{each.name} {each.total:,.0f}")
     for destination, texts in by_destination.items():
         log(logger, "agent_metrics", {"destination": destination, "metrics": ", ".join(texts)})
-
-
-def _cloudwatch(settings: AgentSettings, config: Config) -> Sink:
-    """Return the sink of PutMetricData. Called on the sink's thread."""
-    from kplpy.aws.cloudwatch import CloudWatch
-    from kplpy.metrics.sinks.cloudwatch import PutMetricDataSink
-
-    config = replace(
-        config,
-        cloudwatch_endpoint_url=settings.cloudwatch_endpoint,
-        metrics_namespace=settings.metrics_namespace,
-        streams=None,
-    )
-    sink = PutMetricDataSink(CloudWatch(config).put_metric_data)
-    return _OfInstance(sink) if settings.tag_instance else sink
-
-
-class _OfInstance:
-    """Adds the dimension InstanceId: the EC2 instance's, or the host's name outside EC2."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        fields = InstanceMetadata(read_tags=lambda region, instance: {}).fields()
-        self._added = ((INSTANCE, str(fields.get("instanceId") or socket.gethostname())),)
-
-    def emit(self, window: Window) -> None:
-        samples = tuple(replace(each, dimensions=each.dimensions + self._added) for each in window.samples)
-        self._sink.emit(replace(window, samples=samples))

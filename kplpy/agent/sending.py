@@ -17,14 +17,13 @@ from kplpy import (
     StreamTotals,
 )
 from kplpy.agent.credentials import make_session
-from kplpy.agent.settings import AgentSettings, FlowSettings
+from kplpy.agent.settings import AGREEING, AgentSettings, FlowSettings
 from kplpy.stream_names import is_delivery_stream, name_of
 
 _ARN_PREFIX = "arn:"
 PLACEHOLDER_ACCOUNT = "000000000000"
 """Account in the ARN of a delivery stream that is given by its name: requests hold the name only."""
 _LEAST_REQUEST = 52_224  # the least collection_max_size
-_AGREEING = ("aggregation", "compression", "ordered")
 
 
 def stream_of(flow: FlowSettings, region: str) -> str:
@@ -138,7 +137,7 @@ def config_of(settings: AgentSettings, session: Any) -> tuple[Config, str]:
     for flow, stream in zip(settings.flows, streams, strict=True):
         shared = _shared_by(stream, streams)
         first = firsts.setdefault(shared, flow)
-        for name in _AGREEING:
+        for name in AGREEING:
             if getattr(first, name) != getattr(flow, name):
                 raise ConfigError(
                     f"the flows {first.id!r} and {flow.id!r} put to one stream, so they must agree on {name}, got "

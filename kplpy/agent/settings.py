@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kplpy.config.rules import DELIVERY_RECORD_BYTES
+
 MIB = 1 << 20
+LONGEST = {"kinesis": MIB, "firehose": DELIVERY_RECORD_BYTES}
+"""Bytes of the largest record of each service: with Kinesis, data and partition key."""
+AGREEING = ("aggregation", "compression", "ordered")
+"""Keys, and fields, in which all flows to one stream must agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,8 @@ class AgentSettings:
     assume_role_arn: str | None = None
     assume_role_external_id: str | None = None
     user_agent: str | None = None
+    metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] = "cloudwatch"
+    prometheus_address: str = "127.0.0.1:9464"
     emit_metrics: bool = True
     metrics_namespace: str = "AWSKinesisAgent"
     metrics_upload_delay_ms: int = 30_000

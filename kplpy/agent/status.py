@@ -10,6 +10,7 @@ from typing import Any
 
 from kplpy.agent.configuration.check import counted
 from kplpy.agent.flow import Flow
+from kplpy.agent.tailing import FileStatus
 from kplpy.logs import log
 
 logger = logging.getLogger(__name__)
@@ -27,15 +28,29 @@ def status_of(flows: Sequence[Flow], started_at: float, outstanding_bytes: int) 
         "started_at": started_at,
         "at": time.time(),
         "outstanding_bytes": outstanding_bytes,
-        "flows": [_flow(flow) for flow in flows],
+        "flows": [_with_files(flow) for flow in flows],
     }
 
 
-def _flow(flow: Flow) -> dict[str, Any]:
+def _with_files(flow: Flow) -> dict[str, Any]:
     files = flow.tailer.files()
+    shown = sorted(files, key=lambda each: -each.bytes_behind)[:MAX_FILES]
+    by_file = [
+        {
+            "path": each.path,
+            "offset": each.offset,
+            "read": each.read,
+            "size": each.size,
+            "bytes_behind": each.bytes_behind,
+        }
+        for each in shown
+    ]
+    return {**_totals(flow, files), "by_file": by_file}
+
+
+def _totals(flow: Flow, files: Sequence[FileStatus]) -> dict[str, Any]:
     counters, counts = flow.tailer.counters, flow.counts
     skipped, unprocessed, example = flow.skipped()
-    shown = sorted(files, key=lambda each: -each.bytes_behind)[:MAX_FILES]
     return {
         "flow": flow.settings.id,
         "destination": flow.settings.destination,
@@ -58,23 +73,13 @@ def _flow(flow: Flow) -> dict[str, Any]:
         "lost_bytes": counters.lost_bytes,
         "vanished_files": counters.vanished,
         "unreadable_files": counters.unreadable,
-        "by_file": [
-            {
-                "path": each.path,
-                "offset": each.offset,
-                "read": each.read,
-                "size": each.size,
-                "bytes_behind": each.bytes_behind,
-            }
-            for each in shown
-        ],
     }
 
 
 def log_status(flows: Sequence[Flow]) -> None:
     """Log one line for each flow, and another one for a flow that is far behind."""
     for flow in flows:
-        state = _flow(flow)
+        state = _totals(flow, flow.tailer.files())
         names = ("flow", "files", "parsed", "skipped", "sent", "failed", "dropped", "outstanding", "bytes_behind")
         log(logger, "agent_status", {name: state[name] for name in names})
         behind = state["bytes_behind"]

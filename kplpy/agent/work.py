@@ -10,6 +10,7 @@ from typing import Any
 
 from kplpy import ConfigError
 from kplpy.agent.flow import Budget, Flow
+from kplpy.agent.metric_sinks import check_sink
 from kplpy.agent.metrics import AgentMetrics
 from kplpy.agent.sending import Sending
 from kplpy.agent.settings import AgentSettings, FlowSettings
@@ -226,6 +227,7 @@ class Work:
                 f"{settings.checkpoint_file!r}: restart the agent"
             )
         Flow.check(settings.flows)
+        check_sink(settings)
         before = {flow.settings.id: flow for flow in self.flows}
         ending = {each.flow.settings.id for each in self._leaving}
         added = self._make_flows([each for each in settings.flows if each.id not in before and each.id not in ending])

@@ -128,7 +128,7 @@ def test_a_missing_delivery_stream(service: LocalKinesis) -> None:
     missing = ARN.replace("logs", "nope")
     with producing(service, close_timeout_ms=0) as producer:
         with pytest.raises(RejectedError, match="ResourceNotFoundException"):
-            producer.connect(missing, timeout=0.5)
+            producer.connect(missing, timeout=2)
         future = producer.put_record(missing, b"x")
         deadline = time.monotonic() + PATIENCE
         while producer.health().last_error is None and time.monotonic() < deadline:

@@ -14,18 +14,16 @@ from kplpy.agent.configuration.keys import FIREHOSE_MAX_BUFFER_BYTES, FLOW_KEYS,
 from kplpy.agent.configuration.overlap import overlap
 from kplpy.agent.configuration.processors import check_processors
 from kplpy.agent.configuration.reading import FLOW, is_object, note_option_keys, read_keys
-from kplpy.agent.settings import FlowSettings
+from kplpy.agent.settings import AGREEING, FlowSettings
 from kplpy.agent.tailing import FilePattern
+from kplpy.agent.tailing.patterns import IGNORED_ENDINGS
 from kplpy.errors import ConfigError, InvalidRecordError
 from kplpy.escaping import brief_repr
 from kplpy.stream_names import is_delivery_stream, name_of, parse_stream
 
 _DELIVERY_STREAM = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_COMPRESSED = (".gz", ".bz2", ".zip")
 _PARTITION_KEYS = ("partitionKey", "partitionKeyField", "partitionKeyPattern")
-# Options of the producer's stream, which all flows to it share.
-_SHARED = {"aggregation": "aggregation", "compression": "compression", "ordered": "ordered"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +182,9 @@ def _note_effects(
 
 def _absolute(pattern: str, path: str, findings: Findings) -> str:
     """Return the pattern from the root on, and warn of one that matches nothing."""
-    if pattern.lower().endswith(_COMPRESSED):
+    if pattern.lower().endswith(IGNORED_ENDINGS):
         findings.warn(
-            path, f"matches no file that is read: {', '.join(_COMPRESSED)} files are left out, got {pattern!r}"
+            path, f"matches no file that is read: {', '.join(IGNORED_ENDINGS)} files are left out, got {pattern!r}"
         )
     if pattern.startswith("~"):
         findings.warn(path, f"begins with ~, which is not replaced with a home directory, got {pattern!r}")
@@ -261,4 +259,4 @@ def _may_be_one(stream: str, other: str) -> bool:
 
 
 def _differing(flow: FlowSettings, other: FlowSettings) -> Iterable[str]:
-    return [name for name, field in _SHARED.items() if getattr(flow, field) != getattr(other, field)]
+    return [name for name in AGREEING if getattr(flow, name) != getattr(other, name)]

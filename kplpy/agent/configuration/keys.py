@@ -11,6 +11,8 @@ from kplpy.agent.settings import MIB, AgentSettings, FlowSettings
 FIREHOSE_MAX_BUFFER_BYTES = 4 * MIB  # PutRecordBatch takes at most 4 MiB
 _DAY_MS = 86_400_000
 _JAVA_INT = (1 << 31) - 1
+_PORT = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_ADDRESS = rf"(?:[\w.-]+|\[[\da-fA-F:.]+\]):{_PORT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ _AGENT_KEYS = [
     ),
     _unused("userDefinedCredentialsProvider.classname", _JAVA),
     _unused("userDefinedCredentialsProvider.location", _JAVA),
-    Key("cloudwatch.emitMetrics", "emit_metrics", Flag(), "Send metrics to CloudWatch."),
+    Key("cloudwatch.emitMetrics", "emit_metrics", Flag(), "With metricsSink `cloudwatch`: send metrics."),
     Key(
         "cloudwatch.namespace",
         "metrics_namespace",
@@ -173,6 +175,21 @@ _OWN_KEYS = [
         "Files that are open at the same time, over all flows; the least recently written is closed first.",
         own=True,
         default="half of `ulimit -n`, at most 1,000",
+    ),
+    Key(
+        "metricsSink",
+        "metrics_sink",
+        Choice(("cloudwatch", "emf", "prometheus", "opentelemetry")),
+        "Where the metrics go: PutMetricData, log events in CloudWatch's embedded format, a port for Prometheus, or "
+        "the MeterProvider of OpenTelemetry.",
+        own=True,
+    ),
+    Key(
+        "prometheusAddress",
+        "prometheus_address",
+        Text("a host name or address, a colon and a port from 1 to 65535", _ADDRESS),
+        "With metricsSink `prometheus`: where `/metrics` is served.",
+        own=True,
     ),
 ]
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kplpy.agent.coercion import as_flag, as_text
 from kplpy.config.rules import is_endpoint
 
-TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 _WHOLE = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|#[0-9a-fA-F]+|[0-9]+)", re.ASCII)
 
 
@@ -26,15 +26,6 @@ class Rule(Protocol):
 
     def read(self, value: Any) -> Any:
         """Return the value, converted. Raises ValueError if the value breaks the rule."""
-
-
-def as_text(value: Any) -> str:
-    """Return a text, or the text of a number or boolean. Raises ValueError for a list or an object."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    raise ValueError
 
 
 @dataclass(frozen=True)
@@ -102,10 +93,7 @@ class Flag:
 
     def read(self, value: Any) -> bool:
         """Return the boolean. Raises ValueError."""
-        word = as_text(value).lower()
-        if word not in (*TRUE, *FALSE):
-            raise ValueError
-        return word in TRUE
+        return as_flag(value)
 
 
 @dataclass(frozen=True)

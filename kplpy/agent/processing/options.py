@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final, overload
 
+from kplpy.agent.coercion import as_flag, as_text
 from kplpy.errors import ConfigError
-
-_TRUE = frozenset({"true", "t", "yes", "y", "1"})
-_FALSE = frozenset({"false", "f", "no", "n", "0"})
 
 
 class _Required:
@@ -54,13 +52,10 @@ class Option:
         return self._as_text(key, value)
 
     def _as_text(self, key: str, value: Any) -> str:
-        if isinstance(value, str):
-            return value
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, int | float):
-            return str(value)
-        raise self.error(key, f"is {value!r}; it must be a text")
+        try:
+            return as_text(value)
+        except ValueError:
+            raise self.error(key, f"is {value!r}; it must be a text") from None
 
     @overload
     def texts(self, key: str, default: tuple[str, ...] | _Required = REQUIRED) -> tuple[str, ...]: ...
@@ -90,10 +85,11 @@ class Option:
         value = self._keys.get(key)
         if value is None:
             return default
-        text = self._as_text(key, value).lower()
-        if text not in _TRUE | _FALSE:
-            raise self.error(key, f"is {value!r}; it must be true or false")
-        return text in _TRUE
+        text = self._as_text(key, value)
+        try:
+            return as_flag(text)
+        except ValueError:
+            raise self.error(key, f"is {value!r}; it must be true or false") from None
 
     def is_true(self, key: str) -> bool:
         """Return True for true and "true" in any case. The Agent takes every other text as false."""

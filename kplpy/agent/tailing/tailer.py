@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kplpy.agent.processing import translate
-from kplpy.agent.settings import MIB, FlowSettings
+from kplpy.agent.settings import LONGEST, MIB, FlowSettings
 from kplpy.agent.tailing.checkpoints import DAY_S, Checkpoints, Position, State
 from kplpy.agent.tailing.contents import Contents, Neighbourhood
 from kplpy.agent.tailing.descriptors import Descriptors
@@ -42,8 +42,6 @@ COMPARED_BYTES = 4 * MIB
 RETRY_S = 1.0
 """Seconds until a file that could not be opened is tried again."""
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
-LONGEST = {"kinesis": 1 * MIB, "firehose": 1000 << 10}
-"""Largest record of each service: data and partition key."""
 LONGEST_UNPROCESSED = {"kinesis": 5 * MIB, "firehose": 4 * MIB}
 """Largest input of the processors, the Kinesis Agent's parse buffer."""
 
@@ -124,7 +122,7 @@ class _Newcomer:
         beginning in common is no copy: many programs begin each log with the same lines.
     is_old: it was there when the agent started. If all of it is the beginning of an original, it is a copy.
     others: contents that it is no copy of.
-    sent: bytes that are equal to those of a content that goes on differently.
+    sent: bytes that are the whole of a content that is gone. What follows them is new.
     file: its position among the checkpoints: what it has was sent from an original.
     """
 
@@ -590,7 +588,7 @@ class FlowTailer:
                 return
             if is_copy is False:
                 equal = newcomer.originals.pop(original)
-                if original in newcomer.copied or (not original.paths and equal >= original.size):
+                if not original.paths and equal >= original.size:
                     newcomer.sent = max(newcomer.sent, equal)
                 newcomer.others.add(original)
         if newcomer.originals:

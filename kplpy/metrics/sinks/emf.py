@@ -22,8 +22,11 @@ _LOGGERS = [f"aws_embedded_metrics.sinks.{name}" for name in ("tcp_client", "udp
 
 
 def names_of(metric: str) -> tuple[str, ...]:
-    """Return the names of a metric in log events: for its sum, and for its maximum unless that is 0 or 1."""
-    return (metric,) if METRICS[metric].flag else (metric, f"{metric}Max")
+    """Return the names of a metric in log events: for its sum, and for its maximum unless that is 0 or 1.
+
+    A metric that is not of a producer, but of the agent, has its sum only.
+    """
+    return (metric,) if metric not in METRICS or METRICS[metric].flag else (metric, f"{metric}Max")
 
 
 class EmfSink:

@@ -75,8 +75,8 @@ def test_the_first_group_of_a_pattern_in_the_raw_record() -> None:
     assert is_random(keys_of([b"x"], partition_key_pattern="(y)")[0])
 
 
-@pytest.mark.parametrize("depth", [700, 100_000])  # read and not written again; not even read
-def test_a_field_that_is_nested_too_deeply_has_the_key_of_random(depth: int) -> None:
+def test_a_field_that_is_nested_too_deeply_has_the_key_of_random() -> None:
+    depth = 100_000
     record = b'{"user":' + b"[" * depth + b"]" * depth + b"}"
     assert is_random(keys_of([b""], [record], partition_key_field="user")[0])
 

@@ -223,6 +223,21 @@ def test_logs_that_begin_alike_are_no_copies(
     tail.stop()
 
 
+def test_logs_that_begin_alike_and_were_rotated_twice_while_down(logs: Path) -> None:
+    alike = [b"banner %03d %s\n" % (number, b"." * 50) for number in range(40)]
+    tail = Tail(logs)
+    (logs / "app.log").write_bytes(b"".join(alike) + b"one\n")
+    tail.step()
+    tail.stop()
+    os.rename(logs / "app.log", logs / "app.log.2")
+    (logs / "app.log.1").write_bytes(b"".join(alike) + b"two\n")
+    (logs / "app.log").write_bytes(b"".join(alike) + b"three\n")
+    tail.start()
+    tail.wait(12)
+    assert Counter(tail.records) == Counter([*alike * 3, b"one\n", b"two\n", b"three\n"])
+    tail.stop()
+
+
 def test_a_new_dated_log_that_began_while_down_is_read_whole_when_it_goes_on(logs: Path) -> None:
     alike = [b"banner %03d %s\n" % (number, b"." * 50) for number in range(40)]
     tail = Tail(logs)
