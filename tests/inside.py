@@ -109,7 +109,7 @@ def top_view_of(producer: Producer) -> Mapping[str, Any]:
 
 def has_client(producer: Producer) -> bool:
     """Return True once the producer has made its botocore client."""
-    return producer._parts.transport._client is not None
+    return producer._parts.transport._calls is not None
 
 
 def raise_in_flush(monkeypatch: pytest.MonkeyPatch, producer: Producer, error: BaseException) -> None:
@@ -320,9 +320,9 @@ def endpoint_url_key() -> str:
 
 def parse_response(response: dict[str, Any], parsed: dict[str, Any]) -> None:
     """Parse a response of PutRecords as the client's hook does: into `parsed`."""
-    from kplpy.aws.kinesis import transport
+    from kplpy.aws.kinesis import put_calls
 
-    transport._parse_response(response, parsed)
+    put_calls._parse_response(response, parsed)
 
 
 def open_shards(client: Any, name: str, arn: str | None) -> list[ShardRange]:

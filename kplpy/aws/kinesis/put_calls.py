@@ -1,0 +1,193 @@
+"""Makes PutRecords calls: directly, or through botocore's client if something intercepts its requests.
+
+A direct call takes 0.65 ms of CPU where the client takes 1.24 (one record of 1 KB, TLS on loopback). Both send the same
+bytes. botocore's signer signs a direct request, and its HTTP session sends it: credentials, proxies, certificates and
+connections are the client's. The client makes the first request to a stream. Its URL, headers and signing context serve
+the later ones, so endpoint rules and serialising are left out. Any response but an accepted one goes to the client,
+which parses it, raises its error, and corrects the clock.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from botocore.awsrequest import AWSPreparedRequest, create_request_object
+
+from kplpy.aws import clock
+from kplpy.aws.causes import is_from_service
+from kplpy.aws.kinesis.interceptors import Interceptors
+from kplpy.aws.kinesis.put_call import PutCall
+from kplpy.aws.kinesis.sent_body import SentBody
+
+if TYPE_CHECKING:
+    from botocore.context import ClientContext
+    from mypy_boto3_kinesis import KinesisClient
+
+CBOR = "application/x-amz-cbor-1.1"
+
+# call: the thread's PutCall, for the handlers of the client's events.
+_making = threading.local()
+
+
+class PutCalls:
+    """Makes the PutRecords calls of one client, for any thread.
+
+    keep_or_close: sets the header `Connection` of a request about to be sent.
+    """
+
+    def __init__(self, client: KinesisClient, session: Any, keep_or_close: Callable[..., None]) -> None:
+        self.client = client
+        self._keep_or_close = keep_or_close
+        self._kinds: dict[Hashable, tuple[dict[str, Any], frozenset[str]]] = {}
+        self._user_agents: dict[frozenset[str], bytes] = {}
+        events = client.meta.events
+        events.register("before-call.kinesis.PutRecords", self._replace_body)
+        events.register("before-parse.kinesis.PutRecords", _parse_response)
+        events.register("before-send.kinesis", keep_or_close)
+        events.register_last("before-send", _track_body)
+        self._interceptors = Interceptors(client, session)
+
+    def make(self, call: PutCall, place: dict[str, str]) -> object:
+        """Return the Records of the response. Raises botocore's exceptions.
+
+        place: StreamName or StreamARN, as an argument of the client.
+        """
+        _making.call = call
+        try:
+            if self._interceptors.any():
+                return self._make_in_client(place)
+            return self._make_directly(call, place)
+        finally:
+            _making.call = None
+
+    def _make_in_client(self, place: dict[str, Any]) -> object:
+        response: Any = self.client.put_records(Records=[], **place)
+        return response.get("Records")
+
+    def _make_directly(self, call: PutCall, place: dict[str, str]) -> object:
+        from botocore.context import ClientContext, reset_context, set_context
+
+        # botocore collects features for the user agent here. The client would make a context for each request, too.
+        context = ClientContext()
+        token = set_context(context)
+        try:
+            # botocore asks for an account ID at each request. It may fetch credentials, and change the endpoint.
+            kind = (*place.items(), call.in_cbor, *[ask() for ask in self._interceptors.questions])
+            known = self._kinds.get(kind)
+            if known is None:
+                call.kind, call.features = kind, frozenset(context.features)
+                return self._make_in_client(place)
+            response = self._send(*known, context, call)
+        finally:
+            reset_context(token)
+        members = _members(response.headers, response.content) if response.status_code == 200 else None
+        if members is not None and is_from_service(response):
+            return members.get("Records")
+        call.response = response
+        return self._make_in_client(place)
+
+    def _send(self, first: dict[str, Any], features: frozenset[str], context: ClientContext, call: PutCall) -> Any:
+        """Sign and send a request like the client's first."""
+        client: Any = self.client
+        retries = {"attempt": 1, "invocation-id": str(uuid4())}
+        made = first | {"headers": dict(first["headers"]), "body": call.body}
+        made["context"] = first["context"] | {"retries": retries}
+        for handler in self._interceptors.before_call:
+            handler(params=made)
+        request = create_request_object(made)
+        context.features |= features
+        client._request_signer.sign("PutRecords", request)
+        for handler in self._interceptors.request_created:
+            handler(request=request)
+        # prepare() of the request takes 0.03 ms more.
+        headers: Any = {name: _encoded(text) for name, text in request.headers.items()}
+        headers["User-Agent"] = self._user_agent(frozenset(context.features))
+        headers["Content-Length"] = b"%d" % len(call.body)
+        call.sent_body = SentBody(call.body, call.request)
+        body: Any = call.sent_body
+        prepared = AWSPreparedRequest(request.method, request.url, headers, body, False)
+        self._keep_or_close(prepared)
+        response = client._endpoint.http_session.send(prepared)
+        clock.note_offset(response, request.context)
+        return response
+
+    def _user_agent(self, features: frozenset[str]) -> bytes:
+        """Return the user agent of a request with these features. The features are set in botocore's context."""
+        agent = self._user_agents.get(features)
+        if agent is None:
+            client: Any = self.client
+            agent = self._user_agents[features] = client._user_agent_creator.to_string().encode()
+        return agent
+
+    def _replace_body(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        """Handle `before-call`: replace the body, and keep what the client made for the first request of a kind."""
+        call: PutCall = _making.call
+        params["body"] = call.body
+        if call.in_cbor:
+            params["headers"]["Content-Type"] = CBOR
+        if call.kind is not None:
+            from botocore.context import get_context
+
+            made = params | {"headers": dict(params["headers"]), "body": b"", "context": dict(context)}
+            botocore_context: Any = get_context()
+            self._kinds[call.kind] = made, frozenset(botocore_context.features) - call.features
+
+
+def _encoded(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
+def _track_body(request: Any, event_name: str, **_: Any) -> Any:
+    """Handle `before-send`: return the response to a direct request, or wrap the body in a SentBody.
+
+    Comes after all other handlers. Stubs among them respond, and expect bytes.
+    """
+    if not event_name.endswith(".PutRecords"):
+        return None
+    call: PutCall = _making.call
+    response, call.response = call.response, None
+    if response is None:
+        request.body = call.sent_body = SentBody(request.body, call.request)
+    return response
+
+
+def _parse_response(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Parse the entries in place of botocore, which takes 0.7 of 2.1 ms of CPU for 500 of them, and knows no CBOR.
+
+    botocore's parser trusts the types. Here they stay as sent, and read_entries checks them.
+    """
+    accepted = response_dict["status_code"] == 200
+    in_cbor = _is_cbor(response_dict["headers"])
+    if not accepted and not in_cbor:
+        return
+    members = _members(response_dict["headers"], response_dict["body"])
+    if members is None:
+        return  # botocore's own error says more
+    if accepted:
+        customized_response_dict["Records"] = members.get("Records")
+        response_dict["body"] = b"{}"
+    else:
+        response_dict["body"] = json.dumps(members, default=repr).encode()
+
+
+def _is_cbor(headers: Any) -> bool:
+    return str(headers.get("Content-Type")).startswith(CBOR)
+
+
+def _members(headers: Any, body: bytes) -> dict[str, Any] | None:
+    """Return the members of a response in JSON or CBOR, None if there are none."""
+    try:
+        response = _read_cbor(body) if _is_cbor(headers) else json.loads(body)
+    except ValueError:
+        return None
+    return response if isinstance(response, dict) else None
+
+
+def _read_cbor(body: bytes) -> Any:
+    from kplpy.aws.kinesis.request_cbor import read
+
+    return read(body)
