@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kplpy.config.options import Config
+from tests.inside import use_put_path
 from tests.log_events import breach
 
 # At import, before any test module can make a botocore session. xdist's worker processes inherit the environment.
@@ -38,6 +39,14 @@ def _getaddrinfo_without_aws(host: Any, *args: Any, **kwargs: Any) -> Any:
     if name.rstrip(".").endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
         raise socket.gaierror(socket.EAI_NONAME, f"a test tried to reach {name}")
     return _getaddrinfo(host, *args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def put_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send PutRecords one way only, if KPLPY_TEST_PUT_PATH is "client" or "direct". See inside.use_put_path."""
+    path = os.environ.get("KPLPY_TEST_PUT_PATH")
+    if path is not None:
+        use_put_path(monkeypatch, path)
 
 
 @pytest.fixture(autouse=True)

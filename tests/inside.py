@@ -325,6 +325,50 @@ def parse_response(response: dict[str, Any], parsed: dict[str, Any]) -> None:
     put_calls._parse_response(response, parsed)
 
 
+def use_put_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Make all PutRecords requests of this process go one way.
+
+    path: "client", through botocore's client, or "direct", past it from a stream's first request on.
+    """
+    from botocore.awsrequest import AWSResponse
+
+    from kplpy.aws.kinesis import put_calls
+    from kplpy.aws.kinesis.interceptors import Interceptors
+
+    make_in_client: Any = put_calls.PutCalls._make_in_client
+
+    def make_directly(self: Any, place: Any) -> object:
+        call = put_calls._making.call
+        if call.kind is None:
+            return make_in_client(self, place)
+        call.response = AWSResponse("", 200, {}, None)
+        call.response._content = b"{}"
+        make_in_client(self, place)  # the client makes the request, and takes this response for it
+        call.kind = None
+        return self._make_directly(call, place)
+
+    if path == "client":
+        monkeypatch.setattr(Interceptors, "any", lambda self: True)
+    else:
+        assert path == "direct"
+        monkeypatch.setattr(put_calls.PutCalls, "_make_in_client", make_directly)
+
+
+def watch_direct_requests(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return a list that gets the body of each request sent past botocore's client."""
+    from kplpy.aws.kinesis.put_calls import PutCalls
+
+    bodies: list[bytes] = []
+    send: Any = PutCalls._send
+
+    def noted(self: Any, first: Any, features: Any, context: Any, call: Any) -> Any:
+        bodies.append(call.body)
+        return send(self, first, features, context, call)
+
+    monkeypatch.setattr(PutCalls, "_send", noted)
+    return bodies
+
+
 def open_shards(client: Any, name: str, arn: str | None) -> list[ShardRange]:
     """List the open shards of a stream through a client."""
     from kplpy.aws.kinesis import transport
