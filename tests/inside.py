@@ -369,6 +369,23 @@ def watch_direct_requests(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return bodies
 
 
+def answer_instead_of_sending(monkeypatch: pytest.MonkeyPatch, transport: Any, respond: Callable[[Any], Any]) -> None:
+    """Have `respond` return the responses to the requests of all clients that the transport makes, and send nothing."""
+    connected = transport._connected
+
+    def replaced() -> Any:
+        calls = connected()
+        calls.client._endpoint.http_session.send = respond
+        return calls
+
+    monkeypatch.setattr(transport, "_connected", replaced)
+
+
+def client_of(transport: Any) -> Any:
+    """Return the transport's botocore client. It is made if there is none."""
+    return transport._connected().client
+
+
 def open_shards(client: Any, name: str, arn: str | None) -> list[ShardRange]:
     """List the open shards of a stream through a client."""
     from kplpy.aws.kinesis import transport
