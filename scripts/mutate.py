@@ -40,6 +40,8 @@ class Mutation(NamedTuple):
 
 
 SENT_BODY = "tests/unit/aws/kinesis/test_sent_body.py"
+INTERCEPTORS = "tests/unit/aws/kinesis/test_interceptors.py"
+PUT_CALLS = "tests/unit/aws/kinesis/test_put_calls.py"
 SHARES = "shares"  # the program SHARE, which checks how producers share a shard, must fail
 
 MUTATIONS = [
@@ -155,14 +157,14 @@ MUTATIONS = [
     ),
     Mutation(
         "sent: stubs inside the process see no bytes",
-        "../aws/kinesis/transport.py",
+        "../aws/kinesis/put_calls.py",
         'register_last("before-send",',
         'register_first("before-send.kinesis.PutRecords",',
         SENT_BODY,
     ),
     Mutation(
         "sent: a request that a stub inside the process answers counts as not sent",
-        "../aws/kinesis/transport.py",
+        "../aws/kinesis/put_call.py",
         "request.body_sent or is_from_stub",
         "request.body_sent",
         SENT_BODY,
@@ -170,9 +172,44 @@ MUTATIONS = [
     Mutation(
         "sent: a refused attempt in CBOR marks the attempt in JSON as sent",
         "../aws/kinesis/transport.py",
-        "            request.body_sent = False  #",
+        "            call.request.body_sent = False  #",
         "            pass  #",
         SENT_BODY,
+    ),
+    Mutation(
+        "direct: a handler that is registered later is not noticed",
+        "../aws/kinesis/interceptors.py",
+        "if lookups is not self._lookups or ",
+        "if ",
+        INTERCEPTORS,
+    ),
+    Mutation(
+        "direct: a method that is replaced later is not noticed",
+        "../aws/kinesis/interceptors.py",
+        " or not all(map(is_, steps, self._steps))",
+        "",
+        INTERCEPTORS,
+    ),
+    Mutation(
+        "direct: a wrapper with a method's names counts as botocore's",
+        "../aws/kinesis/interceptors.py",
+        'function.__globals__.get("__name__")',
+        "function.__module__",
+        INTERCEPTORS,
+    ),
+    Mutation(
+        "direct: another account keeps the endpoint",
+        "../aws/kinesis/put_calls.py",
+        ", *[ask() for ask in self._interceptors.questions])",
+        ")",
+        PUT_CALLS,
+    ),
+    Mutation(
+        "direct: the client does not learn what a refused request was signed with",
+        "../aws/kinesis/put_calls.py",
+        "        clock.note_offset(response, request.context)\n",
+        "",
+        PUT_CALLS,
     ),
     Mutation(
         "sent: any 4xx counts as a refusal",

@@ -447,6 +447,13 @@ def refresh_lock_of(credentials: Any) -> Any:
     return credentials._refresh_lock
 
 
+def expire_credentials(monkeypatch: pytest.MonkeyPatch, session: Any) -> None:
+    """Let refreshable credentials of a session end now."""
+    from datetime import datetime, timezone
+
+    monkeypatch.setattr(session.get_credentials(), "_expiry_time", datetime.now(timezone.utc))
+
+
 def signing_credentials_of(client: Any) -> Any:
     """Return the credentials that a botocore client signs with."""
     return client._request_signer._credentials

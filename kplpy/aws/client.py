@@ -107,8 +107,7 @@ def load() -> None:
     import boto3  # noqa: F401
     import botocore.config  # noqa: F401
 
-    import kplpy.aws.clock
-    import kplpy.aws.kinesis.put_calls  # noqa: F401
+    import kplpy.aws.clock  # noqa: F401
 
 
 def _region_of(session: Any, endpoint_url: str | None) -> str | None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Held during imports, so that no fork happens then.
+_loading = fork.NoForkSection()
 # One thread encodes at a time: several would only take the GIL from each other and from the threads that put.
 _encoding = threading.Lock()
 
@@ -72,7 +74,7 @@ class KinesisTransport:
         self._needs_renewal = False  # the next client needs credentials fetched again
         self._is_hurried = False
         if "uwsgi" in sys.modules:  # its fork skips Python's hooks and may follow at once
-            load()
+            _load()
 
     def connect(self) -> RequestError | None:
         """Make the client if there is none. Return the error if that fails."""
@@ -182,11 +184,10 @@ class KinesisTransport:
                 session = self._config.session
                 credentials = renew(session) if self._needs_renewal and session is not None else {}
                 self._needs_renewal = False
+                calls_of = _load()
                 client = make_client(self._config, credentials)
-                from kplpy.aws.kinesis.put_calls import PutCalls  # imports botocore's client
-
                 read_strategy(client)
-                self._calls, self._meta = PutCalls(client, session, self._keep_or_close), client.meta
+                self._calls, self._meta = calls_of(client, session, self._keep_or_close), client.meta
             elif max(now[0] - before[0], now[1] - before[1]) > STALE:
                 self._calls.client.close()  # closes its connections; requests open new ones
             return self._calls
@@ -203,6 +204,15 @@ class KinesisTransport:
                 return
             self._calls, self._needs_renewal, self._refused_at = None, True, now
         calls.client.close()
+
+
+def _load() -> type[PutCalls]:
+    """Import everything that a request needs. Only senders call this, because botocore's client takes long."""
+    with _loading:
+        load()
+        from kplpy.aws.kinesis.put_calls import PutCalls
+
+        return PutCalls
 
 
 def _put_records_in_cbor() -> Callable[[str, str | None, list[Batch]], bytes]:

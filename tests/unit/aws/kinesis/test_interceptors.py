@@ -134,7 +134,8 @@ def test_a_method_replaced_earlier_sees_all_requests(monkeypatch: pytest.MonkeyP
     seen: list[object] = []
     direct = watch_direct_requests(monkeypatch)
     with monkeypatch.context() as tool:
-        tool.setattr(BaseClient, "_make_api_call", replacing(BaseClient._make_api_call, seen))  # type: ignore[attr-defined]
+        kind, name = METHODS[0]
+        tool.setattr(kind, name, replacing(getattr(kind, name), seen))
         with requests_of(monkeypatch, ACCEPTED) as (transport, _):
             put(transport)
             put(transport)

@@ -31,6 +31,7 @@ from tests.inside import (
     answer_instead_of_sending,
     clock_offsets,
     core_session_of,
+    expire_credentials,
     forget_clock_offsets,
     set_credentials,
     use_put_path,
@@ -186,8 +187,7 @@ def test_another_account_has_another_endpoint(monkeypatch: pytest.MonkeyPatch) -
     with requests_of(monkeypatch, ACCEPTED, session=session) as (transport, sent):
         for _ in range(2):
             put(transport)
-        credentials = session.get_credentials()
-        monkeypatch.setattr(credentials, "_expiry_time", datetime.now(timezone.utc))
+        expire_credentials(monkeypatch, session)
         for _ in range(2):
             put(transport)
         assert token.fetched == 2
