@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,15 @@ def _getaddrinfo_without_aws(host: Any, *args: Any, **kwargs: Any) -> Any:
     if name.rstrip(".").endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
         raise socket.gaierror(socket.EAI_NONAME, f"a test tried to reach {name}")
     return _getaddrinfo(host, *args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _without_motos_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep moto, once a test module has imported it, from handling the requests of all later clients."""
+    handlers = sys.modules.get("botocore.handlers")
+    if "moto" in sys.modules and handlers is not None:
+        others = [each for each in handlers.BUILTIN_HANDLERS if type(each[1]).__module__.partition(".")[0] != "moto"]
+        monkeypatch.setattr(handlers, "BUILTIN_HANDLERS", others)
 
 
 @pytest.fixture(autouse=True)

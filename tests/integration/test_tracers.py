@@ -149,13 +149,14 @@ with mock_aws():
     client = boto3.client("kinesis", "us-east-1")
     client.create_stream(StreamName="orders", ShardCount=1)
     with Producer(region_name="us-east-1", metrics_level="none") as producer:
-        for _ in range(3):
-            shard = producer.put_record("orders", b"x", "k").result(60).shard_id
-    at = client.get_shard_iterator(StreamName="orders", ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+        results = [producer.put_record("orders", b"x", "k").result(60) for _ in range(3)]
+    place = {"StreamName": "orders", "ShardId": results[0].shard_id}
+    at = client.get_shard_iterator(ShardIteratorType="TRIM_HORIZON", **place)
     records = client.get_records(ShardIterator=at["ShardIterator"])["Records"]
-print(json.dumps(dict(direct=len(direct), records=len(records))))
+duplicates = [each for each in results if each.possible_duplicate]
+print(json.dumps(dict(direct=len(direct), records=len(records), duplicates=len(duplicates))))
 """
 
 
 def test_moto_in_the_process_sees_put_records() -> None:
-    assert run(MOTO) == {"direct": 0, "records": 3}
+    assert run(MOTO) == {"direct": 0, "records": 3, "duplicates": 0}

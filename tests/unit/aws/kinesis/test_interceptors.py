@@ -22,13 +22,13 @@ from tests.unit.aws.kinesis.test_put_calls import (
     ACCEPTED,
     ENTRY,
     answered,
-    no_path_is_chosen,
     put,
+    put_path,
     requests_of,
     shared,
 )
 
-__all__ = ["no_path_is_chosen", "shared"]  # its fixtures
+__all__ = ["put_path", "shared"]  # its fixtures
 
 EVENTS = """
     provide-client-params.kinesis.PutRecords before-parameter-build.kinesis before-endpoint-resolution.kinesis

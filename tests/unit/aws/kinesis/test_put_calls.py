@@ -45,9 +45,8 @@ IN_CBOR: Answer = (200, {"Content-Type": "application/x-amz-cbor-1.1"}, cbor2.du
 
 
 @pytest.fixture(autouse=True)
-def no_path_is_chosen(monkeypatch: pytest.MonkeyPatch, put_path: None) -> None:
-    """Undo KPLPY_TEST_PUT_PATH: these tests choose."""
-    monkeypatch.undo()
+def put_path() -> None:
+    """Take the place of the fixture for all tests. These choose their way."""
 
 
 def request() -> Request:
