@@ -164,7 +164,7 @@ def session_with_a_parser() -> botocore.session.Session:
 def session_with_its_own_client() -> boto3.Session:
     session = boto3.Session()
     make = session.client
-    session.client = lambda *arguments, **named: make(*arguments, **named)  # type: ignore[method-assign,assignment,misc]
+    session.client = lambda *arguments, **named: make(*arguments, **named)  # type: ignore[method-assign]
     return session
 
 

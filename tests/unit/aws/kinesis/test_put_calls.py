@@ -78,7 +78,8 @@ def answered(monkeypatch: pytest.MonkeyPatch, transport: KinesisTransport, answe
         headers = {name: text.decode() if isinstance(text, bytes) else text for name, text in made.headers.items()}
         sent.append((made.url, headers, b"".join(made.body)))
         status, fields, body = answer
-        return AWSResponse(made.url, status, fields, HTTPResponse(BytesIO(body), preload_content=False))
+        headers_sent: Any = dict(fields)
+        return AWSResponse(made.url, status, headers_sent, HTTPResponse(BytesIO(body), preload_content=False))
 
     assert transport.connect() is None
     with monkeypatch.context() as answering:
@@ -128,7 +129,7 @@ CASES: dict[str, dict[str, Any]] = {
     "no account's endpoint": {"session": "token", "account_id_endpoint_mode": "disabled"},
     "unsigned": {"botocore_config": ClientConfig(signature_version=UNSIGNED)},
     "user agent": {"botocore_config": ClientConfig(user_agent="agent/1", user_agent_extra="more")},
-    "application": {"botocore_config": ClientConfig(user_agent_appid="orders-app")},
+    "application": {"botocore_config": ClientConfig(user_agent_appid="orders-app")},  # type: ignore[call-arg]
     "core session": {"session": "core"},
 }
 
