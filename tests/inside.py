@@ -361,9 +361,9 @@ def watch_direct_requests(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     bodies: list[bytes] = []
     send: Any = PutCalls._send
 
-    def noted(self: Any, first: Any, features: Any, context: Any, call: Any) -> Any:
+    def noted(self: Any, prepared: Any, call: Any) -> Any:
         bodies.append(call.body)
-        return send(self, first, features, context, call)
+        return send(self, prepared, call)
 
     monkeypatch.setattr(PutCalls, "_send", noted)
     return bodies

@@ -121,6 +121,11 @@ class Interceptors:
             or getattr(recorder, "_enabled", True)
         )
 
+    def give_up(self, error: Exception) -> None:
+        """Have all later requests go through the client, because a direct one could not be made."""
+        self._lasting = f"botocore differs: {error!r}"
+        _report(self._lasting)
+
     def _look(self, steps: tuple[object, ...], lookups: object) -> None:
         reason = next((f"{_name(step)} was replaced" for step in steps if not _is_of_botocore(step)), None)
         if reason is None:

@@ -81,7 +81,12 @@ class PutCalls:
             if known is None:
                 call.kind, call.features = kind, frozenset(context.features)
                 return self._make_in_client(place)
-            response = self._send(*known, context, call)
+            try:
+                prepared = self._prepare(*known, context, call)
+            except (AttributeError, LookupError, TypeError) as error:  # a version of botocore that differs
+                self._interceptors.give_up(error)
+                return self._make_in_client(place)
+            response = self._send(prepared, call)
         finally:
             reset_context(token)
         members = _members(response.headers, response.content) if response.status_code == 200 else None
@@ -90,8 +95,8 @@ class PutCalls:
         call.response = response
         return self._make_in_client(place)
 
-    def _send(self, first: dict[str, Any], features: frozenset[str], context: ClientContext, call: PutCall) -> Any:
-        """Sign and send a request like the client's first."""
+    def _prepare(self, first: dict[str, Any], features: frozenset[str], context: ClientContext, call: PutCall) -> Any:
+        """Return a signed request like the client's first."""
         client: Any = self.client
         retries = {"attempt": 1, "invocation-id": str(uuid4())}
         made = first | {"headers": dict(first["headers"]), "body": call.body}
@@ -107,12 +112,16 @@ class PutCalls:
         headers: Any = {name: _encoded(text) for name, text in request.headers.items()}
         headers["User-Agent"] = self._user_agent(frozenset(context.features))
         headers["Content-Length"] = b"%d" % len(call.body)
-        call.sent_body = SentBody(call.body, call.request)
-        body: Any = call.sent_body
-        prepared = AWSPreparedRequest(request.method, request.url, headers, body, False)
+        prepared: Any = AWSPreparedRequest(request.method, request.url, headers, call.body, False)
+        prepared.context = request.context
+        return prepared
+
+    def _send(self, prepared: Any, call: PutCall) -> Any:
+        client: Any = self.client
+        prepared.body = call.sent_body = SentBody(call.body, call.request)
         self._keep_or_close(prepared)
         response = client._endpoint.http_session.send(prepared)
-        clock.note_offset(response, request.context)
+        clock.note_offset(response, prepared.context)
         return response
 
     def _user_agent(self, features: frozenset[str]) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 from botocore.client import BaseClient
 from botocore.endpoint import Endpoint
 
-from kplpy.aws.kinesis import interceptors
+from kplpy.aws.kinesis import interceptors, put_calls
 from kplpy.aws.kinesis.transport import KinesisTransport
 from tests.inside import client_of, watch_direct_requests
 from tests.unit.aws.kinesis.test_put_calls import (
@@ -241,6 +241,21 @@ def test_a_version_of_botocore_without_a_private_name_keeps_its_client(
         assert put(transport).entries == put(transport).entries == [ENTRY]
     assert len(sent) == 2
     assert not direct
+
+
+def test_a_version_of_botocore_that_makes_requests_otherwise_keeps_its_client(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "kplpy")
+    monkeypatch.setattr(put_calls, "create_request_object", lambda: None)
+    direct = watch_direct_requests(monkeypatch)
+    with requests_of(monkeypatch, ACCEPTED) as (transport, sent):
+        for _ in range(3):
+            assert put(transport).entries == [ENTRY]
+    assert len(sent) == 3
+    assert not direct
+    (record,) = caplog.records
+    assert "botocore differs: TypeError(" in record.getMessage()
 
 
 def test_the_reason_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
