@@ -207,7 +207,7 @@ MUTATIONS = [
     Mutation(
         "direct: the client does not learn what a refused request was signed with",
         "../aws/kinesis/put_calls.py",
-        "        clock.note_offset(response, request.context)\n",
+        "        clock.note_offset(response, prepared.context)\n",
         "",
         PUT_CALLS,
     ),

@@ -341,7 +341,8 @@ def use_put_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
         call = put_calls._making.call
         if call.kind is None:
             return make_in_client(self, place)
-        call.response = AWSResponse("", 200, {}, None)
+        no_headers: Any = {}
+        call.response = AWSResponse("", 200, no_headers, None)
         call.response._content = b"{}"
         make_in_client(self, place)  # the client makes the request, and takes this response for it
         call.kind = None

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Hashable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from botocore.awsrequest import AWSPreparedRequest, create_request_object
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 
 from kplpy.aws import clock
 from kplpy.aws.causes import is_from_service
@@ -31,6 +32,12 @@ CBOR = "application/x-amz-cbor-1.1"
 
 # call: the thread's PutCall, for the handlers of the client's events.
 _making = threading.local()
+
+
+class _Request(AWSRequest):
+    """A request whose body is bytes. botocore's own prepares itself to return them, which takes 0.03 ms."""
+
+    body = property(attrgetter("data"))
 
 
 class PutCalls:
@@ -103,7 +110,8 @@ class PutCalls:
         made["context"] = first["context"] | {"retries": retries}
         for handler in self._interceptors.before_call:
             handler(params=made)
-        request = create_request_object(made)
+        request: Any = _Request(made["method"], made["url"], made["headers"], made["body"])
+        request.context = made["context"]
         context.features |= features
         client._request_signer.sign("PutRecords", request)
         for handler in self._interceptors.request_created:

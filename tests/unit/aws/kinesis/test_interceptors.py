@@ -247,7 +247,7 @@ def test_a_version_of_botocore_that_makes_requests_otherwise_keeps_its_client(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "kplpy")
-    monkeypatch.setattr(put_calls, "create_request_object", lambda: None)
+    monkeypatch.setattr(put_calls, "AWSPreparedRequest", lambda: None)
     direct = watch_direct_requests(monkeypatch)
     with requests_of(monkeypatch, ACCEPTED) as (transport, sent):
         for _ in range(3):
