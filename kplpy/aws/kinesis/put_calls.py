@@ -1,6 +1,6 @@
 """Makes PutRecords calls: directly, or through botocore's client if something intercepts its requests.
 
-A direct call takes 0.65 ms of CPU where the client takes 1.24 (one record of 1 KB, TLS on loopback). Both send the same
+A direct call takes 0.72 ms of CPU where the client takes 1.21 (one record of 1 KB, TLS on loopback). Both send the same
 bytes. botocore's signer signs a direct request, and its HTTP session sends it: credentials, proxies, certificates and
 connections are the client's. The client makes the first request to a stream. Its URL, headers and signing context serve
 the later ones, so endpoint rules and serialising are left out. Any response but an accepted one goes to the client,
