@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks import (
     bad_records,
+    compression,
     environments,
     idle,
     isolation,
@@ -69,6 +70,9 @@ MEASUREMENTS = {
     "scaling": Measurement(lambda options: scaling.measure(options.rounds, options.scale), scaling.report),
     "metrics": Measurement(lambda options: metrics.measure(options.rounds, options.scale), metrics.report),
     "ordered": Measurement(lambda options: ordered.measure(options.rounds, 2 * options.scale), ordered.report),
+    "compression": Measurement(
+        lambda options: compression.measure(options.rounds, 4 * options.scale), compression.report
+    ),
     "asyncio": Measurement(lambda options: loop.measure(options.rounds), loop.report),
     "overhead": Measurement(lambda options: overhead.measure(options.rounds), overhead.report),
     "idle": Measurement(lambda _: idle.measure(), idle.report),

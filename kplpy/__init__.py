@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kplpy import serializers as serializers
     from kplpy.config.options import Config as Config
+    from kplpy.config.streams import StreamOptions as StreamOptions
     from kplpy.errors import AggregateTooLargeError as AggregateTooLargeError
     from kplpy.errors import BatchTooLargeError as BatchTooLargeError
     from kplpy.errors import BufferFullError as BufferFullError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from kplpy.reports import HotKeys as HotKeys
     from kplpy.reports import StreamTotals as StreamTotals
     from kplpy.wire.deaggregate import deaggregate as deaggregate
+    from kplpy.wire.deaggregate_all import UserRecords as UserRecords
+    from kplpy.wire.deaggregate_all import deaggregate_all as deaggregate_all
 
 __version__ = "0.1.0"
 
@@ -60,17 +64,22 @@ _HOMES = {
     "RecordResult": "kplpy.records",
     "RejectedError": "kplpy.errors",
     "SetupError": "kplpy.errors",
+    "StreamOptions": "kplpy.config.streams",
     "StreamTotals": "kplpy.reports",
     "ThrottledError": "kplpy.errors",
     "UnreadableBatchError": "kplpy.errors",
     "UserRecord": "kplpy.records",
+    "UserRecords": "kplpy.wire.deaggregate_all",
     "deaggregate": "kplpy.wire.deaggregate",
+    "deaggregate_all": "kplpy.wire.deaggregate_all",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "serializers":
+        return import_module("kplpy.serializers")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'kplpy' has no attribute {name!r}")

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kplpy.config.options import Config
+from kplpy.config.options import Config, per_stream
 from kplpy.core.policy import policy_of
-from kplpy.errors import RecordFailedError
+from kplpy.errors import ConfigError, RecordFailedError
+from kplpy.hash_keys import HashKeys
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.reporter import Reporter
@@ -17,6 +18,8 @@ from kplpy.metrics.stats_socket import StatsSocket
 from kplpy.runtime.backpressure import Backpressure
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.engine import Engine
+from kplpy.validation import checks_of
+from kplpy.wire.compressed import check_codec
 
 if TYPE_CHECKING:
     from kplpy.aws.kinesis.transport import KinesisTransport
@@ -76,10 +79,14 @@ def build(
     on_start, deliver_inline: see Engine.
     is_closed: returns True if the producer is closed.
     stats: returns what `kplpy top` shows, as JSON.
+
+    Raises ConfigError if the library for the compression is not installed.
     """
     from kplpy.aws.cloudwatch import CloudWatch
     from kplpy.aws.kinesis.transport import KinesisTransport
 
+    _check_codecs(config)
+    hash_keys = HashKeys()
     buffer = Buffer(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
     transport = KinesisTransport(config)
     recorder = None
@@ -87,7 +94,8 @@ def build(
         registry = Registry(config.metrics_granularity)
         recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
     engine = Engine(
-        policy_of(config),
+        per_stream(config, policy_of),
+        per_stream(config, lambda own: checks_of(own, hash_keys)),
         transport,
         buffer,
         config.max_connections,
@@ -106,3 +114,12 @@ def build(
     backpressure = Backpressure(config, engine, buffer, is_closed)
     socket = StatsSocket(config.stats_path, stats) if config.stats_path else None
     return Parts(buffer, transport, engine, backpressure, recorder, reporter, socket)
+
+
+def _check_codecs(config: Config) -> None:
+    of_streams = [options.get("compression", "none") for options in (config.streams or {}).values()]
+    for codec in {config.compression, *of_streams}:
+        try:
+            check_codec(codec)
+        except ImportError as error:
+            raise ConfigError(f"compression={codec!r} needs a library: {error}") from error

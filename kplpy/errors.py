@@ -136,7 +136,8 @@ class RejectedError(RecordFailedError):
     """The record was refused for good.
 
     It is invalid or too large, access is denied, or there is no such stream. A record that is too large for the stream
-    (its MaxRecordSizeInKiB) is not sent. One that is too large for a proxy or gateway before the service gets HTTP 413.
+    (its MaxRecordSizeInKiB) is not sent. Neither is one with headers for a service-managed stream. One that is too
+    large for a proxy or gateway before the service gets HTTP 413.
     """
 
 

@@ -79,6 +79,9 @@ EVENTS = {
     "internal_errors": Event(
         logging.ERROR, "%(count)d internal errors of kplpy, which keeps running; the latest: %(latest)s"
     ),
+    "read_failing": Event(
+        logging.WARNING, "%(stream)s: reading %(shard)s failed three times and is tried again: %(reason)s"
+    ),
     "metrics_not_counted": Event(
         logging.ERROR,
         "%(count)d results were not counted, which leaves a gap in the metrics; the latest: %(latest)s",

@@ -8,14 +8,12 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Sized
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from kplpy.build import build
 from kplpy.config.options import Config
-from kplpy.core.policy import policy_of
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
     ConfigError,
@@ -25,6 +23,7 @@ from kplpy.errors import (
 from kplpy.escaping import hide_sign_in
 from kplpy.futures.asyncio_bridge import running_loop
 from kplpy.futures.record_future import RecordFuture
+from kplpy.headers import Headers
 from kplpy.metrics.registry import KEPT_SECONDS
 from kplpy.metrics.sample import Window
 from kplpy.metrics.snapshot import SECONDS, snapshot
@@ -37,7 +36,9 @@ from kplpy.runtime.flush import FlushWait
 from kplpy.runtime.shutdown import Shutdown
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import is_kplpy_thread
-from kplpy.validation import BytesLike, Checks, PutItem, parts_of
+from kplpy.tracing.factory import make_tracing
+from kplpy.tracing.span import NO_SPAN, PutSpan
+from kplpy.validation import BytesLike, PutItem, parts_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -78,9 +79,7 @@ class Producer:
         elif not isinstance(config, Config):
             raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
-        self._linger = policy_of(config).linger
-        self._checks = Checks(config.max_user_record_size)
-        self._check = self._checks.record
+        self._tracing = make_tracing(config)
         self._closed = False
         self._close_requested = False
         fork.check()
@@ -166,37 +165,45 @@ class Producer:
     def put_record(
         self,
         stream: str,
-        data: BytesLike,
-        partition_key: str | None = None,
+        data: BytesLike | Any,
+        partition_key: str | Any | None = None,
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
+        headers: Headers | None = None,
     ) -> RecordFuture:
         """Accept one record and return its future. The call does not wait until the record is sent.
 
         stream: name or ARN. Both lead to one stream once the service has reported the name's ARN (docs/design.md).
 
-        data: any bytes-like object, copied unless its type is bytes. The data and the key in UTF-8 together have at
-        most max_user_record_size bytes.
+        data: any bytes-like object, copied unless its type is bytes. With a value_serializer, what it takes. The data
+        and the key in UTF-8 together have at most max_user_record_size bytes.
 
-        partition_key: 1 to 256 characters. None: kplpy chooses a shard with headroom, and a key of 32 characters.
+        partition_key: 1 to 256 characters; with a key_serializer, what it takes. None: kplpy chooses a shard with
+        headroom, and a key of 32 characters.
 
         explicit_hash_key: an integer of any type from 0 to 2**128-1, or its decimal digits. It chooses the shard
         instead of the key's MD5.
 
+        headers: names to values, str to str or None; copied. At most 256, with names that are not empty. A record with
+        headers is sent in an aggregate also when it is alone. This Kinesis record then has at most max_user_record_size
+        bytes. None or an empty mapping: no headers. See docs/headers.md.
+
         Raises:
 
-        - InvalidRecordError: an argument is wrong.
+        - InvalidRecordError: an argument is wrong, or a serializer raised; the error's __cause__ is the serializer's.
         - ProducerClosedError: the producer is closed.
         - BufferFullError: the buffer has no space. It is raised at once inside a running event loop or with
           on_buffer_full="raise", otherwise after max_block_ms.
         """
+        if headers is not None or self._tracing is not None:
+            return self._put_with_headers(stream, data, partition_key, explicit_hash_key, headers)
         if not self._usable_page[0]:
             self._check_usable()
         try:
             target = self._streams[stream]
         except (KeyError, TypeError):
             target = self._open(stream)
-        record = self._check(target.origin, data, partition_key, explicit_hash_key)
+        record = target.check(target.origin, data, partition_key, explicit_hash_key)
         size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
         staging = target.staging
         count = len(staging)
@@ -206,7 +213,7 @@ class Producer:
             target.staged_bytes += size  # CPython with a GIL switches threads at calls and loops: no update is lost
             staging.append(record)
             if not target.wake_requested and (
-                record.arrival + self._linger < target.wake_at
+                record.arrival + target.linger < target.wake_at
                 or count >= STAGED_RECORDS
                 or target.staged_bytes >= STAGED_BYTES
             ):  # as Engine.wake_if_due does
@@ -215,12 +222,40 @@ class Producer:
             self._refuse_late(target, record)
         return record
 
+    def _put_with_headers(
+        self,
+        stream: str,
+        data: BytesLike | Any,
+        partition_key: str | Any | None,
+        explicit_hash_key: str | SupportsIndex | None,
+        headers: Headers | None,
+    ) -> RecordFuture:
+        target = self._open(stream)
+        with self._span(stream, headers) as span:
+            record = target.checks.serialized_record_with_headers(
+                target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers)
+            )
+            self._backpressure.stage(target, record)
+            if self._closed:
+                self._refuse_late(target, record)
+        span.follow((record,))
+        return record
+
+    def _span(self, stream: str, headers: Headers | None) -> PutSpan:
+        """Start the span of one record, if puts are traced."""
+        return NO_SPAN if self._tracing is None else self._tracing.record(stream, headers)
+
+    def _batch_span(self, stream: str) -> PutSpan:
+        """Start the span of a put_records, if puts are traced."""
+        return NO_SPAN if self._tracing is None else self._tracing.batch(stream)
+
     def put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         """Accept many records of one stream, and return their futures in the same order.
 
         The call costs less than one put_record for each record.
 
-        items: each is (data, partition_key), (data, partition_key, explicit_hash_key) or a UserRecord.
+        items: each is (data, partition_key), (data, partition_key, explicit_hash_key), (data, partition_key,
+        explicit_hash_key, headers) or a UserRecord.
 
         A list, or another object with a length, is checked as a whole before any record is accepted. If the buffer
         space runs out part-way, the futures of the remaining records fail with BufferFullError.
@@ -233,15 +268,21 @@ class Producer:
 
         Raises as put_record does, except that records without buffer space get BufferFullError in their futures.
         """
+        with self._batch_span(stream) as span:
+            futures = self._put_records(stream, span.items_of(items))
+        span.follow(futures)
+        return futures
+
+    def _put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         target = self._open(stream)
         if isinstance(items, Sized):
-            futures, size = self._checks.records(target.origin, items)
+            futures, size = target.checks.records(target.origin, target.checks.serialized_items(items))
             self._put_all(target, futures, size)
             return futures
         futures = []
-        for part in parts_of(items):
+        for part in parts_of(target.checks.serialized_items(items)):
             target = self._open(stream)  # raises if the producer was closed meanwhile
-            records, size = self._checks.records(target.origin, part, len(futures))
+            records, size = target.checks.records(target.origin, part, len(futures))
             futures += records
             if not self._put_all(target, records, size):
                 break
@@ -280,12 +321,18 @@ class Producer:
         the records that were accepted until then stay accepted.
         """
         running_loop("aput_records", "producer.put_records, stream, items")
+        with self._batch_span(stream) as span:
+            futures = await self._aput_records(stream, span.items_of(items))
+        span.follow(futures)
+        return futures
+
+    async def _aput_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         target = self._open(stream)
         futures: list[RecordFuture] = []
         at_once, total = isinstance(items, Sized), 0
-        for part in parts_of(items):
+        for part in parts_of(target.checks.serialized_items(items), limited=not at_once):
             target = self._open(stream)
-            records, size = self._checks.records(target.origin, part, len(futures))
+            records, size = target.checks.records(target.origin, part, len(futures))
             futures += records
             total += size
             if not at_once and not await self._aput_all(target, records, size):
@@ -308,28 +355,33 @@ class Producer:
     async def aput_record(
         self,
         stream: str,
-        data: BytesLike,
-        partition_key: str | None = None,
+        data: BytesLike | Any,
+        partition_key: str | Any | None = None,
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
+        headers: Headers | None = None,
     ) -> RecordFuture:
         """Do what put_record does, without blocking the event loop.
 
         A record without buffer space waits up to max_block_ms, whatever on_buffer_full is.
         """
         running_loop("aput_record", "producer.put_record, stream, data, partition_key")
-        target = self._open(stream)
-        record = self._check(target.origin, data, partition_key, explicit_hash_key)
-        waiter = self._backpressure.stage_or_enqueue(target, record)
-        if waiter is not None:
-            try:
-                await waiter.woken
-            except BaseException:  # the task was cancelled, or the loop was closed
-                self._backpressure.withdraw(waiter)
-                raise
-            self._backpressure.finish_wait(waiter)
-        if self._closed:
-            self._refuse_late(target, record)
+        with self._span(stream, headers) as span:
+            target = self._open(stream)
+            record = target.checks.serialized_record_with_headers(
+                target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers)
+            )
+            waiter = self._backpressure.stage_or_enqueue(target, record)
+            if waiter is not None:
+                try:
+                    await waiter.woken
+                except BaseException:  # the task was cancelled, or the loop was closed
+                    self._backpressure.withdraw(waiter)
+                    raise
+                self._backpressure.finish_wait(waiter)
+            if self._closed:
+                self._refuse_late(target, record)
+        span.follow((record,))
         return record
 
     def _refuse_late(self, target: Stream, record: RecordFuture) -> None:
@@ -357,9 +409,26 @@ class Producer:
         with self._backpressure.never_blocking():
             return self._engine.directory.open(stream)
 
-    def _never_waiting(self) -> AbstractContextManager[None]:
-        """Have this thread's puts raise BufferFullError instead of waiting, whatever on_buffer_full is."""
-        return self._backpressure.never_blocking()
+    def _put_serialized(
+        self,
+        stream: str,
+        data: bytes,
+        partition_key: str | None = None,
+        *,
+        explicit_hash_key: str | SupportsIndex | None = None,
+        headers: Headers | None = None,
+    ) -> RecordFuture:
+        """Do what put_record does, without serializers and spans. Raises BufferFullError instead of waiting.
+
+        For log records and dead letters.
+        """
+        with self._backpressure.never_blocking():
+            target = self._open(stream)
+            record = target.checks.record_with_headers(target.origin, data, partition_key, explicit_hash_key, headers)
+            self._backpressure.stage(target, record)
+            if self._closed:
+                self._refuse_late(target, record)
+            return record
 
     # --- waiting ---
 
@@ -480,7 +549,7 @@ class Producer:
 
     @property
     def outstanding_bytes(self) -> int:
-        """The bytes charged for these records: data, partition key and 400 bytes for each."""
+        """The bytes charged for these records: data, partition key, headers and 400 bytes for each."""
         return self._engine.status.outstanding_bytes
 
     def health(self) -> Health:

@@ -32,10 +32,12 @@ class UserRecord:
     headers: Mapping[str, str | None] | None = field(default=None, hash=False)
 
     def __repr__(self) -> str:
-        """Return the fields as text, with the data's size instead of the data."""
-        shown = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self)[1:]]
+        """Return the fields as text, with the data's size instead of the data, and the headers' names only."""
+        shown = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self)[1:] if each.name != "headers"]
         known = [each for each in shown if not each.endswith("=None")]
-        return f"UserRecord(<{len(self.data)} bytes>{''.join(', ' + each for each in known)})"
+        if self.headers is not None:
+            known.append(f"headers=<{', '.join(map(repr, self.headers))}>")
+        return f"{type(self).__name__}(<{len(self.data)} bytes>{''.join(', ' + each for each in known)})"
 
 
 @dataclass(frozen=True, slots=True)

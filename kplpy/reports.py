@@ -66,6 +66,7 @@ class StreamTotals:
     user_records_accepted, user_records_put, user_records_failed: accepted by a put, delivered, and failed.
     kinesis_records_put: Kinesis records that the service accepted.
     kinesis_bytes_put: their data and partition keys, as the service counts them.
+    kinesis_bytes_saved: how many more bytes these would be without compression.
     kinesis_records_sent: Kinesis records of all requests.
     put_records_requests, requests_failed: PutRecords requests, and those that failed as a whole.
     entries_throttled: Kinesis records refused with ProvisionedThroughputExceededException.
@@ -79,6 +80,7 @@ class StreamTotals:
     user_records_failed: int = 0
     kinesis_records_put: int = 0
     kinesis_bytes_put: int = 0
+    kinesis_bytes_saved: int = 0
     kinesis_records_sent: int = 0
     put_records_requests: int = 0
     requests_failed: int = 0

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any, SupportsIndex
 
+from kplpy.config.options import Config
+from kplpy.core.batching.shard_queue import AGGREGATE_KEY
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError, KplpyError
-from kplpy.futures.record_future import KeylessFuture, Origin, RecordFuture
-from kplpy.hash_keys import MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
+from kplpy.futures.record_future import HeadersFuture, KeylessFuture, KeylessHeadersFuture, Origin, RecordFuture
+from kplpy.hash_keys import MAX_HASH_KEY, MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
+from kplpy.headers import Headers, encode_headers
 from kplpy.records import UserRecord
+from kplpy.serialization import Serializers
+from kplpy.wire.encode import Entry, Packing
 
 BytesLike = bytes | bytearray | memoryview
 PutItem = UserRecord | tuple[Any, ...]
@@ -24,12 +30,12 @@ MAX_FROM_ITERATOR = 1_000_000
 """Futures that put_records collects from one iterator: some 250 MB."""
 
 
-def parts_of(items: Iterable[PutItem]) -> Iterator[list[PutItem]]:
-    """Yield the items in parts. Raises KplpyError if an iterator has more than MAX_FROM_ITERATOR items."""
+def parts_of(items: Iterable[PutItem], limited: bool = True) -> Iterator[list[PutItem]]:
+    """Yield the items in parts. limited: more than MAX_FROM_ITERATOR items raise KplpyError."""
     size = 0
     part: list[PutItem] = []
     for count, item in enumerate(items):
-        if count == MAX_FROM_ITERATOR and not isinstance(items, Sized):
+        if limited and count == MAX_FROM_ITERATOR:
             yield part
             raise KplpyError(
                 f"put_records collects the futures of at most {count:,} records of an iterator: {count:,} records were "
@@ -51,6 +57,12 @@ def _size(item: Any) -> int:
     return len(data) if isinstance(data, (bytes, bytearray)) else getattr(data, "nbytes", 0)
 
 
+# The most bytes that an aggregate of one has besides the record's data, key and tags, with its own partition key.
+_WRAPPING = 4 * MAX_KEY_CHARACTERS + 128
+
+# An explicit hash key of the most digits. The core gives one to each keyless record.
+_LONGEST_HASH_KEY = str(MAX_HASH_KEY)
+
 # Looked up once.
 _new, _init, _clock = object.__new__, RecordFuture.__init__, time.monotonic
 
@@ -58,13 +70,35 @@ _new, _init, _clock = object.__new__, RecordFuture.__init__, time.monotonic
 class Checks:
     """Makes the futures of valid records. Nothing is queued here. A bad argument raises InvalidRecordError.
 
-    max_size: limit in bytes of data and UTF-8 partition key together.
+    max_size: limit in bytes of data and UTF-8 partition key together. Of a record that is sent in an aggregate also
+    when it is alone, this Kinesis record and its partition key have at most so many bytes.
+    hash_keys: shared by the producer's streams.
+    wraps_singles: every record is sent in an aggregate. Otherwise only records with headers are.
+    first_key_outside: the aggregate's partition key is the record's, instead of "a".
+    serializers: applied to what is put; None: data are bytes and keys are str.
     """
 
-    def __init__(self, max_size: int) -> None:
+    def __init__(
+        self,
+        max_size: int,
+        hash_keys: HashKeys,
+        wraps_singles: bool = False,
+        first_key_outside: bool = False,
+        serializers: Serializers | None = None,
+    ) -> None:
         self._max_size = max_size
-        self._plain_size = max_size - 4 * MAX_KEY_CHARACTERS  # within the limit with any key
-        self.hash_keys = HashKeys()
+        self._wraps_singles = wraps_singles
+        self._first_key_outside = first_key_outside
+        # A record that is this large, with four bytes for each character of its key, is measured exactly.
+        self._near_size = max_size - (_WRAPPING if wraps_singles else 0)
+        self._plain_size = self._near_size - 4 * MAX_KEY_CHARACTERS  # within the limit with any key
+        self.hash_keys = hash_keys
+        self._serializers = serializers
+        # Chosen here, so that a put without serializers is not slower.
+        self.serialized_record, self.serialized_record_with_headers = self.record, self.record_with_headers
+        if serializers is not None:
+            self.serialized_record = serializers.before(self.record)
+            self.serialized_record_with_headers = serializers.before(self.record_with_headers)
 
     def record(
         self,
@@ -83,16 +117,41 @@ class Checks:
         hash_key = self.hash_keys.cached(partition_key) if type(partition_key) is str else None
         if hash_key is None:
             hash_key = self.hash_keys.compute(partition_key)
-        if len(data) + 4 * len(partition_key) > self._max_size:
-            self._check_size(data, partition_key)
         text: str | None = None
         if explicit_hash_key is not None:
             hash_key = parse_explicit_hash_key(explicit_hash_key)
             text = str(hash_key)
+        if len(data) + 4 * len(partition_key) > self._near_size:
+            self._check_size(data, partition_key, text)
         # Not by calling the class, which goes through C and back: 0.1 µs a put less (benchmarks.stages).
         record = _new(RecordFuture)
         _init(record, origin, data, partition_key, text, hash_key, _clock())
         return record
+
+    def record_with_headers(
+        self,
+        origin: Origin,
+        data: BytesLike,
+        partition_key: str | None,
+        explicit_hash_key: str | SupportsIndex | None,
+        headers: Headers | None,
+    ) -> RecordFuture:
+        """Do as `record` for a record that may have headers, which are copied."""
+        record = self.record(origin, data, partition_key, explicit_hash_key)
+        tags = b"" if headers is None else encode_headers(headers)
+        if not tags:
+            return record
+        data, key = record.data, record.partition_key
+        if len(data) + 4 * len(key) + len(tags) > self._max_size - _WRAPPING:
+            self._check_size(data, key, _LONGEST_HASH_KEY if record.keyless else record.explicit_hash_key, tags)
+        made = KeylessHeadersFuture if record.keyless else HeadersFuture
+        tagged = made(origin, data, key, record.explicit_hash_key, record.hash_key, record.arrival)
+        tagged.tags = tags
+        return tagged
+
+    def serialized_items(self, items: Iterable[PutItem]) -> Iterable[PutItem]:
+        """Return put_records' items, which are serialized as they are read."""
+        return items if self._serializers is None else self._serializers.items(items)
 
     def records(self, origin: Origin, items: Iterable[PutItem], first: int = 0) -> tuple[list[RecordFuture], int]:
         """Return the futures of put_records' items, and the bytes of their data and keys.
@@ -138,12 +197,16 @@ class Checks:
 
     def _item(self, origin: Origin, item: PutItem) -> RecordFuture:
         if isinstance(item, UserRecord):
-            return self.record(origin, item.data, item.partition_key, item.explicit_hash_key)
+            if item.headers is None:
+                return self.record(origin, item.data, item.partition_key, item.explicit_hash_key)
+            item = (item.data, item.partition_key, item.explicit_hash_key, item.headers)
         if isinstance(item, (tuple, list)) and 2 <= len(item) <= 3:
             return self.record(origin, *item)
+        if isinstance(item, (tuple, list)) and len(item) == 4:
+            return self.record_with_headers(origin, *item)
         raise InvalidRecordError(
-            f"an item must be (data, partition_key), (data, partition_key, explicit_hash_key) or a "
-            f"UserRecord, got {item!r:.80}"
+            f"an item must be (data, partition_key), (data, partition_key, explicit_hash_key), (data, partition_key, "
+            f"explicit_hash_key, headers) or a UserRecord, got {item!r:.80}"
         )
 
     def _sticky(self, origin: Origin, data: bytes) -> RecordFuture:
@@ -151,23 +214,51 @@ class Checks:
 
         Its size is checked, and charged to the buffer, with the key that the core will choose.
         """
-        if len(data) + len(PLACEHOLDER) > self._max_size:
-            self._check_size(data, PLACEHOLDER)
+        if len(data) + len(PLACEHOLDER) > self._near_size:
+            self._check_size(data, PLACEHOLDER, _LONGEST_HASH_KEY)
         return KeylessFuture(origin, data, PLACEHOLDER, None, NO_HASH_KEY, time.monotonic())
 
-    def _check_size(self, data: bytes, partition_key: str) -> None:
-        size = len(data) + len(partition_key.encode())
+    def _check_size(self, data: bytes, partition_key: str, explicit_hash_key: str | None, tags: bytes = b"") -> None:
+        key_size = len(partition_key.encode())
+        if tags or self._wraps_singles:
+            packing = Packing()
+            packing.add([Entry(data, partition_key, explicit_hash_key, tags)], sys.maxsize)
+            size = packing.size + (key_size if self._first_key_outside else len(AGGREGATE_KEY))
+            what = "as an aggregate of one"
+            parts = f"{len(data)} of data, {key_size} of key, {len(tags)} of headers, and the format's own"
+        else:
+            size = len(data) + key_size
+            what, parts = "data and UTF-8 partition key", f"{len(data)} of data and {key_size} of key"
         if size > self._max_size:
             raise InvalidRecordError(
-                f"a record is at most {self._max_size} bytes, data and UTF-8 partition key (max_user_record_size); "
-                f"got {size}: {len(data)} of data and {size - len(data)} of key"
+                f"a record is at most {self._max_size} bytes, {what} (max_user_record_size); got {size}: {parts}"
             )
+
+
+def checks_of(config: Config, hash_keys: HashKeys) -> Checks:
+    """Return the Checks of the streams with this Config."""
+    value, key = config.value_serializer, config.key_serializer
+    serializers = None if value is None and key is None else Serializers(value, key)
+    return Checks(
+        config.max_user_record_size,
+        hash_keys,
+        config.aggregate_single_records,
+        config.aggregate_partition_key == "first",
+        serializers,
+    )
+
+
+_HINTS = {
+    str: "; put data.encode(), or set value_serializer=kplpy.serializers.string or .json",
+    dict: "; set value_serializer=kplpy.serializers.json, or put json.dumps(data).encode()",
+}
 
 
 def _as_bytes(data: Any) -> bytes:
     try:
         return bytes(memoryview(data))
     except (TypeError, ValueError, BufferError) as error:
+        hint = next((text for kind, text in _HINTS.items() if isinstance(data, kind)), f" ({error})")
         raise InvalidRecordError(
-            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80} ({error})"
+            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80}{hint}"
         ) from None

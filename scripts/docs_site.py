@@ -29,11 +29,15 @@ PAGES = {
     "SECURITY.md": "security.md",
     "findings/README.md": "findings.md",
     "examples/README.md": "examples.md",
+    "decoders/README.md": "decoders.md",
+    "decoders/vectors/README.md": "vectors.md",
 }
 _ORIGINS = {page: path for path, page in PAGES.items()}
 # Modules with a page in the API reference. The page lists all names of the module's __all__.
 REFERENCE = (
     "kplpy",
+    "kplpy.reading",
+    "kplpy.serializers",
     "kplpy.dead_letters",
     "kplpy.integrations.logging",
     "kplpy.integrations.aws_lambda",
@@ -43,7 +47,17 @@ REFERENCE = (
 # A fenced block, a code span, or the target of an inline link or image. Only a target is in a group.
 _LINK = re.compile(r"^```.*?^```|`[^`\n]+`|(?<=\]\()([^)\s]+)(?=[)\s])", re.MULTILINE | re.DOTALL)
 _OUTSIDE = re.compile(r"[a-z]+:|[/#]")  # the start of a URL, an absolute path, or an anchor of the same page
-_LANGUAGES = {".py": "python", ".sh": "bash", ".toml": "toml", ".yml": "yaml", ".json": "json"}
+_LANGUAGES = {
+    ".go": "go",
+    ".java": "java",
+    ".json": "json",
+    ".mjs": "js",
+    ".mts": "ts",
+    ".py": "python",
+    ".sh": "bash",
+    ".toml": "toml",
+    ".yml": "yaml",
+}
 _UNLISTED = {"source", "api"}  # folders of generated pages; mkdocs.yml lists the pages of the reference
 
 

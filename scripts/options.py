@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kplpy.config.kpl_properties import kpl_keys
 from kplpy.config.options import Config
+from kplpy.config.streams import STREAM_FIELDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/options.md"
@@ -22,8 +23,11 @@ HEAD = "| option | type | default | range | meaning | KPL name |\n|---|---|---|-
 GROUPS = {
     "connection": "Connection",
     "batching": "Batching",
+    "compression": "Compression",
     "time": "Time",
     "order": "Order",
+    "serializers": "Serializers",
+    "single streams": "Single streams",
     "limits": "Limits",
     "buffer": "Buffer",
     "failures and metrics": "Failures and metrics",
@@ -98,6 +102,9 @@ def tables() -> str:
             cells = [f"`{each.name}`", f"`{_type(each.type)}`", f"`{_default(option_field)}`", range_of(option_field)]
             rows.append(f"| {' | '.join(cells)} | {each.meaning.replace('|', chr(92) + '|')} | {keys} |")
         parts.append(f"## {heading}\n\n" + "\n".join(rows))
+        if heading == GROUPS["single streams"]:
+            names = ", ".join(f"`{name}`" for name in STREAM_FIELDS)
+            parts.append(f"A stream takes these options of its own: {names}.")
     return "\n\n".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,8 @@ from kplpy.core.policy import Policy
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, PendingRecord
 from kplpy.core.routing.placement import BY_KEY, Summary
 from kplpy.core.shard_range import ShardRange
+from kplpy.wire.tags import encode_tags
+from tests.wire_records import Put
 
 NEVER = float("inf")
 TOP = (1 << 128) - 1
@@ -52,10 +55,27 @@ def keyless(arrival: float = 1.0, data: bytes = b"x") -> PendingRecord:
     return filled(KeylessItem(), data, PLACEHOLDER, NO_HASH_KEY, arrival, None)
 
 
+class TaggedItem(PendingRecord):
+    __slots__ = ("tags",)
+
+
 def item(
-    data: bytes = b"x", key: str = "k", hash_key: int = 0, arrival: float = 0.0, explicit: str | None = None
+    data: bytes = b"x",
+    key: str = "k",
+    hash_key: int = 0,
+    arrival: float = 0.0,
+    explicit: str | None = None,
+    headers: Mapping[str, str | None] | None = None,
 ) -> PendingRecord:
-    return filled(PendingRecord(), data, key, hash_key, arrival, explicit)
+    if not headers:
+        return filled(PendingRecord(), data, key, hash_key, arrival, explicit)
+    made = TaggedItem()
+    made.tags = encode_tags(headers)
+    return filled(made, data, key, hash_key, arrival, explicit)
+
+
+def of_put(put: Put) -> PendingRecord:
+    return item(put.data, put.partition_key, explicit=put.explicit_hash_key, headers=put.headers)
 
 
 def filled(

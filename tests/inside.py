@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from kplpy import Producer, RecordFuture
     from kplpy.cli.demo.command import Run
+    from kplpy.core.batching.limiter import Limiter
     from kplpy.core.batching.request import Request
     from kplpy.core.batching.shard_queue import ShardQueue
     from kplpy.core.gauges import Gauges
@@ -226,6 +227,16 @@ def router_of(pipeline: Pipeline) -> Router:
 def queues_of(pipeline: Pipeline) -> Sequence[ShardQueue]:
     """Return the queues of the shards that the pipeline knows."""
     return router_of(pipeline).queues
+
+
+def bytes_level(limiter: Limiter) -> float:
+    """Return the tokens of a shard's byte limit."""
+    return limiter._bytes.level
+
+
+def bytes_full(limiter: Limiter) -> float:
+    """Return the most tokens of a shard's byte limit."""
+    return limiter._bytes.full
 
 
 def in_flight_of(pipeline: Pipeline) -> Collection[Request]:
@@ -480,3 +491,13 @@ def logging_handlers_kept() -> Iterator[None]:
 def abandon(task: asyncio.Task[Any]) -> None:
     """Keep asyncio from complaining of a task that never ends, when it is collected."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+# --- serializers ---
+
+
+def json_serializers() -> tuple[Callable[[Any], bytes], Callable[[Any], bytes]]:
+    """Return what serializers.json is with orjson, and without."""
+    from kplpy import serializers
+
+    return serializers._fast_json(), serializers._standard_json

@@ -29,6 +29,7 @@ class Sent:
     data: bytes
     partition_key: str
     explicit_hash_key: str | None
+    headers: dict[str, str | None] | None = None
 
 
 class StubService:
@@ -142,7 +143,8 @@ class StubService:
 
 
 def _sent(stream: str, shard: ShardRange | None, item: PendingRecord) -> Sent:
-    return Sent(stream, shard.shard_id if shard else "", bytes(item.data), item.partition_key, item.explicit_hash_key)
+    place = shard.shard_id if shard else ""
+    return Sent(stream, place, bytes(item.data), item.partition_key, item.explicit_hash_key, item.headers)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> StubService:

@@ -115,7 +115,7 @@ def name_endpoint(http_response: Any, parsed: dict[str, Any], model: Any, **_: A
     about = parsed.setdefault("ResponseMetadata", {})
     if status >= 300:
         about[_URL] = url
-    elif not model.output_shape or is_from_service(http_response):
+    elif not model.output_shape or model.has_event_stream_output or is_from_service(http_response):
         return
     else:
         about |= {_URL: url, "HTTPStatusCode": status}

@@ -116,6 +116,8 @@ def check_stream(config: Config, stream: str) -> None:
     """
     from botocore.exceptions import ClientError
 
+    from kplpy.reading.source import error_code
+
     client = make_client(config)
     try:
         client.list_shards(**stream_argument(stream), MaxResults=1)
@@ -136,6 +138,8 @@ _FINAL = frozenset(
 def explain(error: Exception, stream: str | None = None) -> str:
     """Return one line about a botocore error, with advice where there is any."""
     from botocore import exceptions as boto
+
+    from kplpy.reading.source import error_code
 
     if isinstance(error, boto.NoCredentialsError):
         return "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --profile"
@@ -158,12 +162,6 @@ def explain(error: Exception, stream: str | None = None) -> str:
 
 def _line(error: Exception) -> str:
     return shown(" ".join(str(error).split())) or type(error).__name__
-
-
-def error_code(error: Exception) -> str:
-    """Return the service's code of a boto error, or an empty text."""
-    response: Any = getattr(error, "response", None)  # None after a broken connection
-    return str((response or {}).get("Error", {}).get("Code", ""))
 
 
 def _is_this_machine(url: str) -> bool:

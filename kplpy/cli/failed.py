@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from kplpy.cli.lines import Given
-from kplpy.dead_letters.entry import describe_data, entry_of
+from kplpy.dead_letters.entry import describe_data, describe_headers, entry_of
 from kplpy.dead_letters.file import append
 from kplpy.errors import RecordFailedError
 from kplpy.private_files import open_private
@@ -71,6 +71,7 @@ class Failures:
         entry |= {
             "partition_key": given.partition_key,
             "explicit_hash_key": given.explicit_hash_key,
+            **describe_headers(given.headers),
             "error": problem,
             "source": f"{given.source}:{given.line}",
         }

@@ -35,6 +35,7 @@ class Given:
     partition_key: str | None = None
     explicit_hash_key: str | None = None
     stream: str | None = None
+    headers: dict[str, str | None] | None = None
     problem: str | None = None
     truncated: int = 0
     skip: bool = False
@@ -97,11 +98,13 @@ def read_lines(
     fixed_key: str | None,
     keep_newline: bool,
     position: Position | None = None,
+    headers: dict[str, str | None] | None = None,
 ) -> Iterator[Given]:
     """Yield the lines of the files in order, without their newline (\\n) unless `keep_newline`.
 
     missing_key: what to do with a line in which `key_of` finds no key: "fail", "random" or "skip".
     position: updated with each line. The first `position.skip` lines are left out.
+    headers: of all records.
 
     Raises SkippedTooMuchError at the end if the input has fewer lines.
     """
@@ -111,7 +114,7 @@ def read_lines(
             for number, line, length, size in _lines(file, keep_newline):
                 if position.count_line(size):
                     continue
-                given = Given(line, name, number, fixed_key)
+                given = Given(line, name, number, fixed_key, headers=headers)
                 if length > len(line):
                     given.truncated = length
                     given.problem = f"the line has {length} bytes; a record has at most 10 MiB"
@@ -174,7 +177,7 @@ def _parse(line: bytes, name: str, number: int) -> Given:
     except (ValueError, TypeError) as error:
         problem = f"not a record as --failed writes them: {error}"
         return Given(line.rstrip(b"\n"), name, number, problem=problem)
-    given = Given(entry.data, name, number, entry.partition_key, entry.explicit_hash_key, entry.stream)
+    given = Given(entry.data, name, number, entry.partition_key, entry.explicit_hash_key, entry.stream, entry.headers)
     if entry.truncated:
         given.truncated = entry.truncated
         given.problem = f"the entry holds only the beginning of its {entry.truncated} bytes"

@@ -16,10 +16,27 @@ from kplpy.cli.progress import say, show_warnings
 from kplpy.cli.sending import Sending
 from kplpy.cli.settings import build_config
 from kplpy.cli.stop import Stop
+from kplpy.errors import InvalidRecordError
+from kplpy.headers import encode_headers
 
 # Longer than the library's default of 30 s, because a command can wait for a slow shard, or for the end of an outage
 # of some minutes. It is not None, so that the command ends.
 _TTL_MS = 300_000
+
+
+def _headers(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str | None] | None:
+    """Parse NAME=VALUE and NAME. None without headers."""
+    headers: dict[str, str | None] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if name in headers:
+            raise click.BadParameter(f"header {name!r} is given twice")
+        headers[name] = value if equals else None
+    try:
+        encode_headers(headers)
+    except InvalidRecordError as error:
+        raise click.BadParameter(str(error)) from None
+    return headers or None
 
 
 @click.command()
@@ -41,6 +58,14 @@ _TTL_MS = 300_000
     default="fail",
     show_default=True,
     help="A line without such a key fails, gets a random key, or is left out.",
+)
+@click.option(
+    "--header",
+    "headers",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_headers,
+    help="Give each record this header. NAME alone is a header without a value. Repeat it for more headers.",
 )
 @click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of each record.")
 @click.option(
@@ -76,6 +101,7 @@ def put(
     json_key: str | None,
     regex_key: str | None,
     missing_key: str,
+    headers: dict[str, str | None] | None,
     keep_newline: bool,
     skip: int,
     rate: float | None,
@@ -91,8 +117,10 @@ def put(
     Ctrl-C stops reading. The records read so far are delivered, within close_timeout_ms. A second Ctrl-C ends the
     command at once. The exit code is 1 if any record failed.
     """
-    if from_failed and (files or key or random_key or json_key or regex_key or keep_newline):
-        raise click.UsageError("--from-failed takes records with their keys: give no FILE, key or newline option")
+    if from_failed and (files or key or random_key or json_key or regex_key or keep_newline or headers):
+        raise click.UsageError(
+            "--from-failed takes records with their keys and headers: give no FILE, key, header or newline option"
+        )
     if stream is None and not from_failed:
         raise click.UsageError("STREAM is missing: give its name or ARN")
     if from_failed and failed and Path(from_failed).exists() and Path(from_failed).resolve() == Path(failed).resolve():
@@ -103,7 +131,7 @@ def put(
     given = (
         lines.read_failed(from_failed, position)
         if from_failed
-        else lines.read_lines(names, key_of, missing_key, key, keep_newline, position)
+        else lines.read_lines(names, key_of, missing_key, key, keep_newline, position, headers)
     )
     show_warnings()
     producer_config = build_config(connection, config, settings, {"record_ttl_ms": _TTL_MS})

@@ -111,7 +111,11 @@ class Sending:
         while problem is None and stream is not None:
             try:
                 self._producer.put_record(
-                    stream, given.data, given.partition_key, explicit_hash_key=given.explicit_hash_key
+                    stream,
+                    given.data,
+                    given.partition_key,
+                    explicit_hash_key=given.explicit_hash_key,
+                    headers=given.headers,
                 )
                 self._accepted_bytes += len(given.data)
                 return

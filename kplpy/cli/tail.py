@@ -7,21 +7,22 @@ import re
 import select
 import signal
 import sys
-import time
 from datetime import datetime, timedelta, timezone
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kplpy.cli.connection import Connection, connection_options, explain, make_client, stream_argument
-from kplpy.cli.progress import say
-from kplpy.dead_letters.entry import describe_data
+from kplpy.cli.connection import Connection, connection_options, explain, make_client
+from kplpy.cli.progress import say, show_warnings
+from kplpy.dead_letters.entry import describe_data, describe_headers
+from kplpy.errors import InvalidRecordError
 from kplpy.escaping import escape_controls
 
 if TYPE_CHECKING:
-    from kplpy import UserRecord
-    from kplpy.cli.reader import Start, StreamReader
+    from collections.abc import Mapping
+
+    from kplpy.reading import ReadRecord, StreamReader
 
 
 def _timestamp(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
@@ -61,7 +62,13 @@ def _timestamp(context: click.Context, option: click.Parameter, text: str | None
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a JSON object for each record, with its key, shard and sequence number.",
+    help="Print a JSON object for each record, with its key, headers, shard and sequence number.",
+)
+@click.option(
+    "--headers",
+    "with_headers",
+    is_flag=True,
+    help="Print each record's headers, as a JSON object and a tab, before it.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N records.")
 @click.option(
@@ -84,6 +91,7 @@ def tail(
     from_start: bool,
     at_timestamp: datetime | None,
     as_json: bool,
+    with_headers: bool,
     limit: int | None,
     until_idle: float | None,
     no_follow: bool,
@@ -97,13 +105,14 @@ def tail(
     """
     from botocore.exceptions import ClientError
 
-    from kplpy.cli.reader import Start, StreamReader
     from kplpy.config.options import Config
+    from kplpy.reading import StreamReader
 
     if from_start and at_timestamp:
         raise click.UsageError("--from-start and --at-timestamp contradict each other: give one of them")
-    start = Start("AT_TIMESTAMP", at_timestamp) if at_timestamp else Start("TRIM_HORIZON" if from_start else "LATEST")
-    if no_follow and start.kind == "LATEST":
+    if as_json and with_headers:
+        raise click.UsageError("--json prints the headers already: give one of --json and --headers")
+    if no_follow and not (from_start or at_timestamp):
         raise click.UsageError(
             "--no-follow needs --from-start or --at-timestamp: without them there is nothing to read"
         )
@@ -113,12 +122,28 @@ def tail(
         if not quiet:
             say(text)
 
-    client = make_client(Config(**connection.fields()))
-    reader = StreamReader(client, stream_argument(stream), start, follow=not no_follow, idle=interval, notice=notice)
+    def skip(error: ValueError, record: Mapping[str, Any]) -> None:
+        notice(f"sequence number {record['SequenceNumber']}: skipped: {error}")
+
+    if not quiet:
+        show_warnings()
+    try:
+        reader = StreamReader(
+            stream,
+            start=at_timestamp or ("TRIM_HORIZON" if from_start else "LATEST"),
+            client=make_client(Config(**connection.fields())),
+            follow=not no_follow,
+            idle_timeout=until_idle,
+            interval=interval,
+            on_error=skip,
+        )
+    except InvalidRecordError as error:
+        raise click.BadParameter(str(error)) from None
     try:
         shards = reader.open()
-        notice(f"reading {shards} shard{'' if shards == 1 else 's'} of {stream} {_describe_start(start)}")
-        _print(reader, stream, as_json, limit, until_idle)
+        place = _describe_start(from_start, at_timestamp)
+        notice(f"reading {shards} shard{'' if shards == 1 else 's'} of {stream} {place}")
+        _print(reader, stream, as_json, with_headers, limit)
     except ClientError as error:
         raise click.ClickException(explain(error, stream)) from error
     finally:
@@ -129,26 +154,25 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _describe_start(start: Start) -> str:
-    if start.timestamp is not None:
-        return f"since {start.timestamp.isoformat(timespec='seconds')}"
-    return "from the oldest record on" if start.kind == "TRIM_HORIZON" else "from now on"
+def _describe_start(from_start: bool, at_timestamp: datetime | None) -> str:
+    if at_timestamp is not None:
+        return f"since {at_timestamp.isoformat(timespec='seconds')}"
+    return "from the oldest record on" if from_start else "from now on"
 
 
-def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None, until_idle: float | None) -> None:
+def _print(reader: StreamReader, stream: str, as_json: bool, with_headers: bool, limit: int | None) -> None:
     out = sys.stdout.buffer
     line_of = _line_for_terminal if sys.stdout.isatty() else _line
     printed = 0
-    last = time.monotonic()
-    # Poll often enough that the command does not end much later than --until-idle says.
-    for found in reader.batches(poll=0.5 if until_idle is None else min(0.5, max(0.05, until_idle / 4))):
+    for found in reader.batches(poll=0.5):
         if found is not None and found.records:
-            last = time.monotonic()
             records = found.records if limit is None else found.records[: limit - printed]
             printed += len(records)
             # One write for all records, because with PYTHONUNBUFFERED each write is a system call.
             if as_json:
-                out.write(b"".join(_json_line(each, stream, found.shard_id) for each in records))
+                out.write(b"".join(_json_line(each, stream) for each in records))
+            elif with_headers:
+                out.write(b"".join(_headers(each) + line_of(each.data) for each in records))
             else:
                 out.write(b"".join(line_of(each.data) for each in records))
             out.flush()
@@ -156,8 +180,10 @@ def _print(reader: StreamReader, stream: str, as_json: bool, limit: int | None, 
                 return
         elif _output_is_closed():
             raise BrokenPipeError
-        if until_idle is not None and reader.caught_up and time.monotonic() - last >= until_idle:
-            return
+
+
+def _headers(record: ReadRecord) -> bytes:
+    return json.dumps(dict(record.headers or {})).encode() + b"\t"
 
 
 def _line(data: bytes) -> bytes:
@@ -179,14 +205,15 @@ def _output_is_closed() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _json_line(record: UserRecord, stream: str, shard_id: str) -> bytes:
+def _json_line(record: ReadRecord, stream: str) -> bytes:
     arrival = record.approximate_arrival_timestamp
     described: dict[str, Any] = {
         "stream": stream,
         **describe_data(record.data),
         "partition_key": record.partition_key,
         "explicit_hash_key": record.explicit_hash_key,
-        "shard": shard_id,
+        **describe_headers(record.headers),
+        "shard": record.shard_id,
         "sequence_number": record.sequence_number,
         "sub_sequence_number": record.sub_sequence_number,
         "arrival": None if arrival is None else arrival.astimezone(timezone.utc).isoformat(timespec="milliseconds"),

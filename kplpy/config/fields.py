@@ -5,8 +5,10 @@ Nothing imports this module at run time. tests/unit/config/test_options.py check
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from kplpy.config.streams import StreamOptions
 
 if TYPE_CHECKING:
     import boto3
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from kplpy.errors import RecordFailedError
 
 
-class ConfigFields(TypedDict, total=False):
+class ConfigFields(StreamOptions, total=False):
     """The keywords of Producer(...), Config.from_properties(...) and KinesisHandler(...). See Config."""
 
     region_name: str | None
@@ -30,22 +32,11 @@ class ConfigFields(TypedDict, total=False):
     proxy_user_name: str | None
     proxy_password: str | None
     request_format: Literal["json", "cbor"]
-    aggregation_enabled: bool
-    aggregation_max_count: int
-    aggregation_max_size: int
-    aggregate_partition_key: Literal["a", "first"]
     collection_max_count: int
     collection_max_size: int
-    max_user_record_size: int
-    assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None
-    record_max_buffered_time_ms: int
-    record_ttl_ms: int | None
-    user_record_timeout_ms: int
     connect_timeout_ms: int
     request_timeout_ms: int
-    ordered: bool
-    rate_limit: int
-    fail_if_throttled: bool
+    streams: Mapping[str, StreamOptions] | None
     max_connections: int
     max_buffered_records: int
     max_buffered_bytes: int
@@ -54,6 +45,7 @@ class ConfigFields(TypedDict, total=False):
     max_block_ms: int
     close_timeout_ms: int
     on_failure: Callable[[RecordFailedError], object] | None
+    tracing: Literal["opentelemetry"] | None
     hot_partition_keys: int
     metrics_sink: Literal["cloudwatch", "emf", "prometheus", "opentelemetry"] | MetricsSink | None
     stats_path: str | None

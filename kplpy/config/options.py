@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kplpy.config.rules import (
     GRANULARITIES,
+    GZIP_LEVELS,
     MIB,
     REQUEST_MAX_BYTES,
     REQUEST_MAX_RECORDS,
@@ -24,7 +25,9 @@ from kplpy.config.rules import (
     safe_repr,
     text,
 )
+from kplpy.config.streams import StreamOptions, as_dicts, check_streams, options_of
 from kplpy.errors import ConfigError, NotPicklableError, RecordFailedError
+from kplpy.stream_names import parse_stream
 
 if TYPE_CHECKING:
     import boto3
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from kplpy.config.fields import ConfigFields
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -81,19 +86,33 @@ class Config:
     aggregate_partition_key: Literal["a", "first"] = choice("a", "a", "first")
     """Partition key of an aggregate: "a", as in the KPL, or its first record's own key. With "first" Lambda can spread
     one shard's records over its parallelization factor."""
+    aggregate_single_records: bool = flag(False)
+    """Send a record that is alone in its batch as an aggregate of one, for readers that take every record for an
+    aggregate (docs/readers.md). Not on an AUTO stream."""
     collection_max_count: int = number(REQUEST_MAX_RECORDS, 1, REQUEST_MAX_RECORDS)
     """Kinesis records in one PutRecords request."""
     collection_max_size: int = number(5 * MIB, 52224, REQUEST_MAX_BYTES)
     """Bytes of one PutRecords request: data and partition keys. A larger record is sent in a request of its own."""
     max_user_record_size: int = number(MIB, 64, REQUEST_MAX_BYTES)
-    """Bytes of the largest record accepted: data and UTF-8 partition key. A record above the stream's own
-    MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call DescribeStreamSummary."""
+    """Bytes of the largest record accepted: data and UTF-8 partition key, or with headers the aggregate that holds it.
+    A record above the stream's own MaxRecordSizeInKiB fails with RejectedError before it is sent, if kplpy may call
+    DescribeStreamSummary."""
 
     assume_distribution_strategy: Literal["USER_PARTITION_KEY", "AUTO"] | None = choice(
         None, None, "USER_PARTITION_KEY", "AUTO"
     )
     """The streams' RecordDistributionStrategy, used when the permission kinesis:DescribeStreamSummary is missing. On an
-    AUTO stream nothing is aggregated. None: USER_PARTITION_KEY, with one warning a stream."""
+    AUTO stream nothing is aggregated, except with compression. None: USER_PARTITION_KEY, with one warning a stream."""
+
+    # --- compression ---
+    compression: Literal["none", "gzip", "zstd"] = choice("none", "none", "gzip", "zstd")
+    """Compress each batch of a shard as a whole, in a format that deaggregate() and kplpy's decoders read
+    (docs/compression.md). "zstd" needs the extra `zstd`, except on Python 3.14 and later."""
+    compression_level: int | None = number(None, 1, 19, optional=True)
+    """Level of the codec: 1 to 9 for gzip, 1 to 19 for zstd. None: 1, the fastest."""
+    compression_min_size: int = number(1024, 1, REQUEST_MAX_BYTES)
+    """A Kinesis record with less data than this is sent uncompressed. A shard takes 1,000 records/s and 1 MiB/s, so it
+    gains nothing from making records below 1 KiB smaller."""
 
     # --- time ---
     record_max_buffered_time_ms: int = number(100, 0)
@@ -112,6 +131,18 @@ class Config:
     """Keep the order of the put_record calls for each partition key, through throttling, retries and reshards. One
     Kinesis record is then in flight for each shard. docs/order.md has the exact promise and its cost."""
 
+    # --- serializers ---
+    value_serializer: Callable[[Any], bytes] | None = field(default=None, repr=False, metadata={"call": True})
+    """Called with the data of every put; returns bytes. kplpy.serializers has json and string. None: the data are
+    bytes. See docs/serializers.md."""
+    key_serializer: Callable[[Any], str] | None = field(default=None, repr=False, metadata={"call": True})
+    """Called with the partition key of every put that has one; returns a str. None: the keys are str."""
+
+    # --- single streams ---
+    streams: Mapping[str, StreamOptions] | None = field(default=None, hash=False)
+    """Options of single streams, by name or ARN, which win over the producer's: {"orders": {"ordered": True}}. A copy
+    is kept, which cannot be changed."""
+
     # --- limits ---
     rate_limit: int = number(100, 1)
     """Percent of each shard's limits (1000 records/s, 1 MiB/s) that this producer may use."""
@@ -124,8 +155,8 @@ class Config:
     max_buffered_records: int = number(100_000, 1)
     """Buffer size in records: accepted, and not yet delivered or failed."""
     max_buffered_bytes: int = number(64 * MIB, 1024)
-    """Buffer size in bytes: data, partition key and 400 bytes for each record. Threads that put at the same moment can
-    together pass it, and max_buffered_records, by a few records."""
+    """Buffer size in bytes: data, partition key, headers and 400 bytes for each record. Threads that put at the same
+    moment can together pass it, and max_buffered_records, by a few records."""
     max_inflight_bytes: int = number(32 * MIB, 1)
     """Bytes of all requests in flight. A larger request is sent alone."""
     on_buffer_full: Literal["block", "raise"] | None = choice(None, None, "block", "raise")
@@ -140,6 +171,9 @@ class Config:
     on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": True})
     """Called with the error of every failed record, on one of kplpy's threads or on the thread that calls close().
     DeadLetterFile and DeadLetterStream of kplpy.dead_letters are two such functions."""
+    tracing: Literal["opentelemetry"] | None = choice(None, None, "opentelemetry")
+    """Make a span for each put, which ends with the outcome, and send its context in the records' headers. Needs the
+    extra `opentelemetry`. None: no spans. See docs/headers.md."""
     hot_partition_keys: int = number(0, 0, 100_000)
     """Counters of each stream for Producer.hot_keys(). 0: off. With N counters every key with more than 1/N of a
     stream's records or bytes is reported. No count is wrong by more than 1/N of the whole."""
@@ -173,7 +207,9 @@ class Config:
 
     def __repr__(self) -> str:
         """Return the fields as text, without objects, secrets, and passwords in URLs."""
-        shown = [f"{each.name}={safe_repr(each.name, getattr(self, each.name))}" for each in fields(self) if each.repr]
+        hidden = {each.name for each in fields(self) if not each.repr}
+        values = {**self.__dict__, "streams": self.streams and as_dicts(self.streams, hidden)}
+        shown = [f"{each.name}={safe_repr(each.name, values[each.name])}" for each in fields(self) if each.repr]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __post_init__(self) -> None:
@@ -185,6 +221,10 @@ class Config:
             raise ConfigError(f"metrics_session must be a boto3 or botocore session, got {self.metrics_session!r}")
         if self.botocore_config is not None and not hasattr(self.botocore_config, "merge"):
             raise ConfigError(f"botocore_config must be a botocore.config.Config, got {self.botocore_config!r}")
+        if self.compression == "gzip" and (self.compression_level or 1) > GZIP_LEVELS:
+            raise ConfigError(f"compression_level must be from 1 to 9 with gzip, got {self.compression_level}")
+        if self.streams is not None:
+            object.__setattr__(self, "streams", check_streams(self.streams, self.__dict__, self._with_options))
 
     def __copy__(self) -> Config:
         return self  # it never changes
@@ -199,9 +239,28 @@ class Config:
         """
         given = {each.name: getattr(self, each.name) for each in fields(self)}
         given = {each.name: given[each.name] for each in fields(self) if given[each.name] is not each.default}
+        if self.streams is not None:
+            given["streams"] = as_dicts(self.streams)
+            for stream, options in self.streams.items():
+                for name in _OBJECTS & options.keys():
+                    _check_pickles(f"streams[{stream!r}][{name!r}]", options[name])  # type: ignore[literal-required]
         for name in _OBJECTS & given.keys():
             _check_pickles(name, given[name])
         return partial(type(self), **given), ()
+
+    def for_stream(self, stream: str) -> Config:
+        """Return the Config of one stream: this one, with the stream's own options in place of the producer's.
+
+        stream: name or ARN. Raises InvalidRecordError if it is neither, and for a name if `streams` has different
+        options for several ARNs of this name.
+        """
+        parse_stream(stream)
+        options = options_of(self.streams, stream) if self.streams else {}
+        return self._with_options(options) if options else self
+
+    def _with_options(self, options: Mapping[str, Any]) -> Config:
+        """Return a Config with one stream's options, and without `streams`."""
+        return replace(self, streams=None, **options)
 
     @classmethod
     def from_properties(cls, path: str | os.PathLike[str], **overrides: Unpack[ConfigFields]) -> Config:
@@ -221,7 +280,23 @@ class Config:
         return cls(**{**{name: setting.value for name, setting in settings.items()}, **overrides})
 
 
-_OBJECTS = frozenset({"session", "metrics_session", "botocore_config", "on_failure", "metrics_sink"})
+def per_stream(config: Config, make: Callable[[Config], T]) -> Callable[[str], T]:
+    """Return a function from a stream's name or ARN to what `make` returns for its Config.
+
+    Streams without options of their own share one object. The function raises InvalidRecordError as for_stream does.
+    """
+    common = make(config)
+
+    def of_stream(stream: str) -> T:
+        own = config.for_stream(stream)
+        return common if own is config else make(own)
+
+    return of_stream
+
+
+_OBJECTS = frozenset(
+    "session metrics_session botocore_config on_failure metrics_sink value_serializer key_serializer".split()
+)
 
 
 def _check_pickles(name: str, value: Any) -> None:

@@ -16,6 +16,8 @@ MIB = 1 << 20
 REQUEST_MAX_RECORDS = 500
 REQUEST_MAX_BYTES = 10 * MIB
 
+GZIP_LEVELS = 9
+
 GRANULARITIES = ("global", "stream", "shard")
 SINKS = ("cloudwatch", "emf", "prometheus", "opentelemetry")
 
@@ -29,9 +31,10 @@ class MetricsSink(Protocol):
     def emit(self, window: Any) -> None: ...
 
 
-def number(default: float, low: float, high: float | None = None, *, optional: bool = False) -> Any:
-    """Make a field for a number from `low` to `high`: a whole number if the default is one. optional: also None."""
-    return field(default=default, metadata={"number": (low, high, optional, isinstance(default, int))})
+def number(default: float | None, low: float, high: float | None = None, *, optional: bool = False) -> Any:
+    """Make a field for a number from `low` to `high`: whole if the default is, or is None. optional: also None."""
+    whole = default is None or isinstance(default, int)
+    return field(default=default, metadata={"number": (low, high, optional, whole)})
 
 
 def choice(default: str | None, *values: str | None) -> Any:

@@ -18,6 +18,7 @@ class Reason(Enum):
     REJECTED = "rejected"
     SET_UP = "set-up"
     UNCLEAR = "unclear"  # the responses to its attempts were malformed
+    HEADERS = "headers on a service-managed stream"
     TOO_LARGE = "too large"  # for the stream, or for a proxy or gateway before the service
     CLOSED = "closed"
     FORKED = "forked"
@@ -57,11 +58,12 @@ class Failed:
 class Completion:
     """User records that have an outcome.
 
-    size: bytes of their data and partition keys, as the buffer was charged for them.
+    size: bytes of their data, partition keys and tags, as the buffer was charged for them.
     predicted: for failed records, the shard they were routed to, or None.
     batches: the delivered batches in order. Empty unless they hold exactly `items`: one batch for all records, or one
     batch per record.
-    outcomes: each record's own outcome if the records were not aggregated. All have the shard and attempt of `outcome`.
+    outcomes: each record's own outcome if each travelled in a Kinesis record of its own. All have the shard and attempt
+    of `outcome`.
     """
 
     items: list[PendingRecord]

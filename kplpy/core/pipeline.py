@@ -23,9 +23,10 @@ from kplpy.core.policy import Policy
 from kplpy.core.record import NO_HASH_KEY, PendingRecord
 from kplpy.core.results.events import Events
 from kplpy.core.results.responses import Responses
-from kplpy.core.results.retry_policy import meets_puts_too
+from kplpy.core.results.retry_policy import is_access_denied, meets_puts_too
+from kplpy.core.results.sealing import Sealing
 from kplpy.core.routing.placement import Summary
-from kplpy.core.routing.router import Router
+from kplpy.core.routing.router import HEADERS_REFUSED, Router
 from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
@@ -35,13 +36,14 @@ from kplpy.reports import StreamTotals
 class Pipeline:
     """One stream's pipeline. Runs on kplpy's own threads only, under the stream's lock.
 
+    policy: the stream's options.
     random: returns a float in [0, 1).
     outstanding: records that are accepted and not yet settled.
     totals: the stream's counts since the pipeline was made.
     """
 
     def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
-        self._policy = policy
+        self.policy = policy
         self.totals = StreamTotals()
         self.outstanding = 0
         self._next_number = 0
@@ -53,6 +55,7 @@ class Pipeline:
         self._outcomes = self._responses.outcomes
         self._circuit_breaker = self._responses.circuit_breaker
         self._bisection = self._responses.bisection
+        self._sealing = Sealing(self._router, self._collector, self._sizes, self._outcomes)
         self._sent_part_last = False  # the request before this one was a part of the bisection
         self._in_flight: dict[Request, None] = {}
         self._next_expiry = NEVER
@@ -75,7 +78,7 @@ class Pipeline:
         self._next_number = number
         self.outstanding += accepted
         self.totals.user_records_accepted += accepted
-        self._next_expiry = min(self._next_expiry, now + self._policy.waiting_ttl)
+        self._next_expiry = min(self._next_expiry, now + self.policy.waiting_ttl)
 
     def adopt(self, items: Sequence[PendingRecord]) -> None:
         """Count records of the pipeline that this one replaces. They have outcomes, and will be settled here."""
@@ -144,6 +147,7 @@ class Pipeline:
     def listing_succeeded(self, shards: Iterable[ShardRange], now: float) -> None:
         """The caller has listed the shards. shards: the open ones."""
         self._router.listing_failure = ""
+        self._router.listing_denied = False
         self._router.update_map(shards, now)
         if self.map.ready:
             self._responses.judge_again(now)
@@ -157,6 +161,7 @@ class Pipeline:
         """
         self.map.listing_failed(now)
         self._router.listing_failure = message
+        self._router.listing_denied = error is not None and is_access_denied(error)
         if error is not None and meets_puts_too(error):
             self._router.end_patience(now)
         self._router.check_patience(now)
@@ -209,7 +214,7 @@ class Pipeline:
 
     def _block_overtaking(self, now: float) -> None:
         """In ordered mode: hold queues back. Call it after each change of the queues or of what is in flight."""
-        if self._policy.ordered:
+        if self.policy.ordered:
             judged = [each.batch for each in self._responses.judging]
             block_overtaking(
                 self._router, self._collector, [*self._batches_in_flight(), *judged, *self._bisection], now
@@ -224,7 +229,7 @@ class Pipeline:
 
     def _queues_ahead(self) -> set[ShardQueue]:
         """In ordered mode: the queues of shards with a batch in flight or waiting to be judged."""
-        if not self._policy.ordered:
+        if not self.policy.ordered:
             return set()
         judged = [each.batch for each in self._responses.judging]
         return {batch.queue for batch in [*self._batches_in_flight(), *judged] if batch.queue.shard is not None}
@@ -244,7 +249,8 @@ class Pipeline:
     def next_request(self, now: float, max_bytes: float = NEVER) -> Request | None:
         """Form a request from the batches that are due. None if there are none.
 
-        A sender calls it, and must report the end of the request through `request_ended`.
+        A sender calls it, and must report the end of the request through `request_ended`. A request that is not sealed
+        is compressed and sealed first (`Request.compress`, then `seal`).
         """
         self.tick(now)
         if self._circuit_breaker.is_open:
@@ -266,13 +272,34 @@ class Pipeline:
         return request
 
     def _start_request(self, batches: list[Batch], now: float) -> Request:
-        lost_at = now + self._policy.request_timeout + rules.REQUEST_SLACK
+        lost_at = now + self.policy.request_timeout + rules.REQUEST_SLACK
         request = Request(batches, now, lost_at, self._sent_part_last)
+        if self.policy.compression is not None:
+            self._sealing.begin(request)
         self._in_flight[request] = None
         self._circuit_breaker.request_sent(now)
         self.totals.put_records_requests += 1
         self.totals.kinesis_records_sent += len(batches)
         return request
+
+    def seal(self, request: Request, compressed: Sequence[bytes | None], now: float, max_bytes: float = NEVER) -> bool:
+        """Set the compressed data of the request's batches, and make the request fit its limits by the exact sizes.
+
+        compressed: what `request.compress()` returned. Return False if the request must not be sent: nothing is left
+        in it, or it was given up as lost meanwhile.
+        """
+        if request not in self._in_flight:
+            return False
+        count = len(request.batches)
+        oversized = self._sealing.end(request, compressed, now, max_bytes)
+        if len(request.batches) < count:
+            self.totals.kinesis_records_sent -= count - len(request.batches)
+            if not request.batches:
+                del self._in_flight[request]
+                self.totals.put_records_requests -= 1
+            self._block_overtaking(now)
+        self._set_aside(oversized, now)
+        return bool(request.batches)
 
     def _set_aside(self, oversized: list[Batch], now: float) -> None:
         """Take out batches that may be too large. They are sent alone, or fail."""
@@ -330,9 +357,9 @@ class Pipeline:
         if self._bisection:
             self._bisection.replace_each(lambda batch: outcomes.drop_expired(batch, limit))
             oldest = min(oldest, min((batch.arrival for batch in self._bisection), default=NEVER))
-        if self._policy.answer_timeout < NEVER:
+        if self.policy.answer_timeout < NEVER:
             oldest = min(oldest, self._responses.expire_in_flight(self._batches_in_flight(), now))
-        self._next_expiry = max(min(oldest, now) + self._policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)
+        self._next_expiry = max(min(oldest, now) + self.policy.waiting_ttl, now + rules.EXPIRY_INTERVAL)
 
     def _batches_in_flight(self) -> list[Batch]:
         return [batch for request in self._in_flight for batch in request.batches]
@@ -355,6 +382,9 @@ class Pipeline:
 
     def take_completions(self) -> list[Completion]:
         """Return the records with new outcomes. The caller resolves their futures, then calls `settled`."""
+        if self._router.refused:
+            refused, self._router.refused = self._router.refused, []
+            self._outcomes.fail(refused, Reason.HEADERS, HEADERS_REFUSED)
         completions, self._outcomes.completions = self._outcomes.completions, []
         return completions
 
@@ -438,7 +468,7 @@ class Pipeline:
         """Return how much the pipeline holds, by kind. All are zero when nothing is outstanding. For tests."""
         router, collector = self._router, self._collector
         return {
-            "waiting": len(router.waiting),
+            "waiting": len(router.waiting) + len(router.refused),
             "in queues": sum(len(queue.closed_batches) + (queue.open is not None) for queue in router),
             "bytes in queues": sum(queue.queue_bytes for queue in router),
             "held": sum(abs(queue.held) + abs(queue.held_bytes) for queue in router),

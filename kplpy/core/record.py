@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kplpy.wire.tags import decode_tags
+
 # Only the first attempt and the latest ones are kept, so that a record does not grow during an outage.
 KEPT_ATTEMPTS = 12
 
@@ -41,10 +43,14 @@ class PendingRecord:
     maybe_written: an earlier attempt may have been written, so that the record may appear twice.
     number: the record's place in the order of the stream.
     partition_key: as the service gets it.
+    tags: the headers, as encode_tags writes them. Empty without headers. A record with headers is always sent in an
+    aggregate, also when it is the only one.
     tries: the attempts so far, at most KEPT_ATTEMPTS of them (see Trimmed).
     """
 
-    keyless = False  # an attribute of the class, because an attribute of each record would cost memory
+    # Attributes of the class, because an attribute of each record would cost memory. Subclasses have other values.
+    keyless = False
+    tags: bytes = b""
 
     __slots__ = (
         "arrival",
@@ -65,6 +71,11 @@ class PendingRecord:
     number: int
     tries: tuple[SendAttempt, ...]
     maybe_written: bool
+
+    @property
+    def headers(self) -> dict[str, str | None] | None:
+        """The record's headers. None: it has none."""
+        return decode_tags(self.tags) if self.tags else None
 
 
 class Trimmed(tuple[SendAttempt, ...]):
@@ -109,6 +120,12 @@ def add_attempts(items: Iterable[PendingRecord], attempt: SendAttempt) -> None:
             after = item.tries
 
 
+def payload_of(item: PendingRecord) -> int:
+    """Return the bytes that the buffer is charged for the record: data, partition key and tags."""
+    return len(item.data) + len(item.partition_key) + len(item.tags)
+
+
 def payload_size(items: Iterable[PendingRecord]) -> int:
-    """Return the bytes that the buffer is charged for the records: data and partition keys."""
-    return sum([len(item.data) + len(item.partition_key) for item in items])  # a list is faster than a generator
+    """Return payload_of() of all the records together."""
+    # A list is faster than a generator, and than a call for each record.
+    return sum([len(item.data) + len(item.partition_key) + len(item.tags) for item in items])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kplpy.errors import RecordFailedError
+from kplpy.headers import Headers
 
 
 def entry_of(error: RecordFailedError) -> dict[str, Any]:
@@ -17,6 +18,7 @@ def entry_of(error: RecordFailedError) -> dict[str, Any]:
     if record is not None:
         entry |= describe_data(record.data)
         entry |= {"partition_key": record.partition_key, "explicit_hash_key": record.explicit_hash_key}
+        entry |= describe_headers(record.headers)
     return entry | {
         "error": f"{type(error).__name__}: {error}",
         "attempts": len(error.attempts),
@@ -36,6 +38,11 @@ def describe_data(data: bytes) -> dict[str, str]:
         return {"data_base64": base64.b64encode(data).decode()}
 
 
+def describe_headers(headers: Headers | None) -> dict[str, Headers]:
+    """Return the headers as a JSON member: an object of strings and nulls. Empty without headers."""
+    return {"headers": dict(headers)} if headers else {}
+
+
 @dataclass(slots=True)
 class Entry:
     """A record read from a line.
@@ -47,6 +54,7 @@ class Entry:
     partition_key: str | None = None
     explicit_hash_key: str | None = None
     stream: str | None = None
+    headers: dict[str, str | None] | None = None
     truncated: int = 0
 
 
@@ -67,9 +75,18 @@ def parse_entry(line: bytes) -> Entry:
         if not isinstance(value, (str, type(None))):
             raise ValueError(f"{field!r} must be a string or null, got {value!r:.80}")
         setattr(parsed, field, value)
+    parsed.headers = _headers(entry.get("headers"))
     if entry.get("truncated"):
         parsed.truncated = int(entry["truncated"])
     return parsed
+
+
+def _headers(headers: Any) -> dict[str, str | None] | None:
+    if headers is None:
+        return None
+    if not isinstance(headers, dict) or not all(isinstance(value, (str, type(None))) for value in headers.values()):
+        raise ValueError(f"'headers' must be an object of strings and nulls, or null, got {headers!r:.80}")
+    return headers
 
 
 def _data(entry: dict[str, Any]) -> bytes:

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol, SupportsIndex
 
 from kplpy.dead_letters.entry import entry_of, line_of
 from kplpy.errors import KplpyError, RecordFailedError
 from kplpy.futures.record_future import RecordFuture
+from kplpy.headers import Headers
 from kplpy.stream_names import parse_stream
 
 OnFailure = Callable[[RecordFailedError], object]
 
 
 class Puts(Protocol):
-    """The methods of a producer that DeadLetterStream calls."""
+    """The method of a producer that DeadLetterStream calls."""
 
-    def put_record(
+    def _put_serialized(
         self,
         stream: str,
         data: bytes,
         partition_key: str | None = None,
         *,
         explicit_hash_key: str | SupportsIndex | None = None,
+        headers: Headers | None = None,
     ) -> RecordFuture: ...
-
-    def _never_waiting(self) -> AbstractContextManager[None]: ...
 
 
 class _DeadLetterKey(str):
@@ -52,8 +51,8 @@ class DeadLetterStream:
     """An `on_failure` that puts each failed record on `stream`, a name or an ARN.
 
     producer: the producer that puts the record. None means the producer whose record failed.
-    envelope: False puts the record as it was. True puts the JSON object that DeadLetterFile writes, which has the
-        record's stream and why it failed. It is larger: a record near the stream's limit will not fit.
+    envelope: False puts the record as it was, with its headers. True puts the JSON object that DeadLetterFile writes,
+        which has the record's stream and why it failed. It is larger: a record near the stream's limit will not fit.
     otherwise: called with the error if the dead letter cannot be put, for example a DeadLetterFile. None means that the
         record is then lost, and the loss is logged.
 
@@ -70,7 +69,7 @@ class DeadLetterStream:
         otherwise: OnFailure | None = None,
     ) -> None:
         parse_stream(stream)
-        if producer is not None and not hasattr(producer, "put_record"):
+        if producer is not None and not hasattr(producer, "_put_serialized"):
             raise TypeError(f"producer must be a kplpy Producer or None, got {producer!r:.80}")
         if otherwise is not None and not callable(otherwise):
             raise TypeError(f"otherwise must be callable or None, got {otherwise!r:.80}")
@@ -101,10 +100,13 @@ class DeadLetterStream:
             return
         key = record.partition_key or secrets.token_hex(16)
         marked = _DeadLetterKey(key) if self.otherwise is None else _FollowedKey(key)
-        data = line_of(entry_of(error))[:-1] if self.envelope else record.data
+        data, headers = record.data, record.headers
+        if self.envelope:
+            data, headers = line_of(entry_of(error))[:-1], None
         try:
-            with producer._never_waiting():
-                future = producer.put_record(self.stream, data, marked, explicit_hash_key=record.explicit_hash_key)
+            future = producer._put_serialized(
+                self.stream, data, marked, explicit_hash_key=record.explicit_hash_key, headers=headers
+            )
         except KplpyError as refused:
             self._use_otherwise(error, f"{error}; not put on {self.stream!r} either: {refused}")
             return

@@ -138,8 +138,16 @@ class Waits:
     def will_be_seen(self, future: Awaited) -> bool:
         """Return True if a thread, a task or a callback will look at the future's outcome."""
         return self.blocked_threads > 0 or any(
-            each.will_be_seen(future) if isinstance(each, Awaits) else True for each in self.callbacks
+            each.will_be_seen(future) if isinstance(each, (Awaits, Observer)) else True for each in self.callbacks
         )
+
+
+class Observer:
+    """Base of callbacks that look at an outcome without the application seeing it."""
+
+    def will_be_seen(self, future: Awaited) -> bool:
+        """Return False."""
+        return False
 
 
 class Awaited(Protocol):

@@ -35,6 +35,7 @@ _ERRORS: dict[Reason, type[RecordFailedError]] = {
     Reason.THROTTLED: ThrottledError,
     Reason.REJECTED: RejectedError,
     Reason.SET_UP: SetupError,
+    Reason.HEADERS: RejectedError,
     Reason.TOO_LARGE: RejectedError,
     Reason.FORKED: ForkedError,
 }
@@ -43,6 +44,7 @@ _WHY = {
     Reason.THROTTLED: "was throttled, and fail_if_throttled is set",
     Reason.REJECTED: "was refused by the service",
     Reason.SET_UP: "cannot be sent",
+    Reason.HEADERS: "has headers that cannot be sent",
     Reason.TOO_LARGE: "is too large",
     Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its outcome",
 }
@@ -56,7 +58,7 @@ def error_of(
     if outcome.reason is Reason.REFUSED and isinstance(cause, KplpyError):
         return type(cause)(*cause.args)
     why = _WHY.get(outcome.reason) or f"was not delivered: {outcome.message}"
-    if outcome.reason in (Reason.REJECTED, Reason.SET_UP, Reason.TOO_LARGE):
+    if outcome.reason in (Reason.REJECTED, Reason.SET_UP, Reason.TOO_LARGE, Reason.HEADERS):
         why += f" ({outcome.message})"
     tried = f"{len(attempts)} attempt{'s' if len(attempts) != 1 else ''}"
     if attempts:

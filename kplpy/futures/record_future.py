@@ -329,19 +329,55 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
             before = each.ended
         return tuple(attempts)
 
+    def peek(self) -> RecordResult | KplpyError | None:
+        """Return the result or the exception, None if there is none yet. A failure does not count as seen by that."""
+        outcome = self._outcome
+        if isinstance(outcome, Failed):
+            return self._exception_of(outcome)
+        return None if outcome is None else self.result()
+
     def _error(self, outcome: Failed) -> KplpyError:
         """Return the exception of a failed record, and count its failure as seen."""
         if isinstance(outcome, Unseen) and not self._origin.forked:
             with LOCK:
                 if self._outcome is outcome:
                     self._outcome = outcome.mark_seen()
+        return self._exception_of(outcome)
+
+    def _exception_of(self, outcome: Failed) -> KplpyError:
         key, explicit = (None, None) if self.keyless else (self.partition_key, self.explicit_hash_key)
-        record = UserRecord(self.data, key, explicit)
+        record = UserRecord(self.data, key, explicit, headers=self.headers)
         return error_of(outcome, self.stream, record, self._attempts(outcome), self.maybe_written)
 
 
 class KeylessFuture(RecordFuture):
     """The future of a record without a partition key. The core makes up a key, which users do not see."""
+
+    __slots__ = ()
+
+    keyless = True
+
+
+class HeadersFuture(RecordFuture):
+    """The future of a record with headers."""
+
+    __slots__ = ("_data", "tags")
+
+    tags: bytes
+
+    @property
+    def data(self) -> bytes:
+        """The payload. Setting it drops the headers, because a delivered record's payload is replaced by b""."""
+        return self._data
+
+    @data.setter
+    def data(self, data: bytes) -> None:
+        self._data = data
+        self.tags = b""
+
+
+class KeylessHeadersFuture(HeadersFuture):
+    """The future of a record with headers and without a partition key."""
 
     __slots__ = ()
 

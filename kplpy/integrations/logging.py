@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kplpy.errors import FlushTimeoutError, KplpyError
+from kplpy.headers import Headers, encode_headers
 from kplpy.logs import log
 from kplpy.producer import Producer
 from kplpy.rate_limited_log import RateLimitedLog
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 _EXCLUDED = ("kplpy", "botocore", "boto3", "urllib3", "s3transfer")
 
 PartitionKey = str | Callable[[logging.LogRecord], str | None] | None
+RecordHeaders = Headers | Callable[[logging.LogRecord], Headers | None] | None
 
 
 class KinesisHandler(logging.Handler):
@@ -36,6 +38,7 @@ class KinesisHandler(logging.Handler):
     producer: puts the records. None: the handler makes one from `config` and closes it in close().
     config: fields of kplpy.Config, such as region_name. Not together with `producer`.
     partition_key: a text, a function of the LogRecord, or None, which spreads the records over the shards.
+    headers: the records' headers, as put_record takes them, or a function of the LogRecord that returns them.
     terminator: appended to each text.
     flush_timeout: seconds that flush() waits at most.
 
@@ -46,7 +49,8 @@ class KinesisHandler(logging.Handler):
     example in callbacks. Otherwise each line would cause the next. kplpy's warnings go to stderr if no other handler
     would show them.
 
-    Raises TypeError for arguments that are not valid, InvalidRecordError for a bad stream, ConfigError for bad config.
+    Raises TypeError for arguments that are not valid, InvalidRecordError for a bad stream or headers,
+    ConfigError for bad config.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class KinesisHandler(logging.Handler):
         *,
         producer: Producer | None = None,
         partition_key: PartitionKey = None,
+        headers: RecordHeaders = None,
         level: int | str = logging.NOTSET,
         terminator: str = "",
         flush_timeout: float = 5.0,
@@ -64,10 +69,13 @@ class KinesisHandler(logging.Handler):
         parse_stream(stream)
         if not (partition_key is None or isinstance(partition_key, str) or callable(partition_key)):
             raise TypeError(f"partition_key must be a str, a function or None, got {partition_key!r:.80}")
+        if headers is not None and not callable(headers):
+            encode_headers(headers)
         if producer is not None and config:
             raise TypeError(f"give a producer or fields of its Config, not both: {', '.join(sorted(config))}")
         self.stream = stream
         self.partition_key = partition_key
+        self.headers = headers
         self.terminator = terminator
         self.flush_timeout = flush_timeout
         self.dropped = 0
@@ -102,9 +110,9 @@ class KinesisHandler(logging.Handler):
             finally:
                 self.release()
             key = self.partition_key(record) if callable(self.partition_key) else self.partition_key
+            headers = self.headers(record) if callable(self.headers) else self.headers
             data = (text + self.terminator).encode("utf-8", "backslashreplace")
-            with self._producer._never_waiting():
-                self._producer.put_record(self.stream, data, key)
+            self._producer._put_serialized(self.stream, data, key, headers=headers)
         except KplpyError as error:
             self._drop(error)
         except RecursionError:

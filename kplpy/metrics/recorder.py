@@ -198,10 +198,17 @@ def _count_entries(
             yield _repeated("ErrorsByCode", stream, shard, 1, 1, entries[place].get("ErrorCode") or MALFORMED)
             sizes[place] = -1
         sizes = [size for size in sizes if size >= 0]
+        batches = [batch for place, batch in enumerate(batches) if place not in set(refused)]
     if sizes:
         yield _repeated("KinesisRecordsPut", stream, shard, len(sizes), 1)
         yield _repeated("AllErrors", stream, shard, len(sizes), 0)
         yield _values("KinesisRecordsDataPut", stream, shard, sizes)
+        if batches[0].queue.compression is not None:
+            uncompressed = [batch.uncompressed_size for batch in batches]
+            yield _values("UncompressedDataPut", stream, shard, uncompressed)
+            ratios = [100 * size / whole for size, whole in zip(sizes, uncompressed, strict=True) if whole]
+            if ratios:
+                yield _values("CompressionRatio", stream, shard, ratios)
 
 
 def _count_outcome(stream: str, shard: str | None, outcome: Delivered | Failed, found: Tally) -> Iterator[Update]:

@@ -82,8 +82,11 @@ def tally(group: list[Completion], ages: Ages) -> Tally:
             size, least, most = batches[0].sizes()
             tried = batches[0].tried
         else:
-            # Reads only what the request has just read of each batch.
-            sizes = [batch.data_size for batch in batches] or [len(item.data) for item in each.items]
+            if batches and batches[0].queue.compression is None:
+                # Reads only what the request has just read of each batch. Records with headers are in aggregates.
+                sizes = [batch.sizes()[0] if batch.aggregated else batch.data_size for batch in batches]
+            else:
+                sizes = [len(item.data) for item in each.items]
             times = array("d", sorted([batch.arrival for batch in batches] or [item.arrival for item in each.items]))
             size, least, most = sum(sizes), min(sizes), max(sizes)
             tried = not batches or any(map(_tried, batches))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from kplpy.config.options import Config
+from kplpy.core.record import payload_of
 from kplpy.errors import BufferFullError, ProducerClosedError
 from kplpy.futures.asyncio_bridge import arrivals_of
 from kplpy.futures.record_future import RecordFuture, holds_future_lock
@@ -46,6 +47,11 @@ class Backpressure:
         self._is_closed = is_closed
         self._marked_threads: set[int] = set()  # idents; see never_blocking
         self._waiting_threads: set[int] = set()  # of the marked threads: those that wait for buffer space
+
+    def stage(self, stream: Stream, record: RecordFuture) -> None:
+        """Stage the record as put_record does. Raises as stage_or_wait does."""
+        if not self._stage_on_credit(stream, record):
+            self.stage_or_wait(stream, record)
 
     def stage_or_wait(self, stream: Stream, record: RecordFuture) -> bool:
         """Stage the record, and block until the buffer has space if that is allowed. Return True if it waited.
@@ -272,4 +278,4 @@ class TaskWaiter(Waiter):
 
 def charge_of(record: RecordFuture) -> int:
     """Return the bytes that the record is charged to the buffer."""
-    return len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
+    return payload_of(record) + RECORD_OVERHEAD

@@ -31,6 +31,7 @@ from kplpy.runtime.sender import Transport
 from kplpy.runtime.status import Status
 from kplpy.runtime.stream import Flush, Stream
 from kplpy.runtime.threads import lend_thread, runs_kplpy_work, starting_threads
+from kplpy.validation import Checks
 
 T = TypeVar("T")
 
@@ -45,13 +46,15 @@ CHECK_INTERVAL = 1.0
 class Engine:
     """Called by application threads. No thread runs before the first record is staged.
 
+    policy_of, checks_of: return the Policy and the Checks of a stream's name or ARN; raise InvalidRecordError.
     on_start: called with the first record; returns True if threads may be started.
     deliver_inline: called after a put if no thread can be started; sends on the putting thread.
     """
 
     def __init__(
         self,
-        policy: Policy,
+        policy_of: Callable[[str], Policy],
+        checks_of: Callable[[str], Checks],
         transport: Transport,
         buffer: Buffer,
         max_senders: int,
@@ -62,7 +65,8 @@ class Engine:
         hot_partition_keys: int = 0,
         meter: Meter | None = None,
     ) -> None:
-        self._policy = policy
+        self._policy_of = policy_of
+        self._checks_of = checks_of
         self._transport = transport
         self._buffer = buffer
         self._on_start = on_start
@@ -76,7 +80,6 @@ class Engine:
         self.streams = self.directory.streams
         self.status = Status(self.streams, buffer)
         self.scheduler = Scheduler(
-            policy,
             transport,
             buffer,
             self.directory,
@@ -95,7 +98,9 @@ class Engine:
     def _new_stream(self, name: str, arn: str | None) -> Stream:
         counters = self._hot_partition_keys
         key_counts = KeyCounts(counters, time.monotonic()) if counters else None
-        made = Stream(name, arn, self.scheduler.new_pipeline(), self._threads.wake, key_counts)
+        pipeline = self.scheduler.new_pipeline(self._policy_of(arn or name))
+        checks = self._checks_of(arn or name)
+        made = Stream(name, arn, pipeline, checks, self._threads.wake, key_counts)
         self._buffer.renew(made)  # its first credit
         return made
 
@@ -117,7 +122,7 @@ class Engine:
     def wake_if_due(self, stream: Stream, arrival: float) -> None:
         """Wake the scheduler if the staged record is due before its next visit, or if enough is staged for a batch."""
         if not stream.wake_requested and (
-            arrival + self._policy.linger < stream.wake_at
+            arrival + stream.linger < stream.wake_at
             or len(stream.staging) >= STAGED_RECORDS
             or stream.staged_bytes + stream.charged_bytes >= STAGED_BYTES
         ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kplpy.core.policy import Policy
 from kplpy.core.record import payload_size
 from kplpy.futures.record_future import RecordFuture
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
@@ -19,8 +18,7 @@ Expiry and lost requests must not wait until a sender is free.
 class Planner:
     """Called on the scheduler thread and sender threads: `drain` and `plan` under the stream's lock."""
 
-    def __init__(self, policy: Policy, buffer: Buffer, threads: WorkerThreads) -> None:
-        self._linger = policy.linger
+    def __init__(self, buffer: Buffer, threads: WorkerThreads) -> None:
         self._buffer = buffer
         self._threads = threads
 
@@ -63,7 +61,7 @@ class Planner:
             stream.wake_at = wake_at
         if stream.staging:
             # Staged since the drain. A put before wake_at was written may not have woken the scheduler.
-            wake_at = min(wake_at, now + self._linger)
+            wake_at = min(wake_at, now + stream.linger)
             stream.wake_at = min(stream.wake_at, wake_at)
         stream.visit_at = wake_at
         self._threads.wake_by(wake_at)

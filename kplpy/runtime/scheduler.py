@@ -41,7 +41,6 @@ class Scheduler:
 
     def __init__(
         self,
-        policy: Policy,
         transport: Transport,
         buffer: Buffer,
         directory: Directory,
@@ -51,7 +50,6 @@ class Scheduler:
         on_failure: Callable[[RecordFailedError], object] | None,
         meter: Meter,
     ) -> None:
-        self._policy = policy
         self._buffer = buffer
         self._directory = directory
         self._streams = directory.streams
@@ -60,7 +58,7 @@ class Scheduler:
         self.commands = Commands()
         self.threads = WorkerThreads(self, max_senders)
         self.delivery = Delivery(buffer, on_failure, meter, recent_errors, self._wake_in)
-        self._planner = Planner(policy, buffer, self.threads)
+        self._planner = Planner(buffer, self.threads)
         self.sender = Sender(
             self._streams,
             directory.set_arn,
@@ -73,9 +71,9 @@ class Scheduler:
             max_inflight_bytes,
         )
 
-    def new_pipeline(self) -> Pipeline:
+    def new_pipeline(self, policy: Policy) -> Pipeline:
         """Make a stream's pipeline. It waits until the client is made."""
-        pipeline = Pipeline(self._policy, self._random.random)
+        pipeline = Pipeline(policy, self._random.random)
         pipeline.await_client()
         return pipeline
 
@@ -147,7 +145,7 @@ class Scheduler:
     def _recover(self, stream: Stream) -> None:
         """Replace the stream's pipeline if it is broken."""
         if stream.broken is not None:
-            failed = recover(stream, self.new_pipeline(), self._buffer, self.delivery)
+            failed = recover(stream, self.new_pipeline(stream.pipeline.policy), self._buffer, self.delivery)
             if failed is not None:
                 self._complete_elsewhere(stream, *failed)
 
@@ -194,7 +192,7 @@ class Scheduler:
         """Fail the stream's records that have no outcome. Return the results, whose callbacks the caller runs."""
         found = self._retry_with_recovery(stream, partial(self._fail_all, stream, message))
         if found is None:
-            found = recover(stream, self.new_pipeline(), self._buffer, self.delivery)
+            found = recover(stream, self.new_pipeline(stream.pipeline.policy), self._buffer, self.delivery)
         return (stream, *found) if found else (stream, Results(stream.pipeline, [], [], Events()), [])
 
     def _fail_all(self, stream: Stream, message: str) -> tuple[Results, list[RecordFuture]] | None:

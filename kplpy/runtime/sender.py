@@ -149,13 +149,18 @@ class Sender:
     def _send_request(self, stream: Stream, pipeline: Pipeline, request: Request) -> None:
         end: BaseException | None = None
         me = threading.get_ident()
+        self._inflight[me] = request.size
         try:
-            self._inflight[me] = request.size
-            exchange = self._transport.put_records(stream.name, stream.arn, request)
-        except BaseException as failure:
-            end = self._report_unexpected(f"sending to {stream.name}", failure)
-            error = RequestError(type(failure).__name__, str(failure) or repr(failure), request.body_sent, failure)
-            exchange = Exchange(request.started, time.monotonic(), request.wall, error=error)
+            if not request.is_sealed:
+                compressed, end = self._compress(stream, request)
+                if not self._seal(stream, pipeline, request, compressed):
+                    return
+            try:
+                exchange = self._transport.put_records(stream.name, stream.arn, request)
+            except BaseException as failure:
+                end = self._report_unexpected(f"sending to {stream.name}", failure)
+                error = RequestError(type(failure).__name__, str(failure) or repr(failure), request.body_sent, failure)
+                exchange = Exchange(request.started, time.monotonic(), request.wall, error=error)
         finally:
             self._inflight.pop(me, None)
         throttled = 0
@@ -170,6 +175,29 @@ class Sender:
         self._delivery.report_request(stream, exchange.error, throttled)
         if end is not None:
             raise end
+
+    def _compress(self, stream: Stream, request: Request) -> tuple[list[bytes | None], BaseException | None]:
+        """Return the compressed data, and an error to raise later. After an error the batches go uncompressed."""
+        try:
+            return request.compress(), None
+        except BaseException as failure:
+            end = self._report_unexpected(f"compressing for {stream.name}", failure)
+            return [None] * len(request.to_compress), end
+
+    def _seal(self, stream: Stream, pipeline: Pipeline, request: Request, compressed: list[bytes | None]) -> bool:
+        """Set the batches' compressed data, and make the request fit. Return False if it must not be sent."""
+        me = threading.get_ident()
+        with stream.locked_pipeline():
+            if pipeline is not stream.pipeline or stream.broken is not None:
+                return False
+            now = time.monotonic()
+            space = self._inflight_room() + self._inflight[me]
+            is_sendable = pipeline.seal(request, compressed, now, space)
+            self._inflight[me] = request.size
+            self._planner.plan(stream, now)
+            results = stream.take_results()
+        self._delivery.deliver(stream, results)
+        return is_sendable
 
     def _apply_response(self, stream: Stream, pipeline: Pipeline, apply: ApplyResponse) -> None:
         """Hand the response to its pipeline, unless the pipeline was replaced meanwhile."""

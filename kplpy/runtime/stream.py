@@ -15,6 +15,7 @@ from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import NO_HASH_KEY, PendingRecord
 from kplpy.core.results.events import Events
 from kplpy.futures.record_future import Origin, RecordFuture
+from kplpy.validation import Checks
 
 NEVER = float("inf")
 KEPT_RESOLVED = 100_000
@@ -38,6 +39,7 @@ class Stream:
         name: str,
         arn: str | None,
         pipeline: Pipeline,
+        checks: Checks,
         wake_scheduler: Callable[[], object],
         key_counts: KeyCounts | None = None,
     ) -> None:
@@ -45,6 +47,9 @@ class Stream:
         self.name = name
         self.arn = arn
         self.origin = Origin(arn or name)
+        self.linger = pipeline.policy.linger
+        self.checks = checks
+        self.check = checks.serialized_record  # looked up once, because each put calls it
         self.known_arn = arn  # None: put by name, and the service has not reported the ARN
         self.merged_into: Stream | None = None  # the Stream put by ARN that takes this one's new records, too
         self.staging: deque[RecordFuture] = deque()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from kplpy.errors import BatchTooLargeError, UnreadableBatchError
+from kplpy.wire.varint import varint
 
 Codec = Literal["none", "gzip", "zstd"]
 
@@ -27,12 +28,25 @@ LONGEST_HEADER = 15
 """Bytes of the longest header, of a batch of less than 2**35 bytes."""
 MAX_UNCOMPRESSED = 16 << 20
 """The most uncompressed bytes that kplpy reads from one Kinesis record by default."""
+SMALLEST_WINDOW = 8 << 20
+"""Bytes of window that every zstd frame may ask for (RFC 8878, 3.1.1.1.2). A larger batch may have its own size."""
 
 _CODECS: tuple[Codec, ...] = ("none", "gzip", "zstd")
 _CODEC_AT = 5
 _CRC_AT = 6
 _SIZE_AT = 10
 _GZIP = 31  # zlib's window bits for a gzip member
+
+
+def check_codec(codec: Codec) -> None:
+    """Raise ImportError if the library for the codec is not installed."""
+    if codec == "zstd":
+        _zstd_decompressor()
+
+
+def header_size(size: int) -> int:
+    """Return the bytes of the header of a batch with `size` bytes uncompressed."""
+    return _SIZE_AT + max(1, -(-size.bit_length() // 7))
 
 
 def pack_batch(message: bytes | bytearray | memoryview, codec: Codec, level: int) -> bytes:
@@ -47,11 +61,7 @@ def pack_batch(message: bytes | bytearray | memoryview, codec: Codec, level: int
     header = bytearray(MAGIC)
     header += bytes((VERSION, _CODECS.index(codec)))
     header += zlib.crc32(message).to_bytes(4, "big")
-    size = len(message)
-    while size >= 0x80:
-        header.append(size & 0x7F | 0x80)
-        size >>= 7
-    header.append(size)
+    header += varint(len(message))
     return b"".join((header, payload))
 
 
@@ -62,8 +72,8 @@ def unpack_batch(data: bytes, max_size: int | None = MAX_UNCOMPRESSED) -> bytes 
 
     Data whose size or CRC-32 is wrong, or which cannot be decompressed, only looks like a batch: None. Raises
     BatchTooLargeError before it decompresses a batch of more than max_size bytes, and never decompresses more than the
-    batch says. Raises UnreadableBatchError for a version or codec that this kplpy does not know, and for zstd
-    without a zstd library.
+    batch says. A zstd frame that asks for more memory (_window_log) cannot be decompressed. Raises
+    UnreadableBatchError for a version or codec that this kplpy does not know, and for zstd without a zstd library.
     """
     if not data.startswith(MAGIC):
         return None
@@ -120,6 +130,11 @@ def _gunzip(payload: memoryview, size: int) -> bytes | None:
         return None
 
 
+def _window_log(size: int) -> int:
+    """Return log2 of the largest zstd window for a batch of `size` bytes: 23 (8 MiB) to 27 (zstd's default)."""
+    return min(max(size, SMALLEST_WINDOW) - 1, (1 << 27) - 1).bit_length()
+
+
 def _decompressor(codec: Codec) -> Callable[[memoryview, int], bytes | None]:
     if codec == "gzip":
         return _gunzip
@@ -142,7 +157,8 @@ if sys.version_info >= (3, 14):
 
         def decompress(payload: memoryview, size: int) -> bytes | None:
             try:
-                return zstd.ZstdDecompressor().decompress(payload, size + 1)
+                options = {zstd.DecompressionParameter.window_log_max: _window_log(size)}
+                return zstd.ZstdDecompressor(options=options).decompress(payload, size + 1)
             except zstd.ZstdError:
                 return None
 
@@ -154,7 +170,7 @@ else:
         try:
             import zstandard
         except ImportError:
-            raise ImportError("install kplpy[zstd], which brings zstandard") from None
+            raise ImportError("pip install 'kplpy[zstd]', which brings zstandard") from None
         return zstandard
 
     def _zstd_compressor(level: int) -> _Compress:
@@ -177,7 +193,8 @@ else:
         def decompress(payload: memoryview, size: int) -> bytes | None:
             try:
                 # Not ZstdDecompressor.decompress: it allocates what the frame says, whatever its max_output_size.
-                with zstandard.ZstdDecompressor().stream_reader(payload) as reader:
+                decompressor = zstandard.ZstdDecompressor(max_window_size=1 << _window_log(size))
+                with decompressor.stream_reader(payload) as reader:
                     content: bytes = reader.read(size + 1)
                     return content
             except zstandard.ZstdError:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kplpy")
 
 MAX_HASH_KEY = 2**128 - 1
+_SMALLEST_RECORD = 6  # bytes of a record without data in a message
+_SMALLEST_TAG = 4
+_TAGS = 4  # headers for each of max_records
 _INTEGER = re.compile(r"[+-]?\d+")  # digits of any script, as Java's BigInteger reads them
 
 
@@ -50,9 +53,9 @@ def decode_aggregate(
     """Return the user records in a Kinesis record's data, or None for a plain record.
 
     The list is empty if the aggregate is dropped: a hash key lies outside [starting_hash_key, ending_hash_key].
-    Raises AggregateTooLargeError if the aggregate has more than `max_records` records, or more keys in one table. That
-    is before Python objects are made for them. None allows any number, as the KCL does.
-    While protobuf parses, it takes up to 16 times the bytes of `data`.
+    Raises AggregateTooLargeError if the aggregate has more than `max_records` records, or more keys in one table, or
+    more than four times as many headers. That is before Python objects are made for them. None allows any number, as
+    the KCL does. While protobuf parses, it takes up to 16 times the bytes of `data`.
     """
     if len(data) <= ENVELOPE or not data.startswith(MAGIC):
         return None
@@ -71,6 +74,9 @@ def decode_message(
     """Do as decode_aggregate for the protobuf message within an aggregate or a compressed batch."""
     from google.protobuf.message import DecodeError
 
+    # protobuf takes 80 bytes for a record of six, so what can exceed max_records is counted before protobuf reads it.
+    if max_records is not None and len(body) > _SMALLEST_RECORD * max_records:
+        _check_count(_count_fields(body, max_records), len(body), max_records)
     message: Any = aggregated_record_class()()
     try:
         message.ParseFromString(body)
@@ -80,12 +86,9 @@ def decode_message(
         return None
 
     largest = max(map(len, (message.records, message.partition_key_table, message.explicit_hash_key_table)))
-    if max_records is not None and largest > max_records:
-        raise AggregateTooLargeError(
-            f"an aggregated message of {len(body):,} bytes holds {largest:,} user records or keys, more than "
-            f"max_records, {max_records:,}; none of its records is returned",
-            max_records,
-        )
+    if max_records is not None:
+        _check_count(largest, len(body), max_records)
+        _check_headers(message.records, len(body), max_records)
     # Bytes that are not UTF-8 become replacement characters, as in Java.
     keys = [key.decode(errors="replace") for key in message.partition_key_table]
     hash_keys = [key.decode(errors="replace") for key in message.explicit_hash_key_table]
@@ -103,6 +106,65 @@ def decode_message(
         fields = {"user_records": len(message.records), "kept": len(found), "reason": str(error)}
         log(logger, "aggregate_broken", fields)
     return found
+
+
+def _check_count(count: int, size: int, max_records: int) -> None:
+    if count > max_records:
+        raise AggregateTooLargeError(
+            f"an aggregated message of {size:,} bytes holds more user records or keys than max_records, "
+            f"{max_records:,}; none of its records is returned",
+            max_records,
+        )
+
+
+def _check_headers(records: Iterable[Any], size: int, max_records: int) -> None:
+    if size <= _SMALLEST_TAG * _TAGS * max_records:
+        return
+    count = sum(len(each.tags) for each in records)
+    if count > _TAGS * max_records:
+        raise AggregateTooLargeError(
+            f"an aggregated message of {size:,} bytes holds {count:,} headers, more than {_TAGS} for each of "
+            f"max_records, {max_records:,}, user records; none of its records is returned",
+            max_records,
+        )
+
+
+def _count_fields(body: bytes, limit: int) -> int:
+    """Return how often the message's most frequent field occurs, at most `limit` + 1. 0: protobuf cannot parse it."""
+    counts: dict[int, int] = {}
+    place = 0
+    try:
+        while place < len(body):
+            tag, place = _varint(body, place)
+            counts[tag] = count = counts.get(tag, 0) + 1
+            if tag < 8:
+                return 0
+            if count > limit:
+                return count
+            kind = tag & 7
+            if kind == 0:
+                _, place = _varint(body, place)
+            elif kind == 2:
+                size, place = _varint(body, place)
+                place += size
+            elif kind in (1, 5):
+                place += 8 if kind == 1 else 4
+    except IndexError:
+        return 0
+    return max(counts.values(), default=0)
+
+
+def _varint(body: bytes, place: int) -> tuple[int, int]:
+    """Return the varint that begins at `place`, and where it ends. IndexError: it is cut off, or over 10 bytes."""
+    if body[place] < 0x80:
+        return body[place], place + 1
+    value = 0
+    for each in range(10):
+        byte = body[place + each]
+        value |= (byte & 0x7F) << 7 * each
+        if byte < 0x80:
+            return value, place + each + 1
+    raise IndexError
 
 
 def _inner_records(records: Iterable[Any], keys: list[str], hash_keys: list[str]) -> Iterable[InnerRecord]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from kplpy.wire.envelope import ENVELOPE, MAGIC
+from kplpy.wire.tags import encode_tags
+from kplpy.wire.varint import varint
 
 
 class Aggregatable(Protocol):
@@ -19,15 +21,8 @@ class Aggregatable(Protocol):
     def partition_key(self) -> str: ...
     @property
     def explicit_hash_key(self) -> str | None: ...
-
-
-def _varint(n: int) -> bytes:
-    out = bytearray()
-    while n >= 0x80:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
+    @property
+    def tags(self) -> bytes: ...
 
 
 class _Tagged(dict[int, bytes]):
@@ -41,7 +36,7 @@ class _Tagged(dict[int, bytes]):
         self._tag = tag
 
     def __missing__(self, n: int) -> bytes:
-        piece = self._tag + _varint(n)
+        piece = self._tag + varint(n)
         if n < 0x4000:
             self[n] = piece
         return piece
@@ -85,7 +80,7 @@ class Packing:
 
     size: exact size of data() as it is now
     data_size: size of the records' data together
-    key_size: length of the records' partition keys together, in characters
+    other_size: length of the records' partition keys in characters, and of their tags in bytes, together
     smallest, largest: size of the smallest and the largest record's data
 
     add() makes the pieces of the wire format at once, while a record is in the processor's cache. 450 records of 100 B
@@ -99,8 +94,8 @@ class Packing:
         "_pieces",
         "_tables",
         "data_size",
-        "key_size",
         "largest",
+        "other_size",
         "size",
         "smallest",
     )
@@ -113,7 +108,7 @@ class Packing:
         self._hash_tables: list[bytes] = []
         self._pieces: list[bytes] = []
         self.size = ENVELOPE
-        self.data_size = self.key_size = self.largest = 0
+        self.data_size = self.other_size = self.largest = 0
         self.smallest = sys.maxsize
 
     def add(self, records: Sequence[Aggregatable], max_size: int) -> int:
@@ -121,7 +116,7 @@ class Packing:
 
         Raises UnicodeEncodeError if a partition key cannot be encoded as UTF-8. Explicit hash keys are not checked.
         """
-        size, data_size, key_size = self.size, self.data_size, self.key_size
+        size, data_size, other_size = self.size, self.data_size, self.other_size
         smallest, largest = self.smallest, self.largest
         key_fields, tables, pieces, shapes = self._key_fields, self._tables, self._pieces, _shapes
         added = 0
@@ -143,6 +138,11 @@ class Packing:
                 new_size += len(hash_entry)
             n = len(data)
             record_prefix, data_prefix, record_size = shapes[len(head)][n]
+            tags = record.tags
+            if tags:
+                body_size = record_size - len(record_prefix) + len(tags)
+                record_prefix = _lengths[body_size]
+                record_size = len(record_prefix) + body_size
             new_size += record_size
             if new_size > max_size:
                 break
@@ -153,8 +153,11 @@ class Packing:
                 self._hash_key_fields[hash_key] = hash_field
                 self._hash_tables.append(hash_entry)
             pieces += (record_prefix, head, data_prefix, data)
+            if tags:
+                pieces.append(tags)
+                other_size += len(tags)
             data_size += n
-            key_size += len(key)
+            other_size += len(key)
             # Counted here so that metrics need not read all the records again.
             if n < smallest:
                 smallest = n
@@ -162,7 +165,7 @@ class Packing:
                 largest = n
             size = new_size
             added += 1
-        self.size, self.data_size, self.key_size = size, data_size, key_size
+        self.size, self.data_size, self.other_size = size, data_size, other_size
         self.smallest, self.largest = smallest, largest
         return added
 
@@ -181,6 +184,10 @@ class Packing:
         """Return the Kinesis record's data. Changes nothing; more records may be added afterwards."""
         return b"".join(self.parts())
 
+    def message(self) -> bytes:
+        """Return the protobuf message alone, without the magic and the MD5."""
+        return b"".join((*self._tables, *self._hash_tables, *self._pieces))
+
     def parts(self) -> tuple[bytes, bytes]:
         """Return data() in two parts: the body, and the 16-byte MD5 that ends it.
 
@@ -190,8 +197,33 @@ class Packing:
         return start, hashlib.md5(memoryview(start)[len(MAGIC) :], usedforsecurity=False).digest()
 
 
-def encode_aggregate(records: Iterable[Aggregatable]) -> bytes:
+class Encodable(Protocol):
+    """The attributes of a record that encode_aggregate reads, as UserRecord has them."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def partition_key(self) -> str: ...
+    @property
+    def explicit_hash_key(self) -> str | None: ...
+    @property
+    def headers(self) -> Mapping[str, str | None] | None: ...
+
+
+class Entry(NamedTuple):
+    """One record to pack."""
+
+    data: bytes
+    partition_key: str
+    explicit_hash_key: str | None
+    tags: bytes
+
+
+def encode_aggregate(records: Iterable[Encodable]) -> bytes:
     """Return the data of one Kinesis record that holds all of `records`, in order."""
     packing = Packing()
-    packing.add(list(records), sys.maxsize)
+    packing.add(
+        [Entry(r.data, r.partition_key, r.explicit_hash_key, encode_tags(r.headers or {})) for r in records],
+        sys.maxsize,
+    )
     return packing.data()

@@ -125,6 +125,19 @@ def test_what_the_parent_buffered_arrives_once_and_what_the_child_puts_too(
     )
 
 
+def test_a_stream_keeps_its_options_in_the_child(kinesis: Process, stream: str) -> None:
+    with Producer(endpoint_url=kinesis.endpoint_url, streams={stream: {"aggregation_enabled": False}}) as producer:
+        producer.put_record(stream, b"parent", "k").result(PATIENCE)
+
+        def child() -> None:
+            producer.put_records(stream, [(b"child", "k")] * 5)
+            producer.close()
+            assert producer.metrics()[stream].kinesis_records_put == 5
+
+        assert ended(in_child(child)) == 0
+    assert Counter(read_all(kinesis, stream)) == {b"parent": 1, b"child": 5}
+
+
 @pytest.mark.parametrize("fork", FORKS)
 def test_inherited_futures_fail_at_once(kinesis: Process, stream: str, fork: Callable[[], int]) -> None:
     with Producer(endpoint_url=kinesis.endpoint_url, record_max_buffered_time_ms=60_000) as producer:

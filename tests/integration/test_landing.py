@@ -13,6 +13,7 @@ from kplpy import Producer, RecordFuture, deaggregate
 from kplpy.core import policy
 from kplpy.local import Fault, LocalKinesis, Phases, ServiceError
 from kplpy.local.model.model import LedgerRecord, Model
+from kplpy.wire.compressed import MAGIC, unpack_batch
 from tests.integration.reading import wait_until
 from tests.local_stream import PATIENCE, local, producing
 
@@ -135,6 +136,43 @@ def test_an_auto_stream_gets_no_aggregates(on_demand: LocalKinesis, keyless: boo
         assert {each.partition_key is None for each in records} == {keyless}
         totals = producer.metrics()["orders"]
         assert totals.put_records_requests < len(records) / 4
+
+
+@pytest.mark.parametrize("keyless", [False, True])
+def test_an_auto_stream_gets_compressed_batches(on_demand: LocalKinesis, keyless: bool) -> None:
+    switch(on_demand, AUTO)
+    with producing(on_demand, compression="zstd", compression_min_size=256) as producer:
+        with Load(producer, keyless) as load:
+            load.goes_on()
+        producer.flush(timeout=PATIENCE)
+        records = on_demand.ledger("orders")
+        load.check(records)
+        assert len(records) < len(load.futures) / 5
+        assert all(unpack_batch(each.data) for each in records if len(deaggregate(each.data)) > 1)
+        assert {each.partition_key is None for each in records} == {keyless}
+
+
+def test_compressed_batches_through_switches_of_the_strategy(on_demand: LocalKinesis) -> None:
+    with producing(on_demand, compression="gzip", compression_min_size=1) as producer:
+        with Load(producer) as load:
+            for strategy in (AUTO, BY_KEY, AUTO):
+                switch(on_demand, strategy)
+                load.goes_on(400)
+        producer.flush(timeout=PATIENCE)
+        load.check(on_demand.ledger("orders"))
+
+
+def test_compressed_batches_through_reshards() -> None:
+    with local(shards=2) as kinesis, producing(kinesis, compression="gzip", compression_min_size=1) as producer:
+        with Load(producer) as load:
+            for shards in (4, 2, 1):
+                target = {"StreamName": "orders", "TargetShardCount": shards, "ScalingType": "UNIFORM_SCALING"}
+                kinesis.handle("UpdateShardCount", target)
+                load.goes_on(400)
+        producer.flush(timeout=PATIENCE)
+        records = kinesis.ledger("orders")
+        load.check(records)
+        assert sum(each.data.startswith(MAGIC) for each in records) > len(records) / 2
 
 
 @pytest.mark.parametrize("allowed", [True, False])

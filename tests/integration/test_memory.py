@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tracemalloc
+from typing import Literal
 
 import pytest
 
@@ -18,8 +19,10 @@ from tests.stub_service import install
 FIRST, MORE = 5_000, 20_000
 
 
-@pytest.mark.parametrize("aggregated", [True, False])
-def test_an_outstanding_record_costs_500_bytes_at_the_most(monkeypatch: pytest.MonkeyPatch, aggregated: bool) -> None:
+@pytest.mark.parametrize(("aggregated", "codec"), [(True, "none"), (False, "none"), (True, "zstd")])
+def test_an_outstanding_record_costs_500_bytes_at_the_most(
+    monkeypatch: pytest.MonkeyPatch, aggregated: bool, codec: Literal["none", "zstd"]
+) -> None:
     """Beside its data and key: the future, its numbers, its place in the buffers, its share of what is under way; and
     what it takes to travel alone."""
     service = install(monkeypatch, shards=4)
@@ -32,6 +35,7 @@ def test_an_outstanding_record_costs_500_bytes_at_the_most(monkeypatch: pytest.M
         max_buffered_bytes=1 << 30,
         close_timeout_ms=0,
         aggregation_enabled=aggregated,
+        compression=codec,
         record_ttl_ms=None,
     )
 

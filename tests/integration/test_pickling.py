@@ -100,6 +100,8 @@ class ASink:
         ("metrics_session", boto3.Session(region_name="eu-west-1")),
         ("on_failure", lambda error: None),
         ("metrics_sink", ASink()),
+        ("value_serializer", lambda value: b""),
+        ("key_serializer", lambda key: ""),
     ],
 )
 def test_the_error_names_what_cannot_be_pickled_and_what_to_do(

@@ -51,6 +51,7 @@ def test_aws_kinesis_agg_reads_kplpys_aggregates(records: list[Put]) -> None:
 
 @given(same_kind)
 def test_kplpy_reads_aws_kinesis_aggs_aggregates_and_writes_the_same_bytes(records: list[Put]) -> None:
+    records = [Put(r.data, r.partition_key, r.explicit_hash_key) for r in records]  # their encoder knows no tags
     aggregator = RecordAggregator()
     for r in records:
         assert aggregator.add_user_record(r.partition_key, r.data, r.explicit_hash_key) is None

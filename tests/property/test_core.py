@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import batch_of
-from kplpy.core.policy import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND
+from kplpy.core.policy import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND, Compression
+from kplpy.core.record import payload_size
 from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import LAST_KEY, ShardRange
+from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import encode_aggregate
-from tests.core_helpers import item, policy, queue
+from tests.core_helpers import WHOLE, Driver, item, of_put, policy, queue
+from tests.inside import bytes_full, bytes_level
 from tests.wire_records import Put, puts
 
 
 @given(st.lists(puts(), min_size=1, max_size=30))
 def test_the_size_counted_while_packing_is_the_encoded_size(records: list[Put]) -> None:
-    items = [item(each.data, each.partition_key, explicit=each.explicit_hash_key) for each in records]
+    items = [of_put(each) for each in records]
     batch = batch_of(queue(), items)
     assert batch.packed == len(encode_aggregate(items))
-    data = encode_aggregate(items) if len(items) > 1 else items[0].data
+    data = encode_aggregate(items) if len(items) > 1 or items[0].headers else items[0].data
+    assert b"".join(batch.parts()) == data
+    assert batch.payload == payload_size(items)
     assert batch.wire_size == len(data) + len((batch.outer_key or "").encode())
 
 
 @given(st.lists(puts(), min_size=1, max_size=40), st.integers(64, 2000))
 def test_no_aggregate_is_above_its_size_and_no_record_is_lost(records: list[Put], limit: int) -> None:
-    items = [item(each.data, each.partition_key, explicit=each.explicit_hash_key) for each in records]
+    items = [of_put(each) for each in records]
     home = queue(rules=policy(aggregation_max_size=limit))
     for number, each in enumerate(items):
         each.number = number
@@ -35,6 +41,46 @@ def test_no_aggregate_is_above_its_size_and_no_record_is_lost(records: list[Put]
     assert [each for batch in home.closed_batches for each in batch.items] == items
     for batch in home.closed_batches:
         assert len(batch.items) == 1 or len(encode_aggregate(batch.items)) <= limit
+
+
+COMPRESSIONS = st.builds(
+    Compression, st.sampled_from(["gzip", "zstd"]), st.integers(1, 9), st.sampled_from([1, 100, 1000])
+)
+
+
+@given(st.lists(st.tuples(puts(), st.integers(1, 300)), min_size=1, max_size=30), COMPRESSIONS, st.integers(64, 60_000))
+def test_a_sealed_requests_sizes_and_tokens_are_exact_and_its_records_come_back(
+    records: list[tuple[Put, int]], compression: Compression, limit: int
+) -> None:
+    """Repeated data compresses; other data does not."""
+    rules = policy(compression=compression, aggregation_max_size=limit, collection_max_size=52_224, linger=0.0)
+    driver = Driver(rules, shards=(WHOLE,))
+    items = [
+        item(put.data * times, put.partition_key, arrival=1.0, explicit=put.explicit_hash_key) for put, times in records
+    ]
+    driver.accept(*items)
+    sent = []
+    now = 1.0
+    while (request := driver.pipeline.next_request(now)) is not None or driver.pipeline.next_wakeup(now) < 20.0:
+        if request is None:
+            now = driver.pipeline.next_wakeup(now)
+            continue
+        limiter = request.batches[0].queue.limiter
+        paid = sum(batch.wire_size for batch in request.batches)
+        before = bytes_level(limiter)
+        assert request.is_sealed or driver.pipeline.seal(request, request.compress(), now)
+        assert bytes_level(limiter) == pytest.approx(min(before + paid - request.size, bytes_full(limiter)))
+        for batch in request.batches:
+            data = b"".join(batch.parts())
+            assert batch.data_size == len(data) <= batch.uncompressed_size
+            assert batch.wire_size == len(data) + len((batch.outer_key or "").encode())
+            sent += [(each.data, each.partition_key or batch.outer_key) for each in deaggregate(data)]
+        assert len(request.batches) == 1 or request.size <= 52_224
+        driver.respond(request, *[WHOLE.shard_id] * len(request.batches), now=now)
+    assert sent == [(each.data, each.partition_key) for each in items]
+    completions = driver.pipeline.take_completions()
+    driver.pipeline.settled([each for completion in completions for each in completion.items])
+    assert not any(driver.pipeline.leftovers().values())
 
 
 HASH_KEYS = st.integers(0, LAST_KEY) | st.builds(

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from kplpy.records import UserRecord
 from kplpy.wire.deaggregate import deaggregate
-from kplpy.wire.encode import Packing, encode_aggregate
+from kplpy.wire.encode import Entry, Packing, encode_aggregate
 from kplpy.wire.envelope import MAGIC
 from kplpy.wire.schema import aggregated_record_class
-from tests.wire_records import Put, hash_keys, partition_keys, puts
+from kplpy.wire.tags import decode_tags, encode_tags
+from tests.wire_records import Put, hash_keys, headers, partition_keys, puts
 
 # numbers around those at which a varint grows by a byte
 BOUNDARIES = [n + d for n in (0, 1 << 7, 1 << 14, 1 << 21) for d in (-3, -2, -1, 0, 1, 2)]
@@ -25,7 +26,8 @@ TEN_MIB = 10 << 20
 def counted_size(records: list[Put]) -> int:
     """Return the size that Packing knows after each record is added by itself."""
     packing = Packing()
-    for record in records:
+    for put in records:
+        record = Entry(put.data, put.partition_key, put.explicit_hash_key, encode_tags(put.headers or {}))
         before = packing.size
         assert packing.add([record], before) == 0  # no record fits without growing
         assert packing.size == before
@@ -42,6 +44,10 @@ def by_protobuf(records: list[Put]) -> bytes:
         entry.partition_key_index = keys.setdefault(record.partition_key, len(keys))
         if record.explicit_hash_key is not None:
             entry.explicit_hash_key_index = hash_keys.setdefault(record.explicit_hash_key, len(hash_keys))
+        for name, value in (record.headers or {}).items():
+            tag = entry.tags.add(key=name.encode())
+            if value is not None:
+                tag.value = value.encode()
     message.partition_key_table.extend(key.encode() for key in keys)
     message.explicit_hash_key_table.extend(key.encode() for key in hash_keys)
     body: bytes = message.SerializeToString()
@@ -53,7 +59,8 @@ def check(records: list[Put]) -> None:
     assert len(encoded) == counted_size(records)
     assert encoded == by_protobuf(records)
     assert deaggregate(encoded) == [
-        UserRecord(r.data, r.partition_key, r.explicit_hash_key, None, i, None) for i, r in enumerate(records)
+        UserRecord(r.data, r.partition_key, r.explicit_hash_key, None, i, None, r.headers)
+        for i, r in enumerate(records)
     ]
 
 
@@ -72,6 +79,16 @@ def test_any_records(records: list[Put]) -> None:
 @settings(max_examples=60)
 def test_any_length(key: str, hash_key: str | None, length: int) -> None:
     check([Put(bytes(length), key, hash_key), Put(b"", key, None)])
+
+
+@given(headers())
+def test_any_headers_are_read_back_in_their_order(given: dict[str, str | None]) -> None:
+    assert list(decode_tags(encode_tags(given)).items()) == list(given.items())
+
+
+@given(st.sampled_from([n for n in BOUNDARIES if 0 <= n < 70_000]), st.integers(0, 200))
+def test_tags_around_varint_boundaries(length: int, size: int) -> None:
+    check([Put(bytes(size), "k", None, {"n": "v" * length, "m": None}), Put(b"", "k"), Put(b"", "j", "7", {"n": ""})])
 
 
 @given(st.lists(st.sampled_from([n for n in BOUNDARIES if 0 <= n < 70_000]), min_size=1, max_size=20))

@@ -10,8 +10,10 @@ from kplpy.core.policy import MALFORMED_ATTEMPTS
 from kplpy.core.record import KEPT_ATTEMPTS
 from kplpy.core.results.outcomes import WRONG_SHARD
 from kplpy.core.results.retry_policy import MALFORMED
+from kplpy.hash_keys import HashKeys
 from kplpy.local.model.sequence import shard_index
-from kplpy.wire.decode import decode_aggregate
+from kplpy.wire.compressed import unpack_batch
+from kplpy.wire.decode import InnerRecord, decode_aggregate, decode_message
 from tests.simulation.scenario import NEVER
 from tests.simulation.world import DENIED, POISON, Record, Violation, World
 
@@ -29,7 +31,9 @@ class Copy:
     shard_id: str
     sequence_number: str
     readable: bool  # a KCL consumer does not drop it
+    in_order: bool  # it is readable, and its hash key is in the range of the shard
     place: Place
+    headers: dict[str, str | None] | None
 
 
 def check(world: World) -> None:
@@ -50,17 +54,27 @@ def _copies(world: World) -> dict[int, list[Copy]]:
     streams = {each.incarnation: each for each in [*world.model.account.deleted, *world.model.streams.values()]}
     era = {incarnation: number for number, incarnation in enumerate(streams)}
     copies: dict[int, list[Copy]] = defaultdict(list)
+    hashes = HashKeys()
     for entry in world.model.ledger():
         index = shard_index(entry.shard_id) or 0
         shard = streams[entry.incarnation].shards[index]
-        inner = decode_aggregate(entry.data)
-        kept = decode_aggregate(entry.data, shard.first, shard.last)
-        for within, data in enumerate([entry.data] if inner is None else [each.data for each in inner]):
-            if POISON in data:
+        message = unpack_batch(entry.data)
+        if message is not None:
+            inner, readable = decode_message(message), True
+        else:
+            inner = decode_aggregate(entry.data)
+            readable = decode_aggregate(entry.data, shard.first, shard.last) != []
+        for within, each in enumerate(inner or [InnerRecord(entry.data, "", None)]):
+            if POISON in each.data:
                 raise Violation("the model accepted a record that it refuses")
+            in_order = readable
+            if message is not None:
+                explicit = each.explicit_hash_key
+                hash_key = hashes.compute(each.partition_key) if explicit is None else int(explicit)
+                in_order = shard.first <= hash_key <= shard.last
             place = era[entry.incarnation], index, int(entry.sequence_number), within
-            copy = Copy(entry.shard_id, entry.sequence_number, kept is None or len(kept) > 0, place)
-            copies[int.from_bytes(data[:6], "big")].append(copy)
+            copy = Copy(entry.shard_id, entry.sequence_number, readable, in_order, place, each.headers)
+            copies[int.from_bytes(each.data[:6], "big")].append(copy)
     return copies
 
 
@@ -76,14 +90,20 @@ def _check_record(world: World, record: Record, copies: list[Copy]) -> None:
         same = [each for each in copies if each.sequence_number == outcome.sequence_number]
         if not same or same[0].shard_id != outcome.shard_id:
             raise wrong("acknowledged, and not in the ledger")
-        if not same[0].readable:
+        # Until shards are listed, only DescribeStreamSummary can show that the service places records.
+        unseen = world.event_counts["auto"] and outcome.final.ended <= world.knowledge.first_listed
+        if not same[0].readable and not (unseen and completion.batches and len(completion.batches[0].items) == 1):
             raise wrong("acknowledged where a consumer drops it")
+        if world.scenario.policy.ordered and not world.event_counts["auto"] and not same[0].in_order:
+            raise wrong("acknowledged where its order is lost")
         if len(copies) > 1 and not record.maybe_written:
             raise wrong("written more than once, and not marked as a possible duplicate")
         if outcome.final.code is not None or not CLOCK_ORDER(outcome.final.started, outcome.final.ended):
             raise wrong("its last attempt was not a success")
     else:
         _check_failure(world, record, outcome, copies)
+    if any(each.headers != record.headers for each in copies):
+        raise wrong(f"has other headers than {record.headers}")
     resent = any(each.code == WRONG_SHARD for each in record.tries)
     if record.malformed > MALFORMED_ATTEMPTS and len(record.tries) < KEPT_ATTEMPTS:
         raise wrong(f"sent again after {record.malformed} malformed entries")
@@ -148,6 +168,10 @@ def _check_failure(world: World, record: Record, outcome: Failed, copies: list[C
             raise wrong(f"rejected after {world.denied_for[record.ident]} s of denial")
     elif outcome.reason is Reason.TOO_LARGE:
         pass  # World._check_too_large() has checked it
+    elif outcome.reason is Reason.HEADERS:
+        world.event_counts["headers refused"] += 1
+        if not record.tags or not world.event_counts["auto"]:
+            raise wrong("refused for its headers on a stream that takes them")
     elif outcome.reason is Reason.THROTTLED:
         if not policy.fail_if_throttled or last != "ProvisionedThroughputExceededException":
             raise wrong("failed as throttled")
@@ -169,7 +193,7 @@ def _check_order(world: World, copies: dict[int, list[Copy]]) -> None:
         if record.keyless or record.completion is None or not isinstance(record.completion.outcome, Delivered):
             continue
         key = record.partition_key, record.explicit_hash_key
-        first = min(each.place for each in copies[record.ident] if each.readable)
+        first = min(each.place for each in copies[record.ident] if each.in_order)
         before = latest.get(key)
         if before is not None and first < before[0]:
             raise Violation(

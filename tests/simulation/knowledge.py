@@ -41,9 +41,13 @@ class Landed:
 
 
 class Knowledge:
-    """What the producer has learned about the stream. All times are the core's."""
+    """What the producer has learned about the stream. All times are the core's.
+
+    first_listed: when the first listing came.
+    """
 
     def __init__(self) -> None:
+        self.first_listed = float("inf")
         self._shown: dict[Shard, list[tuple[float, float]]] = defaultdict(list)
         self._heard: list[tuple[float, float]] = []
         self._missing: list[float] = []
@@ -59,6 +63,7 @@ class Knowledge:
     def shown(self, incarnation: int, shards: Iterable[ShardRange], started: float, now: float) -> None:
         """Note a listing with these shards, requested at `started` and received at `now`."""
         self.heard(started, now)
+        self.first_listed = min(self.first_listed, now)
         for shard in shards:
             self._shown[incarnation, shard.shard_id].append((now, started))
 

@@ -11,7 +11,7 @@ from tests.simulation.scenario import FAULTS, SIZE_EVENTS, Scenario, draw
 from tests.simulation.world import World
 
 # Events that at least one history in twenty must have.
-EVENTS = (*FAULTS, *SIZE_EVENTS, "expiry", "split", "merge", "timeout", "auto")
+EVENTS = (*FAULTS, *SIZE_EVENTS, "expiry", "split", "merge", "timeout", "auto", "aggregate of one")
 SHARE = 0.05
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
-from kplpy.core.policy import Policy
+from kplpy.core.policy import Compression, Policy
 
 NEVER = float("inf")
 MAX_HASH = (1 << 128) - 1
@@ -79,6 +79,7 @@ class Load:
     keyless_share: float
     oversize: bool  # one record is above the stream's limit
     batch: int  # records accepted at once, at most
+    headers_share: float = 0.0
     oversized: int = 0  # this many records, spread over the time, are above the stream's limit
 
     @property
@@ -105,6 +106,7 @@ class Scenario:
     room_calls: tuple[float, ...]  # when make_room() is called
     inflight_bytes: float
     gives_up_at: float  # the producer is closed at this second; infinite: never
+    noise: float = 0.0  # the part of a record's data that does not compress, at most
     front_bytes: float = NEVER  # during the trouble "too_large", larger requests are answered with HTTP 413
 
     def troubled_by(self, *kinds: str) -> bool:
@@ -154,8 +156,16 @@ def draw(seed: int) -> Scenario:
             troubles += (Trouble(random.choice(("refused", "cut_before")), at - 0.5, at + 15.0, 1.0),)
     sizes = Random(seed * 7 + 6)  # a separate Random, so that the rest of the scenario does not depend on it
     load = replace(load, oversized=sizes.choice((0, 0, 0, 5, 20)))
+    headers = Random(f"headers {seed}")
+    load = replace(load, headers_share=headers.choice((0.0, 0.0, 0.02, 0.3, 1.0)))
+    policy = replace(policy, aggregate_single_records=headers.random() < 0.1)
     if not calm:
         troubles, changes = _size_troubles(sizes, seconds, troubles, changes)
+    compressing = Random(seed * 7 + 9)  # separate, as above
+    if compressing.random() < 1 / 3:
+        policy = replace(policy, compression=_compression(compressing))
+        if compressing.random() < 0.3:
+            on_demand, changes = True, tuple(sorted([*changes, (compressing.uniform(0, seconds / 2), "auto")]))
     return Scenario(
         seed=seed,
         policy=policy,
@@ -174,8 +184,14 @@ def draw(seed: int) -> Scenario:
         room_calls=tuple(random.uniform(0, seconds) for _ in range(random.choice((0, 0, 2)))),
         inflight_bytes=random.choice((NEVER, NEVER, 200_000.0)),
         gives_up_at=random.uniform(10, 30) if random.random() < 0.06 else NEVER,
+        noise=compressing.choice((0.0, 0.2, 0.2, 1.0, 2.0)),
         front_bytes=sizes.choice((10_000, 60_000, 200_000)),
     )
+
+
+def _compression(random: Random) -> Compression:
+    codec: Literal["gzip", "zstd"] = random.choice(("gzip", "zstd"))
+    return Compression(codec, random.choice((1, 3)), random.choice((1, 256, 2_000)))
 
 
 def _size_troubles(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kplpy.core.batching.request import Request
+from kplpy.core.batching.shard_queue import ShardQueue
 from kplpy.core.exchange import Exchange
 from kplpy.core.gauges import Gauges
 from kplpy.core.outcome import Completion, Delivered, Reason
@@ -21,6 +22,8 @@ from kplpy.local.model.stream import Stream
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
 from kplpy.metrics.sinks.cloudwatch import PutMetricDataSink
+from kplpy.wire.compressed import pack_batch
+from kplpy.wire.encode import encode_aggregate
 from tests.simulation.scenario import Scenario, Trouble, draw
 from tests.simulation.world import CORE, NAME, Record, World
 
@@ -111,10 +114,11 @@ class Counted(World):
             for size, shard in zip(sizes, shards, strict=True):
                 add("DataSentInVain", size, shard)
             entries = []
-        for entry, items, size, shard in zip(entries, sent, sizes, shards, strict=False):
+        for entry, items, size, shard, batch in zip(entries, sent, sizes, shards, request.batches, strict=False):
             if "SequenceNumber" in entry:
                 add("KinesisRecordsPut", 1, shard)
                 add("KinesisRecordsDataPut", size, shard)
+                self._compressed(size, items, shard, batch.queue)
                 add("AllErrors", 0, shard)
                 self.taken.append((exchange.started, shard, size, items))
             else:
@@ -123,6 +127,17 @@ class Counted(World):
                 add("AllErrors", 1, shard)
                 add("ErrorsByCode", 1, shard, entry.get("ErrorCode", MALFORMED))
         super()._answered(request, exchange, sent, stream)
+
+    def _compressed(self, size: int, items: list[PendingRecord], shard: str | None, queue: ShardQueue) -> None:
+        if self.scenario.policy.compression is None:
+            return
+        aggregated = len(items) > 1 or bool(items[0].tags) or queue.wraps_singles
+        whole = len(encode_aggregate(items)) if aggregated else len(items[0].data)
+        if aggregated and queue.packs_anywhere:
+            whole = len(pack_batch(encode_aggregate(items)[4:-16], "none", 0))
+        self.expected.add("UncompressedDataPut", whole, shard)
+        if whole:
+            self.expected.add("CompressionRatio", 100 * size / whole, shard)
 
     # --- values of outcomes ---
 

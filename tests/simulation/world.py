@@ -31,7 +31,9 @@ from kplpy.local.model.faults import Fault
 from kplpy.local.model.limits import Limits, Phases
 from kplpy.local.model.model import Model
 from kplpy.local.model.stream import Stream
-from kplpy.wire.encode import encode_aggregate
+from kplpy.wire.compressed import header_size, unpack_batch
+from kplpy.wire.encode import Packing, encode_aggregate
+from kplpy.wire.tags import encode_tags
 from tests.inside import in_flight_of
 from tests.simulation.knowledge import Knowledge, Landed
 from tests.simulation.scenario import MAX_HASH, NEVER, Change, Scenario
@@ -43,6 +45,7 @@ POISON = b"POISON"
 OVERSIZE = (1 << 20) + 50_000
 DENIED = {"AccessDeniedException", "KMSDisabledException", "ResourceNotFoundException", MALFORMED}
 PAD = bytes(2 << 20)
+NOISE = Random(0).randbytes(4 << 20)
 
 
 class Violation(AssertionError):
@@ -69,9 +72,19 @@ class Record(PendingRecord):
         "poisoned",
         "sent",
         "size",
+        "tags",
     )
 
-    def __init__(self, ident: int, data: bytes, key: str, explicit: str | None, hash_key: int, arrival: float) -> None:
+    def __init__(
+        self,
+        ident: int,
+        data: bytes,
+        key: str,
+        explicit: str | None,
+        hash_key: int,
+        arrival: float,
+        headers: dict[str, str | None] | None = None,
+    ) -> None:
         self.ident = ident
         self.data = data
         self.partition_key = key
@@ -80,7 +93,8 @@ class Record(PendingRecord):
         self.arrival = arrival
         self.tries = ()
         self.maybe_written = False
-        self.size = len(data) + len(key)
+        self.tags = encode_tags(headers or {})
+        self.size = len(data) + len(key) + len(self.tags)
         self.keyless = hash_key == NO_HASH_KEY
         self.completion: Completion | None = None
         self.completed_at = NEVER
@@ -212,7 +226,9 @@ class World:
         keys = [f"key-{number}" for number in range(random.choice((3, 30, 3000)))]
         keys[0] = random.choice(("key-0", "Ωmega", "k" * 250))
         explicit_keys = [str(random.randint(0, MAX_HASH)) for _ in range(random.choice((3, 30, 3000)))]
+        headers_random = Random(f"headers of {self.scenario.seed}")
         hashes = HashKeys()
+        noises = Random(self.scenario.seed * 7 + 8)
         times = sorted(self._times(random))
         poison = any(trouble.kind == "poison" for trouble in self.scenario.troubles)
         group: list[Record] = []
@@ -235,7 +251,14 @@ class World:
             hash_key = int(explicit) if explicit is not None else hashes.compute(key)
             if random.random() < load.keyless_share:
                 key, explicit, hash_key = PLACEHOLDER, None, NO_HASH_KEY
-            record = Record(ident, head + PAD[: max(0, size - len(head))], key, explicit, hash_key, CORE + at)
+            noise = min(size, int(size * self.scenario.noise * noises.random()))  # bytes that do not compress
+            place = noises.randrange(len(NOISE) - noise)
+            body = NOISE[place : place + noise] + PAD[: size - noise]
+            data = head + body[: max(0, size - len(head))]
+            headers = None
+            if headers_random.random() < load.headers_share:
+                headers = {"ident": str(ident), "flag": None, "é" * headers_random.choice((1, 100)): ""}
+            record = Record(ident, data, key, explicit, hash_key, CORE + at, headers)
             record.poisoned = poisoned or len(record.data) > 1 << 20
             self.records.append(record)
             group.append(record)
@@ -321,7 +344,7 @@ class World:
             request = pipeline.next_request(self.now, self.scenario.inflight_bytes - self._inflight_bytes)
             if request is not None:
                 self._idle_visits = 0
-                self._transmit(request)
+                self._seal_and_transmit(request)
             elif self.pipeline.next_wakeup(self.now) <= self.now:
                 self._idle_visits += 1
                 if self._idle_visits > 20:
@@ -436,25 +459,53 @@ class World:
     def _latency(self) -> float:
         return self.random.uniform(*self.scenario.latency)
 
-    def _transmit(self, request: Request) -> None:
+    def _seal_and_transmit(self, request: Request) -> None:
         self._busy += 1
-        self.requests += 1
         self._inflight_bytes += request.size
+        if request.is_sealed:
+            self._transmit(request)
+            return
+        compressed = request.compress()
+        estimate = request.size
+
+        def seal() -> None:
+            space = self.scenario.inflight_bytes - self._inflight_bytes + estimate
+            is_sendable = self.pipeline.seal(request, compressed, self.now, space)
+            self._inflight_bytes += request.size - estimate
+            if is_sendable:
+                self._transmit(request)
+            else:
+                self.event_counts["nothing to send"] += 1
+                self._busy -= 1
+                self._inflight_bytes -= request.size
+            self._take()
+            self._plan()
+
+        self._at(self.now + self.random.choice((0.0, 0.0, 0.001, 0.01, 0.2)), seal)
+
+    def _transmit(self, request: Request) -> None:
+        self.requests += 1
         started = self.now
         request.wall = self.wall
         entries = []
         policy = self.scenario.policy
         for batch in request.batches:
             items = batch.items
-            data = encode_aggregate(items) if len(items) > 1 else items[0].data
+            aggregated = len(items) > 1 or bool(items[0].tags) or batch.queue.wraps_singles
+            if aggregated != batch.aggregated or (batch.queue.wraps_singles and not policy.aggregate_single_records):
+                raise Violation(f"a batch of {len(items)} records is an aggregate: {batch.aggregated}")
+            if aggregated and len(items) == 1:
+                self.event_counts["aggregate of one"] += 1
+            data = b"".join(batch.parts())
+            self._check_data(batch, data)
             key = batch.outer_key
             key_size = len((key or "").encode())
             if batch.wire_size != len(data) + key_size:
                 raise Violation(f"a Kinesis record of {len(data)} + {key_size} bytes was counted as {batch.wire_size}")
             if len(items) > 1 and (
-                len(data) > policy.aggregation_max_size or len(items) > policy.aggregation_max_count
+                batch.uncompressed_size > policy.aggregation_max_size or len(items) > policy.aggregation_max_count
             ):
-                raise Violation(f"an aggregate of {len(items)} records, {len(data)} bytes")
+                raise Violation(f"an aggregate of {len(items)} records, {batch.uncompressed_size} bytes")
             if len(items) > 1 and not batch.queue.alive:
                 raise Violation(f"an aggregate is sent to {batch.queue.shard}, which is closed in a listing")
             entry = {"Data": data, "PartitionKey": key, "ExplicitHashKey": str(items[0].hash_key)}
@@ -475,6 +526,28 @@ class World:
             self._arrived(request, entries, sent, started)
 
         self._at(self.now + self._latency() / 2, arrive)
+
+    def _check_data(self, batch: Batch, data: bytes) -> None:
+        """Check that the data is what its records are, and compressed only if that is smaller."""
+        items, policy = batch.items, self.scenario.policy
+        plain = encode_aggregate(items) if batch.aggregated else items[0].data
+        if data == plain:
+            if len(items) > 1 and batch.queue.shard is None:
+                raise Violation("an aggregate is sent without a predicted shard")
+            return
+        message = unpack_batch(data)
+        packing = Packing()
+        packing.add(items, 1 << 30)
+        if policy.compression is None or message != packing.message():
+            raise Violation(f"a Kinesis record of {len(data)} bytes is not what its {len(items)} records make")
+        if not batch.queue.packs_anywhere or not batch.aggregated:
+            if len(data) >= len(plain):
+                raise Violation(f"a compressed batch of {len(data)} bytes instead of {len(plain)}")
+        elif len(data) > len(message) + header_size(len(message)):
+            raise Violation(f"a compressed batch of {len(data)} bytes for a message of {len(message)}")
+        self.event_counts["compressed"] += 1
+        if batch.queue.shard is None:
+            self.event_counts["packed anywhere"] += 1
 
     def _arrived(
         self, request: Request, entries: list[dict[str, Any]], sent: list[list[PendingRecord]], started: float
@@ -542,12 +615,17 @@ class World:
             if entry.get("SequenceNumber"):
                 self._largest_accepted = max(self._largest_accepted, batch.wire_size)
                 self.knowledge.heard(exchange.started, self.now)
-            if entry.get("SequenceNumber") and len(items) > 1 and stream is not None:
+            packed = batch.aggregated and not batch.queue.packs_anywhere
+            if entry.get("SequenceNumber") and packed and stream is not None:
                 self.landed[batch] = Landed.on(stream, entry["ShardId"], items, exchange.ended)
                 predicted = batch.queue.shard
                 if predicted is None or predicted.shard_id != entry["ShardId"]:
-                    self._note_misplaced(exchange.started)
-                    _mark(items, "off_shard")
+                    if len(items) > 1:
+                        self._note_misplaced(exchange.started)
+                    if batch.must_stay_in_range:
+                        _mark(items, "off_shard")
+                    else:
+                        self.event_counts["compressed off shard"] += 1
         if exchange.error is not None and exchange.error.code == TOO_LARGE and not late:
             half = max(request.size // 2, LEAST_REQUEST_LIMIT)
             self._request_limit = (min(half, self._request_limit[0]), self.now)
@@ -643,11 +721,14 @@ class World:
     def _list(self, asked: float) -> None:
         listing: list[ShardRange] = []
         error = ""
+        request_error: RequestError | None = None
         exchange = self.model.exchange(
             "ListShards", {"StreamName": NAME, "ShardFilter": {"Type": "AT_LATEST"}}, self.wall
         )
         if exchange.answer is None:
             error = str(exchange.error or exchange.transport)
+            if exchange.error is not None:
+                request_error = RequestError(exchange.error.code, error, False, None, exchange.error.status)
         elif self._stale is not None and self._stale[0] == self._stream().incarnation:
             listing = self._stale[1]
             self.event_counts["listing_stale"] += 1
@@ -664,7 +745,7 @@ class World:
             self._busy -= 1
             self.calls += 1
             if error:
-                self.pipeline.listing_failed(error, self.now)
+                self.pipeline.listing_failed(error, self.now, request_error)
             else:
                 self.knowledge.shown(incarnation, listing, asked, self.now)
                 self.pipeline.listing_succeeded(listing, self.now)
@@ -685,7 +766,7 @@ class World:
 
     def _fault(self, operation: str, params: Mapping[str, Any], wall: float) -> Fault | None:
         at = wall - EPOCH
-        if operation == "PutRecords" and any(POISON in entry["Data"] for entry in params["Records"]):
+        if operation == "PutRecords" and any(_has_poison(entry["Data"]) for entry in params["Records"]):
             self.event_counts["poison"] += 1
             return Fault(code="InvalidArgumentException", message="one of the records")
         for trouble in self.scenario.troubles:
@@ -778,6 +859,10 @@ class World:
     def _recreate(self) -> None:
         count = self.random.choice((1, 2, 3, 5))
         self.model.handle("CreateStream", {"StreamName": NAME, "ShardCount": count}, self.wall)
+
+
+def _has_poison(data: bytes) -> bool:
+    return POISON in data or POISON in (unpack_batch(data) or b"")
 
 
 def _mark(items: list[PendingRecord], what: str) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import json
 import logging
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timezone
 
 import boto3
 from typing_extensions import assert_type
@@ -32,13 +34,17 @@ from kplpy import (
     RecordResult,
     RejectedError,
     SetupError,
+    StreamOptions,
     ThrottledError,
     UserRecord,
     deaggregate,
+    deaggregate_all,
+    serializers,
 )
 from kplpy.dead_letters import DeadLetterFile, DeadLetterStream
 from kplpy.integrations.aws_lambda import flush_after
 from kplpy.integrations.logging import KinesisHandler
+from kplpy.reading import Batch, ReadRecord, StreamReader
 
 
 def ten_lines() -> None:
@@ -67,6 +73,12 @@ def putting(producer: Producer) -> None:
     producer.put_records("orders", [(b"x", "customer-1", "0"), (b"y", "customer-1", None)])
     producer.put_records("orders", [UserRecord(b"x", "customer-1"), UserRecord(b"y", explicit_hash_key="7")])
     producer.put_records("orders", ((b"x", "k") for _ in range(3)))
+    producer.put_record("orders", b"x", headers={"content-type": "application/json", "flag": None})
+    producer.put_records("orders", [(b"x", "k", None, {"a": "b"}), UserRecord(b"x", headers={"a": None})])
+    producer.put_record("orders", b"x", headers={"a": b"b"})  # type: ignore[dict-item]
+    producer.put_record("orders", b"x", headers=[("a", "b")])  # type: ignore[arg-type]
+    Producer(tracing="opentelemetry")
+    Producer(tracing="zipkin")  # type: ignore[call-overload]
     producer.connect("orders")
     producer.connect("orders", timeout=0.5)
     producer.connect("orders", timeout=None)  # type: ignore[arg-type]
@@ -77,8 +89,8 @@ def putting(producer: Producer) -> None:
     assert_type(producer.outstanding_bytes, int)
     producer.close()
 
-    producer.put_record("orders", "text", "key")  # type: ignore[arg-type]
-    producer.put_record("orders", b"x", b"key")  # type: ignore[arg-type]
+    # The serializers decide which data and keys are right, so type checkers take any.
+    producer.put_record("orders", {"id": 7}, 42)
     producer.put_record(b"orders", b"x")  # type: ignore[arg-type]
     producer.put_record("orders", b"x", "key", "0")  # type: ignore[call-arg]
     producer.put_record("orders", b"x", "key", explicit_hash_key=0.5)  # type: ignore[arg-type]
@@ -115,7 +127,7 @@ async def in_an_event_loop() -> None:
     async with Producer(Config(region_name="eu-west-1")) as producer:
         await producer.aconnect("orders", timeout=5)
         assert_type(await producer.put_record("orders", b"x", "key"), RecordResult)
-        future = await producer.aput_record("orders", b"x", "key")
+        future = await producer.aput_record("orders", b"x", "key", headers={"a": "b"})
         assert_type(future, RecordFuture)
         assert_type(await future, RecordResult)
         assert_type(await producer.aput_records("orders", [(b"x", "k")]), list[RecordFuture])
@@ -144,11 +156,33 @@ def settings() -> None:
     config.record_ttl_ms = 5  # type: ignore[misc]
 
 
+def serializing() -> None:
+    Producer(value_serializer=kplpy.serializers.json, key_serializer=str)
+    Producer(value_serializer=lambda order: order.SerializeToString())
+    Producer(streams={"orders": {"value_serializer": serializers.string, "key_serializer": None}})
+    Producer(value_serializer=json.dumps)  # type: ignore[arg-type]
+    Producer(key_serializer=str.encode)  # type: ignore[arg-type]
+    assert_type(serializers.json([1, None]), bytes)
+    serializers.string(b"x")  # type: ignore[arg-type]
+
+
+def streams() -> None:
+    Producer(streams={"orders": {"ordered": True, "record_ttl_ms": None}, "clicks": StreamOptions(rate_limit=50)})
+    Producer(streams={"orders": {"ordered": "yes"}})  # type: ignore[typeddict-item]
+    Producer(streams={"orders": {"max_connections": 3}})  # type: ignore[typeddict-unknown-key]
+    StreamOptions(order=True)  # type: ignore[typeddict-unknown-key]
+    of_one = Config(streams={"orders": {"ordered": True}}).for_stream("orders")
+    assert_type(of_one, Config)
+
+
 def ready_made(producer: Producer) -> None:
     Config(on_failure=DeadLetterFile("failed.jsonl"))
     Config(on_failure=DeadLetterStream("failed", producer))
     logging.getLogger().addHandler(KinesisHandler("logs", region_name="eu-west-1"))
     KinesisHandler("logs", producer=producer, partition_key=lambda record: record.name)
+    KinesisHandler("logs", headers={"level": "info"})
+    KinesisHandler("logs", headers=lambda record: {"level": record.levelname, "stack": record.stack_info})
+    KinesisHandler("logs", headers=7)  # type: ignore[arg-type]
     KinesisHandler("logs", partition_key=7)  # type: ignore[arg-type]
     KinesisHandler("logs", rate_limit="50")  # type: ignore[arg-type]
 
@@ -188,9 +222,41 @@ def reading() -> None:
     )["ShardIterator"]
     for record in kinesis.get_records(ShardIterator=iterator)["Records"]:
         for user_record in deaggregate(record):
+            assert_type((user_record.headers or {}).get("content-type"), str | None)
             assert_type(user_record.data, bytes)
             assert_type(user_record.partition_key, str | None)
             assert_type(user_record.approximate_arrival_timestamp, datetime | None)
     deaggregate({"kinesis": {"data": "eA=="}}, starting_hash_key=0, ending_hash_key=2**128 - 1)
     kplpy.deaggregate(b"x")
     deaggregate("text")  # type: ignore[arg-type]
+    for each in deaggregate_all(kinesis.get_records(ShardIterator=iterator)):
+        assert_type(each, UserRecord)
+    records = deaggregate_all([b"x", {"Data": b"y"}], max_records=5, on_error=lambda error, record: None)
+    assert_type(next(records).data, bytes)
+    assert_type(records.sequence_number, str | None)
+    assert_type(records.record_id, str | None)
+    deaggregate_all({"Records": []}, max_uncompressed=None)
+    deaggregate_all(7)  # type: ignore[arg-type]
+
+
+def reading_a_stream() -> None:
+    with StreamReader("orders", start="TRIM_HORIZON", follow=False) as reader:
+        for record in reader:
+            assert_type(record, ReadRecord)
+            assert_type(record.shard_id, str)
+            assert_type(record.headers, Mapping[str, str | None] | None)
+        checkpoint = reader.checkpoint()
+        json.dumps(checkpoint)
+        for batch in reader.batches(poll=0.5):
+            assert_type(batch, Batch | None)
+    StreamReader("orders", start=checkpoint, client=boto3.client("kinesis"))
+    StreamReader("orders", start=datetime.now(timezone.utc), session=boto3.Session(), verify=False)
+    StreamReader("orders", consumer_name="app", register_consumer=True, on_error=lambda error, record: None)
+    StreamReader("orders", start="OLDEST")  # type: ignore[arg-type]
+    StreamReader("orders", interval="1")  # type: ignore[arg-type]
+
+
+async def reading_in_an_event_loop() -> None:
+    async with StreamReader("orders") as reader:
+        async for record in reader:
+            assert_type(record, ReadRecord)

@@ -19,6 +19,10 @@ from tests.stub_service import PATIENCE, StubService, install
 
 FOUR_BYTES = "🙂"
 MIB = 1 << 20
+ITEM_RULE = (
+    "an item must be (data, partition_key), (data, partition_key, explicit_hash_key), (data, partition_key, "
+    "explicit_hash_key, headers) or a UserRecord"
+)
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
 
 
@@ -192,7 +196,7 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
     assert set(threading.enumerate()) <= threads
     gone = weakref.ref(Producer())
     with pytest.raises(InvalidRecordError):
-        gone().put_record("orders", None)  # type: ignore[union-attr, arg-type]
+        gone().put_record("orders", None)  # type: ignore[union-attr]
     gc.collect()
     assert gone() is None  # no reference keeps the producer until the interpreter's exit
 
@@ -209,15 +213,20 @@ def test_a_refused_record_starts_nothing(producer: Producer) -> None:
         ((b"x", "k", "-1"), "explicit_hash_key must be a decimal integer"),
         (UserRecord(b"x", "k", "-1"), "explicit_hash_key must be a decimal integer"),
         (UserRecord(b"x" * (MIB + 1), "k"), "a record is at most 1048576 bytes"),
-        ((b"x",), "an item must be (data, partition_key), (data, partition_key, explicit_hash_key) or a UserRecord"),
-        ((b"x", "k", "1", 2), "an item must be (data, partition_key)"),
-        (b"xk", "an item must be (data, partition_key), (data, partition_key, explicit_hash_key) or a UserRecord, got"),
+        (
+            (b"x",),
+            ITEM_RULE,
+        ),
+        ((b"x", "k", "1", None, 2), "an item must be (data, partition_key)"),
+        ((b"x", "k", "1", 2), "headers must be a mapping of str to str or None"),
+        (UserRecord(b"x", "k", headers={"": "x"}), "a header's name must be a str that is not empty, got ''"),
+        (
+            b"xk",
+            ITEM_RULE,
+        ),
         ("xk", "an item must be (data, partition_key)"),
         ({"data": b"x"}, "an item must be (data, partition_key)"),
-        (
-            None,
-            "an item must be (data, partition_key), (data, partition_key, explicit_hash_key) or a UserRecord, got N",
-        ),
+        (None, f"{ITEM_RULE}, got N"),
     ],
 )
 def test_one_bad_item_refuses_them_all(

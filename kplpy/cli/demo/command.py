@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kplpy.cli.progress import Speed, say, show_progress, show_warnings, size
+from kplpy.cli.progress import Speed, show_progress, show_warnings, size
 from kplpy.cli.serve import local_process
 
 if TYPE_CHECKING:
@@ -145,12 +145,12 @@ class Run:
 
     def read_back(self) -> str | None:
         """Read and compare all records. Return the first difference as text, or None."""
-        from kplpy.cli.reader import Start, StreamReader
+        from kplpy.reading import StreamReader
 
         comparison = self._comparison
         began = time.monotonic()
         client = self._kinesis.client()
-        reader = StreamReader(client, {"StreamName": _STREAM}, Start("TRIM_HORIZON"), follow=False, notice=say)
+        reader = StreamReader(_STREAM, start="TRIM_HORIZON", client=client, follow=False)
         try:
             with show_progress(lambda: f"read back {comparison.records:,} of {self._lines:,} records", plain_every=5.0):
                 reader.open()

@@ -7,10 +7,13 @@ import threading
 from array import array
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from kplpy import RecordFuture, UserRecord
 from kplpy.cli.demo.source import Source
-from kplpy.cli.reader import Found
+
+if TYPE_CHECKING:
+    from kplpy.reading import Batch
 
 
 class Comparison:
@@ -30,9 +33,9 @@ class Comparison:
         self.bytes_by_shard: Counter[str] = Counter()
         self.kinesis_records_by_shard: Counter[str] = Counter()
 
-    def add(self, found: Found) -> str | None:
+    def add(self, found: Batch) -> str | None:
         """Compare the next records. Return the first difference as text, or None."""
-        self.bytes_by_shard[found.shard_id] += found.size
+        self.bytes_by_shard[found.shard_id] += found.size_bytes
         self.kinesis_records_by_shard[found.shard_id] += found.kinesis_records
         for record in found.records:
             difference = self._add(record)

@@ -8,7 +8,7 @@ from itertools import count
 from math import ceil
 
 from kplpy.core.batching.shard_queue import Batch, ShardQueue
-from kplpy.core.policy import QUEUE_TURN_BYTES, TOKEN_GRID, WORTH_SENDING, Policy
+from kplpy.core.policy import QUEUE_TURN_BYTES, TOKEN_GRID, UNCOMPRESSED_REQUEST, WORTH_SENDING, Policy
 from kplpy.core.size_limits import SizeLimits
 
 NEVER = float("inf")
@@ -129,10 +129,12 @@ class Collector:
     def take_batches(self, now: float, max_bytes: float) -> list[Batch]:
         """Take the batches of one request from the queues in turn. Each queue pays its tokens.
 
+        With compression, sizes and tokens are estimates until the request is sealed.
         Batches above the stream's known limit pay nothing. `take_oversized` returns them.
         """
         taken: list[Batch] = []
         space = min(self._sizes.request, max_bytes)
+        uncompressed_space = UNCOMPRESSED_REQUEST * self._policy.collection_max_size
         largest = self._sizes.record
         full = False
         while self._ready and not full:
@@ -143,7 +145,7 @@ class Collector:
             closed_batches, limiter = queue.closed_batches, queue.limiter
             while closed_batches and turn < QUEUE_TURN_BYTES and queue.may_send:
                 size = closed_batches[0].wire_size
-                if size > largest:
+                if size > largest and closed_batches[0].is_sealed:
                     self._oversized.append(queue.pop())
                     continue
                 if queue.not_before > now or not limiter.has(size, now):
@@ -152,7 +154,10 @@ class Collector:
                         self._block(queue, ready_at)
                         break
                 # A batch larger than the space left is sent alone.
-                if taken and (size > space or len(taken) >= self._policy.collection_max_count):
+                uncompressed_space -= closed_batches[0].data_size
+                if taken and (
+                    size > space or uncompressed_space < 0 or len(taken) >= self._policy.collection_max_count
+                ):
                     full = True
                     break
                 limiter.pay(size)
@@ -176,6 +181,10 @@ class Collector:
         """The queue got tokens back, perhaps those that it waits for."""
         if queue.blocked and queue.not_before <= now:
             self.drop(queue)
+            ready_at = queue.ready_at(now)
+            if ready_at > now:
+                self._block(queue, ready_at)
+                return
             self.count_closed(queue, now)
             self._due_at = min(self._due_at, now)
 

@@ -189,6 +189,10 @@ class Limiter:
         self._bytes.level -= size
         self._sent += 1
 
+    def correct(self, size: int) -> None:
+        """A record that was paid for has `size` bytes more than assumed; fewer, below 0."""
+        self._bytes.level = min(self._bytes.full, self._bytes.level - size)
+
     def return_tokens(self, size: int) -> None:
         """Undo `pay`, because the record's request was refused as a whole and reached no shard."""
         self._records.level = min(self._records.full, self._records.level + 1)

@@ -9,12 +9,15 @@ from collections.abc import Collection
 from itertools import repeat
 from operator import attrgetter
 
+from kplpy.core.batching.compression import QueueCompression
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import HITS_TO_AGGREGATE_AGAIN, Policy
-from kplpy.core.record import PendingRecord, payload_size
+from kplpy.core.record import PendingRecord, payload_of, payload_size
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
+from kplpy.wire.compressed import header_size, pack_batch
 from kplpy.wire.encode import Packing
+from kplpy.wire.envelope import ENVELOPE
 
 _arrival = attrgetter("arrival")
 
@@ -22,11 +25,13 @@ _arrival = attrgetter("arrival")
 class ShardQueue:
     """The records of one predicted shard, in an open batch and closed ones.
 
-    Without a shard, the records travel alone, because no shard is predicted.
+    Without a shard, the records travel alone, because no shard is predicted. With packs_anywhere, the service places
+    the records, and a batch may land on any shard. Then several records travel in a compressed batch.
 
     alive: the shard is in the current map.
     blocked: the queue is in the collector's list of blocked queues.
     closed_batches: in the order of acceptance.
+    compression: what is compressed, and how much smaller it gets. None: nothing is compressed.
     counted, counted_bytes: how many closed batches, and bytes of them, the collector has counted.
     failures: throttled responses in a row.
     few: small records for the open aggregate. They are packed when there are several, or when it closes.
@@ -41,10 +46,12 @@ class ShardQueue:
     omits_keys: the stream needs no partition keys, so keyless records go without.
     open: the open batch, if there is one.
     ordered: the order within the queue must be kept.
-    queue_bytes: bytes of the closed batches, as the service counts them.
+    packs_anywhere: batches are packed although no shard is predicted.
+    queue_bytes: bytes of the closed batches, as the service counts them. With compression, as estimated.
     shard: its id and range, or None.
     suspended_at: when aggregation was last suspended. -inf while it is not.
     waiting: the queue is in one of the collector's lists.
+    wraps_singles: a record that is alone in its batch is an aggregate of one.
     """
 
     __slots__ = (
@@ -57,6 +64,7 @@ class ShardQueue:
         "alive",
         "blocked",
         "closed_batches",
+        "compression",
         "counted",
         "counted_bytes",
         "failures",
@@ -72,21 +80,32 @@ class ShardQueue:
         "omits_keys",
         "open",
         "ordered",
+        "packs_anywhere",
         "queue_bytes",
         "shard",
         "suspended_at",
         "waiting",
+        "wraps_singles",
     )
 
     def __init__(
-        self, shard: ShardRange | None, policy: Policy, limiter: Limiter, sizes: SizeLimits | None = None
+        self,
+        shard: ShardRange | None,
+        policy: Policy,
+        limiter: Limiter,
+        sizes: SizeLimits | None = None,
+        packs_anywhere: bool = False,
     ) -> None:
         self.shard = shard
         self.alive = True
         self.limiter = limiter
         self.first_key_outside = policy.first_key_outside
         self.omits_keys = False
-        self._may_aggregate = policy.aggregate and shard is not None and policy.aggregation_max_count > 1
+        self.compression = None if policy.compression is None else QueueCompression(policy.compression)
+        self.packs_anywhere = packs_anywhere
+        self.wraps_singles = policy.aggregate_single_records
+        has_place = shard is not None or packs_anywhere
+        self._may_aggregate = policy.aggregate and has_place and policy.aggregation_max_count > 1
         self._aggregate = self._may_aggregate
         self.suspended_at = float("-inf")
         self._suspensions = self._hits = 0
@@ -120,6 +139,9 @@ class ShardQueue:
             self.few = []
         if not self._aggregate:
             batches = [*map(Batch.alone, repeat(self), items)]
+            if self.compression is not None:
+                for batch in batches:
+                    batch.estimate()
             self.closed_batches += batches
             self.queue_bytes += sum([batch.wire_size for batch in batches])
             self.held += len(batches)
@@ -309,6 +331,8 @@ class ShardQueue:
 
     def _enqueue(self, batch: Batch) -> None:
         batch.close()
+        if self.compression is not None:
+            batch.estimate()
         self.closed_batches.append(batch)
         self.queue_bytes += batch.wire_size
         self.held += len(batch.items)
@@ -328,19 +352,27 @@ class Batch:
     The batch keeps the arrivals and sizes that metrics need. Looking at each record again would be a cache miss, and
     three times as slow.
 
+    aggregated: the Kinesis record is an aggregate. A record with headers is one also when it is alone.
     arrival: the arrival time of its oldest record.
     closed: no more records are added, and the sizes are final.
-    data_size: the exact size of the Kinesis record's data. Set when closed.
+    data_size: the size of the Kinesis record's data. Set when closed. Exact without compression, and once sealed;
+        before that the size without compression.
     items: the records, in their order.
-    payload: bytes of data and partition keys, as charged to the buffer.
+    payload: bytes of data, partition keys and tags, as charged to the buffer.
     queue: the shard's queue.
     tried: some of the records may have been sent before.
-    wire_size: data_size and the size of the partition key, as the service counts. Set when closed.
+    wire_size: the size of data and partition key, as the service counts. Set when closed. With compression an estimate,
+        until the batch is sealed. It changes only while the batch is in flight.
+
+    With compression, a batch is sealed when it is first sent: its compressed data is set, or that it goes uncompressed.
+    A batch that is sent again keeps what was sealed. A batch made of its records is not sealed.
     """
 
     __slots__ = (
         "_arrivals",
         "_packing",
+        "_sealed",
+        "aggregated",
         "arrival",
         "closed",
         "data_size",
@@ -360,8 +392,10 @@ class Batch:
         self._arrivals: array[float] | None = None  # None while there is only one record
         self.tried = bool(first.tries)
         self.closed = False
-        self.payload = len(first.data) + len(first.partition_key)
+        self.payload = payload_of(first)
+        self.aggregated = queue.wraps_singles or first.tags != b""
         self._packing: Packing | None = None
+        self._sealed: bytes | None = None  # the compressed data; empty if the batch goes uncompressed
 
     @property
     def packed(self) -> int:
@@ -383,7 +417,8 @@ class Batch:
         if count < len(items):
             items = items[:count]
         self.items += items
-        self.payload = packing.data_size + packing.key_size
+        self.aggregated = True
+        self.payload = packing.data_size + packing.other_size
         arrivals = [item.arrival for item in items]
         arrivals.sort()  # faster than min(), because they are nearly sorted
         before = self._arrivals
@@ -406,9 +441,15 @@ class Batch:
     def parts(self) -> tuple[bytes, bytes]:
         """Return the Kinesis record's data in two parts: the body, and the 16-byte MD5 that ends an aggregate.
 
-        The caller joins them, which saves one copy. The MD5 of a single record is empty.
+        The caller joins them, which saves one copy. The second part of other Kinesis records is empty.
         """
-        return self._packed().parts() if self.aggregated else (self.items[0].data, b"")
+        if self._sealed:
+            return self._sealed, b""
+        if not self.aggregated:
+            return self.items[0].data, b""
+        if self.queue.packs_anywhere:
+            return pack_batch(self._packed().message(), "none", 0), b""
+        return self._packed().parts()
 
     def arrivals(self) -> array[float]:
         """Return the arrival times of the records, ascending."""
@@ -422,35 +463,32 @@ class Batch:
         return packing.data_size, packing.smallest, packing.largest
 
     @property
-    def aggregated(self) -> bool:
-        return len(self.items) > 1
-
-    @property
     def outer_key(self) -> str | None:
         """The Kinesis record's partition key.
 
         An aggregate's is "a", as the KPL writes it, except with `first_key_outside`.
-        None for a keyless record if the stream needs no keys.
+        None for a keyless record, or a batch that begins with one, if the stream needs no keys.
         """
-        if self.aggregated and not self.queue.first_key_outside:
-            return AGGREGATE_KEY
         first = self.items[0]
-        return None if first.keyless and self.queue.omits_keys else first.partition_key
+        if first.keyless and self.queue.omits_keys:
+            return None
+        return AGGREGATE_KEY if self.aggregated and not self.queue.first_key_outside else first.partition_key
 
     def close(self) -> None:
         """Close the batch and set its final sizes."""
         self.closed = True
-        if self.aggregated:
-            self.data_size = self.packed
-        else:
+        if not self.aggregated:
             self._packing = None
-            self.data_size = len(self.items[0].data)
+        self.data_size = self.uncompressed_size
         self.wire_size = self.data_size + utf8_size(self.outer_key or "")
 
     @classmethod
     def alone(cls, queue: ShardQueue, item: PendingRecord) -> Batch:
         """Return a closed batch of one record."""
         batch = cls(queue, item)
+        if batch.aggregated:
+            batch.close()
+            return batch
         batch.closed = True
         size = batch.data_size = len(item.data)
         key = item.partition_key
@@ -458,6 +496,59 @@ class Batch:
             size += len(key) if key.isascii() else len(key.encode())
         batch.wire_size = size
         return batch
+
+    # --- compression ---
+
+    @property
+    def uncompressed_size(self) -> int:
+        """The exact size of the Kinesis record's data without compression."""
+        if not self.aggregated:
+            return len(self.items[0].data)
+        size = self.packed
+        return size - ENVELOPE + header_size(size - ENVELOPE) if self.queue.packs_anywhere else size
+
+    @property
+    def is_sealed(self) -> bool:
+        """True if the sizes are exact."""
+        return self.queue.compression is None or self._sealed is not None
+
+    @property
+    def is_compressed(self) -> bool:
+        """True if the batch is sealed, and goes compressed."""
+        return bool(self._sealed)
+
+    @property
+    def must_stay_in_range(self) -> bool:
+        """True if the batch must be on a shard whose range holds all of its hash keys.
+
+        The KCL drops an aggregate that is not. In ordered mode, a compressed batch elsewhere could be read before
+        earlier records of the same keys.
+        """
+        if not self.aggregated or self.queue.packs_anywhere:
+            return False
+        return not self._sealed or self.queue.ordered
+
+    def estimate(self) -> None:
+        """Set wire_size to what it will probably be. Called for a batch that is not queued yet."""
+        assert self.queue.compression is not None
+        self.wire_size += self.queue.compression.estimate(self.data_size) - self.data_size
+
+    def compressed(self) -> bytes:
+        """Return the Kinesis record's data, compressed. Empty if that is not smaller. Needs no lock."""
+        assert self.queue.compression is not None
+        packing = self._packing
+        if packing is None:
+            packing = Packing()
+            packing.add(self.items, sys.maxsize)
+        rules = self.queue.compression.rules
+        data = pack_batch(packing.message(), rules.codec, rules.level)
+        return data if len(data) < self.data_size else b""
+
+    def seal(self, compressed: bytes) -> None:
+        """Set the data and the exact sizes. compressed: empty if the batch goes uncompressed."""
+        self._sealed = compressed
+        self.data_size = len(compressed) or self.uncompressed_size
+        self.wire_size = self.data_size + utf8_size(self.outer_key or "")
 
     def without(self, removed: Collection[PendingRecord]) -> Batch | None:
         """Return a closed batch without the records in `removed`. None if no record is left."""

@@ -77,7 +77,7 @@ class Bisection:
     def _take_first(self, index: int, batch: Batch) -> Batch:
         """Take the batch's first record out of the part at this index. It is sent alone."""
         others = [each for each in self._parts[index] if each is not batch]
-        rest = [batch_of(batch.queue, batch.items[1:])] if batch.aggregated else []
+        rest = [batch_of(batch.queue, batch.items[1:])] if len(batch.items) > 1 else []
         self._parts[index : index + 1] = [part for part in (rest, others) if part]
         self._trial = batch_of(batch.queue, batch.items[:1])
         return self._trial
@@ -155,7 +155,7 @@ def _split(batches: Part, most: int) -> list[Part]:
     """
     if len(batches) == 1:
         (only,) = batches
-        if not only.aggregated:
+        if len(only.items) == 1:
             return [batches]
         size = -(-len(only.items) // most)
         starts = range(0, len(only.items), size)

@@ -51,7 +51,7 @@ class Outcomes:
         """
         alone: defaultdict[str, list[tuple[Batch, str]]] = defaultdict(list)
         for batch, entry in taken:
-            if batch.aggregated or self._timed_out:
+            if len(batch.items) > 1 or self._timed_out:
                 self.deliver(batch, entry, success)
             else:
                 alone[entry.get("ShardId", "")].append((batch, entry["SequenceNumber"]))
@@ -64,6 +64,7 @@ class Outcomes:
                 batch.queue.release(1, batch.payload)
             totals.kinesis_records_put += count
             totals.user_records_put += count
+            self._count_saved([batch for batch, _ in singles])
             outcomes = [Delivered(shard_id, number, success) for _, number in singles]
             batches = [batch for batch, _ in singles]
             items = [batch.items[0] for batch in batches]
@@ -73,6 +74,7 @@ class Outcomes:
         """The service wrote the batch where consumers can read it."""
         self._totals.kinesis_records_put += 1
         self._totals.kinesis_bytes_put += batch.wire_size
+        self._count_saved([batch])
         items = self.pending_items(batch)
         if items:
             self._totals.user_records_put += len(items)
@@ -81,6 +83,10 @@ class Outcomes:
             batch.queue.release(len(items), size)
             outcome = Delivered(entry.get("ShardId", ""), entry["SequenceNumber"], success)
             self.completions.append(Completion(items, outcome, size, batches=(batch,) if whole else ()))
+
+    def _count_saved(self, batches: list[Batch]) -> None:
+        if self._policy.compression is not None:
+            self._totals.kinesis_bytes_saved += sum(batch.uncompressed_size - batch.data_size for batch in batches)
 
     def retry(self, batch: Batch, attempt: SendAttempt, now: float) -> None:
         """Send the batch again after a failed attempt, without its expired records."""
@@ -106,7 +112,9 @@ class Outcomes:
         self.first_expiry = min(self.first_expiry, batch.arrival + self._policy.waiting_ttl)
         queue = batch.queue
         unchanged = (
-            not reroute and self._router.is_current(queue) and not (queue.aggregation_suspended and batch.aggregated)
+            not reroute
+            and self._router.is_current(queue)
+            and not (queue.aggregation_suspended and len(batch.items) > 1)
         )
         if unchanged and queue.put_back(batch):
             self._collector.returned(queue, now)

@@ -35,7 +35,7 @@ from kplpy.escaping import shown
 from kplpy.reports import StreamTotals
 
 _OVERSIZED = (
-    "it has {size} bytes, data and partition key; the stream takes at most {limit} (its MaxRecordSizeInKiB is {kib}), "
+    "it has {size} bytes, {what}; the stream takes at most {limit} (its MaxRecordSizeInKiB is {kib}), "
     "and max_user_record_size allows {accepted}"
 )
 _ALONE_TOO_LARGE = (
@@ -156,8 +156,10 @@ class Responses:
         queue = batch.queue
         actual = entry.get("ShardId", "")
         landing = Landing.UNKNOWN_SHARD
-        if ids_valid or not batch.aggregated:
+        if ids_valid or not batch.must_stay_in_range:
             landing = self._land(batch, actual)
+        if landing is Landing.UNKNOWN_SHARD and self._router.listing_denied and self._lands_by_key(batch):
+            landing = Landing.DELIVERED
         if landing is Landing.UNKNOWN_SHARD:
             if self.outcomes.all_timed_out(batch):
                 self.outcomes.pending_part(batch)
@@ -189,7 +191,16 @@ class Responses:
     def _land(self, batch: Batch, actual: str) -> Landing:
         predicted = batch.queue.shard
         known = self._router.map.range_of(actual)
-        return judge_landing(predicted, batch.aggregated, (item.hash_key for item in batch.items), known)
+        return judge_landing(predicted, batch.must_stay_in_range, (item.hash_key for item in batch.items), known)
+
+    def _lands_by_key(self, batch: Batch) -> bool:
+        """Return True if no shard was ever listed, and the hash key puts the batch on the right shard all the same.
+
+        The hash key goes along with the Kinesis record, so an aggregate of one record cannot be outside its shard's
+        range. Only a service-managed stream puts it elsewhere, which its range in a listing would show.
+        """
+        router = self._router
+        return len(batch.items) == 1 and not router.map.open and not router.placement.placed_by_service
 
     def judge_again(self, now: float) -> None:
         """Judge the waiting aggregates by a new listing."""
@@ -224,7 +235,9 @@ class Responses:
             return
         judging, self.judging = self.judging, []
         for each in judging:
-            if each.until <= now:
+            if each.until <= now and self._lands_by_key(each.batch):
+                self.outcomes.deliver(each.batch, each.entry, each.attempt)
+            elif each.until <= now:
                 self._landed_wrong(each.batch, each.entry.get("ShardId", ""), each.attempt, now)
             else:
                 self.judging.append(each)
@@ -234,6 +247,8 @@ class Responses:
         self.events.misplaced.append(batch)
         predicted = batch.queue.shard.shard_id if batch.queue.shard is not None else None
         message = f"landed on {actual} instead of {predicted}, where consumers would drop it"
+        if batch.is_compressed:
+            message = f"landed on {actual} instead of {predicted}, where its records' order would be lost"
         if actual == predicted:
             message = (
                 f"landed on {actual}, and no listing came in time to show whether that shard still has the same range"
@@ -345,12 +360,15 @@ class Responses:
     def oversized(self, batch: Batch, now: float) -> None:
         """Treat an unsent batch that is above the stream's known limit: pack it again, fail it, or send it alone."""
         self._router.placement.ask_again()  # the limit may have been raised
-        if batch.aggregated:
+        if len(batch.items) > 1:
             self.outcomes.send_again(batch, now, reroute=True)
         elif self._sizes.is_known(now):
             batch.queue.release(1, batch.payload)
             limit, accepted = self._sizes.record, self._policy.max_user_record_size
-            message = _OVERSIZED.format(size=batch.wire_size, limit=limit, kib=limit >> 10, accepted=accepted)
+            what = "an aggregate and its partition key" if batch.aggregated else "data and partition key"
+            message = _OVERSIZED.format(
+                size=batch.wire_size, what=what, limit=limit, kib=limit >> 10, accepted=accepted
+            )
             self.outcomes.fail(batch.items, Reason.TOO_LARGE, message, queue=batch.queue)
         else:
             self.bisection.add_suspect(batch)

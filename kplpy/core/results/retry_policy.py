@@ -144,15 +144,17 @@ class Landing(Enum):
 
 
 def judge_landing(
-    predicted: ShardRange | None, aggregated: bool, hash_keys: Iterable[int], known: ShardRange | None
+    predicted: ShardRange | None, stays_in_range: bool, hash_keys: Iterable[int], known: ShardRange | None
 ) -> Landing:
     """Judge a Kinesis record by the range of the shard that it landed on. known: None if the range is unknown.
 
-    A single record is where the service put it, and counts. A KCL consumer drops a whole aggregate if one inner hash
+    stays_in_range: Batch.must_stay_in_range.
+
+    A plain record is where the service put it, and counts. A KCL consumer drops a whole aggregate if one inner hash
     key is outside the shard's range. So an aggregate counts if its shard is the predicted one with the same range,
     or if all hash keys are inside. The id alone does not count: a recreated stream has the same ids with other ranges.
     """
-    if not aggregated:
+    if not stays_in_range:
         return Landing.DELIVERED
     if known is None:
         return Landing.UNKNOWN_SHARD

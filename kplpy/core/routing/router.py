@@ -19,6 +19,11 @@ from kplpy.core.routing.sticky import StickyPartitioner
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
 
+HEADERS_REFUSED = (
+    "the stream is service-managed (RecordDistributionStrategy AUTO), where headers need a compressed batch: set "
+    'compression="gzip" or "zstd", or put the record without headers'
+)
+
 
 class Router:
     """Puts each record into the queue of its predicted shard.
@@ -34,9 +39,12 @@ class Router:
     notices: log events for the caller.
     missing_map_reported: it is logged that records travel alone.
     listing_failure: why the latest listing failed. Empty if it did not.
+    listing_denied: the latest listing failed because these credentials may not list shards.
     patience_begins: waiting for the map counts from here at the earliest. Infinite while the client is being made.
     placement: who chooses the shards, as far as it is known.
-    placed_by_service: the service chooses the shards (RecordDistributionStrategy AUTO). All records travel alone.
+    placed_by_service: the service chooses the shards (RecordDistributionStrategy AUTO). All records are in the queue
+        `alone`. With compression they are packed there.
+    refused: records with headers for such a stream without compression, which cannot be sent. The pipeline fails them.
     """
 
     def __init__(
@@ -56,10 +64,12 @@ class Router:
         self.queues: list[ShardQueue] = []
         self.alone: ShardQueue | None = None
         self.waiting: list[PendingRecord] = []
+        self.refused: list[PendingRecord] = []
         self.map_missing_since: float | None = None
         self.notices: list[Notice] = []
         self.missing_map_reported = False
         self.listing_failure = ""
+        self.listing_denied = False
         self.patience_begins = -NEVER
         self.placement = Placement(policy.assumed_strategy, random)
         self.placed_by_service = False
@@ -84,6 +94,8 @@ class Router:
 
     def accept(self, items: Sequence[PendingRecord], number: int, now: float) -> int:
         """Number the records, from `number` on, and route each. Return the next number."""
+        if self._packs_anywhere:
+            return self._accept_anywhere(items, number, now)
         if self.placed_by_service or not self.map.covers_all_keys:
             for item in items:
                 item.number = number
@@ -101,8 +113,25 @@ class Router:
             lambda batch: self._collector.opened(batch, now),
         )
 
+    def _accept_anywhere(self, items: Sequence[PendingRecord], number: int, now: float) -> int:
+        """Do the same as `accept` where the service places the records. They are added together, as in grouping.py."""
+        queue = self._alone_queue(now)
+        joins = queue.open is not None
+        for item in items:
+            item.number = number
+            number += 1
+            if item.keyless:
+                self._sticky.give_key(item, None, joins)
+                joins = True
+        for batch in queue.add(list(items)):
+            self._collector.opened(batch, now)
+        return number
+
     def route(self, item: PendingRecord, now: float) -> None:
         """Put the record into the queue of its shard."""
+        if self.placed_by_service and item.tags and not self._packs_anywhere:
+            self.refused.append(item)  # headers need an aggregate, which the KCL would drop on most shards
+            return
         if item.keyless and not self.placed_by_service:
             queue = self._sticky.choose(self.queues, now)
         else:
@@ -118,7 +147,7 @@ class Router:
 
     def _put(self, item: PendingRecord, queue: ShardQueue, now: float) -> None:
         if item.keyless:
-            self._sticky.give_key(item, queue.shard)
+            self._sticky.give_key(item, queue.shard, queue.open is not None)
         for batch in queue.add([item], bool(item.tries)):
             self._collector.opened(batch, now)
 
@@ -136,12 +165,15 @@ class Router:
             return
         for item in self._by_number(items):
             self.route(item, now)
-        # An old record may have joined a younger open aggregate. Then the older deadline counts.
-        for queue in self.queues:
-            if queue.open is not None:
-                self._collector.opened(queue.open, now)
+        self._count_deadlines(now)
         if self._flushes:
             self._collector.close_all(now)
+
+    def _count_deadlines(self, now: float) -> None:
+        """An old record may have joined a younger open batch. Then the older deadline counts."""
+        for queue in self:
+            if queue.open is not None:
+                self._collector.opened(queue.open, now)
 
     def _by_number(self, items: list[PendingRecord]) -> list[PendingRecord]:
         """Return the records sorted by number.
@@ -169,9 +201,17 @@ class Router:
     def _alone_queue(self, now: float) -> ShardQueue:
         if self.alone is None:
             count = len(self.map.open) or self.placement.open_shards or 1
-            self.alone = ShardQueue(None, self._policy, Limiter(self._policy.rate, now, count), self._sizes)
+            limiter = Limiter(self._policy.rate, now, count)
+            self.alone = ShardQueue(None, self._policy, limiter, self._sizes, self._packs_anywhere)
             self.alone.omits_keys = self._omits_keys
+            if self.placed_by_service:
+                self.alone.wraps_singles = False
         return self.alone
+
+    @property
+    def _packs_anywhere(self) -> bool:
+        """True if records without a predicted shard travel in batches, which must be compressed ones."""
+        return self.placed_by_service and self._policy.compression is not None
 
     @property
     def _omits_keys(self) -> bool:
@@ -202,7 +242,7 @@ class Router:
             self.notices.append(Notice("shards_listed_again"))
             self.missing_map_reported = False
         self.map_missing_since = None
-        self.placed_by_service = self.placement.placed_by_service
+        was_placed_by_service, self.placed_by_service = self.placed_by_service, self.placement.placed_by_service
         if self.placed_by_service and not self.map.wanted:  # the number of shards sets the rate limit
             self.map.relist(now, rules.STRATEGY_POLL * (1 + self._random() / 2))
         items, self.waiting = self.waiting, []
@@ -217,8 +257,12 @@ class Router:
         self.queues = queues
         dead = list(kept.values())
         alone = self.alone
-        if alone is not None and not (
-            self.placed_by_service and alone.shards == len(self.map.open) and alone.omits_keys == self._omits_keys
+        if alone is not None and not (  # other queues may hold aggregates of one record
+            was_placed_by_service
+            and self.placed_by_service
+            and alone.packs_anywhere == self._packs_anywhere
+            and alone.shards == len(self.map.open)
+            and alone.omits_keys == self._omits_keys
         ):
             dead.append(alone)
             self.alone = None
@@ -366,5 +410,6 @@ class Router:
         alone = self._alone_queue(now)
         for item in self._by_number(items):
             self._put(item, alone, now)
+        self._count_deadlines(now)
         if self._flushes:
             self._collector.close_all(now)

@@ -52,9 +52,12 @@ class StickyPartitioner:
         some = queues[first : first + STICKY_CANDIDATES]
         return [*some, *queues[: STICKY_CANDIDATES - len(some)]]
 
-    def give_key(self, item: PendingRecord, shard: ShardRange | None) -> None:
-        """Give the record a key of this shard. None: the record travels alone, so any key will do."""
-        if shard is None or not shard.holds(self._hash_key):
+    def give_key(self, item: PendingRecord, shard: ShardRange | None, joins: bool = False) -> None:
+        """Give the record a key of this shard. None: any key will do.
+
+        joins: without a shard, the record joins an open batch, so that the key of the record before it will do.
+        """
+        if not joins if shard is None else not shard.holds(self._hash_key):
             self._new_key(shard or EVERYWHERE)
         item.hash_key = self._hash_key
         item.partition_key = self._key

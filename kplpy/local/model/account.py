@@ -7,9 +7,11 @@ from random import Random
 from typing import Any
 
 from kplpy.local.model import listing, resharding
+from kplpy.local.model.consumers import Consumers, Subscription
 from kplpy.local.model.errors import in_use, invalid_argument, not_found, over_limit, validation
 from kplpy.local.model.limits import CallRate, Limits, Phases
 from kplpy.local.model.stream import AUTO, ON_DEMAND, PROVISIONED, USER_KEY, Stream
+from kplpy.local.model.validation import requested_stream
 
 Params = Mapping[str, Any]
 Response = dict[str, Any]
@@ -31,6 +33,7 @@ class Account:
         self._incarnations = 0
         self._random = random
         self._summary_rate: CallRate | None = None
+        self._consumers = Consumers(number, limits)
 
     def call(self, operation: str, params: Params, now: float) -> Response:
         """Carry out one of OPERATIONS. The caller has checked the members of `params`."""
@@ -127,7 +130,8 @@ class Account:
                 self._summary_rate = CallRate(self.limits.describe_summary_per_second, now)
             if not self._summary_rate.take(now):
                 raise over_limit(f"Rate exceeded for DescribeStreamSummary under account {self.number}.")
-        return listing.describe_stream_summary(self.stream(params, now))
+        stream = self.stream(params, now)
+        return listing.describe_stream_summary(stream, len(self._consumers.of(stream)))
 
     def _list_streams(self, params: Params, now: float) -> Response:
         for stream in list(self.streams.values()):
@@ -159,6 +163,26 @@ class Account:
             )
         stream.strategy = params["RecordDistributionStrategy"]
         return {}
+
+    # --- consumers ---
+
+    def _register_consumer(self, params: Params, now: float) -> Response:
+        stream = self.stream(params, now)
+        resharding.require_active(stream, self.number)
+        return self._consumers.register(stream, params, now)
+
+    def _deregister_consumer(self, params: Params, now: float) -> Response:
+        return self._consumers.deregister(self.stream(params, now), params)
+
+    def _describe_consumer(self, params: Params, now: float) -> Response:
+        return self._consumers.describe(self.stream(params, now), params)
+
+    def _list_consumers(self, params: Params, now: float) -> Response:
+        return self._consumers.list(self.stream(params, now), params, now)
+
+    def subscribe(self, params: Params, now: float) -> Subscription:
+        """Return a new subscription to a shard. The sender of the response asks it for events."""
+        return self._consumers.subscribe(self.active_stream(params, now), params, now)
 
     # --- shards ---
 
@@ -201,12 +225,6 @@ class Account:
         return resharding.update_shard_count(stream, params, now, seconds, self.number, self.limits)
 
 
-def requested_stream(params: Params) -> str | None:
-    """Return the name of the request's stream, None if the request names none."""
-    arn, name = params.get("StreamARN"), params.get("StreamName")
-    return arn.rpartition(":stream/")[2] if isinstance(arn, str) else name
-
-
 OPERATIONS: Mapping[str, Callable[[Account, Params, float], Response]] = {
     "CreateStream": Account._create_stream,
     "DeleteStream": Account._delete_stream,
@@ -220,7 +238,13 @@ OPERATIONS: Mapping[str, Callable[[Account, Params, float], Response]] = {
     "UpdateStreamMode": Account._update_stream_mode,
     "UpdateMaxRecordSize": Account._update_max_record_size,
     "UpdateStreamRecordDistributionStrategy": Account._update_strategy,
+    "RegisterStreamConsumer": Account._register_consumer,
+    "DeregisterStreamConsumer": Account._deregister_consumer,
+    "DescribeStreamConsumer": Account._describe_consumer,
+    "ListStreamConsumers": Account._list_consumers,
 }
 
-READ_ONLY_OPERATIONS = frozenset({"DescribeStream", "DescribeStreamSummary", "ListStreams", "ListShards"})
+READ_ONLY_OPERATIONS = frozenset(
+    "DescribeStream DescribeStreamSummary ListStreams ListShards DescribeStreamConsumer ListStreamConsumers".split()
+)
 """The OPERATIONS that change nothing, so the journal does not keep them."""

@@ -19,9 +19,8 @@ from difflib import get_close_matches
 from random import Random
 from typing import Any, Literal
 
-from kplpy.local.model.account import requested_stream
 from kplpy.local.model.errors import CODES
-from kplpy.local.model.validation import OPERATIONS
+from kplpy.local.model.validation import OPERATIONS, requested_stream
 
 Transport = Literal["refused", "cut_before", "cut_after", "cut_answer", "never", "empty", "garbage", "wrong_length"]
 TRANSPORTS: tuple[str, ...] = (

@@ -35,11 +35,11 @@ def find_shard(stream: Stream, name: str, account: str) -> Shard:
 
 def get_shard_iterator(stream: Stream, params: Mapping[str, Any], now: float, account: str) -> dict[str, Any]:
     shard = find_shard(stream, params["ShardId"], account)
-    number = _starting_number(stream, shard, params, now, account)
+    number = starting_number(stream, shard, params, now, account)
     return {"ShardIterator": _iterator(stream, shard, number, now)}
 
 
-def _starting_number(stream: Stream, shard: Shard, params: Mapping[str, Any], now: float, account: str) -> int:
+def starting_number(stream: Stream, shard: Shard, params: Mapping[str, Any], now: float, account: str) -> int:
     kind: str = params["ShardIteratorType"]
     given: str | None = params.get("StartingSequenceNumber")
     by_number = kind in ("AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER")
@@ -118,17 +118,14 @@ def get_records(
         shard.read_rate.charge(size)
     has_more = position < len(shard.records)
     response: dict[str, Any] = {
-        "Records": [_describe(each) for each in found],
+        "Records": [describe_record(each) for each in found],
         "MillisBehindLatest": int(1000 * (now - found[-1].arrived)) if has_more else 0,
     }
     if has_more or shard.closed is None:
         next_number = found[-1].number + 1 if found else iterator.number
         response["NextShardIterator"] = _iterator(stream, shard, next_number, now)
     else:
-        response["ChildShards"] = [
-            {"ShardId": each.id, "ParentShards": list(each.parents), "HashKeyRange": each.range()}
-            for each in shard.children
-        ]
+        response["ChildShards"] = shard.describe_children()
     return response
 
 
@@ -150,7 +147,7 @@ def _read(shard: Shard, number: int, limit: int) -> tuple[list[Record], int, int
     return found, size, position
 
 
-def _describe(record: Record) -> dict[str, Any]:
+def describe_record(record: Record) -> dict[str, Any]:
     described: dict[str, Any] = {
         "SequenceNumber": str(record.number),
         "ApproximateArrivalTimestamp": round(record.arrived, 3),

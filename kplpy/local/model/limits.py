@@ -50,6 +50,14 @@ class Limits:
     """ListShards calls on one stream."""
     describe_summary_per_second: float | None = 20
     """DescribeStreamSummary calls of the whole account."""
+    subscribe_per_second: float | None = 1
+    """SubscribeToShard calls of one consumer on one shard."""
+    subscription_bytes_per_second: float | None = 2 * MIB
+    """Bytes that one consumer gets from one shard."""
+    subscription_seconds: float | None = 300
+    """How long a subscription of SubscribeToShard lasts."""
+    subscription_takeover_seconds: float = 5
+    """A further SubscribeToShard fails for so long, and then takes the shard over."""
     update_shard_count_factor: bool = True
     """UpdateShardCount may at most double or halve the number of shards."""
 
@@ -62,6 +70,8 @@ class Limits:
             elif "bool" in str(each.type):
                 if not isinstance(value, bool):
                     raise ValueError(f"{each.name} must be True or False, got {value!r}")
+            elif value is None and "None" not in str(each.type):
+                raise ValueError(f"{each.name} must be a number above 0, got None")
             elif value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
                 raise ValueError(f"{each.name} must be a number above 0, or None for no limit; got {value!r}")
 
@@ -75,6 +85,8 @@ class Limits:
             shard_read_bytes_per_second=None,
             list_shards_per_second=None,
             describe_summary_per_second=None,
+            subscribe_per_second=None,
+            subscription_bytes_per_second=None,
         )
 
     @classmethod

@@ -24,10 +24,10 @@ def describe_stream(stream: Stream, params: Mapping[str, Any]) -> dict[str, Any]
     return {"StreamDescription": described}
 
 
-def describe_stream_summary(stream: Stream) -> dict[str, Any]:
+def describe_stream_summary(stream: Stream, consumers: int) -> dict[str, Any]:
     described = _described(stream)
     described["OpenShardCount"] = len(stream.open)
-    described["ConsumerCount"] = 0
+    described["ConsumerCount"] = consumers
     described["MaxRecordSizeInKiB"] = stream.max_record_kib
     if stream.mode == ON_DEMAND:  # provisioned streams do not support the setting
         described["RecordDistributionStrategy"] = stream.strategy

@@ -14,7 +14,7 @@ from heapq import merge
 from random import Random
 
 from kplpy.local.model import get_records, put_records
-from kplpy.local.model.account import READ_ONLY_OPERATIONS, Account, Params, Response, requested_stream
+from kplpy.local.model.account import READ_ONLY_OPERATIONS, Account, Params, Response
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.events import CallEvent, Event, PutEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
@@ -22,7 +22,7 @@ from kplpy.local.model.limits import Limits, Phases
 from kplpy.local.model.sequence import sequence_count, sequence_number
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import Stream
-from kplpy.local.model.validation import OPERATIONS, check
+from kplpy.local.model.validation import OPERATIONS, check, requested_stream
 from kplpy.wire.decode import decode_aggregate
 
 
@@ -165,6 +165,8 @@ class Model:
             return self._get_records(params, now)
         if operation == "GetShardIterator":
             return self._get_shard_iterator(params, now)
+        if operation == "SubscribeToShard":
+            return self._subscribe_to_shard(params, now)
         if operation in READ_ONLY_OPERATIONS:
             return self.account.call(operation, params, now)
         phases = self.account.phases
@@ -218,6 +220,11 @@ class Model:
         stream = self.account.active_stream({"StreamName": iterator.stream}, now)
         _refuse_dry_run(params)
         return get_records.get_records(stream, iterator, params, now, self.account.number)
+
+    def _subscribe_to_shard(self, params: Params, now: float) -> Response:
+        self.account.active_stream(params, now)
+        _refuse_dry_run(params)
+        return {"EventStream": self.account.subscribe(params, now)}
 
     def restore(self, event: Event) -> None:
         """Repeat a change that the journal kept: without limits, and with the same sequence numbers."""

@@ -118,6 +118,13 @@ class Shard:
             shard[name] = parent
         return shard
 
+    def describe_children(self) -> list[dict[str, Any]]:
+        """Return the ChildShard structures of GetRecords and SubscribeToShard."""
+        return [
+            {"ShardId": each.id, "ParentShards": list(each.parents), "HashKeyRange": each.range()}
+            for each in self.children
+        ]
+
     def range(self) -> dict[str, str]:
         return {"StartingHashKey": str(self.first), "EndingHashKey": str(self.last)}
 

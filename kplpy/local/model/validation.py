@@ -119,6 +119,7 @@ SEQUENCE = r"0|([1-9]\d{0,128})"
 
 _name = Text(1, 128, NAME)
 _arn = Text(1, 2048, r"arn:aws.*:kinesis:.*:\d{12}:stream/\S+")
+_consumer_arn = Text(1, 2048, rf"(arn):aws.*:kinesis:.*:\d{{12}}:.*stream\/{NAME}\/consumer\/{NAME}:[0-9]+")
 _token = Text(1, 1 << 20)
 _time = Time()
 _flag = Plain((bool,), "Boolean")
@@ -136,6 +137,7 @@ _filter_types = (
     "FROM_TIMESTAMP",
 )
 _stream = {"StreamName": Member(_name), "StreamARN": Member(_arn)}
+_consumer = {"StreamARN": Member(_arn), "ConsumerName": Member(_name), "ConsumerARN": Member(_consumer_arn)}
 _dry = {"DryRun": Member(_flag)}
 
 PUT_ENTRY = {
@@ -197,6 +199,30 @@ OPERATIONS: Mapping[str, Mapping[str, Member]] = {
         "StreamARN": Member(_arn),
         **_dry,
     },
+    "SubscribeToShard": {
+        "ConsumerARN": Member(_consumer_arn, True),
+        "ShardId": Member(_name, True),
+        "StartingPosition": Member(
+            Structure(
+                {
+                    "Type": Member(Text(choices=_iterator_types), True),
+                    "SequenceNumber": Member(Text(pattern=SEQUENCE)),
+                    "Timestamp": Member(_time),
+                }
+            ),
+            True,
+        ),
+        **_dry,
+    },
+    "RegisterStreamConsumer": {"StreamARN": Member(_arn, True), "ConsumerName": Member(_name, True)},
+    "DeregisterStreamConsumer": _consumer,
+    "DescribeStreamConsumer": _consumer,
+    "ListStreamConsumers": {
+        "StreamARN": Member(_arn, True),
+        "NextToken": Member(_token),
+        "MaxResults": Member(_page),
+        "StreamCreationTimestamp": Member(_time),
+    },
     "SplitShard": {
         **_stream,
         "ShardToSplit": Member(_name, True),
@@ -223,6 +249,15 @@ OPERATIONS: Mapping[str, Mapping[str, Member]] = {
 
 Other members are ignored, as in the service.
 """
+
+
+def requested_stream(params: Mapping[str, Any]) -> str | None:
+    """Return the name of the request's stream, None if the request names none."""
+    name = params.get("StreamName")
+    arn = params.get("StreamARN") or params.get("ConsumerARN")
+    if isinstance(arn, str):
+        name = arn.rpartition(":stream/")[2].partition("/consumer/")[0]
+    return name
 
 
 def check(members: Mapping[str, Member], params: Mapping[str, Any], place: str = "") -> None:

@@ -17,7 +17,7 @@ from kplpy.local.model.errors import ServiceError
 JSON = "application/x-amz-json-1.1"
 CBOR = "application/x-amz-cbor-1.1"
 
-_TIMES = frozenset({"StreamCreationTimestamp", "ApproximateArrivalTimestamp"})
+_TIMES = frozenset({"StreamCreationTimestamp", "ConsumerCreationTimestamp", "ApproximateArrivalTimestamp"})
 
 
 def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
@@ -46,6 +46,15 @@ def encode(content_type: str, response: dict[str, Any]) -> bytes:
     """Return the body of a response. Operations without an output have an empty body."""
     if not response:
         return b""
+    return _encode(content_type, response)
+
+
+def empty(content_type: str) -> bytes:
+    """Return a structure without members."""
+    return _encode(content_type, {})
+
+
+def _encode(content_type: str, response: dict[str, Any]) -> bytes:
     if content_type == CBOR:
         return cbor2.dumps(_with_tags(response))
     return orjson.dumps(response, default=_text)

@@ -14,6 +14,8 @@ from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamR
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
+from kplpy.local.model.consumers import Subscription
+from kplpy.local.server import event_stream
 from kplpy.local.server.service import MAX_BODY, Reply, Service
 
 _WINDOW = 16 << 20
@@ -32,12 +34,14 @@ class Http2Protocol(asyncio.Protocol):
     flow-control windows allow, and the rest when they grow.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, stopped: asyncio.Event) -> None:
         self._service = service
+        self._stopped = stopped
         self._transport: asyncio.Transport | None = None
         self._http = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         self._requests: dict[int, _Request] = {}
         self._unsent: dict[int, bytes] = {}
+        self._subscriptions: dict[int, asyncio.Task[None]] = {}  # by stream: what sends its events
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -51,6 +55,8 @@ class Http2Protocol(asyncio.Protocol):
         self._transport = None
         self._requests.clear()
         self._unsent.clear()
+        for each in self._subscriptions.values():
+            each.cancel()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -81,6 +87,8 @@ class Http2Protocol(asyncio.Protocol):
         elif isinstance(event, StreamReset):
             self._requests.pop(event.stream_id, None)
             self._unsent.pop(event.stream_id, None)
+            if event.stream_id in self._subscriptions:
+                self._subscriptions[event.stream_id].cancel()
         elif isinstance(event, WindowUpdated):
             for stream in list(self._unsent):
                 self._send(stream)
@@ -107,8 +115,13 @@ class Http2Protocol(asyncio.Protocol):
             self._flush()
 
     def _start_response(self, stream: int, reply: Reply) -> None:
-        headers = [(":status", str(reply.status)), ("content-length", str(len(reply.body)))]
+        headers = [(":status", str(reply.status))]
         headers += [(name.lower(), value) for name, value in reply.headers.items()]
+        if reply.events is not None:
+            self._http.send_headers(stream, headers)
+            self._subscriptions[stream] = asyncio.ensure_future(self._send_events(stream, reply, reply.events))
+            return
+        headers.append(("content-length", str(len(reply.body))))
         try:
             self._http.send_headers(stream, headers, end_stream=not reply.body)
             if reply.body:
@@ -116,6 +129,24 @@ class Http2Protocol(asyncio.Protocol):
                 self._send(stream, cut=reply.transport == "cut_answer")
         except ProtocolError:
             pass  # the client has reset the stream
+
+    async def _send_events(self, stream: int, reply: Reply, events: Subscription) -> None:
+        """Send the events of a subscription, each once the client has taken the one before it."""
+        try:
+            async for each in event_stream.messages(events, reply.kind, self._service.clock, self._stopped):
+                while self._unsent.get(stream):
+                    await asyncio.sleep(0.01)
+                self._unsent[stream] = each
+                self._send(stream)
+                self._flush()
+            while self._unsent.get(stream):
+                await asyncio.sleep(0.01)
+            self._http.end_stream(stream)
+            self._flush()
+        except ProtocolError:
+            pass  # the client has reset the stream
+        finally:
+            del self._subscriptions[stream]
 
     def _send(self, stream: int, cut: bool = False) -> None:
         """Send as much of a response as the client's flow-control windows allow."""
@@ -128,7 +159,8 @@ class Http2Protocol(asyncio.Protocol):
             if size <= 0:
                 self._unsent[stream] = body
                 return
-            self._http.send_data(stream, body[:size], end_stream=len(body) <= size)
+            is_last = len(body) <= size and stream not in self._subscriptions
+            self._http.send_data(stream, body[:size], end_stream=is_last)
             body = body[size:]
 
     def _flush(self) -> None:

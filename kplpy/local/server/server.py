@@ -17,6 +17,7 @@ from pathlib import Path
 import trustme
 from aiohttp import web
 
+from kplpy.local.server import event_stream
 from kplpy.local.server.http2 import Http2Protocol
 from kplpy.local.server.service import MAX_BODY, Reply, Service
 
@@ -52,7 +53,7 @@ class Server:
             self._respond, access_log=None, keepalive_timeout=3600, read_bufsize=_READ_BUFFER, auto_decompress=False
         )
         self._listener = await asyncio.get_running_loop().create_server(
-            lambda: _FirstBytes(http1, lambda: Http2Protocol(self.service), self._connections),
+            lambda: _FirstBytes(http1, lambda: Http2Protocol(self.service, self._stopped), self._connections),
             self.host,
             self.port,
             ssl=context,
@@ -110,7 +111,20 @@ class Server:
         )
         if reply.delay or reply.transport:
             return await self._respond_with_fault(request, reply)
-        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+        return await self._send(request, reply)
+
+    async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        if reply.events is None:
+            return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+        response = web.StreamResponse(status=reply.status, headers=reply.headers)
+        await response.prepare(request)
+        try:
+            async for each in event_stream.messages(reply.events, reply.kind, self.service.clock, self._stopped):
+                await response.write(each)
+            await response.write_eof()
+        except ConnectionResetError:  # the client has ended the subscription
+            pass
+        return response
 
     async def _respond_with_fault(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         """Send a response late, in part, or not at all."""
@@ -133,7 +147,7 @@ class Server:
             await response.write(reply.body[: len(reply.body) // 2])
             _cut(request.transport, reset=False)
             return response
-        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+        return await self._send(request, reply)
 
 
 def _cut(transport: asyncio.Transport | None, reset: bool) -> None:

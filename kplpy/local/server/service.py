@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
+from kplpy.local.model.consumers import Subscription
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.faults import Transport
 from kplpy.local.model.model import Model
-from kplpy.local.server import codec
+from kplpy.local.server import codec, event_stream
 
 VERSION = "Kinesis_20131202"
 MAX_BODY = 64 << 20
@@ -20,13 +21,18 @@ MAX_BODY = 64 << 20
 
 @dataclass(slots=True)
 class Reply:
-    """An HTTP response, with the delay and the transport fault of model.Exchange."""
+    """An HTTP response, with the delay and the transport fault of model.Exchange.
+
+    events: after SubscribeToShard, what follows the headers; the body is empty. kind: the content type of its events.
+    """
 
     status: int
     headers: dict[str, str]
     body: bytes
     delay: float = 0.0
     transport: Transport | None = None
+    events: Subscription | None = None
+    kind: str = ""
 
 
 class Service:
@@ -53,14 +59,20 @@ class Service:
             exchange = self.model.exchange(operation, params, self.clock())
         except ServiceError as error:
             return _failed(error, kind, headers)
+        answer = exchange.answer or {}
         if exchange.error is not None:
             reply = _failed(exchange.error, kind, headers)
+        elif isinstance(answer.get("EventStream"), Subscription):
+            headers["Content-Type"] = event_stream.CONTENT_TYPE
+            reply = Reply(200, headers, b"", events=answer["EventStream"], kind=kind)
         else:
-            reply = Reply(200, headers, codec.encode(kind, exchange.answer or {}))
+            reply = Reply(200, headers, codec.encode(kind, answer))
         reply.delay, reply.transport = exchange.delay, exchange.transport
         if reply.transport == "empty":
             reply.body = b""
+            reply.events = None
         elif reply.transport == "garbage":
+            reply.events = None
             reply.body = b"\x00\xff<html>not an answer"
         return reply
 

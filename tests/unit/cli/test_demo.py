@@ -11,7 +11,7 @@ from kplpy import UserRecord
 from kplpy.cli.demo import source
 from kplpy.cli.demo.comparison import Comparison, Delays
 from kplpy.cli.demo.source import Source, given_files, standard_library
-from kplpy.cli.reader import Found
+from kplpy.reading import Batch, ReadRecord
 
 A = Source("a", b"one\ntwo\n\nfour")
 B = Source("a:2:b", b"x\n")
@@ -23,7 +23,9 @@ def records() -> list[UserRecord]:
 
 def compare(read: list[UserRecord]) -> tuple[Comparison, str | None]:
     comparison = Comparison([A, B])
-    return comparison, comparison.add(Found("shard", read, len(read), 100, True)) or comparison.missing()
+    return comparison, comparison.add(
+        Batch("shard", [ReadRecord(each.data, each.partition_key) for each in read], len(read), 100)
+    ) or comparison.missing()
 
 
 def test_lines_and_their_places() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import boto3
@@ -132,6 +132,10 @@ CASES: dict[str, Case] = {
     "max_inflight_bytes": whole(32 * MIB, 1),
     "hot_partition_keys": whole(0, 0, 100_000),
     "request_format": choice("json", "json", "cbor"),
+    "compression": choice("none", "none", "gzip", "zstd"),
+    "compression_level": whole(None, 1, 19, optional=True),
+    "compression_min_size": whole(1024, 1, 10 * MIB),
+    "aggregate_single_records": flag(False),
     "assume_distribution_strategy": choice(None, None, "USER_PARTITION_KEY", "AUTO"),
     "on_buffer_full": choice(None, None, "block", "raise"),
     "max_block_ms": whole(60_000, 0),
@@ -139,6 +143,10 @@ CASES: dict[str, Case] = {
     "on_failure": Case(
         None, [None, print, lambda _: None], refusing("must be callable or None", "print", 1, 0, [], {})
     ),
+    **{
+        name: Case(None, [None, str, lambda _: b""], refusing("must be callable or None", "json", 1, 0, [], {}))
+        for name in ("value_serializer", "key_serializer")
+    },
     "stats_path": Case(None, [None, "stats", "ü" * 40], [*text().bad, *refusing("at most 80 bytes", "ü" * 41)]),
     "cloudwatch_endpoint_url": url(),
     "metrics_sink": Case(
@@ -149,6 +157,7 @@ CASES: dict[str, Case] = {
             *("CloudWatch", "", 1, True, print, object(), ["emf"]),
         ),
     ),
+    "tracing": choice(None, None, "opentelemetry"),
     "metrics_session": Case(
         None,
         [None, boto3.Session(region_name="us-east-1"), botocore.session.Session()],
@@ -181,6 +190,12 @@ CASES: dict[str, Case] = {
         ),
     ),
     "metrics_upload_delay_ms": whole(60000, 1, 60000),
+    # test_streams.py has the options of a stream
+    "streams": Case(
+        None,
+        [None, MappingProxyType({}), MappingProxyType({"orders": MappingProxyType({"ordered": True})})],
+        refusing("must be a mapping of stream names or ARNs to options, or None", "orders", 1, True, [], {"orders"}),
+    ),
 }
 
 
@@ -228,7 +243,7 @@ def test_bad_values_are_refused(name: str, value: Any, rule: str) -> None:
 def test_producer_accepts_and_refuses_the_same_keywords(name: str) -> None:
     case = CASES[name]
     for value in case.good:
-        assert getattr(Producer(**{name: value}).config, name) is value
+        assert getattr(Producer(**{name: value}).config, name) == value
     with pytest.raises(ConfigError, match=f"^{name} "):
         Producer(**{name: case.bad[0][0]})
 
@@ -340,3 +355,11 @@ def test_editors_and_type_checkers_know_every_field_as_a_keyword() -> None:
     assert list(inspect.signature(Config).parameters) == names
     assert list(inspect.signature(Producer).parameters) == ["config", *names]
     assert inspect.signature(Producer).parameters["rate_limit"].default == Config().rate_limit
+
+
+def test_gzip_has_nine_levels() -> None:
+    assert Config(compression="gzip", compression_level=9).compression_level == 9
+    with pytest.raises(ConfigError, match="compression_level must be from 1 to 9 with gzip, got 10"):
+        Config(compression="gzip", compression_level=10)
+    with pytest.raises(ConfigError, match=r"streams\['orders'\]: compression_level must be from 1 to 9 with gzip"):
+        Config(compression_level=19, streams={"orders": {"compression": "gzip"}})

@@ -37,6 +37,22 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path, data: bytes) -> None:
     assert (parsed["attempts"], parsed["possible_duplicate"]) == (1, True)
 
 
+@pytest.mark.parametrize("headers", [None, {"é": "🙂\n", "flag": None, "empty": ""}])
+def test_headers_come_back(tmp_path: Path, headers: dict[str, str | None] | None) -> None:
+    record = UserRecord(b"x", "k", headers=headers)
+    DeadLetterFile(tmp_path / "failed")(RecordFailedError("a record failed", "orders", record))
+    (line,) = (tmp_path / "failed").read_bytes().splitlines()
+    assert parse_entry(line).headers == headers
+    assert ("headers" in json.loads(line)) is (headers is not None)
+
+
+@pytest.mark.parametrize("headers", [[], "a=b", 7, {"a": 7}, {"a": ["b"]}])
+def test_headers_of_another_kind_are_no_record(headers: object) -> None:
+    line = json.dumps({"data": "x", "headers": headers}).encode()
+    with pytest.raises(ValueError, match=r"^'headers' must be an object of strings and nulls, or null, got "):
+        parse_entry(line)
+
+
 def test_threads_and_forked_children_write_whole_lines(tmp_path: Path) -> None:
     """The lines have several KiB: several writes per line would mix them."""
     keep = DeadLetterFile(tmp_path / "failed")

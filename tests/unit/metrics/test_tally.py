@@ -72,3 +72,9 @@ def test_records_that_were_sent_before_are_kept_apart(some: list[tuple[float, in
     assert found.retried == all_of_them[:1]
     assert found.fresh == all_of_them[1:]
     assert found.records == len(some)
+
+
+def test_the_data_of_lone_records_with_headers_counts_without_the_aggregate_around_it() -> None:
+    group = [[item(b"x" * size, arrival=1.0, headers={"a": "b"}) for size in (3, 5)]]
+    found, _ = counted(alone(group))
+    assert (found.data, found.smallest, found.largest) == (8, 3, 5)

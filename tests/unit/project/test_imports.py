@@ -36,28 +36,38 @@ ALLOWED: dict[str, set[str]] = {
     "reports": set(),
     "hash_keys": {"errors"},
     "stream_names": {"errors"},
+    "headers": {"errors", "wire"},
     "logs": {"escaping"},
     "process": {"logs"},
     "rate_limited_log": {"process", "logs"},
     "concurrency": set(),
     "private_files": set(),
-    "config": {"errors", "escaping", "logs"},
+    "config": {"errors", "escaping", "logs", "stream_names"},
     "wire": {"errors", "records", "logs"},
     "core": {"wire", *COMMON},
     "futures": {"core", *COMMON},
-    "validation": {"futures", "core", *COMMON},
-    "dead_letters": {"futures", *COMMON},
+    "serializers": set(),
+    "serialization": {"errors", "records"},
+    "validation": {"serialization", "headers", "futures", "core", "wire", *COMMON},
+    "tracing": {"futures", "headers", "validation", *COMMON},
+    "dead_letters": {"futures", "headers", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; the core knows neither
     "metrics": {"core", *COMMON},
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
-    "runtime": {"futures", "core", "wire", *COMMON},
-    "build": {"runtime", "core", "aws", "metrics", *COMMON},  # hands aws and metrics to the runtime
-    "producer": {"build", "validation", "runtime", "dead_letters", "futures", "core", "metrics", *COMMON},
-    "integrations": {"producer", "runtime", *COMMON},
-    "cli": {"", "producer", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},  # "" is `from kplpy import …`
+    "runtime": {"validation", "futures", "core", "wire", *COMMON},
+    # hands aws and metrics to the runtime
+    "build": {"runtime", "validation", "core", "aws", "metrics", "wire", *COMMON},
+    "producer": {
+        *("build", "headers", "tracing", "validation", "runtime", "dead_letters", "futures", "core", "metrics"),
+        *COMMON,
+    },
+    "integrations": {"headers", "producer", "runtime", *COMMON},
+    "reading": {"wire", "aws", *COMMON},
+    # "" is `from kplpy import …`
+    "cli": {"", "headers", "producer", "reading", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
     "__main__": {"cli"},
-    "": {"producer", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
+    "": {"producer", "serializers", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }
 
 # The stages of the core, in a record's order. A stage may import itself and earlier stages. The types that stages pass

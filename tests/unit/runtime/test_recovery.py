@@ -8,12 +8,14 @@ from kplpy.core.record import SendAttempt
 from kplpy.errors import RecordFailedError
 from kplpy.futures.record_future import RecordFuture
 from kplpy.futures.resolve import resolve
+from kplpy.hash_keys import HashKeys
 from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.delivery import Delivery
 from kplpy.runtime.meter import NoMeter
 from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.recovery import recover
 from kplpy.runtime.stream import Flush, Stream
+from kplpy.validation import Checks
 from tests.core_helpers import POLICY
 from tests.inside import outcome_of
 
@@ -27,7 +29,7 @@ class Broken:
         self.buffer = Buffer(10_000, 64 << 20)
         self.reported: list[RecordFailedError] = []
         self.delivery = Delivery(self.buffer, self.reported.append, NoMeter(), RecentErrors(), lambda _: None)
-        self.stream = Stream("orders", None, Pipeline(POLICY, lambda: 0.5), lambda: None)
+        self.stream = Stream("orders", None, Pipeline(POLICY, lambda: 0.5), Checks(1 << 20, HashKeys()), lambda: None)
         self.records = [RecordFuture(self.stream.origin, b"x", "k", None, 0, 1.0) for _ in range(101)]
         self.stage(self.records[:30])
         self.stage(self.records[30:100])

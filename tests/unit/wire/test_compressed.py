@@ -71,3 +71,19 @@ def test_the_bound_is_on_the_announced_size(codec: Codec) -> None:
     assert unpack_batch(data, None) == MESSAGE
     with pytest.raises(BatchTooLargeError, match="800 bytes uncompressed, more than max_uncompressed, 799"):
         unpack_batch(data, 799)
+
+
+def test_a_zstd_frame_may_not_ask_for_more_memory_than_the_batch_needs() -> None:
+    def frame(window_log: int) -> bytes:
+        """Return a frame that holds MESSAGE and asks for a window of 2**window_log bytes."""
+        parameters = zstandard.ZstdCompressionParameters(window_log=window_log, compression_level=1)
+        compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+        return compressor.compress(MESSAGE) + compressor.flush()
+
+    header = pack_batch(MESSAGE, "zstd", 1)[:12]
+    assert unpack_batch(header + frame(23)) == MESSAGE
+    assert unpack_batch(header + frame(24)) is None
+    large = MESSAGE * 20_000  # 16 MB
+    header = pack_batch(large, "zstd", 1)[:14]
+    compressor = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(window_log=24))
+    assert unpack_batch(header + compressor.compressobj().compress(b"") + compressor.compress(large)) == large

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import logging
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+import zstandard
 
-from kplpy import AggregateTooLargeError, Config, KplpyError
+from kplpy import AggregateTooLargeError, BatchTooLargeError, Config, KplpyError
 from kplpy.core.policy import policy_of
 from kplpy.records import UserRecord
 from kplpy.wire.deaggregate import deaggregate
@@ -59,6 +62,21 @@ def lambda_record(data: bytes) -> dict[str, Any]:
     }
 
 
+def firehose_record(data: bytes) -> dict[str, Any]:
+    return {
+        "recordId": "49546986683135544286507457936321625675700192471156785154000000",
+        "approximateArrivalTimestamp": 1,
+        "data": base64.b64encode(data).decode(),
+        "kinesisRecordMetadata": {
+            "shardId": "shardId-000000000000",
+            "partitionKey": "outer",
+            "approximateArrivalTimestamp": int(ARRIVAL.timestamp() * 1000),
+            "sequenceNumber": SEQUENCE,
+            "subsequenceNumber": "",
+        },
+    }
+
+
 def enveloped(message: bytes) -> bytes:
     return MAGIC + message + hashlib.md5(message, usedforsecurity=False).digest()
 
@@ -69,13 +87,22 @@ def test_raw_data(form: Callable[[bytes], bytes]) -> None:
     assert deaggregate(form(b"plain")) == [UserRecord(b"plain", None, None, None, 0, None)]
 
 
-@pytest.mark.parametrize("form", [get_records, lambda_record])
-def test_records_of_boto3_and_lambda(form: Callable[[bytes], dict[str, Any]]) -> None:
+@pytest.mark.parametrize("form", [get_records, lambda_record, firehose_record])
+def test_records_of_boto3_lambda_and_firehose(form: Callable[[bytes], dict[str, Any]]) -> None:
     assert deaggregate(form(AGGREGATE)) == user_records(SEQUENCE, ARRIVAL)
     assert deaggregate(form(b"plain")) == [UserRecord(b"plain", "outer", None, SEQUENCE, 0, ARRIVAL)]
 
 
+def test_a_record_that_firehose_took_from_an_aggregate_keeps_its_sub_sequence_number() -> None:
+    for given in (7, "7"):
+        record = firehose_record(b"x")
+        record["kinesisRecordMetadata"]["subsequenceNumber"] = given
+        assert deaggregate(record) == [UserRecord(b"x", "outer", None, SEQUENCE, 7, ARRIVAL)]
+
+
 def test_fields_that_are_missing_stay_none() -> None:
+    direct = {"recordId": "1", "data": "eA==", "approximateArrivalTimestamp": 1000}  # put to Firehose, without a stream
+    assert deaggregate(direct) == [UserRecord(b"x", None, None, None, 0, datetime.fromtimestamp(1, timezone.utc))]
     assert deaggregate({"Data": b"x"}) == [UserRecord(b"x", None, None, None, 0, None)]
     assert deaggregate({"kinesis": {"data": "eA=="}}) == [UserRecord(b"x", None, None, None, 0, None)]
 
@@ -170,7 +197,15 @@ def test_plain_records_are_never_dropped() -> None:
         ({}, ValueError, "no fields"),
         ({"data": "eA=="}, ValueError, "it has 'data'"),
         ({"kinesis": {}}, ValueError, "it has 'kinesis'"),
-        ({"Records": []}, ValueError, "each of its 'Records'"),
+        ({"Records": []}, ValueError, "call deaggregate_all() with it"),
+        ({"records": []}, ValueError, "call deaggregate_all() with it"),
+        ({"recordId": "1", "data": "eA"}, ValueError, "'data' is not base64"),
+        ({"recordId": "1", "data": "eA==", "kinesisRecordMetadata": 7}, TypeError, "must be a mapping, not int"),
+        (
+            {"recordId": "1", "data": "eA==", "kinesisRecordMetadata": {"subsequenceNumber": "x"}},
+            ValueError,
+            "'subsequenceNumber' must be a number, got 'x'",
+        ),
         ({"Data": "eA=="}, TypeError, "'Data' must be bytes, not str"),
         ({"Data": b"x", "PartitionKey": 7}, TypeError, "'PartitionKey' must be a str, not int"),
         ({"Data": b"x", "SequenceNumber": 7}, TypeError, "'SequenceNumber' must be a str, not int"),
@@ -203,8 +238,8 @@ def test_ten_mebibytes_cannot_become_millions_of_records() -> None:
         tracemalloc.stop()
     assert raised.value.max_records == 262_144
     assert str(raised.value) == (
-        f"an aggregated message of {len(data) - 20:,} bytes holds 1,747,626 user records or keys, more than "
-        "max_records, 262,144; none of its records is returned"
+        f"an aggregated message of {len(data) - 20:,} bytes holds more user records or keys than max_records, 262,144; "
+        "none of its records is returned"
     )
     assert isinstance(raised.value, (KplpyError, ValueError))
     assert peak < 4 * len(data)  # the records themselves would take 370 MB
@@ -212,11 +247,102 @@ def test_ten_mebibytes_cannot_become_millions_of_records() -> None:
 
 def test_the_tables_of_keys_have_the_same_bound() -> None:
     keys = b"\x0a\x02kk" * 300_000
-    with pytest.raises(AggregateTooLargeError, match="holds 300,000 user records or keys"):
+    with pytest.raises(AggregateTooLargeError, match="holds more user records or keys than max_records, 262,144"):
         deaggregate(enveloped(keys + b"\x1a\x04\x08\x00\x1a\x00"))
     hash_keys = b"\x12\x01" + b"7" + b"\x12\x01" + b"8"
-    with pytest.raises(AggregateTooLargeError, match="holds 2 user records or keys"):
+    with pytest.raises(AggregateTooLargeError, match="holds more user records or keys than max_records, 1;"):
         deaggregate(enveloped(b"\x0a\x01k" + hash_keys + b"\x1a\x04\x08\x00\x1a\x00"), max_records=1)
+
+
+MIB = 1 << 20
+
+
+def batch(codec: str, announced: int, payload: bytes, message: bytes = b"") -> bytes:
+    """Return a compressed batch that announces a size, whatever its payload holds."""
+    size = bytearray()
+    while announced >= 0x80:
+        size.append(announced & 0x7F | 0x80)
+        announced >>= 7
+    size.append(announced)
+    number = {"gzip": 1, "zstd": 2}[codec]
+    return b"\xcbkpb\x01" + bytes([number]) + zlib.crc32(message).to_bytes(4, "big") + bytes(size) + payload
+
+
+def compressed(codec: str, message: bytes) -> bytes:
+    return gzip.compress(message) if codec == "gzip" else zstandard.ZstdCompressor().compress(message)
+
+
+def peak_while(call: Callable[[], object]) -> int:
+    """Return the most bytes of Python's memory that the call took."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_batch_takes_no_more_memory_than_it_announces(codec: str) -> None:
+    zeros = compressed(codec, bytes(32 * MIB))
+
+    def announces_little() -> None:
+        data = batch(codec, 100, zeros)
+        assert deaggregate(data) == [UserRecord(data, sub_sequence_number=0)]
+
+    def announces_much() -> None:
+        data = batch(codec, 16 * MIB, compressed(codec, b"x"))
+        assert deaggregate(data) == [UserRecord(data, sub_sequence_number=0)]
+
+    def announces_too_much() -> None:
+        with pytest.raises(BatchTooLargeError, match="16,777,217 bytes uncompressed, more than max_uncompressed"):
+            deaggregate(batch(codec, 16 * MIB + 1, zeros))
+
+    assert peak_while(announces_little) < MIB
+    assert peak_while(announces_much) < 17 * MIB
+    assert peak_while(announces_too_much) < MIB
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_records_after_decompression_are_counted_before_protobuf_reads_them(codec: str) -> None:
+    message = b"\x0a\x01k" + b"\x1a\x04\x08\x00\x1a\x00" * 2_000_000
+    data = batch(codec, len(message), compressed(codec, message), message)
+    assert len(data) < 100_000
+    program = """
+import resource, sys
+from kplpy import AggregateTooLargeError, deaggregate
+data = sys.stdin.buffer.read()
+try:
+    deaggregate(data[: len(data) // 2])  # damaged: loads what is needed
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    deaggregate(data)
+except AggregateTooLargeError as error:
+    print(error.max_records, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, timeout=60, check=True)
+    max_records, mebibytes = map(int, done.stdout.split())
+    assert max_records == MAX_RECORDS
+    assert mebibytes < 80  # protobuf takes 160 MiB for them
+
+
+def test_fields_of_another_format_have_the_bound_of_records() -> None:
+    for field in (b"\x20\x00", b"\x2a\x00", b"\x25\x00\x00\x00\x00", b"\x21" + bytes(8)):
+        with pytest.raises(AggregateTooLargeError):
+            deaggregate(enveloped(field * 1_000_000 + b"\x0a\x01k\x1a\x04\x08\x00\x1a\x00"))
+    for broken in (bytes(2 * MIB), b"\xff" * 2 * MIB, b"\x1a\xff\xff\xff\x7f" + bytes(2 * MIB)):
+        data = enveloped(broken)
+        assert deaggregate(data) == [UserRecord(data, sub_sequence_number=0)]
+
+
+def test_headers_have_a_bound() -> None:
+    def tagged(tags: int) -> bytes:
+        inner = b"\x08\x00\x1a\x00" + b"\x22\x02\x0a\x00" * tags
+        assert len(inner) < 1 << 14
+        return enveloped(b"\x0a\x01k\x1a" + bytes([len(inner) & 0x7F | 0x80, len(inner) >> 7]) + inner)
+
+    assert deaggregate(tagged(400), max_records=100)[0].headers == {"": None}
+    with pytest.raises(AggregateTooLargeError, match="holds 401 headers, more than 4 for each of max_records, 100"):
+        deaggregate(tagged(401), max_records=100)
 
 
 def test_the_reader_chooses_the_bound() -> None:
@@ -250,6 +376,8 @@ def test_every_aggregate_of_the_kpl_and_kplpy_is_within_the_default_bound() -> N
 def test_a_bound_that_makes_no_sense_is_refused(bound: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         deaggregate(b"x", max_records=bound)
+    with pytest.raises(error, match=text.replace("max_records", "max_uncompressed")):
+        deaggregate(b"x", max_uncompressed=bound)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+module kplpy
+
+go 1.21
+
+require github.com/klauspost/compress v1.17.11
