@@ -38,6 +38,7 @@ from benchmarks import (
     processes,
     scaling,
     search,
+    spool,
     targets,
     throttled,
     throughput,
@@ -71,8 +72,9 @@ MEASUREMENTS = {
     "metrics": Measurement(lambda options: metrics.measure(options.rounds, options.scale), metrics.report),
     "ordered": Measurement(lambda options: ordered.measure(options.rounds, 2 * options.scale), ordered.report),
     "compression": Measurement(
-        lambda options: compression.measure(options.rounds, 4 * options.scale), compression.report
+        lambda options: compression.measure(options.rounds, 4 * options.scale, options.case), compression.report
     ),
+    "spool": Measurement(lambda options: spool.measure(options.rounds, 4 * options.scale, options.case), spool.report),
     "asyncio": Measurement(lambda options: loop.measure(options.rounds), loop.report),
     "overhead": Measurement(lambda options: overhead.measure(options.rounds), overhead.report),
     "idle": Measurement(lambda _: idle.measure(), idle.report),
@@ -121,7 +123,9 @@ def main() -> int:
     parser.add_argument("what", nargs="+", choices=[*GROUPS, *KNOWN], metavar="WHAT")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="length of the runs; 1 is some seconds each")
-    parser.add_argument("--case", default="", help="throughput, throttled: only cases with this text in their names")
+    parser.add_argument(
+        "--case", default="", help="throughput, throttled, compression: only cases whose names have this text"
+    )
     parser.add_argument(
         "--producers", default=ALL_PRODUCERS, help="throughput: only these producers, separated by commas"
     )

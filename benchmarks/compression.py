@@ -11,12 +11,12 @@ import json
 import random
 import statistics
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.full_buffer import always_putting
 from benchmarks.processes import Driver, Sink, peak_rss
 from kplpy import Producer
 from kplpy.wire.compressed import Codec
@@ -56,12 +56,12 @@ CONTENT: dict[str, Callable[[random.Random, int], bytes]] = {
 }
 
 
-def measure(rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Return a row for each round, case and codec."""
+def measure(rounds: int, seconds: float, only: str = "") -> list[dict[str, Any]]:
+    """Return a row for each round, case and codec. only: cases with this text in their names."""
     found = []
     with Sink() as sink:
         for _ in range(rounds):
-            for case in CASES:
+            for case in [each for each in CASES if only in each]:
                 for codec in CODECS:
                     with Driver([sys.executable, "-m", "benchmarks.compression", sink.url], sink) as driver:
                         row = driver.ask(json.dumps({"case": case, "codec": codec, "seconds": seconds}))
@@ -74,7 +74,7 @@ def report(found: Sequence[dict[str, Any]]) -> str:
         "| case | codec | user MB/s | to none | CPU µs/record | to none | on the wire | peak RSS MB |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for case in CASES:
+    for case in dict.fromkeys(each["case"] for each in found):
         base = [each for each in found if each["case"] == case and each["codec"] == "none"]
         for codec in CODECS:
             rows = [each for each in found if each["case"] == case and each["codec"] == codec]
@@ -101,13 +101,6 @@ def run(url: str, case: str, codec: Codec, seconds: float) -> dict[str, float]:
     draw = random.Random(1)
     items = [(CONTENT[case](draw, number), f"key-{draw.randrange(10_000)}") for number in range(DISTINCT)]
     average = sum(len(data) for data, _ in items) / len(items)
-    ended = threading.Event()
-
-    def put() -> None:
-        at = 0
-        while not ended.is_set():
-            producer.put_records(stream, items[at : at + 500])
-            at = (at + 500) % DISTINCT
 
     def counts() -> tuple[int, int, float, float]:
         totals = producer.metrics()[stream]
@@ -123,14 +116,13 @@ def run(url: str, case: str, codec: Codec, seconds: float) -> dict[str, float]:
         close_timeout_ms=0,
         on_failure=lambda _: None,
     ) as producer:
-        putting = threading.Thread(target=put)
-        putting.start()
-        time.sleep(WARM_UP)
-        before = counts()
-        time.sleep(seconds)
-        after = counts()
-        ended.set()
-        putting.join()
+        producer.connect(stream, timeout=60)
+        producer.put_record(stream, *items[0]).result(60)
+        with always_putting(producer, stream, items):
+            time.sleep(WARM_UP)
+            before = counts()
+            time.sleep(seconds)
+            after = counts()
     records, wire, cpu, took = (last - first for last, first in zip(after, before, strict=True))
     return {"records": records, "bytes": records * average, "wire": wire, "cpu": cpu, "seconds": took}
 

@@ -6,6 +6,7 @@ from operator import index
 from typing import SupportsIndex
 
 from kplpy.errors import InvalidRecordError
+from kplpy.escaping import brief_repr
 
 # CPython's MD5 takes 0.2 µs for a key. hashlib's goes through OpenSSL, whose set-up alone takes 0.3 µs more.
 try:
@@ -49,12 +50,14 @@ def hash_of(partition_key: str) -> int:
     """Return the MD5 of the UTF-8 key, big-endian, as the service computes it. InvalidRecordError for a bad key."""
     if not isinstance(partition_key, str):
         raise InvalidRecordError(
-            f"partition_key must be a str, got {type(partition_key).__name__}: {partition_key!r:.80}"
+            f"partition_key must be a str, got {type(partition_key).__name__}: {brief_repr(partition_key)}; put "
+            f"{'key.decode()' if isinstance(partition_key, bytes) else 'str(key)'}, or set key_serializer to a "
+            f"function that returns a str"
         )
     if not 1 <= len(partition_key) <= MAX_KEY_CHARACTERS:
         raise InvalidRecordError(
             f"partition_key must have 1 to {MAX_KEY_CHARACTERS} characters, got {len(partition_key)}: "
-            f"{partition_key!r:.80}"
+            f"{brief_repr(partition_key)}"
         )
     try:
         utf8 = partition_key.encode()
@@ -72,12 +75,12 @@ def parse_explicit_hash_key(value: str | SupportsIndex) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 64:
         number = int(value)
     elif isinstance(value, (str, bool)):
-        raise InvalidRecordError(f"{rule}, got {value!r:.80}")
+        raise InvalidRecordError(f"{rule}, got {brief_repr(value)}")
     else:
         try:
             number = int(index(value))  # a plain int: the str() of a subclass of int must not be sent
         except TypeError:
-            raise InvalidRecordError(f"{rule}, got {value!r:.80}") from None
+            raise InvalidRecordError(f"{rule}, got {brief_repr(value)}") from None
     if not 0 <= number <= MAX_HASH_KEY:
         # Python refuses to print very long numbers.
         got = repr(value) if number.bit_length() < 1000 else f"a number of {number.bit_length()} bits"

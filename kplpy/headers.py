@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kplpy.errors import InvalidRecordError
+from kplpy.escaping import brief_repr
 from kplpy.wire.tags import encode_tags
 
 Headers = Mapping[str, str | None]
 
 MAX_HEADERS = 256
 """The most headers of one record."""
+
+
+class TracedHeaders(dict[str, str | None]):
+    """Headers with the context of a span. A record that is valid only without this context goes without it.
+
+    own: the headers that the record has besides.
+    """
+
+    def __init__(self, context: Headers, own: Headers | None) -> None:
+        super().__init__(context)
+        if own:
+            self.update(own)
+        self.own = own
 
 
 def encode_headers(headers: Headers) -> bytes:
@@ -29,12 +43,14 @@ def encode_headers(headers: Headers) -> bytes:
 
 def _encode(name: object, value: object) -> bytes:
     if not isinstance(name, str) or not name:
-        raise InvalidRecordError(f"a header's name must be a str that is not empty, got {name!r:.80}")
+        raise InvalidRecordError(f"a header's name must be a str that is not empty, got {brief_repr(name)}")
     if not isinstance(value, (str, type(None))):
-        raise InvalidRecordError(f"header {name!r:.80}: the value must be a str or None, got {type(value).__name__}")
+        raise InvalidRecordError(
+            f"header {brief_repr(name)}: the value must be a str or None, got {type(value).__name__}"
+        )
     try:
         return encode_tags({name: value})
     except UnicodeEncodeError as error:
         raise InvalidRecordError(
-            f"header {name!r:.80}: name and value must be encodable as UTF-8 ({error.reason})"
+            f"header {brief_repr(name)}: name and value must be encodable as UTF-8 ({error.reason})"
         ) from None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from kplpy.errors import InvalidRecordError
+from kplpy.escaping import brief_repr
 from kplpy.records import UserRecord
 
 T = TypeVar("T")
@@ -68,9 +69,15 @@ def _serialize(which: str, serializer: Callable[[Any], Any], given: Any) -> Any:
     try:
         return serializer(given)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise InvalidRecordError(f"{which} raised {reason}; it was given {_shown(given)}") from error
+        raise InvalidRecordError(f"{which} raised {_reason(error)}; it was given {_shown(given)}") from error
+
+
+def _reason(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # its text shows a value whose repr raises
+        return type(error).__name__
 
 
 def _shown(value: Any) -> str:
-    return f"{type(value).__name__}: {value!r:.80}"
+    return f"{type(value).__name__}: {brief_repr(value)}"

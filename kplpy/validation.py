@@ -13,9 +13,10 @@ from kplpy.config.options import Config
 from kplpy.core.batching.shard_queue import AGGREGATE_KEY
 from kplpy.core.record import NO_HASH_KEY, PLACEHOLDER, payload_size
 from kplpy.errors import InvalidRecordError, KplpyError
+from kplpy.escaping import brief_repr
 from kplpy.futures.record_future import HeadersFuture, KeylessFuture, KeylessHeadersFuture, Origin, RecordFuture
 from kplpy.hash_keys import MAX_HASH_KEY, MAX_KEY_CHARACTERS, HashKeys, parse_explicit_hash_key
-from kplpy.headers import Headers, encode_headers
+from kplpy.headers import Headers, TracedHeaders, encode_headers
 from kplpy.records import UserRecord
 from kplpy.serialization import Serializers
 from kplpy.wire.encode import Entry, Packing
@@ -138,6 +139,15 @@ class Checks:
     ) -> RecordFuture:
         """Do as `record` for a record that may have headers, which are copied."""
         record = self.record(origin, data, partition_key, explicit_hash_key)
+        if isinstance(headers, TracedHeaders):
+            try:
+                return self._with_tags(origin, record, headers)
+            except InvalidRecordError:
+                headers = headers.own  # the context may be what does not fit
+        return self._with_tags(origin, record, headers)
+
+    def _with_tags(self, origin: Origin, record: RecordFuture, headers: Headers | None) -> RecordFuture:
+        """Return the future of the same record with headers. Without any, it is `record`."""
         tags = b"" if headers is None else encode_headers(headers)
         if not tags:
             return record
@@ -146,6 +156,34 @@ class Checks:
             self._check_size(data, key, _LONGEST_HASH_KEY if record.keyless else record.explicit_hash_key, tags)
         made = KeylessHeadersFuture if record.keyless else HeadersFuture
         tagged = made(origin, data, key, record.explicit_hash_key, record.hash_key, record.arrival)
+        tagged.tags = tags
+        return tagged
+
+    def restored(
+        self,
+        origin: Origin,
+        data: bytes,
+        partition_key: str | None,
+        explicit_hash_key: str | None,
+        tags: bytes,
+        arrival: float,
+    ) -> RecordFuture:
+        """Return the future of a record that was checked before, by this process or another one.
+
+        partition_key: None for a record without a key. arrival: when it was put, by time.monotonic().
+        """
+        key = PLACEHOLDER if partition_key is None else partition_key
+        if partition_key is None:
+            hash_key = NO_HASH_KEY
+        elif explicit_hash_key is not None:
+            hash_key = int(explicit_hash_key)
+        else:
+            hash_key = self.hash_keys.cached(key) or self.hash_keys.compute(key)
+        if not tags:
+            made = RecordFuture if partition_key is not None else KeylessFuture
+            return made(origin, data, key, explicit_hash_key, hash_key, arrival)
+        made = HeadersFuture if partition_key is not None else KeylessHeadersFuture
+        tagged = made(origin, data, key, explicit_hash_key, hash_key, arrival)
         tagged.tags = tags
         return tagged
 
@@ -206,7 +244,7 @@ class Checks:
             return self.record_with_headers(origin, *item)
         raise InvalidRecordError(
             f"an item must be (data, partition_key), (data, partition_key, explicit_hash_key), (data, partition_key, "
-            f"explicit_hash_key, headers) or a UserRecord, got {item!r:.80}"
+            f"explicit_hash_key, headers) or a UserRecord, got {brief_repr(item)}"
         )
 
     def _sticky(self, origin: Origin, data: bytes) -> RecordFuture:
@@ -248,17 +286,19 @@ def checks_of(config: Config, hash_keys: HashKeys) -> Checks:
     )
 
 
-_HINTS = {
-    str: "; put data.encode(), or set value_serializer=kplpy.serializers.string or .json",
-    dict: "; set value_serializer=kplpy.serializers.json, or put json.dumps(data).encode()",
-}
+_OF_JSON = (dict, list, tuple, int, float, type(None))
 
 
 def _as_bytes(data: Any) -> bytes:
     try:
         return bytes(memoryview(data))
     except (TypeError, ValueError, BufferError) as error:
-        hint = next((text for kind, text in _HINTS.items() if isinstance(data, kind)), f" ({error})")
+        if isinstance(data, str):
+            hint = "put data.encode(), or set value_serializer=kplpy.serializers.string or .json"
+        elif isinstance(data, _OF_JSON):
+            hint = "set value_serializer=kplpy.serializers.json, or put json.dumps(data).encode()"
+        else:
+            hint = f"put its bytes, or set value_serializer to a function that returns them ({error})"
         raise InvalidRecordError(
-            f"data must be a bytes-like object, got {type(data).__name__}: {data!r:.80}{hint}"
+            f"data must be a bytes-like object, got {type(data).__name__}: {brief_repr(data)}; {hint}"
         ) from None

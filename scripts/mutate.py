@@ -42,6 +42,7 @@ class Mutation(NamedTuple):
 SENT_BODY = "tests/unit/aws/kinesis/test_sent_body.py"
 INTERCEPTORS = "tests/unit/aws/kinesis/test_interceptors.py"
 PUT_CALLS = "tests/unit/aws/kinesis/test_put_calls.py"
+HEADERS = "tests/unit/core/test_headers.py"
 SHARES = "shares"  # the program SHARE, which checks how producers share a shard, must fail
 
 MUTATIONS = [
@@ -314,8 +315,8 @@ MUTATIONS = [
     Mutation(
         "a record with headers is sent alone without them",
         "batching/shard_queue.py",
-        'self.aggregated = queue.wraps_singles or first.tags != b""',
-        "self.aggregated = queue.wraps_singles",
+        "            self.payload += len(first.tags)\n            self.aggregated = True",
+        "            self.payload += len(first.tags)",
     ),
     Mutation(
         "headers are sent to a service-managed stream",
@@ -328,6 +329,7 @@ MUTATIONS = [
         "routing/router.py",
         "            was_placed_by_service\n            and self.placed_by_service",
         "            self.placed_by_service",
+        HEADERS,
     ),
     Mutation(
         "headers are not charged to the buffer",
@@ -501,7 +503,7 @@ MUTATIONS = [
     Mutation(
         "giving up loses the records in flight",
         "pipeline.py",
-        "self._responses.fail_in_flight(self._batches_in_flight(), reason, message)",
+        "self._responses.fail_in_flight(self._in_flight, reason, message)",
         "self._responses.fail_in_flight([], reason, message)",
     ),
     Mutation(

@@ -297,6 +297,9 @@ def _limits() -> Iterator[Vector]:
     records = [user_record(b"x", "k", headers={f"h{number}": None for number in range(4)})]
     for kind, data in (("aggregate", encode_aggregate(records)), ("batch", batch(message_of(records), 0))):
         yield {**expect(f"{kind}-at-a-limit-of-headers", kind, data, records), "max_records": 1}
+    records = [user_record(b"x", "k", headers={f"h{number}": None for number in range(5)})]
+    for kind, data in (("aggregate", encode_aggregate(records)), ("batch", batch(message_of(records), 0))):
+        yield {**refuse(f"{kind}-over-a-limit-of-headers", "too_many_records", data), "max_records": 1}
 
 
 def _unknown() -> Iterator[Vector]:

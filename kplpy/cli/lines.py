@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from kplpy.cli.keys import KeyOf
 from kplpy.dead_letters.entry import parse_entry
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 # Kinesis accepts records of at most 10 MiB. A much longer line is not kept in memory, because it may be endless.
 LONGEST_LINE = 16 << 20
 _SHOWN = 1024
+# A read of a pipe or terminal begins only when there is something to read, and this wait ends that often: Python runs
+# the handler of a signal that comes just before a blocking system call only after it.
+_WAIT_S = 0.5
 
 
 @dataclass(slots=True)
@@ -86,9 +94,27 @@ def size_of(names: Iterable[str]) -> int | None:
     return total
 
 
-def open_source(name: str) -> AbstractContextManager[IO[bytes]]:
-    """Open a file, or standard input for "-"."""
-    return nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb")
+class _Waiting(io.RawIOBase):
+    """A file of which each read waits in steps of _WAIT_S for something to read."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        while not select.select([self._raw], [], [], _WAIT_S)[0]:
+            pass
+        return self._raw.readinto(buffer)
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[IO[bytes]]:
+    """Open a file, or standard input for "-". The wait for more of a pipe or terminal ends at a signal."""
+    with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+        raw = getattr(file, "raw", None)
+        yield file if raw is None or size_of([name]) is not None else io.BufferedReader(_Waiting(raw))
 
 
 def read_lines(

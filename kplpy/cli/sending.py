@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from kplpy.metrics.sinks.factory import sink_maker
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-# put_record waits for buffer space for at most this long at a time, so that a signal is noticed.
+# put_record and flush wait for at most this long at a time, so that a signal is noticed.
 _BLOCK_MS = 500
 
 
@@ -64,11 +65,11 @@ class Sending:
                     self._put_all(records, rate)
                     stop.waiting = True
                     if not stop.signal:
-                        producer.flush()
+                        self._flush(math.inf)
                     stop.waiting = False
                 except Interrupted:
                     self._say_stopping()
-                    producer.flush(timeout=self._close_timeout_s)
+                    self._flush(self._close_timeout_s)
         except (KeyboardInterrupt, FlushTimeoutError):
             pass
         finally:
@@ -125,6 +126,17 @@ class Sending:
             except InvalidRecordError as error:
                 problem = str(error)
         self._failures.record_refused(stream, given, problem or "")
+
+    def _flush(self, timeout: float) -> None:
+        """Wait for all outcomes, as Producer.flush(), in steps of _BLOCK_MS."""
+        end = time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            try:
+                return self._producer.flush(timeout=min(max(left, 0.0), _BLOCK_MS / 1000))
+            except FlushTimeoutError:
+                if left <= _BLOCK_MS / 1000:
+                    raise
 
     def _say_stopping(self) -> None:
         left = self._producer.outstanding_records

@@ -61,6 +61,11 @@ class Pipeline:
         self._next_expiry = NEVER
         self._awaits_client = self._client_asked = False
 
+    @property
+    def in_outage(self) -> bool:
+        """True from a failed request until the next good response."""
+        return self._circuit_breaker.is_open
+
     # --- records come in ---
 
     def accept(self, items: Sequence[PendingRecord], now: float) -> None:
@@ -80,11 +85,19 @@ class Pipeline:
         self.totals.user_records_accepted += accepted
         self._next_expiry = min(self._next_expiry, now + self.policy.waiting_ttl)
 
-    def adopt(self, items: Sequence[PendingRecord]) -> None:
-        """Count records of the pipeline that this one replaces. They have outcomes, and will be settled here."""
-        for item in items:
-            item.number = -1  # before all records that are accepted here
+    @property
+    def next_number(self) -> int:
+        """The number that the next record gets."""
+        return self._next_number
+
+    def drop(self, items: Sequence[PendingRecord], reason: Reason, message: str) -> None:
+        """Accept records, and fail them at once. message: the reason in words."""
+        for number, item in enumerate(items, self._next_number):
+            item.number = number
+        self._next_number += len(items)
         self.outstanding += len(items)
+        self.totals.user_records_accepted += len(items)
+        self._outcomes.fail([*items], reason, message)
 
     # --- the client ---
 
@@ -374,8 +387,14 @@ class Pipeline:
             self._block_overtaking(now)
 
     def _request_lost(self, request: Request, now: float) -> None:
-        """Give the request up as lost: all timeouts are over. The HTTP client may still wait for its response."""
-        error = RequestError("RequestTimeout", f"no response within {now - request.started:.1f} s", maybe_written=True)
+        """Give the request up as lost: all timeouts are over. The HTTP client may still wait for its response.
+
+        A request that is not sealed was not sent, and `seal` will refuse it.
+        """
+        what = "no response" if request.is_sealed else "not compressed, so not sent,"
+        error = RequestError(
+            "RequestTimeout", f"{what} within {now - request.started:.1f} s", maybe_written=request.is_sealed
+        )
         self.request_ended(request, Exchange(request.started, now, request.wall, error=error), now)
 
     # --- outcomes go out ---
@@ -459,9 +478,9 @@ class Pipeline:
         return max((queue.held for queue in queues), default=0), max((queue.held_bytes for queue in queues), default=0)
 
     def fail_all(self, reason: Reason, message: str, now: float) -> None:
-        """Fail all records without an outcome. Records in flight may have been written."""
+        """Fail all records without an outcome. Those of requests in flight may have been written, once sealed."""
         self._outcomes.fail_waiting(reason, message)
-        self._responses.fail_in_flight(self._batches_in_flight(), reason, message)
+        self._responses.fail_in_flight(self._in_flight, reason, message)
         self._in_flight.clear()
 
     def leftovers(self) -> dict[str, float]:

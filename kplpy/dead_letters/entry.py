@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kplpy.errors import RecordFailedError
+from kplpy.escaping import brief_repr
 from kplpy.headers import Headers
 
 
@@ -73,7 +74,7 @@ def parse_entry(line: bytes) -> Entry:
     for field in ("partition_key", "explicit_hash_key", "stream"):
         value = entry.get(field)
         if not isinstance(value, (str, type(None))):
-            raise ValueError(f"{field!r} must be a string or null, got {value!r:.80}")
+            raise ValueError(f"{field!r} must be a string or null, got {brief_repr(value)}")
         setattr(parsed, field, value)
     parsed.headers = _headers(entry.get("headers"))
     if entry.get("truncated"):
@@ -85,7 +86,7 @@ def _headers(headers: Any) -> dict[str, str | None] | None:
     if headers is None:
         return None
     if not isinstance(headers, dict) or not all(isinstance(value, (str, type(None))) for value in headers.values()):
-        raise ValueError(f"'headers' must be an object of strings and nulls, or null, got {headers!r:.80}")
+        raise ValueError(f"'headers' must be an object of strings and nulls, or null, got {brief_repr(headers)}")
     return headers
 
 

@@ -8,6 +8,7 @@ from typing import Protocol, SupportsIndex
 
 from kplpy.dead_letters.entry import entry_of, line_of
 from kplpy.errors import KplpyError, RecordFailedError
+from kplpy.escaping import brief_repr
 from kplpy.futures.record_future import RecordFuture
 from kplpy.headers import Headers
 from kplpy.stream_names import parse_stream
@@ -70,9 +71,9 @@ class DeadLetterStream:
     ) -> None:
         parse_stream(stream)
         if producer is not None and not hasattr(producer, "_put_serialized"):
-            raise TypeError(f"producer must be a kplpy Producer or None, got {producer!r:.80}")
+            raise TypeError(f"producer must be a kplpy Producer or None, got {brief_repr(producer)}")
         if otherwise is not None and not callable(otherwise):
-            raise TypeError(f"otherwise must be callable or None, got {otherwise!r:.80}")
+            raise TypeError(f"otherwise must be callable or None, got {brief_repr(otherwise)}")
         self.stream = stream
         self.producer = producer
         self.envelope = envelope

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from kplpy.errors import FlushTimeoutError
+from kplpy.escaping import brief_repr
 from kplpy.logs import log
 from kplpy.producer import Producer
 
@@ -41,7 +42,7 @@ def flush_after(
     Raises TypeError or ValueError for arguments that are not valid, and TypeError for a coroutine function.
     """
     if not producers or not all(isinstance(each, Producer) for each in producers):
-        raise TypeError(f"flush_after takes one or more Producers, got {producers!r:.80}")
+        raise TypeError(f"flush_after takes one or more Producers, got {brief_repr(producers)}")
     if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not margin >= 0:
         raise ValueError(f"margin must be 0 seconds or more, got {margin!r}")
     if on_timeout not in ("raise", "log"):
@@ -49,7 +50,7 @@ def flush_after(
 
     def decorate(handler: Callable[P, R]) -> Callable[P, R]:
         if inspect.iscoroutinefunction(handler):
-            raise TypeError(f"Lambda calls plain functions, and {handler!r:.80} is a coroutine function")
+            raise TypeError(f"Lambda calls plain functions, and {brief_repr(handler)} is a coroutine function")
 
         @functools.wraps(handler)
         def flushing(*args: P.args, **kwargs: P.kwargs) -> R:

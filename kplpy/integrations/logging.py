@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kplpy.errors import FlushTimeoutError, KplpyError
+from kplpy.escaping import brief_repr
 from kplpy.headers import Headers, encode_headers
 from kplpy.logs import log
 from kplpy.producer import Producer
@@ -68,7 +69,7 @@ class KinesisHandler(logging.Handler):
         super().__init__(level)
         parse_stream(stream)
         if not (partition_key is None or isinstance(partition_key, str) or callable(partition_key)):
-            raise TypeError(f"partition_key must be a str, a function or None, got {partition_key!r:.80}")
+            raise TypeError(f"partition_key must be a str, a function or None, got {brief_repr(partition_key)}")
         if headers is not None and not callable(headers):
             encode_headers(headers)
         if producer is not None and config:

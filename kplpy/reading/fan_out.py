@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kplpy.aws.errors import is_retryable_response, retrying
 from kplpy.errors import KplpyError
 from kplpy.reading.position import Position
-from kplpy.reading.shards import children_of
+from kplpy.reading.shards import asked, children_of
 from kplpy.reading.source import Page, ShardReading, error_code
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ class FanOut:
 
     consumer_arn: ARN of a registered consumer. One thread a shard waits for events.
     """
+
+    pushes = True
 
     def __init__(self, client: KinesisClient, stream: Mapping[str, Any], consumer_arn: str) -> None:
         self._client = client
@@ -94,21 +95,17 @@ class FanOut:
 
 def find_consumer(client: KinesisClient, stream: Mapping[str, Any], name: str, register: bool) -> str:
     """Return the ARN of a registered consumer that is ACTIVE. register: register it if it does not exist."""
-    summary = retrying(lambda: client.describe_stream_summary(**stream), is_retryable_response)
+    summary = asked(lambda: client.describe_stream_summary(**stream))
     arn = summary["StreamDescriptionSummary"]["StreamARN"]
     deadline = time.monotonic() + _ACTIVE_WITHIN
     while True:
         try:
-            found: Any = retrying(
-                lambda: client.describe_stream_consumer(StreamARN=arn, ConsumerName=name), is_retryable_response
-            )
+            found: Any = asked(lambda: client.describe_stream_consumer(StreamARN=arn, ConsumerName=name))
             consumer = found["ConsumerDescription"]
         except Exception as error:
             if not register or error_code(error) != "ResourceNotFoundException":
                 raise
-            created: Any = retrying(
-                lambda: client.register_stream_consumer(StreamARN=arn, ConsumerName=name), is_retryable_response
-            )
+            created: Any = asked(lambda: client.register_stream_consumer(StreamARN=arn, ConsumerName=name))
             consumer = created["Consumer"]
         if consumer["ConsumerStatus"] == "ACTIVE":
             return str(consumer["ConsumerARN"])

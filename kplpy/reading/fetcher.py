@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from kplpy.logs import log
 from kplpy.reading.frontier import Frontier
 from kplpy.reading.position import Position, ReadRecord
-from kplpy.reading.source import Page, ShardReading, Source, is_expected, is_temporary
-from kplpy.reading.workers import Result, Workers
+from kplpy.reading.source import Page, ShardReading, Source, is_expected, is_temporary, size_of
+from kplpy.reading.workers import CallingThread, Result, Workers
 from kplpy.records import UserRecord
 from kplpy.wire.deaggregate import deaggregate
 
@@ -49,8 +50,20 @@ class Batch:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An error that is to be handed out. report: calls on_error with it. None: it is raised."""
+
+    error: Exception
+    report: Callable[[], object] | None = None
+
+
 class Fetcher:
-    """Reads the shards of a frontier. One thread at a time iterates; positions() and is_caught_up are for any thread.
+    """Reads the shards of a frontier, on a thread of its own.
+
+    The program's thread has `thread` call begin_iteration() and fill(), and hands out what fill() found after the call.
+    So an exception in the program's thread, such as KeyboardInterrupt, never lands inside these: a call that nobody
+    waits for goes on, and what it found is handed out next. positions() and is_caught_up are for any thread.
 
     At most one page of each shard is in memory, and as many pages as the source has threads. A shard is read again when
     all records of its page were handed out.
@@ -68,9 +81,11 @@ class Fetcher:
         self._page: _OpenPage | None = None
         self._chunk: list[ReadRecord] = []  # user records of the page
         self._at = 0  # how many of the chunk were handed out
+        self._failure: _Failure | None = None  # handed out after the chunk
         self._last_record_at = 0.0
         self._closed = False
         self._begin_shards()
+        self.thread = CallingThread()
 
     @property
     def shards(self) -> int:
@@ -95,11 +110,12 @@ class Fetcher:
         self._closed = True
         self._source.close()
         self._workers.close()
+        self.thread.close()
         for reading in list(self._readings.values()):
             if not reading.is_in_flight:
                 self._source.release(reading)
 
-    # --- handing out ---
+    # --- on the thread ---
 
     def begin_iteration(self) -> None:
         """Restart the idle timeout. Without `follow`, read again what was read to its latest record."""
@@ -109,43 +125,68 @@ class Fetcher:
                 reading.is_done = reading.is_caught_up = False
                 self._due[name] = 0.0
 
-    def fill(self, poll: float | None) -> bool:
-        """Make the next records available for hand_out() or take_batch(). Return False at the end.
+    def fill(self, poll: float) -> bool:
+        """Make the next records, or an error, available to be handed out. Return False at the end.
 
-        poll: return True after so many seconds, also without records, and for each chunk without records. None: wait.
+        poll: return True after so many seconds, also without records, and for each chunk without records.
         """
-        deadline = None if poll is None else time.monotonic() + poll
+        if self._failure is None:
+            try:
+                return self._fill(time.monotonic() + poll)
+            except Exception as error:  # the step may have nobody who waits for it
+                self._failure = _Failure(error)
+        return True
+
+    def _fill(self, deadline: float) -> bool:
         while not self._closed:
             if self._at < len(self._chunk):
                 return True
             self._commit_chunk()
             if self._page is not None:
-                if self._page.is_used_up:
-                    self._complete_page(self._page)
-                else:
+                if not self._page.is_used_up:
                     self._make_chunk(self._page)
-                    if poll is not None:
-                        return True
+                    return True
+                self._complete_page(self._page)
             elif self._is_over():
                 return False
             elif not self._await_page(deadline):
                 return True
         return False
 
+    # --- handing out, on the program's thread ---
+
+    # Between an assignment and the yield or raise after it there is no call and no jump, so no signal is handled there.
+
     def hand_out(self) -> Iterator[ReadRecord]:
-        """Yield the records that fill() made available. One that was yielded counts as read."""
+        """Yield the records that fill() made available. One that was yielded counts as read. Raises a read's error."""
         while self._at < len(self._chunk):
             record = self._chunk[self._at]
             self._at += 1
             yield record
+        self._hand_out_failure()
 
-    def take_batch(self) -> Batch | None:
-        """Return the records that fill() made available, which count as read. None if it has waited in vain."""
+    def hand_out_batch(self) -> Iterator[Batch | None]:
+        """Yield the records that fill() made available, which then count as read. None if it has waited in vain."""
+        self._hand_out_failure()
         page, records = self._page, self._chunk[self._at :]
-        if page is None:
-            return None
+        batch = None if page is None else Batch(page.reading.shard.id, records, *page.chunk_counts())
         self._at = len(self._chunk)
-        return Batch(page.reading.shard.id, records, *page.chunk_counts())
+        yield batch
+
+    def _hand_out_failure(self) -> None:
+        """Raise the error that fill() found, or call on_error with it. An interrupted on_error is called again."""
+        failure = self._failure
+        if failure is None:
+            return
+        if failure.report is None:
+            self._failure = None
+            raise failure.error
+        try:
+            failure.report()
+        except Exception:
+            self._failure = None
+            raise
+        self._failure = None
 
     @property
     def is_caught_up(self) -> bool:
@@ -153,6 +194,7 @@ class Fetcher:
         with self._lock:
             return (
                 self._at >= len(self._chunk)
+                and self._failure is None
                 and (self._page is None or self._page.is_used_up)
                 and self._readings.keys() == self._frontier.positions.keys()
                 and all(each.is_caught_up for each in self._readings.values())
@@ -188,12 +230,14 @@ class Fetcher:
             self._chunk, self._at = [], 0
 
     def _make_chunk(self, page: _OpenPage) -> None:
-        """Make user records of the page's next Kinesis records. Raises the error of one that cannot be read."""
+        """Make user records of the page's next Kinesis records, or an error of the first one."""
         chunk: list[ReadRecord] = []
+        failure: _Failure | None = None
         shard = page.reading.shard
         position = self._frontier.positions[shard.id]
-        while not page.is_used_up and len(chunk) < _CHUNK:
-            record = page.next_record()
+        made = page.made
+        while made < len(page.records) and len(chunk) < _CHUNK:
+            record = page.records[made]
             try:
                 found = deaggregate(
                     record,
@@ -202,21 +246,22 @@ class Fetcher:
                     **self._options.limits,
                 )
             except ValueError as error:
-                if self._options.on_error is not None:
-                    self._options.on_error(error, record)
-                elif chunk:
-                    page.put_back()
+                if chunk:  # these are handed out before the error
                     break
-                else:
-                    raise
+                on_error = self._options.on_error
+                failure = _Failure(error, None if on_error is None else partial(on_error, error, record))
             else:
                 chunk += [_read_record(each, shard.id) for each in found if not position.is_after(each)]
+            made += 1
+            if failure is not None:
+                break
         with self._lock:
-            self._chunk, self._at = chunk, 0
+            page.made = made
+            self._chunk, self._at, self._failure = chunk, 0, failure
 
     def _complete_page(self, page: _OpenPage) -> None:
         """Take up the end of a page: its position, the children of a closed shard, and the time of the next read."""
-        reading, result = page.reading, page.page
+        reading, result = page.reading, page.result
         name = reading.shard.id
         with self._lock:
             self._page = None
@@ -247,13 +292,21 @@ class Fetcher:
         if not self._options.follow and all(each.is_done for each in self._readings.values()):
             return True
         timeout = self._options.idle_timeout
-        return timeout is not None and time.monotonic() - self._last_record_at >= timeout and self.is_caught_up
+        return timeout is not None and self._is_idle(self._last_record_at + timeout)
 
-    def _await_page(self, deadline: float | None) -> bool:
+    def _is_idle(self, since: float) -> bool:
+        """Return True if `since` has passed, and no shard has a record: a read after it would have found it."""
+        if time.monotonic() < since or not self.is_caught_up:
+            return False
+        if self._source.pushes:
+            return all(each.is_in_flight and each.place is not None for each in self._readings.values())
+        return all(each.begun_at >= since and not each.is_in_flight for each in self._readings.values())
+
+    def _await_page(self, deadline: float) -> bool:
         """Start the reads that are due and wait for a page. Return False if the deadline has passed without one."""
         threads = self._threads()
         now = time.monotonic()
-        until = now + _LONGEST_WAIT if deadline is None else min(deadline, now + _LONGEST_WAIT)
+        until = min(deadline, now + _LONGEST_WAIT)
         for name, at in sorted(self._due.items(), key=lambda each: each[1]):
             if self._workers.outstanding >= threads:
                 break
@@ -267,11 +320,13 @@ class Fetcher:
         result = self._workers.result(until - now)
         if result is not None:
             self._take(result)
-        return self._page is not None or deadline is None or time.monotonic() < deadline
+        return self._page is not None or time.monotonic() < deadline
 
     def _take(self, result: Result) -> None:
         reading = result.reading
         if result.error is not None:
+            with self._lock:
+                reading.is_caught_up = False  # nobody knows what came since
             self._due[reading.shard.id] = time.monotonic() + reading.backoff()
             if not self._closed:
                 self._check_error(reading, result.error)
@@ -296,39 +351,33 @@ class Fetcher:
 class _OpenPage:
     """A page whose records are being handed out.
 
-    Its Kinesis records up to `_made` are in the chunk, or before it. Those up to `_committed` are before it.
+    records: its Kinesis records. Those up to `made` are in the chunk, or before it.
     """
 
-    def __init__(self, reading: ShardReading, page: Page) -> None:
+    def __init__(self, reading: ShardReading, result: Page) -> None:
         self.reading = reading
-        self.page = page
-        self._made = 0
-        self._committed = 0
+        self.result = result
+        self.records = result.records
+        self.made = 0
+        self._committed = 0  # Kinesis records before the chunk
 
     @property
     def is_used_up(self) -> bool:
-        return self._made == len(self.page.records)
-
-    def next_record(self) -> Mapping[str, Any]:
-        self._made += 1
-        return self.page.records[self._made - 1]
-
-    def put_back(self) -> None:
-        self._made -= 1
+        return self.made == len(self.records)
 
     def commit(self) -> None:
-        self._committed = self._made
+        self._committed = self.made
 
     def after_chunk(self, before: Position) -> Position:
         """Return the position after the chunk. before: the position before it."""
-        if self._made == self._committed:
+        if self.made == self._committed:
             return before
-        return Position(sequence_number=self.page.records[self._made - 1]["SequenceNumber"])
+        return Position(sequence_number=self.records[self.made - 1]["SequenceNumber"])
 
     def chunk_counts(self) -> tuple[int, int]:
         """Return the number of the chunk's Kinesis records and their bytes."""
-        records: Sequence[Mapping[str, Any]] = self.page.records[self._committed : self._made]
-        return len(records), sum(len(each["Data"]) + len(each.get("PartitionKey") or "") for each in records)
+        records: Sequence[Mapping[str, Any]] = self.records[self._committed : self.made]
+        return len(records), size_of(records)
 
 
 def _read_record(record: UserRecord, shard_id: str) -> ReadRecord:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kplpy.escaping import brief_repr
 from kplpy.reading.position import OLDEST, Position
 from kplpy.reading.shards import Shard
 
@@ -107,10 +108,10 @@ def positions_in(checkpoint: Mapping[str, Any], stream: str) -> dict[str, Positi
     if checkpoint.get("version") != _VERSION or not isinstance(checkpoint.get("shards"), Mapping):
         raise ValueError(
             f"start must be what checkpoint() returned, of version {_VERSION}, or 'LATEST', 'TRIM_HORIZON' or a "
-            f"datetime; got {dict(checkpoint)!r:.200}"
+            f"datetime; got {brief_repr(dict(checkpoint), 200)}"
         )
     if checkpoint.get("stream") != stream:
-        raise ValueError(f"the checkpoint is of stream {checkpoint.get('stream')!r:.200}, not of {stream!r}")
+        raise ValueError(f"the checkpoint is of stream {brief_repr(checkpoint.get('stream'), 200)}, not of {stream!r}")
     try:
         return {str(name): Position.from_json(each) for name, each in checkpoint["shards"].items()}
     except ValueError as error:

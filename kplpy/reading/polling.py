@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kplpy.reading.position import Position
 from kplpy.reading.shards import children_of
-from kplpy.reading.source import READ_SPACING, NotYetError, Page, ShardReading, error_code
+from kplpy.reading.source import READ_SPACING, NotYetError, Page, ShardReading, error_code, size_of
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -23,6 +23,8 @@ class Polling:
     idle: seconds between two reads of a shard without new records.
     max_buffered: the most Kinesis records in the responses of all threads together.
     """
+
+    pushes = False
 
     def __init__(self, client: KinesisClient, stream: Mapping[str, Any], idle: float, max_buffered: int) -> None:
         self._client = client
@@ -70,6 +72,5 @@ class Polling:
             reading.check_children(children)
             return Page(records, after, at_end=True, children=children, listing=listing, is_caught_up=True)
         is_caught_up = not response.get("MillisBehindLatest")
-        size = sum(len(each["Data"]) + len(each.get("PartitionKey") or "") for each in records)
-        wait = self._idle if is_caught_up and not records else max(READ_SPACING, size / _READ_BYTES)
+        wait = self._idle if is_caught_up and not records else max(READ_SPACING, size_of(records) / _READ_BYTES)
         return Page(records, after, is_caught_up=is_caught_up, wait=wait)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from kplpy.escaping import brief_repr
 from kplpy.records import UserRecord
 
 
@@ -70,15 +71,15 @@ class Position:
         """Return the position in a checkpoint. Raises ValueError if it is none."""
         names = ("timestamp", "sequence_number", "sub_sequence_number")
         if not isinstance(given, Mapping) or not set(given) <= set(names):
-            raise ValueError(f"a position may have {', '.join(names)}, got {given!r:.200}")
+            raise ValueError(f"a position may have {', '.join(names)}, got {brief_repr(given, 200)}")
         timestamp, number, sub_number = map(given.get, names)
         if number is not None and not (isinstance(number, str) and re.fullmatch("[0-9]{1,129}", number)):
-            raise ValueError(f"sequence_number must be digits, got {number!r:.200}")
+            raise ValueError(f"sequence_number must be digits, got {brief_repr(number, 200)}")
         is_count = isinstance(sub_number, int) and not isinstance(sub_number, bool) and sub_number >= 0
         if sub_number is not None and not is_count:
-            raise ValueError(f"sub_sequence_number must be a number, 0 or more, got {sub_number!r:.200}")
+            raise ValueError(f"sub_sequence_number must be a number, 0 or more, got {brief_repr(sub_number, 200)}")
         if (sub_number is not None and number is None) or (timestamp is not None and number is not None):
-            raise ValueError(f"a position is a sequence number or a timestamp, got {given!r:.200}")
+            raise ValueError(f"a position is a sequence number or a timestamp, got {brief_repr(given, 200)}")
         return cls(None if timestamp is None else _time(timestamp), number, sub_number)
 
 
@@ -93,4 +94,4 @@ def _time(text: object) -> datetime:
             return moment
     except ValueError:
         pass
-    raise ValueError(f"timestamp must be like 2026-11-23T06:00:00+00:00, got {text!r:.200}")
+    raise ValueError(f"timestamp must be like 2026-11-23T06:00:00+00:00, got {brief_repr(text, 200)}")

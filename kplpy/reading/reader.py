@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from kplpy.errors import KplpyError
+from kplpy.escaping import brief_repr
 from kplpy.reading.fan_out import SILENCE, FanOut, find_consumer
 from kplpy.reading.fetcher import Batch, Fetcher, Options
 from kplpy.reading.frontier import Frontier, checkpoint_of, positions_in
@@ -21,7 +21,7 @@ from kplpy.reading.shards import list_all_shards, list_shards
 from kplpy.reading.source import Source
 from kplpy.stream_names import parse_stream
 from kplpy.wire.compressed import MAX_UNCOMPRESSED
-from kplpy.wire.deaggregate import check_options
+from kplpy.wire.deaggregate import check_on_error, check_options
 from kplpy.wire.envelope import MAX_RECORDS
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     import botocore.session
     from mypy_boto3_kinesis import KinesisClient
 
-T = TypeVar("T")
-
-_ASYNC_POLL = 0.5  # seconds that the thread of an async iteration waits at a time, so that the program can end
+_POLL = 0.5  # seconds that a step of the iteration waits at a time: after an interrupt, the next step waits for it
 
 
 class StreamReader:
@@ -52,16 +50,24 @@ class StreamReader:
     register_consumer: True registers `consumer_name` if it does not exist. It stays registered, and is charged for,
         until DeregisterStreamConsumer.
     follow: True waits for new records without end. False ends when each shard was read to its latest record.
-    idle_timeout: seconds. Iteration ends when all shards are read to the latest record and none came for so long.
+    idle_timeout: seconds. Iteration ends when no record came for so long and no shard has one left. Polling reads every
+        shard once more for that, up to `interval` later. While reads fail, iteration does not end.
     interval: seconds between two GetRecords of a shard without new records, 0.2 or more.
     max_buffered_records: Kinesis records that are read ahead, 1 or more. Enhanced fan-out: one event a shard.
     max_records, max_uncompressed: as in deaggregate().
-    on_error: called with the error and the Kinesis record if deaggregate() cannot read the record; the record is then
-        skipped. None: the error is raised. A further iteration goes on after the record.
+    on_error: called with the error and the Kinesis record if deaggregate() cannot read the record, after the records
+        before it were handed out. The record is then skipped. None: the error is raised. A further iteration goes on
+        after the record, also if on_error raised.
 
     The records of a shard come in order, and those of its children after them. Records of different shards have no
     order. As in the KCL, an aggregate with a hash key outside the shard's range is dropped, because the producer put
     its records again.
+
+    With start="LATEST" only the second of open() is known of a shard without a record since then. If its iterator
+    expires or its subscription breaks, records that were put up to a second before open() may be read.
+
+    An interrupt of the iteration, such as KeyboardInterrupt or a cancelled task, loses nothing: a further iteration
+    goes on after the last record that was handed out, and raises an error that nobody got.
 
     Throttling, expired iterators, failures of the service and broken connections are retried after a backoff. Other
     errors are raised by the iteration: botocore's, an error of deaggregate(), ConsumerInUseError.
@@ -100,8 +106,7 @@ class StreamReader:
             raise ValueError("consumer_name and consumer_arn contradict each other: give one of them")
         if register_consumer and consumer_name is None:
             raise ValueError("register_consumer needs consumer_name, the name to register")
-        if on_error is not None and not callable(on_error):
-            raise TypeError(f"on_error must be a function of (error, record), or None; got {on_error!r:.80}")
+        check_on_error(on_error)
         self.name = name
         self._stream = {"StreamName": name} if arn is None else {"StreamARN": arn}
         self._start = _checked_start(start, name)
@@ -123,8 +128,7 @@ class StreamReader:
         limits = {"max_records": max_records, "max_uncompressed": max_uncompressed}
         self._options = Options(follow=follow, idle_timeout=idle_timeout, limits=limits, on_error=on_error)
         self._fetcher: Fetcher | None = None
-        self._iterating = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._opening = threading.Lock()
         self._closed = False
 
     # --- open and close ---
@@ -138,7 +142,7 @@ class StreamReader:
         return self._opened().shards
 
     def _opened(self) -> Fetcher:
-        with self._iterating:
+        with self._opening:
             if self._closed:
                 raise KplpyError("the reader is closed")
             if self._fetcher is None:
@@ -146,10 +150,10 @@ class StreamReader:
                 try:
                     if self._start == "LATEST":
                         fetcher.begin_at_latest()
+                    self._fetcher = fetcher
                 except BaseException:
                     fetcher.close()
                     raise
-                self._fetcher = fetcher
             return self._fetcher
 
     def _make_source(self) -> Source:
@@ -199,8 +203,6 @@ class StreamReader:
         self._closed = True
         if self._fetcher is not None:
             self._fetcher.close()
-        if self._executor is not None:
-            self._executor.shutdown(wait=False)
         if self._owns_client and self._client is not None:
             self._client.close()
 
@@ -214,7 +216,7 @@ class StreamReader:
         self.close()
 
     async def __aenter__(self) -> StreamReader:
-        await self._in_thread(self.open)
+        await asyncio.to_thread(self.open)
         return self
 
     async def __aexit__(
@@ -227,13 +229,13 @@ class StreamReader:
     def __iter__(self) -> Iterator[ReadRecord]:
         """Yield each record. A further iteration goes on after the last record of this one."""
         fetcher = self._begin_iteration()
-        while fetcher.fill(None):
+        while fetcher.thread.call(lambda: fetcher.fill(_POLL)):
             yield from fetcher.hand_out()
 
     async def __aiter__(self) -> AsyncIterator[ReadRecord]:
         """Yield each record. A thread waits for records, so the event loop runs on."""
-        fetcher = await self._in_thread(self._begin_iteration)
-        while await self._in_thread(lambda: fetcher.fill(_ASYNC_POLL)):
+        fetcher = await asyncio.to_thread(self._begin_iteration)
+        while await fetcher.thread.call_from_task(lambda: fetcher.fill(_POLL)):
             for record in fetcher.hand_out():
                 yield record
 
@@ -243,21 +245,13 @@ class StreamReader:
         All records of a batch count as read once it is yielded.
         """
         fetcher = self._begin_iteration()
-        while fetcher.fill(poll):
-            yield fetcher.take_batch()
+        while fetcher.thread.call(lambda: fetcher.fill(poll)):
+            yield from fetcher.hand_out_batch()
 
     def _begin_iteration(self) -> Fetcher:
         fetcher = self._opened()
-        fetcher.begin_iteration()
+        fetcher.thread.call(fetcher.begin_iteration)
         return fetcher
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        """Call on the reader's own thread, which has one call at a time."""
-        if self._closed:
-            raise KplpyError("the reader is closed")
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="kplpy-reader")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     # --- where it is ---
 
@@ -288,7 +282,9 @@ def _checked_start(start: object, stream: str) -> str | datetime | dict[str, Pos
     if isinstance(start, Mapping):
         return positions_in(start, stream)
     if start not in ("LATEST", "TRIM_HORIZON"):
-        raise ValueError(f"start must be 'LATEST', 'TRIM_HORIZON', a datetime or a checkpoint, got {start!r:.200}")
+        raise ValueError(
+            f"start must be 'LATEST', 'TRIM_HORIZON', a datetime or a checkpoint, got {brief_repr(start, 200)}"
+        )
     return str(start)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-
-from kplpy.aws.errors import is_retryable_response, retrying
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -70,13 +68,13 @@ def children_of(
 
 
 def _pages(client: KinesisClient, stream: Mapping[str, Any], **arguments: Any) -> Iterator[Mapping[str, Any]]:
-    page: Mapping[str, Any] = retrying(lambda: client.list_shards(**stream, **arguments), is_retryable_response)
+    page: Mapping[str, Any] = asked(lambda: client.list_shards(**stream, **arguments))
     while True:
         yield page
         token = page.get("NextToken")
         if not token:
             return
-        page = retrying(lambda token=token: client.list_shards(NextToken=token), is_retryable_response)  # type: ignore[misc]
+        page = asked(lambda token=token: client.list_shards(NextToken=token))  # type: ignore[misc]
 
 
 def _service_time(response: Mapping[str, Any]) -> datetime:
@@ -99,3 +97,13 @@ def _from_child(described: Mapping[str, Any]) -> Shard:
 def _make_shard(described: Mapping[str, Any], parents: tuple[str, ...]) -> Shard:
     keys = described["HashKeyRange"]
     return Shard(described["ShardId"], parents, int(keys["StartingHashKey"]), int(keys["EndingHashKey"]))
+
+
+def asked(call: Callable[[], Any]) -> Any:
+    """Return what a control-plane call returns, after retries where they can help.
+
+    Imports botocore at the first call, so that the package can be imported without it.
+    """
+    from kplpy.aws.errors import is_retryable_response, retrying
+
+    return retrying(call, is_retryable_response)

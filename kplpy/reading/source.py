@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,6 +54,7 @@ class ShardReading:
     failures: since the last response.
     is_done: the shard was read to its latest record, and the reader does not follow.
     is_in_flight: a worker reads it, or the result was not taken.
+    begun_at: when the last read began, as time.monotonic() counts.
     """
 
     shard: Shard
@@ -63,6 +64,7 @@ class ShardReading:
     is_caught_up: bool = False
     is_done: bool = False
     is_in_flight: bool = False
+    begun_at: float = 0.0
 
     def backoff(self) -> float:
         """Count a failure. Return seconds until the next attempt, random and growing to 8 s."""
@@ -77,7 +79,12 @@ class ShardReading:
 
 
 class Source(Protocol):
-    """A way to read shards. Worker threads call it, one a shard at a time."""
+    """A way to read shards. Worker threads call it, one a shard at a time.
+
+    pushes: a read that has its place brings new records as they come. False: a read finds those that came before it.
+    """
+
+    pushes: bool
 
     def threads_for(self, shards: int) -> int:
         """Return the number of threads that read so many shards."""
@@ -93,6 +100,11 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Have read() return soon, as far as that is possible."""
+
+
+def size_of(records: Iterable[Mapping[str, Any]]) -> int:
+    """Return the bytes of Kinesis records as the service counts them: data and partition keys."""
+    return sum(len(each["Data"]) + len(each.get("PartitionKey") or "") for each in records)
 
 
 def error_code(error: BaseException) -> str:

@@ -1,12 +1,19 @@
-"""Threads that read shards, one read a shard at a time."""
+"""Threads of a reader: those that read shards, and the one that has the reader's state."""
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from kplpy.reading.source import Page, ShardReading, Source
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Workers:
             threading.Thread(target=self._work, name="kplpy-reader", daemon=True).start()
         self.outstanding += 1
         reading.is_in_flight = True
+        reading.begun_at = time.monotonic()
         self._todo.put((reading, begin_at_latest))
 
     def result(self, timeout: float) -> Result | None:
@@ -80,3 +88,55 @@ class Workers:
             self._done.put(result)
             if self._closed:  # after the put: either this thread or close() sees the other
                 self._source.release(reading)
+
+
+class CallingThread:
+    """A daemon thread that makes one call at a time, in order. Its methods are for any thread."""
+
+    def __init__(self) -> None:
+        self._todo: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        threading.Thread(target=self._work, name="kplpy-reader", daemon=True).start()
+
+    def call(self, call: Callable[[], T]) -> T | None:
+        """Make a call and return its result. After close() there is no call, and the result is None.
+
+        If an exception such as KeyboardInterrupt ends the wait, the call still goes on.
+        """
+        future: Future[T | None] = Future()
+        # A signal's exception can leave a Future's lock locked. So the thread gets the future only after this thread
+        # last had the lock, and the wait is a queue's.
+        done: queue.SimpleQueue[Future[T | None]] = queue.SimpleQueue()
+        future.add_done_callback(done.put)
+        self._start(call, future)
+        return done.get().result()
+
+    async def call_from_task(self, call: Callable[[], T]) -> T | None:
+        """Make a call and return its result, as call() does. A cancelled task does not end the call."""
+        future: Future[T | None] = Future()
+        waiting = asyncio.wrap_future(future)
+        self._start(call, future)
+        return await waiting
+
+    def _start(self, call: Callable[[], T], future: Future[T | None]) -> None:
+        with self._lock:
+            if not self._closed:
+                self._todo.put((future, call))
+                return
+        future.set_result(None)
+
+    def close(self) -> None:
+        """End the thread after the calls that were started."""
+        with self._lock:
+            self._closed = True
+            self._todo.put(None)
+
+    def _work(self) -> None:
+        while (task := self._todo.get()) is not None:
+            future, call = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:  # for the one who waits
+                    future.set_exception(error)

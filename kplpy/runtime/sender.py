@@ -154,6 +154,8 @@ class Sender:
             if not request.is_sealed:
                 compressed, end = self._compress(stream, request)
                 if not self._seal(stream, pipeline, request, compressed):
+                    if end is not None:
+                        raise end
                     return
             try:
                 exchange = self._transport.put_records(stream.name, stream.arn, request)

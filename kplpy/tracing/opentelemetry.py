@@ -8,7 +8,7 @@ same `aws.kinesis`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,8 +17,9 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from kplpy.futures.asyncio_bridge import Observer
-from kplpy.headers import Headers
+from kplpy.headers import Headers, TracedHeaders
 from kplpy.records import RecordResult, UserRecord
+from kplpy.stream_names import name_of
 from kplpy.tracing.span import PutSpan
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class OpenTelemetryTracing:
     def _start(self, stream: str, links: list[Link], is_batch: bool) -> OpenTelemetrySpan:
         name = stream
         if isinstance(stream, str) and stream.startswith("arn:"):
-            name = stream.rpartition("/")[2]
+            name = name_of(stream)
         attributes = {**self._attributes, "messaging.destination.name": str(name)}
         span = self._tracer.start_span(f"send {name}", kind=SpanKind.PRODUCER, attributes=attributes, links=links)
         return OpenTelemetrySpan(span, is_batch)
@@ -68,6 +69,7 @@ class OpenTelemetrySpan(PutSpan):
         self._is_batch = is_batch
         self._context: dict[str, str | None] = {}
         propagate.inject(self._context, trace.set_span_in_context(span))
+        self._only_context = TracedHeaders(self._context, None) if self._context else None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error is not None:
@@ -75,12 +77,15 @@ class OpenTelemetrySpan(PutSpan):
             self._span.end()
 
     def headers_of(self, headers: Headers | None) -> Headers | None:
-        """Return the headers with the span's context, or unchanged if they bring another context along."""
-        if not headers:
-            return self._context or None
-        if not self._context or _context_in(headers) is not None:
+        """Return the headers with the span's context, or unchanged if they bring another context along.
+
+        Headers that are not valid are returned as they are, to be refused.
+        """
+        if headers is None:
+            return self._only_context
+        if not self._context or not isinstance(headers, Mapping) or _context_in(headers) is not None:
             return headers
-        return {**self._context, **headers}
+        return TracedHeaders(self._context, headers)
 
     def items_of(self, items: Iterable[PutItem]) -> Iterable[PutItem]:
         changed = map(self._with_context, items)

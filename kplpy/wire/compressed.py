@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from kplpy.errors import BatchTooLargeError, UnreadableBatchError
-from kplpy.wire.varint import varint
+from kplpy.wire.varint import read_varint, varint
 
 Codec = Literal["none", "gzip", "zstd"]
 
@@ -31,6 +31,7 @@ MAX_UNCOMPRESSED = 16 << 20
 SMALLEST_WINDOW = 8 << 20
 """Bytes of window that every zstd frame may ask for (RFC 8878, 3.1.1.1.2). A larger batch may have its own size."""
 
+_PIECE = 1 << 20
 _CODECS: tuple[Codec, ...] = ("none", "gzip", "zstd")
 _CODEC_AT = 5
 _CRC_AT = 6
@@ -77,8 +78,9 @@ def unpack_batch(data: bytes, max_size: int | None = MAX_UNCOMPRESSED) -> bytes 
     """
     if not data.startswith(MAGIC):
         return None
-    size, start = _read_size(data)
-    if start == 0:
+    try:
+        size, start = read_varint(data, _SIZE_AT, LONGEST_HEADER - _SIZE_AT)
+    except IndexError:
         return None
     version, number = data[len(MAGIC)], data[_CODEC_AT]
     if version != VERSION or number >= len(_CODECS):
@@ -97,16 +99,6 @@ def unpack_batch(data: bytes, max_size: int | None = MAX_UNCOMPRESSED) -> bytes 
     if message is None or len(message) != size:
         return None
     return message if zlib.crc32(message) == int.from_bytes(data[_CRC_AT:_SIZE_AT], "big") else None
-
-
-def _read_size(data: bytes) -> tuple[int, int]:
-    """Return the uncompressed size, and where the payload starts: 0 if the header is cut off or its varint too long."""
-    size = 0
-    for place in range(_SIZE_AT, min(LONGEST_HEADER, len(data))):
-        size |= (data[place] & 0x7F) << 7 * (place - _SIZE_AT)
-        if data[place] < 0x80:
-            return size, place + 1
-    return 0, 0
 
 
 _Compress = Callable[["bytes | bytearray | memoryview"], bytes]
@@ -194,9 +186,13 @@ else:
             try:
                 # Not ZstdDecompressor.decompress: it allocates what the frame says, whatever its max_output_size.
                 decompressor = zstandard.ZstdDecompressor(max_window_size=1 << _window_log(size))
+                # One byte more than announced, so that a longer content is seen. In pieces, because read() allocates
+                # all that it is asked for.
+                content = bytearray()
                 with decompressor.stream_reader(payload) as reader:
-                    content: bytes = reader.read(size + 1)
-                    return content
+                    while piece := reader.read(min(_PIECE, size + 1 - len(content))):
+                        content += piece
+                return bytes(content)
             except zstandard.ZstdError:
                 return None
 

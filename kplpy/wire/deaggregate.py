@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from kplpy.escaping import brief_repr
 from kplpy.records import UserRecord
 from kplpy.wire.compressed import MAX_UNCOMPRESSED, unpack_batch
 from kplpy.wire.decode import MAX_HASH_KEY, InnerRecord, decode_aggregate, decode_message
@@ -33,7 +34,6 @@ def deaggregate(
     max_records: 1 or more, how many user records an aggregate may hold. The default is 262,144, more than any aggregate
         of the KPL or kplpy holds. None allows any number, as the KCL does: 10 MiB can hold 1.7 million records, which
         take 400 MB.
-
     max_uncompressed: 1 or more, the most bytes that a compressed batch may have uncompressed. The default is 16 MiB.
         None allows any number.
 
@@ -86,6 +86,12 @@ def check_options(
     return low, high
 
 
+def check_on_error(on_error: object) -> None:
+    """Raise TypeError for an on_error that cannot be called."""
+    if on_error is not None and not callable(on_error):
+        raise TypeError(f"on_error must be a function of (error, record), or None; got {brief_repr(on_error)}")
+
+
 _Parts = tuple[bytes, "str | None", "str | None", "datetime | None", int]
 
 
@@ -132,7 +138,7 @@ def _read_firehose(record: Mapping[Any, Any]) -> _Parts:
     try:
         sub_sequence_number = int(given or 0)
     except (TypeError, ValueError):
-        raise ValueError(f"'subsequenceNumber' must be a number, got {given!r:.80}") from None
+        raise ValueError(f"'subsequenceNumber' must be a number, got {brief_repr(given)}") from None
     arrival = _time(
         metadata if "approximateArrivalTimestamp" in metadata else record, "approximateArrivalTimestamp", 1000
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from kplpy.records import UserRecord
 from kplpy.wire.compressed import MAX_UNCOMPRESSED
-from kplpy.wire.deaggregate import check_options, deaggregate
+from kplpy.wire.deaggregate import check_on_error, check_options, deaggregate
 from kplpy.wire.envelope import MAX_RECORDS
 
 KinesisRecord = bytes | bytearray | memoryview | Mapping[str, Any]
@@ -44,8 +44,7 @@ def deaggregate_all(
         "max_uncompressed": max_uncompressed,
     }
     check_options(**options)
-    if on_error is not None and not callable(on_error):
-        raise TypeError(f"on_error must be a function of (error, record), or None; got {on_error!r:.80}")
+    check_on_error(on_error)
     return UserRecords(iter(_records_of(records)), options, on_error)
 
 

@@ -22,6 +22,7 @@ from kplpy.errors import AggregateTooLargeError
 from kplpy.logs import log
 from kplpy.wire.envelope import DIGEST_SIZE, ENVELOPE, MAGIC
 from kplpy.wire.schema import aggregated_record_class
+from kplpy.wire.varint import read_varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,7 +136,7 @@ def _count_fields(body: bytes, limit: int) -> int:
     place = 0
     try:
         while place < len(body):
-            tag, place = _varint(body, place)
+            tag, place = read_varint(body, place)
             counts[tag] = count = counts.get(tag, 0) + 1
             if tag < 8:
                 return 0
@@ -143,28 +144,15 @@ def _count_fields(body: bytes, limit: int) -> int:
                 return count
             kind = tag & 7
             if kind == 0:
-                _, place = _varint(body, place)
+                _, place = read_varint(body, place)
             elif kind == 2:
-                size, place = _varint(body, place)
+                size, place = read_varint(body, place)
                 place += size
             elif kind in (1, 5):
                 place += 8 if kind == 1 else 4
     except IndexError:
         return 0
     return max(counts.values(), default=0)
-
-
-def _varint(body: bytes, place: int) -> tuple[int, int]:
-    """Return the varint that begins at `place`, and where it ends. IndexError: it is cut off, or over 10 bytes."""
-    if body[place] < 0x80:
-        return body[place], place + 1
-    value = 0
-    for each in range(10):
-        byte = body[place + each]
-        value |= (byte & 0x7F) << 7 * each
-        if byte < 0x80:
-            return value, place + each + 1
-    raise IndexError
 
 
 def _inner_records(records: Iterable[Any], keys: list[str], hash_keys: list[str]) -> Iterable[InnerRecord]:

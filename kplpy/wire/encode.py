@@ -12,15 +12,18 @@ from kplpy.wire.tags import encode_tags
 from kplpy.wire.varint import varint
 
 
-class Aggregatable(Protocol):
-    """The attributes of a record that Packing reads."""
-
+class _Record(Protocol):
     @property
     def data(self) -> bytes: ...
     @property
     def partition_key(self) -> str: ...
     @property
     def explicit_hash_key(self) -> str | None: ...
+
+
+class Aggregatable(_Record, Protocol):
+    """The attributes of a record that Packing reads."""
+
     @property
     def tags(self) -> bytes: ...
 
@@ -197,15 +200,9 @@ class Packing:
         return start, hashlib.md5(memoryview(start)[len(MAGIC) :], usedforsecurity=False).digest()
 
 
-class Encodable(Protocol):
+class Encodable(_Record, Protocol):
     """The attributes of a record that encode_aggregate reads, as UserRecord has them."""
 
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def partition_key(self) -> str: ...
-    @property
-    def explicit_hash_key(self) -> str | None: ...
     @property
     def headers(self) -> Mapping[str, str | None] | None: ...
 

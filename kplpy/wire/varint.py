@@ -13,11 +13,17 @@ def varint(n: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number that begins at index `at`, and the index behind it. Raises IndexError if it is cut off."""
-    number = shift = 0
-    while data[at] >= 0x80:
-        number |= (data[at] & 0x7F) << shift
-        shift += 7
-        at += 1
-    return number | data[at] << shift, at + 1
+def read_varint(data: bytes, at: int, longest: int = 10) -> tuple[int, int]:
+    """Return the number that begins at index `at`, and the index behind it.
+
+    Raises IndexError if it is cut off, or has more than `longest` bytes. protobuf's have at most 10.
+    """
+    if data[at] < 0x80:
+        return data[at], at + 1
+    number = 0
+    for place in range(longest):
+        byte = data[at + place]
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return number, at + place + 1
+    raise IndexError("a varint is too long")

@@ -238,7 +238,7 @@ def test_an_interrupted_run_prints_where_the_next_run_continues(
     assert skip is not None, command.err
     assert int(skip[1]) == len(first)
     assert run(tmp_path, "put", *at, "--key", "k", "lines", "--skip", skip[1].decode()).returncode == 0
-    assert data(kinesis) == lines
+    assert sorted(data(kinesis)) == lines  # requests may overtake each other
 
 
 PLAIN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

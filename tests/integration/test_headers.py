@@ -141,8 +141,8 @@ def test_log_records_have_headers() -> None:
 
 
 def failing(kinesis: LocalKinesis, **knobs: Any) -> Producer:
-    kinesis.faults.add(Fault(entry_code="InternalFailure"), stream="orders", times=1000)
-    return producing(kinesis, record_ttl_ms=300, **knobs)
+    kinesis.faults.add(Fault(entry_code="ProvisionedThroughputExceededException"), stream="orders")
+    return producing(kinesis, fail_if_throttled=True, **knobs)
 
 
 def test_dead_letters_keep_headers(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import asyncio
 import base64
 import itertools
 import json
+import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -36,6 +38,8 @@ FAST = Limits(
 )
 FAN_OUT: dict[str, Any] = {"consumer_name": "app", "register_consumer": True}
 POLLING: dict[str, Any] = {}
+UNREADABLE = b"\xcbkpb\x09\x00\x00\x00\x00\x00\x00"
+THROTTLED = Fault(code="ProvisionedThroughputExceededException")
 WAYS = [pytest.param(POLLING, id="polling"), pytest.param(FAN_OUT, id="fan-out")]
 
 
@@ -66,7 +70,8 @@ CLIENTS: dict[str, Any] = {}
 def reader_of(kinesis: LocalKinesis, **arguments: Any) -> StreamReader:
     url = kinesis.endpoint_url
     if url not in CLIENTS:
-        CLIENTS[url] = kinesis.client(config=Config(max_pool_connections=50))
+        # Like the reader's own client, without botocore's retries, which can take seconds in an older botocore.
+        CLIENTS[url] = kinesis.client(config=Config(max_pool_connections=50, retries={"total_max_attempts": 1}))
     return StreamReader("orders", **{"interval": 0.2, "client": CLIENTS[url], **arguments})
 
 
@@ -276,14 +281,7 @@ def test_two_readers_share_a_shard() -> None:
 
 
 def test_a_record_that_cannot_be_read(kinesis: LocalKinesis) -> None:
-    client = kinesis.client()
-
-    def put_data(data: bytes) -> None:
-        client.put_record(StreamName="orders", Data=data, PartitionKey="k")
-
-    unreadable = b"\xcbkpb\x09\x00\x00\x00\x00\x00\x00"
-    for each in (b"1", unreadable, b"2", unreadable, b"3"):
-        put_data(each)
+    put_plain(kinesis, b"1", UNREADABLE, b"2", UNREADABLE, b"3")
     skipped: list[str] = []
     with reader_of(
         kinesis, start="TRIM_HORIZON", follow=False, on_error=lambda error, record: skipped.append(str(error))
@@ -302,7 +300,199 @@ def test_a_record_that_cannot_be_read(kinesis: LocalKinesis) -> None:
     for checkpoint in checkpoints:  # each is before the record that was raised
         with reader_of(kinesis, start=checkpoint, follow=False) as reader, pytest.raises(UnreadableBatchError):
             next(iter(reader))
-    client.close()
+
+
+def put_plain(kinesis: LocalKinesis, *data: bytes) -> None:
+    for each in data:
+        kinesis.handle("PutRecord", {"StreamName": "orders", "Data": each, "PartitionKey": "k"})
+
+
+def test_on_error_comes_after_the_records_before(kinesis: LocalKinesis) -> None:
+    put_plain(kinesis, b"1", b"2", UNREADABLE, b"3", UNREADABLE)
+    seen: list[object] = []
+    checkpoints: list[Any] = []
+
+    def skip(error: ValueError, record: object) -> None:
+        seen.append("error")
+        checkpoints.append(reader.checkpoint())
+        assert not reader.caught_up
+
+    with reader_of(kinesis, start="TRIM_HORIZON", follow=False, on_error=skip) as reader:
+        seen.extend(int(each.data) for each in reader)
+        assert seen == [1, 2, "error", 3, "error"]
+        assert reader.caught_up
+    for checkpoint in checkpoints:
+        with reader_of(kinesis, start=checkpoint, follow=False) as reader, pytest.raises(UnreadableBatchError):
+            next(iter(reader))
+
+
+@pytest.mark.parametrize("by_batches", [False, True])
+def test_an_on_error_that_raises_loses_nothing(kinesis: LocalKinesis, by_batches: bool) -> None:
+    put_plain(kinesis, b"1", b"2", UNREADABLE, b"3")
+
+    def stop(error: ValueError, record: object) -> None:
+        raise LookupError("stop")
+
+    def read(reader: StreamReader) -> None:
+        if not by_batches:
+            seen.extend(int(record.data) for record in reader)
+            return
+        for batch in reader.batches(poll=0.1):
+            seen.extend(int(record.data) for record in (batch.records if batch is not None else ()))
+
+    seen: list[int] = []
+    with reader_of(kinesis, start="TRIM_HORIZON", follow=False, on_error=stop) as reader:
+        with pytest.raises(LookupError):
+            read(reader)
+        assert seen == [1, 2]
+        saved = reader.checkpoint()
+        read(reader)
+        assert seen == [1, 2, 3]
+    with reader_of(kinesis, start=saved, follow=False, on_error=lambda error, record: None) as reader:
+        assert numbers_of(list(reader)) == [3]
+
+
+class Interrupt(BaseException):
+    """What the test's signal handler raises, as Ctrl-C raises KeyboardInterrupt."""
+
+
+@pytest.mark.parametrize("by_batches", [False, True])
+def test_an_interrupt_at_any_point_loses_nothing(kinesis: LocalKinesis, producer: Producer, by_batches: bool) -> None:
+    """A signal interrupts the iteration again and again; each time it goes on, or another reader does."""
+    total = 20_000
+    put(producer, range(total))
+    draw = random.Random(7)
+    armed = over = False
+    interrupts = 0
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal armed, interrupts
+        if armed:
+            armed = False
+            interrupts += 1
+            raise Interrupt
+
+    def send() -> None:
+        while not over:
+            time.sleep(draw.uniform(0.0005, 0.008))
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    sending = threading.Thread(target=send)
+    records: list[ReadRecord] = []
+    batches: list[Batch | None] = []
+    checkpoint: Any = "TRIM_HORIZON"
+    try:
+        sending.start()
+        for _ in range(1000):
+            with reader_of(kinesis, start=checkpoint, follow=False) as reader:
+                reader.open()
+                for _ in range(20):
+                    # An append is one call, so an interrupt is before a record was handed out, or after it was noted.
+                    try:
+                        armed = True
+                        if by_batches:
+                            for batch in reader.batches(poll=0.1):
+                                batches.append(batch)
+                        else:
+                            for record in reader:
+                                records.append(record)
+                        armed = False
+                        over = True
+                        break
+                    except Interrupt:
+                        pass
+                checkpoint = json.loads(json.dumps(reader.checkpoint()))
+            if over:
+                break
+    finally:
+        armed, over = False, True
+        sending.join()
+        signal.signal(signal.SIGUSR1, before)
+    for batch in batches:
+        records += batch.records if batch is not None else []
+    assert interrupts > 5
+    assert Counter(numbers_of(records)) == Counter(range(total))
+    assert_in_order(numbers_of(records))
+
+
+def test_an_interrupt_while_on_error_runs_has_it_called_again(kinesis: LocalKinesis) -> None:
+    put_plain(kinesis, b"1", UNREADABLE, b"2")
+    calls: list[str] = []
+
+    def interrupted(error: ValueError, record: object) -> None:
+        calls.append(str(error))
+        if len(calls) == 1:
+            raise Interrupt
+
+    with reader_of(kinesis, start="TRIM_HORIZON", follow=False, on_error=interrupted) as reader:
+        seen: list[int] = []
+        with pytest.raises(Interrupt):
+            seen.extend(int(each.data) for each in reader)
+        seen.extend(int(each.data) for each in reader)
+    assert seen == [1, 2]
+    assert len(calls) == 2
+
+
+# --- the end by idle_timeout ---
+
+
+@pytest.mark.parametrize(
+    ("way", "operation", "fault"),
+    [
+        pytest.param(POLLING, "GetRecords", THROTTLED, id="throttled"),
+        pytest.param(POLLING, None, Fault(transport="refused"), id="no server"),
+        pytest.param(FAN_OUT, "SubscribeToShard", THROTTLED, id="fan-out"),
+    ],
+)
+def test_reads_that_fail_are_no_idle_time(
+    kinesis: LocalKinesis, way: dict[str, Any], operation: str | None, fault: Fault
+) -> None:
+    """Records are put while every read fails, for longer than the timeout."""
+    timeout = 0.8
+
+    def change_back() -> None:
+        caught_up.append(reader.caught_up)
+        kinesis.faults.clear()
+
+    caught_up: list[bool] = []
+    with reader_of(kinesis, idle_timeout=timeout, **way) as reader:
+        put_plain(kinesis, b"0")
+        records = iter(reader)
+        assert next(records).data == b"0"
+        kinesis.faults.outage(fault, operation=operation)
+        putting = threading.Timer(0.7, put_plain, args=(kinesis, *(b"%d" % each for each in range(1, 20))))
+        ending = threading.Timer(timeout + 2.0, change_back)
+        putting.start()
+        ending.start()
+        assert numbers_of(list(records)) == list(range(1, 20))
+        ending.join()
+        assert caught_up == [False]
+        assert reader.caught_up
+
+
+def test_an_idle_timeout_below_the_interval_misses_nothing(kinesis: LocalKinesis) -> None:
+    with reader_of(kinesis, idle_timeout=0.3, interval=1.0) as reader:
+        putting = threading.Timer(0.15, put_plain, args=(kinesis, b"1"))
+        putting.start()
+        assert numbers_of(list(reader)) == [1]
+
+
+def test_the_error_of_a_step_that_was_cancelled_reaches_the_next(kinesis: LocalKinesis) -> None:
+    async def main(reader: StreamReader) -> None:
+        waiting = asyncio.ensure_future(reader.__aiter__().__anext__())
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.to_thread(put_plain, kinesis, UNREADABLE, b"1")
+        await asyncio.sleep(1.0)  # the cancelled step comes to the record meanwhile
+        assert not reader.caught_up
+        with pytest.raises(UnreadableBatchError):
+            await reader.__aiter__().__anext__()
+        record = await reader.__aiter__().__anext__()
+        assert record.data == b"1"
+
+    with reader_of(kinesis) as reader:
+        asyncio.run(main(reader))
 
 
 def test_a_slow_consumer_holds_back_the_reader() -> None:

@@ -1,8 +1,13 @@
 """Text from outside is made safe to show."""
 
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
 import pytest
 
-from kplpy.escaping import escape_controls, hide_sign_in, shown
+from kplpy.escaping import brief_repr, escape_controls, hide_sign_in, shown
 
 
 @pytest.mark.parametrize(
@@ -46,3 +51,54 @@ def test_whole_ranges_of_controls_are_escaped() -> None:
 def test_urls_are_shown_without_user_and_password(given: str, expected: str) -> None:
     assert hide_sign_in(given) == expected
     assert shown(given + "\n") == expected + r"\n"
+
+
+# --- brief_repr ---
+
+
+class Unshowable:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        raise self.error
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_small_value_is_shown_as_python_does() -> None:
+    for value in ("text", b"bytes", {"b": [1, None], "a": (2.5,)}, {8}, 7, None, len):
+        assert brief_repr(value) == repr(value)
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, b"x" * 1000, {"b" * 100: 1, "a": 2}, ["y" * 50, "z" * 50]])
+@pytest.mark.parametrize("limit", [80, 200])
+def test_a_long_value_is_cut_at_the_end(value: object, limit: int) -> None:
+    assert brief_repr(value, limit) == repr(value)[:limit]
+
+
+@pytest.mark.parametrize("value", ["x" * (1 << 24), b"x" * (1 << 24), [0] * (1 << 21), dict.fromkeys(range(1 << 19))])
+def test_a_large_value_is_not_shown_as_a_whole(value: object) -> None:
+    tracemalloc.start()
+    try:
+        assert brief_repr(value)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_value_whose_repr_raises_is_shown_as_its_type() -> None:
+    bad = Unshowable(RuntimeError("no repr"))
+    assert brief_repr(bad) == "<Unshowable>"
+    assert brief_repr({"a": [bad]}) == "{'a': [<Unshowable>]}"
+    assert brief_repr(nested(100_000)) == "[[[[...]]]]"
+
+
+def test_an_interruption_is_not_hidden() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        brief_repr([Unshowable(KeyboardInterrupt())])

@@ -147,6 +147,44 @@ def test_a_serializer_that_fails_refuses_the_record_and_leaves_nothing(
     assert service.sent() == []
 
 
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+def nested() -> list[Any]:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+def raises_with_its_value(given: Any) -> bytes:
+    raise ValueError(given)
+
+
+UNSHOWABLE: list[tuple[Any, Any, str]] = [
+    (serializers.json, nested(), "value_serializer raised RecursionError: "),
+    (serializers.json, {"a": Unshowable()}, "value_serializer raised TypeError: Unshowable has no form in JSON"),
+    (raises_with_its_value, Unshowable(), "value_serializer raised ValueError; it was given Unshowable: <Unshowable>"),
+    (lambda given: given, Unshowable(), "value_serializer must return bytes, got Unshowable: <Unshowable>"),
+    (None, Unshowable(), "data must be a bytes-like object, got Unshowable: <Unshowable>"),
+    (None, nested(), "data must be a bytes-like object, got list: [[[[...]]]]"),
+]
+
+
+@ways
+@pytest.mark.parametrize(("serializer", "data", "text"), UNSHOWABLE, ids=range(len(UNSHOWABLE)))
+def test_a_value_that_cannot_be_shown_is_refused_like_any_other(
+    service: StubService, put: Callable[..., RecordFuture], serializer: Any, data: Any, text: str
+) -> None:
+    with producing(value_serializer=serializer) as producer:
+        with pytest.raises(InvalidRecordError) as raised:
+            put(producer, data, "k")
+        assert str(raised.value).removeprefix("item 0: ").startswith(text)
+        assert producer.outstanding_records == 0
+
+
 def test_what_is_no_exception_comes_out_as_it_is(service: StubService) -> None:
     def interrupted(_: Any) -> bytes:
         raise KeyboardInterrupt
@@ -272,9 +310,15 @@ def test_streams_have_serializers_of_their_own(service: StubService) -> None:
     ]
 
 
+OF_JSON = "set value_serializer=kplpy.serializers.json, or put json.dumps(data).encode()"
+OF_OTHERS = (
+    "put its bytes, or set value_serializer to a function that returns them "
+    "(memoryview: a bytes-like object is required, not 'set')"
+)
 HINTS = [
     ("text", "put data.encode(), or set value_serializer=kplpy.serializers.string or .json"),
-    ({"id": 7}, "set value_serializer=kplpy.serializers.json, or put json.dumps(data).encode()"),
+    *((data, OF_JSON) for data in ({"id": 7}, [1, 2], (1,), 7, 2.5, True, None)),
+    ({8}, OF_OTHERS),
 ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kplpy import InvalidRecordError, KplpyError, Producer, ProducerClosedError, RecordFuture, UserRecord
-from tests.stub_service import PATIENCE, StubService, install
+from tests.stub_service import PATIENCE, StubService
 
 FOUR_BYTES = "🙂"
 MIB = 1 << 20
@@ -24,18 +24,6 @@ ITEM_RULE = (
     "explicit_hash_key, headers) or a UserRecord"
 )
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> StubService:
-    return install(monkeypatch, shards=2)
-
-
-@pytest.fixture
-def producer(service: StubService) -> Iterator[Producer]:
-    with Producer(record_max_buffered_time_ms=0) as producer:
-        yield producer
-        service.let_go()
 
 
 # The three ways to put one record.
@@ -113,8 +101,11 @@ BAD_KEYS: list[tuple[Any, str]] = [
     ("x" * 257, "partition_key must have 1 to 256 characters, got 257"),
     (FOUR_BYTES * 257, "partition_key must have 1 to 256 characters, got 257"),
     ("\ud83d", "partition_key must be encodable as UTF-8, got '\\ud83d'"),
-    (b"key", "partition_key must be a str, got bytes: b'key'"),
-    (7, "partition_key must be a str, got int: 7"),
+    (b"key", "partition_key must be a str, got bytes: b'key'; put key.decode(), or set key_serializer to a function"),
+    (
+        7,
+        "partition_key must be a str, got int: 7; put str(key), or set key_serializer to a function that returns",
+    ),
     (("k",), "partition_key must be a str, got tuple"),
     (["k"], "partition_key must be a str, got list"),
 ]

@@ -19,6 +19,7 @@ class Request:
     body_sent: set by the sender when the service may have the whole request.
     is_part: it is a part of a bisection, which pays tokens only if it is accepted.
     lost_at: when the request is given up as lost, on the core's clock.
+    must_shrink: the batches that the stream takes only if they get smaller.
     is_sealed: the sizes of all batches are exact. Without compression they always are.
     size: bytes, as the service counts them. An estimate until the request is sealed.
     started: when the request was formed, on the core's clock.
@@ -26,12 +27,24 @@ class Request:
     wall: when the request was sent, in Unix time. Set by the sender.
     """
 
-    __slots__ = ("batches", "body_sent", "is_part", "is_sealed", "lost_at", "size", "started", "to_compress", "wall")
+    __slots__ = (
+        "batches",
+        "body_sent",
+        "is_part",
+        "is_sealed",
+        "lost_at",
+        "must_shrink",
+        "size",
+        "started",
+        "to_compress",
+        "wall",
+    )
 
     def __init__(self, batches: list[Batch], started: float, lost_at: float, is_part: bool = False) -> None:
         self.batches = batches
         self.is_sealed = True
         self.to_compress: list[Batch] = []
+        self.must_shrink: set[Batch] = set()
         self.is_part = is_part
         self.size = sum(batch.wire_size for batch in batches)
         self.started = started
@@ -51,7 +64,7 @@ class Request:
         sizes: defaultdict[ShardQueue, list[int]] = defaultdict(lambda: [0, 0])
         for batch in self.to_compress:
             before_and_after = sizes[batch.queue]
-            if saves_too_little(*before_and_after):
+            if saves_too_little(*before_and_after) and batch not in self.must_shrink:
                 compressed.append(None)
                 continue
             data = batch.compressed()

@@ -12,7 +12,7 @@ from operator import attrgetter
 from kplpy.core.batching.compression import QueueCompression
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import HITS_TO_AGGREGATE_AGAIN, Policy
-from kplpy.core.record import PendingRecord, payload_of, payload_size
+from kplpy.core.record import PendingRecord, payload_size
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
 from kplpy.wire.compressed import header_size, pack_batch
@@ -392,8 +392,11 @@ class Batch:
         self._arrivals: array[float] | None = None  # None while there is only one record
         self.tried = bool(first.tries)
         self.closed = False
-        self.payload = payload_of(first)
-        self.aggregated = queue.wraps_singles or first.tags != b""
+        self.payload = len(first.data) + len(first.partition_key)
+        self.aggregated = queue.wraps_singles
+        if first.tags:  # a call of payload_of for each record that is alone would take 0.07 µs more
+            self.payload += len(first.tags)
+            self.aggregated = True
         self._packing: Packing | None = None
         self._sealed: bytes | None = None  # the compressed data; empty if the batch goes uncompressed
 
@@ -474,13 +477,17 @@ class Batch:
             return None
         return AGGREGATE_KEY if self.aggregated and not self.queue.first_key_outside else first.partition_key
 
+    @property
+    def _key_size(self) -> int:
+        return utf8_size(self.outer_key or "")
+
     def close(self) -> None:
         """Close the batch and set its final sizes."""
         self.closed = True
         if not self.aggregated:
             self._packing = None
         self.data_size = self.uncompressed_size
-        self.wire_size = self.data_size + utf8_size(self.outer_key or "")
+        self.wire_size = self.data_size + self._key_size
 
     @classmethod
     def alone(cls, queue: ShardQueue, item: PendingRecord) -> Batch:
@@ -528,6 +535,10 @@ class Batch:
             return False
         return not self._sealed or self.queue.ordered
 
+    def is_larger_than(self, limit: int) -> bool:
+        """Return True if data and partition key have more bytes than `limit`. Before it is sealed: uncompressed."""
+        return self.data_size + self._key_size > limit
+
     def estimate(self) -> None:
         """Set wire_size to what it will probably be. Called for a batch that is not queued yet."""
         assert self.queue.compression is not None
@@ -548,7 +559,7 @@ class Batch:
         """Set the data and the exact sizes. compressed: empty if the batch goes uncompressed."""
         self._sealed = compressed
         self.data_size = len(compressed) or self.uncompressed_size
-        self.wire_size = self.data_size + utf8_size(self.outer_key or "")
+        self.wire_size = self.data_size + self._key_size
 
     def without(self, removed: Collection[PendingRecord]) -> Batch | None:
         """Return a closed batch without the records in `removed`. None if no record is left."""

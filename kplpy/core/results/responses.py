@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kplpy.core import policy as rules
@@ -392,10 +392,18 @@ class Responses:
         held = [*batches, *(each.batch for each in self.judging), *self.bisection]
         return min((self.outcomes.oldest(batch) for batch in held), default=NEVER)
 
-    def fail_in_flight(self, batches: list[Batch], reason: Reason, message: str) -> None:
-        """Fail all pending records that are in flight (`batches`) or wait to be judged."""
-        for batch in [*batches, *(each.batch for each in self.judging)]:
+    def fail_in_flight(self, requests: Iterable[Request], reason: Reason, message: str) -> None:
+        """Fail all pending records that are in flight (in `requests`) or wait to be judged.
+
+        Nothing of a request that is not sealed has been sent, and its sender will find it given up.
+        """
+        batches = [each.batch for each in self.judging]
+        unsent: list[Batch] = []
+        for request in requests:
+            (batches if request.is_sealed else unsent).extend(request.batches)
+        for batch in batches:
             _note_maybe_written(batch)
+        for batch in [*batches, *unsent]:
             pending = self.outcomes.pending_items(batch)
             batch.queue.release(len(pending), payload_size(pending))
             self.outcomes.fail(pending, reason, message, queue=batch.queue)

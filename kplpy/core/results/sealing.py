@@ -27,13 +27,18 @@ class Sealing:
         self._outcomes = outcomes
 
     def begin(self, request: Request) -> None:
-        """Choose the batches to compress. Without any unsealed batch the request is sealed already."""
+        """Choose the batches to compress. Without any unsealed batch the request is sealed already.
+
+        A batch that the stream takes only if it gets smaller is always compressed.
+        """
         unsealed = [batch for batch in request.batches if not batch.is_sealed]
         request.is_sealed = not unsealed
+        request.must_shrink = {batch for batch in unsealed if batch.is_larger_than(self._sizes.record)}
         request.to_compress = [
             batch
             for batch in unsealed
-            if batch.queue.compression is not None and batch.queue.compression.wants(batch.data_size)
+            if batch.queue.compression is not None
+            and (batch.queue.compression.wants(batch.data_size) or batch in request.must_shrink)
         ]
 
     def end(self, request: Request, compressed: Sequence[bytes | None], now: float, max_bytes: float) -> list[Batch]:

@@ -44,20 +44,14 @@ def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
 
 def encode(content_type: str, response: dict[str, Any]) -> bytes:
     """Return the body of a response. Operations without an output have an empty body."""
-    if not response:
-        return b""
-    return _encode(content_type, response)
+    return encode_structure(content_type, response) if response else b""
 
 
-def empty(content_type: str) -> bytes:
-    """Return a structure without members."""
-    return _encode(content_type, {})
-
-
-def _encode(content_type: str, response: dict[str, Any]) -> bytes:
+def encode_structure(content_type: str, structure: dict[str, Any]) -> bytes:
+    """Return a structure, which may be empty, as a body or the payload of an event."""
     if content_type == CBOR:
-        return cbor2.dumps(_with_tags(response))
-    return orjson.dumps(response, default=_text)
+        return cbor2.dumps(_with_tags(structure))
+    return orjson.dumps(structure, default=_text)
 
 
 def _text(value: object) -> str:

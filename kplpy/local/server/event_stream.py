@@ -47,7 +47,7 @@ async def messages(
                 yield _event("SubscribeToShardEvent", kind, event)
         except ServiceError as error:
             headers = {":message-type": "exception", ":exception-type": error.code, ":content-type": kind}
-            yield message(headers, codec.encode(kind, {"message": error.message}))
+            yield message(headers, codec.encode_structure(kind, {"message": error.message}))
             return
         try:
             await asyncio.wait_for(stopped.wait(), _POLL)
@@ -57,4 +57,4 @@ async def messages(
 
 def _event(name: str, kind: str, content: dict[str, Any]) -> bytes:
     headers = {":message-type": "event", ":event-type": name, ":content-type": kind}
-    return message(headers, codec.encode(kind, content) or codec.empty(kind))
+    return message(headers, codec.encode_structure(kind, content))

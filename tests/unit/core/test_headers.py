@@ -17,7 +17,7 @@ from kplpy.core.routing.placement import AUTO, BY_KEY
 from kplpy.core.routing.router import HEADERS_REFUSED
 from kplpy.wire.compressed import MAGIC
 from kplpy.wire.deaggregate import deaggregate
-from tests.core_helpers import LEFT, RIGHT, TOP, Driver, item, policy
+from tests.core_helpers import LEFT, RIGHT, TOP, WHOLE, Driver, item, policy
 
 HEADERS = {"content-type": "application/json", "flag": None}
 
@@ -238,6 +238,14 @@ def test_a_record_that_travels_alone_fails_when_the_stream_becomes_service_manag
     driver.list((LEFT,), 3.6) if known else None
     driver.describe(AUTO, 3.7)
     driver.list((LEFT,), 3.8)
+    check_refused(driver)
+
+
+def test_a_record_that_travels_alone_fails_when_a_listing_shows_where_the_assumed_strategy_applies() -> None:
+    driver = Driver(policy(assumed_strategy=AUTO), shards=(), strategy=None)
+    driver.accept(tagged())
+    driver.pipeline.tick(3.5)
+    driver.list((WHOLE,), 3.6)
     check_refused(driver)
 
 

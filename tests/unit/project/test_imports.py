@@ -34,20 +34,20 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"records"},
     "escaping": set(),
     "reports": set(),
-    "hash_keys": {"errors"},
-    "stream_names": {"errors"},
-    "headers": {"errors", "wire"},
+    "hash_keys": {"errors", "escaping"},
+    "stream_names": {"errors", "escaping"},
+    "headers": {"errors", "escaping", "wire"},
     "logs": {"escaping"},
     "process": {"logs"},
     "rate_limited_log": {"process", "logs"},
     "concurrency": set(),
     "private_files": set(),
     "config": {"errors", "escaping", "logs", "stream_names"},
-    "wire": {"errors", "records", "logs"},
+    "wire": {"errors", "escaping", "records", "logs"},
     "core": {"wire", *COMMON},
     "futures": {"core", *COMMON},
     "serializers": set(),
-    "serialization": {"errors", "records"},
+    "serialization": {"errors", "escaping", "records"},
     "validation": {"serialization", "headers", "futures", "core", "wire", *COMMON},
     "tracing": {"futures", "headers", "validation", *COMMON},
     "dead_letters": {"futures", "headers", *COMMON},
@@ -55,7 +55,8 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"core", *COMMON},
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
-    "runtime": {"validation", "futures", "core", "wire", *COMMON},
+    "spool": {"core", *COMMON},  # files alone: it knows nothing of the runtime
+    "runtime": {"spool", "validation", "futures", "core", "wire", *COMMON},
     # hands aws and metrics to the runtime
     "build": {"runtime", "validation", "core", "aws", "metrics", "wire", *COMMON},
     "producer": {
@@ -65,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "integrations": {"headers", "producer", "runtime", *COMMON},
     "reading": {"wire", "aws", *COMMON},
     # "" is `from kplpy import …`
-    "cli": {"", "headers", "producer", "reading", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
+    "cli": {"", "headers", "producer", "reading", "dead_letters", "spool", "local", "wire", "aws", "metrics", *COMMON},
     "__main__": {"cli"},
     "": {"producer", "serializers", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }

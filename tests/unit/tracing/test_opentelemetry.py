@@ -231,6 +231,93 @@ def test_items_that_are_refused_end_the_span(way: Any, service: StubService, spa
     assert service.sent() == []
 
 
+# --- what the context must not refuse ---
+
+
+def put_item(producer: Producer, item: tuple[Any, Any, Any, Any]) -> RecordFuture:
+    return producer.put_record("orders", item[0], item[1], explicit_hash_key=item[2], headers=item[3])
+
+
+def aput_item(producer: Producer, item: tuple[Any, Any, Any, Any]) -> RecordFuture:
+    data, key, hash_key, headers = item
+    return asyncio.run(producer.aput_record("orders", data, key, explicit_hash_key=hash_key, headers=headers))
+
+
+single_items = pytest.mark.parametrize(
+    "way",
+    [
+        put_item,
+        aput_item,
+        lambda producer, item: puts(producer, [item])[0],
+        lambda producer, item: puts(producer, iter([item]))[0],
+        lambda producer, item: aputs(producer, [item])[0],
+        lambda producer, item: aputs(producer, iter([item]))[0],
+    ],
+    ids=["put", "aput", "list", "iterator", "async list", "async iterator"],
+)
+
+
+@single_items
+@pytest.mark.parametrize(("headers", "with_context"), [(255, True), (256, False)])
+def test_the_context_does_not_count_against_the_most_headers(
+    way: Any, headers: int, with_context: bool, service: StubService, spans: Any
+) -> None:
+    own = {f"name {number}": "value" for number in range(headers)}
+    with producing() as producer:
+        way(producer, (b"x", "k", None, own)).result(PATIENCE)
+    (sent,) = service.sent()
+    assert sent.headers is not None
+    assert sent.headers.keys() - own.keys() == ({"traceparent"} if with_context else set())
+    assert {name: sent.headers[name] for name in own} == own
+    assert one(spans).status.status_code is StatusCode.UNSET
+
+
+@single_items
+@pytest.mark.parametrize("own", [None, {"a": "b"}])
+@pytest.mark.parametrize("key", ["k", None])
+def test_a_record_that_fits_only_without_the_context_goes_without_it(
+    way: Any, key: str | None, own: Any, service: StubService, spans: Any
+) -> None:
+    calls = []
+
+    def value(size: int) -> bytes:
+        calls.append(size)
+        return b"x" * size
+
+    limit = 1000
+    with Producer(max_user_record_size=limit) as untraced:
+        largest = limit
+        while True:
+            try:
+                untraced.put_record("plain", b"x" * largest, key, headers=own)
+                break
+            except InvalidRecordError:
+                largest -= 1
+    with producing(max_user_record_size=limit, value_serializer=value) as producer:
+        way(producer, (largest, key, None, own)).result(PATIENCE)
+        way(producer, (largest - 300, key, None, own)).result(PATIENCE)
+        with pytest.raises(InvalidRecordError, match=f"at most {limit} bytes"):
+            way(producer, (largest + 1, key, None, own))
+    assert calls == [largest, largest - 300, largest + 1]  # each value is serialized once
+    sent = {len(each.data): each.headers for each in service.sent() if each.stream == "orders"}
+    assert sent[largest] == own
+    assert "traceparent" in (sent[largest - 300] or {})
+    ended = [each.status.status_code for each in spans.get_finished_spans()]
+    assert ended == [StatusCode.UNSET, StatusCode.UNSET, StatusCode.ERROR]
+
+
+@single_items
+@pytest.mark.parametrize("headers", [[("a", "b")], 7, "", {"": "x"}, {f"{number}": "" for number in range(257)}])
+def test_bad_headers_are_refused_as_without_tracing(way: Any, headers: Any, service: StubService, spans: Any) -> None:
+    texts = []
+    for tracing in ("opentelemetry", None):
+        with producing(tracing=tracing) as producer, pytest.raises(InvalidRecordError) as raised:
+            way(producer, (b"x", "k", None, headers))
+        texts.append(str(raised.value))
+    assert texts[0] == texts[1]
+    assert service.sent() == []
+
+
 # --- off ---
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -62,6 +63,18 @@ def test_an_unknown_version_or_codec_is_an_error() -> None:
         unpack_batch(data[:4] + b"\x02" + data[5:])
     with pytest.raises(UnreadableBatchError, match="version 1 and codec 3"):
         unpack_batch(data[:5] + b"\x03" + data[6:])
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_batch_that_announces_far_more_than_it_has_takes_no_memory(codec: Codec) -> None:
+    data = pack_batch(MESSAGE, codec, 1)
+    announced = b"\xff\xff\xff\xff\x7f"  # nearly 32 GiB
+    tracemalloc.start()
+    try:
+        assert unpack_batch(data[:10] + announced + data[12:], None) is None
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -204,6 +204,19 @@ def test_a_record_above_the_limit_that_gets_small_enough_is_sent() -> None:
     assert failed.outcome.reason is Reason.TOO_LARGE
 
 
+@pytest.mark.parametrize("same_request", [False, True])
+def test_a_record_above_the_limit_is_compressed_although_the_batches_before_it_are_noise(same_request: bool) -> None:
+    driver = Driver(rules(max_user_record_size=10 << 20), strategy=AUTO)  # one queue for two shards' bytes
+    driver.describe(AUTO, 0.0, max_record_size=1 << 20)
+    driver.accept(noise(60_000))
+    if not same_request:
+        driver.respond(sealed(driver, 1.0), LEFT.shard_id, now=1.1)
+    driver.accept(text(1_200_000, arrival=1.5))
+    request = sealed(driver, 4.0)
+    assert [len(batch.items[0].data) for batch in request.batches] == [60_000] * same_request + [1_200_000]
+    assert request.batches[-1].is_compressed
+
+
 def test_nothing_is_left_of_a_request_with_only_too_large_records() -> None:
     driver = Driver(rules(max_user_record_size=10 << 20), shards=(WHOLE,))
     driver.describe("USER_PARTITION_KEY", 0.0, max_record_size=1 << 20)
@@ -327,3 +340,56 @@ def test_a_pause_is_twice_as_long_after_each_try_and_ends_with_a_good_one() -> N
     assert compression.estimate(1000) == 250
     assert compression.estimate(255) == 255
     assert not compression.wants(255)
+
+
+# --- given up before it was sealed ---
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_at_close_only_what_may_have_been_sent_may_be_written(is_sealed: bool) -> None:
+    driver = Driver(rules(), shards=(WHOLE,))
+    record = text(5000)
+    driver.accept(record)
+    request = driver.request(1.0)
+    compressed = request.compress()
+    if is_sealed:
+        assert driver.pipeline.seal(request, compressed, 1.0)
+    driver.pipeline.fail_all(Reason.CLOSED, "closed", 1.1)
+    (completion,) = driver.pipeline.take_completions()
+    assert completion.items == [record]
+    assert record.maybe_written is is_sealed
+    if not is_sealed:
+        assert not driver.pipeline.seal(request, compressed, 1.2)  # so its sender sends nothing
+    driver.pipeline.settled(completion.items)
+    assert not any(driver.pipeline.leftovers().values())
+
+
+def test_a_record_that_may_be_written_by_an_earlier_attempt_stays_so_at_close() -> None:
+    driver = Driver(rules(), shards=(WHOLE,))
+    record = noise(5000)
+    driver.accept(record, text(5000))
+    driver.fail(sealed(driver, 1.0), "InternalFailure", now=1.1, maybe_written=True)
+    later = text(5000)
+    driver.accept(later)
+    driver.pipeline.flush(1.2)
+    driver.request(driver.pipeline.next_wakeup(1.2))
+    driver.pipeline.fail_all(Reason.CLOSED, "closed", 2.0)
+    assert (record.maybe_written, later.maybe_written) == (True, False)
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_a_request_lost_before_it_was_sealed_was_not_written(is_sealed: bool) -> None:
+    driver = Driver(rules(request_timeout=1.0), shards=(WHOLE,))
+    record = text(5000)
+    driver.accept(record)
+    request = driver.request(1.0)
+    compressed = request.compress()
+    if is_sealed:
+        assert driver.pipeline.seal(request, compressed, 1.0)
+    driver.pipeline.tick(request.lost_at)
+    assert record.maybe_written is is_sealed
+    (attempt,) = record.tries
+    assert attempt.code == "RequestTimeout"
+    assert ("not sent" in (attempt.message or "")) is not is_sealed
+    assert not driver.pipeline.seal(request, compressed, request.lost_at)
+    assert driver.request(driver.pipeline.next_wakeup(request.lost_at)).batches[0].items == [record]
