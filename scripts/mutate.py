@@ -206,6 +206,13 @@ MUTATIONS = [
         PUT_CALLS,
     ),
     Mutation(
+        "direct: a request that differs from the client's is sent",
+        "../aws/kinesis/put_calls.py",
+        "        if difference is None:\n",
+        "        if True:\n",
+        INTERCEPTORS,
+    ),
+    Mutation(
         "direct: the client does not learn what a refused request was signed with",
         "../aws/kinesis/put_calls.py",
         "        clock.note_offset(response, prepared.context)\n",

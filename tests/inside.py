@@ -408,20 +408,36 @@ def use_put_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
 
     def make_directly(self: Any, place: Any) -> object:
         call = put_calls._making.call
-        if call.kind is None:
+        if call.kind is None and call.to_prove is None:
             return make_in_client(self, place)
         no_headers: Any = {}
         call.response = AWSResponse("", 200, no_headers, None)
         call.response._content = b"{}"
         make_in_client(self, place)  # the client makes the request, and takes this response for it
-        call.kind = None
-        return self._make_directly(call, place)
+        call.to_prove = None
+        return self.make(call, place)
 
     if path == "client":
         monkeypatch.setattr(Interceptors, "any", lambda self: True)
     else:
         assert path == "direct"
         monkeypatch.setattr(put_calls.PutCalls, "_make_in_client", make_directly)
+
+
+def count_as_known(monkeypatch: pytest.MonkeyPatch, handler: object) -> None:
+    """Have PutRecords requests go past botocore's client in spite of this handler."""
+    from kplpy.aws.kinesis import interceptors
+
+    is_known = interceptors._is_known
+    monkeypatch.setattr(interceptors, "_is_known", lambda each: each is handler or is_known(each))
+
+
+def own_handlers(client: Any) -> set[tuple[str, str]]:
+    """Return kplpy's handlers for the events of PutRecords: the event, and the function's name."""
+    from kplpy.aws.kinesis import interceptors
+
+    found = ((event, each) for event in interceptors._EVENTS for each in interceptors._handlers(client, event))
+    return {(event, each.__name__) for event, each in found if each.__module__.startswith("kplpy.")}
 
 
 def watch_direct_requests(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:

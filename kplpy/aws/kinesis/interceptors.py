@@ -6,6 +6,7 @@ debug log and its history show requests, too.
 
 Known are the handlers that botocore (1.40 to 1.44) registers for PutRecords. Every other counts as an interceptor, so
 a version with new handlers, or without the private names used here, makes requests slower and changes nothing else.
+What such a version changes elsewhere shows when PutCalls compares its requests with the client's.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ from botocore.useragent import UserAgentString
 from kplpy.logs import log
 
 logger = logging.getLogger(__name__)
+
+# They show a request in botocore's client, and not a direct one. The loggers of the signer and of the HTTP session show
+# both. Without a level of their own they have botocore's.
+_LOGGERS = [logging.getLogger(f"botocore.{name}") for name in ("client", "endpoint", "hooks", "parsers", "regions")]
 
 # The parts of a client that a direct request uses or leaves out, and their usual types.
 _PARTS = {
@@ -117,13 +122,13 @@ class Interceptors:
         recorder: Any = boto_endpoint.history_recorder
         return (
             self._reason is not None
-            or boto_endpoint.logger.isEnabledFor(logging.DEBUG)
+            or any(each.isEnabledFor(logging.DEBUG) for each in _LOGGERS)
             or getattr(recorder, "_enabled", True)
         )
 
-    def give_up(self, error: Exception) -> None:
-        """Have all later requests go through the client, because a direct one could not be made."""
-        self._lasting = f"botocore differs: {error!r}"
+    def give_up(self, difference: str) -> None:
+        """Have all later requests go through the client, because a direct one cannot be made, or has other bytes."""
+        self._lasting = f"botocore differs: {difference}"
         _report(self._lasting)
 
     def _look(self, steps: tuple[object, ...], lookups: object) -> None:

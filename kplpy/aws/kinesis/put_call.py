@@ -12,6 +12,22 @@ from kplpy.aws.kinesis.sent_body import SentBody
 from kplpy.core.batching.request import Request
 
 
+class Pattern:
+    """The client's first request of a kind, which direct requests repeat.
+
+    params: what the client hands to its endpoint, without the body.
+    features: the user agent's features that the client adds.
+    is_proven: a direct request has the bytes of the client's.
+    """
+
+    __slots__ = ("features", "is_proven", "params")
+
+    def __init__(self, params: dict[str, Any], features: frozenset[str]) -> None:
+        self.params = params
+        self.features = features
+        self.is_proven = False
+
+
 class PutCall:
     """What the handlers of a client's events need of the call.
 
@@ -20,10 +36,11 @@ class PutCall:
     sent_body: of the latest request sent, or None.
     kind, features: the key under which to keep what the client makes (None: do not), and the user agent's features
     before that.
+    to_prove: the pattern that the client's request is compared with, or None.
     response: to a direct request. The client takes it in place of sending one.
     """
 
-    __slots__ = ("body", "features", "in_cbor", "kind", "request", "response", "sent_body")
+    __slots__ = ("body", "features", "in_cbor", "kind", "request", "response", "sent_body", "to_prove")
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -36,6 +53,7 @@ class PutCall:
         self.in_cbor = in_cbor
         self.sent_body: SentBody | None = None
         self.kind: Hashable = None
+        self.to_prove: Pattern | None = None
         self.response: Any = None
 
     def may_have_arrived(self, failure: Exception) -> bool:

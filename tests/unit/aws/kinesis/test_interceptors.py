@@ -6,23 +6,27 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import botocore.handlers
 import botocore.session
 import pytest
+from botocore import monitoring
 from botocore.client import BaseClient
 from botocore.endpoint import Endpoint
 
 from kplpy.aws.kinesis import interceptors, put_calls
 from kplpy.aws.kinesis.transport import KinesisTransport
-from tests.inside import client_of, watch_direct_requests
+from tests.inside import client_of, count_as_known, own_handlers, watch_direct_requests
 from tests.unit.aws.kinesis.test_put_calls import (
     ACCEPTED,
     ENTRY,
     answered,
     put,
+    put_first,
     put_path,
     requests_of,
     shared,
@@ -70,7 +74,7 @@ def test_a_handler_is_noticed_when_it_comes_and_when_it_goes(
     direct = watch_direct_requests(monkeypatch)
     events = client_of(shared).meta.events
     with answered(monkeypatch, shared, ACCEPTED):
-        put(shared)
+        put_first(shared)
         direct.clear()
         put(shared)
         assert (len(direct), len(seen)) == (1, 0)
@@ -87,9 +91,40 @@ def test_a_handler_is_noticed_when_it_comes_and_when_it_goes(
 def test_a_handler_of_other_operations_is_none_of_them(event: str, monkeypatch: pytest.MonkeyPatch) -> None:
     direct = watch_direct_requests(monkeypatch)
     with requests_of(monkeypatch, ACCEPTED, session=session_with(event, lambda **_: None)) as (transport, _):
-        put(transport)
+        put_first(transport)
         put(transport)
     assert len(direct) == 1
+
+
+def test_client_side_monitoring_sees_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """https://docs.aws.amazon.com/sdk-for-java/v1/developer-guide/java-monitoring.html"""
+    seen: list[Any] = []
+    session = boto3.Session()
+    # As botocore does it if AWS_CSM_ENABLED is set.
+    publisher: Any = SimpleNamespace(publish=seen.append)
+    monitoring.Monitor(monitoring.MonitorEventAdapter(), publisher).register(session.events)
+    direct = watch_direct_requests(monkeypatch)
+    with requests_of(monkeypatch, ACCEPTED, session=session) as (transport, _):
+        put_first(transport)
+        put(transport)
+    assert [each.operation for each in seen if isinstance(each, monitoring.APICallEvent)] == ["PutRecords"] * 3
+    assert not direct
+
+
+def test_a_direct_request_does_what_kplpys_own_handlers_do(shared: KinesisTransport) -> None:
+    """They count as known. PutCalls calls the signer, which calls choose_signer, and `_keep_or_close`.
+
+    It reads accepted responses as `_parse_response` does. The client gets the others, with the rest of the handlers.
+    """
+    assert own_handlers(client_of(shared)) == {
+        ("before-call", "_replace_body"),
+        ("choose-signer", "choose_signer"),
+        ("before-send", "_keep_or_close"),
+        ("before-send", "_track_body"),
+        ("before-parse", "_parse_response"),
+        ("needs-retry", "needs_retry"),
+        ("after-call", "name_endpoint"),
+    }
 
 
 METHODS: list[tuple[type, str]] = [
@@ -119,7 +154,7 @@ def test_a_method_replaced_later_sees_all_requests(
     seen: list[object] = []
     direct = watch_direct_requests(monkeypatch)
     with answered(monkeypatch, shared, ACCEPTED):
-        put(shared)
+        put_first(shared)
         direct.clear()
         with monkeypatch.context() as tool:
             tool.setattr(kind, name, replacing(getattr(kind, name), seen))
@@ -137,9 +172,9 @@ def test_a_method_replaced_earlier_sees_all_requests(monkeypatch: pytest.MonkeyP
         kind, name = METHODS[0]
         tool.setattr(kind, name, replacing(getattr(kind, name), seen))
         with requests_of(monkeypatch, ACCEPTED) as (transport, _):
+            put_first(transport)
             put(transport)
-            put(transport)
-            assert (len(direct), len(seen)) == (0, 2)
+            assert (len(direct), len(seen)) == (0, 3)
 
 
 class OtherSession(boto3.Session):
@@ -191,8 +226,9 @@ SESSIONS: dict[str, Callable[[], Any]] = {
 def test_an_unusual_session_keeps_its_client(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     direct = watch_direct_requests(monkeypatch)
     with requests_of(monkeypatch, ACCEPTED, session=SESSIONS[name]()) as (transport, sent):
-        assert put(transport).entries == put(transport).entries == [ENTRY]
-    assert len(sent) == 2
+        put_first(transport)
+        assert put(transport).entries == [ENTRY]
+    assert len(sent) == 3
     assert not direct
 
 
@@ -200,21 +236,35 @@ def test_an_unusual_session_keeps_its_client(name: str, monkeypatch: pytest.Monk
 def test_usual_sessions_need_no_client(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     direct = watch_direct_requests(monkeypatch)
     with requests_of(monkeypatch, ACCEPTED, session=make()) as (transport, _):
-        put(transport)
+        put_first(transport)
         put(transport)
     assert len(direct) == 1
 
 
+LOGS = {
+    "botocore": "Sending http request",
+    "botocore.client": "",
+    "botocore.endpoint": "Making request for OperationModel",
+    "botocore.hooks": "Event before-send.kinesis.PutRecords",
+    "botocore.parsers": "Response body",
+    "botocore.regions": "Calling endpoint provider",
+}
+
+
+@pytest.mark.parametrize("logger", LOGS)
 def test_botocores_debug_log_shows_all_requests(
-    shared: KinesisTransport, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    logger: str, shared: KinesisTransport, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    direct = watch_direct_requests(monkeypatch)
     with answered(monkeypatch, shared, ACCEPTED):
+        put_first(shared)
+        direct.clear()
+        with caplog.at_level(logging.DEBUG, logger):
+            put(shared)
+            assert LOGS[logger] in caplog.text
+            assert not direct
         put(shared)
-        direct = watch_direct_requests(monkeypatch)
-        caplog.set_level(logging.DEBUG, "botocore.endpoint")
-        put(shared)
-    assert "Sending http request" in caplog.text
-    assert not direct
+        assert len(direct) == 1
 
 
 def test_an_unknown_handler_of_botocore_counts(shared: KinesisTransport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +275,7 @@ def test_an_unknown_handler_of_botocore_counts(shared: KinesisTransport, monkeyp
     events = client_of(shared).meta.events
     events.register("after-call-error.kinesis", handler)
     with answered(monkeypatch, shared, ACCEPTED):
-        put(shared)
+        put_first(shared)
         put(shared)
     events.unregister("after-call-error.kinesis", handler)
     assert not direct
@@ -238,8 +288,9 @@ def test_a_version_of_botocore_without_a_private_name_keeps_its_client(
     monkeypatch.setattr(interceptors, missing, attrgetter("no_such_name"))
     direct = watch_direct_requests(monkeypatch)
     with requests_of(monkeypatch, ACCEPTED) as (transport, sent):
-        assert put(transport).entries == put(transport).entries == [ENTRY]
-    assert len(sent) == 2
+        put_first(transport)
+        assert put(transport).entries == [ENTRY]
+    assert len(sent) == 3
     assert not direct
 
 
@@ -256,6 +307,59 @@ def test_a_version_of_botocore_that_makes_requests_otherwise_keeps_its_client(
     assert not direct
     (record,) = caplog.records
     assert "botocore differs: TypeError(" in record.getMessage()
+
+
+def with_a_nonce(params: dict[str, Any], **_: Any) -> None:
+    params["headers"]["X-Nonce"] = str(uuid4())
+
+
+def with_another_path(params: dict[str, Any], **_: Any) -> None:
+    params["url"] += "?" + str(uuid4())
+
+
+def with_another_body(request: Any, **_: Any) -> None:
+    request.data += b" "
+
+
+def with_another_header(request: Any, **_: Any) -> None:
+    request.headers["X-Other"] = "1"
+
+
+def with_another_agent(request: Any, **_: Any) -> None:
+    request.headers["User-Agent"] = "other"
+
+
+def with_a_signed_header(request: Any, **_: Any) -> None:
+    request.headers["Authorization"] = request.headers["Authorization"].replace("host;", "host;x-other;")
+
+
+DIFFERENCES: dict[str, tuple[str, Callable[..., None]]] = {
+    "header x-nonce": ("before-call.kinesis", with_a_nonce),
+    "url": ("before-call.kinesis", with_another_path),
+    "body": ("before-sign.kinesis", with_another_body),
+    "header x-other": ("request-created.kinesis", with_another_header),
+    "header user-agent": ("request-created.kinesis", with_another_agent),
+    "list of signed headers": ("request-created", with_a_signed_header),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENCES)
+def test_a_version_of_botocore_that_sends_other_bytes_keeps_its_client(
+    what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The handlers stand for code of a later botocore that nothing shows, so they count as known here."""
+    caplog.set_level(logging.DEBUG, "kplpy")
+    event, handler = DIFFERENCES[what]
+    count_as_known(monkeypatch, handler)
+    direct = watch_direct_requests(monkeypatch)
+    with requests_of(monkeypatch, ACCEPTED) as (transport, sent):
+        client_of(transport).meta.events.register_last(event, handler)
+        put_first(transport)
+        put(transport)
+    assert len(sent) == 3
+    assert not direct
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"botocore differs: another {what}")
 
 
 def test_the_reason_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
