@@ -4,6 +4,7 @@
   throttled                              with `shown` the group `all`; about 19 minutes
   isolation, keyless, bad_records, outage, ordered, metrics   with `all` the group `everything`; about 39 minutes
   search                                 searches for the KPL's best settings
+  agent                                  kplpy agent beside the Amazon Kinesis Agent
 
 The groups also write docs/bench-*. `plots` writes these files from the last results. `targets` compares the last
 results with the targets. Results are added to a JSON file with the environment, and printed as tables.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    agent,
     bad_records,
     compression,
     environments,
@@ -79,7 +81,13 @@ MEASUREMENTS = {
     "overhead": Measurement(lambda options: overhead.measure(options.rounds), overhead.report),
     "idle": Measurement(lambda _: idle.measure(), idle.report),
 }
-EXTRAS = {"search": Measurement(lambda options: search.measure(options.rounds, options.scale), search.report)}
+EXTRAS = {
+    "search": Measurement(lambda options: search.measure(options.rounds, options.scale), search.report),
+    "agent": Measurement(
+        lambda options: agent.measure(options.rounds, options.scale, options.agent_classpath, options.case),
+        agent.report,
+    ),
+}
 KNOWN = {**MEASUREMENTS, **EXTRAS}
 SHOWN = ["throughput", "latency", "memory", "scaling"]
 GROUPS: dict[str, list[str]] = {
@@ -124,10 +132,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="length of the runs; 1 is some seconds each")
     parser.add_argument(
-        "--case", default="", help="throughput, throttled, compression: only cases whose names have this text"
+        "--case", default="", help="throughput, throttled, compression, agent: only cases whose names have this text"
     )
     parser.add_argument(
         "--producers", default=ALL_PRODUCERS, help="throughput: only these producers, separated by commas"
+    )
+    parser.add_argument(
+        "--agent-classpath", default="", help="agent: Java class path of the Kinesis Agent, its jar and dependencies"
     )
     parser.add_argument(
         "--output", type=Path, help=f"file for the results; default {RESULTS}, or none with --case or --producers"

@@ -66,7 +66,12 @@ def put_records_in_cbor(body: bytes) -> tuple[int, bytes]:
     """Do the same for CBOR. cbor2 is faster than a scan, because data needs no decoding."""
     request = cbor2.loads(body)
     shards = shards_of(request["StreamName"])
-    keys = [int(entry["ExplicitHashKey"]) for entry in request["Records"]]
+    keys = [
+        int(entry["ExplicitHashKey"])
+        if "ExplicitHashKey" in entry
+        else int.from_bytes(md5(entry["PartitionKey"].encode()).digest(), "big")
+        for entry in request["Records"]
+    ]
     entries = [_accepted(key * shards >> 128) for key in keys]
     return len(keys), cbor2.dumps({"FailedRecordCount": 0, "Records": entries})
 

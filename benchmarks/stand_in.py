@@ -39,6 +39,8 @@ class Delivery:
     def __init__(self, config: Config) -> None:
         del config
 
+    was_used = True
+
     def connect(self) -> RequestError | None:
         return None
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kplpy.config.options import Config, per_stream
-from kplpy.core.policy import Policy, policy_of
+from kplpy.core.policy import Policy, delivery_policy_of, policy_of
+from kplpy.delivery_validation import delivery_checks_of
 from kplpy.errors import ConfigError, RecordFailedError, SpoolError
 from kplpy.hash_keys import HashKeys
 from kplpy.metrics.recorder import Recorder
@@ -20,12 +21,15 @@ from kplpy.runtime.backpressure import Backpressure
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.meter import Meter, NoMeter
+from kplpy.stream_names import is_delivery_stream
 from kplpy.validation import checks_of
 from kplpy.wire.compressed import check_codec
 
 if TYPE_CHECKING:
-    from kplpy.aws.kinesis.transport import KinesisTransport
+    from kplpy.aws.services import Services
     from kplpy.runtime.spooling import Spooling
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -40,7 +44,7 @@ class Parts:
     """
 
     buffer: Buffer
-    transport: KinesisTransport
+    transport: Services
     engine: Engine
     backpressure: Backpressure
     recorder: Recorder | None
@@ -95,19 +99,23 @@ def build(
     """
     from kplpy.aws.cloudwatch import CloudWatch
     from kplpy.aws.kinesis.transport import KinesisTransport
+    from kplpy.aws.services import Services
 
     _check_codecs(config)
     hash_keys = HashKeys()
     buffer = Buffer(config.max_buffered_records, config.max_buffered_bytes, puts_dead_letters)
-    transport = KinesisTransport(config)
+    transport = Services(config, KinesisTransport(config))
     recorder = None
     if config.metrics_level != "none":
         registry = Registry(config.metrics_granularity)
         recorder = Recorder(registry, config.max_buffered_records, config.max_buffered_bytes)
     spooling = _spooling_of(config, buffer, recorder or NoMeter(), on_refusal)
     engine = Engine(
-        per_stream(config, _policy_of),
-        per_stream(config, lambda own: checks_of(own, hash_keys)),
+        _by_kind(per_stream(config, _policy_maker(policy_of)), per_stream(config, _policy_maker(delivery_policy_of))),
+        _by_kind(
+            per_stream(config, lambda own: checks_of(own, hash_keys)),
+            per_stream(config, lambda own: delivery_checks_of(own, hash_keys)),
+        ),
         transport,
         buffer,
         config.max_connections,
@@ -129,9 +137,14 @@ def build(
     return Parts(buffer, transport, engine, backpressure, recorder, reporter, socket, spooling)
 
 
-def _policy_of(config: Config) -> Policy:
-    """Return the policy. With a spool, its own time to live counts."""
-    return policy_of(config if config.spool is None else replace(config, record_ttl_ms=config.spool_ttl_ms))
+def _by_kind(of_stream: Callable[[str], T], of_delivery_stream: Callable[[str], T]) -> Callable[[str], T]:
+    """Return a function that calls one of the two, by what the name or ARN belongs to."""
+    return lambda given: (of_delivery_stream if is_delivery_stream(given) else of_stream)(given)
+
+
+def _policy_maker(make: Callable[[Config], Policy]) -> Callable[[Config], Policy]:
+    """Return `make` with the spool's own time to live, if there is a spool."""
+    return lambda config: make(config if config.spool is None else replace(config, record_ttl_ms=config.spool_ttl_ms))
 
 
 def check_directory(path: str | os.PathLike[str]) -> None:

@@ -74,25 +74,28 @@ class _OfAFuture:
 class RecordResult(_OfAFuture):
     """The place of a delivered record in its stream.
 
-    shard_id: the shard that holds the record.
-    sequence_number: that of the Kinesis record, shared by all user records of an aggregate.
+    shard_id: the shard that holds the record. Empty for a delivery stream, which has no shards.
+    sequence_number: that of the Kinesis record, shared by all user records of an aggregate. Empty for a delivery
+        stream.
     attempts: oldest first; the last one succeeded. Of very many, the first and the latest are kept.
     possible_duplicate: an earlier attempt may have been written too (see docs/design.md).
+    record_id: Firehose's RecordId, shared by all user records that were joined. Empty for a stream.
     """
 
     shard_id: str
     sequence_number: str
     attempts: tuple[Attempt, ...]
     possible_duplicate: bool
+    record_id: str = ""
 
     def __repr__(self) -> str:
         """Return the fields as text, with the number of attempts and the error codes of the failed ones."""
         codes = [each.error_code for each in self.attempts if each.error_code]
         attempts = f"{len(self.attempts)} (failed: {', '.join(codes)})" if codes else str(len(self.attempts))
-        return (
-            f"RecordResult(shard_id={self.shard_id!r}, sequence_number={self.sequence_number!r}, "
-            f"attempts={attempts}, possible_duplicate={self.possible_duplicate})"
-        )
+        place = f"shard_id={self.shard_id!r}, sequence_number={self.sequence_number!r}"
+        if self.record_id:
+            place = f"record_id={self.record_id!r}"
+        return f"RecordResult({place}, attempts={attempts}, possible_duplicate={self.possible_duplicate})"
 
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 

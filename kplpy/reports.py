@@ -69,7 +69,8 @@ class StreamTotals:
     kinesis_bytes_saved: how many more bytes these would be without compression.
     kinesis_records_sent: Kinesis records of all requests.
     put_records_requests, requests_failed: PutRecords requests, and those that failed as a whole.
-    entries_throttled: Kinesis records refused with ProvisionedThroughputExceededException.
+    entries_throttled: Kinesis records refused with ProvisionedThroughputExceededException; Firehose records with
+        ServiceUnavailableException, or another code of throttling.
     entries_failed: Kinesis records refused with another error.
     wrong_shard: aggregates sent again, because consumers would have dropped them on the shard where they landed.
     listings: ListShards calls.

@@ -24,6 +24,11 @@ class Serializers:
         self._value = value
         self._key = key
 
+    @classmethod
+    def of(cls, value: Callable[[Any], Any] | None, key: Callable[[Any], Any] | None) -> Serializers | None:
+        """Return the Serializers. None if there is neither of the two."""
+        return None if value is None and key is None else cls(value, key)
+
     def apply(self, data: Any, partition_key: Any) -> tuple[Any, Any]:
         """Return both, serialized. Raises InvalidRecordError with the serializer's error as its cause."""
         if self._value is not None:

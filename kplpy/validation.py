@@ -110,7 +110,7 @@ class Checks:
     ) -> RecordFuture:
         """Return the future of one record. Raises InvalidRecordError."""
         if type(data) is not bytes:
-            data = _as_bytes(data)
+            data = as_bytes(data)
         if partition_key is None:
             if explicit_hash_key is None:
                 return self._sticky(origin, data)
@@ -200,13 +200,18 @@ class Checks:
         plain = self._plain(origin, items)
         if plain is not None:
             return plain
+        records = self._each(origin, items, first)
+        return records, payload_size(records)
+
+    def _each(self, origin: Origin, items: Iterable[PutItem], first: int) -> list[RecordFuture]:
+        """Return the items' futures, made one by one. InvalidRecordError names the number of a bad item."""
         records: list[RecordFuture] = []
         for number, item in enumerate(items, first):
             try:
                 records.append(self._item(origin, item))
             except InvalidRecordError as error:
                 raise InvalidRecordError(f"item {number}: {error}") from None
-        return records, payload_size(records)
+        return records
 
     def _plain(self, origin: Origin, items: list[PutItem]) -> tuple[list[RecordFuture], int] | None:
         """Do as `records` if each item is a valid tuple of bytes and str, else return None.
@@ -275,21 +280,20 @@ class Checks:
 
 def checks_of(config: Config, hash_keys: HashKeys) -> Checks:
     """Return the Checks of the streams with this Config."""
-    value, key = config.value_serializer, config.key_serializer
-    serializers = None if value is None and key is None else Serializers(value, key)
     return Checks(
         config.max_user_record_size,
         hash_keys,
         config.aggregate_single_records,
         config.aggregate_partition_key == "first",
-        serializers,
+        Serializers.of(config.value_serializer, config.key_serializer),
     )
 
 
 _OF_JSON = (dict, list, tuple, int, float, type(None))
 
 
-def _as_bytes(data: Any) -> bytes:
+def as_bytes(data: Any) -> bytes:
+    """Return the bytes of any bytes-like object. InvalidRecordError for another one."""
     try:
         return bytes(memoryview(data))
     except (TypeError, ValueError, BufferError) as error:

@@ -39,9 +39,9 @@ class Mutation(NamedTuple):
     tests: str = ""
 
 
-SENT_BODY = "tests/unit/aws/kinesis/test_sent_body.py"
-INTERCEPTORS = "tests/unit/aws/kinesis/test_interceptors.py"
-PUT_CALLS = "tests/unit/aws/kinesis/test_put_calls.py"
+SENT_BODY = "tests/unit/aws/test_sent_body.py"
+INTERCEPTORS = "tests/unit/aws/test_interceptors.py"
+PUT_CALLS = "tests/unit/aws/test_put_calls.py"
 HEADERS = "tests/unit/core/test_headers.py"
 SHARES = "shares"  # the program SHARE, which checks how producers share a shard, must fail
 
@@ -144,28 +144,28 @@ MUTATIONS = [
     ),
     Mutation(
         "sent: body_sent is set after the last byte",
-        "../aws/kinesis/sent_body.py",
+        "../aws/sent_body.py",
         "        self._request.body_sent = True\n        yield view[-1:]\n",
         "        yield view[-1:]\n        self._request.body_sent = True\n",
         SENT_BODY,
     ),
     Mutation(
         "sent: body_sent is set with the first byte",
-        "../aws/kinesis/sent_body.py",
+        "../aws/sent_body.py",
         "        self.is_begun = True\n",
         "        self.is_begun = self._request.body_sent = True\n",
         SENT_BODY,
     ),
     Mutation(
         "sent: stubs inside the process see no bytes",
-        "../aws/kinesis/put_calls.py",
+        "../aws/put_calls.py",
         'register_last("before-send",',
-        'register_first("before-send.kinesis.PutRecords",',
+        'register_first(f"before-send.{service}.{self.operation}",',
         SENT_BODY,
     ),
     Mutation(
         "sent: a request that a stub inside the process answers counts as not sent",
-        "../aws/kinesis/put_call.py",
+        "../aws/put_call.py",
         "request.body_sent or is_from_stub",
         "request.body_sent",
         SENT_BODY,
@@ -179,42 +179,42 @@ MUTATIONS = [
     ),
     Mutation(
         "direct: a handler that is registered later is not noticed",
-        "../aws/kinesis/interceptors.py",
+        "../aws/interceptors.py",
         "if lookups is not self._lookups or ",
         "if ",
         INTERCEPTORS,
     ),
     Mutation(
         "direct: a method that is replaced later is not noticed",
-        "../aws/kinesis/interceptors.py",
+        "../aws/interceptors.py",
         " or not all(map(is_, steps, self._steps))",
         "",
         INTERCEPTORS,
     ),
     Mutation(
         "direct: a wrapper with a method's names counts as botocore's",
-        "../aws/kinesis/interceptors.py",
+        "../aws/interceptors.py",
         'function.__globals__.get("__name__")',
         "function.__module__",
         INTERCEPTORS,
     ),
     Mutation(
         "direct: another account keeps the endpoint",
-        "../aws/kinesis/put_calls.py",
+        "../aws/put_calls.py",
         ", *[ask() for ask in self._interceptors.questions])",
         ")",
         PUT_CALLS,
     ),
     Mutation(
         "direct: a request that differs from the client's is sent",
-        "../aws/kinesis/put_calls.py",
+        "../aws/put_calls.py",
         "        if difference is None:\n",
         "        if True:\n",
         INTERCEPTORS,
     ),
     Mutation(
         "direct: the client does not learn what a refused request was signed with",
-        "../aws/kinesis/put_calls.py",
+        "../aws/put_calls.py",
         "        clock.note_offset(response, prepared.context)\n",
         "",
         PUT_CALLS,

@@ -24,6 +24,7 @@ GROUPS = {
     "connection": "Connection",
     "batching": "Batching",
     "compression": "Compression",
+    "delivery streams": "Delivery streams",
     "time": "Time",
     "order": "Order",
     "serializers": "Serializers",

@@ -168,7 +168,7 @@ def top_view_of(producer: Producer) -> Mapping[str, Any]:
 
 def has_client(producer: Producer) -> bool:
     """Return True once the producer has made its botocore client."""
-    return producer._parts.transport._calls is not None
+    return producer._parts.transport.streams.was_used
 
 
 def raise_in_flush(monkeypatch: pytest.MonkeyPatch, producer: Producer, error: BaseException) -> None:
@@ -182,7 +182,7 @@ def raise_in_flush(monkeypatch: pytest.MonkeyPatch, producer: Producer, error: B
 
 def locks_of(producer: Producer, stream: str, future: RecordFuture) -> list[Any]:
     """Return every lock of kplpy's that another thread may hold at a fork."""
-    from kplpy.aws.kinesis import transport
+    from kplpy.aws import transport
     from kplpy.futures import record_future
     from kplpy.process import fork
     from kplpy.rate_limited_log import RateLimitedLog
@@ -389,9 +389,9 @@ def endpoint_url_key() -> str:
 
 def parse_response(response: dict[str, Any], parsed: dict[str, Any]) -> None:
     """Parse a response of PutRecords as the client's hook does: into `parsed`."""
-    from kplpy.aws.kinesis import put_calls
+    from kplpy.aws import put_calls
 
-    put_calls._parse_response(response, parsed)
+    put_calls._parse_response(("Records",), response, parsed)
 
 
 def use_put_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
@@ -401,8 +401,8 @@ def use_put_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """
     from botocore.awsrequest import AWSResponse
 
-    from kplpy.aws.kinesis import put_calls
-    from kplpy.aws.kinesis.interceptors import Interceptors
+    from kplpy.aws import put_calls
+    from kplpy.aws.interceptors import Interceptors
 
     make_in_client: Any = put_calls.PutCalls._make_in_client
 
@@ -426,7 +426,7 @@ def use_put_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
 
 def count_as_known(monkeypatch: pytest.MonkeyPatch, handler: object) -> None:
     """Have PutRecords requests go past botocore's client in spite of this handler."""
-    from kplpy.aws.kinesis import interceptors
+    from kplpy.aws import interceptors
 
     is_known = interceptors._is_known
     monkeypatch.setattr(interceptors, "_is_known", lambda each: each is handler or is_known(each))
@@ -434,15 +434,17 @@ def count_as_known(monkeypatch: pytest.MonkeyPatch, handler: object) -> None:
 
 def own_handlers(client: Any) -> set[tuple[str, str]]:
     """Return kplpy's handlers for the events of PutRecords: the event, and the function's name."""
-    from kplpy.aws.kinesis import interceptors
+    from kplpy.aws import interceptors
+    from kplpy.aws.kinesis.transport import KinesisTransport
 
-    found = ((event, each) for event in interceptors._EVENTS for each in interceptors._handlers(client, event))
+    operation, events = KinesisTransport.operation, interceptors._EVENTS
+    found = ((event, each) for event in events for each in interceptors._handlers(client, operation, event))
     return {(event, each.__name__) for event, each in found if each.__module__.startswith("kplpy.")}
 
 
 def watch_direct_requests(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return a list that gets the body of each request sent past botocore's client."""
-    from kplpy.aws.kinesis.put_calls import PutCalls
+    from kplpy.aws.put_calls import PutCalls
 
     bodies: list[bytes] = []
     send: Any = PutCalls._send

@@ -95,6 +95,8 @@ class StubService:
 
     # --- called by the engine ---
 
+    was_used = True
+
     def connect(self) -> RequestError | None:
         return None
 

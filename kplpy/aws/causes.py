@@ -56,6 +56,7 @@ FOR_CREDENTIALS = frozenset(
 _DENIALS = frozenset({"ForbiddenException", "InvalidIdentityToken", "UnauthorizedException"})
 # Statuses that web servers, captive portals and firewalls send, with a body that is not the service's.
 _NOT_KINESIS_STATUSES = frozenset({301, 302, 303, 307, 308, 403, 404, 405, 410, 501})
+_FIREHOSE_OPERATIONS = frozenset({"PutRecordBatch", "DescribeDeliveryStream"})
 # The key under which `name_endpoint` keeps the request's URL.
 _URL = "EndpointURL"
 
@@ -91,13 +92,14 @@ def cause_of_response(failure: boto.ClientError) -> tuple[str, str]:
         return _cause_of_credentials(failure.operation_name, code, message)
     url = about.get(_URL)
     kind = about.get("HTTPHeaders", {}).get("content-type", "no content type")
+    service = "Firehose" if failure.operation_name in _FIREHOSE_OPERATIONS else "Kinesis"
     if code in (UNKNOWN_OPERATION, NOT_KINESIS):
-        return code, _not_kinesis(url, code if code == UNKNOWN_OPERATION else f"HTTP {status}, {kind}")
+        return code, _not_the_service(service, url, code if code == UNKNOWN_OPERATION else f"HTTP {status}, {kind}")
     if code == str(status):  # botocore takes the status as code if the body names no error
         if status in _NOT_KINESIS_STATUSES:
-            return NOT_KINESIS, _not_kinesis(url, f"HTTP {status}, {kind}")
+            return NOT_KINESIS, _not_the_service(service, url, f"HTTP {status}, {kind}")
         if url:
-            return code, f"HTTP {status} from {url} is no error of Kinesis: {message}; check any proxy on the way"
+            return code, f"HTTP {status} from {url} is no error of {service}: {message}; check any proxy on the way"
     return code, message
 
 
@@ -128,10 +130,11 @@ def is_from_service(http_response: Any) -> bool:
     return "json" in kind or "cbor" in kind or http_response.content.lstrip()[:1] == b"{"
 
 
-def _not_kinesis(url: str | None, seen: str) -> str:
+def _not_the_service(service: str, url: str | None, seen: str) -> str:
+    fields = "firehose_endpoint_url, endpoint_url" if service == "Firehose" else "endpoint_url"
     return (
-        f"the endpoint {url or 'of the request'} does not answer as Kinesis does ({seen}); check endpoint_url, "
-        "AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_KINESIS, and any proxy on the way"
+        f"the endpoint {url or 'of the request'} does not answer as {service} does ({seen}); check {fields}, "
+        f"AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_{service.upper()}, and any proxy on the way"
     )
 
 

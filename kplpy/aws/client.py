@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from kplpy.aws.causes import name_endpoint
 from kplpy.aws.credentials import remember, withhold_tracebacks
@@ -16,8 +16,15 @@ from kplpy.process import fork
 if TYPE_CHECKING:
     import botocore.config
     from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_firehose import FirehoseClient
     from mypy_boto3_kinesis import KinesisClient
 
+# The domains of AWS's endpoints in all partitions, as in botocore's partitions.json.
+_OF_AWS = (
+    *(".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"),
+    *(".api.aws", ".api.amazonwebservices.com.cn", ".api.amazonwebservices.eu"),
+    *(".ic.gov", ".sgov.gov", ".api.aws.scloud", ".adc-e.uk"),
+)
 # Sessions are not thread-safe, and neither is making a client from one; clients are.
 _making_section = fork.NoForkSection()
 
@@ -32,14 +39,37 @@ def make_client(config: Config, credentials: Mapping[str, str] | None = None) ->
     return cast("KinesisClient", client)
 
 
+def make_firehose_client(config: Config, credentials: Mapping[str, str] | None = None) -> FirehoseClient:
+    """Return a Firehose client, as make_client does."""
+    client = _make("firehose", config, config.session, firehose_url(config), credentials)
+    client.meta.events.register("after-call.firehose", name_endpoint)
+    return cast("FirehoseClient", client)
+
+
+def firehose_url(config: Config) -> str | None:
+    """Return the configured URL of Firehose. None: as botocore finds it.
+
+    Without one of its own it is endpoint_url, because a stand-in serves both services at one address, and records for a
+    stand-in must not go to AWS. AWS's addresses of Kinesis do not serve Firehose.
+    """
+    if config.firehose_endpoint_url is not None or config.endpoint_url is None:
+        return config.firehose_endpoint_url
+    return None if is_of_aws(config.endpoint_url) else config.endpoint_url
+
+
+def is_of_aws(url: str) -> bool:
+    """Return True for an address of AWS, also that of another service or region, or of a VPC endpoint."""
+    return (urlsplit(url).hostname or "").endswith(_OF_AWS)
+
+
 def make_cloudwatch_client(config: Config) -> CloudWatchClient:
     """Return a CloudWatch client of metrics_session, or of the session of the Kinesis client."""
     session = config.session if config.metrics_session is None else config.metrics_session
     return cast("CloudWatchClient", _make("cloudwatch", config, session, config.cloudwatch_endpoint_url))
 
 
-def regional_endpoint_url(config: Config, region: str) -> str:
-    """Return AWS's own endpoint of Kinesis in the region, as botocore knows it, not a configured endpoint.
+def regional_endpoint_url(config: Config, region: str, service: str = "kinesis") -> str:
+    """Return AWS's own endpoint of the service in the region, as botocore knows it, not a configured endpoint.
 
     A client of its own has the endpoint. It sends nothing, so it needs no credentials. Making it takes 0.1 s of CPU.
     """
@@ -48,7 +78,7 @@ def regional_endpoint_url(config: Config, region: str) -> str:
     without_configured = ClientConfig(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # the stubs lack it
     merged = without_configured if config.botocore_config is None else config.botocore_config.merge(without_configured)
     config = replace(config, region_name=region, botocore_config=merged)
-    client = _make("kinesis", config, config.session, None, {"aws_access_key_id": "-", "aws_secret_access_key": "-"})
+    client = _make(service, config, config.session, None, {"aws_access_key_id": "-", "aws_secret_access_key": "-"})
     return str(client.meta.endpoint_url)
 
 

@@ -84,9 +84,9 @@ def _make_safe(failure: BaseException) -> None:
         each = each.__cause__ or each.__context__
 
 
-def listing_error(error: RequestError) -> ListingError:
-    """Return the error of a failed ListShards."""
-    return ListingError(f"ListShards: {error.code}: {error.message}", error)
+def listing_error(error: RequestError, operation: str) -> ListingError:
+    """Return the error of a failed ListShards, or of the call that takes its place."""
+    return ListingError(f"{operation}: {error.code}: {error.message}", error)
 
 
 def retrying(call: Callable[[], Any], worth: Callable[[BaseException], bool] | None = None) -> Any:

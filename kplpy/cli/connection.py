@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from kplpy.escaping import shown
+from kplpy.stream_names import is_delivery_stream, name_of, region_of
 
 if TYPE_CHECKING:
     import botocore.session
@@ -109,23 +110,32 @@ def stream_argument(stream: str) -> dict[str, Any]:
 
 
 def check_stream(config: Config, stream: str) -> None:
-    """List one shard, so that a wrong name, region, endpoint or key fails at once, with one line.
+    """Make a small call, so that a wrong name, region, endpoint or key fails at once, with one line.
+
+    It lists one shard of a stream, and describes a delivery stream.
 
     Raises click.ClickException. Other errors are ignored: credentials that may only put suffice, and a busy service
     is no reason to give up.
     """
     from botocore.exceptions import ClientError
 
+    from kplpy.aws.client import make_firehose_client
     from kplpy.reading.source import error_code
 
-    client = make_client(config)
+    client: Any = None
     try:
-        client.list_shards(**stream_argument(stream), MaxResults=1)
+        if is_delivery_stream(stream):
+            client = make_firehose_client(replace(config, region_name=region_of(stream)))
+            client.describe_delivery_stream(DeliveryStreamName=name_of(stream))
+        else:
+            client = make_client(config)
+            client.list_shards(**stream_argument(stream), MaxResults=1)
     except ClientError as error:
         if error_code(error) in _FINAL:
             raise click.ClickException(explain(error, stream)) from error
     finally:
-        client.close()
+        if client is not None:
+            client.close()
 
 
 _FINAL = frozenset(

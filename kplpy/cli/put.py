@@ -18,6 +18,7 @@ from kplpy.cli.settings import build_config, producer_options
 from kplpy.cli.stop import Stop
 from kplpy.errors import InvalidRecordError
 from kplpy.headers import encode_headers
+from kplpy.stream_names import is_delivery_stream
 
 # Longer than the library's default of 30 s, because a command can wait for a slow shard, or for the end of an outage
 # of some minutes. It is not None, so that the command ends.
@@ -108,7 +109,7 @@ def put(
     settings: tuple[str, ...],
     quiet: bool,
 ) -> None:
-    """Put the lines of FILEs, or of standard input, as records on STREAM (a name or an ARN).
+    """Put the lines of FILEs, or of standard input, as records on STREAM (a name or an ARN, also of a delivery stream).
 
     Ctrl-C stops reading. The records read so far are delivered, within close_timeout_ms. A second Ctrl-C ends the
     command at once. The exit code is 1 if any record failed.
@@ -133,6 +134,8 @@ def put(
     producer_config = build_config(connection, config, settings, {"record_ttl_ms": _TTL_MS})
     if stream is not None:
         check_stream(producer_config, stream)
+        if is_delivery_stream(stream) and not keep_newline and not from_failed and not quiet:
+            say("the records go without newlines, and Firehose puts none between them: --keep-newline keeps them")
     if not quiet and "-" in names and sys.stdin.isatty():
         say("reading lines from the terminal; Ctrl-D ends the input")
     with Failures(failed, follow_symlinks=follow_symlinks) as failures, Stop().handled() as stop:

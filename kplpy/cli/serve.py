@@ -1,4 +1,4 @@
-"""`kplpy local`: serves a Kinesis on this machine."""
+"""`kplpy local`: serves a Kinesis and a Firehose on this machine."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     metavar="NAME[=SHARDS]",
     multiple=True,
     help="Create this stream; repeatable.  [default: test, or the streams in --data-dir]",
+)
+@click.option(
+    "--delivery-stream",
+    "delivery_names",
+    metavar="NAME",
+    multiple=True,
+    help="Create this delivery stream of Firehose; repeatable.",
 )
 @click.option(
     "--port",
@@ -50,6 +57,7 @@ if TYPE_CHECKING:
 def local(
     shards: int,
     names: tuple[str, ...],
+    delivery_names: tuple[str, ...],
     port: int,
     host: str,
     https: bool,
@@ -59,10 +67,10 @@ def local(
     retention_mb: int,
     data_dir: str | None,
 ) -> None:
-    """Serve a Kinesis on this machine, with the service's limits, until Ctrl-C.
+    """Serve a Kinesis and a Firehose on this machine, with the services' limits, until Ctrl-C.
 
-    Any credentials are accepted. Every Kinesis client can use it: kplpy with --endpoint-url or endpoint_url=, the AWS
-    SDKs and the aws command with AWS_ENDPOINT_URL_KINESIS.
+    Any credentials are accepted. Every client can use it: kplpy with --endpoint-url or endpoint_url=, the AWS SDKs and
+    the aws command with AWS_ENDPOINT_URL_KINESIS and AWS_ENDPOINT_URL_FIREHOSE.
     """
     serve = local_part("serve")
 
@@ -75,6 +83,7 @@ def local(
     try:
         serve(
             streams=dict(_stream(each, shards) for each in names) if names else None,
+            delivery_streams=delivery_names,
             shards=shards,
             port=port,
             host=host,
@@ -94,8 +103,9 @@ def local(
 
 
 def _describe(stream: StreamAtStart) -> str:
-    """Return a stream as text: orders (2 shards), or orders (2 shards, 1,000 records restored)."""
-    parts = [f"{stream.shards} shard{'' if stream.shards == 1 else 's'}"]
+    """Return a stream as text: orders (2 shards), or logs (delivery stream, 1,000 records restored)."""
+    shards = f"{stream.shards} shard{'' if stream.shards == 1 else 's'}"
+    parts = ["delivery stream" if stream.is_delivery else shards]
     if stream.restored:
         parts.append(f"{stream.records:,} record{'' if stream.records == 1 else 's'} restored")
         if stream.wanted not in (None, stream.shards):

@@ -9,20 +9,26 @@ import signal
 import sys
 from datetime import datetime, timedelta, timezone
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from kplpy.cli.connection import Connection, connection_options, explain, make_client
+from kplpy.cli.delivery_tail import DeliveryReader, delivery_encoder
 from kplpy.cli.progress import say, show_warnings
 from kplpy.dead_letters.entry import describe_data, describe_headers
 from kplpy.errors import InvalidRecordError
 from kplpy.escaping import escape_controls
+from kplpy.stream_names import is_delivery_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kplpy.reading import ReadRecord, StreamReader
+    from kplpy.reading import ReadRecord
+
+    Start = datetime | Literal["LATEST", "TRIM_HORIZON"]
+
+T = TypeVar("T")
 
 
 def _timestamp(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
@@ -100,14 +106,11 @@ def tail(
 ) -> None:
     """Read all shards of STREAM (a name or an ARN) and print its user records.
 
+    The ARN of a delivery stream of Firehose works with `kplpy local` only: Firehose itself lets nobody read.
+
     Each record's data is a line, or with --json an object. On a terminal, control characters are escaped; in a pipe the
     data is as it was put. After a split or merge the children are read too. Ctrl-C ends the command.
     """
-    from botocore.exceptions import ClientError
-
-    from kplpy.config.options import Config
-    from kplpy.reading import StreamReader
-
     if from_start and at_timestamp:
         raise click.UsageError("--from-start and --at-timestamp contradict each other: give one of them")
     if as_json and with_headers:
@@ -122,6 +125,23 @@ def tail(
         if not quiet:
             say(text)
 
+    place = _describe_start(from_start, at_timestamp)
+    start: Start = at_timestamp or ("TRIM_HORIZON" if from_start else "LATEST")
+    if is_delivery_stream(stream):
+        if with_headers:
+            raise click.UsageError("--headers: records of a delivery stream have no headers")
+        delivery = DeliveryReader(connection, stream, start, not no_follow, until_idle, interval)
+        delivery.open()
+        notice(f"reading {stream} {place}")
+        line_of = _line_for_terminal if sys.stdout.isatty() else _line
+        _print(delivery.batches(poll=0.5), delivery_encoder(stream, None if as_json else line_of), limit)
+        return
+
+    from botocore.exceptions import ClientError
+
+    from kplpy.config.options import Config
+    from kplpy.reading import StreamReader
+
     def skip(error: ValueError, record: Mapping[str, Any]) -> None:
         notice(f"sequence number {record['SequenceNumber']}: skipped: {error}")
 
@@ -130,7 +150,7 @@ def tail(
     try:
         reader = StreamReader(
             stream,
-            start=at_timestamp or ("TRIM_HORIZON" if from_start else "LATEST"),
+            start=start,
             client=make_client(Config(**connection.fields())),
             follow=not no_follow,
             idle_timeout=until_idle,
@@ -141,9 +161,9 @@ def tail(
         raise click.BadParameter(str(error)) from None
     try:
         shards = reader.open()
-        place = _describe_start(from_start, at_timestamp)
         notice(f"reading {shards} shard{'' if shards == 1 else 's'} of {stream} {place}")
-        _print(reader, stream, as_json, with_headers, limit)
+        batches = (None if found is None else found.records for found in reader.batches(poll=0.5))
+        _print(batches, _encoder(stream, as_json, with_headers), limit)
     except ClientError as error:
         raise click.ClickException(explain(error, stream)) from error
     finally:
@@ -160,21 +180,25 @@ def _describe_start(from_start: bool, at_timestamp: datetime | None) -> str:
     return "from the oldest record on" if from_start else "from now on"
 
 
-def _print(reader: StreamReader, stream: str, as_json: bool, with_headers: bool, limit: int | None) -> None:
-    out = sys.stdout.buffer
+def _encoder(stream: str, as_json: bool, with_headers: bool) -> Callable[[ReadRecord], bytes]:
+    """Return the function that makes a record's line."""
     line_of = _line_for_terminal if sys.stdout.isatty() else _line
+    if as_json:
+        return lambda record: _json_line(record, stream)
+    if with_headers:
+        return lambda record: _headers(record) + line_of(record.data)
+    return lambda record: line_of(record.data)
+
+
+def _print(batches: Iterable[Sequence[T] | None], encode: Callable[[T], bytes], limit: int | None) -> None:
+    out = sys.stdout.buffer
     printed = 0
-    for found in reader.batches(poll=0.5):
-        if found is not None and found.records:
-            records = found.records if limit is None else found.records[: limit - printed]
+    for found in batches:
+        if found:
+            records = found if limit is None else found[: limit - printed]
             printed += len(records)
             # One write for all records, because with PYTHONUNBUFFERED each write is a system call.
-            if as_json:
-                out.write(b"".join(_json_line(each, stream) for each in records))
-            elif with_headers:
-                out.write(b"".join(_headers(each) + line_of(each.data) for each in records))
-            else:
-                out.write(b"".join(line_of(each.data) for each in records))
+            out.write(b"".join(map(encode, records)))
             out.flush()
             if printed == limit:
                 return

@@ -25,6 +25,7 @@ class ConfigFields(StreamOptions, total=False):
 
     region_name: str | None
     endpoint_url: str | None
+    firehose_endpoint_url: str | None
     verify: bool | str | None
     session: boto3.Session | botocore.session.Session | None
     botocore_config: botocore.config.Config | None

@@ -12,6 +12,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kplpy.config.rules import (
+    DELIVERY_RECORD_BYTES,
     GRANULARITIES,
     GZIP_LEVELS,
     MIB,
@@ -56,6 +57,9 @@ class Config:
     """AWS region. None: as boto finds it (session, environment, profile), then AWS_REGION."""
     endpoint_url: str | None = text()
     """URL of Kinesis. None: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL or the profile's, else the region's endpoint."""
+    firehose_endpoint_url: str | None = text()
+    """URL of Firehose, for delivery streams. None: endpoint_url, unless that is an address of AWS; then as botocore
+    finds it (AWS_ENDPOINT_URL_FIREHOSE, AWS_ENDPOINT_URL, the profile), else the region's endpoint."""
     verify: bool | str | None = field(default=None, metadata={"verify": True})
     """TLS verification: the path of a CA bundle, or False to switch it off. None: boto's default."""
     session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
@@ -113,6 +117,12 @@ class Config:
     compression_min_size: int = number(1024, 1, REQUEST_MAX_BYTES)
     """A Kinesis record with less data than this is sent uncompressed. A shard takes 1,000 records/s and 1 MiB/s, so it
     gains nothing from making records below 1 KiB smaller."""
+
+    # --- delivery streams ---
+    joined_record_size: int = number(0, 0, DELIVERY_RECORD_BYTES)
+    """Bytes up to which the records of a delivery stream are joined, in order and with nothing between them, into one
+    Firehose record. A longer one is sent alone. Firehose bills each record rounded up to 5 KB. 0: off. See
+    docs/firehose.md."""
 
     # --- time ---
     record_max_buffered_time_ms: int = number(100, 0)

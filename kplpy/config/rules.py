@@ -17,6 +17,11 @@ MIB = 1 << 20
 REQUEST_MAX_RECORDS = 500
 REQUEST_MAX_BYTES = 10 * MIB
 
+# Firehose's limits of one PutRecordBatch request and of one record, in bytes of data before base64:
+# https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html
+DELIVERY_REQUEST_BYTES = 4 * MIB
+DELIVERY_RECORD_BYTES = 1000 * 1024
+
 GZIP_LEVELS = 9
 
 GRANULARITIES = ("global", "stream", "shard")

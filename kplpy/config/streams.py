@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
 from kplpy.errors import ConfigError, InvalidRecordError
-from kplpy.stream_names import name_of, parse_stream
+from kplpy.stream_names import is_delivery_stream, name_of, parse_stream
 
 
 class StreamOptions(TypedDict, total=False):
@@ -23,6 +23,7 @@ class StreamOptions(TypedDict, total=False):
     compression: Literal["none", "gzip", "zstd"]
     compression_level: int | None
     compression_min_size: int
+    joined_record_size: int
     record_max_buffered_time_ms: int
     record_ttl_ms: int | None
     user_record_timeout_ms: int
@@ -36,6 +37,23 @@ class StreamOptions(TypedDict, total=False):
 
 STREAM_FIELDS = tuple(StreamOptions.__annotations__)
 """The names of the fields that a single stream may have."""
+
+_OF_DELIVERY_STREAMS = frozenset({"joined_record_size"})
+# Firehose has no shards, aggregates or headers, and keeps no order.
+_NOT_OF_DELIVERY_STREAMS = frozenset(
+    {
+        "aggregation_enabled",
+        "aggregation_max_size",
+        "aggregate_partition_key",
+        "aggregate_single_records",
+        "assume_distribution_strategy",
+        "compression",
+        "compression_level",
+        "compression_min_size",
+        "ordered",
+        "rate_limit",
+    }
+)
 
 Streams = Mapping[str, StreamOptions]
 """The options of single streams, by name or ARN."""
@@ -60,7 +78,7 @@ def check_streams(given: Any, fields: Collection[str], check: Callable[[Mapping[
             raise ConfigError(f"streams[{stream!r}]: {error}") from None
     for stream, options in given.items():
         name = name_of(stream)
-        if given.get(name, options) != options:
+        if not is_delivery_stream(stream) and given.get(name, options) != options:
             raise ConfigError(
                 f"streams has different options for {name!r} and {stream!r}, which may be one stream, because kplpy "
                 "does not know the account of a name: give the options by ARN only"
@@ -75,6 +93,9 @@ def _check_names(stream: str, options: Any, fields: Collection[str]) -> None:
     if not isinstance(options, Mapping):
         raise ConfigError(f"{where} must be a mapping of options to values, got {options!r}")
     for name in options:
+        if name in (_NOT_OF_DELIVERY_STREAMS if is_delivery_stream(stream) else _OF_DELIVERY_STREAMS):
+            kind, other = ("delivery stream", "stream") if is_delivery_stream(stream) else ("stream", "delivery stream")
+            raise ConfigError(f"{where}: {name!r} is an option of a {other}, not of a {kind} (docs/firehose.md)")
         if name in STREAM_FIELDS:
             continue
         if name in fields:
@@ -88,14 +109,17 @@ def options_of(streams: Streams, stream: str) -> StreamOptions:
     """Return the options of the stream that is put by this name or ARN. Empty: it has none of its own.
 
     A stream takes the entry of the given name or ARN. Without one, an ARN takes the entry of its name, and a name takes
-    that of an ARN with this name. Raises InvalidRecordError for a name if several such ARNs have different options.
+    that of an ARN with this name. A delivery stream takes the entry of its ARN only. Raises InvalidRecordError for a
+    name if several such ARNs have different options.
     """
     if stream in streams:
         return streams[stream]
     name = name_of(stream)
+    if is_delivery_stream(stream):
+        return StreamOptions()
     if stream != name:
         return streams.get(name, StreamOptions())
-    by_arn = {arn: options for arn, options in streams.items() if name_of(arn) == name}
+    by_arn = {arn: options for arn, options in streams.items() if name_of(arn) == name and not is_delivery_stream(arn)}
     found = next(iter(by_arn.values()), StreamOptions())
     if any(options != found for options in by_arn.values()):
         raise InvalidRecordError(

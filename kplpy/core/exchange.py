@@ -35,7 +35,8 @@ class Exchange:
     started, ended: on the core's clock.
     wall: the start, in Unix time.
     entries: one for each Kinesis record, as the service sends them. An entry has a SequenceNumber (as a rule also a
-    ShardId), or an ErrorCode (as a rule also an ErrorMessage), or neither. With neither, its record may be written.
+    ShardId; of a delivery stream: the RecordId, and no ShardId), or an ErrorCode (as a rule also an ErrorMessage), or
+    neither. With neither, its record may be written.
     error: set if there is no usable response.
     """
 

@@ -40,8 +40,8 @@ class KeyCounts:
             self._rotate(now)
         keys, sizes = self._keys, self._sizes
         for item in items:
-            if item.hash_key >= 0:
-                key = item.partition_key
+            key = item.partition_key
+            if item.hash_key >= 0 and key:  # a record of a delivery stream has a hash key also without a key
                 keys.append(key)
                 sizes.append(len(item.data) + (len(key) if key.isascii() else len(key.encode())))
         if len(keys) >= AT_ONCE:

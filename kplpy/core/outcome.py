@@ -33,6 +33,8 @@ class Reason(Enum):
 class Delivered:
     """The records are in the stream.
 
+    shard_id: empty for a delivery stream.
+    sequence_number: that of the Kinesis record, or Firehose's RecordId.
     final: the attempt that delivered them.
     """
 

@@ -25,6 +25,7 @@ from kplpy.core.results.events import Events
 from kplpy.core.results.responses import Responses
 from kplpy.core.results.retry_policy import is_access_denied, meets_puts_too
 from kplpy.core.results.sealing import Sealing
+from kplpy.core.routing.delivery_router import DeliveryRouter
 from kplpy.core.routing.placement import Summary
 from kplpy.core.routing.router import HEADERS_REFUSED, Router
 from kplpy.core.routing.shard_map import ShardMap
@@ -50,7 +51,8 @@ class Pipeline:
         self._flushes = FlushTracker()
         self._sizes = SizeLimits(policy)
         self._collector = Collector(policy, self._sizes)
-        self._router = Router(policy, self._collector, self._flushes, self._sizes, random)
+        make_router = Router if policy.has_shards else DeliveryRouter
+        self._router = make_router(policy, self._collector, self._flushes, self._sizes, random)
         self._responses = Responses(policy, self._router, self._collector, self.totals, self._sizes, random)
         self._outcomes = self._responses.outcomes
         self._circuit_breaker = self._responses.circuit_breaker
@@ -422,9 +424,9 @@ class Pipeline:
             if queue.open is not None:
                 arrivals.append(queue.open.arrival)
         shards = {
-            queue.shard.shard_id: ShardUse(queue.limiter.scale_at(now), queue.limiter.taken(now))
+            queue.shard_id: ShardUse(queue.limiter.scale_at(now), queue.limiter.taken(now))
             for queue in router.queues
-            if queue.shard is not None
+            if queue.shard_id is not None
         }
         return StreamGauges(self.totals.user_records_accepted, self.outstanding, min(arrivals), shards)
 

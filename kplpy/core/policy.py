@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kplpy.config.options import Config
+from kplpy.config.rules import DELIVERY_RECORD_BYTES, DELIVERY_REQUEST_BYTES
 from kplpy.wire.envelope import MAX_RECORDS
 
 # The service's limits of one shard.
@@ -47,6 +48,11 @@ NEARLY_ALL, ALONE_CALM, ALONE_DECREASE, ALONE_INCREASE = 0.915, 1.9, 0.025, 0.00
 RESTED = 0.1
 # The rate never falls below this part of the shard's limit.
 LEAST_SCALE = 0.01
+
+# A delivery stream's quotas are unknown, and in these proportions. The unit is the smallest default: 1 MiB/s and
+# 100,000 records/s (https://docs.aws.amazon.com/firehose/latest/dev/limits.html). The rate starts as for a shard,
+# doubles each second until the first refusal, and stops doubling at QUOTA_MOST units.
+QUOTA_RECORDS_PER_SECOND, QUOTA_MOST = 100_000, 256
 
 # How long records wait for the first shard map, or a refreshed one, before they travel alone.
 MAP_PATIENCE = 2.0
@@ -157,6 +163,8 @@ class Policy:
     assumed_strategy: the stream's RecordDistributionStrategy until kplpy learns it. None: partition keys.
     max_user_record_size: the largest record that put_record accepts.
     compression: None if nothing is compressed.
+    has_shards: True for a stream. False for a delivery stream, whose aggregates are joined records: see
+        batching/joined.py.
     """
 
     linger: float
@@ -176,6 +184,7 @@ class Policy:
     max_user_record_size: int = 1 << 20
     compression: Compression | None = None
     aggregate_single_records: bool = False
+    has_shards: bool = True
 
     @property
     def waiting_ttl(self) -> float:
@@ -210,6 +219,24 @@ def policy_of(config: Config) -> Policy:
         max_user_record_size=config.max_user_record_size,
         compression=_compression_of(config),
         aggregate_single_records=config.aggregate_single_records,
+    )
+
+
+def delivery_policy_of(config: Config) -> Policy:
+    """Return the Config as the Policy of a delivery stream. Options of shards, aggregates and order do not apply."""
+    return replace(
+        policy_of(config),
+        aggregate=config.joined_record_size > 0,
+        aggregation_max_size=config.joined_record_size,
+        first_key_outside=False,
+        collection_max_size=min(config.collection_max_size, DELIVERY_REQUEST_BYTES),
+        rate=1.0,
+        ordered=False,
+        assumed_strategy=None,
+        max_user_record_size=min(config.max_user_record_size, DELIVERY_RECORD_BYTES),
+        compression=None,
+        aggregate_single_records=False,
+        has_shards=False,
     )
 
 

@@ -11,7 +11,7 @@ from kplpy.errors import KplpyError, RecordFailedError
 from kplpy.escaping import brief_repr
 from kplpy.futures.record_future import RecordFuture
 from kplpy.headers import Headers
-from kplpy.stream_names import parse_stream
+from kplpy.stream_names import is_delivery_stream, parse_stream
 
 OnFailure = Callable[[RecordFailedError], object]
 
@@ -49,11 +49,13 @@ class _FollowedKey(_DeadLetterKey):
 
 
 class DeadLetterStream:
-    """An `on_failure` that puts each failed record on `stream`, a name or an ARN.
+    """An `on_failure` that puts each failed record on `stream`, a name or an ARN, also of a delivery stream.
 
     producer: the producer that puts the record. None means the producer whose record failed.
     envelope: False puts the record as it was, with its headers. True puts the JSON object that DeadLetterFile writes,
         which has the record's stream and why it failed. It is larger: a record near the stream's limit will not fit.
+        On a delivery stream, True ends the object with a newline, and False drops the record's explicit hash key and
+        headers, because Firehose records have none.
     otherwise: called with the error if the dead letter cannot be put, for example a DeadLetterFile. None means that the
         record is then lost, and the loss is logged.
 
@@ -101,13 +103,15 @@ class DeadLetterStream:
             return
         key = record.partition_key or secrets.token_hex(16)
         marked = _DeadLetterKey(key) if self.otherwise is None else _FollowedKey(key)
-        data, headers = record.data, record.headers
+        data, headers, hash_key = record.data, record.headers, record.explicit_hash_key
+        to_firehose = is_delivery_stream(self.stream)
+        if to_firehose:
+            headers = hash_key = None
         if self.envelope:
-            data, headers = line_of(entry_of(error))[:-1], None
+            line = line_of(entry_of(error))
+            data, headers = line if to_firehose else line[:-1], None
         try:
-            future = producer._put_serialized(
-                self.stream, data, marked, explicit_hash_key=record.explicit_hash_key, headers=headers
-            )
+            future = producer._put_serialized(self.stream, data, marked, explicit_hash_key=hash_key, headers=headers)
         except KplpyError as refused:
             self._use_otherwise(error, f"{error}; not put on {self.stream!r} either: {refused}")
             return

@@ -30,6 +30,7 @@ from kplpy.futures.failures import Unseen, error_of
 from kplpy.logs import log
 from kplpy.process import fork
 from kplpy.records import Attempt, RecordResult, UserRecord, set_source
+from kplpy.stream_names import is_delivery_stream
 
 logger = logging.getLogger(__name__)
 
@@ -248,6 +249,8 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
             state = f"pending for {time.monotonic() - self.arrival:.3f} s"
         elif isinstance(outcome, Delivered):
             state = f"delivered to {outcome.shard_id}, sequence number {outcome.sequence_number}"
+            if is_delivery_stream(self.stream):
+                state = f"delivered, record id {outcome.sequence_number}"
         else:
             state = f"failed: {outcome.message}"
         key = None if self.keyless else self.partition_key
@@ -295,7 +298,15 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         assert isinstance(outcome, Delivered)
         if field == "attempts":
             return self._attempts(outcome)
-        return self.maybe_written if field == "possible_duplicate" else getattr(outcome, field)
+        if field == "possible_duplicate":
+            return self.maybe_written
+        return self._place(outcome, field)
+
+    def _place(self, outcome: Delivered, field: str) -> str:
+        """Return a field of the record's place. The core keeps Firehose's RecordId as the sequence number."""
+        if field == "shard_id":
+            return outcome.shard_id
+        return outcome.sequence_number if (field == "record_id") == is_delivery_stream(self.stream) else ""
 
     # --- internals ---
 

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kplpy.errors import FlushTimeoutError, KplpyError
+from kplpy.errors import FlushTimeoutError, InvalidRecordError, KplpyError
 from kplpy.escaping import brief_repr
 from kplpy.headers import Headers, encode_headers
 from kplpy.logs import log
 from kplpy.producer import Producer
 from kplpy.rate_limited_log import RateLimitedLog
 from kplpy.runtime.threads import runs_kplpy_work
-from kplpy.stream_names import parse_stream
+from kplpy.stream_names import is_delivery_stream, parse_stream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -35,12 +35,13 @@ RecordHeaders = Headers | Callable[[logging.LogRecord], Headers | None] | None
 class KinesisHandler(logging.Handler):
     """A logging.Handler that puts each log record, formatted and in UTF-8, on a stream.
 
-    stream: name or ARN.
+    stream: name or ARN, also of a delivery stream.
     producer: puts the records. None: the handler makes one from `config` and closes it in close().
     config: fields of kplpy.Config, such as region_name. Not together with `producer`.
     partition_key: a text, a function of the LogRecord, or None, which spreads the records over the shards.
-    headers: the records' headers, as put_record takes them, or a function of the LogRecord that returns them.
-    terminator: appended to each text.
+    headers: the records' headers, as put_record takes them, or a function of the LogRecord that returns them. Not for a
+        delivery stream.
+    terminator: appended to each text. Firehose adds nothing between records, so use a newline for a delivery stream.
     flush_timeout: seconds that flush() waits at most.
 
     Logging never waits. If the buffer is full or a record is too large, the record is dropped and counted in `dropped`.
@@ -72,6 +73,8 @@ class KinesisHandler(logging.Handler):
             raise TypeError(f"partition_key must be a str, a function or None, got {brief_repr(partition_key)}")
         if headers is not None and not callable(headers):
             encode_headers(headers)
+        if headers and is_delivery_stream(stream):
+            raise InvalidRecordError("Firehose records have no headers: make the handler without headers")
         if producer is not None and config:
             raise TypeError(f"give a producer or fields of its Config, not both: {', '.join(sorted(config))}")
         self.stream = stream

@@ -1,4 +1,4 @@
-"""A local Kinesis: a model of the service, and an HTTP server for the model.
+"""A local Kinesis and Firehose: a model of the services, and an HTTP server for the model.
 
 The model (`kplpy.local.Model`) enforces the service's limits. It needs only Python.
 The servers need the extra: pip install 'kplpy[local]'.
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from kplpy.local.model.errors import ServiceError
     from kplpy.local.model.faults import Fault, Faults
     from kplpy.local.model.limits import Limits, Phases
-    from kplpy.local.model.model import Exchange, LedgerRecord, Model
+    from kplpy.local.model.model import DeliveryLedgerRecord, Exchange, LedgerRecord, Model
     from kplpy.local.server.inprocess import LocalKinesis
     from kplpy.local.server.process import LocalKinesisProcess, serve
 
 __all__ = [
+    "DeliveryLedgerRecord",
     "Exchange",
     "Fault",
     "Faults",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "DeliveryLedgerRecord": "model.model",
     "Exchange": "model.model",
     "Fault": "model.faults",
     "Faults": "model.faults",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_firehose import FirehoseClient
     from mypy_boto3_kinesis import KinesisClient
 
     from kplpy.producer import Producer
@@ -47,6 +48,12 @@ def make_client(place: Place, **arguments: Any) -> KinesisClient:
     """Return a boto3 Kinesis client for the local Kinesis; `arguments` are passed to boto3."""
     session = make_session(place.region_name)
     return session.client("kinesis", endpoint_url=place.endpoint_url, **{"verify": place.ca_bundle, **arguments})
+
+
+def make_firehose_client(place: Place, **arguments: Any) -> FirehoseClient:
+    """Return a boto3 Firehose client for the local Firehose; `arguments` are passed to boto3."""
+    session = make_session(place.region_name)
+    return session.client("firehose", endpoint_url=place.endpoint_url, **{"verify": place.ca_bundle, **arguments})
 
 
 def make_producer(place: Place, **config: Any) -> Producer:

@@ -123,7 +123,7 @@ class Recorder:
             start = 0
             for queue, group in groupby(batches, _queue_of):
                 end = start + len(list(group))
-                shard = queue.shard.shard_id if queue.shard is not None else None
+                shard = queue.shard_id
                 yield _values("UserRecordsPerKinesisRecord", stream, shard, counts[start:end])
                 if exchange.entries is not None:
                     yield from _count_entries(stream, shard, batches[start:end], entries and entries[start:end])
@@ -141,7 +141,7 @@ class Recorder:
             yield _repeated("ErrorsByCode", stream, None, 1, 1, exchange.error.code)
 
     def _shard_of(self, batch: Batch) -> str | None:
-        return batch.queue.shard.shard_id if self._by_shard and batch.queue.shard is not None else None
+        return batch.queue.shard_id if self._by_shard else None
 
     # --- user records ---
 
@@ -173,7 +173,7 @@ class Recorder:
             if group:
                 yield shard, group
             group, final = [completion], next_final
-            shard = next_shard if self._by_shard else None
+            shard = (next_shard or None) if self._by_shard else None  # Firehose names no shard
         if group:
             yield shard, group
 

@@ -6,14 +6,14 @@ from collections import Counter
 from typing import Any
 
 from kplpy.core.gauges import Gauges, SpoolGauges
+from kplpy.core.results.retry_policy import DELIVERY_THROTTLED, THROTTLED
 from kplpy.metrics.catalogue import DEPTHS
 from kplpy.metrics.sample import Sample, Window
-from kplpy.stream_names import name_of
+from kplpy.stream_names import is_delivery_stream, name_of
 
 SECONDS = 10
 """Length of the window for rates and counts."""
-THROTTLED = "ProvisionedThroughputExceededException"
-
+_THROTTLED = frozenset({THROTTLED})
 _Found = dict[tuple[str, tuple[tuple[str, str], ...]], Sample]
 
 
@@ -33,19 +33,20 @@ def snapshot(gauges: Gauges, window: Window, granularity: str | None, now: float
     for key, stream_gauges in sorted(gauges.streams.items()):
         name = name_of(key)
         alone = streams_of_name[name] == 1
+        codes = DELIVERY_THROTTLED if is_delivery_stream(key) else _THROTTLED
         dimensions: tuple[tuple[str, str], ...] = (("StreamName", name),)
         shards = {
             shard: {
                 "limit_percent": use.scale * 100,
                 "used_percent": use.taken * 100,
-                "counts": _counts(found, (*dimensions, ("ShardId", shard))) if depth >= 2 and alone else None,
+                "counts": _counts(found, (*dimensions, ("ShardId", shard)), codes) if depth >= 2 and alone else None,
             }
             for shard, use in sorted(stream_gauges.shards.items())
         }
         streams[name if alone else key] = {
             "outstanding_records": stream_gauges.outstanding,
             "oldest_ms": max(0.0, now - stream_gauges.oldest) * 1000 if stream_gauges.outstanding else 0.0,
-            "counts": _counts(found, dimensions) if depth >= 1 and alone else None,
+            "counts": _counts(found, dimensions, codes) if depth >= 1 and alone else None,
             "shards": shards,
         }
     return {
@@ -72,8 +73,13 @@ def _spool(spool: SpoolGauges, found: _Found, is_counted: bool, now: float) -> d
     }
 
 
-def _counts(found: _Found, dimensions: tuple[tuple[str, str], ...]) -> dict[str, float | None]:
-    """Return counts and times. Percentiles exist for streams only. Times are None if no record got its outcome."""
+def _counts(
+    found: _Found, dimensions: tuple[tuple[str, str], ...], throttled: frozenset[str]
+) -> dict[str, float | None]:
+    """Return counts and times. Percentiles exist for streams only. Times are None if no record got its outcome.
+
+    throttled: the error codes that mean throttling.
+    """
 
     def total(name: str, *code: tuple[str, str]) -> float:
         sample = found.get((name, (*code, *dimensions)))
@@ -83,7 +89,7 @@ def _counts(found: _Found, dimensions: tuple[tuple[str, str], ...]) -> dict[str,
     return {
         "records_per_second": total("UserRecordsPut") / SECONDS,
         "bytes_per_second": total("UserRecordsDataPut") / SECONDS,
-        "throttled": total("ErrorsByCode", ("ErrorCode", THROTTLED)),
+        "throttled": sum(total("ErrorsByCode", ("ErrorCode", code)) for code in throttled),
         "retries": total("RetriesPerRecord"),
         "average_ms": latency.average if latency else None,
         "p50_ms": latency.percentile(50) if latency else None,

@@ -10,7 +10,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from kplpy.errors import KplpyError
+from kplpy.errors import InvalidRecordError, KplpyError
 from kplpy.escaping import brief_repr
 from kplpy.reading.fan_out import SILENCE, FanOut, find_consumer
 from kplpy.reading.fetcher import Batch, Fetcher, Options
@@ -19,7 +19,7 @@ from kplpy.reading.polling import Polling
 from kplpy.reading.position import OLDEST, Position, ReadRecord
 from kplpy.reading.shards import list_all_shards, list_shards
 from kplpy.reading.source import Source
-from kplpy.stream_names import parse_stream
+from kplpy.stream_names import is_delivery_stream, parse_stream
 from kplpy.wire.compressed import MAX_UNCOMPRESSED
 from kplpy.wire.deaggregate import check_on_error, check_options
 from kplpy.wire.envelope import MAX_RECORDS
@@ -99,6 +99,8 @@ class StreamReader:
         on_error: Callable[[ValueError, Mapping[str, Any]], object] | None = None,
     ) -> None:
         name, arn = parse_stream(stream)
+        if is_delivery_stream(arn):
+            raise InvalidRecordError(f"a delivery stream cannot be read: {stream!r}; read its destination")
         _check_number("idle_timeout", idle_timeout, 0, (int, float), or_none=True)
         _check_number("interval", interval, 0.2, (int, float))
         _check_number("max_buffered_records", max_buffered_records, 1, (int,))

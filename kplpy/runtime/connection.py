@@ -102,7 +102,7 @@ class Connection:
 
     def _ask(self) -> Learnt | RequestError:
         """Make the client, list the shards and describe the stream, once."""
-        error = self._control_plane.connect()
+        error = self._control_plane.connect(self._arn)
         if error is not None:
             return error
         asked_at = time.monotonic()

@@ -17,8 +17,8 @@ ApplyResponse = Callable[[float], None]
 class ControlPlane(Protocol):
     """Called by several sender threads at once."""
 
-    def connect(self) -> RequestError | None:
-        """Make the client, unless it exists. Return the error that prevents that."""
+    def connect(self, arn: str | None) -> RequestError | None:
+        """Make the client for this stream, unless it exists. Return the error that prevents that."""
         ...
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
@@ -64,7 +64,7 @@ def next_call(
         def made(error: RequestError | None) -> ApplyResponse:
             return lambda at: pipeline.client_made(at, error)
 
-        return ControlPlaneCall("making the client", lambda: made(control_plane.connect()), lambda _: made(None))
+        return ControlPlaneCall("making the client", lambda: made(control_plane.connect(arn)), lambda _: made(None))
     if pipeline.wants_description(now):
         pipeline.description_started(now)
 

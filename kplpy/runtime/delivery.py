@@ -22,6 +22,7 @@ from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.meter import Meter
 from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.stream import Results, Stream
+from kplpy.stream_names import is_delivery_stream
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ class Delivery:
         """Log a request's error, and how many of its records were throttled."""
         if error is not None:
             self._recent_errors.note(stream.name, f"{error.code}: {error.message}")
-            self._causes.say(stream.name, "PutRecords", error.code, error.message)
+            operation = "PutRecordBatch" if is_delivery_stream(stream.arn) else "PutRecords"
+            self._causes.say(stream.name, operation, error.code, error.message)
         if throttled:
             self._recent_errors.throttled()
             self._throttled.say(times=throttled, stream=stream.name)

@@ -137,7 +137,7 @@ class _End(Observer):
         if self._first is not None:
             text = "" if self._records == 1 else f"{self._failed} of {self._records} records failed, the first: "
             _fail(self._span, self._first, text)
-        elif self._records == 1 and isinstance(outcome, RecordResult):
+        elif self._records == 1 and isinstance(outcome, RecordResult) and outcome.shard_id:
             self._span.set_attribute("messaging.destination.partition.id", outcome.shard_id)
         self._span.end()
 

@@ -16,7 +16,7 @@ from botocore.credentials import RefreshableCredentials
 from botocore.httpsession import URLLib3Session
 
 from kplpy import Producer, RejectedError
-from kplpy.aws.kinesis import transport
+from kplpy.aws import transport
 from kplpy.core import policy
 from tests.inside import refresh_lock_of, set_credentials, set_refresh
 from tests.integration.reading import read_all

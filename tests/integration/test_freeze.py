@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kplpy.aws.kinesis import transport
+from kplpy.aws import transport
 from kplpy.local import Fault, LocalKinesis
 from tests.integration.reading import read_all
 from tests.integration.test_exit import PATIENCE, ends
@@ -24,7 +24,7 @@ from tests.local_stream import local, producing
 SCRIPT = """
 import sys
 from kplpy import Producer
-from kplpy.aws.kinesis import transport
+from kplpy.aws import transport
 from kplpy.integrations.aws_lambda import flush_after
 transport.STALE = float(sys.argv[2])
 producer = Producer(endpoint_url=sys.argv[1], region_name="us-east-1", record_ttl_ms=20_000, request_timeout_ms=30_000)

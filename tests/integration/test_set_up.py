@@ -16,7 +16,7 @@ import trustme
 from botocore import exceptions as boto
 
 from kplpy import Producer, RecordExpiredError, RecordFailedError, RejectedError, SetupError
-from kplpy.aws.kinesis import transport
+from kplpy.aws import transport
 from kplpy.core import policy
 from kplpy.local import LocalKinesis
 from tests.http_server import Answer, web_server

@@ -58,6 +58,8 @@ class Measured:
 class Rates:
     """Producers that share a stream's shards.
 
+    refusal: the error code of a throttled record
+
     offered: bytes per second that are put on each producer, divided by the limit of all shards
     joins, leaves: the second at which each producer begins and ends, by default 0 and never; a producer that leaves
         drops its backlog
@@ -85,6 +87,7 @@ class Rates:
         busy: tuple[float, ...] = (),
     ) -> None:
         self.random = Random(seed)
+        self.refusal = THROTTLED
         self.policy, self.seconds, self.shards = policy, seconds, shards
         self.offered, self.record_size = offered, record_size
         self.shares = shares or (1.0,) * shards
@@ -232,7 +235,7 @@ class Rates:
             if taken:
                 entries.append({"ShardId": self.ranges[shard].shard_id, "SequenceNumber": "1"})
             else:
-                entries.append({"ErrorCode": THROTTLED, "ErrorMessage": "Rate exceeded"})
+                entries.append({"ErrorCode": self.refusal, "ErrorMessage": "Rate exceeded"})
 
         def answered() -> None:
             self._busy[number] -= 1

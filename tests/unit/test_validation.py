@@ -64,8 +64,17 @@ def closed_mmap() -> mmap.mmap:
 # --- refused arguments ---
 
 BAD_STREAMS: list[tuple[Any, str]] = [
-    ("", "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got ''"),
-    (" orders", "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), got ' orders'"),
+    (
+        "",
+        "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), or a delivery stream's ARN, got ''",
+    ),
+    (
+        " orders",
+        (
+            "stream must be a stream's ARN or its name (1 to 128 of a-z A-Z 0-9 _ . -), or a delivery stream's ARN, "
+            "got ' orders'"
+        ),
+    ),
     ("orders\n", "stream must be a stream's ARN or its name"),
     ("a/b", "stream must be a stream's ARN or its name"),
     ("größe", "stream must be a stream's ARN or its name"),

@@ -122,6 +122,9 @@ class Limiter:
     shards: the number of shards that this limiter stands for.
     """
 
+    RECORDS_PER_SECOND = policy.SHARD_RECORDS_PER_SECOND
+    """The service's limit of one shard in records."""
+
     __slots__ = (
         "_alone",
         "_before",
@@ -143,11 +146,11 @@ class Limiter:
         "shards",
     )
 
-    def __init__(self, scale: float, now: float, shards: int = 1) -> None:
+    def __init__(self, scale: float, now: float, shards: float = 1) -> None:
         self._ceiling = scale * shards
         self.scale = self._before = self._lowest = policy.START * self._ceiling
         self.shards = shards
-        self._records = Bucket(policy.SHARD_RECORDS_PER_SECOND * self.scale, now, policy.FIRST_BURST)
+        self._records = Bucket(self.RECORDS_PER_SECOND * self.scale, now, policy.FIRST_BURST)
         self._bytes = Bucket(policy.SHARD_BYTES_PER_SECOND * self.scale, now, policy.FIRST_BURST)
         self._records_taken, self._bytes_taken = Recent(), Recent()
         self._settled = self._alone = False  # the first overload is over; nobody else seems to write to the shard
@@ -179,7 +182,7 @@ class Limiter:
         """
         self.grow(now)
         return max(
-            self._records.backlog(count, now, policy.SHARD_RECORDS_PER_SECOND),
+            self._records.backlog(count, now, self.RECORDS_PER_SECOND),
             self._bytes.backlog(size, now, policy.SHARD_BYTES_PER_SECOND),
         )
 
@@ -201,7 +204,7 @@ class Limiter:
 
     def taken(self, now: float) -> float:
         """Return what the shard took within a second, as a part of its own limits. The larger of the two parts."""
-        records = self._records_taken.at(now) / policy.SHARD_RECORDS_PER_SECOND
+        records = self._records_taken.at(now) / self.RECORDS_PER_SECOND
         return max(records, self._bytes_taken.at(now) / policy.SHARD_BYTES_PER_SECOND)
 
     def rest(self, until: float) -> None:
@@ -291,5 +294,5 @@ class Limiter:
 
     def _set_scale(self, scale: float, now: float) -> None:
         self.scale = scale
-        self._records.set_rate(policy.SHARD_RECORDS_PER_SECOND * scale, now)
+        self._records.set_rate(self.RECORDS_PER_SECOND * scale, now)
         self._bytes.set_rate(policy.SHARD_BYTES_PER_SECOND * scale, now)

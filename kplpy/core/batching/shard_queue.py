@@ -48,7 +48,7 @@ class ShardQueue:
     ordered: the order within the queue must be kept.
     packs_anywhere: batches are packed although no shard is predicted.
     queue_bytes: bytes of the closed batches, as the service counts them. With compression, as estimated.
-    shard: its id and range, or None.
+    shard: its id and range, or None. A delivery stream's queue has the range of all hash keys, without an id.
     suspended_at: when aggregation was last suspended. -inf while it is not.
     waiting: the queue is in one of the collector's lists.
     wraps_singles: a record that is alone in its batch is an aggregate of one.
@@ -138,7 +138,7 @@ class ShardQueue:
             items = self.few + items
             self.few = []
         if not self._aggregate:
-            batches = [*map(Batch.alone, repeat(self), items)]
+            batches = [*map(self.batch_type.alone, repeat(self), items)]
             if self.compression is not None:
                 for batch in batches:
                     batch.estimate()
@@ -151,7 +151,7 @@ class ShardQueue:
         max_size = self._sizes.aggregate
         while items:
             if self.open is None:
-                batch = Batch(self, items[0])
+                batch = self.batch_type(self, items[0])
                 items = items[1:]
                 opened.append(batch)
                 if batch.packed > max_size:
@@ -167,7 +167,17 @@ class ShardQueue:
         return opened
 
     @property
-    def shards(self) -> int:
+    def batch_type(self) -> type[Batch]:
+        """The class of the queue's batches."""
+        return Batch
+
+    @property
+    def shard_id(self) -> str | None:
+        """The shard's id. None without a shard, and for the queue of a delivery stream."""
+        return (self.shard.shard_id or None) if self.shard is not None else None
+
+    @property
+    def shards(self) -> float:
         """The number of shards that the queue stands for."""
         return self.limiter.shards
 
@@ -437,9 +447,12 @@ class Batch:
     def _packed(self) -> Packing:
         packing = self._packing
         if packing is None:
-            packing = self._packing = Packing()
+            packing = self._packing = self._new_packing()
             packing.add(self.items, sys.maxsize)
         return packing
+
+    def _new_packing(self) -> Packing:
+        return Packing()
 
     def parts(self) -> tuple[bytes, bytes]:
         """Return the Kinesis record's data in two parts: the body, and the 16-byte MD5 that ends an aggregate.
@@ -569,7 +582,7 @@ class Batch:
 
 def batch_of(queue: ShardQueue, items: list[PendingRecord]) -> Batch:
     """Return a closed batch of these records, of any size."""
-    batch = Batch(queue, items[0])
+    batch = queue.batch_type(queue, items[0])
     batch.add(items[1:], sys.maxsize, sys.maxsize)
     batch.tried = any(item.tries for item in items)
     batch.close()

@@ -144,7 +144,7 @@ class Outcomes:
         if items:
             self._totals.user_records_failed += len(items)
             outcome = Failed(reason, message or reason.value, cause, code)
-            predicted = queue.shard.shard_id if queue is not None and queue.shard is not None else None
+            predicted = None if queue is None else queue.shard_id
             self.completions.append(Completion(items, outcome, payload_size(items), predicted))
 
     def fail_waiting(self, reason: Reason, message: str, cause: BaseException | None = None, code: str = "") -> None:
@@ -173,9 +173,13 @@ class Outcomes:
 
     def _reason_for_waiting(self, queue: ShardQueue | None) -> str:
         """Return what a record waits for while no request fails. queue: None if the record is in no queue."""
-        if queue is None or (self._router.map_missing_since is not None and queue.shard is not None):
+        if (
+            queue is None
+            or self._router.patience_begins == NEVER
+            or (self._router.map_missing_since is not None and queue.shard is not None)
+        ):
             return self._router.reason_for_waiting()
-        shard = f"shard {queue.shard.shard_id}" if queue.shard else "the stream"
+        shard = "the stream" if queue.shard_id is None else f"shard {queue.shard_id}"
         if queue.failures:
             return f"{shard} is throttled"
         if queue.held_back:

@@ -19,6 +19,7 @@ from kplpy.core.results.circuit_breaker import CircuitBreaker
 from kplpy.core.results.events import Events
 from kplpy.core.results.outcomes import WRONG_SHARD, Outcomes
 from kplpy.core.results.retry_policy import (
+    DELIVERY_THROTTLED,
     MALFORMED,
     NOT_FOUND,
     THROTTLED,
@@ -84,6 +85,7 @@ class Responses:
         self._sizes = sizes
         self._totals = totals
         self._random = random
+        self._throttled = frozenset({THROTTLED}) if policy.has_shards else DELIVERY_THROTTLED
         self.circuit_breaker = CircuitBreaker(random)
         self.bisection = Bisection(policy.ordered)
         self.judging: list[_Judged] = []
@@ -258,7 +260,7 @@ class Responses:
 
     def _refused(self, batch: Batch, attempt: SendAttempt, now: float) -> None:
         queue = batch.queue
-        if attempt.code == THROTTLED:
+        if attempt.code in self._throttled:
             self._totals.entries_throttled += 1
             queue.limiter.refused(attempt.started, now)
             if self._policy.fail_if_throttled:
@@ -304,6 +306,9 @@ class Responses:
             self._bisect(request.batches, attempt, error, now)
             return
         self.bisection.reset()
+        if error.code in self._throttled and not self._policy.has_shards:
+            self._request_throttled(request, attempt, now)
+            return
         if error.code == NOT_FOUND:
             self._router.stream_missing(now)
         self.circuit_breaker.failed(exchange.started, now, error)
@@ -318,6 +323,12 @@ class Responses:
             return
         for batch in reversed(request.batches):
             self._retry(batch, attempt, now)
+
+    def _request_throttled(self, request: Request, attempt: SendAttempt, now: float) -> None:
+        """Treat each record of a delivery stream's request as throttled: Firehose may refuse them together."""
+        self.circuit_breaker.close()
+        for batch in reversed(request.batches):
+            self._refused(batch, attempt, now)
 
     def cannot_send(self, error: RequestError, now: float) -> None:
         """No request can be made, because the client cannot be made."""

@@ -10,6 +10,17 @@ from kplpy.core.policy import BACKOFF_BASE, BACKOFF_MAX
 from kplpy.core.shard_range import ShardRange
 
 THROTTLED = "ProvisionedThroughputExceededException"
+# Firehose's codes of throttling, of a record and of a whole request: "the throughput limits have been exceeded".
+# https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html and CommonErrors
+DELIVERY_THROTTLED = frozenset(
+    {
+        "LimitExceededException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "Throttling",
+        "ThrottlingException",
+    }
+)
 NOT_FOUND = "ResourceNotFoundException"
 # kplpy's own code for an entry of the response that has neither a sequence number nor an error code.
 MALFORMED = "MalformedEntry"
@@ -37,6 +48,8 @@ _DENIED = _ACCESS_DENIED | frozenset(
     {
         "IncompleteSignature",
         "InvalidClientTokenId",
+        "InvalidKMSResourceException",
+        "InvalidSourceException",
         "KMSAccessDeniedException",
         "KMSDisabledException",
         "KMSInvalidStateException",

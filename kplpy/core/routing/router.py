@@ -251,7 +251,7 @@ class Router:
         for shard in () if self.placed_by_service else self.map.open:
             queue = kept.pop(shard, None)
             if queue is None:
-                queue = ShardQueue(shard, self._policy, Limiter(self._policy.rate, now), self._sizes)
+                queue = self._new_queue(shard, now)
             queue.shard = shard  # the same object as in the map, so that identity decides that it is known
             queues.append(queue)
         self.queues = queues
@@ -270,6 +270,9 @@ class Router:
             queue.alive = False
             items += self.empty(queue)
         self.reroute(items, now)
+
+    def _new_queue(self, shard: ShardRange, now: float) -> ShardQueue:
+        return ShardQueue(shard, self._policy, Limiter(self._policy.rate, now), self._sizes)
 
     def note_landing(self, hash_key: int, actual: str, now: float) -> bool:
         """Learn the strategy from a record with this hash key that landed on shard `actual`.

@@ -8,7 +8,8 @@ CODES = frozenset(
     """
     AccessDenied AccessDeniedException DryRunOperationException ExpiredIteratorException ExpiredNextTokenException
     ExpiredToken ExpiredTokenException IncompleteSignature InternalError InternalFailure InternalFailureException
-    InternalServerError InvalidAction InvalidArgumentException InvalidClientTokenId InvalidSignatureException
+    InternalServerError InvalidAction InvalidArgumentException InvalidClientTokenId InvalidKMSResourceException
+    InvalidSignatureException InvalidSourceException
     KMSAccessDeniedException KMSDisabledException KMSInvalidStateException KMSNotFoundException KMSOptInRequired
     KMSThrottlingException LimitExceededException MalformedHttpRequestException MissingAuthenticationToken
     MissingAuthenticationTokenException NotAuthorized OptInRequired ProvisionedThroughputExceededException
@@ -20,7 +21,7 @@ CODES = frozenset(
     UnsupportedMediaTypeException ValidationError ValidationException
     """.split()
 )
-"""The error codes of Kinesis."""
+"""The error codes of Kinesis and Firehose."""
 
 
 class ServiceError(Exception):

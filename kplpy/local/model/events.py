@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from kplpy.local.model.delivery_stream import DeliveryRecord, DeliveryStream
 from kplpy.local.model.sequence import sequence_count
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import Stream
 
 PlainRecord = tuple[int, int, "str | None", bytes, "str | None"]
 """A record as (shard index, count within the stream, partition key, data, explicit hash key)."""
+StreamKey = tuple[bool, str]
+"""True for a delivery stream of Firehose, and the stream's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +31,22 @@ class CallEvent:
     They decide when the change took effect.
     """
 
+    @property
+    def key(self) -> StreamKey:
+        return (self.operation.startswith("Firehose."), self.stream)
+
+    @property
+    def creates(self) -> bool:
+        """True if the call creates its stream."""
+        return self.operation in ("CreateStream", "Firehose.CreateDeliveryStream")
+
     def plain(self) -> list[Any]:
         return ["call", self.stream, self.operation, dict(self.params), self.now, list(self.phases)]
 
 
 @dataclass(frozen=True, slots=True)
 class PutEvent:
-    """The records of one request that a stream accepted."""
+    """The records of one request that a Kinesis stream accepted."""
 
     stream: str
     now: float
@@ -51,6 +63,10 @@ class PutEvent:
         ]
         return cls(stream.name, now, request, stream.count + len(records), records)
 
+    @property
+    def key(self) -> StreamKey:
+        return (False, self.stream)
+
     def plain(self) -> list[Any]:
         return ["put", self.stream, self.now, self.request, self.count, self.records]
 
@@ -60,4 +76,34 @@ class PutEvent:
         return PutEvent(self.stream, self.now, self.request, self.count, records)
 
 
-Event = CallEvent | PutEvent
+@dataclass(frozen=True, slots=True)
+class DeliveryEvent:
+    """The records of one request that a delivery stream accepted."""
+
+    stream: str
+    now: float
+    request: int
+    count: int
+    """The delivery stream's count of records after this request."""
+    records: list[bytes]
+    """The records' data. The last one's number is `count`."""
+
+    @property
+    def key(self) -> StreamKey:
+        return (True, self.stream)
+
+    def plain(self) -> list[Any]:
+        return ["deliver", self.stream, self.now, self.request, self.count, self.records]
+
+    def delivery_records(self) -> list[DeliveryRecord]:
+        first = self.count - len(self.records) + 1
+        return [DeliveryRecord(number, self.now, data, self.request) for number, data in enumerate(self.records, first)]
+
+    def without_trimmed(self, stream: DeliveryStream) -> DeliveryEvent:
+        """Return this event with only the records that the delivery stream still holds."""
+        trimmed = stream.count - len(stream.records)
+        before = self.count - len(self.records)
+        return replace(self, records=self.records[max(0, trimmed - before) :])
+
+
+Event = CallEvent | PutEvent | DeliveryEvent

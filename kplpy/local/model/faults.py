@@ -5,6 +5,8 @@
     kinesis.faults.delay(2.0)                                       accepted at once, answered two seconds later
     kinesis.faults.cut(accepted=True)                               accepted, and the connection cut without a response
     kinesis.faults.outage()                                         every connection is reset until clear()
+    kinesis.faults.fail_entries("ServiceUnavailableException", operation="Firehose.PutRecordBatch")
+                                                                    the same for Firehose
 
 Each fault can be limited to a `stream`, or to requests with a record for a `shard`. A `plan` decides for each request.
 The plan of by_seed() draws faults at random, the same ones in each run.
@@ -49,11 +51,14 @@ class Fault:
     status: int = 400
     """The HTTP status of the response with `code`, 200 to 599."""
     entry_code: str | None = None
-    """Fail entries of PutRecords with this error code; the other entries are accepted."""
+    """Fail entries of PutRecords or PutRecordBatch with this error code; the other entries are accepted."""
     entries: frozenset[int] | None = None
     """Which entries fail, by position in the request from 0; None: all."""
     shard: str | None = None
-    """A shard id; None: any. With entry_code only this shard's entries fail, else only requests with such an entry."""
+    """A shard id; None: any. With entry_code only this shard's entries fail, else only requests with such an entry.
+
+    Firehose has no shards, so its requests never match a shard.
+    """
     answer: Mapping[str, Any] | None = None
     """Send this response and carry nothing out. An old response of ListShards makes a stale listing."""
     delay: float = 0.0
@@ -69,14 +74,14 @@ class Fault:
     wrong_length: the response has one entry too few
     """
     any_code: bool = False
-    """Allow a `code` and `entry_code` that Kinesis does not have, for example a gateway's."""
+    """Allow a `code` and `entry_code` that the services do not have, for example a gateway's."""
 
     def __post_init__(self) -> None:
         for member in ("code", "entry_code"):
             code = getattr(self, member)
             if code is not None and (not isinstance(code, str) or not (self.any_code or code in CODES)):
                 raise ValueError(
-                    f"{member} must be an error code of Kinesis; a Fault with any_code=True allows any; "
+                    f"{member} must be an error code of Kinesis or Firehose; a Fault with any_code=True allows any; "
                     f"got {code!r}{_suggestion(code, CODES)}"
                 )
         if isinstance(self.status, bool) or not isinstance(self.status, int) or not 200 <= self.status <= 599:
@@ -174,7 +179,8 @@ class Faults:
             raise TypeError(f"fault must be a kplpy.local.Fault, got {fault!r}")
         if operation is not None and operation not in OPERATIONS:
             raise ValueError(
-                f"operation must be an operation of the local Kinesis (docs/local.md), such as PutRecords; "
+                f"operation must be an operation of the local Kinesis (docs/local.md), such as PutRecords or "
+                f"Firehose.PutRecordBatch; "
                 f"got {operation!r}{_suggestion(operation, OPERATIONS)}"
             )
         if stream is not None and not (isinstance(stream, str) and stream and ":" not in stream):
@@ -203,14 +209,17 @@ class Faults:
         entries: frozenset[int] | None = None,
         shard: str | None = None,
         times: int = 1,
+        operation: str = "PutRecords",
         stream: str | None = None,
     ) -> None:
-        """Fail entries of the next `times` PutRecords with this error code.
+        """Fail entries of the next `times` requests with this error code.
 
         entries: positions in the request, from 0; None for all
         shard: only entries for this shard id; None for all
+        operation: PutRecords, or Firehose.PutRecordBatch with a code such as ServiceUnavailableException
         """
-        self.add(Fault(entry_code=code, entries=entries, shard=shard), times=times, stream=stream)
+        fault = Fault(entry_code=code, entries=entries, shard=shard)
+        self.add(fault, times=times, operation=operation, stream=stream)
 
     def delay(
         self,

@@ -60,6 +60,24 @@ class Limits:
     """A further SubscribeToShard fails for so long, and then takes the shard over."""
     update_shard_count_factor: bool = True
     """UpdateShardCount may at most double or halve the number of shards."""
+    firehose_request_records: int | None = 500
+    """The most records in one PutRecordBatch request of Firehose."""
+    firehose_request_bytes: int | None = 4 * MIB
+    """The most bytes of data in one PutRecordBatch request."""
+    firehose_record_size: bool = True
+    """Refuse a record of Firehose above 1,000 KiB."""
+    firehose_records_per_second: float | None = 500_000
+    """Records put to one delivery stream.
+
+    This quota and the next two are those of us-east-1, us-west-2 and eu-west-1. Elsewhere they are a fifth of the
+    records, half of the requests and a fifth of the bytes.
+    """
+    firehose_requests_per_second: float | None = 2000
+    """PutRecord and PutRecordBatch requests on one delivery stream."""
+    firehose_bytes_per_second: float | None = 5 * MIB
+    """Bytes put to one delivery stream."""
+    firehose_streams: int | None = 5000
+    """Delivery streams of the account."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -87,6 +105,9 @@ class Limits:
             describe_summary_per_second=None,
             subscribe_per_second=None,
             subscription_bytes_per_second=None,
+            firehose_records_per_second=None,
+            firehose_requests_per_second=None,
+            firehose_bytes_per_second=None,
         )
 
     @classmethod
@@ -219,16 +240,17 @@ class ReadRate:
         self.bytes -= size
 
 
-def write_rate(limits: Limits, now: float, phase: float) -> WriteRate | None:
-    """Return the write limit of a new shard, None without limits.
+def write_rate(
+    records: float | None, size: float | None, form: Literal["bucket", "window"], now: float, phase: float
+) -> WriteRate | None:
+    """Return a write limit of `records` and `size` bytes per second, None without limits.
 
     `phase`: where windows begin, 0 to 1 second.
     """
-    records, size = limits.shard_records_per_second, limits.shard_bytes_per_second
     if records is None and size is None:
         return None
     records, size = records or float("inf"), size or float("inf")
-    return WriteWindow(records, size, phase) if limits.rate_form == "window" else WriteBucket(records, size, now)
+    return WriteWindow(records, size, phase) if form == "window" else WriteBucket(records, size, now)
 
 
 def read_rate(limits: Limits, now: float) -> ReadRate | None:

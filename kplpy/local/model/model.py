@@ -1,4 +1,4 @@
-"""The modelled service: Kinesis without I/O, whose callers pass the time.
+"""The modelled services: Kinesis and Firehose without I/O, whose callers pass the time.
 
 `Model.handle(operation, params, now)` is one API call with botocore's member names. Data is bytes, times are epoch
 seconds. The model has no clock, thread or socket, and its only randomness is the Random that it is given. So the same
@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from random import Random
 
-from kplpy.local.model import get_records, put_records
-from kplpy.local.model.account import READ_ONLY_OPERATIONS, Account, Params, Response
+from kplpy.local.model import account, firehose, get_records, put_records
+from kplpy.local.model.account import Account, Params, Response
+from kplpy.local.model.delivery_stream import DeliveryStream
 from kplpy.local.model.errors import ServiceError
-from kplpy.local.model.events import CallEvent, Event, PutEvent
+from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
+from kplpy.local.model.firehose import Firehose
 from kplpy.local.model.limits import Limits, Phases
 from kplpy.local.model.sequence import sequence_count, sequence_number
 from kplpy.local.model.shard import Record, Shard
@@ -58,6 +60,23 @@ class LedgerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryLedgerRecord:
+    """A record that Firehose accepted."""
+
+    delivery_stream: str
+    incarnation: int
+    """Rises each time a delivery stream is created, so a recreated one differs from its predecessor."""
+    number: int
+    """The record's place in the order of acceptance, from 1."""
+    record_id: str
+    time: float
+    """When the record was accepted, epoch seconds."""
+    data: bytes
+    request: int
+    """The model's running number of the record's request."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """The response to one request, and the fault of its connection."""
 
@@ -72,7 +91,9 @@ class Exchange:
 
 
 class Model:
-    """All streams of one account in one region. Not thread-safe.
+    """All streams and delivery streams of one account in one region. Not thread-safe.
+
+    Operations of Firehose have the prefix `Firehose.`, for example Firehose.PutRecordBatch.
 
     limits, phases: see Limits and Phases
     store: False keeps only counts, no records
@@ -104,6 +125,7 @@ class Model:
             keep_deleted,
             random if random is not None else Random(0),
         )
+        self.firehose = Firehose(self.account)
         self.store = store
         self.retention_bytes = retention_bytes
         self.faults = Faults()
@@ -127,7 +149,8 @@ class Model:
         except ServiceError as error:
             return Exchange(None, error, delay, transport)
         if transport == "wrong_length":
-            response = {**response, "Records": response["Records"][:-1]} if response.get("Records") else {}
+            entries = "RequestResponses" if "RequestResponses" in response else "Records"
+            response = {**response, entries: response[entries][:-1]} if response.get(entries) else {}
         return Exchange(response, None, delay, transport)
 
     def handle(self, operation: str, params: Params, now: float) -> Response:
@@ -167,13 +190,18 @@ class Model:
             return self._get_shard_iterator(params, now)
         if operation == "SubscribeToShard":
             return self._subscribe_to_shard(params, now)
-        if operation in READ_ONLY_OPERATIONS:
-            return self.account.call(operation, params, now)
+        if operation == "Firehose.PutRecordBatch":
+            return self._deliver_batch(params, now, fault)
+        if operation == "Firehose.PutRecord":
+            return self._deliver_record(params, now, fault)
+        owner = self.firehose if operation in firehose.OPERATIONS else self.account
+        if operation in account.READ_ONLY_OPERATIONS or operation in firehose.READ_ONLY_OPERATIONS:
+            return owner.call(operation, params, now)
         phases = self.account.phases
         known_params = {name: params[name] for name in members if name in params}
         times = (phases.creating, phases.updating, phases.deleting)
         with self.journal(CallEvent(requested_stream(params) or "", operation, known_params, now, times)):
-            return self.account.call(operation, params, now)
+            return owner.call(operation, params, now)
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -209,6 +237,35 @@ class Model:
         self._trim_to_retention()
         return response_entries
 
+    def _deliver_batch(self, params: Params, now: float, fault: Fault | None) -> Response:
+        stream = self.firehose.writable(params, now)
+        stream.charge_request(now)
+        records = firehose.check_records(params["Records"], self.limits)
+        entries = self._deliver(stream, records, now, fault)
+        failed = sum("ErrorCode" in each for each in entries)
+        return {"FailedPutCount": failed, "Encrypted": False, "RequestResponses": entries}
+
+    def _deliver_record(self, params: Params, now: float, fault: Fault | None) -> Response:
+        stream = self.firehose.writable(params, now)
+        stream.charge_request(now)
+        records = firehose.check_records([params["Record"]], self.limits, single=True)
+        entry = self._deliver(stream, records, now, fault)[0]
+        if "ErrorCode" in entry:
+            status = {"InternalFailure": 500, "ServiceUnavailableException": 503}.get(entry["ErrorCode"], 400)
+            raise ServiceError(entry["ErrorCode"], entry["ErrorMessage"], status)
+        return {**entry, "Encrypted": False}
+
+    def _deliver(
+        self, stream: DeliveryStream, records: list[bytes], now: float, fault: Fault | None
+    ) -> list[dict[str, str]]:
+        entries, accepted = stream.apply_limits(records, now, self.requests, fault)
+        if accepted:
+            data = [each.data for each in accepted]
+            with self.journal(DeliveryEvent(stream.name, now, self.requests, accepted[-1].number, data)):
+                stream.store_records(accepted, self.store)
+        self._trim_to_retention()
+        return entries
+
     def _get_shard_iterator(self, params: Params, now: float) -> Response:
         stream = self.account.active_stream(params, now)
         response = get_records.get_shard_iterator(stream, params, now, self.account.number)
@@ -230,14 +287,18 @@ class Model:
         """Repeat a change that the journal kept: without limits, and with the same sequence numbers."""
         if isinstance(event, PutEvent):
             self._restore_put(event)
+        elif isinstance(event, DeliveryEvent):
+            self._restore_delivery(event)
         else:
-            account = self.account
-            limits, phases = account.limits, account.phases
-            account.limits, account.phases = replace(limits, update_shard_count_factor=False), Phases(*event.phases)
+            owner = self.firehose if event.operation in firehose.OPERATIONS else self.account
+            holder = self.account
+            limits, phases = holder.limits, holder.phases
+            holder.limits = replace(limits, update_shard_count_factor=False, firehose_streams=None)
+            holder.phases = Phases(*event.phases)
             try:
-                account.call(event.operation, event.params, event.now)
+                owner.call(event.operation, event.params, event.now)
             finally:
-                account.limits, account.phases = limits, phases
+                holder.limits, holder.phases = limits, phases
         self.now = max(self.now, event.now)
 
     def _restore_put(self, event: PutEvent) -> None:
@@ -252,6 +313,21 @@ class Model:
         self.requests = max(self.requests, event.request)
         self._trim_to_retention()
 
+    def _restore_delivery(self, event: DeliveryEvent) -> None:
+        stream = self.firehose.find(event.stream, event.now)
+        stream.store_records(event.delivery_records(), self.store)
+        stream.count = event.count
+        self.requests = max(self.requests, event.request)
+        self._trim_to_retention()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the records that all streams and delivery streams hold."""
+        return sum(each.held_bytes for each in self._all_streams())
+
+    def _all_streams(self) -> list[Stream | DeliveryStream]:
+        return [*self.streams.values(), *self.firehose.streams.values()]
+
     def _trim_to_retention(self) -> None:
         """Trim the fullest stream if the streams hold more than retention_bytes.
 
@@ -259,10 +335,10 @@ class Model:
         """
         if self.retention_bytes is None:
             return
-        held_bytes = sum(each.held_bytes for each in self.streams.values())
+        held_bytes = self.held_bytes
         if held_bytes > self.retention_bytes:
             surplus = held_bytes - self.retention_bytes * 15 // 16
-            largest = max(self.streams.values(), key=lambda each: each.held_bytes)
+            largest = max(self._all_streams(), key=lambda each: each.held_bytes)
             largest.trim_to(max(0, largest.held_bytes - surplus))
 
     # --- the ledger ---
@@ -277,6 +353,31 @@ class Model:
         for each in [*self.account.deleted, *self.streams.values()]:
             if stream in (None, each.name):
                 yield from _ledger_of(each)
+
+    def firehose_ledger(self, delivery_stream: str | None = None) -> Iterator[DeliveryLedgerRecord]:
+        """Yield every record that Firehose accepted and that is still held.
+
+        The records of a delivery stream are in the order of acceptance.
+
+        delivery_stream: a delivery stream's name; None for all. Deleted ones come first, if the model keeps them.
+        """
+        for each in [*self.firehose.deleted, *self.firehose.streams.values()]:
+            if delivery_stream in (None, each.name):
+                yield from firehose_records(each, 0)
+
+
+def firehose_records(stream: DeliveryStream, after: int) -> Iterator[DeliveryLedgerRecord]:
+    """Yield the records that a delivery stream holds, those after the record with the number `after`."""
+    for each in stream.since(after):
+        yield DeliveryLedgerRecord(
+            delivery_stream=stream.name,
+            incarnation=stream.incarnation,
+            number=each.number,
+            record_id=stream.record_id(each.number),
+            time=each.arrived,
+            data=each.data,
+            request=each.request,
+        )
 
 
 def no_journal(event: Event) -> AbstractContextManager[None]:

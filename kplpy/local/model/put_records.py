@@ -13,7 +13,7 @@ from kplpy.local.model.limits import KIB, Limits
 from kplpy.local.model.sequence import HASH_KEYS, hash_key, in_range, sequence_number
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import AUTO, Stream
-from kplpy.local.model.validation import HASH, PUT_ENTRY, check
+from kplpy.local.model.validation import HASH, PUT_ENTRY, check, check_record_count
 
 THROTTLED = "ProvisionedThroughputExceededException"
 _HASH = re.compile(HASH).fullmatch
@@ -42,16 +42,7 @@ def route_records(
 
     first_position: the position of the first record in error messages; 0 for PutRecord's only record
     """
-    if limits.request_records is not None and len(records) > limits.request_records:
-        raise validation(
-            "1 validation error detected: Value at 'records' failed to satisfy constraint: "
-            f"Member must have length less than or equal to {limits.request_records}"
-        )
-    if not records:
-        raise validation(
-            "1 validation error detected: Value '[]' at 'records' failed to satisfy constraint: "
-            "Member must have length greater than or equal to 1"
-        )
+    check_record_count(records, limits.request_records)
     auto = stream.strategy == AUTO
     # How the service places the records of AUTO streams is not published. Round robin is even and repeatable.
     turns = cycle(stream.open[stream.count % len(stream.open) :] + stream.open[: stream.count % len(stream.open)])

@@ -67,7 +67,9 @@ class Shard:
         self.head = 0  # index of the first record that is not trimmed; drop() shortens the list now and then
         self.accepted_records = 0
         self.accepted_bytes = 0
-        self.write_rate: WriteRate | None = write_rate(limits, now, phase)
+        self.write_rate: WriteRate | None = write_rate(
+            limits.shard_records_per_second, limits.shard_bytes_per_second, limits.rate_form, now, phase
+        )
         self.read_rate: ReadRate | None = read_rate(limits, now)
 
     def close(self, now: float, children: list[Shard]) -> None:

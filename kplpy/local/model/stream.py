@@ -15,39 +15,16 @@ USER_KEY, AUTO = "USER_PARTITION_KEY", "AUTO"
 PROVISIONED, ON_DEMAND = "PROVISIONED", "ON_DEMAND"
 
 
-class Stream:
-    """A stream and all its shards, open and closed.
+class ScheduledChanges:
+    """The changes of one stream that take effect at a given time.
 
-    A change takes effect at a given time: schedule() notes it, apply_changes(now) carries it out when it is due. Every
-    operation calls apply_changes(now) first, so it sees the stream as it is at `now`.
-
-    open: the open shards in the order of their hash ranges
-    count: records accepted so far; part of each sequence number
-    held_bytes: size of the records that are held
+    schedule() notes a change, apply_changes(now) carries it out when it is due. Every operation calls
+    apply_changes(now) first, so it sees the stream as it is at `now`.
     """
 
-    def __init__(self, name: str, arn: str, now: float, incarnation: int, limits: Limits, random: Random) -> None:
-        self.name, self.arn = name, arn
-        self.created = now
-        self.incarnation = incarnation
-        self.limits = limits
-        self.mode = PROVISIONED
-        self.strategy = USER_KEY
-        self.max_record_kib = 1024
-        self.retention_hours = 24
+    def __init__(self) -> None:
         self.status = "CREATING"
-        self.shards: dict[int, Shard] = {}
-        self.next_index = 0
-        self.open: list[Shard] = []
-        self._starts: list[int] = []  # the first hash keys of `open`, for binary search
-        self.count = 0
-        self.held_bytes = 0
-        self._next_trim_at = 0.0
         self._pending: deque[tuple[float, Callable[[float], None]]] = deque()
-        self._random = random
-        self.list_rate = CallRate(limits.list_shards_per_second, now) if limits.list_shards_per_second else None
-
-    # --- time ---
 
     def schedule(self, at: float, change: Callable[[float], None]) -> None:
         """Schedule `change(at)`.
@@ -68,6 +45,35 @@ class Stream:
 
     def set_status(self, status: str) -> None:
         self.status = status
+
+
+class Stream(ScheduledChanges):
+    """A stream and all its shards, open and closed.
+
+    open: the open shards in the order of their hash ranges
+    count: records accepted so far; part of each sequence number
+    held_bytes: size of the records that are held
+    """
+
+    def __init__(self, name: str, arn: str, now: float, incarnation: int, limits: Limits, random: Random) -> None:
+        super().__init__()
+        self.name, self.arn = name, arn
+        self.created = now
+        self.incarnation = incarnation
+        self.limits = limits
+        self.mode = PROVISIONED
+        self.strategy = USER_KEY
+        self.max_record_kib = 1024
+        self.retention_hours = 24
+        self.shards: dict[int, Shard] = {}
+        self.next_index = 0
+        self.open: list[Shard] = []
+        self._starts: list[int] = []  # the first hash keys of `open`, for binary search
+        self.count = 0
+        self.held_bytes = 0
+        self._next_trim_at = 0.0
+        self._random = random
+        self.list_rate = CallRate(limits.list_shards_per_second, now) if limits.list_shards_per_second else None
 
     # --- shards ---
 

@@ -28,11 +28,13 @@ def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
             params = cbor2.loads(body, semantic_decoders={1: _from_milliseconds})
         else:
             params = orjson.loads(body)
-            if operation == "PutRecords":
+            if operation in ("PutRecords", "Firehose.PutRecordBatch"):
                 for record in params["Records"]:
                     record["Data"] = b64decode(record["Data"], validate=True)
             elif operation == "PutRecord":
                 params["Data"] = b64decode(params["Data"], validate=True)
+            elif operation == "Firehose.PutRecord":
+                params["Record"]["Data"] = b64decode(params["Record"]["Data"], validate=True)
     except KeyError:
         pass  # the model reports which member is missing
     except (ValueError, TypeError, cbor2.CBORDecodeError) as error:

@@ -1,21 +1,22 @@
-"""LocalKinesis: a local Kinesis in a thread of this process."""
+"""LocalKinesis: a local Kinesis and Firehose in a thread of this process."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kplpy.local.clients import make_client, make_producer, make_session
+from kplpy.local.clients import make_client, make_firehose_client, make_producer, make_session
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.faults import Faults
 from kplpy.local.model.limits import Limits, Phases
-from kplpy.local.model.model import LedgerRecord, Model, no_journal
+from kplpy.local.model.model import DeliveryLedgerRecord, LedgerRecord, Model, no_journal
+from kplpy.local.model.validation import requested_stream
 from kplpy.local.server.journal import Journal
 from kplpy.local.server.options import DEFAULT_STREAM, GIB, Options
 from kplpy.local.server.server import Server, run_pending_callbacks
@@ -23,6 +24,7 @@ from kplpy.local.server.service import Service
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_firehose import FirehoseClient
     from mypy_boto3_kinesis import KinesisClient
 
     from kplpy.producer import Producer
@@ -34,6 +36,7 @@ T = TypeVar("T")
 class StreamAtStart:
     """A stream that a server has when it starts.
 
+    is_delivery: True for a delivery stream of Firehose, which has no shards
     shards: open shards
     wanted: shards that the options ask for; None if the options do not name the stream
     restored: True if the stream is from the data directory
@@ -41,6 +44,7 @@ class StreamAtStart:
     """
 
     name: str
+    is_delivery: bool
     shards: int
     wanted: int | None
     restored: bool
@@ -72,7 +76,9 @@ class Running:
             self._journal = Journal(Path(self._options.data_dir))
             self._journal.restore(self.model)
             self.model.journal = self._journal.recording
-        self._create_streams(time.time())
+        now = time.time()
+        self._create_streams(now)
+        self._create_delivery_streams(now)
         await self.server.start()
 
     def _create_streams(self, now: float) -> None:
@@ -84,15 +90,32 @@ class Running:
         wanted = self._options.wanted_streams(restored)
         for name, shards in wanted.items():
             if name not in restored:
-                try:
-                    self.model.handle("CreateStream", {"StreamName": name, "ShardCount": shards}, now)
-                except ServiceError as error:
-                    raise OSError(f"stream {name!r} cannot be created: {error.message}") from error
+                self._create("CreateStream", {"StreamName": name, "ShardCount": shards}, now)
         for name, stream in account.streams.items():
             records = sum(len(each.records) - each.head for each in stream.shards.values())
             wanted_shards = wanted.get(name)
             shards = len(stream.open) or wanted_shards or 0  # no shard is open yet while the stream is CREATING
-            self.streams.append(StreamAtStart(name, shards, wanted_shards, name in restored, records))
+            self.streams.append(StreamAtStart(name, False, shards, wanted_shards, name in restored, records))
+
+    def _create_delivery_streams(self, now: float) -> None:
+        """Create the delivery streams that are wanted and not restored, and add all of them to `streams`."""
+        firehose = self.model.firehose
+        for stream in list(firehose.streams.values()):
+            stream.apply_changes(now)
+        restored = set(firehose.streams)
+        role, bucket = f"arn:aws:iam::{self.model.account.number}:role/local", "arn:aws:s3:::local"
+        destination = {"ExtendedS3DestinationConfiguration": {"RoleARN": role, "BucketARN": bucket}}
+        for name in dict.fromkeys(self._options.delivery_streams):
+            if name not in restored:
+                self._create("Firehose.CreateDeliveryStream", {"DeliveryStreamName": name, **destination}, now)
+        for name, stream in firehose.streams.items():
+            self.streams.append(StreamAtStart(name, True, 0, None, name in restored, len(stream.records)))
+
+    def _create(self, operation: str, params: dict[str, Any], now: float) -> None:
+        try:
+            self.model.handle(operation, params, now)
+        except ServiceError as error:
+            raise OSError(f"stream {requested_stream(params)!r} cannot be created: {error.message}") from error
 
     async def stop(self) -> None:
         await self.server.stop()
@@ -111,6 +134,7 @@ class LocalKinesis:
         shards, stream: the stream that exists at the start. By default "test" with one shard, which is not created if
             data_dir has streams already. stream=None: no stream.
         streams: several streams instead, {name: number of shards}.
+        delivery_streams: names of delivery streams of Firehose that exist at the start.
         limits: True for the service's limits, Limits(...) to change some, False for no limits per second
             (Limits.no_rates()).
         phases: Phases(...), seconds in CREATING, UPDATING and DELETING; by default 0, 0 and 10.
@@ -132,6 +156,7 @@ class LocalKinesis:
         shards: int = 1,
         stream: str | None = DEFAULT_STREAM,
         streams: Mapping[str, int] | None = None,
+        delivery_streams: Collection[str] = (),
         limits: Limits | bool | None = True,
         phases: Phases | None = None,
         https: bool = False,
@@ -146,6 +171,7 @@ class LocalKinesis:
             shards=shards,
             stream=stream,
             streams=streams,
+            delivery_streams=delivery_streams,
             limits=limits,
             phases=phases,
             https=https,
@@ -226,6 +252,10 @@ class LocalKinesis:
         """Return a boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` are for boto3."""
         return make_client(self, **arguments)
 
+    def firehose_client(self, **arguments: Any) -> FirehoseClient:
+        """Return a boto3 Firehose client for this endpoint, with made-up credentials; `arguments` are for boto3."""
+        return make_firehose_client(self, **arguments)
+
     def session(self) -> boto3.Session:
         """Return a boto3 session with made-up credentials and this region. Its clients need endpoint_url."""
         return make_session(self.region_name)
@@ -262,8 +292,20 @@ class LocalKinesis:
         """
         return self.call(lambda model: list(model.ledger(stream)))
 
+    def firehose_ledger(self, delivery_stream: str | None = None) -> list[DeliveryLedgerRecord]:
+        """Return every record that Firehose accepted and that is still held.
+
+        The records of a delivery stream are in the order of acceptance.
+
+        delivery_stream: a delivery stream's name; None for all.
+        """
+        return self.call(lambda model: list(model.firehose_ledger(delivery_stream)))
+
     def handle(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out one API call without HTTP, now; raises kplpy.local.ServiceError."""
+        """Carry out one API call without HTTP, now; raises kplpy.local.ServiceError.
+
+        Operations of Firehose have the prefix `Firehose.`, for example Firehose.CreateDeliveryStream.
+        """
         return self.call(lambda model: model.handle(operation, params, time.time()))
 
     def call(self, function: Callable[[Model], T]) -> T:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import cbor2
 
 from kplpy.local.model.errors import ServiceError
-from kplpy.local.model.events import CallEvent, Event, PutEvent
+from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent, StreamKey
 from kplpy.local.model.model import Model
 from kplpy.logs import log
 from kplpy.private_files import open_private
@@ -78,18 +78,18 @@ class Journal:
 
         Raises ValueError if the log is damaged before its end.
         """
-        created: dict[str, int] = {}  # by stream: the frame that created it
-        last: dict[str, int] = {}  # by stream: its last put
+        created: dict[StreamKey, int] = {}  # by stream: the frame that created it
+        last: dict[StreamKey, int] = {}  # by stream: its last put
         for index, event in enumerate(self._events()):
             try:
                 model.restore(event)
             except ServiceError:  # the model refused it at that time too, and a kill came before it was truncated
                 continue
-            if isinstance(event, PutEvent):
-                last[event.stream] = index
-            elif event.operation == "CreateStream":
-                created[event.stream] = index
-        held_bytes = sum(each.held_bytes for each in model.streams.values())
+            if not isinstance(event, CallEvent):
+                last[event.key] = index
+            elif event.creates:
+                created[event.key] = index
+        held_bytes = model.held_bytes
         end = self._end
         if end > max(_COMPACT_FROM, 2 * held_bytes):
             try:
@@ -153,7 +153,7 @@ class Journal:
                 yield _event(cbor2.loads(body))
                 self._end = next_frame
 
-    def _compact(self, model: Model, created: dict[str, int], last: dict[str, int]) -> None:
+    def _compact(self, model: Model, created: dict[StreamKey, int], last: dict[StreamKey, int]) -> None:
         """Replace the log by one without deleted streams and without records that are no longer held."""
         path = self._path.with_suffix(".new")
         path.unlink(missing_ok=True)  # a start that was killed may have left the file
@@ -161,12 +161,17 @@ class Journal:
         size = 0
         try:
             for index, event in enumerate(self._events()):
-                if event.stream not in model.streams or index < created[event.stream]:
+                if event.stream not in (model.firehose.streams if event.key[0] else model.streams):
+                    continue
+                if index < created[event.key]:
                     continue
                 if isinstance(event, PutEvent):
                     event = event.without_trimmed(model.streams[event.stream])
-                    if not event.records and index != last[event.stream]:  # the last put holds the stream's count
-                        continue
+                elif isinstance(event, DeliveryEvent):
+                    event = event.without_trimmed(model.firehose.streams[event.stream])
+                # The last put holds the stream's count.
+                if not isinstance(event, CallEvent) and not event.records and index != last[event.key]:
+                    continue
                 frame = _frame(event)
                 _write_all(new_file, frame)
                 size += len(frame)
@@ -199,7 +204,8 @@ def _frame(event: Event) -> bytes:
 
 
 def _event(plain: list[Any]) -> Event:
-    return PutEvent(*plain[1:]) if plain[0] == "put" else CallEvent(*plain[1:])
+    kinds: dict[str, type[Event]] = {"put": PutEvent, "deliver": DeliveryEvent, "call": CallEvent}
+    return kinds[plain[0]](*plain[1:])
 
 
 def _write_all(file: FileIO, frame: bytes) -> None:

@@ -32,6 +32,7 @@ class Arguments(TypedDict, total=False):
     shards: int
     stream: str | None
     streams: Mapping[str, int] | None
+    delivery_streams: Collection[str]
     limits: Limits | bool | None
     phases: Phases | None
     https: bool
@@ -53,6 +54,7 @@ class Options:
     shards: int = 1
     stream: str | None = DEFAULT_STREAM
     streams: Mapping[str, int] | None = None
+    delivery_streams: Collection[str] = ()
     limits: Limits | bool | None = True
     phases: Phases | None = None
     https: bool = False
@@ -69,6 +71,11 @@ class Options:
                 raise ValueError(f"a stream's name must match {NAME}, at most 128 characters; got {name!r}")
             if isinstance(shards, bool) or not isinstance(shards, int) or not 1 <= shards <= 10_000:
                 raise ValueError(f"a stream has 1 to 10000 shards; got {shards!r} for {name!r}")
+        if isinstance(self.delivery_streams, str):
+            raise ValueError(f"delivery_streams must be a collection of names, got {self.delivery_streams!r}")
+        for name in self.delivery_streams:
+            if not isinstance(name, str) or not re.fullmatch(NAME, name) or len(name) > 64:
+                raise ValueError(f"a delivery stream's name must match {NAME}, at most 64 characters; got {name!r}")
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 (any free port) to 65535, got {self.port!r}")
         if not self.host:
@@ -111,6 +118,7 @@ class Options:
         plain = asdict(self)
         if isinstance(self.stream, DefaultStream):
             del plain["stream"]
+        plain["delivery_streams"] = list(self.delivery_streams)
         plain["data_dir"] = None if self.data_dir is None else str(self.data_dir)
         return json.dumps(plain)
 

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from kplpy.local.clients import make_client, make_producer, make_session
+from kplpy.local.clients import make_client, make_firehose_client, make_producer, make_session
 from kplpy.local.server.inprocess import Running, StreamAtStart
 from kplpy.local.server.options import Arguments, Options
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_firehose import FirehoseClient
     from mypy_boto3_kinesis import KinesisClient
     from typing_extensions import Unpack
 
@@ -35,7 +36,7 @@ def serve(*, ready: Ready | None = None, **arguments: Unpack[Arguments]) -> None
     Call it on the main thread of a process.
 
     ready: called once the port accepts connections, with the URL, the path of the certificate authority (None for
-        http), and the streams (name, shards, wanted, restored, records).
+        http), and the streams and delivery streams (name, is_delivery, shards, wanted, restored, records).
     The other arguments are those of LocalKinesis; the port is 4567 by default.
 
     Raises ValueError for a bad argument, OSError if the port is taken or the data directory cannot be used.
@@ -158,6 +159,10 @@ class LocalKinesisProcess:
     def client(self, **arguments: Any) -> KinesisClient:
         """Return a boto3 Kinesis client for this endpoint, with made-up credentials; `arguments` are for boto3."""
         return make_client(self, **arguments)
+
+    def firehose_client(self, **arguments: Any) -> FirehoseClient:
+        """Return a boto3 Firehose client for this endpoint, with made-up credentials; `arguments` are for boto3."""
+        return make_firehose_client(self, **arguments)
 
     def session(self) -> boto3.Session:
         """Return a boto3 session with made-up credentials and this region. Its clients need endpoint_url."""

@@ -22,6 +22,8 @@ from kplpy.local.server.http2 import Http2Protocol
 from kplpy.local.server.service import MAX_BODY, Reply, Service
 
 _READ_BUFFER = 1 << 20
+DELIVERY_PATH = "/firehose/"
+"""GET of this path and a delivery stream's name returns its records."""
 
 
 class Server:
@@ -106,6 +108,11 @@ class Server:
         except ConnectionResetError:  # from the client or from stop(); aiohttp would log a traceback
             return web.Response(status=400)
         headers = request.headers
+        if request.method == "GET" and request.path.startswith(DELIVERY_PATH):
+            query = request.query
+            name = request.path[len(DELIVERY_PATH) :]
+            read = self.service.read_delivery_stream(name, query.get("after", "0"), query.get("limit", "10000"))
+            return await self._send(request, read)
         reply = self.service.reply(
             request.method, headers.get("X-Amz-Target", ""), headers.get("Content-Type", ""), body
         )

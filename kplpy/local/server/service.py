@@ -1,4 +1,4 @@
-"""The API over HTTP without sockets: takes headers and body, returns status, headers and body."""
+"""The APIs over HTTP without sockets: takes headers and body, returns status, headers and body."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from kplpy.local.model.consumers import Subscription
-from kplpy.local.model.errors import ServiceError
+from kplpy.local.model.errors import ServiceError, invalid_argument
 from kplpy.local.model.faults import Transport
-from kplpy.local.model.model import Model
+from kplpy.local.model.model import Model, firehose_records
 from kplpy.local.server import codec, event_stream
 
-VERSION = "Kinesis_20131202"
+KINESIS, FIREHOSE = "Kinesis_20131202", "Firehose_20150804"
+SERVICES = {KINESIS: "", FIREHOSE: "Firehose."}
+"""What precedes the operation in X-Amz-Target, and the model's prefix of the service's operations."""
 MAX_BODY = 64 << 20
 """The largest accepted body in bytes, well above the largest valid request: 10 MiB of data in base64."""
+
+READ_RECORDS = 10_000
+READ_BYTES = 10 << 20
 
 
 @dataclass(slots=True)
@@ -53,8 +58,10 @@ class Service:
         headers = {"Content-Type": kind, "x-amzn-RequestId": f"{self._id_start}-{next(self._ids):012x}"}
         version, _, operation = target.partition(".")
         try:
-            if method != "POST" or version != VERSION:
-                raise ServiceError("UnknownOperationException", f"POST with X-Amz-Target: {VERSION}.<operation>")
+            if method != "POST" or version not in SERVICES:
+                versions = " or ".join(f"{each}.<operation>" for each in SERVICES)
+                raise ServiceError("UnknownOperationException", f"POST with X-Amz-Target: {versions}")
+            operation = SERVICES[version] + operation
             params = codec.decode(kind, operation, body)
             exchange = self.model.exchange(operation, params, self.clock())
         except ServiceError as error:
@@ -75,6 +82,30 @@ class Service:
             reply.events = None
             reply.body = b"\x00\xff<html>not an answer"
         return reply
+
+    def read_delivery_stream(self, name: str, after: str, limit: str) -> Reply:
+        """Return the reply to GET /firehose/<name>, which Firehose itself does not have.
+
+        The body is JSON: the delivery stream's Incarnation, the Count of records accepted so far, and the Records that
+        are held after the record with the number `after`, at most `limit` and 10 MiB of data.
+        """
+        headers = {"Content-Type": "application/json"}
+        try:
+            if not (after.isdecimal() and limit.isdecimal() and len(after) < 20 and 1 <= int(limit) <= READ_RECORDS):
+                raise invalid_argument(f"after must be a whole number, limit one from 1 to {READ_RECORDS}")
+            stream = self.model.firehose.find(name, max(self.clock(), self.model.now))
+        except ServiceError as error:
+            return _failed(error, codec.JSON, headers)
+        records: list[dict[str, object]] = []
+        size = 0
+        for each in itertools.islice(firehose_records(stream, int(after)), int(limit)):
+            size += len(each.data)
+            if records and size > READ_BYTES:
+                break
+            members = {"Number": each.number, "RecordId": each.record_id, "Data": each.data}
+            records.append({**members, "ApproximateArrivalTimestamp": round(each.time, 3)})
+        answer = {"Incarnation": stream.incarnation, "Count": stream.count, "Records": records}
+        return Reply(200, headers, codec.encode(codec.JSON, answer))
 
 
 def _failed(error: ServiceError, kind: str, headers: dict[str, str]) -> Reply:

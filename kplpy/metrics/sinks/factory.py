@@ -23,10 +23,11 @@ def sink_maker(
     """Return a function that makes the sink, to be called for the first window. None: no metric leaves the process.
 
     If neither metrics_sink nor cloudwatch_endpoint_url names a sink, it is EMF on Lambda and PutMetricData elsewhere.
-    That holds only if Kinesis is at the region's own endpoint: metrics of a stand-in do not go to AWS.
+    That holds only if Kinesis and Firehose, as far as they are used, are at the region's own endpoints: metrics of a
+    stand-in do not go to AWS.
 
     cloudwatch: makes the function that calls PutMetricData.
-    is_regional: returns True if the Kinesis client uses AWS's own endpoint of its region.
+    is_regional: returns True if the clients use AWS's own endpoints of their regions.
     ConfigError: the sink's package is missing.
     """
     chosen: Any = config.metrics_sink
@@ -35,7 +36,7 @@ def sink_maker(
     if chosen is None and config.cloudwatch_endpoint_url is not None:
         chosen = "cloudwatch"
     if chosen is None:
-        if config.endpoint_url is not None:
+        if config.endpoint_url is not None or config.firehose_endpoint_url is not None:
             return None
         named = _named("emf" if on_lambda() else "cloudwatch", config, cloudwatch)
         return lambda: named() if is_regional() else _Nowhere()

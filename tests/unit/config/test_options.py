@@ -94,6 +94,7 @@ MIB = 1 << 20
 CASES: dict[str, Case] = {
     "region_name": text(),
     "endpoint_url": url(),
+    "firehose_endpoint_url": url(),
     "verify": Case(
         None,
         [None, True, False, "/etc/ca.pem"],
@@ -137,6 +138,7 @@ CASES: dict[str, Case] = {
     "compression": choice("none", "none", "gzip", "zstd"),
     "compression_level": whole(None, 1, 19, optional=True),
     "compression_min_size": whole(1024, 1, 10 * MIB),
+    "joined_record_size": whole(0, 0, 1_024_000),
     "aggregate_single_records": flag(False),
     "assume_distribution_strategy": choice(None, None, "USER_PARTITION_KEY", "AUTO"),
     "on_buffer_full": choice(None, None, "block", "raise"),

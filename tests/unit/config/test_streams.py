@@ -14,6 +14,7 @@ import pytest
 from kplpy import Config, ConfigError, InvalidRecordError, NotPicklableError, Producer, StreamOptions, serializers
 from kplpy.config.options import per_stream
 from kplpy.config.streams import STREAM_FIELDS
+from kplpy.core.policy import delivery_policy_of
 from kplpy.core.policy import policy_of as policy_of_config
 
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
@@ -46,13 +47,74 @@ def test_every_option_of_a_stream_is_a_field_of_config_with_the_same_type() -> N
     assert own == {name: types[name] for name in STREAM_FIELDS}
 
 
-@pytest.mark.parametrize("name", STREAM_FIELDS)
+@pytest.mark.parametrize("name", OTHER_VALUES)
 def test_an_option_of_a_stream_changes_the_policy_of_this_stream_only(name: str) -> None:
     config = Config(compression="gzip", streams={"orders": {name: OTHER_VALUES[name]}})  # type: ignore[misc]
     assert config.for_stream("orders") == dataclasses.replace(Config(compression="gzip"), **{name: OTHER_VALUES[name]})
     policy_of = per_stream(config, policy_of_config)
     assert (policy_of("orders") == policy_of("clicks")) is name.endswith("_serializer")
     assert policy_of("clicks") is policy_of("views")
+
+
+# --- delivery streams ---
+
+DELIVERY = "arn:aws:firehose:eu-west-1:123456789012:deliverystream/orders"
+# An option of a delivery stream, and whether it changes the policy.
+OF_DELIVERY_STREAMS: dict[str, tuple[Any, bool]] = {
+    "aggregation_max_count": (7, True),
+    "joined_record_size": (700, True),
+    "record_max_buffered_time_ms": (7, True),
+    "record_ttl_ms": (None, True),
+    "user_record_timeout_ms": (700, True),
+    "fail_if_throttled": (True, True),
+    "max_user_record_size": (700, True),
+    "value_serializer": (serializers.json, False),
+    "key_serializer": (str, False),
+}
+
+
+@pytest.mark.parametrize("name", OF_DELIVERY_STREAMS)
+def test_an_option_of_a_delivery_stream_is_that_of_its_arn_only(name: str) -> None:
+    value, counts = OF_DELIVERY_STREAMS[name]
+    config = Config(streams={DELIVERY: {name: value}})  # type: ignore[misc]
+    policy = per_stream(config, delivery_policy_of)
+    assert (policy(DELIVERY) != policy(DELIVERY.replace("orders", "clicks"))) is counts
+    assert getattr(config.for_stream(DELIVERY), name) == value
+    for other in ("orders", ARN, DELIVERY.replace("eu-west-1", "eu-west-2")):
+        assert config.for_stream(other) is config
+
+
+@pytest.mark.parametrize("name", [name for name in STREAM_FIELDS if name not in OF_DELIVERY_STREAMS])
+def test_options_of_shards_aggregates_and_order_are_refused_for_a_delivery_stream(name: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Config(streams={DELIVERY: {name: OTHER_VALUES[name]}})  # type: ignore[misc]
+    assert str(raised.value) == (
+        f"streams['{DELIVERY}']: '{name}' is an option of a stream, not of a delivery stream (docs/firehose.md)"
+    )
+
+
+@pytest.mark.parametrize("stream", ["orders", ARN])
+def test_joining_is_refused_for_a_stream(stream: str) -> None:
+    with pytest.raises(ConfigError, match="'joined_record_size' is an option of a delivery stream, not of a stream"):
+        Config(streams={stream: {"joined_record_size": 1}})
+
+
+def test_a_stream_and_a_delivery_stream_of_one_name_have_their_own_options() -> None:
+    config = Config(streams={"orders": {"record_ttl_ms": 1000}, DELIVERY: {"record_ttl_ms": 2000}})
+    found = [config.for_stream(stream).record_ttl_ms for stream in ("orders", ARN, DELIVERY)]
+    assert found == [1000, 1000, 2000]
+    assert Config(streams={DELIVERY: {"record_ttl_ms": 2000}}).for_stream("orders").record_ttl_ms == 30_000
+
+
+def test_the_producers_options_of_shards_aggregates_and_order_do_not_apply_to_delivery_streams() -> None:
+    plain = delivery_policy_of(Config())
+    everything = {name: value for name, value in OTHER_VALUES.items() if name not in OF_DELIVERY_STREAMS}
+    assert delivery_policy_of(Config(**everything)) == plain
+    assert not plain.aggregate
+    assert not plain.ordered
+
+
+# --- streams ---
 
 
 def test_options_that_are_not_given_are_the_producers() -> None:

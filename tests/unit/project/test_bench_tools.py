@@ -52,6 +52,8 @@ def test_cbor_gets_the_same_response() -> None:
     found, answer = scan.put_records_in_cbor(cbor2.dumps(request, indefinite_containers=True))
     texts = [{"Data": "eA==", "ExplicitHashKey": str(hash_of(key)), "PartitionKey": "a"} for key in keys]
     assert (found, cbor2.loads(answer)) == (500, json.loads(scan.put_records(body(texts, 3, (",", ":")))[1]))
+    by_key = {"Records": [{"Data": b"x", "PartitionKey": key} for key in keys], "StreamName": "bench-3"}
+    assert scan.put_records_in_cbor(cbor2.dumps(by_key)) == (500, answer)
 
 
 def test_scan_reads_entries_with_members_in_different_order() -> None:

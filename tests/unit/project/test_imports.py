@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "serializers": set(),
     "serialization": {"errors", "escaping", "records"},
     "validation": {"serialization", "headers", "futures", "core", "wire", *COMMON},
+    "delivery_validation": {"validation", "serialization", "headers", "futures", "core", *COMMON},
     "tracing": {"futures", "headers", "validation", *COMMON},
     "dead_letters": {"futures", "headers", *COMMON},
     "aws": {"core", "wire", *COMMON},  # aws and metrics serve what the core asks for; the core knows neither
@@ -58,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "spool": {"core", *COMMON},  # files alone: it knows nothing of the runtime
     "runtime": {"spool", "validation", "futures", "core", "wire", *COMMON},
     # hands aws and metrics to the runtime
-    "build": {"runtime", "validation", "core", "aws", "metrics", "wire", *COMMON},
+    "build": {"runtime", "validation", "delivery_validation", "core", "aws", "metrics", "wire", *COMMON},
     "producer": {
         *("build", "headers", "tracing", "validation", "runtime", "dead_letters", "futures", "core", "metrics"),
         *COMMON,

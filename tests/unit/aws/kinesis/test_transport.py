@@ -22,10 +22,11 @@ from urllib3 import HTTPResponse
 
 from kplpy import Config, deaggregate
 from kplpy.aws import errors
+from kplpy.aws.base64_pieces import PIECE
 from kplpy.aws.client import make_client
-from kplpy.aws.kinesis.put_calls import CBOR
-from kplpy.aws.kinesis.request_json import PIECE, put_records_body
+from kplpy.aws.kinesis.request_json import put_records_body
 from kplpy.aws.kinesis.transport import KinesisTransport
+from kplpy.aws.put_calls import CBOR
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.exchange import ListingError

@@ -312,9 +312,12 @@ def test_an_outage_lasts_until_it_is_cleared() -> None:
     ("order", "says"),
     [
         (lambda faults: faults.fail("InternalFailur"), "got 'InternalFailur'; did you mean InternalFailure"),
-        (lambda faults: faults.fail("Boom"), "code must be an error code of Kinesis; .*any_code=True .* 'Boom'$"),
-        (lambda faults: faults.fail(""), "code must be an error code of Kinesis; .* got ''$"),
-        (lambda faults: faults.fail(503), "code must be an error code of Kinesis; .* got 503$"),
+        (
+            lambda faults: faults.fail("Boom"),
+            "code must be an error code of Kinesis or Firehose; .*any_code=True .* 'Boom'$",
+        ),
+        (lambda faults: faults.fail(""), "code must be an error code of Kinesis or Firehose; .* got ''$"),
+        (lambda faults: faults.fail(503), "code must be an error code of Kinesis or Firehose; .* got 503$"),
         (
             lambda faults: faults.fail_entries("ProvisionedThroughputExceeded"),
             "^entry_code .*'; did you mean ProvisionedThroughputExceededException",

@@ -13,7 +13,7 @@ import pytest
 from kplpy.local import Model
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.server.codec import CBOR, JSON, decode, encode
-from kplpy.local.server.service import VERSION, Service
+from kplpy.local.server.service import KINESIS, Service
 
 
 def test_json_carries_data_in_base64() -> None:
@@ -74,7 +74,7 @@ def test_an_impossible_time_is_a_serialization_exception(value: float, tagged: b
     iterator = {**place, "ShardId": "shardId-000000000000", "ShardIteratorType": "AT_TIMESTAMP", "Timestamp": moment}
 
     def ask(operation: str, params: dict[str, Any]) -> tuple[int, Any]:
-        reply = service.reply("POST", f"{VERSION}.{operation}", CBOR, cbor2.dumps(params))
+        reply = service.reply("POST", f"{KINESIS}.{operation}", CBOR, cbor2.dumps(params))
         return reply.status, cbor2.loads(reply.body) if reply.body else {}
 
     assert ask("CreateStream", {**place, "ShardCount": 1})[0] == 200
@@ -105,7 +105,7 @@ def test_nan_is_refused_in_every_member(params: dict[str, Any]) -> None:
     service.model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)
     operation = "PutRecords" if "Records" in params else "CreateStream"
     body = cbor2.dumps({"StreamName": "s", **params})
-    reply = service.reply("POST", f"{VERSION}.{operation}", CBOR, body)
+    reply = service.reply("POST", f"{KINESIS}.{operation}", CBOR, body)
     assert (reply.status, cbor2.loads(reply.body)["__type"]) == (400, "SerializationException")
 
 

@@ -99,6 +99,45 @@ def test_rewriting_the_log_keeps_the_held_records_and_the_count(
     kept.close()
 
 
+def test_delivery_streams_come_back_and_survive_a_rewrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = {"RoleARN": "arn:aws:iam::123456789012:role/r", "BucketARN": "arn:aws:s3:::b"}
+
+    def deliver(model: Model, now: float, data: bytes, name: str = "s") -> str:
+        params = {"DeliveryStreamName": name, "Record": {"Data": data}}
+        return str(model.handle("Firehose.PutRecord", params, now)["RecordId"])
+
+    def ids(model: Model) -> list[tuple[str, float, bytes]]:
+        return [(each.record_id, each.time, each.data) for each in model.firehose_ledger("s")]
+
+    monkeypatch.setattr(journal, "_COMPACT_FROM", 10_000)
+    arguments = {"retention_bytes": 20_000, "phases": Phases(deleting=0)}
+    model, kept = opened(tmp_path, **arguments)
+    model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)  # a Kinesis stream of the same name
+    number = put(model, 0.5, b"kinesis")
+    for name in ("gone", "s", "idle"):
+        params = {"DeliveryStreamName": name, "ExtendedS3DestinationConfiguration": bucket}
+        model.handle("Firehose.CreateDeliveryStream", params, 0.0)
+    deliver(model, 1.0, b"x" * 1000, "gone")
+    idle = deliver(model, 1.0, b"", "idle")
+    for each in range(200):
+        deliver(model, 2.0 + each, b"%03d" % each + b"x" * 997)
+    model.handle("Firehose.DeleteDeliveryStream", {"DeliveryStreamName": "gone"}, 300.0)
+    kept.close()
+    before = (tmp_path / "kinesis.log").stat().st_size
+
+    for _ in range(2):  # the second start reads the rewritten log
+        again, kept = opened(tmp_path, **arguments)
+        assert (tmp_path / "kinesis.log").stat().st_size < before / 5
+        assert ids(again) == ids(model)
+        assert set(again.firehose.streams) == {"s", "idle"}
+        assert [each.sequence_number for each in again.ledger()] == [number]
+        kept.close()
+    again, kept = opened(tmp_path, **arguments)
+    assert deliver(again, 400.0, b"", "idle") > idle
+    assert deliver(again, 400.0, b"last") > list(model.firehose_ledger("s"))[-1].record_id
+    kept.close()
+
+
 class Disk(FileIO):
     """The log's file on a disk with `free` bytes, which may refuse to truncate the file."""
 

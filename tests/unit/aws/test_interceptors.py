@@ -18,10 +18,10 @@ from botocore import monitoring
 from botocore.client import BaseClient
 from botocore.endpoint import Endpoint
 
-from kplpy.aws.kinesis import interceptors, put_calls
+from kplpy.aws import interceptors, put_calls
 from kplpy.aws.kinesis.transport import KinesisTransport
 from tests.inside import client_of, count_as_known, own_handlers, watch_direct_requests
-from tests.unit.aws.kinesis.test_put_calls import (
+from tests.unit.aws.test_put_calls import (
     ACCEPTED,
     ENTRY,
     answered,

@@ -16,8 +16,8 @@ from botocore.compat import HTTPHeaders
 from urllib3 import HTTPResponse
 
 from kplpy import Config
-from kplpy.aws.kinesis.sent_body import SentBody
 from kplpy.aws.kinesis.transport import KinesisTransport
+from kplpy.aws.sent_body import SentBody
 from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange
 from tests.unit.aws.kinesis.test_transport import WITHOUT_A_RESPONSE, batch, item

@@ -1,15 +1,28 @@
-"""One PutRecords call of a sender thread: what it sends, and what shows that the service may have it."""
+"""One call of a sender thread that puts records: what it sends, and what shows that the service may have it."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
 from kplpy.aws.causes import FOR_CREDENTIALS
-from kplpy.aws.kinesis.sent_body import SentBody
+from kplpy.aws.sent_body import SentBody
 from kplpy.core.batching.request import Request
+
+
+class Operation(NamedTuple):
+    """The operation that puts records.
+
+    service, name: as in botocore's events. method: of botocore's client.
+    members: the members of the response that kplpy reads itself.
+    """
+
+    service: str
+    name: str
+    method: str
+    members: tuple[str, ...]
 
 
 class Pattern:

@@ -1,12 +1,12 @@
-"""Finds what sees or changes PutRecords in botocore's client: handlers, replaced methods, replaced parts.
+"""Finds what sees or changes requests in botocore's client: handlers, replaced methods, replaced parts.
 
 Tracers and stubs work in these ways, so a request past the client would escape them. ddtrace, X-Ray and OpenTelemetry
 replace methods of botocore's classes, at any time. moto, Sentry and the user's own code register handlers. botocore's
 debug log and its history show requests, too.
 
-Known are the handlers that botocore (1.40 to 1.44) registers for PutRecords. Every other counts as an interceptor, so
-a version with new handlers, or without the private names used here, makes requests slower and changes nothing else.
-What such a version changes elsewhere shows when PutCalls compares its requests with the client's.
+Known are the handlers that botocore (1.40 to 1.44) registers for PutRecords and PutRecordBatch. Every other counts as
+an interceptor, so a version with new handlers, or without the private names used here, makes requests slower and
+changes nothing else. What it changes elsewhere shows when PutCalls compares its requests with the client's.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from botocore.session import Session as CoreSession
 from botocore.signers import RequestSigner
 from botocore.useragent import UserAgentString
 
+from kplpy.aws.put_call import Operation
 from kplpy.logs import log
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ _PARTS = {
 }
 # The methods that a request passes in the client.
 _STEPS_OF_CLIENT = (
-    "put_records _make_api_call _make_request _emit_api_params _resolve_endpoint_ruleset _convert_to_request_dict"
+    "_make_api_call _make_request _emit_api_params _resolve_endpoint_ruleset _convert_to_request_dict"
 ).split()
 _STEPS_OF_ENDPOINT = (
     "make_request create_request prepare_request _send_request _get_response _do_get_response _needs_retry _send"
@@ -75,7 +76,7 @@ _KNOWN = _RUN | {
     "set_operation_specific_signer",
     # A direct request keeps the user agent.
     _USER_AGENT,
-    # PutRecords has no idempotency token, validation mode or event stream.
+    # The operations have no idempotency token, validation mode or event stream.
     "_handle_request_validation_mode_member",
     "generate_idempotent_uuid",
     "inject_api_version_header_if_needed",
@@ -93,8 +94,9 @@ class Interceptors:
     questions: return values for the endpoint rules that may change with each request, as the account ID may.
     """
 
-    def __init__(self, client: Any, session: Any) -> None:
+    def __init__(self, client: Any, operation: Operation, session: Any) -> None:
         self._client = client
+        self._operation = operation
         self._steps: tuple[object, ...] = ()
         self._lookups: object = None  # botocore's cache of handlers: a new dict after each registration
         self._reason: str | None = None
@@ -102,20 +104,20 @@ class Interceptors:
         self.request_created: list[Callable[..., Any]] = []
         self.questions: list[Callable[[], Any]] = []
         try:
-            self._lasting = _unusual_part(client, session)
+            self._lasting = _unusual_part(client, operation, session)
             if self._lasting is None:
                 self.questions = _questions(client._ruleset_resolver)
-                self._look(_steps(client), client.meta.events._emitter._lookup_cache)
+                self._look(_steps(self._client, self._operation), client.meta.events._emitter._lookup_cache)
         except (AttributeError, ImportError) as missing:
             self._lasting = f"botocore lacks a name: {missing}"
         if self._lasting is not None:
             _report(self._lasting)
 
     def any(self) -> bool:
-        """Return True if something intercepts PutRecords now. Takes 2 µs if nothing changed."""
+        """Return True if something intercepts the operation now. Takes 2 µs if nothing changed."""
         if self._lasting is not None:
             return True
-        steps, lookups = _steps(self._client), self._client.meta.events._emitter._lookup_cache
+        steps, lookups = _steps(self._client, self._operation), self._client.meta.events._emitter._lookup_cache
         # wrapt's proxies are equal to what they wrap, so only identity tells them apart.
         if lookups is not self._lookups or not all(map(is_, steps, self._steps)):
             self._look(steps, lookups)
@@ -134,7 +136,7 @@ class Interceptors:
     def _look(self, steps: tuple[object, ...], lookups: object) -> None:
         reason = next((f"{_name(step)} was replaced" for step in steps if not _is_of_botocore(step)), None)
         if reason is None:
-            handlers = {event: list(_handlers(self._client, event)) for event in _EVENTS}
+            handlers = {event: list(_handlers(self._client, self._operation, event)) for event in _EVENTS}
             foreign = ((event, each) for event in _EVENTS for each in handlers[event] if not _is_known(each))
             reason = next((f"{_name(each)} handles {event}" for event, each in foreign), None)
             self.before_call = [each for each in handlers["before-call"] if _name(each) in _RUN]
@@ -148,7 +150,7 @@ def _report(reason: str) -> None:
     log(logger, "client_intercepted", {"reason": reason})
 
 
-def _unusual_part(client: Any, session: Any) -> str | None:
+def _unusual_part(client: Any, operation: Operation, session: Any) -> str | None:
     """Return what was replaced in a client or its session before the client was made. None: nothing."""
     import botocore.context  # noqa: F401  # PutCalls uses it
 
@@ -165,7 +167,7 @@ def _unusual_part(client: Any, session: Any) -> str | None:
         part = attrgetter(path)(client)
         if type(part) is not usual:
             return f"{path} of the client is a {_name(type(part))}"
-    if not vars(client).keys().isdisjoint(_STEPS_OF_CLIENT):
+    if not vars(client).keys().isdisjoint([operation.method, *_STEPS_OF_CLIENT]):
         return "a method of the client was replaced"
     if not vars(client._endpoint).keys().isdisjoint(_STEPS_OF_ENDPOINT):
         return "a method of the client's endpoint was replaced"
@@ -184,8 +186,9 @@ def _questions(resolver: Any) -> list[Callable[[], Any]]:
     return [each for each in values if callable(each)]
 
 
-def _steps(client: Any) -> tuple[object, ...]:
+def _steps(client: Any, operation: Operation) -> tuple[object, ...]:
     return (
+        getattr(type(client), operation.method),
         *_client_steps(type(client)),
         *_endpoint_steps(type(client._endpoint)),
         JSONSerializer.serialize_to_request,
@@ -195,8 +198,10 @@ def _steps(client: Any) -> tuple[object, ...]:
     )
 
 
-def _handlers(client: Any, event: str) -> Iterable[Any]:
-    name = f"{event}.kinesis" if event == "before-endpoint-resolution" else f"{event}.kinesis.PutRecords"
+def _handlers(client: Any, operation: Operation, event: str) -> Iterable[Any]:
+    name = f"{event}.{operation.service}"
+    if event != "before-endpoint-resolution":
+        name += f".{operation.name}"
     handlers: Iterable[Any] = client.meta.events._emitter._handlers.prefix_search(name)
     return handlers
 

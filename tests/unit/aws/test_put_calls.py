@@ -23,7 +23,9 @@ from botocore.credentials import RefreshableCredentials
 from urllib3 import HTTPResponse
 
 from kplpy import Config
+from kplpy.aws.firehose.transport import FirehoseTransport
 from kplpy.aws.kinesis.transport import KinesisTransport
+from kplpy.aws.transport import ServiceTransport
 from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange
 from tests.http_server import Answer, web_server
@@ -37,6 +39,7 @@ from tests.inside import (
     use_put_path,
     watch_direct_requests,
 )
+from tests.unit.aws.firehose.test_transport import request as firehose_request
 from tests.unit.aws.kinesis.test_transport import ARN, batch, item
 
 ENTRY = {"SequenceNumber": "1", "ShardId": "shardId-000000000000"}
@@ -76,7 +79,7 @@ def requests_of(monkeypatch: pytest.MonkeyPatch, answer: Answer, **options: Any)
 
 
 @contextmanager
-def answered(monkeypatch: pytest.MonkeyPatch, transport: KinesisTransport, answer: Answer) -> Iterator[list[Sent]]:
+def answered(monkeypatch: pytest.MonkeyPatch, transport: ServiceTransport, answer: Answer) -> Iterator[list[Sent]]:
     """Respond to the transport's requests. Yield them."""
     sent: list[Sent] = []
 
@@ -176,7 +179,7 @@ def freeze(monkeypatch: pytest.MonkeyPatch) -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: now)
     monkeypatch.setattr("botocore.endpoint.uuid", SimpleNamespace(uuid4=lambda: "id"))
-    monkeypatch.setattr("kplpy.aws.kinesis.put_calls.uuid4", lambda: "id")
+    monkeypatch.setattr("kplpy.aws.put_calls.uuid4", lambda: "id")
 
 
 def comparable(sent: Sent) -> object:
@@ -277,6 +280,57 @@ def test_a_response_is_judged_alike_on_both_ways(
             found.append((exchange.entries, seen, repr(cause), getattr(cause, "response", None)))
     assert found[0] == found[1]
     assert (found[0][1] is None) == (name in WITHOUT_AN_ERROR)
+
+
+# --- Firehose ---
+
+BATCH_ACCEPTED: Answer = (200, JSON, b'{"FailedPutCount": 0, "RequestResponses": [{"RecordId": "1"}]}')
+
+
+@pytest.fixture(scope="module")
+def to_firehose() -> Iterator[FirehoseTransport]:
+    transport = FirehoseTransport(Config(region_name="eu-west-1"))
+    yield transport
+    transport.close()
+
+
+def put_batch(transport: FirehoseTransport) -> Exchange:
+    return transport.put_records("logs", None, firehose_request(b"x"))
+
+
+def test_a_direct_request_to_firehose_has_the_bytes_of_the_clients(
+    to_firehose: FirehoseTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freeze(monkeypatch)
+    direct = watch_direct_requests(monkeypatch)
+    with answered(monkeypatch, to_firehose, BATCH_ACCEPTED) as sent:
+        for _ in range(3):
+            found = put_batch(to_firehose)
+            assert (found.error, len(found.entries or ())) == (None, 1)
+        assert len(direct) == 1
+        use_put_path(monkeypatch, "client")
+        assert put_batch(to_firehose).entries == found.entries
+        assert len(direct) == 1
+    assert comparable(sent[2]) == comparable(sent[3])
+
+
+@pytest.mark.parametrize("name", ["refused", "failed", "too large", "web page", "no body", "a list", "no entries"])
+def test_a_response_of_firehose_is_judged_alike_on_both_ways(
+    name: str, to_firehose: FirehoseTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for path in ("client", "direct"):
+        with monkeypatch.context() as chosen:
+            direct = watch_direct_requests(chosen)
+            use_put_path(chosen, path)
+            with answered(chosen, to_firehose, RESPONSES[name]):
+                exchange = put_batch(to_firehose)
+            assert len(direct) == (path == "direct")
+            error = exchange.error
+            seen = error and (error.code, error.message, error.maybe_written, error.status)
+            found.append((exchange.entries, seen))
+    assert found[0] == found[1]
+    assert found[0][0] is None
 
 
 # --- the clock ---

@@ -1,0 +1,1 @@
+"""The transport to Amazon Data Firehose."""
