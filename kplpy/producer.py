@@ -51,7 +51,7 @@ _UNUSABLE_PAGE = b"\0"  # has every put call _check_usable
 
 
 class Producer:
-    """Puts records on Kinesis streams. Any thread may call it; its methods run on the calling thread.
+    """Puts records on Kinesis and Firehose streams. Any thread may call it; its methods run on the calling thread.
 
     The producer aggregates records, keeps to the shards' limits, and retries. Every record gets an outcome.
 
@@ -153,7 +153,7 @@ class Producer:
         The call makes the client, lists the shards and reads the RecordDistributionStrategy. So the first records do
         not wait for these steps. No thread is left when the call returns: the process may fork or be snapshotted then.
 
-        stream: name or ARN. timeout: seconds, above 0.
+        stream: name or ARN. For a delivery stream the call is DescribeDeliveryStream. timeout: seconds, above 0.
 
         Raises the error that a put would get:
 
@@ -190,7 +190,8 @@ class Producer:
     ) -> RecordFuture:
         """Accept one record and return its future. The call does not wait until the record is sent.
 
-        stream: name or ARN. Both lead to one stream once the service has reported the name's ARN (docs/design.md).
+        stream: name or ARN. Both lead to one stream once the service has reported the name's ARN (docs/design.md). Or
+        the ARN of a delivery stream of Firehose, which sends no key and takes no headers (docs/firehose.md).
 
         data: any bytes-like object, copied unless its type is bytes. With a value_serializer, what it takes. The data
         and the key in UTF-8 together have at most max_user_record_size bytes.

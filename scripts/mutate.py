@@ -43,6 +43,7 @@ SENT_BODY = "tests/unit/aws/test_sent_body.py"
 INTERCEPTORS = "tests/unit/aws/test_interceptors.py"
 PUT_CALLS = "tests/unit/aws/test_put_calls.py"
 HEADERS = "tests/unit/core/test_headers.py"
+DELIVERY = "tests/unit/core/test_delivery_stream.py"
 SHARES = "shares"  # the program SHARE, which checks how producers share a shard, must fail
 
 MUTATIONS = [
@@ -549,6 +550,48 @@ MUTATIONS = [
         "pipeline.py",
         "return {batch.queue for batch in [*self._batches_in_flight(), *judged]",
         "return {batch.queue for batch in judged",
+    ),
+    Mutation(
+        "delivery: joined records exceed their size by one record",
+        "batching/joined.py",
+        "            if size > max_size:\n                break\n            sizes.append(n)\n",
+        "            sizes.append(n)\n            if size > max_size:\n                break\n",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: the partition key counts for the request",
+        "batching/joined.py",
+        "batch.data_size = batch.wire_size = len(item.data)",
+        "batch.data_size = batch.wire_size = len(item.data) + len(item.partition_key)",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: a request that is throttled as a whole is an outage",
+        "results/responses.py",
+        "if error.code in self._throttled and not self._policy.has_shards:",
+        "if False:",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: an invalid request is sent again as a whole, because it has no keys",
+        "routing/delivery_router.py",
+        "        return False\n",
+        "        return super().keys_are_refused(batches, now)\n",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: a missing stream makes records wait for a shard map",
+        "routing/delivery_router.py",
+        '        """Do nothing, because a delivery stream that is made again is like the one before."""\n',
+        "        super().stream_missing(now)\n",
+        DELIVERY,
+    ),
+    Mutation(
+        "delivery: the rate after the first refusal is what doubling had reached",
+        "batching/quota_limiter.py",
+        "min(self.scale_at(now), self.shards)",
+        "self.scale_at(now)",
+        "tests/unit/core/batching/test_quota_limiter.py",
     ),
 ]
 

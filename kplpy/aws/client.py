@@ -49,12 +49,14 @@ def make_firehose_client(config: Config, credentials: Mapping[str, str] | None =
 def firehose_url(config: Config) -> str | None:
     """Return the configured URL of Firehose. None: as botocore finds it.
 
-    Without one of its own it is endpoint_url, because a stand-in serves both services at one address, and records for a
-    stand-in must not go to AWS. AWS's addresses of Kinesis do not serve Firehose.
+    Without one of its own, also in AWS_ENDPOINT_URL_FIREHOSE, it is endpoint_url, because a stand-in serves both
+    services at one address, and records for a stand-in must not go to AWS. AWS's addresses of Kinesis do not serve
+    Firehose.
     """
     if config.firehose_endpoint_url is not None or config.endpoint_url is None:
         return config.firehose_endpoint_url
-    return None if is_of_aws(config.endpoint_url) else config.endpoint_url
+    is_elsewhere = os.environ.get("AWS_ENDPOINT_URL_FIREHOSE") or is_of_aws(config.endpoint_url)
+    return None if is_elsewhere else config.endpoint_url
 
 
 def is_of_aws(url: str) -> bool:

@@ -58,8 +58,8 @@ class Config:
     endpoint_url: str | None = text()
     """URL of Kinesis. None: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL or the profile's, else the region's endpoint."""
     firehose_endpoint_url: str | None = text()
-    """URL of Firehose, for delivery streams. None: endpoint_url, unless that is an address of AWS; then as botocore
-    finds it (AWS_ENDPOINT_URL_FIREHOSE, AWS_ENDPOINT_URL, the profile), else the region's endpoint."""
+    """URL of Firehose, for delivery streams. None: AWS_ENDPOINT_URL_FIREHOSE, else endpoint_url, unless that is an
+    address of AWS; then AWS_ENDPOINT_URL or the profile's, else the region's endpoint."""
     verify: bool | str | None = field(default=None, metadata={"verify": True})
     """TLS verification: the path of a CA bundle, or False to switch it off. None: boto's default."""
     session: boto3.Session | botocore.session.Session | None = field(default=None, repr=False)
@@ -84,7 +84,8 @@ class Config:
     aggregation_enabled: bool = flag(True)
     """Pack user records into aggregated Kinesis records."""
     aggregation_max_count: int = number(4294967295, 1)
-    """User records in one aggregate. kplpy never packs more than 262,144, the limit of deaggregate()."""
+    """User records in one aggregate, or in one joined record of a delivery stream. kplpy never packs more than 262,144,
+    the limit of deaggregate()."""
     aggregation_max_size: int = number(51200, 64, REQUEST_MAX_BYTES)
     """Bytes of one aggregate. A larger record is sent as a Kinesis record of its own."""
     aggregate_partition_key: Literal["a", "first"] = choice("a", "a", "first")

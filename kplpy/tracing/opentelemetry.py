@@ -19,7 +19,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from kplpy.futures.asyncio_bridge import Observer
 from kplpy.headers import Headers, TracedHeaders
 from kplpy.records import RecordResult, UserRecord
-from kplpy.stream_names import name_of
+from kplpy.stream_names import is_delivery_stream, name_of
 from kplpy.tracing.span import PutSpan
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class OpenTelemetryTracing:
         if isinstance(stream, str) and stream.startswith("arn:"):
             name = name_of(stream)
         attributes = {**self._attributes, "messaging.destination.name": str(name)}
+        if name != stream and is_delivery_stream(stream):
+            attributes["messaging.system"] = "aws.firehose"
         span = self._tracer.start_span(f"send {name}", kind=SpanKind.PRODUCER, attributes=attributes, links=links)
         return OpenTelemetrySpan(span, is_batch)
 

@@ -98,7 +98,7 @@ def test_the_largest_record_and_one_byte_more(service: LocalKinesis) -> None:
     with producing(service) as producer:
         with pytest.raises(InvalidRecordError, match="at most 1024000 bytes"):
             producer.put_record(ARN, bytes(1_024_001))
-        assert producer.put_record(ARN, bytes(1_024_000), "k" * 256).result(PATIENCE)
+        assert producer.put_record(ARN, bytes(1_024_000), "k" * 256).result(PATIENCE).record_id
         assert producer.outstanding_records == 0
     assert data(service) == [bytes(1_024_000)]
 
@@ -254,7 +254,7 @@ def test_moto(monkeypatch: pytest.MonkeyPatch) -> None:
     with mock_aws():
         bucket = boto3.client("s3", region_name="us-east-1")
         bucket.create_bucket(Bucket="destination")
-        destination = {"RoleARN": "arn:aws:iam::123456789012:role/r", "BucketARN": "arn:aws:s3:::destination"}
+        destination: Any = {"RoleARN": "arn:aws:iam::123456789012:role/r", "BucketARN": "arn:aws:s3:::destination"}
         boto3.client("firehose", region_name="eu-west-1").create_delivery_stream(
             DeliveryStreamName="logs", S3DestinationConfiguration=destination
         )

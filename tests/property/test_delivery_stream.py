@@ -10,7 +10,7 @@ from kplpy.core.exchange import Exchange
 from kplpy.core.outcome import Delivered
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.policy import delivery_policy_of
-from kplpy.core.record import payload_size
+from kplpy.core.record import PendingRecord, payload_size
 from tests.core_helpers import item
 
 RECORDS = 500
@@ -34,7 +34,10 @@ def test_every_request_is_within_the_limits_and_each_record_gets_the_id_of_its_o
     for start in range(0, len(records), together):
         pipeline.accept(records[start : start + together], 1.0)
     pipeline.flush(1.0)
-    now, order, expected, found = 1.0, [], {}, {}
+    now = 1.0
+    order: list[PendingRecord] = []
+    expected: dict[PendingRecord, str] = {}
+    found: dict[PendingRecord, str] = {}
     while len(found) < len(records):
         request = pipeline.next_request(now)
         if request is None:

@@ -11,7 +11,8 @@ from kplpy.core.record import payload_size
 from kplpy.delivery_validation import DeliveryChecks, delivery_checks_of
 from kplpy.futures.record_future import Origin
 from kplpy.hash_keys import HashKeys
-from kplpy.headers import TracedHeaders
+from kplpy.headers import Headers, TracedHeaders
+from kplpy.validation import PutItem
 
 ORIGIN = Origin("arn:aws:firehose:eu-west-1:123456789012:deliverystream/logs")
 
@@ -29,7 +30,7 @@ def test_a_record_has_at_most_1000_kib_of_data_whatever_its_key() -> None:
 
 @pytest.mark.parametrize(("limit", "expected"), [(100, 100), (10 << 20, 1_024_000)])
 def test_max_user_record_size_can_only_lower_the_limit(limit: int, expected: int) -> None:
-    assert checks(max_user_record_size=limit).record(ORIGIN, bytes(expected))
+    assert len(checks(max_user_record_size=limit).record(ORIGIN, bytes(expected)).data) == expected
     with pytest.raises(InvalidRecordError, match=f"at most {expected} bytes"):
         checks(max_user_record_size=limit).record(ORIGIN, bytes(expected + 1))
 
@@ -76,12 +77,13 @@ def test_headers_are_refused_except_the_context_of_a_span() -> None:
         made.record_with_headers(ORIGIN, b"x", None, None, {"a": "b"})
     with pytest.raises(InvalidRecordError, match="without headers"):
         made.record_with_headers(ORIGIN, b"x", None, None, TracedHeaders({"traceparent": "t"}, {"a": "b"}))
-    for headers in (None, {}, TracedHeaders({"traceparent": "t"}, None)):
+    none: list[Headers | None] = [None, {}, TracedHeaders({"traceparent": "t"}, None)]
+    for headers in none:
         assert made.record_with_headers(ORIGIN, b"x", None, None, headers).headers is None
 
 
 def test_items_of_all_forms_in_order() -> None:
-    items = [
+    items: list[PutItem] = [
         (b"a", "k"),
         (b"b", None),
         (b"c", "k", None),
@@ -102,7 +104,9 @@ def test_a_bad_item_is_named() -> None:
 
 def test_serializers_run_first() -> None:
     made = checks(value_serializer=str.encode, key_serializer=str)
-    record = made.serialized_record(ORIGIN, "abc", 7)
+    data: Any = "abc"
+    key: Any = 7
+    record = made.serialized_record(ORIGIN, data, key)
     assert (record.data, record.partition_key) == (b"abc", "7")
 
 

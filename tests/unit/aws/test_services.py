@@ -46,10 +46,14 @@ def test_a_stand_ins_address_is_that_of_both_services_and_one_of_aws_is_not(
     assert firehose_url(Config(**fields)) == expected  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_FIREHOSE", "AWS_ENDPOINT_URL"])
-def test_the_environments_endpoint(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("variable", "given"),
+    [("AWS_ENDPOINT_URL_FIREHOSE", None), ("AWS_ENDPOINT_URL", None), ("AWS_ENDPOINT_URL_FIREHOSE", "http://other:1")],
+)
+def test_the_environments_endpoint(variable: str, given: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, STAND_IN)
-    assert make_firehose_client(Config(region_name="eu-west-1")).meta.endpoint_url == STAND_IN
+    client = make_firehose_client(Config(region_name="eu-west-1", endpoint_url=given))
+    assert client.meta.endpoint_url == STAND_IN
 
 
 def test_each_region_has_a_client_of_its_own_which_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

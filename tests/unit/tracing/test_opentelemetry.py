@@ -98,6 +98,24 @@ def test_a_put_has_a_span_that_ends_with_the_outcome(way: Any, service: StubServ
     assert context_of(sent.headers).trace_id == parent.get_span_context().trace_id
 
 
+DELIVERY = "arn:aws:firehose:us-east-1:123456789012:deliverystream/logs"
+
+
+def test_a_put_to_a_delivery_stream_has_a_span_and_sends_no_context(
+    service: StubService, spans: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kplpy.aws.firehose.transport.FirehoseTransport", lambda config: service)
+    with producing() as producer:
+        producer.put_record(DELIVERY, b"x").result(PATIENCE)
+        (future,) = producer.put_records(DELIVERY, [(b"y", "k")])
+        future.result(PATIENCE)
+    for span in spans.get_finished_spans():
+        assert span.name == "send logs"
+        assert span.attributes["messaging.system"] == "aws.firehose"
+        assert "messaging.destination.partition.id" not in span.attributes
+    assert [each.headers for each in service.sent()] == [None, None]
+
+
 @ways
 def test_other_headers_stay_beside_the_context(way: Any, service: StubService, spans: Any) -> None:
     with producing() as producer:
