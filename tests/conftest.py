@@ -43,8 +43,13 @@ def _getaddrinfo_without_aws(host: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _without_motos_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep moto, once a test module has imported it, from handling the requests of all later clients."""
+def _without_motos_handlers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep moto, once a test module has imported it, from handling the requests of all later clients.
+
+    A test with the marker `moto` uses it within the process.
+    """
+    if request.node.get_closest_marker("moto"):
+        return
     handlers = sys.modules.get("botocore.handlers")
     if "moto" in sys.modules and handlers is not None:
         others = [each for each in handlers.BUILTIN_HANDLERS if type(each[1]).__module__.partition(".")[0] != "moto"]

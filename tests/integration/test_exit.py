@@ -125,6 +125,13 @@ def ends(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def seconds_waited(stderr: str) -> float:
+    """Return how long the process waited before it gave one record up: the limit, and on a busy machine some more."""
+    found = re.search(r"^closed with 1 records undelivered after ([\d.]+) s$", stderr, re.MULTILINE)
+    assert found is not None, stderr
+    return float(found[1])
+
+
 @pytest.mark.parametrize("end", ENDS)
 def test_records_are_delivered_at_exit(kinesis: LocalKinesis, stream: str, end: str) -> None:
     script, code, noise, records = ENDS[end]
@@ -200,15 +207,12 @@ def test_a_dead_endpoint_keeps_the_process_for_no_longer_than_close_timeout(wher
     code, _, stderr = ends(start(head + where, "http://127.0.0.1:9", "test"))
     took = time.monotonic() - began
     assert code == 0
-    assert "closed with 1 records undelivered after 1 s" in stderr.splitlines()
+    assert 1 <= seconds_waited(stderr) < PATIENCE
     assert took < 30  # the default close_timeout_ms is 30 s: the script's own was used
 
 
 def test_an_endpoint_that_never_answers_keeps_the_process_no_longer() -> None:
-    """The connection is accepted and never answered. The request's own timeout is far longer.
-
-    The process reports how long it waited. On a busy machine that is some tenths of a second more than the limit.
-    """
+    """The connection is accepted and never answered. The request's own timeout is far longer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(PATIENCE)
         head = HEAD.replace('"us-east-1"', '"us-east-1", close_timeout_ms=1000, request_timeout_ms=600_000')
@@ -219,9 +223,7 @@ def test_an_endpoint_that_never_answers_keeps_the_process_no_longer() -> None:
             connection = server.accept()[0] if "stdin" in where else None
             code, _, stderr = ends(process)
             assert code == 0
-            waited = re.search(r"^closed with 1 records undelivered after ([\d.]+) s$", stderr, re.MULTILINE)
-            assert waited is not None, stderr
-            assert 1 <= float(waited[1]) < PATIENCE
+            assert 1 <= seconds_waited(stderr) < PATIENCE
             if connection is not None:
                 connection.close()
 
