@@ -52,7 +52,7 @@ EVENTS = {
         "%(stream)s: the endpoint does not take CBOR (%(code)s: %(reason)s), so requests are JSON from now on",
     ),
     "client_intercepted": Event(
-        logging.DEBUG, "PutRecords goes through botocore's client, which costs more CPU time: %(reason)s"
+        logging.DEBUG, "requests with records go through botocore's client, which costs more CPU time: %(reason)s"
     ),
     "records_throttled": Event(
         logging.INFO,
