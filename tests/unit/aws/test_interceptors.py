@@ -369,4 +369,5 @@ def test_the_reason_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pyte
         put(transport)
     (record,) = caplog.records
     reason = "test_the_reason_is_logged_once.<locals>.<lambda> handles before-send"
-    assert record.getMessage() == f"requests with records go through botocore's client, which costs more CPU time: {reason}"
+    text = "requests with records go through botocore's client, which costs more CPU time"
+    assert record.getMessage() == f"{text}: {reason}"
