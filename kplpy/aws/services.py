@@ -5,17 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from kplpy.aws.firehose.transport import FirehoseTransport
 from kplpy.config.options import Config
 from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange, RequestError
 from kplpy.core.routing.placement import Summary
 from kplpy.core.shard_range import ShardRange
 from kplpy.stream_names import is_delivery_stream, region_of
-
-if TYPE_CHECKING:
-    from kplpy.aws.firehose.transport import FirehoseTransport
 
 
 class StreamTransport(Protocol):
@@ -40,7 +38,7 @@ class StreamTransport(Protocol):
 
 
 class Services:
-    """Implements the engine's Transport, for any thread. Firehose is imported with the first delivery stream.
+    """Implements the engine's Transport, for any thread.
 
     streams: the transport to Kinesis. It makes its client when it is first used.
     """
@@ -97,8 +95,6 @@ class Services:
         return self._made(region) if found is None else found
 
     def _made(self, region: str) -> FirehoseTransport:
-        from kplpy.aws.firehose.transport import FirehoseTransport
-
         with self._lock:
             found = self._by_region.get(region)
             if found is None:

@@ -104,7 +104,7 @@ DELIVERY = "arn:aws:firehose:us-east-1:123456789012:deliverystream/logs"
 def test_a_put_to_a_delivery_stream_has_a_span_and_sends_no_context(
     service: StubService, spans: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kplpy.aws.firehose.transport.FirehoseTransport", lambda config: service)
+    monkeypatch.setattr("kplpy.aws.services.FirehoseTransport", lambda config: service)
     with producing() as producer:
         producer.put_record(DELIVERY, b"x").result(PATIENCE)
         (future,) = producer.put_records(DELIVERY, [(b"y", "k")])
