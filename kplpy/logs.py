@@ -51,6 +51,9 @@ EVENTS = {
         logging.WARNING,
         "%(stream)s: the endpoint does not take CBOR (%(code)s: %(reason)s), so requests are JSON from now on",
     ),
+    "client_intercepted": Event(
+        logging.DEBUG, "requests with records go through botocore's client, which costs more CPU time: %(reason)s"
+    ),
     "records_throttled": Event(
         logging.INFO,
         "%(stream)s: %(count)d Kinesis records were throttled, and are retried unless fail_if_throttled is set",

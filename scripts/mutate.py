@@ -40,6 +40,8 @@ class Mutation(NamedTuple):
 
 
 SENT_BODY = "tests/unit/aws/test_sent_body.py"
+INTERCEPTORS = "tests/unit/aws/test_interceptors.py"
+PUT_CALLS = "tests/unit/aws/test_put_calls.py"
 HEADERS = "tests/unit/core/test_headers.py"
 DELIVERY = "tests/unit/core/test_delivery_stream.py"
 SHARES = "shares"  # the program SHARE, which checks how producers share a shard, must fail
@@ -157,14 +159,14 @@ MUTATIONS = [
     ),
     Mutation(
         "sent: stubs inside the process see no bytes",
-        "../aws/transport.py",
+        "../aws/put_calls.py",
         'register_last("before-send",',
         'register_first(f"before-send.{service}.{self.operation}",',
         SENT_BODY,
     ),
     Mutation(
         "sent: a request that a stub inside the process answers counts as not sent",
-        "../aws/transport.py",
+        "../aws/put_call.py",
         "request.body_sent or is_from_stub",
         "request.body_sent",
         SENT_BODY,
@@ -172,9 +174,51 @@ MUTATIONS = [
     Mutation(
         "sent: a refused attempt in CBOR marks the attempt in JSON as sent",
         "../aws/kinesis/transport.py",
-        "            request.body_sent = False  #",
+        "            call.request.body_sent = False  #",
         "            pass  #",
         SENT_BODY,
+    ),
+    Mutation(
+        "direct: a handler that is registered later is not noticed",
+        "../aws/interceptors.py",
+        "if lookups is not self._lookups or ",
+        "if ",
+        INTERCEPTORS,
+    ),
+    Mutation(
+        "direct: a method that is replaced later is not noticed",
+        "../aws/interceptors.py",
+        " or not all(map(is_, steps, self._steps))",
+        "",
+        INTERCEPTORS,
+    ),
+    Mutation(
+        "direct: a wrapper with a method's names counts as botocore's",
+        "../aws/interceptors.py",
+        'function.__globals__.get("__name__")',
+        "function.__module__",
+        INTERCEPTORS,
+    ),
+    Mutation(
+        "direct: another account keeps the endpoint",
+        "../aws/put_calls.py",
+        ", *[ask() for ask in self._interceptors.questions])",
+        ")",
+        PUT_CALLS,
+    ),
+    Mutation(
+        "direct: a request that differs from the client's is sent",
+        "../aws/put_calls.py",
+        "        if difference is None:\n",
+        "        if True:\n",
+        INTERCEPTORS,
+    ),
+    Mutation(
+        "direct: the client does not learn what a refused request was signed with",
+        "../aws/put_calls.py",
+        "        clock.note_offset(response, prepared.context)\n",
+        "",
+        PUT_CALLS,
     ),
     Mutation(
         "sent: any 4xx counts as a refusal",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kplpy.config.options import Config
+from tests.inside import use_put_path
 from tests.log_events import breach
 
 # At import, before any test module can make a botocore session. xdist's worker processes inherit the environment.
@@ -38,6 +40,28 @@ def _getaddrinfo_without_aws(host: Any, *args: Any, **kwargs: Any) -> Any:
     if name.rstrip(".").endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
         raise socket.gaierror(socket.EAI_NONAME, f"a test tried to reach {name}")
     return _getaddrinfo(host, *args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _without_motos_handlers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep moto, once a test module has imported it, from handling the requests of all later clients.
+
+    A test with the marker `moto` uses it within the process.
+    """
+    if request.node.get_closest_marker("moto"):
+        return
+    handlers = sys.modules.get("botocore.handlers")
+    if "moto" in sys.modules and handlers is not None:
+        others = [each for each in handlers.BUILTIN_HANDLERS if type(each[1]).__module__.partition(".")[0] != "moto"]
+        monkeypatch.setattr(handlers, "BUILTIN_HANDLERS", others)
+
+
+@pytest.fixture(autouse=True)
+def put_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send PutRecords one way only, if KPLPY_TEST_PUT_PATH is "client" or "direct". See inside.use_put_path."""
+    path = os.environ.get("KPLPY_TEST_PUT_PATH")
+    if path is not None:
+        use_put_path(monkeypatch, path)
 
 
 @pytest.fixture(autouse=True)

@@ -394,10 +394,89 @@ def endpoint_url_key() -> str:
 
 def parse_response(response: dict[str, Any], parsed: dict[str, Any]) -> None:
     """Parse a response of PutRecords as the client's hook does: into `parsed`."""
-    from kplpy import Config
+    from kplpy.aws import put_calls
+
+    put_calls._parse_response(("Records",), response, parsed)
+
+
+def use_put_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Make all PutRecords requests of this process go one way.
+
+    path: "client", through botocore's client, or "direct", past it from a stream's first request on.
+    """
+    from botocore.awsrequest import AWSResponse
+
+    from kplpy.aws import put_calls
+    from kplpy.aws.interceptors import Interceptors
+
+    make_in_client: Any = put_calls.PutCalls._make_in_client
+
+    def make_directly(self: Any, place: Any) -> object:
+        call = put_calls._making.call
+        if call.kind is None and call.to_prove is None:
+            return make_in_client(self, place)
+        no_headers: Any = {}
+        call.response = AWSResponse("", 200, no_headers, None)
+        call.response._content = b"{}"
+        make_in_client(self, place)  # the client makes the request, and takes this response for it
+        call.to_prove = None
+        return self.make(call, place)
+
+    if path == "client":
+        monkeypatch.setattr(Interceptors, "any", lambda self: True)
+    else:
+        assert path == "direct"
+        monkeypatch.setattr(put_calls.PutCalls, "_make_in_client", make_directly)
+
+
+def count_as_known(monkeypatch: pytest.MonkeyPatch, handler: object) -> None:
+    """Have PutRecords requests go past botocore's client in spite of this handler."""
+    from kplpy.aws import interceptors
+
+    is_known = interceptors._is_known
+    monkeypatch.setattr(interceptors, "_is_known", lambda each: each is handler or is_known(each))
+
+
+def own_handlers(client: Any) -> set[tuple[str, str]]:
+    """Return kplpy's handlers for the events of PutRecords: the event, and the function's name."""
+    from kplpy.aws import interceptors
     from kplpy.aws.kinesis.transport import KinesisTransport
 
-    KinesisTransport(Config())._parse_response(response, parsed)
+    operation, events = KinesisTransport.operation, interceptors._EVENTS
+    found = ((event, each) for event in events for each in interceptors._handlers(client, operation, event))
+    return {(event, each.__name__) for event, each in found if each.__module__.startswith("kplpy.")}
+
+
+def watch_direct_requests(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return a list that gets the body of each request sent past botocore's client."""
+    from kplpy.aws.put_calls import PutCalls
+
+    bodies: list[bytes] = []
+    send: Any = PutCalls._send
+
+    def noted(self: Any, prepared: Any, call: Any) -> Any:
+        bodies.append(call.body)
+        return send(self, prepared, call)
+
+    monkeypatch.setattr(PutCalls, "_send", noted)
+    return bodies
+
+
+def answer_instead_of_sending(monkeypatch: pytest.MonkeyPatch, transport: Any, respond: Callable[[Any], Any]) -> None:
+    """Have `respond` return the responses to the requests of all clients that the transport makes, and send nothing."""
+    connected = transport._connected
+
+    def replaced() -> Any:
+        calls = connected()
+        calls.client._endpoint.http_session.send = respond
+        return calls
+
+    monkeypatch.setattr(transport, "_connected", replaced)
+
+
+def client_of(transport: Any) -> Any:
+    """Return the transport's botocore client. It is made if there is none."""
+    return transport._connected().client
 
 
 def open_shards(client: Any, name: str, arn: str | None) -> list[ShardRange]:
@@ -459,6 +538,13 @@ def set_refresh(credentials: Any, refresh: Callable[[], dict[str, str]]) -> None
 def refresh_lock_of(credentials: Any) -> Any:
     """Return the lock that botocore's refreshable credentials are refreshed under."""
     return credentials._refresh_lock
+
+
+def expire_credentials(monkeypatch: pytest.MonkeyPatch, session: Any) -> None:
+    """Let refreshable credentials of a session end now."""
+    from datetime import datetime, timezone
+
+    monkeypatch.setattr(session.get_credentials(), "_expiry_time", datetime.now(timezone.utc))
 
 
 def signing_credentials_of(client: Any) -> Any:

@@ -117,14 +117,14 @@ def name_endpoint(http_response: Any, parsed: dict[str, Any], model: Any, **_: A
     about = parsed.setdefault("ResponseMetadata", {})
     if status >= 300:
         about[_URL] = url
-    elif not model.output_shape or model.has_event_stream_output or _is_from_service(http_response):
+    elif not model.output_shape or model.has_event_stream_output or is_from_service(http_response):
         return
     else:
         about |= {_URL: url, "HTTPStatusCode": status}
         raise boto.ClientError({"Error": {"Code": NOT_KINESIS}, "ResponseMetadata": about}, model.name)
 
 
-def _is_from_service(http_response: Any) -> bool:
+def is_from_service(http_response: Any) -> bool:
     """Return True if the body is the service's: JSON or CBOR. Some stand-ins send JSON as text/html."""
     kind = str(http_response.headers.get("Content-Type"))
     return "json" in kind or "cbor" in kind or http_response.content.lstrip()[:1] == b"{"

@@ -7,6 +7,7 @@ botocore ignores that header and signs with this machine's clock.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -69,13 +70,19 @@ def correct_clock(client: Any) -> None:
         if attempts > 1 or response is None:
             return None
         offset = _offset_in_refusal(*response)
-        if offset is None or abs(offset - request_dict["context"].get(_OFFSET, 0.0)) < TOLERANCE:
+        signed_with = getattr(response[0], _OFFSET, request_dict["context"].get(_OFFSET, 0.0))
+        if offset is None or abs(offset - signed_with) < TOLERANCE:
             return None
         _learn(endpoint, offset)
         return 0
 
     client.meta.events.register(f"choose-signer.{service}", choose_signer)
     client.meta.events.register(f"needs-retry.{service}", needs_retry)
+
+
+def note_offset(http_response: Any, context: Mapping[str, Any]) -> None:
+    """Note in a response the offset that its request was signed with, in case the client judges the response."""
+    setattr(http_response, _OFFSET, context.get(_OFFSET, 0.0))
 
 
 def _offset_in_refusal(http_response: Any, parsed: dict[str, Any]) -> float | None:

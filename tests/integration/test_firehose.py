@@ -247,6 +247,7 @@ def test_the_put_command(service: LocalKinesis, tmp_path: Path) -> None:
     assert b"ResourceNotFoundException" in missing.stderr
 
 
+@pytest.mark.moto
 def test_moto(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, without an endpoint: the region is the ARN's, not the producer's."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

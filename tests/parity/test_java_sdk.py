@@ -12,7 +12,7 @@ import pytest
 
 from kplpy import Config
 from kplpy.aws.kinesis.request_cbor import put_records_body
-from kplpy.aws.transport import CBOR
+from kplpy.aws.put_calls import CBOR
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.policy import policy_of

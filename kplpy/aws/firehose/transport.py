@@ -9,6 +9,7 @@ from kplpy.aws import errors
 from kplpy.aws.client import is_of_aws, make_firehose_client
 from kplpy.aws.firehose.request_json import put_record_batch_body
 from kplpy.aws.firehose.response import read_responses
+from kplpy.aws.put_call import Operation, PutCall
 from kplpy.aws.transport import ServiceTransport
 from kplpy.config.options import Config
 from kplpy.core.batching.request import Request
@@ -20,6 +21,8 @@ from kplpy.core.shard_range import ShardRange
 if TYPE_CHECKING:
     from mypy_boto3_firehose import FirehoseClient
 
+    from kplpy.aws.put_calls import PutCalls
+
 
 class FirehoseTransport(ServiceTransport):
     """Implements the engine's Transport for the delivery streams of one region.
@@ -28,20 +31,18 @@ class FirehoseTransport(ServiceTransport):
     that of the credentials.
     """
 
-    service, operation, members = "firehose", "PutRecordBatch", ("RequestResponses", "FailedPutCount")
+    operation = Operation("firehose", "PutRecordBatch", "put_record_batch", ("RequestResponses", "FailedPutCount"))
 
     def _make_client(self, config: Config, credentials: Mapping[str, str]) -> FirehoseClient:
         return make_firehose_client(config, credentials)
 
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
         """Send the batches, on a sender thread. A failure is in the Exchange; nothing is raised."""
-        return self._exchange(request, lambda client: self._entries(client, name, request))
+        return self._exchange(request, lambda calls, call: self._entries(calls, name, call))
 
-    def _entries(self, client: FirehoseClient, name: str, request: Request) -> list[dict[str, str]] | None:
-        response = self._put(
-            lambda: client.put_record_batch(DeliveryStreamName=name, Records=[]),
-            lambda: put_record_batch_body(name, request.batches),
-        )
+    def _entries(self, calls: PutCalls, name: str, call: PutCall) -> list[dict[str, str]] | None:
+        place = {"DeliveryStreamName": name}
+        response = self._put(calls, call, place, lambda: put_record_batch_body(name, call.request.batches))
         return read_responses(response.get("RequestResponses"), response.get("FailedPutCount"))
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:

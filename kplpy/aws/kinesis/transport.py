@@ -12,7 +12,8 @@ from kplpy.aws.client import make_client
 from kplpy.aws.kinesis.control_plane import describe, read_strategy
 from kplpy.aws.kinesis.request_json import put_records_body
 from kplpy.aws.kinesis.response import read_entries
-from kplpy.aws.transport import CBOR, ServiceTransport, may_have_arrived
+from kplpy.aws.put_call import Operation, PutCall
+from kplpy.aws.transport import ServiceTransport
 from kplpy.config.options import Config
 from kplpy.core.batching.request import Request
 from kplpy.core.batching.shard_queue import Batch
@@ -26,6 +27,8 @@ from kplpy.logs import log
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
+    from kplpy.aws.put_calls import PutCalls
+
 logger = logging.getLogger(__name__)
 
 # Codes of an endpoint that does not know CBOR: nothing was written.
@@ -35,7 +38,7 @@ _REFUSALS = frozenset({"SerializationException", "UnknownOperationException", "U
 class KinesisTransport(ServiceTransport):
     """Implements the engine's Transport for streams."""
 
-    service, operation, members = "kinesis", "PutRecords", ("Records",)
+    operation = Operation("kinesis", "PutRecords", "put_records", ("Records",))
 
     def __init__(self, config: Config) -> None:
         self._make_body = _put_records_in_cbor() if config.request_format == "cbor" else put_records_body
@@ -48,31 +51,26 @@ class KinesisTransport(ServiceTransport):
 
     def put_records(self, name: str, arn: str | None, request: Request) -> Exchange:
         """Send the batches, on a sender thread. A failure is in the Exchange; nothing is raised."""
-        return self._exchange(request, lambda client: self._entries(client, name, arn, request))
+        return self._exchange(request, lambda calls, call: self._entries(calls, name, arn, call))
 
-    def _entries(
-        self, client: KinesisClient, name: str, arn: str | None, request: Request
-    ) -> list[dict[str, str]] | None:
+    def _entries(self, calls: PutCalls, name: str, arn: str | None, call: PutCall) -> list[dict[str, str]] | None:
         """Send in CBOR if configured and supported, else in JSON. Return the entries, or None if there are none."""
-        place: dict[str, Any] = {"StreamARN": arn} if arn else {"StreamName": name}
+        place = {"StreamARN": arn} if arn else {"StreamName": name}
         make = self._make_body
+        in_cbor = make is not put_records_body
         try:
-            response = self._put(
-                lambda: client.put_records(Records=[], **place),
-                lambda: make(name, arn, request.batches),
-                None if make is put_records_body else CBOR,
-            )
+            response = self._put(calls, call, place, lambda: make(name, arn, call.request.batches), in_cbor)
         except Exception as failure:
-            if make is put_records_body:
+            if not in_cbor:
                 raise
-            error = errors.classify(failure, may_have_arrived(request, failure))
+            error = errors.classify(failure, call.may_have_arrived(failure))
             if error.maybe_written or error.code not in _REFUSALS:
                 raise
-            request.body_sent = False  # the service refused the body in CBOR
+            call.request.body_sent = False  # the service refused the body in CBOR
             if self._make_body is make:
                 self._make_body = put_records_body
                 log(logger, "cbor_refused", {"stream": name, "code": error.code, "reason": error.message})
-            return self._entries(client, name, arn, request)
+            return self._entries(calls, name, arn, call)
         return read_entries(response.get("Records"))
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:

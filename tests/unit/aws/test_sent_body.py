@@ -8,21 +8,18 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.session
 import pytest
 from botocore import exceptions as boto
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
-from moto import mock_aws
 from urllib3 import HTTPResponse
 
-from kplpy import Config, Producer
+from kplpy import Config
 from kplpy.aws.kinesis.transport import KinesisTransport
 from kplpy.aws.sent_body import SentBody
 from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange
-from tests.local_stream import PATIENCE
 from tests.unit.aws.kinesis.test_transport import WITHOUT_A_RESPONSE, batch, item
 
 SEND = "botocore.httpsession.URLLib3Session.send"
@@ -213,11 +210,3 @@ def test_a_body_may_be_sent_again_by_a_handler(monkeypatch: pytest.MonkeyPatch, 
     assert (error.code, error.maybe_written) == ("ConnectionClosedError", True)
     assert len(bodies) == 2
     assert len(set(bodies)) == 1
-
-
-def test_moto_in_this_process_takes_the_records() -> None:
-    with mock_aws():
-        boto3.client("kinesis", "us-east-1").create_stream(StreamName="orders", ShardCount=1)
-        with Producer(region_name="us-east-1", metrics_level="none") as producer:
-            result = producer.put_record("orders", b"x", "k").result(PATIENCE)
-            assert not result.possible_duplicate

@@ -26,7 +26,7 @@ from kplpy.aws.base64_pieces import PIECE
 from kplpy.aws.client import make_client
 from kplpy.aws.kinesis.request_json import put_records_body
 from kplpy.aws.kinesis.transport import KinesisTransport
-from kplpy.aws.transport import CBOR
+from kplpy.aws.put_calls import CBOR
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.exchange import ListingError
