@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    arrow,
     bad_records,
     compression,
     environments,
@@ -73,6 +74,7 @@ MEASUREMENTS = {
     "compression": Measurement(
         lambda options: compression.measure(options.rounds, 4 * options.scale, options.case), compression.report
     ),
+    "arrow": Measurement(lambda options: arrow.measure(options.rounds, options.scale), arrow.report),
     "asyncio": Measurement(lambda options: loop.measure(options.rounds), loop.report),
     "overhead": Measurement(lambda options: overhead.measure(options.rounds), overhead.report),
     "idle": Measurement(lambda _: idle.measure(), idle.report),

@@ -91,6 +91,10 @@ EVENTS = {
     "closed_with_callbacks": Event(
         logging.WARNING, "closed after %(seconds)g s, before the callbacks of %(records)d records had ended"
     ),
+    "ray_written": Event(
+        logging.INFO,
+        "%(stream)s: %(tasks)d Ray tasks delivered %(rows)d rows, of which %(duplicates)d may be in the stream twice",
+    ),
     "invocation_ended_early": Event(
         logging.ERROR, "%(records)d records had no outcome at the end of the invocation, and stay buffered"
     ),
