@@ -4,6 +4,7 @@
   throttled                              with `shown` the group `all`; about 19 minutes
   isolation, keyless, bad_records, outage, ordered, metrics   with `all` the group `everything`; about 39 minutes
   search                                 searches for the KPL's best settings
+  spark                                  Spark's sink, in an environment of 1 GB; needs Java; about 4 minutes
 
 The groups also write docs/bench-*. `plots` writes these files from the last results. `targets` compares the last
 results with the targets. Results are added to a JSON file with the environment, and printed as tables.
@@ -39,6 +40,7 @@ from benchmarks import (
     processes,
     scaling,
     search,
+    spark,
     targets,
     throttled,
     throughput,
@@ -79,7 +81,10 @@ MEASUREMENTS = {
     "overhead": Measurement(lambda options: overhead.measure(options.rounds), overhead.report),
     "idle": Measurement(lambda _: idle.measure(), idle.report),
 }
-EXTRAS = {"search": Measurement(lambda options: search.measure(options.rounds, options.scale), search.report)}
+EXTRAS = {
+    "search": Measurement(lambda options: search.measure(options.rounds, options.scale), search.report),
+    "spark": Measurement(lambda options: spark.measure(options.rounds), spark.report),
+}
 KNOWN = {**MEASUREMENTS, **EXTRAS}
 SHOWN = ["throughput", "latency", "memory", "scaling"]
 GROUPS: dict[str, list[str]] = {

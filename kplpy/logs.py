@@ -119,6 +119,16 @@ EVENTS = {
         logging.WARNING,
         "%(path)s: the last change is unfinished, so the last %(bytes)d bytes, from byte %(offset)d on, are dropped",
     ),
+    "spark_committed": Event(logging.INFO, "%(stream)s: a Spark %(write)s delivered %(rows)d rows of %(tasks)d tasks"),
+    "spark_duplicates": Event(
+        logging.WARNING,
+        "%(stream)s: a Spark %(write)s delivered %(rows)d rows, of which %(duplicates)d may be in the stream twice",
+    ),
+    "spark_aborted": Event(
+        logging.WARNING,
+        "%(stream)s: a Spark %(write)s was aborted, and the %(rows)d rows of %(tasks)d finished tasks stay in the "
+        "stream",
+    ),
     "uwsgi_without_threads": Event(
         logging.WARNING,
         "uWSGI runs process %(process)d without --enable-threads, so each put sends its record before it returns, "

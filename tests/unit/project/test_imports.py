@@ -62,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
         *("build", "headers", "tracing", "validation", "runtime", "dead_letters", "futures", "core", "metrics"),
         *COMMON,
     },
-    "integrations": {"headers", "producer", "runtime", "futures", "validation", "serializers", *COMMON},
+    "integrations": {"aws", "headers", "producer", "runtime", "futures", "validation", "serializers", *COMMON},
     "reading": {"wire", "aws", *COMMON},
     # "" is `from kplpy import …`
     "cli": {"", "headers", "producer", "reading", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
