@@ -57,7 +57,7 @@ class TableResult:
     possible_duplicates: the delivered rows that may be in the stream twice.
     is_complete: the whole table was read. False after stop_after_failures, and in a PutTableError.
     failures: the first failed rows in the order in which they became known, at most keep_failures.
-    reasons: the number of failed rows by the class of the error, with the last error code of the service.
+    reasons: the number of failed rows by the class of the error, with the code of the service if there is one.
     """
 
     rows: int = 0
@@ -290,9 +290,15 @@ class _TablePut:
 
 
 def _reason(error: KplpyError) -> str:
-    name = type(error).__name__
-    attempts = error.attempts if isinstance(error, RecordFailedError) else ()
-    return f"{name} ({attempts[-1].error_code})" if attempts and attempts[-1].error_code else name
+    """Return the error's class, with the service's code if there is one."""
+    name, code = type(error).__name__, None
+    if isinstance(error, RecordFailedError):
+        response = getattr(error.cause, "response", None)  # of botocore's ClientError
+        if isinstance(response, Mapping):
+            code = response.get("Error", {}).get("Code")
+        elif error.attempts:
+            code = error.attempts[-1].error_code
+    return f"{name} ({code})" if code else name
 
 
 def _named(stream: str | None) -> str:

@@ -154,8 +154,6 @@ def json_rows(batch: pa.RecordBatch) -> list[bytes]:
     """
     names = batch.schema.names
     values = [_json_column(name, column) for name, column in zip(names, batch.columns, strict=True)]
-    if not values:
-        return [b"{}"] * batch.num_rows
     return [serializers.json(dict(zip(names, row, strict=True))) for row in zip(*values, strict=True)]
 
 

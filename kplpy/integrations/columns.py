@@ -94,6 +94,8 @@ class Layout:
         self.json: list[str] | None = None
         if columns.json is not None:
             self.json = rest if columns.json == "rest" else list(schema.names)
+            if not self.json:
+                raise InvalidRecordError("no column is left for the JSON object of json='rest': set json='all'")
             for name in self.json:
                 check_json(name, schema.field(name).type)
         elif rest:
