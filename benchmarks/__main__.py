@@ -4,6 +4,7 @@
   throttled                              with `shown` the group `all`; about 19 minutes
   isolation, keyless, bad_records, outage, ordered, metrics   with `all` the group `everything`; about 39 minutes
   search                                 searches for the KPL's best settings
+  partitions                             rows in one Kinesis record, by the size of Spark's or Ray's partitions
   spark                                  Spark's sink, in an environment of 1 GB; needs Java; about 4 minutes
 
 The groups also write docs/bench-*. `plots` writes these files from the last results. `targets` compares the last
@@ -37,6 +38,7 @@ from benchmarks import (
     ordered,
     outage,
     overhead,
+    partitions,
     processes,
     scaling,
     search,
@@ -83,6 +85,7 @@ MEASUREMENTS = {
 }
 EXTRAS = {
     "search": Measurement(lambda options: search.measure(options.rounds, options.scale), search.report),
+    "partitions": Measurement(lambda _: partitions.measure(), partitions.report),
     "spark": Measurement(lambda options: spark.measure(options.rounds), spark.report),
 }
 KNOWN = {**MEASUREMENTS, **EXTRAS}
