@@ -7,7 +7,6 @@ rows in one Kinesis record, which need no quiet machine. Rows have 100 B of data
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from benchmarks.processes import Sink
 from kplpy import Producer

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
+import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +18,7 @@ import pytest
 
 from kplpy import Producer, deaggregate
 from kplpy.local import LocalKinesis
-from tests.distributed.spark import make_session, place_of
+from tests.distributed.spark import java_is_here, make_session, place_of
 from tests.local_stream import contents, user_records
 
 pytestmark = [
@@ -24,6 +28,7 @@ pytestmark = [
 ]
 
 ATTEMPTS = 3
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +316,38 @@ def test_a_captured_producer_is_a_new_one_in_each_task(spark: Any, kinesis: Loca
     with producer:
         numbers(spark, 10).foreachPartition(put)
     assert contents(kinesis, stream) == Counter(expected(10))
+
+
+# --- docs/distributed.md ---
+
+
+def test_the_pages_program_shows_what_the_page_says(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark")
+    if not java_is_here():
+        pytest.skip("no Java is here")
+    page = (ROOT / "docs/distributed.md").read_text(encoding="utf-8")
+    found = re.search(r"^```python\n([^`]*pyspark[^`]*)^```\n+shows[^\n]*\n+```text\n([^`]*)^```$", page, re.M)
+    assert found is not None
+    with LocalKinesis(streams={"orders": 2, "logs": 2}) as kinesis:
+        settings = {
+            "PYTHONPATH": str(ROOT),
+            "PYSPARK_PYTHON": sys.executable,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "AWS_ENDPOINT_URL_KINESIS": kinesis.endpoint_url,
+            "AWS_DEFAULT_REGION": kinesis.region_name,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", found[1]],
+            cwd=tmp_path,
+            env=os.environ | settings,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+    assert (done.stdout, done.returncode) == (found[2], 0), done.stderr
 
 
 # --- what Spark's commit logs ---
