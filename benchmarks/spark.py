@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import environments
 from benchmarks.processes import Piped, Sink, peak_rss, tree
 
-ROWS = {"sink": 1_200_000, "put_table": 1_200_000, "boto3": 120_000}
+ROWS = {"sink": 400_000, "put_table": 400_000, "boto3": 60_000}
 PARTITIONS = 4
 STREAM = "bench-16"
 KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     # A failed record costs a retry of the whole task, so records get more time.
     "record_ttl_ms": 300_000,
     "max_block_ms": 300_000,
-    # A worker needs 110 to 120 MB more than one that only counts rows, instead of 170 to 185 (benchmarks.spark).
+    # A worker needs 100 to 120 MB more than one that only counts rows, instead of 170 to 185 (benchmarks.spark).
     "max_buffered_records": 50_000,
     "max_buffered_bytes": 32 * MIB,
     "max_inflight_bytes": 16 * MIB,

@@ -321,6 +321,7 @@ def test_a_captured_producer_is_a_new_one_in_each_task(spark: Any, kinesis: Loca
 # --- docs/distributed.md ---
 
 
+@pytest.mark.timeout(250)  # another Java, on a machine that may be busy
 def test_the_pages_program_shows_what_the_page_says(tmp_path: Path) -> None:
     pytest.importorskip("pyspark")
     if not java_is_here():
@@ -344,7 +345,7 @@ def test_the_pages_program_shows_what_the_page_says(tmp_path: Path) -> None:
             env=os.environ | settings,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=240,
             check=False,
         )
     assert (done.stdout, done.returncode) == (found[2], 0), done.stderr
