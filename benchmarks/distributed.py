@@ -2,7 +2,7 @@
 
     python -m benchmarks.distributed --rounds 5 [--rows 400000]
 
-It runs in an environment with the dependency group `distributed`, over HTTP into the sink. A row is 100 B of data with
+It runs in an environment with the dependency group `distributed`, over HTTPS into the sink. A row is 100 B of data with
 one of 10,000 keys. boto3 sends 500 records a PutRecords, one row a record, without retries. Rows count when they are
 confirmed. A first write of each case is not counted, because Ray starts its workers in it.
 """
@@ -23,7 +23,7 @@ STREAM = "bench-16"
 RAY, BOTO3, ONE_PROCESS = "Ray: KinesisDatasink", "Ray: boto3, 500 a request", "put_table in one process"
 
 
-def boto3_sink(url: str) -> Any:
+def boto3_sink(url: str, ca_bundle: str) -> Any:
     """Return a Datasink as one writes it by hand."""
     from ray.data import Datasink
 
@@ -31,7 +31,7 @@ def boto3_sink(url: str) -> Any:
         def write(self, blocks: Iterable[Any], ctx: Any) -> int:
             import boto3
 
-            client: Any = boto3.client("kinesis", endpoint_url=url, region_name="us-east-1")
+            client: Any = boto3.client("kinesis", endpoint_url=url, region_name="us-east-1", verify=ca_bundle)
             count = 0
             for block in blocks:
                 for start in range(0, block.num_rows, 500):
@@ -47,7 +47,7 @@ def boto3_sink(url: str) -> Any:
     return Boto3Datasink()
 
 
-def cases(url: str, table: Any) -> dict[str, Callable[[], object]]:
+def cases(url: str, ca_bundle: str, table: Any) -> dict[str, Callable[[], object]]:
     """Return the writes of all rows by their names."""
     import ray
 
@@ -60,6 +60,7 @@ def cases(url: str, table: Any) -> dict[str, Callable[[], object]]:
         "region_name": "us-east-1",
         "rate_limit": 1_000_000,
         "metrics_level": "none",
+        "verify": ca_bundle,
     }
     producer = Producer(**options)
     size = -(-table.num_rows // 8)
@@ -73,7 +74,7 @@ def cases(url: str, table: Any) -> dict[str, Callable[[], object]]:
 
     return {
         RAY: ray_write,
-        BOTO3: lambda: dataset.write_datasink(boto3_sink(url)),
+        BOTO3: lambda: dataset.write_datasink(boto3_sink(url, ca_bundle)),
         ONE_PROCESS: lambda: put_table(producer, STREAM, table).raise_if_failed(STREAM),
     }
 
@@ -98,8 +99,8 @@ def main() -> None:
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
     found: dict[str, list[float]] = {}
-    with Sink(https=False) as sink:
-        writes = cases(sink.url, table)
+    with Sink() as sink:
+        writes = cases(sink.url, sink.ca_bundle, table)
         for number in range(-1, options.rounds):
             for name in writes if number % 2 else reversed(writes):
                 began = time.perf_counter()
