@@ -43,6 +43,7 @@ from benchmarks import (
     scaling,
     search,
     spark,
+    spool,
     targets,
     throttled,
     throughput,
@@ -79,6 +80,7 @@ MEASUREMENTS = {
         lambda options: compression.measure(options.rounds, 4 * options.scale, options.case), compression.report
     ),
     "arrow": Measurement(lambda options: arrow.measure(options.rounds, options.scale), arrow.report),
+    "spool": Measurement(lambda options: spool.measure(options.rounds, 4 * options.scale, options.case), spool.report),
     "asyncio": Measurement(lambda options: loop.measure(options.rounds), loop.report),
     "overhead": Measurement(lambda options: overhead.measure(options.rounds), overhead.report),
     "idle": Measurement(lambda _: idle.measure(), idle.report),

@@ -11,12 +11,12 @@ import json
 import random
 import statistics
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.full_buffer import always_putting
 from benchmarks.processes import Driver, Sink, peak_rss
 from kplpy import Producer
 from kplpy.wire.compressed import Codec
@@ -101,13 +101,6 @@ def run(url: str, case: str, codec: Codec, seconds: float) -> dict[str, float]:
     draw = random.Random(1)
     items = [(CONTENT[case](draw, number), f"key-{draw.randrange(10_000)}") for number in range(DISTINCT)]
     average = sum(len(data) for data, _ in items) / len(items)
-    ended = threading.Event()
-
-    def put() -> None:
-        at = 0
-        while not ended.is_set():
-            producer.put_records(stream, items[at : at + 500])
-            at = (at + 500) % DISTINCT
 
     def counts() -> tuple[int, int, float, float]:
         totals = producer.metrics()[stream]
@@ -125,14 +118,11 @@ def run(url: str, case: str, codec: Codec, seconds: float) -> dict[str, float]:
     ) as producer:
         producer.connect(stream, timeout=60)
         producer.put_record(stream, *items[0]).result(60)
-        putting = threading.Thread(target=put)
-        putting.start()
-        time.sleep(WARM_UP)
-        before = counts()
-        time.sleep(seconds)
-        after = counts()
-        ended.set()
-        putting.join()
+        with always_putting(producer, stream, items):
+            time.sleep(WARM_UP)
+            before = counts()
+            time.sleep(seconds)
+            after = counts()
     records, wire, cpu, took = (last - first for last, first in zip(after, before, strict=True))
     return {"records": records, "bytes": records * average, "wire": wire, "cpu": cpu, "seconds": took}
 

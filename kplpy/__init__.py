@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from kplpy.errors import ProducerClosedError as ProducerClosedError
     from kplpy.errors import RecordExpiredError as RecordExpiredError
     from kplpy.errors import RecordFailedError as RecordFailedError
+    from kplpy.errors import RecordSpooledError as RecordSpooledError
     from kplpy.errors import RejectedError as RejectedError
     from kplpy.errors import SetupError as SetupError
+    from kplpy.errors import SpoolError as SpoolError
+    from kplpy.errors import SpoolFullError as SpoolFullError
     from kplpy.errors import ThrottledError as ThrottledError
     from kplpy.errors import UnreadableBatchError as UnreadableBatchError
     from kplpy.futures.record_future import RecordFuture as RecordFuture
@@ -62,8 +65,11 @@ _HOMES = {
     "RecordFailedError": "kplpy.errors",
     "RecordFuture": "kplpy.futures.record_future",
     "RecordResult": "kplpy.records",
+    "RecordSpooledError": "kplpy.errors",
     "RejectedError": "kplpy.errors",
     "SetupError": "kplpy.errors",
+    "SpoolError": "kplpy.errors",
+    "SpoolFullError": "kplpy.errors",
     "StreamOptions": "kplpy.config.streams",
     "StreamTotals": "kplpy.reports",
     "ThrottledError": "kplpy.errors",

@@ -30,6 +30,18 @@ class BufferFullError(KplpyError):
     """
 
 
+class SpoolError(KplpyError):
+    """The spool cannot be written or read. The message names the file, and the cause is chained.
+
+    Raised by a put with spool_on_error="raise", which accepted nothing, and by stored() of a record that is sent from
+    memory.
+    """
+
+
+class SpoolFullError(BufferFullError):
+    """The spool holds spool_max_bytes, and spool_on_full is "raise". The record was not accepted."""
+
+
 class FlushTimeoutError(KplpyError, TimeoutError):
     """flush() ran out of time. The producer goes on with the records that are left.
 
@@ -119,6 +131,13 @@ class RecordFailedError(KplpyError):
             type(self),
             (self.args[0], self.stream, self.record, self.attempts, self.possible_duplicate, cause),
         )
+
+
+class RecordSpooledError(RecordFailedError):
+    """The producer was closed before it delivered the record, which is in the spool.
+
+    The next producer with this spool sends it. on_failure is not called for it.
+    """
 
 
 class RecordExpiredError(RecordFailedError):

@@ -129,6 +129,29 @@ EVENTS = {
         "%(stream)s: a Spark %(write)s was aborted, and the %(rows)d rows of %(tasks)d finished tasks stay in the "
         "stream",
     ),
+    "spool_recovered": Event(
+        logging.WARNING, "%(path)s: earlier processes left %(records)d records in the spool, which are sent now"
+    ),
+    "spool_part_unreadable": Event(
+        logging.ERROR, "records that an earlier process left in the spool cannot be read: %(reason)s"
+    ),
+    "spool_stream_unknown": Event(
+        logging.ERROR, "%(path)s: the records of %(stream)s stay in the spool, because they cannot be sent: %(reason)s"
+    ),
+    "spool_damaged": Event(
+        logging.ERROR, "%(path)s: %(entries)d damaged entries of the spool are set aside: %(damage)s"
+    ),
+    "spool_full": Event(logging.ERROR, "%(path)s: the spool is full with %(bytes)d bytes (spool_max_bytes)"),
+    "spool_failed": Event(logging.ERROR, "%(path)s: the spool cannot be written, so %(goes_on)s: %(reason)s"),
+    "spool_works_again": Event(logging.WARNING, "%(path)s: the spool can be written again"),
+    "spool_not_answered": Event(
+        logging.ERROR,
+        "outcomes could not be noted in the spool %(count)d times, so records may be sent again; the latest: "
+        "%(latest)s",
+    ),
+    "closed_with_spooled": Event(
+        logging.WARNING, "%(path)s: closed with %(records)d records in the spool, which the next producer there sends"
+    ),
     "uwsgi_without_threads": Event(
         logging.WARNING,
         "uWSGI runs process %(process)d without --enable-threads, so each put sends its record before it returns, "

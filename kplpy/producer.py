@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from kplpy.build import build
+from kplpy.build import build, check_directory
 from kplpy.config.options import Config
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
@@ -84,6 +84,8 @@ class Producer:
         self._closed = False
         self._close_requested = False
         fork.check()
+        if config.spool is not None:
+            check_directory(config.spool)
         self._make_parts()
         interpreter_exit.watch(self)
 
@@ -102,7 +104,10 @@ class Producer:
             deliver_inline=lambda: self._shutdown.deliver_inline(),
             is_closed=lambda: self._closed,
             stats=lambda: json.dumps(self._snapshot()).encode(),
+            on_refusal=self._choose_put,
         )
+        self._spooling = parts.spooling
+        self._choose_put()
         self._engine, self._backpressure = parts.engine, parts.backpressure
         self._streams = self._engine.directory.targets
         self._shutdown = Shutdown(
@@ -116,6 +121,18 @@ class Producer:
         )
         # Set last: [0] is 1 while the parts above belong to this process and the producer is open.
         self._usable_page: fork.Page = _UNUSABLE_PAGE if self._closed else fork.page()
+        if parts.spooling is not None and not self._closed and interpreter_exit.threads_may_run():
+            parts.spooling.recover(parts.engine.directory.open)
+            if parts.spooling.recovered:
+                parts.engine.ensure_threads()
+
+    def _choose_put(self) -> None:
+        """Choose how put_record works: in full, or without what most producers do not use."""
+        spooling = self._spooling
+        self._waits_for_disk = spooling is not None and self.config.spool_sync_ms == 0
+        self._puts_in_full = (
+            self._tracing is not None or self._waits_for_disk or (spooling is not None and spooling.refusal is not None)
+        )
 
     def _start(self) -> bool:
         """Start the parts, with the first record. False: the interpreter's exit has begun, so no thread can start."""
@@ -195,9 +212,13 @@ class Producer:
         - ProducerClosedError: the producer is closed.
         - BufferFullError: the buffer has no space. It is raised at once inside a running event loop or with
           on_buffer_full="raise", otherwise after max_block_ms.
+        - SpoolError, SpoolFullError: as spool_on_error and spool_on_full say.
+
+        With spool_sync_ms=0 the call returns once the record is on disk, except in a callback, a signal handler and a
+        `__del__`.
         """
-        if headers is not None or self._tracing is not None:
-            return self._put_with_headers(stream, data, partition_key, explicit_hash_key, headers)
+        if headers is not None or self._puts_in_full:
+            return self._put_in_full(stream, data, partition_key, explicit_hash_key, headers)
         if not self._usable_page[0]:
             self._check_usable()
         try:
@@ -223,7 +244,7 @@ class Producer:
             self._refuse_late(target, record)
         return record
 
-    def _put_with_headers(
+    def _put_in_full(
         self,
         stream: str,
         data: BytesLike | Any,
@@ -232,13 +253,21 @@ class Producer:
         headers: Headers | None,
     ) -> RecordFuture:
         target = self._open(stream)
+        self._check_spool()
         with self._span(stream, headers) as span:
             record = target.checks.serialized_record_with_headers(
                 target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers)
             )
             self._stage(target, record)
         span.follow((record,))
+        if self._waits_for_disk and self._spooling is not None and not self._backpressure.must_not_wait():
+            self._spooling.wait_put(record)
         return record
+
+    def _check_spool(self) -> None:
+        """Raise SpoolError or SpoolFullError if the spool takes no records."""
+        if self._spooling is not None:
+            self._spooling.check()
 
     def _stage(self, target: Stream, record: RecordFuture) -> None:
         """Stage a checked record as put_record does, and raise as it does."""
@@ -280,6 +309,7 @@ class Producer:
 
     def _put_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         target = self._open(stream)
+        self._check_spool()
         if isinstance(items, Sized):
             futures, size = target.checks.records(target.origin, target.checks.serialized_items(items))
             self._put_all(target, futures, size)
@@ -287,6 +317,7 @@ class Producer:
         futures = []
         for part in parts_of(target.checks.serialized_items(items)):
             target = self._open(stream)  # raises if the producer was closed meanwhile
+            self._check_spool()
             records, size = target.checks.records(target.origin, part, len(futures))
             futures += records
             if not self._put_all(target, records, size):
@@ -317,6 +348,8 @@ class Producer:
             target, records, always_waits
         )
         self._refuse_all_late(target, records)
+        if self._waits_for_disk and self._spooling is not None and not self._backpressure.must_not_wait():
+            self._spooling.wait_written(records)
         return accepted
 
     def _stage_on_credit(self, target: Stream, records: list[RecordFuture], size: int) -> bool:
@@ -351,10 +384,12 @@ class Producer:
 
     async def _aput_records(self, stream: str, items: Iterable[PutItem]) -> list[RecordFuture]:
         target = self._open(stream)
+        self._check_spool()
         futures: list[RecordFuture] = []
         at_once, total = isinstance(items, Sized), 0
         for part in parts_of(target.checks.serialized_items(items), limited=not at_once):
             target = self._open(stream)
+            self._check_spool()
             records, size = target.checks.records(target.origin, part, len(futures))
             futures += records
             total += size
@@ -373,6 +408,8 @@ class Producer:
             target, records
         )
         self._refuse_all_late(target, records)
+        if self._waits_for_disk and self._spooling is not None:
+            await self._spooling.wait_written_async(records)
         return accepted
 
     async def aput_record(
@@ -391,6 +428,7 @@ class Producer:
         running_loop("aput_record", "producer.put_record, stream, data, partition_key")
         with self._span(stream, headers) as span:
             target = self._open(stream)
+            self._check_spool()
             record = target.checks.serialized_record_with_headers(
                 target.origin, data, partition_key, explicit_hash_key, span.headers_of(headers)
             )
@@ -405,6 +443,8 @@ class Producer:
             if self._closed:
                 self._refuse_late(target, record)
         span.follow((record,))
+        if self._waits_for_disk and self._spooling is not None:
+            await self._spooling.wait_put_async(record)
         return record
 
     def _refuse_late(self, target: Stream, record: RecordFuture) -> None:
@@ -447,6 +487,7 @@ class Producer:
         """
         with self._backpressure.never_blocking():
             target = self._open(stream)
+            self._check_spool()
             record = target.checks.record_with_headers(target.origin, data, partition_key, explicit_hash_key, headers)
             self._stage(target, record)
             return record
@@ -562,6 +603,11 @@ class Producer:
         await self.aclose()
 
     # --- looking ---
+
+    @property
+    def recovered(self) -> int:
+        """The number of records that earlier processes left in the spool, and that this producer took over."""
+        return 0 if self._spooling is None else self._spooling.recovered
 
     @property
     def outstanding_records(self) -> int:

@@ -175,6 +175,34 @@ class Checks:
         tagged.tags = tags
         return tagged
 
+    def restored(
+        self,
+        origin: Origin,
+        data: bytes,
+        partition_key: str | None,
+        explicit_hash_key: str | None,
+        tags: bytes,
+        arrival: float,
+    ) -> RecordFuture:
+        """Return the future of a record that was checked before, by this process or another one.
+
+        partition_key: None for a record without a key. arrival: when it was put, by time.monotonic().
+        """
+        key = PLACEHOLDER if partition_key is None else partition_key
+        if partition_key is None:
+            hash_key = NO_HASH_KEY
+        elif explicit_hash_key is not None:
+            hash_key = int(explicit_hash_key)
+        else:
+            hash_key = self.hash_keys.cached(key) or self.hash_keys.compute(key)
+        if not tags:
+            made = RecordFuture if partition_key is not None else KeylessFuture
+            return made(origin, data, key, explicit_hash_key, hash_key, arrival)
+        made = HeadersFuture if partition_key is not None else KeylessHeadersFuture
+        tagged = made(origin, data, key, explicit_hash_key, hash_key, arrival)
+        tagged.tags = tags
+        return tagged
+
     def serialized_items(self, items: Iterable[PutItem]) -> Iterable[PutItem]:
         """Return put_records' items, which are serialized as they are read."""
         return items if self._serializers is None else self._serializers.items(items)

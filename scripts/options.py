@@ -30,6 +30,7 @@ GROUPS = {
     "single streams": "Single streams",
     "limits": "Limits",
     "buffer": "Buffer",
+    "spool": "Spool",
     "failures and metrics": "Failures and metrics",
 }
 """Headings in the page, by the section comments in Config's source."""

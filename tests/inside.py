@@ -8,6 +8,7 @@ the simulation import this module, too.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from kplpy.rate_limited_log import RateLimitedLog
     from kplpy.runtime.buffer import Buffer
     from kplpy.runtime.engine import Engine
-    from kplpy.runtime.stream import Stream
+    from kplpy.runtime.spooling import Spooling
+    from kplpy.runtime.stream import Results, Stream
+    from kplpy.runtime.stream_spool import StreamSpool
     from kplpy.runtime.threads import WorkerThreads
 
 # --- a producer ---
@@ -47,6 +50,61 @@ def engine_of(producer: Producer) -> Engine:
 def buffer_of(producer: Producer) -> Buffer:
     """Return the buffer that the producer's records are charged to."""
     return producer._parts.buffer
+
+
+def use_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
+    """Have kplpy read this clock instead of time.monotonic()."""
+    import kplpy.validation
+
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(kplpy.validation, "_clock", clock)
+
+
+def remembered_batches(spool: StreamSpool) -> int:
+    """Return of how many batches the spool remembers when the pipeline got them."""
+    return len(spool._accepted_at)
+
+
+def spooling_of(producer: Producer) -> Spooling:
+    """Return the producer's spool."""
+    assert producer._spooling is not None
+    return producer._spooling
+
+
+@contextmanager
+def lock_guard_held() -> Iterator[None]:
+    """Hold the guard of the spool's locks, as a thread does that takes one."""
+    from kplpy.spool import lock
+
+    with lock._guard:
+        yield
+
+
+def watch_outcomes(
+    producer: Producer, before: Callable[[bytes, bool, bool], int], after: Callable[[Sequence[int]], object]
+) -> None:
+    """Call `before` (data, failed, possible_duplicate) with each outcome, and `after` once the outcomes are set.
+
+    `after` gets what `before` returned for the records. Records that stay in the spool have no outcome.
+    """
+    from kplpy.core.outcome import Failed, Reason
+
+    delivery = engine_of(producer)._delivery
+    resolve = delivery.resolve
+
+    def watched(stream: Stream, results: Results) -> list[RecordFuture]:
+        seen = [
+            before(item.data, isinstance(each.outcome, Failed), item.maybe_written)
+            for each in results.completions
+            if not (isinstance(each.outcome, Failed) and each.outcome.reason is Reason.SPOOLED)
+            for item in each.items
+        ]
+        callbacks = resolve(stream, results)
+        if seen:
+            after(seen)
+        return callbacks
+
+    delivery.resolve = watched  # type: ignore[method-assign]
 
 
 def streams_of(producer: Producer) -> Mapping[str, Stream]:

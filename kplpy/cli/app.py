@@ -13,6 +13,7 @@ from kplpy.cli.dashboard import dashboard
 from kplpy.cli.demo.command import demo
 from kplpy.cli.put import put
 from kplpy.cli.serve import local
+from kplpy.cli.spool import spool
 from kplpy.cli.tail import tail
 from kplpy.cli.top import top
 from kplpy.escaping import escape_controls
@@ -62,5 +63,5 @@ def cli() -> None:
     """Put records on Amazon Kinesis streams, read them back, or try both on this machine."""
 
 
-for _command in (put, tail, top, local, demo, dashboard):
+for _command in (put, tail, top, spool, local, demo, dashboard):
     cli.add_command(_command)

@@ -14,7 +14,7 @@ from kplpy.cli.failed import Failures
 from kplpy.cli.keys import KeyOf, json_key, regex_key
 from kplpy.cli.progress import say, show_warnings
 from kplpy.cli.sending import Sending
-from kplpy.cli.settings import build_config
+from kplpy.cli.settings import build_config, producer_options
 from kplpy.cli.stop import Stop
 from kplpy.errors import InvalidRecordError
 from kplpy.headers import encode_headers
@@ -86,11 +86,7 @@ def _headers(context: click.Context, option: click.Parameter, given: tuple[str, 
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="Put the records of a file that --failed (or tail --json) wrote. Without STREAM, each goes to its own stream.",
 )
-@click.option(
-    "--config", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Read a KPL properties file."
-)
-@click.option("--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Set any field of kplpy.Config.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no summary; failed records are still reported.")
+@producer_options
 @connection_options
 def put(
     connection: Connection,

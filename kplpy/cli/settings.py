@@ -1,8 +1,8 @@
-"""--config and --set: Config fields from the command line."""
+"""The options of commands that have a producer: Config fields from the command line, and --quiet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from difflib import get_close_matches
 from typing import Any
@@ -18,6 +18,21 @@ _NOT_SETTABLE = (
     *("session", "botocore_config", "metrics_session", "additional_metrics_dimensions"),
     *("on_failure", "on_buffer_full", "max_block_ms"),
 )
+
+
+def producer_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config, --set and --quiet, for commands that have a producer."""
+    for option in (
+        click.option(
+            "-q", "--quiet", is_flag=True, help="Show no progress and no summary; failed records are still reported."
+        ),
+        click.option("--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Set any field of kplpy.Config."),
+        click.option(
+            "--config", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Read a KPL properties file."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def build_config(connection: Connection, path: str | None, settings: Sequence[str], defaults: dict[str, Any]) -> Config:

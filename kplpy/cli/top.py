@@ -107,7 +107,19 @@ def _producer(process: int, stats: dict[str, Any]) -> Iterator[Text | ShardTable
         f"{size(stats['buffered_bytes'])} of {size(stats['max_buffered_bytes'])} buffered; "
         f"the last {stats['seconds']} s"
     )
+    if spool := stats.get("spool"):
+        yield Text(_spool_line(spool))
     yield ShardTable(stats)
+
+
+def _spool_line(spool: dict[str, float | None]) -> str:
+    text = (
+        f"spool: {spool['records']:,} records, {size(spool['bytes'] or 0)}, "
+        f"the oldest {(spool['oldest_ms'] or 0) / 1000:.1f} s old"
+    )
+    if spool["syncs_per_second"] is not None:
+        text += f"; {spool['syncs_per_second']:,.0f} syncs/s, {spool['errors']:,.0f} errors"
+    return text
 
 
 HEADINGS = ("records/s", "bytes/s", "throttled", "retries", "mean ms", "p50 ms", "p99 ms", "max ms")

@@ -5,6 +5,7 @@ Nothing imports this module at run time. tests/unit/config/test_options.py check
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -44,6 +45,12 @@ class ConfigFields(StreamOptions, total=False):
     on_buffer_full: Literal["block", "raise"] | None
     max_block_ms: int
     close_timeout_ms: int
+    spool: str | os.PathLike[str] | None
+    spool_sync_ms: int
+    spool_max_bytes: int
+    spool_on_full: Literal["block", "raise", "drop_oldest"]
+    spool_on_error: Literal["raise", "memory"]
+    spool_ttl_ms: int | None
     on_failure: Callable[[RecordFailedError], object] | None
     tracing: Literal["opentelemetry"] | None
     hot_partition_keys: int

@@ -171,6 +171,27 @@ class Config:
     close_timeout_ms: int = number(30_000, 0)
     """How long close() and the interpreter's exit go on delivering. Records that are left then fail."""
 
+    # --- spool ---
+    spool: str | os.PathLike[str] | None = field(default=None, metadata={"path": True})
+    """Directory in which records are kept from the put to their outcome, so that they survive a crash of the process
+    or the machine, and an outage that is longer than the buffer. It is made if it is missing. None: no spool. See
+    docs/spool.md."""
+    spool_sync_ms: int = number(10, 0, 60_000)
+    """How long records may wait to be written and synced together. 0: each put returns once its record is on disk."""
+    spool_max_bytes: int = number(1 << 30, MIB)
+    """Bytes of the records in the spool, of this process. The file is some percent larger."""
+    spool_on_full: Literal["block", "raise", "drop_oldest"] = choice("block", "block", "raise", "drop_oldest")
+    """What happens at spool_max_bytes. "block": records wait in the buffer, and on_buffer_full decides once that is
+    full. "raise": put_record raises SpoolFullError. "drop_oldest": the oldest records that are not in memory fail with
+    RecordFailedError."""
+    spool_on_error: Literal["raise", "memory"] = choice("raise", "raise", "memory")
+    """What happens when the disk fails or is full. "raise": put_record raises SpoolError. "memory": puts go on without
+    the spool. In both cases the records accepted before are sent from memory. With "raise" and spool_sync_ms=0 they
+    are refused."""
+    spool_ttl_ms: int | None = number(None, 100, optional=True)
+    """Takes the place of record_ttl_ms with a spool: a record that is not delivered within this time fails. The time
+    begins with the put, and goes on while no process runs. None: records are kept until they are delivered."""
+
     # --- failures and metrics ---
     on_failure: Callable[[RecordFailedError], object] | None = field(default=None, repr=False, metadata={"call": ""})
     """Called with the error of every failed record, on one of kplpy's threads or on the thread that calls close().
@@ -227,6 +248,9 @@ class Config:
             raise ConfigError(f"botocore_config must be a botocore.config.Config, got {self.botocore_config!r}")
         if self.compression == "gzip" and (self.compression_level or 1) > GZIP_LEVELS:
             raise ConfigError(f"compression_level must be from 1 to 9 with gzip, got {self.compression_level}")
+        if self.spool is not None:
+            # As an absolute path, so that a later chdir() does not make a second spool.
+            object.__setattr__(self, "spool", os.path.abspath(os.fspath(self.spool)))
         if self.streams is not None:
             object.__setattr__(self, "streams", check_streams(self.streams, self.__dict__, self._with_options))
 

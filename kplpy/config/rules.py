@@ -84,6 +84,11 @@ def check(knob: Field[Any], value: Any) -> None:
                 f"{name} must be http:// or https:// with a host, and a port from 1 to 65535 where given, "
                 f"got {safe_repr(name, value)}"
             )
+    elif "path" in rules:
+        if value is not None and not (isinstance(value, (str, os.PathLike)) and isinstance(os.fspath(value), str)):
+            raise ConfigError(f"{name} must be the path of a directory, or None, got {brief_repr(value)}")
+        if value is not None and (not os.fspath(value).strip() or "\0" in os.fspath(value)):
+            raise ConfigError(f"{name} must be the path of a directory, or None, got {brief_repr(value)}")
     elif "verify" in rules:
         if not (value is None or isinstance(value, bool) or (isinstance(value, str) and value)):
             raise ConfigError(f"{name} must be True, False, the path of a CA bundle or None, got {value!r}")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+SpoolEvent = Literal["synced", "failed", "bypassed", "dropped", "damaged"]
+"""What is counted of a spool: the seconds of a sync, writes that failed, and records of the other three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +38,35 @@ class StreamGauges:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolGauges:
+    """The present state of a producer's spool.
+
+    records, bytes: without an outcome, and their bytes on disk.
+    waiting: those of the records that are on disk only.
+    oldest: when the oldest of the records was put, on the core's clock. Infinite if there is none.
+    """
+
+    records: int
+    bytes: int
+    waiting: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
 class Gauges:
     """The present state of a producer.
 
     streams: by the name or ARN that the application puts with.
     records, bytes: what the buffer holds.
+    spool: None without a spool.
     """
 
     streams: dict[str, StreamGauges]
     records: int
     bytes: int
+    spool: SpoolGauges | None = None
+
+    @property
+    def outstanding(self) -> int:
+        """The records without an outcome, in the buffer or on disk only."""
+        return self.records + (self.spool.waiting if self.spool is not None else 0)

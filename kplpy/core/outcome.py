@@ -21,6 +21,9 @@ class Reason(Enum):
     HEADERS = "headers on a service-managed stream"
     TOO_LARGE = "too large"  # for the stream, or for a proxy or gateway before the service
     CLOSED = "closed"
+    SPOOLED = "left in the spool"  # the producer was closed; the next one sends the record
+    DROPPED = "dropped from the full spool"
+    DAMAGED = "damaged in the spool"
     FORKED = "forked"
     BROKEN = "broken"  # an error within kplpy
     REFUSED = "refused"  # never accepted; the cause is the exception that put_record would have raised
@@ -52,6 +55,11 @@ class Failed:
     message: str
     cause: BaseException | None = None
     code: str = ""
+
+
+def stays_spooled(outcome: Delivered | Failed) -> bool:
+    """Return True for records that a closed producer left in its spool. They are not lost."""
+    return isinstance(outcome, Failed) and outcome.reason is Reason.SPOOLED
 
 
 @dataclass(slots=True)

@@ -61,6 +61,11 @@ class Pipeline:
         self._next_expiry = NEVER
         self._awaits_client = self._client_asked = False
 
+    @property
+    def in_outage(self) -> bool:
+        """True from a failed request until the next good response."""
+        return self._circuit_breaker.is_open
+
     # --- records come in ---
 
     def accept(self, items: Sequence[PendingRecord], now: float) -> None:
@@ -80,11 +85,19 @@ class Pipeline:
         self.totals.user_records_accepted += accepted
         self._next_expiry = min(self._next_expiry, now + self.policy.waiting_ttl)
 
-    def adopt(self, items: Sequence[PendingRecord]) -> None:
-        """Count records of the pipeline that this one replaces. They have outcomes, and will be settled here."""
-        for item in items:
-            item.number = -1  # before all records that are accepted here
+    @property
+    def next_number(self) -> int:
+        """The number that the next record gets."""
+        return self._next_number
+
+    def drop(self, items: Sequence[PendingRecord], reason: Reason, message: str) -> None:
+        """Accept records, and fail them at once. message: the reason in words."""
+        for number, item in enumerate(items, self._next_number):
+            item.number = number
+        self._next_number += len(items)
         self.outstanding += len(items)
+        self.totals.user_records_accepted += len(items)
+        self._outcomes.fail([*items], reason, message)
 
     # --- the client ---
 

@@ -15,6 +15,7 @@ from kplpy.errors import (
     KplpyError,
     RecordExpiredError,
     RecordFailedError,
+    RecordSpooledError,
     RejectedError,
     SetupError,
     ThrottledError,
@@ -38,6 +39,7 @@ _ERRORS: dict[Reason, type[RecordFailedError]] = {
     Reason.HEADERS: RejectedError,
     Reason.TOO_LARGE: RejectedError,
     Reason.FORKED: ForkedError,
+    Reason.SPOOLED: RecordSpooledError,
 }
 _WHY = {
     Reason.EXPIRED: "expired: not delivered within its time to live",
@@ -46,6 +48,8 @@ _WHY = {
     Reason.SET_UP: "cannot be sent",
     Reason.HEADERS: "has headers that cannot be sent",
     Reason.TOO_LARGE: "is too large",
+    Reason.DROPPED: "was dropped as one of the oldest, because the spool was full",
+    Reason.DAMAGED: "was damaged in the spool",
     Reason.FORKED: "belongs to the parent process, which delivers it; this forked child cannot know its outcome",
 }
 

@@ -85,6 +85,19 @@ class Origin:
                 self._waits.condition = threading.Condition()
             return self._waits
 
+    # A producer with a spool has its own Origins, see spooled.py.
+
+    def wait_stored(self, future: RecordFuture, timeout: float | None) -> None:
+        """Block until the future's record is on disk."""
+        raise KplpyError(f"the producer of this record of stream {self.stream!r} has no spool: set spool=DIRECTORY")
+
+    async def wait_stored_async(self, future: RecordFuture) -> None:
+        """Wait in an event loop until the future's record is on disk."""
+        self.wait_stored(future, None)
+
+    def waited_for(self, future: RecordFuture) -> None:
+        """Note that somebody waits for the future. Under LOCK."""
+
 
 _FORKED = Failed(Reason.FORKED, "forked")
 
@@ -159,6 +172,24 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
         if outcome is None:
             outcome = self._wait(timeout)
         return self._error(outcome) if isinstance(outcome, Failed) else None
+
+    def stored(self, timeout: float | None = None) -> None:
+        """Wait until the record is on disk: written to the producer's spool, and synced.
+
+        timeout: seconds; None: no limit. The call may return before the record is sent, or after its outcome.
+
+        Raises:
+
+        - TimeoutError: the record was not written in time.
+        - SpoolError: the record could not be written. It is sent all the same, from memory.
+        - KplpyError: the producer has no spool, or the record was not accepted.
+        """
+        self._origin.wait_stored(self, timeout)
+
+    async def astored(self) -> None:
+        """Do what stored() does, without blocking the event loop."""
+        running_loop("await future.astored()", "future.stored")
+        await self._origin.wait_stored_async(self)
 
     def done(self) -> bool:
         """Return True if result() would not wait."""
@@ -276,6 +307,7 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
             if waits is not None:
                 own.callbacks += waits.callbacks
             waits = self._waits = own
+            self._origin.waited_for(self)
         return waits
 
     def _awaited_by(self, awaits: Awaits) -> bool:
@@ -285,6 +317,7 @@ class RecordFuture(PendingRecord, Future[RecordResult]):
                 return False
             if self._waits is None:
                 self._waits = awaits
+                self._origin.waited_for(self)
             else:
                 self._own_waits().callbacks.append(awaits)
             return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from kplpy.core.outcome import Delivered, Failed
+from kplpy.core.outcome import Delivered, Failed, stays_spooled
 from kplpy.futures import record_future
 from kplpy.futures.asyncio_bridge import Awaits
 from kplpy.futures.failures import UnseenFailures
@@ -95,6 +95,7 @@ def _count_unseen(
     if (
         unseen is None
         or not isinstance(outcome, Failed)
+        or stays_spooled(outcome)
         or (future._waits is not None and future._waits.will_be_seen(future))
     ):
         return outcome

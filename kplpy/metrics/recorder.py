@@ -7,6 +7,7 @@ cost.
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -15,7 +16,7 @@ from operator import attrgetter
 from kplpy.core.batching.request import Request
 from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.exchange import Exchange
-from kplpy.core.gauges import Gauges
+from kplpy.core.gauges import Gauges, SpoolEvent
 from kplpy.core.outcome import Completion, Delivered, Failed, Reason
 from kplpy.core.record import PendingRecord, SendAttempt, Trimmed
 from kplpy.core.results.events import Events
@@ -29,6 +30,12 @@ from kplpy.stream_names import name_of
 logger = logging.getLogger(__name__)
 
 _queue_of = attrgetter("queue")
+_SPOOL_COUNTERS: dict[SpoolEvent, str] = {
+    "failed": "SpoolErrors",
+    "bypassed": "SpoolBypassed",
+    "dropped": "SpoolDropped",
+    "damaged": "SpoolDamaged",
+}
 
 
 class Recorder:
@@ -85,6 +92,23 @@ class Recorder:
         if count > 0:
             self._accepted[key] = accepted
             yield _repeated("UserRecordsReceived", name_of(key), None, count, 1)
+
+    # --- the spool ---
+
+    def spool(self, event: SpoolEvent, amount: float) -> None:
+        """Count what happened in the spool. Never raises."""
+        try:
+            if event == "synced":
+                updates = [
+                    _repeated("SpoolSyncs", None, None, 1, 1),
+                    _values("SpoolSyncTime", None, None, [amount * 1000]),
+                ]
+            else:
+                updates = [_repeated(_SPOOL_COUNTERS[event], None, None, int(amount), 1)]
+            with self.registry.lock:
+                self.registry.update(updates, time.monotonic())
+        except Exception as error:
+            self._errors.say(f"{type(error).__name__}: {error}", error)
 
     # --- requests ---
 
@@ -177,6 +201,11 @@ class Recorder:
             updates.append(_values("BufferedBytes", None, None, [gauges.bytes]))
             buffer_use = max(gauges.records / self._max_records, gauges.bytes / self._max_bytes)
             updates.append(_values("BufferUse", None, None, [buffer_use * 100]))
+            if gauges.spool is not None:
+                spool = gauges.spool
+                updates.append(_values("SpooledRecords", None, None, [spool.records]))
+                updates.append(_values("SpooledBytes", None, None, [spool.bytes]))
+                updates.append(_values("OldestSpooledAge", None, None, [max(0.0, now - spool.oldest) * 1000]))
             self.registry.update(updates, now)
 
 

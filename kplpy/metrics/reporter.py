@@ -53,7 +53,7 @@ class Reporter:
         self._wake_event = threading.Event()  # the reporter is closed, or there is work again
         self._is_ended = False
         self._is_resting = False
-        self._last_seen = (-1, -1)  # at the last sample: records accepted so far, and records in the buffer
+        self._last_seen = (-1, -1)  # at the last sample: records accepted so far, and those without an outcome
         recorder.on_wake = self._wake
         self._cut_lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -132,8 +132,8 @@ class Reporter:
             self._is_resting = False
 
     def _idle(self, gauges: Gauges) -> bool:
-        """Return True if nothing was accepted since the last sample and the buffer is empty."""
-        return (_accepted(gauges), gauges.records) == self._last_seen and not gauges.records
+        """Return True if nothing was accepted since the last sample, and all records have their outcomes."""
+        return (_accepted(gauges), gauges.outstanding) == self._last_seen and not gauges.outstanding
 
     def _sample(self) -> bool:
         """Take a sample. Return False if there was work since the last sample, or still is."""
@@ -141,7 +141,7 @@ class Reporter:
             gauges = self._gauges()
             self._recorder.sample(gauges, time.monotonic())
             idle = self._idle(gauges)
-            self._last_seen = (_accepted(gauges), gauges.records)
+            self._last_seen = (_accepted(gauges), gauges.outstanding)
             return idle
         except Exception as error:
             self._raised("sampling", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from kplpy.core.gauges import Gauges
+from kplpy.core.gauges import Gauges, SpoolGauges
 from kplpy.metrics.catalogue import DEPTHS
 from kplpy.metrics.sample import Sample, Window
 from kplpy.stream_names import name_of
@@ -48,7 +48,28 @@ def snapshot(gauges: Gauges, window: Window, granularity: str | None, now: float
             "counts": _counts(found, dimensions) if depth >= 1 and alone else None,
             "shards": shards,
         }
-    return {"seconds": SECONDS, "buffered_records": gauges.records, "buffered_bytes": gauges.bytes, "streams": streams}
+    return {
+        "seconds": SECONDS,
+        "buffered_records": gauges.records,
+        "buffered_bytes": gauges.bytes,
+        "spool": None if gauges.spool is None else _spool(gauges.spool, found, depth >= 0, now),
+        "streams": streams,
+    }
+
+
+def _spool(spool: SpoolGauges, found: _Found, is_counted: bool, now: float) -> dict[str, float | None]:
+    def total(name: str) -> float | None:
+        sample = found.get((name, ()))
+        return (sample.total if sample else 0.0) if is_counted else None
+
+    syncs = total("SpoolSyncs")
+    return {
+        "records": spool.records,
+        "bytes": spool.bytes,
+        "oldest_ms": max(0.0, now - spool.oldest) * 1000,
+        "syncs_per_second": None if syncs is None else syncs / SECONDS,
+        "errors": total("SpoolErrors"),
+    }
 
 
 def _counts(found: _Found, dimensions: tuple[tuple[str, str], ...]) -> dict[str, float | None]:

@@ -87,8 +87,8 @@ def _renew_all() -> None:
 class NoForkSection:
     """A lock that a fork waits for, at most PATIENCE seconds.
 
-    Held while a thread imports modules. A child that is forked meanwhile would find the module's import lock held for
-    ever.
+    Held while a thread imports modules, or is in a library with locks of its own. A child that is forked meanwhile
+    would find these locks held for ever.
     """
 
     def __init__(self) -> None:
@@ -104,6 +104,11 @@ class NoForkSection:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._owner = 0
         self._lock.release()
+
+    def discard(self) -> None:
+        """Have no fork wait for the section any more."""
+        if self in _no_fork_sections:
+            _no_fork_sections.remove(self)
 
     def before_fork(self) -> None:
         """Take the lock for the fork, unless the forking thread holds it."""
@@ -126,12 +131,12 @@ class NoForkSection:
 
 
 def _before_fork() -> None:
-    for section in _no_fork_sections:
+    for section in list(_no_fork_sections):
         section.before_fork()
 
 
 def _after_fork_in_parent() -> None:
-    for section in _no_fork_sections:
+    for section in list(_no_fork_sections):
         section.after_fork_in_parent()
 
 

@@ -117,13 +117,21 @@ class Buffer:
             self._charge(stream, -records, -size)
             self.renew(stream)
 
-    def reset(self, stream: Stream) -> None:
-        """Give back the charges of all drained records of the stream. Staged records stay charged."""
+    def charge_loaded(self, stream: Stream, records: int, size: int) -> None:
+        """Charge records that were read back from the spool. size: charged bytes."""
         with self.lock:
+            self._charge(stream, records, size)
+            self._renew_credit(stream)
+
+    def reset(self, stream: Stream) -> None:
+        """Give back the charges of all records in the stream's pipeline. Staged and spooled records stay charged."""
+        spool = stream.spool
+        with self.lock:
+            queued, queued_bytes = (0, 0) if spool is None else (spool.queued_records, spool.queued_bytes)
             self._charge(
                 stream,
-                stream.charged_records - stream.held_records,
-                stream.charged_bytes - stream.held_bytes,
+                stream.charged_records + queued - stream.held_records,
+                stream.charged_bytes + queued_bytes - stream.held_bytes,
             )
             self._grant()
 

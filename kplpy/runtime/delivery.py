@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Protocol, cast
 
 from kplpy.core.exchange import RequestError
 from kplpy.core.notice import Notice
-from kplpy.core.outcome import Completion, Delivered, Failed, Reason
+from kplpy.core.outcome import Completion, Delivered, Failed, Reason, stays_spooled
 from kplpy.core.results.events import Events
 from kplpy.errors import RecordFailedError
 from kplpy.futures.failures import UnseenFailures
@@ -24,6 +24,19 @@ from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.stream import Results, Stream
 
 logger = logging.getLogger(__name__)
+
+
+class AnswerLog(Protocol):
+    """What a delivery needs of the spool."""
+
+    def answered(self, completions: Sequence[Completion]) -> None: ...
+
+    def released(self) -> None: ...
+
+
+def _is_lost(outcome: Delivered | Failed) -> bool:
+    """Return True if on_failure is called for the records: they failed, and do not stay in the spool."""
+    return isinstance(outcome, Failed) and not stays_spooled(outcome)
 
 
 class Delivery:
@@ -49,6 +62,7 @@ class Delivery:
         self._causes = Causes(logger, remind, lock)
         self._notices: dict[str, RateLimitedLog] = {}
         self._remind, self._lock = remind, lock
+        self.spooling: AnswerLog | None = None
         self.busy: set[int] = set()
         """The idents of the threads that run callbacks at the moment."""
 
@@ -83,11 +97,17 @@ class Delivery:
         for notice in results.notices:
             self._log_notice(stream, notice)
         completions = results.completions
+        spooling = self.spooling
+        if spooling is not None and completions:
+            spooling.answered(completions)  # on disk first, so that a record with an outcome is not sent again
         # Counted first, because setting a delivered record's outcome drops its data.
         if completions or results.events:
             accepted = results.pipeline.totals.user_records_accepted
             events = results.events or Events()
-            self._meter.record(stream.origin.stream, events, completions, accepted, time.monotonic())
+            counted = completions
+            if spooling is not None:
+                counted = [each for each in completions if not stays_spooled(each.outcome)]
+            self._meter.record(stream.origin.stream, events, counted, accepted, time.monotonic())
         if not completions:
             return []
         callbacks = self._resolve_completions(completions)
@@ -99,12 +119,14 @@ class Delivery:
         with self._buffer.lock:
             if results.pipeline is stream.pipeline:  # otherwise recovery released their charge
                 self._buffer.release(stream, count, size + count * RECORD_OVERHEAD)
+        if spooling is not None:
+            spooling.released()
         return callbacks
 
     def complete(self, stream: Stream, results: Results, callbacks: list[RecordFuture]) -> None:
         """Run the application's callbacks, which may block or raise; then settle the records."""
         with self._marked_busy():
-            failed = [item for each in results.completions if isinstance(each.outcome, Failed) for item in each.items]
+            failed = [item for each in results.completions if _is_lost(each.outcome) for item in each.items]
             self._call_on_failure(cast("list[RecordFuture]", failed))
             self.run_callbacks(callbacks)
         with stream.locked_pipeline():
@@ -112,9 +134,7 @@ class Delivery:
 
     def runs_application_code(self, results: Results, callbacks: list[RecordFuture]) -> bool:
         """Return True if on_failure or callbacks must run for these results."""
-        reported = self._on_failure is not None and any(
-            isinstance(each.outcome, Failed) for each in results.completions
-        )
+        reported = self._on_failure is not None and any(_is_lost(each.outcome) for each in results.completions)
         return reported or bool(callbacks)
 
     @contextmanager
@@ -134,6 +154,10 @@ class Delivery:
         callbacks = resolve(futures, outcome, self._counts_unseen)
         self._call_on_failure(futures)
         self.run_callbacks(callbacks)
+
+    def leave_spooled(self, futures: Sequence[RecordFuture], message: str) -> None:
+        """Give futures of records that stay in the spool their outcome. on_failure is not called."""
+        self.run_callbacks(resolve(futures, Failed(Reason.SPOOLED, message)))
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
         """Have the futures of records that were not accepted raise the error."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.outcome import Failed, Reason
@@ -29,9 +29,12 @@ from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.scheduler import Scheduler
 from kplpy.runtime.sender import Transport
 from kplpy.runtime.status import Status
-from kplpy.runtime.stream import Flush, Stream
+from kplpy.runtime.stream import Flush, Results, Stream
 from kplpy.runtime.threads import lend_thread, runs_kplpy_work, starting_threads
 from kplpy.validation import Checks
+
+if TYPE_CHECKING:
+    from kplpy.runtime.spooling import Spooling
 
 T = TypeVar("T")
 
@@ -64,6 +67,7 @@ class Engine:
         deliver_inline: Callable[[], object],
         hot_partition_keys: int = 0,
         meter: Meter | None = None,
+        spooling: Spooling | None = None,
     ) -> None:
         self._policy_of = policy_of
         self._checks_of = checks_of
@@ -78,7 +82,7 @@ class Engine:
         self._ended = False  # everything that was held back is logged
         self.directory = Directory(self._new_stream)
         self.streams = self.directory.streams
-        self.status = Status(self.streams, buffer)
+        self.status = Status(self.streams, buffer, spooling)
         self.scheduler = Scheduler(
             transport,
             buffer,
@@ -88,7 +92,9 @@ class Engine:
             max_inflight_bytes,
             on_failure,
             self._meter,
+            spooling,
         )
+        self._spooling = spooling
         self._threads = self.scheduler.threads
         self._delivery = self.scheduler.delivery
         self._commands = self.scheduler.commands
@@ -101,6 +107,8 @@ class Engine:
         pipeline = self.scheduler.new_pipeline(self._policy_of(arn or name))
         checks = self._checks_of(arn or name)
         made = Stream(name, arn, pipeline, checks, self._threads.wake, key_counts)
+        if self._spooling is not None:
+            made.spool = self._spooling.add(made)
         self._buffer.renew(made)  # its first credit
         return made
 
@@ -202,17 +210,25 @@ class Engine:
             command.outcome()  # raises KeyboardInterrupt after Ctrl-C
 
     def give_up(self, message: str) -> int:
-        """Fail every record without an outcome, and return how many. Their callbacks run on the calling thread."""
+        """Fail every record without an outcome. Return how many, without those that stay in the spool.
+
+        Their callbacks run on the calling thread.
+        """
+        if self._spooling is not None:
+            self._spooling.stop_reading()
         given_up = self.run_on_scheduler(
             lambda: [self.scheduler.give_up(stream, message) for stream in list(self.streams.values())]
         )
+        self._complete(given_up)
+        return sum(results.lost() for _, results, _ in given_up)
+
+    def _complete(self, given_up: list[tuple[Stream, Results, list[RecordFuture]]]) -> None:
         for stream, results, callbacks in given_up:
             try:
                 self._delivery.complete(stream, results, callbacks)
             except Exception as error:
                 stream.mark_broken(error)
                 self._threads.log_error(error)
-        return sum(len(results.items()) for _, results, _ in given_up)
 
     # --- the end ---
 
@@ -252,6 +268,12 @@ class Engine:
             ):  # staging is empty; checking its length first would race with a put that takes its record out
                 pass
             self._delivery.fail(late, error)
+        if self._spooling is not None:
+            self._spooling.stop()
+            with lend_thread():  # the spool thread may have handed records over since give_up
+                streams = [each for each in list(self.streams.values()) if each.pipeline.outstanding]
+                self._complete([self.scheduler.give_up(each, error.message) for each in streams])
+            self._spooling.end()
         self._delivery.close()
         self._ended = True
         self._transport.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kplpy.core.gauges import SpoolEvent
 from kplpy.core.outcome import Completion
 from kplpy.core.results.events import Events
 
@@ -16,6 +17,10 @@ class Meter(Protocol):
 
         stream: the name or ARN that it is put by. accepted: its records so far. now: by time.monotonic().
         """
+        ...
+
+    def spool(self, event: SpoolEvent, amount: float) -> None:
+        """Count what happened in the spool. Called on any thread of kplpy. amount: see SpoolEvent."""
         ...
 
     def awake(self) -> None:
@@ -31,6 +36,9 @@ class NoMeter:
     """Counts nothing. Called on any thread."""
 
     def record(self, stream: str, events: Events, completions: list[Completion], accepted: int, now: float) -> None:
+        pass
+
+    def spool(self, event: SpoolEvent, amount: float) -> None:
         pass
 
     def awake(self) -> None:

@@ -23,22 +23,27 @@ class Planner:
         self._threads = threads
 
     def drain(self, stream: Stream, now: float) -> None:
-        """Take the staged records out, charge them to the buffer, and hand them to the pipeline."""
+        """Take the staged records out, charge them to the buffer, and hand them to the spool or the pipeline."""
         if not stream.staging or stream.broken is not None:  # a broken pipeline is replaced first
             return
         with self._buffer.lock:
             records = stream.take_staged()
-            self._buffer.charge_drained(stream, len(records), payload_size(records) + len(records) * RECORD_OVERHEAD)
+            size = payload_size(records) + len(records) * RECORD_OVERHEAD
+            self._buffer.charge_drained(stream, len(records), size)
+            spool = stream.spool
             # charged_by_place counts the records by shard until the pipeline does.
-            accepted = bool(stream.charged_by_place)
+            accepted = spool is None and bool(stream.charged_by_place)
             if accepted:
-                self._accept(stream, records, now)
-                stream.charged_by_place = {}
+                self.accept(stream, records, now)
+            stream.charged_by_place = {}
             self._buffer.renew(stream)
-        if not accepted:
-            self._accept(stream, records, now)
+        if spool is not None:
+            spool.drained(records, size)
+        elif not accepted:
+            self.accept(stream, records, now)
 
-    def _accept(self, stream: Stream, records: list[RecordFuture], now: float) -> None:
+    def accept(self, stream: Stream, records: list[RecordFuture], now: float) -> None:
+        """Hand records to the pipeline."""
         if stream.key_counts is not None:
             stream.key_counts.add(records, now)
         stream.pipeline.accept(records, now)  # this gives keys to records without one
@@ -63,6 +68,8 @@ class Planner:
             # Staged since the drain. A put before wake_at was written may not have woken the scheduler.
             wake_at = min(wake_at, now + stream.linger)
             stream.wake_at = min(stream.wake_at, wake_at)
+        if stream.spool is not None and stream.spool.due < NEVER:
+            stream.wake_at = -NEVER  # puts need not wake the scheduler, because the spool thread drains, too
         stream.visit_at = wake_at
         self._threads.wake_by(wake_at)
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kplpy import concurrency
 from kplpy.core.outcome import Reason
@@ -29,6 +29,9 @@ from kplpy.runtime.sender import Sender, Transport
 from kplpy.runtime.stream import Flush, Results, Stream
 from kplpy.runtime.threads import NEVER, WorkerThreads, is_lent_thread, lend_thread
 
+if TYPE_CHECKING:
+    from kplpy.runtime.spooling import Spooling
+
 T = TypeVar("T")
 
 
@@ -49,6 +52,7 @@ class Scheduler:
         max_inflight_bytes: int,
         on_failure: Callable[[RecordFailedError], object] | None,
         meter: Meter,
+        spooling: Spooling | None = None,
     ) -> None:
         self._buffer = buffer
         self._directory = directory
@@ -59,6 +63,9 @@ class Scheduler:
         self.threads = WorkerThreads(self, max_senders)
         self.delivery = Delivery(buffer, on_failure, meter, recent_errors, self._wake_in)
         self._planner = Planner(buffer, self.threads)
+        self.spooling = spooling
+        if spooling is not None:
+            spooling.attach(self._planner, self.delivery)
         self.sender = Sender(
             self._streams,
             directory.set_arn,
@@ -176,15 +183,12 @@ class Scheduler:
                 flush.end()  # the pipeline raises each time, so recovery fails the records of the flush
 
     def _begin_flush(self, stream: Stream, flush: Flush) -> bool | None:
-        with stream.locked_pipeline() as pipeline:
+        with stream.locked_pipeline():
             if stream.broken is not None:
                 return None
             now = time.monotonic()
             self._planner.drain(stream, now)
-            flush.mark = pipeline.flush(now)
-            flush.total = pipeline.unflushed(flush.mark)
-            stream.flushes.append(flush)
-            stream.end_flushes()
+            stream.begin_flush(flush, now)
             self._planner.plan(stream, now)
         return True
 
@@ -204,6 +208,8 @@ class Scheduler:
             pipeline.fail_all(Reason.CLOSED, message, now)
             self._planner.plan(stream, now)
             results = stream.take_results()
+        if self.spooling is not None:
+            self.spooling.keep(results)
         return results, self.delivery.resolve(stream, results)
 
     def apply_connection(self, stream: Stream, result: Learnt) -> None:
@@ -239,6 +245,8 @@ class Scheduler:
             wake_at = NEVER
             for stream in list(self._streams.values()):
                 wake_at = min(wake_at, self._visit_here(stream))
+            if self.spooling is not None:
+                wake_at = min(wake_at, self.spooling.step_inline())
             if self.sender.send_one():
                 continue
             time.sleep(max(0.0, min(wake_at, until, time.monotonic() + CARE_INTERVAL) - time.monotonic()))

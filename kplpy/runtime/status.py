@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kplpy.core.gauges import Gauges, StreamGauges
 from kplpy.core.record import payload_size
@@ -13,20 +14,27 @@ from kplpy.runtime.buffer import RECORD_OVERHEAD, Buffer
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import NEVER, lend_thread
 
+if TYPE_CHECKING:
+    from kplpy.runtime.spooling import Spooling
+
 
 class Status:
     """Read by any thread; each method says if it takes streams' locks. Covers all streams, with staged records."""
 
-    def __init__(self, streams: Mapping[str, Stream], buffer: Buffer) -> None:
+    def __init__(self, streams: Mapping[str, Stream], buffer: Buffer, spooling: Spooling | None) -> None:
         self._streams = streams
         self._buffer = buffer
+        self._spooling = spooling
 
     @property
     def outstanding_records(self) -> int:
         """The records without an outcome. Reads without a lock."""
-        return self._buffer.records + sum(
-            len(stream.staging) - stream.charged_records for stream in list(self._streams.values())
-        )
+        return self._buffered_records + (0 if self._spooling is None else self._spooling.backlog_records())
+
+    @property
+    def _buffered_records(self) -> int:
+        streams = list(self._streams.values())
+        return self._buffer.records + sum(len(stream.staging) - stream.charged_records for stream in streams)
 
     @property
     def outstanding_bytes(self) -> int:
@@ -62,7 +70,10 @@ class Status:
                         stream.merged_into is None or stream_gauges.outstanding
                     ):  # otherwise the other Stream represents it
                         all_stream_gauges[key] = stream_gauges
-        return Gauges(all_stream_gauges, self.outstanding_records, self.outstanding_bytes)
+        spool = None
+        if self._spooling is not None:
+            spool = self._spooling.gauges(min((each.oldest for each in all_stream_gauges.values()), default=NEVER))
+        return Gauges(all_stream_gauges, self._buffered_records, self.outstanding_bytes, spool)
 
     def oldest(self, skips: Callable[[Stream], bool]) -> float:
         """Return when the oldest record without an outcome arrived, by time.monotonic(); infinity if there is none.
@@ -73,7 +84,7 @@ class Status:
         return min((_gauges_of(each).oldest for each in streams), default=NEVER)
 
     def unsettled(self) -> int:
-        """Return how many records have no outcome, or callbacks that still run.
+        """Return how many records of the pipelines have no outcome, or callbacks that still run.
 
         Takes the streams' locks. Called through Engine.run_on_scheduler.
         """
@@ -90,4 +101,7 @@ def _gauges_of(stream: Stream) -> StreamGauges:
         stream_gauges = stream.pipeline.stream_gauges(time.monotonic())
         staged = len(stream.staging)
         oldest = min(stream_gauges.oldest, stream.staging[0].arrival if staged else NEVER)
+        if stream.spool is not None:
+            staged += stream.spool.waiting
+            oldest = min(oldest, stream.spool.oldest())
     return replace(stream_gauges, outstanding=stream_gauges.outstanding + staged, oldest=oldest)

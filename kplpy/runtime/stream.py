@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat, starmap
+from typing import Protocol
 
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.notice import Notice
-from kplpy.core.outcome import Completion
+from kplpy.core.outcome import Completion, stays_spooled
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import NO_HASH_KEY, PendingRecord
 from kplpy.core.results.events import Events
@@ -20,6 +21,27 @@ from kplpy.validation import Checks
 NEVER = float("inf")
 KEPT_RESOLVED = 100_000
 """Records with an outcome that a stream may keep behind one without: some 25 MB."""
+
+
+class DrainedRecords(Protocol):
+    """What a stream needs of its spool (see StreamSpool). Guarded by the stream's lock."""
+
+    due: float
+    queue: list[list[RecordFuture]]
+    queued_records: int
+    queued_bytes: int
+    backlog_records: int
+
+    @property
+    def waiting(self) -> int: ...
+
+    def drained(self, records: list[RecordFuture], size: int) -> None: ...
+
+    def oldest(self) -> float: ...
+
+    def begin_flush(self) -> int: ...
+
+    def waiting_below(self, mark: int) -> int: ...
 
 
 class Stream:
@@ -71,6 +93,7 @@ class Stream:
 
         self.lock = threading.Lock()
         self.pipeline = pipeline
+        self.spool: DrainedRecords | None = None  # where drained records go first; None: to the pipeline
         self.key_counts = key_counts  # counted when records are drained; None: not configured
         self.flushes: list[Flush] = []
         self.broken: BaseException | None = None  # the error that may have left the pipeline half changed
@@ -96,7 +119,22 @@ class Stream:
         self.request_wake()
 
     def take_staged(self) -> list[RecordFuture]:
-        """Take the staged records out, and keep them until they have an outcome. Called under the lock.
+        """Take the staged records out. The stream, or its spool, has them from now on. Called under the lock."""
+        records: list[RecordFuture] = []
+        if self.spool is None:
+            self._keep(records, len(self.staging))
+        else:
+            self.spool.queue.append(records)
+        # One call, which no exception can interrupt half-way. So each record is in `staging` or in `records`.
+        records.extend(starmap(self.staging.popleft, repeat((), len(self.staging))))
+        return records
+
+    def keep(self, records: list[RecordFuture]) -> None:
+        """Keep records of the spool, which go to the pipeline, until they have an outcome. Called under the lock."""
+        self._keep(records, len(records))
+
+    def _keep(self, records: list[RecordFuture], count: int) -> None:
+        """Keep a drain. count: the records that it has, or will get.
 
         Keeping them costs 0.03 µs a record (benchmarks.stages).
         """
@@ -104,13 +142,8 @@ class Stream:
         if self._kept_records > 4 * self.pipeline.outstanding + KEPT_RESOLVED:
             unresolved = self.unresolved()
             self._drained, self._first_unresolved, self._kept_records = deque([unresolved]), 0, len(unresolved)
-        records: list[RecordFuture] = []
         self._drained.append(records)
-        staging, count = self.staging, len(self.staging)
         self._kept_records += count
-        # One call, which no exception can interrupt half-way. So each record is in `staging` or in `records`.
-        records.extend(starmap(staging.popleft, repeat((), count)))
-        return records
 
     def _drop_resolved(self) -> None:
         """Drop the oldest drains up to the first record without an outcome. The next call goes on from there."""
@@ -144,7 +177,7 @@ class Stream:
     def outstanding(self) -> int:
         """Return how many records are staged, or drained and not settled. Reads without the lock."""
         drained = max(self.held_records - self.charged_records, self.pipeline.outstanding)
-        return drained + len(self.staging)
+        return drained + len(self.staging) + (0 if self.spool is None else self.spool.backlog_records)
 
     def request_wake(self) -> None:
         """Have the scheduler visit the stream at once."""
@@ -152,16 +185,19 @@ class Stream:
         self._wake_scheduler()
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
-        """Return the records and bytes of the hash key's shard; zero if the stream has one shard."""
-        if len(self.pipeline.map.open) < 2:
+        """Return the records and bytes of the hash key's shard; zero if the stream has one shard, or a spool.
+
+        With a spool, the records of a hot shard leave memory.
+        """
+        if self.spool is not None or len(self.pipeline.map.open) < 2:
             return 0, 0
         records, size = self.pipeline.held_by_shard_of(hash_key)
         staged, staged_bytes = self.charged_by_place.get(self.place_of(hash_key), (0, 0))
         return records + staged, size + staged_bytes
 
     def most_held_by_a_shard(self) -> tuple[int, int]:
-        """Return the most records, and the most bytes, of any shard; zero if the stream has one shard."""
-        if len(self.pipeline.map.open) < 2:
+        """Return the most records, and the most bytes, of any shard; zero if the stream has one shard, or a spool."""
+        if self.spool is not None or len(self.pipeline.map.open) < 2:
             return 0, 0
         return self.pipeline.most_held_by_a_shard()
 
@@ -180,12 +216,31 @@ class Stream:
         if self.flushes:
             self.end_flushes()
 
+    def begin_flush(self, flush: Flush, now: float) -> None:
+        """Have the flush wait for all records drained so far. Called under the lock."""
+        flush.mark = self.pipeline.flush(now)
+        flush.total = self.pipeline.unflushed(flush.mark)
+        if self.spool is not None:
+            flush.spool_mark = self.spool.begin_flush()
+            flush.total += self.spool.waiting
+        self.flushes.append(flush)
+        self.end_flushes()
+
     def end_flushes(self) -> None:
         """Count what each flush still waits for, and end those that wait for nothing. Called under the lock."""
+        spool = self.spool
         for flush in self.flushes:
             flush.remaining = self.pipeline.unflushed(flush.mark)
+            if spool is not None:
+                flush.remaining += spool.waiting_below(flush.spool_mark)
         ended = [flush for flush in self.flushes if not flush.remaining]
         self.flushes = [flush for flush in self.flushes if flush.remaining and not flush.is_cancelled]
+        for flush in ended:
+            flush.end()
+
+    def abandon_flushes(self) -> None:
+        """End the flushes of a closed producer, whose records have an outcome. Called under the lock."""
+        ended, self.flushes = self.flushes, []
         for flush in ended:
             flush.end()
 
@@ -213,6 +268,10 @@ class Results:
             items += completion.items
         return items
 
+    def lost(self) -> int:
+        """Return how many records do not stay in the spool."""
+        return sum(len(each.items) for each in self.completions if not stays_spooled(each.outcome))
+
 
 class Flush:
     """One stream's part of a flush. kplpy's threads change it under the stream's lock; the flushing thread reads it.
@@ -224,11 +283,12 @@ class Flush:
     total: the records that it waited for at the beginning.
     """
 
-    __slots__ = ("ended", "is_cancelled", "mark", "notify", "remaining", "total")
+    __slots__ = ("ended", "is_cancelled", "mark", "notify", "remaining", "spool_mark", "total")
 
     def __init__(self, notify: Callable[[], object]) -> None:
         self.notify = notify
         self.mark = 0
+        self.spool_mark = 0  # as StreamSpool.waiting_below takes it
         self.total = 0
         self.remaining: int | None = None
         self.ended = False

@@ -103,7 +103,13 @@ def busy_producer(name: str, shards: int) -> dict[str, Any]:
         "shards": {f"shardId-{number:012}": of_a_shard for number in range(shards)},
     }
     bounds = {"buffered_records": 3612, "max_buffered_records": 100_000, "buffered_bytes": 7, "max_buffered_bytes": 9}
-    return {**bounds, "seconds": 10, "streams": {name: stream}}
+    spool = {"records": 93_612, "bytes": 9_700_000, "oldest_ms": 23_700.0, "syncs_per_second": 97.6, "errors": 0}
+    return {**bounds, "seconds": 10, "spool": spool, "streams": {name: stream}}
+
+
+def test_the_spool() -> None:
+    printed = printed_at(UNLIMITED)
+    assert "\nspool: 93,612 records, 9.7 MB, the oldest 23.7 s old; 98 syncs/s, 0 errors\n" in printed
 
 
 def printed_at(width: int, name: str = "orders") -> str:

@@ -32,8 +32,11 @@ from kplpy import (
     RecordFailedError,
     RecordFuture,
     RecordResult,
+    RecordSpooledError,
     RejectedError,
     SetupError,
+    SpoolError,
+    SpoolFullError,
     StreamOptions,
     ThrottledError,
     UserRecord,
@@ -208,11 +211,21 @@ def errors(producer: Producer) -> str:
         result = producer.put_record("orders", b"x").result()
     except (RecordExpiredError, ThrottledError, RejectedError, SetupError, ForkedError) as error:
         return error.attempts[-1].error_code or "no code"
+    except (RecordSpooledError, SpoolFullError, SpoolError):
+        return "spool"
     except (BufferFullError, ProducerClosedError, FlushTimeoutError, ConfigError, InvalidRecordError, KplpyError):
         return ""
     assert_type(result, RecordResult)
     assert_type(result.possible_duplicate, bool)
     return ", ".join(f"{a.duration:.3f} s, {a.error_message}" for a in result.attempts)
+
+
+async def stored(producer: Producer) -> None:
+    future = producer.put_record("orders", b"x")
+    assert_type(future.stored(), None)
+    assert_type(future.stored(timeout=1), None)
+    assert_type(await future.astored(), None)
+    assert_type(producer.recovered, int)
 
 
 def reading() -> None:

@@ -32,6 +32,7 @@ from kplpy import (
 )
 from kplpy.core.outcome import Failed, Reason
 from kplpy.core.record import SendAttempt
+from kplpy.errors import RecordSpooledError
 from kplpy.futures.record_future import Origin
 from kplpy.futures.resolve import resolve
 
@@ -45,9 +46,20 @@ REASONS: dict[Reason, tuple[type[RecordFailedError], str]] = {
     Reason.FORKED: (ForkedError, "parent process"),
     Reason.CLOSED: (RecordFailedError, "the producer was closed"),
     Reason.UNCLEAR: (RecordFailedError, "not delivered: Code: why"),
+    Reason.SPOOLED: (RecordSpooledError, "not delivered: Code: why"),
+    Reason.DROPPED: (RecordFailedError, "dropped as one of the oldest"),
+    Reason.DAMAGED: (RecordFailedError, "damaged in the spool"),
     Reason.BROKEN: (RecordFailedError, "Code: why"),
 }
-LEAVES = [RecordExpiredError, ThrottledError, RejectedError, SetupError, ForkedError, RecordFailedError]
+LEAVES = [
+    RecordExpiredError,
+    ThrottledError,
+    RejectedError,
+    SetupError,
+    ForkedError,
+    RecordSpooledError,
+    RecordFailedError,
+]
 
 
 def failure(
@@ -210,7 +222,7 @@ def test_all_errors_have_one_base(kind: type[Exception], also: type[Exception]) 
 def test_every_public_error_is_a_kplpy_error() -> None:
     public: list[Any] = [getattr(kplpy, name) for name in kplpy.__all__]
     errors = [each for each in public if isinstance(each, type) and issubclass(each, BaseException)]
-    assert len(errors) == 16
+    assert len(errors) == 19
     assert all(issubclass(each, KplpyError) for each in errors)
 
 

@@ -22,7 +22,7 @@ EXPORTED = [metric for metric in METRICS.values() if metric.prometheus]
 FAILED = "kplpy_user_records_failed"
 """A counter of its own: the values 0 of UserRecordsPut."""
 
-_SUMS = {"UserRecordsPending", "BufferedRecords", "BufferedBytes"}
+_SUMS = {"UserRecordsPending", "BufferedRecords", "BufferedBytes", "SpooledRecords", "SpooledBytes"}
 """Gauges that add up over producers. Of the others the largest value counts, of ShardHeadroom the smallest."""
 _OF_SHARDS = {"ShardRateLimit", "ShardHeadroom"}
 

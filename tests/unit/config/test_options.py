@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import tempfile
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -148,6 +149,16 @@ CASES: dict[str, Case] = {
         name: Case(None, [None, str, lambda _: b""], refusing("must be callable or None", "json", 1, 0, [], {}))
         for name in ("value_serializer", "key_serializer")
     },
+    "spool": Case(
+        None,
+        [None, tempfile.gettempdir()],  # a directory that exists, because a Producer makes a missing one
+        refusing("must be the path of a directory, or None", "", " \t", "a\0b", 1, True, b"spool", ["spool"], Path),
+    ),
+    "spool_sync_ms": whole(10, 0, 60_000),
+    "spool_max_bytes": whole(1024 * MIB, MIB),
+    "spool_on_full": choice("block", "block", "raise", "drop_oldest"),
+    "spool_on_error": choice("raise", "raise", "memory"),
+    "spool_ttl_ms": whole(None, 100, optional=True),
     "stats_path": Case(None, [None, "stats", "ü" * 40], [*text().bad, *refusing("at most 80 bytes", "ü" * 41)]),
     "cloudwatch_endpoint_url": url(),
     "metrics_sink": Case(
@@ -270,6 +281,13 @@ def test_a_bad_password_is_not_shown(value: object) -> None:
     assert "hunter2" not in str(raised.value)
     assert "7777777" not in str(raised.value)
     assert type(value).__name__ in str(raised.value)
+
+
+def test_a_spool_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in ("spool", Path("spool"), tmp_path / "other" / ".." / "spool"):
+        assert Config(spool=value).spool == str(tmp_path / "spool")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_secrets_stay_out_of_the_repr() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kplpy import InvalidRecordError, Producer
-from kplpy.core.gauges import Gauges, ShardUse, StreamGauges
+from kplpy.core.gauges import Gauges, ShardUse, SpoolGauges, StreamGauges
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.registry import Registry
 from kplpy.runtime.buffer import RECORD_OVERHEAD
@@ -31,6 +31,41 @@ def test_use_of_the_buffer(records: int, size: int, use: float) -> None:
     assert found["BufferedBytes"].total == size
     assert found["BufferUse"].total == use
     assert {found[name].count for name in ("BufferedRecords", "BufferedBytes", "BufferUse")} == {1}
+
+
+def test_the_gauges_of_a_spool() -> None:
+    registry = Registry("shard")
+    recorder = Recorder(registry, 1_000, 10_000)
+    recorder.sample(Gauges({}, 5, 500, SpoolGauges(records=45, bytes=4_500, waiting=40, oldest=60.0)), 100.0)
+    recorder.sample(Gauges({}, 0, 0, SpoolGauges(records=0, bytes=0, waiting=0, oldest=float("inf"))), 101.0)
+    found = {sample.name: sample for sample in registry.total(0.0).samples}
+    assert {name: (found[name].maximum, found[name].latest) for name in found if "Spool" in name} == {
+        "SpooledRecords": (45, 0),
+        "SpooledBytes": (4_500, 0),
+        "OldestSpooledAge": (40_000.0, 0.0),
+    }
+    assert found["BufferedRecords"].maximum == 5
+
+
+def test_what_happens_in_a_spool_is_counted() -> None:
+    registry = Registry("shard")
+    recorder = Recorder(registry, 1_000, 10_000)
+    for seconds in (0.002, 0.006):
+        recorder.spool("synced", seconds)
+    recorder.spool("failed", 1)
+    recorder.spool("bypassed", 20)
+    recorder.spool("dropped", 300)
+    recorder.spool("damaged", 4)
+    found = {sample.name: sample for sample in registry.total(0.0).samples}
+    assert {name: (sample.count, sample.total) for name, sample in found.items()} == {
+        "SpoolSyncs": (2, 2),
+        "SpoolSyncTime": (2, pytest.approx(8.0)),
+        "SpoolErrors": (1, 1),
+        "SpoolBypassed": (20, 20),
+        "SpoolDropped": (300, 300),
+        "SpoolDamaged": (4, 4),
+    }
+    assert (found["SpoolSyncTime"].minimum, found["SpoolSyncTime"].maximum) == pytest.approx((2.0, 6.0))
 
 
 def test_streams_and_shards() -> None:

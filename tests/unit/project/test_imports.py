@@ -55,7 +55,8 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"core", *COMMON},
     # The model judges the producer, so it shares only the wire format. local/clients.py makes a producer on request.
     "local": {"wire", "hash_keys", "errors", "records", "logs", "private_files", "producer"},
-    "runtime": {"validation", "futures", "core", "wire", *COMMON},
+    "spool": {"core", *COMMON},  # files alone: it knows nothing of the runtime
+    "runtime": {"spool", "validation", "futures", "core", "wire", *COMMON},
     # hands aws and metrics to the runtime
     "build": {"runtime", "validation", "core", "aws", "metrics", "wire", *COMMON},
     "producer": {
@@ -65,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "integrations": {"aws", "headers", "producer", "runtime", "futures", "validation", "serializers", *COMMON},
     "reading": {"wire", "aws", *COMMON},
     # "" is `from kplpy import …`
-    "cli": {"", "headers", "producer", "reading", "dead_letters", "local", "wire", "aws", "metrics", *COMMON},
+    "cli": {"", "headers", "producer", "reading", "dead_letters", "spool", "local", "wire", "aws", "metrics", *COMMON},
     "__main__": {"cli"},
     "": {"producer", "serializers", "futures", "wire", "metrics", *COMMON},  # kplpy/__init__.py, the public names
 }

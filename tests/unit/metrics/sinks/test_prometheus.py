@@ -18,6 +18,13 @@ SHARD: Dimensions = (*STREAM, ("ShardId", "shardId-000000000000"))
 OTHER: Dimensions = (*STREAM, ("ShardId", "shardId-000000000001"))
 
 
+_OF_A_SPOOL = {
+    **dict.fromkeys(("kplpy_spooled_records", "kplpy_spooled_bytes", "kplpy_oldest_spooled_age_seconds"), 0),
+    **dict.fromkeys([f"kplpy_spool_{each}_total" for each in ("syncs", "errors", "bypassed", "dropped", "damaged")], 0),
+    **dict.fromkeys([f"kplpy_spool_sync_time_seconds_{each}" for each in ("count", "sum")], 0),
+}
+
+
 def sample(name: str, dimensions: Dimensions, *values: float, histogram: Histogram | None = None) -> Sample:
     return Sample(
         name, METRICS[name].unit, dimensions, len(values), sum(values), min(values), max(values), histogram, values[-1]
@@ -73,6 +80,7 @@ def test_each_value_is_counted_once_with_the_units_and_names_of_prometheus() -> 
         "kplpy_buffered_records": 20,
         "kplpy_buffered_bytes": 0,
         "kplpy_buffer_use_ratio": 0,
+        **_OF_A_SPOOL,
         "kplpy_shard_headroom_ratio{shard=shardId-000000000000,stream=orders}": 0.25,
     }
 
