@@ -11,6 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kplpy import InvalidRecordError, KplpyError, Producer, ProducerClosedError, RecordFuture, serializers
 from kplpy.integrations import arrow
@@ -258,28 +262,36 @@ def test_serializers_of_the_producer_are_used(kinesis: LocalKinesis) -> None:
     assert "value_serializer raised TypeError" in str(result.failures[0].error)
 
 
-def test_each_part_of_a_traced_table_has_a_span(kinesis: LocalKinesis) -> None:
+def test_each_part_of_a_traced_table_has_a_span(kinesis: LocalKinesis, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider, exporter = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     with producing(kinesis, tracing="opentelemetry") as producer:
         assert put_table(producer, "orders", table(3)).delivered == 3
+        assert put_table(producer, "orders", [table(2), table(4)]).delivered == 6
+    counts = [str((span.attributes or {})["messaging.batch.message_count"]) for span in exporter.get_finished_spans()]
+    assert sorted(counts) == ["2", "3", "4"]
 
 
-def test_a_callback_cannot_put_a_table(producer: Producer) -> None:
+def test_a_callback_cannot_put_a_table(kinesis: LocalKinesis) -> None:
     raised: list[BaseException] = []
     ended = threading.Event()
 
     def put(_: RecordFuture) -> None:
         try:
-            put_table(producer, "orders", table())
+            put_table(slow, "orders", table())
         except BaseException as error:
             raised.append(error)
         ended.set()
 
-    future = producer.put_record("orders", b"x", "k")
-    future.add_done_callback(put)
-    assert ended.wait(20)
-    if raised:  # the callback ran on kplpy's thread, and not at once on this one
-        assert isinstance(raised[0], KplpyError)
-        assert "would wait for itself" in str(raised[0])
+    with producing(kinesis, record_max_buffered_time_ms=60_000) as slow:
+        # Nothing is sent before the flush, so the callback runs on kplpy's thread, and not at once on this one.
+        slow.put_record("orders", b"x", "k").add_done_callback(put)
+        slow.flush()
+        assert ended.wait(20)
+    (error,) = raised
+    assert isinstance(error, KplpyError)
+    assert "would wait for itself" in str(error)
 
 
 def test_a_worker_keeps_a_producer_for_each_set_of_options(kinesis: LocalKinesis) -> None:
