@@ -5,6 +5,8 @@
   isolation, keyless, bad_records, outage, ordered, metrics   with `all` the group `everything`; about 39 minutes
   search                                 searches for the KPL's best settings
   agent                                  kplpy agent beside the Amazon Kinesis Agent
+  partitions                             rows in one Kinesis record, by the size of Spark's or Ray's partitions
+  spark                                  Spark's sink, in an environment of 1 GB; needs Java; about 4 minutes
 
 The groups also write docs/bench-*. `plots` writes these files from the last results. `targets` compares the last
 results with the targets. Results are added to a JSON file with the environment, and printed as tables.
@@ -24,6 +26,7 @@ from typing import Any
 
 from benchmarks import (
     agent,
+    arrow,
     bad_records,
     compression,
     environments,
@@ -37,9 +40,11 @@ from benchmarks import (
     ordered,
     outage,
     overhead,
+    partitions,
     processes,
     scaling,
     search,
+    spark,
     spool,
     targets,
     throttled,
@@ -76,6 +81,7 @@ MEASUREMENTS = {
     "compression": Measurement(
         lambda options: compression.measure(options.rounds, 4 * options.scale, options.case), compression.report
     ),
+    "arrow": Measurement(lambda options: arrow.measure(options.rounds, options.scale), arrow.report),
     "spool": Measurement(lambda options: spool.measure(options.rounds, 4 * options.scale, options.case), spool.report),
     "asyncio": Measurement(lambda options: loop.measure(options.rounds), loop.report),
     "overhead": Measurement(lambda options: overhead.measure(options.rounds), overhead.report),
@@ -87,6 +93,8 @@ EXTRAS = {
         lambda options: agent.measure(options.rounds, options.scale, options.agent_classpath, options.case),
         agent.report,
     ),
+    "partitions": Measurement(lambda _: partitions.measure(), partitions.report),
+    "spark": Measurement(lambda options: spark.measure(options.rounds), spark.report),
 }
 KNOWN = {**MEASUREMENTS, **EXTRAS}
 SHOWN = ["throughput", "latency", "memory", "scaling"]

@@ -59,6 +59,11 @@ def python_with_matplotlib() -> Path:
     return _environment("plots", "bench-plots")
 
 
+def python_with_spark() -> Path:
+    """Return a Python with pyspark and what kplpy needs. It finds kplpy itself in the current directory."""
+    return _environment("distributed", "distributed")
+
+
 def python_with_kplpy(version: str) -> Path:
     """Return another Python with the packages that kplpy needs. It finds kplpy itself in the current directory."""
     # pyenv's versions come first, because its shims on PATH may not work.

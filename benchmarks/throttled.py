@@ -61,6 +61,7 @@ class Row:
 ROWS = [
     Row("one producer offering 2 ×", 0.99, 0.01),
     Row("two producers offering 2 × together", 0.98, 0.05, producers=2, offered=1.0),
+    Row("four producers offering 2 × together", 0.98, 0.10, producers=4, offered=0.5),
     Row("three producers and a boto3 loop at a quarter", 0.97, 0.10, producers=3, offered=1.0, boto3=0.25),
     Row("100 B records, aggregation off", 0.99, 0.01, size=100, config={"aggregation_enabled": False}),
     Row("split and merge in turn, half the limit", 0.0, 1.0, offered=0.5, reshards=True),

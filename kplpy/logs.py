@@ -94,6 +94,10 @@ EVENTS = {
     "closed_with_callbacks": Event(
         logging.WARNING, "closed after %(seconds)g s, before the callbacks of %(records)d records had ended"
     ),
+    "ray_written": Event(
+        logging.INFO,
+        "%(stream)s: %(tasks)d Ray tasks delivered %(rows)d rows, of which %(duplicates)d may be in the stream twice",
+    ),
     "invocation_ended_early": Event(
         logging.ERROR, "%(records)d records had no outcome at the end of the invocation, and stay buffered"
     ),
@@ -120,6 +124,16 @@ EVENTS = {
     "journal_torn": Event(
         logging.WARNING,
         "%(path)s: the last change is unfinished, so the last %(bytes)d bytes, from byte %(offset)d on, are dropped",
+    ),
+    "spark_committed": Event(logging.INFO, "%(stream)s: a Spark %(write)s delivered %(rows)d rows of %(tasks)d tasks"),
+    "spark_duplicates": Event(
+        logging.WARNING,
+        "%(stream)s: a Spark %(write)s delivered %(rows)d rows, of which %(duplicates)d may be in the stream twice",
+    ),
+    "spark_aborted": Event(
+        logging.WARNING,
+        "%(stream)s: a Spark %(write)s was aborted, and the %(rows)d rows of %(tasks)d finished tasks stay in the "
+        "stream",
     ),
     "spool_recovered": Event(
         logging.WARNING, "%(path)s: earlier processes left %(records)d records in the spool, which are sent now"

@@ -18,6 +18,7 @@ from kplpy.config.options import Config
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
     ConfigError,
+    InvalidRecordError,
     KplpyError,
     ProducerClosedError,
 )
@@ -38,7 +39,7 @@ from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import is_kplpy_thread
 from kplpy.tracing.factory import make_tracing
 from kplpy.tracing.span import NO_SPAN, PutSpan
-from kplpy.validation import BytesLike, PutItem, parts_of
+from kplpy.validation import BytesLike, PutItem, Rows, parts_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -330,11 +331,29 @@ class Producer:
                 break
         return futures
 
-    def _put_all(self, target: Stream, records: list[RecordFuture], size: int) -> bool:
+    def _put_rows(self, stream: str, rows: Rows) -> tuple[list[RecordFuture], dict[int, InvalidRecordError]]:
+        """Accept records given as columns. Return the futures of the valid ones, and the errors of the others by row.
+
+        For tables. A record without buffer space waits up to max_block_ms, whatever on_buffer_full is. After that the
+        futures of the remaining records fail with BufferFullError. KplpyError within kplpy's own work, as for flush.
+        """
+        if self._backpressure.must_not_wait():
+            raise KplpyError("a table put within kplpy's own work would wait for itself")
+        target = self._open(stream)
+        with self._batch_span(stream) as span:
+            headers_of = None if span is NO_SPAN else span.headers_of
+            records, size, errors = target.checks.rows(target.origin, rows, headers_of)
+            self._put_all(target, records, size, always_waits=True)
+        span.follow(records)
+        return records, errors
+
+    def _put_all(self, target: Stream, records: list[RecordFuture], size: int, *, always_waits: bool = False) -> bool:
         """Stage checked records. False: the buffer had no space for all, and the futures of the rest have failed."""
         if not records:
             return True
-        accepted = self._stage_on_credit(target, records, size) or self._backpressure.stage_all(target, records)
+        accepted = self._stage_on_credit(target, records, size) or self._backpressure.stage_all(
+            target, records, always_waits
+        )
         self._refuse_all_late(target, records)
         if self._waits_for_disk and self._spooling is not None and not self._backpressure.must_not_wait():
             self._spooling.wait_written(records)

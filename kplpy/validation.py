@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, SupportsIndex
 
@@ -57,6 +58,21 @@ def _size(item: Any) -> int:
     """Return the size of the item's data; 0 for a bad item, which is refused later."""
     data = item[0] if isinstance(item, tuple) and item else getattr(item, "data", b"")
     return len(data) if isinstance(data, (bytes, bytearray)) else getattr(data, "nbytes", 0)
+
+
+@dataclass(slots=True)
+class Rows:
+    """Records of one stream as columns, all of one length, for Producer._put_rows.
+
+    data: bytes or None, which is refused; with a value_serializer what that takes.
+    partition_keys: what put_record takes.
+    explicit_hash_keys, headers: None if no record has one.
+    """
+
+    data: Sequence[Any]
+    partition_keys: Sequence[Any]
+    explicit_hash_keys: Sequence[Any] | None = None
+    headers: Sequence[Headers | None] | None = None
 
 
 # The most bytes that an aggregate of one has besides the record's data, key and tags, with its own partition key.
@@ -217,6 +233,56 @@ class Checks:
             except InvalidRecordError as error:
                 raise InvalidRecordError(f"item {number}: {error}") from None
         return records
+
+    def rows(
+        self, origin: Origin, rows: Rows, headers_of: Callable[[Headers | None], Headers | None] | None = None
+    ) -> tuple[list[RecordFuture], int, dict[int, InvalidRecordError]]:
+        """Return the futures of the valid rows, the bytes of their data and keys, and the errors of the others.
+
+        headers_of: adds to each row's headers. None: adds nothing.
+        """
+        if headers_of is None and rows.explicit_hash_keys is None and rows.headers is None:
+            plain = self._plain_rows(origin, rows.data, rows.partition_keys)
+            if plain is not None:
+                return *plain, {}
+        records: list[RecordFuture] = []
+        errors: dict[int, InvalidRecordError] = {}
+        hash_keys: Iterable[Any] = rows.explicit_hash_keys or repeat(None)
+        all_headers: Iterable[Any] = rows.headers or repeat(None)
+        if headers_of is not None:
+            all_headers = map(headers_of, all_headers)
+        each = zip(rows.data, rows.partition_keys, hash_keys, all_headers, strict=False)  # two may be endless
+        for number, parts in enumerate(each):
+            try:
+                records.append(self.serialized_record_with_headers(origin, *parts))
+            except InvalidRecordError as error:
+                errors[number] = error
+        return records, payload_size(records), errors
+
+    def _plain_rows(
+        self, origin: Origin, data: Sequence[Any], keys: Sequence[Any]
+    ) -> tuple[list[RecordFuture], int] | None:
+        """Do as `rows` if each row is valid and has nothing but bytes and a str, else return None.
+
+        Takes 0.3 µs for each row, because the columns are checked in C.
+        """
+        if self._serializers is not None:
+            return None
+        try:
+            sizes = [*map(len, data)]
+            if max(sizes, default=0) > self._plain_size:
+                return None
+            cached, compute = self.hash_keys.cached, self.hash_keys.compute
+            hash_keys: list[Any] = [*map(cached, keys)]
+            if None in hash_keys:
+                hash_keys = [known or cached(key) or compute(key) for known, key in zip(hash_keys, keys, strict=True)]
+        except (InvalidRecordError, TypeError):
+            return None  # the slow way names the row
+        records = [*map(object.__new__, repeat(RecordFuture, len(sizes)))]
+        init, arrival = RecordFuture.__init__, time.monotonic()
+        for record, payload, key, hash_key in zip(records, data, keys, hash_keys, strict=True):
+            init(record, origin, payload, key, None, hash_key, arrival)
+        return records, sum(sizes) + sum(map(len, keys))
 
     def _item(self, origin: Origin, item: PutItem) -> RecordFuture:
         if isinstance(item, UserRecord):

@@ -70,6 +70,11 @@ def make_cloudwatch_client(config: Config) -> CloudWatchClient:
     return cast("CloudWatchClient", _make("cloudwatch", config, session, config.cloudwatch_endpoint_url))
 
 
+def make_sts_client(config: Config, session: Any, endpoint_url: str | None) -> Any:
+    """Return a client of STS with the session's credentials."""
+    return _make("sts", config, session, endpoint_url)
+
+
 def regional_endpoint_url(config: Config, region: str, service: str = "kinesis") -> str:
     """Return AWS's own endpoint of the service in the region, as botocore knows it, not a configured endpoint.
 

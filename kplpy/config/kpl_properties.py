@@ -10,53 +10,41 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from kplpy.config.from_text import flag, whole_number
 from kplpy.errors import ConfigError
 from kplpy.logs import log
 
 logger = logging.getLogger(__name__)
 
 
-def _flag(text: str) -> bool:
-    lowered = text.lower()
-    if lowered not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return lowered == "true"
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]+", text):
-        raise ValueError("must be a whole number")
-    return int(text)
-
-
 # The KPL's key → the Config field, and the function that converts its text.
 _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "AggregationEnabled": ("aggregation_enabled", _flag),
-    "AggregationMaxCount": ("aggregation_max_count", _whole),
-    "AggregationMaxSize": ("aggregation_max_size", _whole),
+    "AggregationEnabled": ("aggregation_enabled", flag),
+    "AggregationMaxCount": ("aggregation_max_count", whole_number),
+    "AggregationMaxSize": ("aggregation_max_size", whole_number),
     "CaCertPath": ("verify", str),
-    "CollectionMaxCount": ("collection_max_count", _whole),
-    "CollectionMaxSize": ("collection_max_size", _whole),
-    "ConnectTimeout": ("connect_timeout_ms", _whole),
-    "FailIfThrottled": ("fail_if_throttled", _flag),
-    "MaxConnections": ("max_connections", _whole),
-    "MaxUserRecordSize": ("max_user_record_size", _whole),
+    "CollectionMaxCount": ("collection_max_count", whole_number),
+    "CollectionMaxSize": ("collection_max_size", whole_number),
+    "ConnectTimeout": ("connect_timeout_ms", whole_number),
+    "FailIfThrottled": ("fail_if_throttled", flag),
+    "MaxConnections": ("max_connections", whole_number),
+    "MaxUserRecordSize": ("max_user_record_size", whole_number),
     "MetricsGranularity": ("metrics_granularity", str.lower),
     "MetricsLevel": ("metrics_level", str.lower),
     "MetricsNamespace": ("metrics_namespace", str),
-    "MetricsUploadDelay": ("metrics_upload_delay_ms", _whole),
+    "MetricsUploadDelay": ("metrics_upload_delay_ms", whole_number),
     "ProxyHost": ("proxy_host", str),
-    "ProxyPort": ("proxy_port", _whole),
+    "ProxyPort": ("proxy_port", whole_number),
     "ProxyUserName": ("proxy_user_name", str),
     "ProxyPassword": ("proxy_password", str),
-    "RateLimit": ("rate_limit", _whole),
-    "RecordMaxBufferedTime": ("record_max_buffered_time_ms", _whole),
-    "RecordTtl": ("record_ttl_ms", _whole),
+    "RateLimit": ("rate_limit", whole_number),
+    "RecordMaxBufferedTime": ("record_max_buffered_time_ms", whole_number),
+    "RecordTtl": ("record_ttl_ms", whole_number),
     "Region": ("region_name", str),
-    "RequestTimeout": ("request_timeout_ms", _whole),
-    "UserRecordTimeout": ("user_record_timeout_ms", _whole),
-    "UserRecordTimeoutInMillis": ("user_record_timeout_ms", _whole),
-    "VerifyCertificate": ("verify", _flag),
+    "RequestTimeout": ("request_timeout_ms", whole_number),
+    "UserRecordTimeout": ("user_record_timeout_ms", whole_number),
+    "UserRecordTimeoutInMillis": ("user_record_timeout_ms", whole_number),
+    "VerifyCertificate": ("verify", flag),
 }
 # The KPL has one key for an endpoint's host and one for its port. It uses https only.
 _ENDPOINTS = {

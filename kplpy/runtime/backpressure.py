@@ -54,12 +54,14 @@ class Backpressure:
         if not self._stage_on_credit(stream, record):
             self.stage_or_wait(stream, record)
 
-    def stage_or_wait(self, stream: Stream, record: RecordFuture) -> bool:
+    def stage_or_wait(self, stream: Stream, record: RecordFuture, always_waits: bool = False) -> bool:
         """Stage the record, and block until the buffer has space if that is allowed. Return True if it waited.
+
+        always_waits: a wait is allowed whatever on_buffer_full is, also in an event loop's thread.
 
         Raises BufferFullError if the buffer has no space, and ProducerClosedError if the producer is closed meanwhile.
         """
-        may_block = self._may_block()
+        may_block = self._may_block(always_waits)
         waiter = None
         with self.never_blocking():
             size = charge_of(record)
@@ -96,8 +98,10 @@ class Backpressure:
         self._buffer.stop_waiting(waiter)
         return waiter
 
-    def stage_all(self, stream: Stream, records: Sequence[RecordFuture]) -> bool:
+    def stage_all(self, stream: Stream, records: Sequence[RecordFuture], always_waits: bool = False) -> bool:
         """Stage the records one after the other. Return True if all were staged.
+
+        always_waits: see stage_or_wait.
 
         If the buffer has no space, or the producer is closed, the futures of the remaining records fail.
         """
@@ -107,7 +111,7 @@ class Backpressure:
                 record.arrival = time.monotonic()  # the time to live begins when the record is accepted
             try:
                 if not self._stage_on_credit(stream, record):
-                    waited = self.stage_or_wait(stream, record) or waited
+                    waited = self.stage_or_wait(stream, record, always_waits) or waited
             except (BufferFullError, ProducerClosedError) as error:
                 self._engine.fail_unaccepted(records[number:], error)
                 return False
@@ -227,15 +231,15 @@ class Backpressure:
             shortage = self._buffer.shortage(waiter.stream, waiter.hash_key, waiter.size)
         raise self._buffer_full_error(waiter.stream, waiter.size, shortage)
 
-    def _may_block(self) -> bool:
+    def _may_block(self, always_waits: bool) -> bool:
         """Return True if the calling thread may wait for buffer space."""
-        if self._config.on_buffer_full == "raise":
+        if self._config.on_buffer_full == "raise" and not always_waits:
             return False
         if runs_kplpy_work() or holds_future_lock() or is_starting_threads():
             return False  # this thread releases buffer space, or holds a lock that such a thread waits for
         if threading.get_ident() in self._marked_threads:
             return False  # a signal handler or a __del__ interrupted a put of this thread, which must go on first
-        return self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
+        return always_waits or self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
 
     def _buffer_full_error(self, stream: Stream, size: int, shortage: Shortage | None) -> BufferFullError:
         why = "the buffer was full a moment ago"

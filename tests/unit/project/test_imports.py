@@ -66,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         *("build", "headers", "tracing", "validation", "runtime", "dead_letters", "futures", "core", "metrics"),
         *COMMON,
     },
-    "integrations": {"headers", "producer", "runtime", *COMMON},
+    "integrations": {"aws", "headers", "producer", "runtime", "futures", "validation", "serializers", *COMMON},
     "reading": {"wire", "aws", *COMMON},
     # It puts through the public Producer only. `aws` is CloudWatch's client; tailing keeps records apart from sending.
     "agent": {"", "aws", "metrics", *COMMON},
@@ -227,7 +227,7 @@ def test_the_wire_format_needs_protobuf_and_zstd_only(file: Path) -> None:
 
 def test_importing_kplpy_is_cheap() -> None:
     """Large packages are imported at first use, because many programs import a producer that they never use."""
-    heavy = ("boto3", "botocore", "google.protobuf", "aiohttp", "asyncio", "click", "rich", "tenacity")
+    heavy = ("boto3", "botocore", "google.protobuf", "aiohttp", "asyncio", "click", "rich", "tenacity", "pyarrow")
     program = f"import sys, kplpy; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("[]\n", "")
