@@ -21,6 +21,7 @@ from kplpy.wire.encode import Packing
 from kplpy.wire.envelope import ENVELOPE
 
 _arrival = attrgetter("arrival")
+_ADDED_TOGETHER = 1000  # so that adding very many records does not copy the rest of their list for each aggregate
 
 
 class ShardQueue:
@@ -150,20 +151,22 @@ class ShardQueue:
             return [min(batches, key=_arrival)]
         opened: list[Batch] = []
         max_size = self._sizes.aggregate
-        while items:
+        added = 0
+        while added < len(items):
             if self.open is None:
-                batch = self.batch_type(self, items[0])
-                items = items[1:]
+                batch = self.batch_type(self, items[added])
+                added += 1
                 opened.append(batch)
                 if batch.packed > max_size:
                     self._enqueue(batch)
                     continue
                 self.open = batch
-            count = self.open.add(items, max_size, self._max_count)
+            part = items[added : added + _ADDED_TOGETHER]
+            count = self.open.add(part, max_size, self._max_count)
             if tried:
                 self.open.tried = True
-            items = items[count:]
-            if items:
+            added += count
+            if count < len(part):
                 self.close_open()
         return opened
 

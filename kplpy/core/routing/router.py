@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 
 from kplpy.core import policy as rules
 from kplpy.core.batching.collector import NEVER, Collector
@@ -163,8 +164,13 @@ class Router:
         if self.map_missing_since is not None:
             self.wait(items, now)
             return
-        for item in self._by_number(items):
-            self.route(item, now)
+        items = self._by_number(items)
+        first = items[0].number
+        if items[-1].number == first + len(items) - 1 and not any(map(_was_queued, items)):
+            self.accept(items, first, now)  # much faster for many records; their numbers stay
+        else:
+            for item in items:
+                self.route(item, now)
         self._count_deadlines(now)
         if self._flushes:
             self._collector.close_all(now)
@@ -186,7 +192,7 @@ class Router:
             for queue in list(self) if anywhere else {self.queue_of(item.hash_key): None for item in items}:
                 if queue is not None and queue.newest() > first:
                     items = items + self.empty(queue)
-        return sorted(items, key=lambda each: each.number)
+        return sorted(items, key=attrgetter("number"))
 
     def is_current(self, queue: ShardQueue) -> bool:
         """Return True if a batch of this queue can be queued in it again, unchanged."""
@@ -416,3 +422,8 @@ class Router:
         self._count_deadlines(now)
         if self._flushes:
             self._collector.close_all(now)
+
+
+def _was_queued(item: PendingRecord) -> bool:
+    """Return True if the record was sent before, or has the key that was chosen for another shard."""
+    return bool(item.tries) or (item.keyless and item.hash_key >= 0)

@@ -395,6 +395,19 @@ def test_a_new_listing_that_explains_nothing_is_not_trusted() -> None:
     assert sizes(driver.request(max(now, 15.4)).batches) == [1, 1, 1, 1]
 
 
+def test_records_that_waited_for_the_map_make_the_same_batches_as_others() -> None:
+    early, late = ([item(b"x" * 90, f"key-{n}", n % 3 << 126, 1.0) for n in range(3_000)] for _ in range(2))
+    waited, driver = Driver(shards=()), Driver()
+    waited.accept(*early)
+    waited.list((LEFT, RIGHT), 1.0)
+    driver.accept(*late)
+    requests = [each.request(1.2) for each in (waited, driver)]
+    of_early, of_late = ([(each.queue.shard, data_of(each)) for each in request.batches] for request in requests)
+    assert of_early == of_late
+    assert len(of_early) > 4
+    assert [each.number for each in early] == list(range(3_000))
+
+
 def test_without_a_map_records_wait_and_then_travel_alone() -> None:
     driver = Driver(shards=())
     pipeline = driver.pipeline
