@@ -2,8 +2,8 @@
 
 Both pack the same records for the same 16 shards and resolve every future. The service is an imitation in the process,
 so only CPU time counts. The reference's CPU time over kplpy's, round by round, is compared with the ratio in guard.json
-for this Python. A ratio depends little on the machine. If one falls by more than 25 % twice in a row, the exit status
-is 3.
+for this Python, with or without the compiled code. KPLPY_ACCELERATOR (no, must) chooses which of both runs. A ratio
+depends little on the machine. If one falls by more than 25 % twice in a row, the exit status is 3.
 
 --record 3.11 3.13 writes new ratios for these Pythons (medians of three runs, and the environment), after an
 improvement or an intended slowdown. --slower 30 shows that a slowdown is noticed: it slows every put so that the rate
@@ -30,9 +30,12 @@ from benchmarks.processes import ROOT
 from benchmarks.reference import ReferenceProducer
 from benchmarks.stand_in import SHARDS, TRANSPORT, Delivery, unlimited
 from kplpy import Producer
+from kplpy.accelerator import accelerated
 
 RECORDED = Path(__file__).with_name("guard.json")
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+CODE = f"{PYTHON}, compiled" if accelerated else PYTHON
+"""What runs, as the ratios in guard.json are named."""
 ALLOWED = 0.25
 FALLEN = 3  # the exit status
 ROUNDS = 7
@@ -165,7 +168,7 @@ def print_noise(times: int) -> None:
 
 
 def record(version: str) -> None:
-    """Record the ratios of this Python, medians of three runs. For another version, run this script with it."""
+    """Record the ratios of this code, medians of three runs. For another version, run this script with it."""
     if version != PYTHON:
         other = environments.python_with_kplpy(version)
         subprocess.run([str(other), "-m", "benchmarks.guard", "--record", version], cwd=ROOT, check=True)
@@ -173,9 +176,9 @@ def record(version: str) -> None:
     environment = processes.environment() | {"began": time.strftime("%F %T")}
     runs = [ratios()[0] for _ in range(3)]
     found = {name: round(statistics.median(run[name] for run in runs), 2) for name in CASES}
-    everything = recordings() | {PYTHON: {"ratios": found, "environment": environment}}
+    everything = recordings() | {CODE: {"ratios": found, "environment": environment}}
     RECORDED.write_text(json.dumps(everything, indent=2, sort_keys=True) + "\n")
-    print(f"Python {PYTHON}: {found}", flush=True)
+    print(f"Python {CODE}: {found}", flush=True)
 
 
 def recordings() -> dict[str, Any]:
@@ -198,10 +201,10 @@ def main() -> int:
         record(version)
     if options.record:
         return 0
-    if PYTHON not in recordings():
-        print(f"guard.json has no ratios for Python {PYTHON}, so nothing is checked")
+    if CODE not in recordings():
+        print(f"guard.json has no ratios for Python {CODE}, so nothing is checked")
         return 0
-    recorded = recordings()[PYTHON]["ratios"]
+    recorded = recordings()[CODE]["ratios"]
     found = measure(options.slower / 100, recorded, list(CASES))
     if found:
         print("second measurement:")
