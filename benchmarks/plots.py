@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt  # imported after the backend is chosen
 SIZES = {"100 B": "100 B, 10,000 keys", "1 KB": "1 KB, 10,000 keys", "50 KB": "50 KB, 10,000 keys"}
 NAMES = {
     "put_record": "kplpy",
+    "put_record in pure Python": "kplpy in pure Python",
     "put_record, at its best": "kplpy at its best",
     "kpl": "KPL 1.0.7",
     "aiokpl": "aiokpl",

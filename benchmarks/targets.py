@@ -95,6 +95,10 @@ def _of_agent(case: str, program: str, name: str) -> Callable[[Any], Sequence[fl
 _AGENT_P99_MS = agent.BUFFER_AGE_MS + 200
 _FIXED = "100 B, 10,000 keys"
 INTRODUCTION = """\
+The tables show how many records a second a producer puts and sees confirmed on one machine, and what CPU time a record
+costs, beside the KPL and other producers in the same run. kplpy runs compiled code where it can
+([accelerator.md](accelerator.md)); columns and rows named "in pure Python" are without it.
+
 Written by `python -m benchmarks shown`. [benchmarks.md](benchmarks.md) describes the measurements. Figures are medians
 of the rounds, with the whole range."""
 TARGETS = [

@@ -18,7 +18,8 @@ from benchmarks.processes import Driver, Run, Sink
 
 FUTURELESS = {"async_kinesis", "boto3", "kinesis_agg"}
 KPLPY = "kplpy, metrics none"  # metrics are off because the KPL's are off here too
-IN_PYTHON = "kplpy in pure Python"  # without the accelerator
+IN_PYTHON = "kplpy in pure Python"  # without the compiled code
+_PURE = " in pure Python"  # ends the name of a job that is the same in pure Python
 BEST, BEST_LARGE = "kplpy, at its best", "kplpy, at its best for large records"
 _IN_CBOR = {"metrics_level": "none", "request_format": "cbor"}
 
@@ -54,6 +55,10 @@ PRODUCERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         for singles in (False, True)
     },
     IN_PYTHON: ("kplpy", {"config": {"metrics_level": "none"}, "accelerator": "no"}),
+    f"{IN_PYTHON}, singles": (
+        "kplpy",
+        {"config": {"metrics_level": "none", "aggregation_enabled": False}, "accelerator": "no"},
+    ),
     BEST: (
         "kplpy",
         {
@@ -91,7 +96,15 @@ CASES: Mapping[str, Case] = {
             "kinesis_agg": Job("kinesis_agg", 150_000),
         },
     ),
-    "100 B, UUID keys": Case(100, "uuid", {"kpl": Job("kpl", 150_000), "put_record": Job(KPLPY, 400_000)}),
+    "100 B, UUID keys": Case(
+        100,
+        "uuid",
+        {
+            "kpl": Job("kpl", 150_000),
+            "put_record": Job(KPLPY, 400_000),
+            "put_record in pure Python": Job(IN_PYTHON, 250_000),
+        },
+    ),
     "1 KB, 10,000 keys": Case(
         1_000,
         "fixed",
@@ -112,6 +125,7 @@ CASES: Mapping[str, Case] = {
         {
             "kpl": Job("kpl", 4_000, window=600),
             "put_record": Job(KPLPY, 10_000, window=600),
+            "put_record in pure Python": Job(IN_PYTHON, 8_000, window=600),
             "put_record, at its best": Job(BEST_LARGE, 10_000, window=600),
             "aiokpl": Job("aiokpl", 1_500, window=600),
             "boto3": Job("boto3", 3_000),
@@ -123,6 +137,7 @@ CASES: Mapping[str, Case] = {
         {
             "kpl": Job("kpl, singles", 80_000),
             "put_record": Job("kplpy, metrics none, singles", 150_000),
+            "put_record in pure Python": Job(f"{IN_PYTHON}, singles", 100_000),
         },
     ),
 }
@@ -205,19 +220,38 @@ def ratios(figures: Sequence[float], base: Sequence[float]) -> list[float]:
 
 
 def report(runs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> str:
-    """Return the figures as a table of medians with their range."""
-    head = "| | records/s | range | MB/s | CPU µs/record | × the KPL | range | sink's share of a core |"
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    """Return the figures as a table of medians with their range. kplpy without its compiled code has own columns."""
+    head = (
+        "| | records/s | range | MB/s | CPU µs/record | × the KPL | range | sink's share of a core "
+        "| in pure Python: records/s | CPU µs/record | × the KPL |"
+    )
+    lines = [head, "|---|---|---|---|---|---|---|---|---|---|---|"]
     for name, jobs in runs.items():
+        kpl = rates(jobs["kpl"]) if "kpl" in jobs else []
         for title, row in jobs.items():
-            rate = rates(row)
-            against = ratios(rate, rates(jobs["kpl"])) if "kpl" in jobs else []
+            if title.endswith(_PURE):
+                continue
+            rate, pure = rates(row), jobs.get(title + _PURE, ())
             median = statistics.median(rate)
-            times = f"{statistics.median(against):.2f} | {min(against):.2f}–{max(against):.2f}" if against else "|"
-            lines.append(
-                f"| {name}: {title}{' (no futures)' if title in FUTURELESS else ''} | {median:,.0f} "
-                f"| {min(rate):,.0f}–{max(rate):,.0f} | {median * CASES[name].size / 1e6:.1f} "
-                f"| {statistics.median(cpus(row)):.2f} | {times} "
-                f"| {statistics.median(run['sink_share'] for run in row):.2f} |"
-            )
+            cells = [
+                f"{name}: {title}{' (no futures)' if title in FUTURELESS else ''}",
+                f"{median:,.0f}",
+                f"{min(rate):,.0f}–{max(rate):,.0f}",
+                f"{median * CASES[name].size / 1e6:.1f}",
+                f"{statistics.median(cpus(row)):.2f}",
+                *_times(rate, kpl),
+                f"{statistics.median(run['sink_share'] for run in row):.2f}",
+                f"{statistics.median(rates(pure)):,.0f}" if pure else "",
+                f"{statistics.median(cpus(pure)):.2f}" if pure else "",
+                _times(rates(pure), kpl)[0] if pure else "",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _times(rate: Sequence[float], kpl: Sequence[float]) -> tuple[str, str]:
+    """Return how many times the KPL's rate this is, as median and range. Empty texts without the KPL."""
+    if not kpl:
+        return "", ""
+    against = ratios(rate, kpl)
+    return f"{statistics.median(against):.2f}", f"{min(against):.2f}–{max(against):.2f}"
