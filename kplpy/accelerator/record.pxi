@@ -380,14 +380,22 @@ def plain_records(origin, list items, Py_ssize_t plain_size, hash_keys):
     return records, size
 
 
+cpdef untrack(list records):
+    """Hide a list from the garbage collector. See kplpy.core.record.untrack."""
+    PyObject_GC_UnTrack(<void *>records)
+
+
 def new_staging() -> list:
     """Return an empty staging queue."""
-    return []
+    cdef list made = []
+    untrack(made)
+    return made
 
 
 def move_staged(list staging, list records):
     """Move all staged records to the end of `records`, in one step."""
     cdef Py_ssize_t count = PyList_Size(staging)
+    untrack(records)
     # Neither of these allocates an object, so no garbage collection, and no put of a __del__, comes between them.
     PyList_SetSlice(records, PyList_Size(records), PyList_Size(records), <PyObject *>staging)
     PyList_SetSlice(staging, 0, count, NULL)

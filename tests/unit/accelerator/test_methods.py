@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 
 from kplpy import Producer, RecordFuture, RecordResult, accelerator
 from kplpy.core.outcome import Delivered, Failed, Reason
-from kplpy.core.record import SendAttempt
+from kplpy.core.record import SendAttempt, untrack
 from kplpy.errors import RecordFailedError
 from kplpy.futures.record_future import Origin
 from kplpy.futures.resolve import resolve
+from kplpy.runtime.put_target import move_staged, new_staging
 
 needs_accelerator = pytest.mark.skipif(not accelerator.accelerated, reason="the accelerator is off")
 
@@ -87,3 +89,16 @@ def test_the_methods_refuse_other_objects() -> None:
     result: Any = RecordFuture.result
     with pytest.raises(TypeError):
         result(object())
+
+
+@needs_accelerator
+def test_the_garbage_collector_passes_over_lists_of_records() -> None:
+    staging, moved, own = new_staging(), [future()], [future()]
+    assert not gc.is_tracked(staging)
+    staging.append(future())
+    move_staged(staging, moved)
+    untrack(own)  # type: ignore[arg-type]
+    assert [*map(gc.is_tracked, (staging, moved, own))] == [False, False, False]
+    untrack(own)  # type: ignore[arg-type]
+    own.append(future())
+    assert len(own) == 2
