@@ -7,12 +7,13 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from kplpy.accelerator import accelerated
+from kplpy import accelerator
+from kplpy.accelerator import native
 from kplpy.build import build, check_directory
 from kplpy.config.options import Config
 from kplpy.dead_letters import DeadLetterStream
@@ -33,7 +34,7 @@ from kplpy.metrics.view import Metrics
 from kplpy.process import fork, interpreter_exit
 from kplpy.reports import Health, HotKeys, StreamTotals
 from kplpy.runtime.flush import FlushWait
-from kplpy.runtime.put_target import RECORD_OVERHEAD, STAGED_BYTES, STAGED_RECORDS
+from kplpy.runtime.put_target import RECORD_OVERHEAD, STAGED_BYTES, STAGED_RECORDS, PutEntry
 from kplpy.runtime.shutdown import Shutdown
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import is_kplpy_thread
@@ -51,7 +52,7 @@ logger = logging.getLogger(__name__)
 _UNUSABLE_PAGE = b"\0"  # has every put call _check_usable
 
 
-class Producer:
+class Producer(PutEntry):
     """Puts records on Kinesis and Firehose streams. Any thread may call it; its methods run on the calling thread.
 
     The producer aggregates records, keeps to the shards' limits, and retries. Every record gets an outcome.
@@ -65,6 +66,8 @@ class Producer:
     without the records. Close the copy, too. Pickling raises NotPicklableError if the Config has a session or another
     object that cannot be pickled.
     """
+
+    _streams: Mapping[str, Stream]
 
     @overload
     def __init__(self, config: Config | None = None) -> None: ...
@@ -120,7 +123,7 @@ class Producer:
             self._close_requested,
         )
         # Set last: [0] is 1 while the parts above belong to this process and the producer is open.
-        self._usable_page: fork.Page = _UNUSABLE_PAGE if self._closed else fork.page()
+        self._usable_page = _UNUSABLE_PAGE if self._closed else fork.page()
         if parts.spooling is not None and not self._closed and interpreter_exit.threads_may_run():
             parts.spooling.recover(parts.engine.directory.open)
             if parts.spooling.recovered:
@@ -226,12 +229,6 @@ class Producer:
             target = self._streams[stream]
         except (KeyError, TypeError):
             target = self._open(stream)
-        if accelerated and explicit_hash_key is None:
-            staged = target.put(data, partition_key)
-            if staged is not None:
-                if self._closed:
-                    self._refuse_late(target, staged)
-                return staged
         record = target.check(target.origin, data, partition_key, explicit_hash_key)
         size = len(record.data) + len(record.partition_key) + RECORD_OVERHEAD
         staging = target.staging
@@ -741,3 +738,6 @@ def _with_fields() -> inspect.Signature:
 
 
 Producer.__init__.__signature__ = _with_fields()  # type: ignore[attr-defined]
+
+if native is not None:
+    native.register_producer(Producer, accelerator.signature_of(Producer.put_record))

@@ -10,8 +10,10 @@ compiled code must do the same in each case. KPLPY_ACCELERATOR in the environmen
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -79,6 +81,13 @@ def compiled(twin: _Twin) -> _Twin:
     twins[name] = twin
     chosen: _Twin = twin if native is None else getattr(native, name)
     return chosen
+
+
+def signature_of(method: Callable[..., Any]) -> str:
+    """Return the parameters of a method in Python as the documentation of a method in C has them."""
+    parameters = inspect.signature(method).parameters.values()
+    plain = inspect.Signature([each.replace(annotation=inspect.Parameter.empty) for each in parameters])
+    return str(plain).replace("(self", "($self, /", 1)
 
 
 def describe() -> str:

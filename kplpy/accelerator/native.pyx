@@ -96,6 +96,7 @@ def base64(bytes data) -> bytes:
 
 
 include "record.pxi"
+include "methods.pxi"
 include "packing.pxi"
 include "routing.pxi"
 include "body.pxi"

@@ -66,6 +66,7 @@ cdef extern from "Python.h":
     bint PyTuple_CheckExact(object)
     bint PyList_CheckExact(object)
     Py_ssize_t PyList_Size(object) except -1
+    int PyList_Append(object, object) except -1
     int PyList_SetSlice(object, Py_ssize_t, Py_ssize_t, PyObject *) except -1
 
 cdef enum:  # of a hash key, and a payload
@@ -276,7 +277,7 @@ def register_result(result):
     kpl_add_slot(ResultSource, "_future", KPL_OFFSET_FUTURE(source))
 
 
-def result_of(future):
+cdef object result_of(object future):
     """Return the result of a delivered record, which reads its fields from the future."""
     cdef ResultSource made = <ResultSource>kpl_new(RESULT, NOTHING)
     made._future = future
@@ -331,30 +332,32 @@ cdef class PutTarget:
     cdef public double wake_at
     cdef public bint wake_requested
 
-    def put(self, data, key):
-        """Stage a plain record on credit and return its future. None: the caller must go the long way."""
-        cdef Py_ssize_t size, count
-        if not PyBytes_CheckExact(data) or not PyUnicode_CheckExact(key) or not PyList_CheckExact(self.staging):
-            return None
-        if PyBytes_Size(data) > self.plain_size:
-            return None
-        size = PyBytes_Size(data) + PyUnicode_GetLength(key) + self.overhead
-        count = len(<list>self.staging)
-        if self.staged_bytes + size > self.credit or count > self.credit_records:
-            return None
-        if not is_valid_key(key):
-            return None
-        cdef double arrival = now()
-        cdef FutureState record = new_future(self.origin, data, key, arrival)
-        self.staged_bytes += size
-        (<list>self.staging).append(record)
-        if not self.wake_requested and (
-            arrival + self.linger < self.wake_at
-            or count >= self.batch_records
-            or self.staged_bytes >= self.batch_bytes
-        ):
-            self.on_due(self)
-        return record
+
+cpdef object put_plain(PutTarget target, data, key):
+    """Stage a plain record on credit and return its future. None: the caller must go the long way."""
+    cdef Py_ssize_t size, count
+    if not PyBytes_CheckExact(data) or not PyUnicode_CheckExact(key) or not PyList_CheckExact(target.staging):
+        return None
+    size = PyBytes_Size(data)
+    if size > target.plain_size:
+        return None
+    size += PyUnicode_GetLength(key) + target.overhead
+    count = PyList_Size(target.staging)
+    if target.staged_bytes + size > target.credit or count > target.credit_records:
+        return None
+    if not is_valid_key(key):
+        return None
+    cdef double arrival = now()
+    cdef FutureState record = new_future(target.origin, data, key, arrival)
+    target.staged_bytes += size
+    PyList_Append(target.staging, record)
+    if not target.wake_requested and (
+        arrival + target.linger < target.wake_at
+        or count >= target.batch_records
+        or target.staged_bytes >= target.batch_bytes
+    ):
+        target.on_due(target)
+    return record
 
 
 def plain_records(origin, list items, Py_ssize_t plain_size, hash_keys):
@@ -377,14 +380,22 @@ def plain_records(origin, list items, Py_ssize_t plain_size, hash_keys):
     return records, size
 
 
+cpdef untrack(list records):
+    """Hide a list from the garbage collector. See kplpy.core.record.untrack."""
+    PyObject_GC_UnTrack(<void *>records)
+
+
 def new_staging() -> list:
     """Return an empty staging queue."""
-    return []
+    cdef list made = []
+    untrack(made)
+    return made
 
 
 def move_staged(list staging, list records):
     """Move all staged records to the end of `records`, in one step."""
     cdef Py_ssize_t count = PyList_Size(staging)
+    untrack(records)
     # Neither of these allocates an object, so no garbage collection, and no put of a __del__, comes between them.
     PyList_SetSlice(records, PyList_Size(records), PyList_Size(records), <PyObject *>staging)
     PyList_SetSlice(staging, 0, count, NULL)

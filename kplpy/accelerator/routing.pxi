@@ -45,6 +45,7 @@ cdef class HashKeyRanges:
             found = by_index[index]
             if found is None:
                 group = by_index[index] = []
+                untrack(group)
                 groups.append((index, group))
             else:
                 group = <list>found

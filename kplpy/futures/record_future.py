@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
-from kplpy.accelerator import accelerated, compiled, native
+from kplpy.accelerator import compiled, native, signature_of
 from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.record import PendingRecord
 from kplpy.errors import KplpyError, NotPicklableError
@@ -167,8 +167,6 @@ class RecordFuture(FutureState, Future[RecordResult]):
         if outcome is None:
             outcome = self._wait(timeout)
         if outcome.__class__ is Delivered:
-            if accelerated:
-                return native.result_of(self)  # type: ignore[no-any-return]
             result = _new(RecordResult)
             set_source(result, self)
             return result
@@ -445,6 +443,7 @@ class KeylessHeadersFuture(HeadersFuture):
 
 if native is not None:
     native.register(RecordFuture, KeylessFuture)
+    native.register_future(RecordFuture, Delivered, signature_of(RecordFuture.result), signature_of(RecordFuture.done))
 
 
 @fork.call_in_child

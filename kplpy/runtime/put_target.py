@@ -1,14 +1,15 @@
-"""What puts read and write of a stream without its lock, and the staging queue."""
+"""What puts read and write of a producer and a stream without a lock, and the staging queue."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import repeat, starmap
 from typing import Any
 
 from kplpy.accelerator import compiled
 from kplpy.futures.record_future import Origin, RecordFuture
+from kplpy.process.fork import Page
 
 RECORD_OVERHEAD = 400
 """Bytes charged for each record besides its data and key: the future, its numbers, its places in queues."""
@@ -20,6 +21,24 @@ Draining 512 records at a time costs a twentieth less CPU than 256; with 64 stre
 """
 
 Staging = deque[RecordFuture]
+
+
+@compiled
+class PutEntry:
+    """The part of a producer that put_record reads, on application threads, without a lock.
+
+    _closed: the producer is closed, or being closed.
+    _puts_in_full: put_record does what most producers do not use.
+    _streams: the Streams by the names and ARNs that were put to.
+    _usable_page: [0] is 1 while the producer may be used, see fork.py.
+    """
+
+    __slots__ = ("_closed", "_puts_in_full", "_streams", "_usable_page")
+
+    _closed: bool
+    _puts_in_full: bool
+    _streams: Mapping[str, Any]
+    _usable_page: Page
 
 
 @compiled
@@ -69,13 +88,6 @@ class PutTarget:
     staging: Staging
     wake_at: float
     wake_requested: bool
-
-    def put(self, data: Any, partition_key: Any) -> RecordFuture | None:
-        """Check, stage and return a record, if the credit allows it. None: the caller has to do it.
-
-        Only compiled code does this, as Producer.put_record would.
-        """
-        return None
 
 
 @compiled

@@ -13,7 +13,7 @@ from kplpy.accelerator import compiled
 from kplpy.core.batching.compression import QueueCompression
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import HITS_TO_AGGREGATE_AGAIN, Policy
-from kplpy.core.record import PendingRecord, payload_size
+from kplpy.core.record import PendingRecord, payload_size, untrack
 from kplpy.core.shard_range import ShardRange
 from kplpy.core.size_limits import SizeLimits
 from kplpy.wire.compressed import header_size, pack_batch
@@ -410,6 +410,7 @@ class Batch:
     def __init__(self, queue: ShardQueue, first: PendingRecord) -> None:
         self.queue = queue
         self.items = [first]
+        untrack(self.items)
         self.arrival = first.arrival
         self._arrivals: array[float] | None = None  # None while there is only one record
         self.tried = bool(first.tries)
