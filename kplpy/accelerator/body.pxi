@@ -102,7 +102,7 @@ cdef bytes HASH_KEY_BEFORE = b'","ExplicitHashKey":"'
 cdef bytes RECORD_END = b'"}'
 
 
-def assemble_json(bytes start, list batches, plain_type, entry_of) -> bytes:
+def assemble_json(bytes start, list batches, entry_of) -> bytes:
     """Return a body of PutRecords. See kplpy.aws.kinesis.request_json.assemble_json.
 
     The text around plain records that travel alone is written here. Python code gives that around others.
@@ -120,9 +120,11 @@ def assemble_json(bytes start, list batches, plain_type, entry_of) -> bytes:
     try:
         if all == NULL:
             raise MemoryError
-        for batch in batches:
-            if is_plain_single(batch, plain_type):
-                record = <FutureState>(<list>batch.items)[0]
+        for i in range(count):
+            batch = batches[i]
+            prefetch_batches(batches, i)
+            if is_plain_single(batch):
+                record = <FutureState>(<list>(<BatchState>batch).items)[0]
                 utf8_of(record.partition_key, &size)
                 key_bytes += size + KPL_DECIMALS
                 kept.append((record, record.data, record.partition_key))
@@ -156,14 +158,14 @@ def assemble_json(bytes start, list batches, plain_type, entry_of) -> bytes:
         free(texts)
 
 
-cdef bint is_plain_single(batch, plain_type) except -1:
+cdef bint is_plain_single(batch) except -1:
     """Return True for a batch of one plain future, with a key that JSON writes as it is, and data that goes as it is."""
     cdef FutureState record
     cdef Py_ssize_t size = 0
     cdef const char *key
-    if type(batch) is not plain_type or batch.aggregated or batch.is_compressed:
+    if type(batch) is not BATCH or (<BatchState>batch).aggregated or (<BatchState>batch)._sealed:
         return False
-    first = batch.items[0]
+    first = (<list?>(<BatchState>batch).items)[0]
     if type(first) is not FUTURE or not PyBytes_CheckExact((<FutureState>first).data):
         return False
     record = <FutureState>first

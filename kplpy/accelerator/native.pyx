@@ -98,5 +98,6 @@ def base64(bytes data) -> bytes:
 include "record.pxi"
 include "packing.pxi"
 include "routing.pxi"
+include "batches.pxi"
 include "body.pxi"
 include "response.pxi"

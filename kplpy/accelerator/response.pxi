@@ -110,7 +110,7 @@ def group_predicted(batches, entries, range_of, final):
     for batch, found_id, number in zip(batches, shard_ids, numbers, strict=True):
         if not number:
             return None
-        found = batch.queue
+        found = (<BatchState?>batch).queue
         if found is not queue:
             queue, shard_id = found, None
             shard = queue.shard
@@ -136,9 +136,9 @@ def add_up(list batches):
     cdef Py_ssize_t payload = 0, wire_size = 0
     cdef bint all_alone = True
     for batch in batches:
-        records = <list?>batch.items
+        records = <list?>(<BatchState?>batch).items
         items.append(records[0])
         all_alone = all_alone and len(records) == 1
-        payload += batch.payload
-        wire_size += batch.wire_size
+        payload += (<BatchState>batch).payload
+        wire_size += (<BatchState>batch).wire_size
     return items, payload, wire_size, all_alone

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from base64 import b64encode
+from collections import deque
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -27,7 +28,7 @@ from kplpy.core.shard_range import LAST_KEY, ShardRange
 from kplpy.futures.record_future import Origin, RecordFuture
 from kplpy.hash_keys import HashKeys
 from kplpy.wire.encode import Entry
-from tests.core_helpers import policy
+from tests.core_helpers import WHOLE, policy
 from tests.wire_records import hash_keys, partition_keys
 
 for each in ("kplpy.producer", "kplpy.aws.request_body", "kplpy.core.results.landed"):  # they name their twins
@@ -248,8 +249,8 @@ singles = st.tuples(
 def test_bodies_of_single_records(records: list[tuple[bytes, str, int, bytes]]) -> None:
     batches = batches_of(records)
     start, entry_of = b'{"StreamName":"stream","Records":[', request_json.entry_of
-    body = native.assemble_json(start, batches, Batch, entry_of)
-    assert body == twins["assemble_json"](start, batches, Batch, entry_of)
+    body = native.assemble_json(start, batches, entry_of)
+    assert body == twins["assemble_json"](start, batches, entry_of)
     assert len(json.loads(body)["Records"]) == len(records)
 
 
@@ -326,3 +327,36 @@ def test_batches_that_landed_as_predicted(
         batches, entries, ranges.get, final
     )
     assert native.add_up(batches) == twins["add_up"](batches)
+
+
+@given(st.lists(singles, max_size=10), st.booleans())
+def test_batches_of_records_alone(records: list[tuple[bytes, str, int, bytes]], wraps: bool) -> None:
+    queue = ShardQueue(WHOLE, policy(aggregate_single_records=wraps), Limiter(1.0, 0.0))
+    items = [batch.items[0] for batch in batches_of(records)]
+    for item in items[1:4]:
+        item.tries = (SendAttempt(1.0, 2.0, 3.0),)
+    made, wire_size, payload = native.batches_alone(Batch, queue, items)
+    expected, *sums = twins["batches_alone"](Batch, queue, items)
+    assert [wire_size, payload] == sums
+    assert [fields_of(each) for each in made] == [fields_of(each) for each in expected]
+
+
+def fields_of(batch: Batch) -> list[Any]:
+    names = "aggregated arrival closed data_size items payload queue tried wire_size is_sealed outer_key packed"
+    return [getattr(batch, name) for name in names.split()] + [batch.arrivals(), batch.sizes()]
+
+
+limits = st.integers(-1, 400)
+
+
+@given(st.lists(singles, max_size=10), st.integers(-1, 11), limits, limits, limits)
+def test_taking_a_run(
+    records: list[tuple[bytes, str, int, bytes]], count: int, size: float, largest: int, data_size: int
+) -> None:
+    batches = batches_of(records)
+    queues, takens = [deque(batches), deque(batches)], [[], []]
+    ends = [
+        take(queue, taken, count, size + 0.5, largest, data_size)
+        for take, queue, taken in zip((native.take_run, twins["take_run"]), queues, takens, strict=True)
+    ]
+    assert (ends[0], queues[0], takens[0]) == (ends[1], queues[1], takens[1])

@@ -20,16 +20,14 @@ _BEFORE = b',{"Data":"'
 def put_records_body(name: str, arn: str | None, batches: list[Batch]) -> bytes:
     """Return the body of PutRecords in JSON 1.1, each batch one entry, in order."""
     start = (b'{"StreamARN":' if arn else b'{"StreamName":') + json.dumps(arn or name).encode() + b',"Records":['
-    return assemble_json(start, batches, Batch, entry_of)
+    return assemble_json(start, batches, entry_of)
 
 
 @compiled
-def assemble_json(
-    start: bytes, batches: list[Batch], plain_type: type[Batch], entry_of: Callable[[Batch], Entry]
-) -> bytes:
+def assemble_json(start: bytes, batches: list[Batch], entry_of: Callable[[Batch], Entry]) -> bytes:
     """Return a body: `start`, the entries of the batches, and the end.
 
-    plain_type: compiled code writes single records in batches of this class itself. entry_of: the function below.
+    entry_of: the function below. Compiled code calls it except for plain records that travel alone.
     """
     entries = [*map(entry_of, batches)]
     if entries:
