@@ -521,6 +521,91 @@ static uint8_t *kpl_entries_as_bytes(uint8_t *out, const kpl_entry *entries, siz
     return out;
 }
 
+/* ---- text of requests and responses ---- */
+
+typedef struct {
+    const uint8_t *at;
+    size_t size;
+} kpl_text;
+
+/* Return 1 if JSON writes these bytes of a string as they are: printable ASCII without quotation marks or backslashes. */
+static inline int kpl_is_plain_text(const uint8_t *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (p[i] < 0x20 || p[i] > 0x7e || p[i] == '"' || p[i] == '\\')
+            return 0;
+    return 1;
+}
+
+#define KPL_DECIMALS 39 /* of 128 bits */
+
+/* Write a number of 128 bits in decimal, and return the place after it. */
+static inline uint8_t *kpl_decimal(uint8_t *out, uint64_t high, uint64_t low) {
+    uint32_t parts[4] = {(uint32_t)(high >> 32), (uint32_t)high, (uint32_t)(low >> 32), (uint32_t)low};
+    uint8_t digits[45];
+    int at = 45, first = 0;
+    for (int round = 0; round < 5; round++) { /* nine digits each */
+        uint64_t rest = 0;
+        for (int i = 0; i < 4; i++) {
+            uint64_t value = rest << 32 | parts[i];
+            parts[i] = (uint32_t)(value / 1000000000u);
+            rest = value % 1000000000u;
+        }
+        uint32_t nine = (uint32_t)rest;
+        for (int i = 0; i < 9; i++)
+            digits[--at] = (uint8_t)('0' + nine % 10), nine /= 10;
+    }
+    while (first < 44 && digits[first] == '0')
+        first++;
+    memcpy(out, digits + first, 45 - (size_t)first);
+    return out + (45 - first);
+}
+
+typedef struct {
+    const uint8_t *at, *end;
+} kpl_reader;
+
+/* Return 1 if the next character of JSON is this one, and go beyond it. */
+static inline int kpl_takes(kpl_reader *reader, uint8_t wanted) {
+    while (reader->at < reader->end &&
+           (*reader->at == ' ' || *reader->at == '\n' || *reader->at == '\r' || *reader->at == '\t'))
+        reader->at++;
+    if (reader->at == reader->end || *reader->at != wanted)
+        return 0;
+    reader->at++;
+    return 1;
+}
+
+/* Read a string of JSON without escapes that is ASCII. Return 0 for anything else. */
+static inline int kpl_reads_text(kpl_reader *reader, kpl_text *text) {
+    if (!kpl_takes(reader, '"'))
+        return 0;
+    const uint8_t *p = reader->at;
+    while (p < reader->end && *p >= 0x20 && *p <= 0x7e && *p != '"' && *p != '\\')
+        p++;
+    if (p == reader->end || *p != '"')
+        return 0;
+    text->at = reader->at, text->size = (size_t)(p - reader->at);
+    reader->at = p + 1;
+    return 1;
+}
+
+/* Read a whole number of JSON. Return 0 for anything else. */
+static inline int kpl_reads_number(kpl_reader *reader) {
+    uint8_t first = '0';
+    while (first <= '9' && !kpl_takes(reader, first))
+        first++;
+    if (first > '9')
+        return 0;
+    const uint8_t *begin = reader->at;
+    while (reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9')
+        reader->at++;
+    return first != '0' || reader->at == begin;
+}
+
+static inline int kpl_is_text(const kpl_text *text, const char *wanted, size_t size) {
+    return text->size == size && !memcmp(text->at, wanted, size);
+}
+
 /* ---- loading ---- */
 
 /* Return the best code that this processor runs. */

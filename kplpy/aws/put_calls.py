@@ -22,8 +22,10 @@ from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 from kplpy.aws import clock
 from kplpy.aws.causes import is_from_service
 from kplpy.aws.interceptors import Interceptors
+from kplpy.aws.kinesis.response import read_accepted
 from kplpy.aws.put_call import Operation, Pattern, PutCall
 from kplpy.aws.sent_body import SentBody
+from kplpy.core.exchange import Accepted
 
 if TYPE_CHECKING:
     from botocore.context import ClientContext
@@ -102,7 +104,9 @@ class PutCalls:
             response = self._send(prepared, call)
         finally:
             reset_context(token)
-        members = _members(response.headers, response.content) if response.status_code == 200 else None
+        members = None
+        if response.status_code == 200:
+            members = _accepted(response.headers, response.content) or _members(response.headers, response.content)
         if members is not None and is_from_service(response):
             return members
         call.response = response
@@ -251,6 +255,12 @@ def _parse_response(
 
 def _is_cbor(headers: Any) -> bool:
     return str(headers.get("Content-Type")).startswith(CBOR)
+
+
+def _accepted(headers: Any, body: bytes) -> dict[str, Any] | None:
+    """Return the members of a response of PutRecords that accepted all records, if compiled code can read it."""
+    found = None if _is_cbor(headers) else read_accepted(body)
+    return None if found is None else {"Records": Accepted(*found)}
 
 
 def _members(headers: Any, body: bytes) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -90,14 +90,16 @@ class ServiceTransport(ABC):
 
     # --- requests ---
 
-    def _exchange(self, request: Request, send: Callable[[PutCalls, PutCall], list[dict[str, str]] | None]) -> Exchange:
+    def _exchange(
+        self, request: Request, send: Callable[[PutCalls, PutCall], Sequence[dict[str, str]] | None]
+    ) -> Exchange:
         """Send the request, on a sender thread. A failure is in the Exchange; nothing is raised.
 
         send: calls `_put`, and returns the entries of the response. None: there are none.
         """
         started, wall = time.monotonic(), time.time()
         request.wall = wall
-        entries: list[dict[str, str]] | None = None
+        entries: Sequence[dict[str, str]] | None = None
         error: RequestError | None = None
         calls: PutCalls | None = None
         call = PutCall(request)

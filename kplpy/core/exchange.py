@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from kplpy.escaping import shown
 
@@ -28,6 +30,41 @@ class RequestError:
         object.__setattr__(self, "message", shown(self.message))
 
 
+class Accepted(Sequence[dict[str, str]]):
+    """The entries of a response that accepted all Kinesis records, kept as two lists. Equal to a list of the entries.
+
+    shard_ids, sequence_numbers: one for each Kinesis record. None is empty.
+    """
+
+    __slots__ = ("sequence_numbers", "shard_ids")
+
+    def __init__(self, shard_ids: list[str], sequence_numbers: list[str]) -> None:
+        self.shard_ids = shard_ids
+        self.sequence_numbers = sequence_numbers
+
+    def __len__(self) -> int:
+        return len(self.shard_ids)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, str]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, str]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, str] | list[dict[str, str]]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return {"SequenceNumber": self.sequence_numbers[index], "ShardId": self.shard_ids[index]}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (Accepted, list)) and [*self] == [*other]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        return map(self.__getitem__, range(len(self)))
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One PutRecords request and its response, or its error.
@@ -43,7 +80,7 @@ class Exchange:
     started: float
     ended: float
     wall: float
-    entries: list[dict[str, str]] | None = None
+    entries: Sequence[dict[str, str]] | None = None
     error: RequestError | None = None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from base64 import b64encode
+from collections import deque
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -15,15 +17,21 @@ from hypothesis import strategies as st
 
 from kplpy import accelerator
 from kplpy.accelerator import twins
-from kplpy.core.record import NO_HASH_KEY, payload_size
+from kplpy.aws.kinesis import request_json
+from kplpy.aws.kinesis import response as response_module
+from kplpy.core.batching.limiter import Limiter
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
+from kplpy.core.exchange import Accepted
+from kplpy.core.record import NO_HASH_KEY, SendAttempt, payload_size
 from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import LAST_KEY, ShardRange
 from kplpy.futures.record_future import Origin, RecordFuture
 from kplpy.hash_keys import HashKeys
 from kplpy.wire.encode import Entry
+from tests.core_helpers import WHOLE, policy
 from tests.wire_records import hash_keys, partition_keys
 
-for each in ("kplpy.producer", "kplpy.aws.request_body"):  # they name their twins
+for each in ("kplpy.producer", "kplpy.aws.request_body", "kplpy.core.results.landed"):  # they name their twins
     import_module(each)
 
 pytestmark = pytest.mark.skipif(not accelerator.accelerated, reason="the accelerator is off")
@@ -196,3 +204,159 @@ def test_grouping(cuts: set[int], hash_keys: list[int]) -> None:
 def test_arrivals_are_sorted(arrivals: list[float]) -> None:
     records: list[Any] = [RecordFuture(ORIGIN, b"", "k", None, 0, arrival) for arrival in arrivals]
     assert list(native.arrivals_of(records)) == list(twins["arrivals_of"](records)) == sorted(arrivals)
+
+
+# --- requests of single records ---
+
+keys_of_all_kinds = st.one_of(partition_keys(), st.text(st.characters(max_codepoint=0x7F), min_size=1, max_size=20))
+
+
+def batches_of(records: list[tuple[bytes, str, int, bytes]], shards: int = 1) -> list[Batch]:
+    """Return batches of one record each. Those with tags are aggregates."""
+    starts = [-(-(shard << 128) // shards) for shard in range(shards + 1)]
+    ranges = [ShardRange(f"shardId-{shard:012}", starts[shard], starts[shard + 1] - 1) for shard in range(shards)]
+    queues = [ShardQueue(each, policy(), Limiter(1.0, 0.0)) for each in ranges]
+    made = []
+    for data, key, hash_key, tags in records:
+        kind = RecordWithTags if tags else RecordFuture
+        record = kind(ORIGIN, data, key, None, hash_key, 0.0)
+        record.number = 0
+        if tags:
+            record.tags = tags
+        made.append(Batch.alone(queues[hash_key * shards >> 128], record))
+    return made
+
+
+class RecordWithTags(RecordFuture):
+    """A future that is not a plain one."""
+
+    tags = b""
+
+
+ORIGIN = Origin("stream")
+singles = st.tuples(
+    messages,
+    keys_of_all_kinds,
+    st.integers(0, LAST_KEY) | st.integers(0, 2000),
+    st.sampled_from([b"", b"", b"\x22\x00"]),
+)
+
+
+@pytest.mark.usefixtures("vectors")
+@given(st.lists(singles, max_size=20))
+@example([(b"x", "key", 10**power - below, b"") for power in range(39) for below in (0, 1)])
+@example([(b"x", "key", LAST_KEY, b""), (b"x", '"\\\x7f\x00\u00e9', 0, b"")])
+def test_bodies_of_single_records(records: list[tuple[bytes, str, int, bytes]]) -> None:
+    batches = batches_of(records)
+    start, entry_of = b'{"StreamName":"stream","Records":[', request_json.entry_of
+    body = native.assemble_json(start, batches, entry_of)
+    assert body == twins["assemble_json"](start, batches, entry_of)
+    assert len(json.loads(body)["Records"]) == len(records)
+
+
+numbers = st.integers(1, 10**56).map(str)
+accepted = st.builds(
+    lambda number, shard: {"SequenceNumber": number, "ShardId": f"shardId-{shard:012}"}, numbers, st.integers(0, 3)
+)
+texts = st.sampled_from(["", "1", "\u00e9", '"', "\\", "\x7f", "\n"]) | st.text(max_size=3)
+unusual = st.dictionaries(
+    st.sampled_from(["SequenceNumber", "ShardId", "ErrorCode", "ErrorMessage", "Other"]), texts | st.none(), max_size=4
+)
+responses = st.fixed_dictionaries(
+    {"Records": st.lists(accepted, min_size=1, max_size=8) | st.lists(accepted | unusual | texts, max_size=4)},
+    optional={"FailedRecordCount": st.integers(-3, 600) | st.floats(), "EncryptionType": texts, "Other": texts},
+)
+
+
+@given(responses, st.booleans(), st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:\r")]), st.data())
+def test_accepted_entries(response: dict[str, Any], is_ascii: bool, separators: Any, data: st.DataObject) -> None:
+    members = [*response]
+    response = {name: response[name] for name in data.draw(st.permutations(members))}
+    body = json.dumps(response, ensure_ascii=is_ascii, separators=separators).encode()
+    check_accepted(body, must_read=False)
+    usual = [each for each in response["Records"] if is_usual(each)]
+    if usual:
+        check_accepted(json.dumps({"Records": usual}, separators=separators).encode(), must_read=True)
+    # What is no JSON, or no JSON any more.
+    place = data.draw(st.integers(0, len(body)))
+    check_accepted(body[:place], must_read=False)
+    check_accepted(
+        body[:place] + data.draw(st.sampled_from([b"", b" ", b"}", b",", b'"', b"0", b"\xff"])) + body[place:], False
+    )
+
+
+def is_usual(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and len(entry) == 2
+        and str(entry.get("SequenceNumber")).isdigit()
+        and str(entry.get("ShardId")).startswith("shardId-")
+    )
+
+
+def check_accepted(body: bytes, must_read: bool) -> None:
+    found = native.read_accepted(body)
+    if found is None:
+        assert not must_read
+        return
+    expected = json.loads(body)["Records"]
+    assert response_module.read_entries(expected) == expected
+    assert Accepted(*found) == expected
+
+
+@given(
+    st.lists(singles, min_size=1, max_size=20),
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 19), st.integers(0, 4), texts), max_size=2),
+    st.booleans(),
+)
+def test_batches_that_landed_as_predicted(
+    records: list[tuple[bytes, str, int, bytes]], shards: int, elsewhere: list[tuple[int, int, str]], as_lists: bool
+) -> None:
+    batches = batches_of(records, shards)
+    ids = [batch.queue.shard_id or "" for batch in batches]
+    sequence_numbers = [str(number) for number in range(len(batches))]
+    for place, shard, number in elsewhere:
+        if place < len(batches):
+            ids[place], sequence_numbers[place] = f"shardId-{shard:012}", number
+    accepted_entries: Any = Accepted(ids, sequence_numbers)
+    entries = accepted_entries if as_lists else [*accepted_entries]
+    ranges = {batch.queue.shard_id: batch.queue.shard for batch in batches}
+    final = SendAttempt(1.0, 2.0, 3.0)
+    assert native.group_predicted(batches, entries, ranges.get, final) == twins["group_predicted"](
+        batches, entries, ranges.get, final
+    )
+    assert native.add_up(batches) == twins["add_up"](batches)
+
+
+@given(st.lists(singles, max_size=10), st.booleans())
+def test_batches_of_records_alone(records: list[tuple[bytes, str, int, bytes]], wraps: bool) -> None:
+    queue = ShardQueue(WHOLE, policy(aggregate_single_records=wraps), Limiter(1.0, 0.0))
+    items = [batch.items[0] for batch in batches_of(records)]
+    for item in items[1:4]:
+        item.tries = (SendAttempt(1.0, 2.0, 3.0),)
+    made, wire_size, payload = native.batches_alone(Batch, queue, items)
+    expected, *sums = twins["batches_alone"](Batch, queue, items)
+    assert [wire_size, payload] == sums
+    assert [fields_of(each) for each in made] == [fields_of(each) for each in expected]
+
+
+def fields_of(batch: Batch) -> list[Any]:
+    names = "aggregated arrival closed data_size items payload queue tried wire_size is_sealed outer_key packed"
+    return [getattr(batch, name) for name in names.split()] + [batch.arrivals(), batch.sizes()]
+
+
+limits = st.integers(-1, 400)
+
+
+@given(st.lists(singles, max_size=10), st.integers(-1, 11), limits, limits, limits)
+def test_taking_a_run(
+    records: list[tuple[bytes, str, int, bytes]], count: int, size: float, largest: int, data_size: int
+) -> None:
+    batches = batches_of(records)
+    queues, takens = [deque(batches), deque(batches)], [[], []]
+    ends = [
+        take(queue, taken, count, size + 0.5, largest, data_size)
+        for take, queue, taken in zip((native.take_run, twins["take_run"]), queues, takens, strict=True)
+    ]
+    assert (ends[0], queues[0], takens[0]) == (ends[1], queues[1], takens[1])

@@ -53,7 +53,7 @@ class KinesisTransport(ServiceTransport):
         """Send the batches, on a sender thread. A failure is in the Exchange; nothing is raised."""
         return self._exchange(request, lambda calls, call: self._entries(calls, name, arn, call))
 
-    def _entries(self, calls: PutCalls, name: str, arn: str | None, call: PutCall) -> list[dict[str, str]] | None:
+    def _entries(self, calls: PutCalls, name: str, arn: str | None, call: PutCall) -> Sequence[dict[str, str]] | None:
         """Send in CBOR if configured and supported, else in JSON. Return the entries, or None if there are none."""
         place = {"StreamARN": arn} if arn else {"StreamName": name}
         make = self._make_body

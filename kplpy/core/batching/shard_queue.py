@@ -9,7 +9,7 @@ from collections.abc import Collection
 from itertools import repeat
 from operator import attrgetter
 
-from kplpy.accelerator import compiled
+from kplpy.accelerator import compiled, native
 from kplpy.core.batching.compression import QueueCompression
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.policy import HITS_TO_AGGREGATE_AGAIN, Policy
@@ -140,14 +140,15 @@ class ShardQueue:
             items = self.few + items
             self.few = []
         if not self._aggregate:
-            batches = [*map(self.batch_type.alone, repeat(self), items)]
+            batches, wire_size, payload = batches_alone(self.batch_type, self, items)
             if self.compression is not None:
                 for batch in batches:
                     batch.estimate()
+                wire_size = sum([batch.wire_size for batch in batches])
             self.closed_batches += batches
-            self.queue_bytes += sum([batch.wire_size for batch in batches])
+            self.queue_bytes += wire_size
             self.held += len(batches)
-            self.held_bytes += sum([batch.payload for batch in batches])
+            self.held_bytes += payload
             return [min(batches, key=_arrival)]
         opened: list[Batch] = []
         max_size = self._sizes.aggregate
@@ -224,6 +225,14 @@ class ShardQueue:
         if self.ordered:
             self.hold_back(batch.items[0].hash_key)
         return batch
+
+    def pop_run(
+        self, taken: list[Batch], count: int, size: float, largest: float, data_size: float
+    ) -> tuple[int, int, int]:
+        """Move the first closed batches to `taken`, see take_run. Not in ordered mode."""
+        moved = take_run(self.closed_batches, taken, count, size, largest, data_size)
+        self.queue_bytes -= moved[1]
+        return moved
 
     def newest(self) -> int:
         """Return the highest record number in the queue, -1 if it is empty. Keyless retries may be out of order."""
@@ -368,7 +377,39 @@ def arrivals_of(items: list[PendingRecord]) -> array[float]:
     return array("d", arrivals)
 
 
-class Batch:
+@compiled
+class BatchState:
+    """The fields of a batch, see Batch. Loops over many batches in compiled code read them as a struct."""
+
+    __slots__ = (
+        "_arrivals",
+        "_packing",
+        "_sealed",
+        "aggregated",
+        "arrival",
+        "closed",
+        "data_size",
+        "items",
+        "payload",
+        "queue",
+        "tried",
+        "wire_size",
+    )
+    queue: ShardQueue
+    items: list[PendingRecord]
+    arrival: float
+    _arrivals: array[float] | None
+    tried: bool
+    closed: bool
+    payload: int
+    aggregated: bool
+    _packing: Packing | None
+    _sealed: bytes | None
+    data_size: int
+    wire_size: int
+
+
+class Batch(BatchState):
     """The user records of one Kinesis record.
 
     The batch keeps the arrivals and sizes that metrics need. Looking at each record again would be a cache miss, and
@@ -390,29 +431,14 @@ class Batch:
     A batch that is sent again keeps what was sealed. A batch made of its records is not sealed.
     """
 
-    __slots__ = (
-        "_arrivals",
-        "_packing",
-        "_sealed",
-        "aggregated",
-        "arrival",
-        "closed",
-        "data_size",
-        "items",
-        "payload",
-        "queue",
-        "tried",
-        "wire_size",
-    )
-    data_size: int
-    wire_size: int
+    __slots__ = ()
 
     def __init__(self, queue: ShardQueue, first: PendingRecord) -> None:
         self.queue = queue
         self.items = [first]
         untrack(self.items)
         self.arrival = first.arrival
-        self._arrivals: array[float] | None = None  # None while there is only one record
+        self._arrivals = None  # None while there is only one record
         self.tried = bool(first.tries)
         self.closed = False
         self.payload = len(first.data) + len(first.partition_key)
@@ -420,8 +446,8 @@ class Batch:
         if first.tags:  # a call of payload_of for each record that is alone would take 0.07 µs more
             self.payload += len(first.tags)
             self.aggregated = True
-        self._packing: Packing | None = None
-        self._sealed: bytes | None = None  # the compressed data; empty if the batch goes uncompressed
+        self._packing = None
+        self._sealed = None  # the compressed data; empty if the batch goes uncompressed
 
     @property
     def packed(self) -> int:
@@ -598,3 +624,36 @@ def batch_of(queue: ShardQueue, items: list[PendingRecord]) -> Batch:
     batch.tried = any(item.tries for item in items)
     batch.close()
     return batch
+
+
+@compiled
+def batches_alone(
+    batch_type: type[Batch], queue: ShardQueue, items: list[PendingRecord]
+) -> tuple[list[Batch], int, int]:
+    """Return a closed batch for each record, their wire size, and their payload."""
+    batches = [*map(batch_type.alone, repeat(queue), items)]
+    return batches, sum([batch.wire_size for batch in batches]), sum([batch.payload for batch in batches])
+
+
+@compiled
+def take_run(
+    batches: deque[Batch], taken: list[Batch], count: int, size: float, largest: float, data_size: float
+) -> tuple[int, int, int]:
+    """Move batches from the front of a queue to `taken` while all limits hold.
+
+    count, size, data_size: the most batches, and the most bytes of them (wire_size, data_size). largest: the most bytes
+    of one batch. Return how many batches were moved, and their sizes.
+    """
+    moved, moved_size, moved_data = 0, 0, 0
+    while batches and moved < count:
+        batch = batches[0]
+        whole, data = moved_size + batch.wire_size, moved_data + batch.data_size
+        if whole > size or batch.wire_size > largest or data > data_size:
+            break
+        taken.append(batches.popleft())
+        moved, moved_size, moved_data = moved + 1, whole, data
+    return moved, moved_size, moved_data
+
+
+if native is not None:
+    native.register_batch(Batch)

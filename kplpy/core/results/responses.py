@@ -10,13 +10,14 @@ from kplpy.core import policy as rules
 from kplpy.core.batching.collector import NEVER, Collector
 from kplpy.core.batching.request import Request
 from kplpy.core.batching.shard_queue import Batch, ShardQueue, batch_of
-from kplpy.core.exchange import Exchange, RequestError
+from kplpy.core.exchange import Accepted, Exchange, RequestError
 from kplpy.core.outcome import Reason
 from kplpy.core.policy import Policy
 from kplpy.core.record import PendingRecord, SendAttempt, add_attempts, payload_size
 from kplpy.core.results.bisection import Bisection
 from kplpy.core.results.circuit_breaker import CircuitBreaker
 from kplpy.core.results.events import Events
+from kplpy.core.results.landed import Landed, group_predicted
 from kplpy.core.results.outcomes import WRONG_SHARD, Outcomes
 from kplpy.core.results.retry_policy import (
     DELIVERY_THROTTLED,
@@ -111,12 +112,17 @@ class Responses:
         self.bisection.reset()
         success = SendAttempt(exchange.wall, exchange.started, exchange.ended)
         ids_valid = self._router.map.ids_valid_at(exchange.ended)
+        by_map = ids_valid and not self._router.placed_by_service
+        if by_map and not request.is_part:
+            groups = group_predicted(request.batches, entries, self._router.map.range_of, success)
+            if groups is not None:
+                self._all_as_predicted(request, exchange, groups, now)
+                return
         attempts: dict[tuple[str, str], SendAttempt] = {}
         refused: list[tuple[Batch, SendAttempt]] = []
         # Nearly all batches are on their predicted shard. Each queue's limiter gets them together, which is faster.
         as_predicted: defaultdict[ShardQueue, list[Batch]] = defaultdict(list)
         delivered: list[tuple[Batch, dict[str, str]]] = []
-        by_map = ids_valid and not self._router.placed_by_service
         range_of = self._router.map.range_of
         for batch, entry in zip(request.batches, entries, strict=True):
             if entry.get("SequenceNumber"):
@@ -149,6 +155,15 @@ class Responses:
             self._router.map.seen_alive(exchange.started)
         for batch, attempt in reversed(refused):  # newest first, so that each finds its place at the front
             self._refused(batch, attempt, now)
+
+    def _all_as_predicted(self, request: Request, exchange: Exchange, groups: list[Landed], now: float) -> None:
+        """The service wrote each batch on its predicted shard, as nearly always."""
+        self.events.exchanges.append((request, exchange, 0))
+        for queue, batches, outcomes in groups:
+            size = self.outcomes.deliver_group(queue, batches, outcomes)
+            queue.hit(exchange.started, len(batches))
+            queue.limiter.accepted(size, now, len(batches))
+        self._router.map.seen_alive(exchange.started)
 
     def _accepted(self, batch: Batch, entry: dict[str, str], success: SendAttempt, ids_valid: bool, now: float) -> bool:
         """The service wrote the batch. Return True if it is where consumers can read it.
@@ -426,6 +441,8 @@ def _unusable(request: Request, entries: Sequence[dict[str, str]]) -> RequestErr
     if len(entries) != len(request.batches):
         message = f"the response has {len(entries)} entries for {len(request.batches)} records"
         return RequestError("RecordCountMismatch", message, maybe_written=True)
+    if isinstance(entries, Accepted):
+        return None
     if any(entry.get("SequenceNumber") or entry.get("ErrorCode") for entry in entries):
         return None
     return RequestError(MALFORMED, entries[0].get("ErrorMessage") or "the entry is empty", maybe_written=True)
