@@ -278,7 +278,7 @@ class Checks:
                 hash_keys = [known or cached(key) or compute(key) for known, key in zip(hash_keys, keys, strict=True)]
         except (InvalidRecordError, TypeError):
             return None  # the slow way names the row
-        records = [*map(object.__new__, repeat(RecordFuture, len(sizes)))]
+        records = [*map(_new, repeat(RecordFuture, len(sizes)))]
         init, arrival = RecordFuture.__init__, time.monotonic()
         for record, payload, key, hash_key in zip(records, data, keys, hash_keys, strict=True):
             init(record, origin, payload, key, None, hash_key, arrival)
