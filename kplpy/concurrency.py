@@ -1,7 +1,8 @@
-"""The main loop of kplpy's threads, which goes on after any exception."""
+"""How threads wait for each other, and the main loop of kplpy's threads, which goes on after any exception."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -27,3 +28,65 @@ def outlive(turn: Callable[[], bool], recover: Callable[[BaseException], object]
                 return
         except BaseException as error:
             raised = error
+
+
+class WakeSignal:
+    """A binary semaphore. Any thread may call wake(); one thread waits. A wake is kept until wait() returns.
+
+    wake() is safe in signal handlers and in `__del__`, because it never waits for a lock. threading.Event and
+    threading.Condition are not safe there.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wake(self) -> bool:
+        """Set the signal. Return False if it was set already."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            return False
+        return True
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until the signal is set, for at most `timeout` seconds (may be infinite). Return True if it was set."""
+        if timeout <= 0:
+            return self._lock.acquire(blocking=False)
+        return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+
+
+class WaitingThreads(list[WakeSignal]):
+    """The threads that wait until one thing has happened.
+
+    An exception of a signal handler may end a wait at any moment. It leaves no lock held. threading.Condition and
+    threading.Event have Python code between their lock and its `with`, where such an exception leaves the lock held.
+    """
+
+    __slots__ = ()
+
+    def wait_until(self, has_happened: Callable[[], bool], timeout: float | None) -> bool:
+        """Block until `has_happened` returns True, at most `timeout` seconds. Return what it returned last.
+
+        timeout: None: no limit. The thread that makes it happen calls wake_all() afterwards.
+        """
+        if has_happened():
+            return True
+        deadline = None if timeout is None else time.monotonic() + timeout
+        signal = WakeSignal()
+        try:
+            self.append(signal)
+            while not has_happened():
+                if not signal.wait(float("inf") if deadline is None else deadline - time.monotonic()):
+                    return has_happened()
+            return True
+        finally:
+            if signal in self:
+                self.remove(signal)
+
+    def wake_all(self) -> None:
+        """Have all waiting threads look again."""
+        for signal in self[:]:
+            signal.wake()

@@ -339,10 +339,7 @@ def is_waited_for(future: RecordFuture) -> bool:
 def threads_blocked_on(future: RecordFuture) -> int:
     """Return how many threads are blocked in the future's result() or exception()."""
     waits = future._waits
-    if waits is None or waits.condition is None:
-        return 0
-    with waits.condition:
-        return len(waits.condition._waiters)  # type: ignore[attr-defined]  # of threading.Condition
+    return 0 if waits is None else len(waits.threads)
 
 
 def callbacks_of(future: RecordFuture) -> int:

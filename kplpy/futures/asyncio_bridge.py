@@ -13,6 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from kplpy.concurrency import WaitingThreads
 from kplpy.errors import KplpyError
 
 Helper = TypeVar("Helper")
@@ -122,22 +123,22 @@ class Waits:
     """The threads, tasks and callbacks that wait for one future.
 
     callbacks: called with the future when it is done.
-    condition: made when a thread blocks, or concurrent.futures asks for it.
+    condition: made when concurrent.futures asks for it.
     waiters: those of concurrent.futures.wait and as_completed.
-    blocked_threads: threads that wait in result() or exception().
+    threads: those that wait in result() or exception().
     """
 
-    __slots__ = ("blocked_threads", "callbacks", "condition", "waiters")
+    __slots__ = ("callbacks", "condition", "threads", "waiters")
 
     def __init__(self) -> None:
         self.callbacks: list[Callable[[Any], object]] = []
         self.condition: threading.Condition | None = None
         self.waiters: list[Any] = []
-        self.blocked_threads = 0
+        self.threads = WaitingThreads()
 
     def will_be_seen(self, future: Awaited) -> bool:
         """Return True if a thread, a task or a callback will look at the future's outcome."""
-        return self.blocked_threads > 0 or any(
+        return bool(self.threads) or any(
             each.will_be_seen(future) if isinstance(each, (Awaits, Observer)) else True for each in self.callbacks
         )
 

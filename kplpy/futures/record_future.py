@@ -1,7 +1,7 @@
 """RecordFuture: the record and its future in one object.
 
 A standard concurrent.futures.Future makes a Condition (a lock, a deque …): 2–4 µs and 1.6 KB each. Few futures need
-one. A RecordFuture makes its Condition when a thread blocks on it, or when a concurrent.futures function asks for it.
+one. A RecordFuture makes its Condition when a concurrent.futures function asks for it.
 
 Locks, with or without a GIL:
 
@@ -350,20 +350,13 @@ class RecordFuture(FutureState, Future[RecordResult]):
         """Block until there is an outcome, and return it. Raises TimeoutError."""
         if self._origin.forked:
             return _FORKED
-        condition = self._condition
-        waits = self._waits
-        assert waits is not None
-        with condition:
-            waits.blocked_threads += 1
-            try:
-                is_done = condition.wait_for(self.done, timeout)
-            finally:
-                waits.blocked_threads -= 1
-            if is_done:
-                outcome = self._outcome
-                assert outcome is not None
-                return outcome
-        raise TimeoutError(f"no outcome within {timeout} s for a record of stream {self.stream!r}")
+        with LOCK:
+            waits = self._own_waits()
+        if not waits.threads.wait_until(self.done, timeout):
+            raise TimeoutError(f"no outcome within {timeout} s for a record of stream {self.stream!r}")
+        outcome = self._outcome
+        assert outcome is not None
+        return outcome
 
     def _attempts(self, outcome: Delivered | Failed) -> tuple[Attempt, ...]:
         """Return the attempts as users see them, oldest first."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from kplpy.accelerator import compiled
 from kplpy.core.outcome import Delivered, Failed, stays_spooled
 from kplpy.futures import record_future
-from kplpy.futures.asyncio_bridge import Awaits
+from kplpy.futures.asyncio_bridge import Awaits, Waits
 from kplpy.futures.failures import UnseenFailures
 from kplpy.futures.record_future import RecordFuture
 
@@ -34,6 +34,7 @@ def resolve_all(
     """
     guarded: list[tuple[RecordFuture, Delivered | Failed]] = []
     with_callbacks: list[RecordFuture] = []
+    waited_for: list[Waits] = []
     for futures, outcome in outcomes:
         delivered = outcome.__class__ is Delivered
         with record_future.LOCK:
@@ -47,6 +48,8 @@ def resolve_all(
                         continue
                     if waits.callbacks:
                         with_callbacks.append(future)
+                    if waits.__class__ is not Awaits:
+                        waited_for.append(waits)
                 if delivered:
                     future._outcome = outcome
                     future.data = b""  # a future that is kept must not keep the delivered payload
@@ -60,7 +63,6 @@ def resolve_all(
         with waits.condition:
             if future._outcome is not None:
                 continue
-            # The threads that wake up read the outcome only after this block, which holds their condition.
             waits.condition.notify_all()
             for waiter in waits.waiters:
                 # Only waiters for FIRST_EXCEPTION treat the two differently.
@@ -69,8 +71,11 @@ def resolve_all(
                 future._outcome = outcome if delivered else _count_unseen(future, outcome, unseen)
                 if delivered:
                     future.data = b""
+        waited_for.append(waits)
         if waits.callbacks:
             with_callbacks.append(future)
+    for waits in waited_for:
+        waits.threads.wake_all()
     return with_callbacks
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import TimeoutError
 
+from kplpy.concurrency import WaitingThreads
 from kplpy.errors import SpoolError
 from kplpy.futures.asyncio_bridge import arrivals_of
 from kplpy.futures.record_future import Origin, RecordFuture
@@ -16,13 +16,14 @@ class StoredSignal:
     """Wakes the threads and tasks that wait until records are on disk. One for each producer with a spool."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._threads = WaitingThreads()
+        self._lock = threading.RLock()  # guards _tasks
         self._tasks: dict[asyncio.Future[None], RecordFuture] = {}
 
     def notify(self) -> None:
         """Wake those whose records are no longer waiting to be written. On kplpy's threads."""
-        with self._condition:
-            self._condition.notify_all()
+        self._threads.wake_all()
+        with self._lock:
             ended = [waiting for waiting, future in self._tasks.items() if not _is_waiting(future)]
             for waiting in ended:
                 del self._tasks[waiting]
@@ -31,29 +32,22 @@ class StoredSignal:
 
     def wait(self, future: RecordFuture, timeout: float | None) -> None:
         """Block until the record is written. Raises TimeoutError."""
-        if not _is_waiting(future):  # in a forked child, a thread of the parent may hold the condition
-            return
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._condition:
-            while _is_waiting(future):
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError(f"the record was not stored within {timeout} s")
-                self._condition.wait(left)
+        if not self._threads.wait_until(lambda: not _is_waiting(future), timeout):
+            raise TimeoutError(f"the record was not stored within {timeout} s")
 
     async def wait_async(self, future: RecordFuture) -> None:
         """Do what wait() does, without blocking the event loop."""
         if not _is_waiting(future):
             return
         waiting = asyncio.get_running_loop().create_future()
-        with self._condition:
+        with self._lock:
             if not _is_waiting(future):
                 return
             self._tasks[waiting] = future
         try:
             await waiting
         finally:
-            with self._condition:
+            with self._lock:
                 self._tasks.pop(waiting, None)
 
 

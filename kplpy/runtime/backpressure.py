@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from kplpy.concurrency import WakeSignal
 from kplpy.config.options import Config
 from kplpy.core.record import payload_of
 from kplpy.errors import BufferFullError, ProducerClosedError
@@ -19,7 +20,6 @@ from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import is_starting_threads, runs_kplpy_work
 from kplpy.runtime.wait_queue import Waiter
-from kplpy.runtime.wake_signal import WakeSignal
 
 RECORDS_PER_TURN = 500
 """Records that a task stages before it lets the event loop run other tasks."""
@@ -275,9 +275,11 @@ class TaskWaiter(Waiter):
         self.arrivals = arrivals_of(loop)
         self.woken: asyncio.Future[None] = loop.create_future()
 
+    @property
+    def is_gone(self) -> bool:
+        return self.arrivals.closed
+
     def wake(self) -> None:
-        if self.arrivals.closed:
-            raise RuntimeError("the loop is closed")  # the space goes to the next waiter
         self.arrivals.add(self.woken)
 
 

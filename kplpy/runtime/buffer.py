@@ -66,8 +66,9 @@ class Buffer:
         self._shared = shared
         self._max_records = max_records
         self._max_bytes = max_bytes
-        # Reentrant, because the garbage collector may run a __del__ that puts while the lock is held. Therefore each
-        # change is one assignment.
+        # Reentrant, because a signal handler, or a __del__ that the garbage collector runs, may put while the lock is
+        # held. It may also raise, as Ctrl-C does. Therefore the assignments that belong together have no call, no loop
+        # and no new tuple between them: Python runs no other code of the same thread there.
         self.lock = threading.RLock()
         self._waiters = WaitQueue()
         self._charged_streams: set[Stream] = set()  # streams with charged records
@@ -134,13 +135,14 @@ class Buffer:
             self._grant()
 
     def _charge(self, stream: Stream, records: int, size: int) -> None:
-        # One assignment, so that no signal handler or __del__ sees half of it.
-        self.records, self.bytes, stream.held_records, stream.held_bytes = (
-            self.records + records,
-            self.bytes + size,
-            stream.held_records + records,
-            stream.held_bytes + size,
-        )
+        self.records += records
+        self.bytes += size
+        stream.held_records += records
+        stream.held_bytes += size
+        self._note_charge(stream)
+
+    def _note_charge(self, stream: Stream) -> None:
+        """Note whether the stream has charged records."""
         if stream.held_records:
             self._charged_streams.add(stream)
             self._newcomers.discard(stream)
@@ -149,18 +151,29 @@ class Buffer:
             if not self.records:
                 self._newcomers.clear()  # a newcomer that tries again finds space
 
-    def _stage(self, stream: Stream, record: RecordFuture, hash_key: int, size: int) -> None:
-        """Charge the record and stage it."""
+    def _stage(
+        self, stream: Stream, record: RecordFuture, hash_key: int, size: int, waiter: Waiter | None = None
+    ) -> None:
+        """Charge the record and stage it. waiter: what waited with the record; it is granted.
+
+        An exception of a signal handler is raised before all of this or after all of it.
+        """
         place = stream.place_of(hash_key)
         records, held = stream.charged_by_place.get(place, (0, 0))
-        stream.charged_by_place[place] = (
-            records + 1,
-            held + size - RECORD_OVERHEAD,
-        )  # counted as the pipeline counts: without overhead
+        of_place = records + 1, held + size - RECORD_OVERHEAD  # counted as the pipeline counts: without overhead
+        append = stream.staging.append
+        self._charged_streams.add(stream)
+        self._newcomers.discard(stream)
+        stream.charged_by_place[place] = of_place
         stream.charged_records += 1
         stream.charged_bytes += size
-        self._charge(stream, 1, size)
-        stream.staging.append(record)
+        self.records += 1
+        self.bytes += size
+        stream.held_records += 1
+        stream.held_bytes += size
+        if waiter is not None:
+            waiter.granted = True
+        append(record)
 
     def _renew_credit(self, stream: Stream) -> None:
         """Set the stream's credit from what is left."""
@@ -245,14 +258,18 @@ class Buffer:
         with self.lock:
             if not self.stop_waiting(waiter):
                 return True
-            stream = waiter.stream
-            try:
-                stream.staging.remove(waiter.record)
-            except ValueError:
+            stream, record, size = waiter.stream, waiter.record, waiter.size
+            remove = stream.staging.remove
+            if record not in stream.staging:
                 return False
             stream.charged_records -= 1
-            stream.charged_bytes -= waiter.size
-            self._charge(stream, -1, -waiter.size)
+            stream.charged_bytes -= size
+            self.records -= 1
+            self.bytes -= size
+            stream.held_records -= 1
+            stream.held_bytes -= size
+            remove(record)
+            self._note_charge(stream)
             self._grant()
             return True
 
@@ -262,10 +279,7 @@ class Buffer:
             self.closed = True
             for waiter in self._waiters:
                 waiter.closed = True
-                try:
-                    waiter.wake()
-                except RuntimeError:
-                    pass  # its event loop is closed
+                waiter.wake()
             self._waiters.clear()
 
     def _grant(self) -> None:
@@ -277,20 +291,26 @@ class Buffer:
         full: set[Stream] = set()
         while turns:
             waiter = heappop(turns)
-            if waiter.stream not in full and self._fits(waiter.stream, waiter.hash_key, waiter.size):
+            is_over = waiter.granted or waiter.is_gone  # granted: an exception came before it was removed
+            if not is_over and waiter.stream not in full and self._fits(waiter.stream, waiter.hash_key, waiter.size):
+                self._grant_one(waiter)
+                is_over = True
+            if is_over:
                 following = self._waiters.remove(waiter)
                 if following is not None:
                     heappush(turns, following)
-                try:
-                    waiter.wake()
-                except RuntimeError:
-                    continue  # its event loop is closed, so nothing waits for this record
-                waiter.granted = True
-                waiter.record.arrival = time.monotonic()  # the time to live begins when the record is accepted
-                self._stage(waiter.stream, waiter.record, waiter.hash_key, waiter.size)
-                waiter.stream.request_wake()
             elif not self._lets_pass(waiter, full):
                 break
+
+    def _grant_one(self, waiter: Waiter) -> None:
+        """Stage the waiting record, and wake its thread or task."""
+        waiter.record.arrival = time.monotonic()  # the time to live begins when the record is accepted
+        try:
+            self._stage(waiter.stream, waiter.record, waiter.hash_key, waiter.size, waiter)
+        finally:
+            if waiter.granted:
+                waiter.wake()
+        waiter.stream.request_wake()
 
     def _lets_pass(self, waiter: Waiter, full: set[Stream]) -> bool:
         """Return True if records behind this waiter may be staged before it.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from kplpy.concurrency import WakeSignal
 
 T = TypeVar("T")
 
@@ -13,12 +14,13 @@ T = TypeVar("T")
 class Command(Generic[T]):
     """One piece of work. Made by an application thread, run by the scheduler thread.
 
-    done: set once the result or the error is there.
+    is_done: the result or the error is there. ended: wakes the thread that waits for that.
     """
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
-        self.done = threading.Event()
+        self.is_done = False
+        self.ended = WakeSignal()
         self._result: T | None = None
         self._error: BaseException | None = None
 
@@ -29,10 +31,11 @@ class Command(Generic[T]):
         except BaseException as error:
             self._error = error
         finally:
-            self.done.set()
+            self.is_done = True
+            self.ended.wake()
 
     def outcome(self) -> T:
-        """Return the result, or raise what the work raised. Called once `done` is set."""
+        """Return the result, or raise what the work raised. Called once `is_done` is True."""
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]  # set by run, as T

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kplpy.concurrency import WakeSignal
 from kplpy.core import policy as rules
 from kplpy.core.exchange import ListingError, RequestError
 from kplpy.core.results.retry_policy import Verdict, backoff, is_access_denied, judge_error
@@ -55,7 +56,7 @@ class Connection:
         self._denied_since = float("inf")
         self._latest: RequestError | None = None
         self._raised: BaseException | None = None
-        self._ended = threading.Event()
+        self._ended = WakeSignal()
 
     def run(self, threads_may_run: bool) -> None:
         """Ask until the response is final. Raise the error that a put would get.
@@ -70,7 +71,7 @@ class Connection:
             worker.start()
         except RuntimeError:
             self._work()
-        if not self._ended.wait(min(self._timeout, threading.TIMEOUT_MAX)):
+        if not self._ended.wait(self._timeout):
             if self._latest is None:
                 self._note(f"connect() had no response within {self._timeout:g} s")
             raise self._error(self._latest)
@@ -83,7 +84,7 @@ class Connection:
         except BaseException as raised:  # raised in the calling thread
             self._raised = raised
         finally:
-            self._ended.set()
+            self._ended.wake()
 
     def _ask_until_final(self) -> None:
         failures = 0

@@ -184,10 +184,10 @@ class Engine:
             command.run()
         else:
             self._commands.add(command)
-            while not command.done.is_set():
+            while not command.is_done:
                 if not self.stopping and self.ensure_threads():
                     self._threads.wake()
-                    command.done.wait(CHECK_INTERVAL)
+                    command.ended.wait(CHECK_INTERVAL)
                 else:
                     with lend_thread():
                         self._commands.run()
@@ -204,7 +204,7 @@ class Engine:
             return
         with lend_thread():
             self._commands.run()
-        if command.done.is_set():
+        if command.is_done:
             command.outcome()  # raises KeyboardInterrupt after Ctrl-C
 
     def give_up(self, message: str) -> int:

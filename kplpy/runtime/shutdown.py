@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from kplpy.concurrency import WakeSignal
 from kplpy.errors import FlushTimeoutError
 from kplpy.logs import log
 from kplpy.process import interpreter_exit
@@ -125,12 +126,11 @@ class Shutdown:
         timeout: seconds; None: no limit. Raises FlushTimeoutError.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        done = threading.Event()
-        wait = FlushWait(self._engine, streams, done.set)
+        done = WakeSignal()
+        wait = FlushWait(self._engine, streams, done.wake)
         if not wait.ended:
             self._ensure_progress(wait, deadline)
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            done.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
+            done.wait(float("inf") if deadline is None else deadline - time.monotonic())
         wait.finish(timeout)
         return wait.total
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
-from kplpy.concurrency import outlive
+from kplpy.concurrency import WakeSignal, outlive
 from kplpy.core.gauges import SpoolGauges
 from kplpy.core.outcome import Completion, Failed, Reason, stays_spooled
 from kplpy.core.record import payload_size
@@ -24,7 +24,6 @@ from kplpy.runtime.put_target import RECORD_OVERHEAD
 from kplpy.runtime.stream import Results, Stream
 from kplpy.runtime.stream_spool import WRITE_BYTES, Batch, Parked, StoredRow, StreamSpool, Unread
 from kplpy.runtime.threads import JOIN_TIMEOUT, NEVER, lend_thread, thread_state
-from kplpy.runtime.wake_signal import WakeSignal
 from kplpy.spool.directory import adopt_dead
 from kplpy.spool.part import Part, Row
 

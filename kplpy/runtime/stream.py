@@ -182,8 +182,12 @@ class Stream(PutTarget):
 
     def request_wake(self) -> None:
         """Have the scheduler visit the stream at once."""
-        self.wake_requested = True
-        self._wake_scheduler()
+        try:
+            self.wake_requested = True
+            self._wake_scheduler()
+        except BaseException:  # Ctrl-C: the next put must request the wake again
+            self.wake_requested = False
+            raise
 
     def held_by_shard_of(self, hash_key: int) -> tuple[int, int]:
         """Return the records and bytes of the hash key's shard; zero if the stream has one shard, or a spool.

@@ -14,9 +14,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from kplpy.concurrency import outlive
+from kplpy.concurrency import WakeSignal, outlive
 from kplpy.rate_limited_log import RateLimitedLog
-from kplpy.runtime.wake_signal import WakeSignal
 
 logger = logging.getLogger(__name__)
 

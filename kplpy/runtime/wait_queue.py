@@ -5,7 +5,7 @@ They are grouped by stream and shard, so that no step has to look at thousands o
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import count
 from typing import TYPE_CHECKING
@@ -35,11 +35,13 @@ class Waiter:
         self.turn = 0
         self.group: Group | None = None  # while in the queue
 
-    def wake(self) -> None:
-        """Wake the waiting thread or task: the record is about to be staged, or the producer was closed.
+    @property
+    def is_gone(self) -> bool:
+        """True if nothing waits any more, because the event loop was closed. The space goes to the next waiter."""
+        return False
 
-        Raises RuntimeError if the event loop that waits is closed.
-        """
+    def wake(self) -> None:
+        """Wake the waiting thread or task: the record was staged, or the producer was closed."""
         raise NotImplementedError
 
     def __lt__(self, other: Waiter) -> bool:
@@ -55,11 +57,14 @@ class Group(OrderedDict[Waiter, None]):
 
 
 class WaitQueue:
-    """The waiters of one buffer, by group. Guarded by Buffer.lock."""
+    """The waiters of one buffer, by group. Guarded by Buffer.lock.
+
+    An exception of a signal handler leaves each waiter in the queue or outside, see Buffer.lock.
+    """
 
     def __init__(self) -> None:
         self._groups: dict[tuple[Stream, int], Group] = {}
-        self._streams: Counter[Stream] = Counter()  # the number of groups of each stream
+        self._streams: dict[Stream, int] = {}  # the number of groups of each stream
         self._turns = count()
         self._length = 0
 
@@ -72,15 +77,17 @@ class WaitQueue:
     def add(self, waiter: Waiter) -> bool:
         """Add the waiter. Return True if it is the first of its group."""
         key = waiter.stream, waiter.stream.place_of(waiter.hash_key)
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = Group(key)
-            self._streams[waiter.stream] += 1
-        waiter.turn = next(self._turns)
+        stream, found, turn = waiter.stream, self._groups.get(key), next(self._turns)
+        group = Group(key) if found is None else found
+        groups = self._streams.get(stream, 0) + 1
+        if found is None:
+            self._groups[key] = group
+            self._streams[stream] = groups
+        waiter.turn = turn
         waiter.group = group
         group[waiter] = None
         self._length += 1
-        return len(group) == 1
+        return found is None
 
     def remove(self, waiter: Waiter) -> Waiter | None:
         """Remove the waiter. Return the one that is first in its group now, if any."""

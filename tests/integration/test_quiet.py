@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 
 from kplpy import Producer
+from kplpy.concurrency import WakeSignal
 from kplpy.core import policy
 from kplpy.metrics.sample import Window
 from kplpy.runtime import threads
-from kplpy.runtime.wake_signal import WakeSignal
 from tests.integration.reading import wait_until
 from tests.integration.test_exit import ends
 from tests.local_stream import contents, local

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 from kplpy import accelerator
 
 ROOT = Path(__file__).parents[3]
+needs_a_gil = pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="the hook refuses a free-threaded Python before that"
+)
 
 
 @pytest.fixture
@@ -40,6 +44,7 @@ def test_the_loaded_extension_is_of_these_sources(hook: Any) -> None:
     assert hook.digest(ROOT) == accelerator.native.SOURCES
 
 
+@needs_a_gil
 def test_without_a_compiler_the_wheel_is_pure_and_says_why(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "/nonexistent/cc")
     monkeypatch.delenv("KPLPY_ACCELERATOR", raising=False)
@@ -64,6 +69,7 @@ def test_no_makes_a_pure_wheel(hook: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert warnings == ["kplpy will run in pure Python: KPLPY_ACCELERATOR=no when it was installed"]
 
 
+@needs_a_gil
 def test_must_makes_a_failure_an_error(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "/bin/false")
     monkeypatch.setenv("KPLPY_ACCELERATOR", "must")

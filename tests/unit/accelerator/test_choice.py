@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from importlib import import_module
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import kplpy
 from kplpy import accelerator
 
+IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 REPORT = "import kplpy; from kplpy import accelerator; print(kplpy.__accelerated__, accelerator.describe())"
 
 
@@ -57,6 +59,7 @@ def test_another_implementation_of_python_does_not_load_it() -> None:
     assert run(other + REPORT) == (0, "False off (it is for CPython, and this is pypy)", "")
 
 
+@pytest.mark.skipif(IS_FREE_THREADED, reason="no extension is looked for")
 def test_an_extension_of_other_sources_is_not_loaded() -> None:
     other = "import sys, types; made = types.ModuleType('native'); made.INTERFACE = 0; "
     other += "sys.modules['kplpy.accelerator.native'] = made; import kplpy.accelerator; "
