@@ -50,6 +50,7 @@ def batches_alone(batch_type, queue, list items):
     cdef Py_ssize_t wire_size = 0, payload = 0, key_size = 0
     cdef FutureState record
     cdef BatchState batch
+    cdef BatchState oldest = None
     cdef bint is_usual = batch_type is BATCH and not queue.wraps_singles
     for item in items:
         if is_usual and type(item) is FUTURE and PyBytes_CheckExact((<FutureState>item).data):
@@ -69,7 +70,9 @@ def batches_alone(batch_type, queue, list items):
         batches.append(batch)
         wire_size += batch.wire_size
         payload += batch.payload
-    return batches, wire_size, payload
+        if oldest is None or batch.arrival < oldest.arrival:
+            oldest = batch
+    return batches, wire_size, payload, oldest
 
 
 def take_run(batches, list taken, Py_ssize_t count, double size, double largest, double data_size):

@@ -82,6 +82,36 @@ cdef bint reads_entries(kpl_reader *reader, list shard_ids, list numbers) except
             return kpl_takes(reader, c']')
 
 
+cdef class DeliveredState
+cdef extern from *:
+    """
+    #define KPL_OFFSET_FINAL(state) KPL_OFFSET(state, final)
+    #define KPL_OFFSET_NUMBER(state) KPL_OFFSET(state, sequence_number)
+    #define KPL_OFFSET_SHARD_ID(state) KPL_OFFSET(state, shard_id)
+    """
+    Py_ssize_t KPL_OFFSET_FINAL(DeliveredState)
+    Py_ssize_t KPL_OFFSET_NUMBER(DeliveredState)
+    Py_ssize_t KPL_OFFSET_SHARD_ID(DeliveredState)
+
+
+cdef class DeliveredState:
+    """The fields of a delivered outcome. See kplpy.core.outcome.DeliveredState."""
+
+    cdef public object shard_id
+    cdef public object sequence_number
+    cdef public object final
+
+
+cdef int add_slots_of_outcomes() except -1:
+    cdef DeliveredState state = DeliveredState.__new__(DeliveredState)
+    kpl_add_slot(DeliveredState, "shard_id", KPL_OFFSET_SHARD_ID(state))
+    kpl_add_slot(DeliveredState, "sequence_number", KPL_OFFSET_NUMBER(state))
+    kpl_add_slot(DeliveredState, "final", KPL_OFFSET_FINAL(state))
+    return 0
+
+
+add_slots_of_outcomes()
+
 cdef object ACCEPTED = None
 
 
@@ -98,6 +128,7 @@ def group_predicted(batches, entries, range_of, final):
     cdef list numbers
     cdef list group_batches = None
     cdef list group_outcomes = None
+    cdef DeliveredState outcome
     cdef object queue = None
     cdef object shard_id = None
     cdef object shard = None
@@ -124,7 +155,10 @@ def group_predicted(batches, entries, range_of, final):
                 return None
             shard_id = found_id
         group_batches.append(batch)
-        group_outcomes.append(DELIVERED(shard_id, number, final))
+        outcome = <DeliveredState>kpl_new(DELIVERED, NOTHING)
+        outcome.shard_id, outcome.sequence_number, outcome.final = found_id, number, final
+        PyObject_GC_UnTrack(<void *>outcome)  # it refers to strings and an attempt, which never refer to it
+        group_outcomes.append(outcome)
     return list(groups.values())
 
 

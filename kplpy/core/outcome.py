@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from kplpy.accelerator import compiled
 from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.record import PendingRecord, SendAttempt
 
@@ -30,14 +31,23 @@ class Reason(Enum):
     REFUSED = "refused"  # never accepted; the cause is the exception that put_record would have raised
 
 
-@dataclass(slots=True)
-class Delivered:
+@compiled
+class DeliveredState:
+    """The fields of Delivered. Compiled code makes many at once, outside the garbage collector."""
+
+    __slots__ = ("final", "sequence_number", "shard_id")
+
+
+@dataclass
+class Delivered(DeliveredState):
     """The records are in the stream.
 
     shard_id: empty for a delivery stream.
     sequence_number: that of the Kinesis record, or Firehose's RecordId.
     final: the attempt that delivered them.
     """
+
+    __slots__ = ()
 
     shard_id: str
     sequence_number: str

@@ -329,15 +329,18 @@ def test_batches_that_landed_as_predicted(
     assert native.add_up(batches) == twins["add_up"](batches)
 
 
-@given(st.lists(singles, max_size=10), st.booleans())
+@given(st.lists(singles, min_size=1, max_size=10), st.booleans())
 def test_batches_of_records_alone(records: list[tuple[bytes, str, int, bytes]], wraps: bool) -> None:
     queue = ShardQueue(WHOLE, policy(aggregate_single_records=wraps), Limiter(1.0, 0.0))
     items = [batch.items[0] for batch in batches_of(records)]
     for item in items[1:4]:
         item.tries = (SendAttempt(1.0, 2.0, 3.0),)
-    made, wire_size, payload = native.batches_alone(Batch, queue, items)
-    expected, *sums = twins["batches_alone"](Batch, queue, items)
-    assert [wire_size, payload] == sums
+    for place, item in enumerate(items):
+        item.arrival = float(place * 7 % 5)
+    made, *sums, oldest = native.batches_alone(Batch, queue, items)
+    expected, *expected_sums, expected_oldest = twins["batches_alone"](Batch, queue, items)
+    assert sums == expected_sums
+    assert made.index(oldest) == expected.index(expected_oldest)
     assert [fields_of(each) for each in made] == [fields_of(each) for each in expected]
 
 
@@ -354,7 +357,8 @@ def test_taking_a_run(
     records: list[tuple[bytes, str, int, bytes]], count: int, size: float, largest: int, data_size: int
 ) -> None:
     batches = batches_of(records)
-    queues, takens = [deque(batches), deque(batches)], [[], []]
+    queues = [deque(batches), deque(batches)]
+    takens: list[list[Batch]] = [[], []]
     ends = [
         take(queue, taken, count, size + 0.5, largest, data_size)
         for take, queue, taken in zip((native.take_run, twins["take_run"]), queues, takens, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from reprlib import repr as shown  # shortens long values
 
 from kplpy.aws.kinesis.response import read_entries
@@ -11,7 +12,7 @@ class MalformedResponseError(Exception):
     """The response contradicts itself."""
 
 
-def read_responses(responses: object, failed_count: object) -> list[dict[str, str]] | None:
+def read_responses(responses: object, failed_count: object) -> Sequence[dict[str, str]] | None:
     """Return one entry for each Firehose record, or None if RequestResponses is no list.
 
     An entry has the record's RecordId as its SequenceNumber, or an ErrorCode and, if sent, an ErrorMessage. See

@@ -40,7 +40,7 @@ class FirehoseTransport(ServiceTransport):
         """Send the batches, on a sender thread. A failure is in the Exchange; nothing is raised."""
         return self._exchange(request, lambda calls, call: self._entries(calls, name, call))
 
-    def _entries(self, calls: PutCalls, name: str, call: PutCall) -> list[dict[str, str]] | None:
+    def _entries(self, calls: PutCalls, name: str, call: PutCall) -> Sequence[dict[str, str]] | None:
         place = {"DeliveryStreamName": name}
         response = self._put(calls, call, place, lambda: put_record_batch_body(name, call.request.batches))
         return read_responses(response.get("RequestResponses"), response.get("FailedPutCount"))

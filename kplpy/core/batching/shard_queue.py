@@ -140,7 +140,7 @@ class ShardQueue:
             items = self.few + items
             self.few = []
         if not self._aggregate:
-            batches, wire_size, payload = batches_alone(self.batch_type, self, items)
+            batches, wire_size, payload, oldest = batches_alone(self.batch_type, self, items)
             if self.compression is not None:
                 for batch in batches:
                     batch.estimate()
@@ -149,7 +149,7 @@ class ShardQueue:
             self.queue_bytes += wire_size
             self.held += len(batches)
             self.held_bytes += payload
-            return [min(batches, key=_arrival)]
+            return [oldest]
         opened: list[Batch] = []
         max_size = self._sizes.aggregate
         added = 0
@@ -629,10 +629,11 @@ def batch_of(queue: ShardQueue, items: list[PendingRecord]) -> Batch:
 @compiled
 def batches_alone(
     batch_type: type[Batch], queue: ShardQueue, items: list[PendingRecord]
-) -> tuple[list[Batch], int, int]:
-    """Return a closed batch for each record, their wire size, and their payload."""
+) -> tuple[list[Batch], int, int, Batch]:
+    """Return a closed batch for each record, their wire size, their payload, and the one that arrived first."""
     batches = [*map(batch_type.alone, repeat(queue), items)]
-    return batches, sum([batch.wire_size for batch in batches]), sum([batch.payload for batch in batches])
+    wire_size, payload = sum([batch.wire_size for batch in batches]), sum([batch.payload for batch in batches])
+    return batches, wire_size, payload, min(batches, key=_arrival)
 
 
 @compiled

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 import tracemalloc
+from collections import deque
 from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
 
 from kplpy import RecordFuture, accelerator
+from kplpy.aws.kinesis.request_json import assemble_json, entry_of
+from kplpy.aws.kinesis.response import read_accepted
 from kplpy.aws.request_body import assemble
-from kplpy.core.batching.shard_queue import arrivals_of
+from kplpy.core.batching.limiter import Limiter
+from kplpy.core.batching.shard_queue import Batch, ShardQueue, arrivals_of, batches_alone, take_run
+from kplpy.core.exchange import Accepted
 from kplpy.core.outcome import Delivered
 from kplpy.core.record import SendAttempt, compute_hash_keys, payload_size
+from kplpy.core.results.landed import add_up, group_predicted
 from kplpy.core.routing.hash_key_ranges import HashKeyRanges
 from kplpy.errors import InvalidRecordError
 from kplpy.futures.record_future import HeadersFuture, Origin
-from kplpy.futures.resolve import first_pending, resolve
+from kplpy.futures.resolve import first_pending, resolve, resolve_each
 from kplpy.futures.tally import count_delivered
 from kplpy.hash_keys import HashKeys
 from kplpy.integrations.arrow_values import payloads, texts
 from kplpy.runtime.put_target import move_staged, new_staging
 from kplpy.validation import Checks, Rows, RowValues
 from kplpy.wire.encode import Packing
+from tests.core_helpers import WHOLE, policy
 
 RECORDS = int(os.environ.get("RECORDS", "20000"))
 ROUND = 2000
@@ -62,6 +70,7 @@ def life(number: int) -> None:
         packing.trim()
         entries.append((packing, b"before", b"after"))
     assemble(b"start", [*entries, (DATA, b"", b"")], b"end", number % 2 == 0)
+    single_records(CHECKS.records(ORIGIN, [(SMALL, f"alone-{each}") for each in range(100)])[0])
     records[0].mine = records[0]  # type: ignore[attr-defined]  # a circle, for the garbage collector
     records[1].add_done_callback(print)
     resolve(drained, DELIVERED)
@@ -89,6 +98,27 @@ def rows(data: pa.Array, keys: pa.Array | None) -> Rows:
         return RowValues(payloads(data), [None] * len(data) if keys is None else texts(keys))
 
     return Rows(values, (data, keys))
+
+
+def single_records(records: list[RecordFuture]) -> None:
+    """Take records through a request in which each travels alone."""
+    compute_hash_keys(records)
+    queue = ShardQueue(WHOLE, policy(), Limiter(1.0, 0.0))
+    batches, _, _, _ = batches_alone(Batch, queue, [*records])
+    taken: list[Batch] = []
+    take_run(deque(batches), taken, 90, 1e9, 1e9, 1e9)
+    assemble_json(b"", taken, entry_of)
+    sent = [{"SequenceNumber": str(each), "ShardId": WHOLE.shard_id} for each in range(len(taken))]
+    read_accepted(json.dumps({"Records": [*sent, {}]}).encode())
+    if accelerator.accelerated:
+        accepted = read_accepted(json.dumps({"Records": sent}).encode())
+        assert accepted is not None
+        entries = Accepted(*accepted)
+        assert group_predicted(taken, entries, lambda _: None, DELIVERED.final) is None
+        groups = group_predicted(taken, entries, {WHOLE.shard_id: WHOLE}.get, DELIVERED.final)
+        assert groups is not None
+        items, *_ = add_up(groups[0][1])
+        resolve_each(items, groups[0][2])  # type: ignore[arg-type]
 
 
 def mistakes(number: int) -> None:
