@@ -1,8 +1,9 @@
 """Measures Spark's sink, in rows confirmed a second, beside boto3 in foreachPartition and put_table in one process.
 
 Spark runs as local[2] in a process of its own (`main` below), in the environment of requirements/distributed.lock, and
-needs Java. Rows have 100 B of data and a key of 36 characters. Each way writes once before the first round. Then the
-ways run in turn. A worker's memory is its peak with the sink, less its peak with a sink that only counts rows.
+needs Java. Rows have 100 B of data and a key of 36 characters. They lie in memory: in Spark's cache for Spark, in a
+pyarrow Table for put_table. Each way writes once before the first round. Then the ways run in turn. The sink that only
+counts rows shows what Spark itself takes. A worker's memory is its peak with the sink, less its peak with that sink.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from benchmarks import environments
 from benchmarks.processes import Piped, Sink, peak_rss, tree
 
-ROWS = {"sink": 400_000, "put_table": 400_000, "boto3": 60_000}
+ROWS = {"sink": 800_000, "blank": 800_000, "put_table": 400_000, "boto3": 100_000}
 PARTITIONS = 4
 STREAM = "bench-16"
 KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -33,8 +34,8 @@ def measure(rounds: int, python: str | None = None) -> dict[str, Any]:
         command = [python or str(environments.python_with_spark()), "-m", "benchmarks.spark", json.dumps(given)]
         with Piped(command, **KEYS) as driver:
             found["worker"] = driver.ask("memory")
-            driver.ask("boto3")
-            driver.ask("put_table")
+            for way in ROWS:
+                driver.ask(way)
             for _ in range(rounds):
                 for way in ROWS:
                     found[way].append(driver.ask(way)["rate"])
@@ -44,6 +45,7 @@ def measure(rounds: int, python: str | None = None) -> dict[str, Any]:
 def report(found: Mapping[str, Any]) -> str:
     names = {
         "sink": "Spark, `kplpy-kinesis`",
+        "blank": "Spark, a sink that only counts rows",
         "put_table": "put_table in one process",
         "boto3": "Spark, foreachPartition with boto3, put_records of 500",
     }
@@ -85,24 +87,34 @@ class Ways:
         self.producer = Producer(
             endpoint_url=given["url"], verify=given["ca_bundle"], region_name="us-east-1", rate_limit=1_000_000
         )
+        self.frames = {way: self.frame(ROWS[way]) for way in ("sink", "boto3")}
         self.table = self.frame(ROWS["put_table"]).toArrow()
+        from benchmarks.blank_sink import BlankDataSource
+
+        self.spark.dataSource.register(BlankDataSource)
 
     def frame(self, rows: int) -> Any:
-        return self.spark.range(rows, numPartitions=PARTITIONS).selectExpr(
+        """Return rows that lie in Spark's cache."""
+        made = self.spark.range(rows, numPartitions=PARTITIONS).selectExpr(
             "cast(rpad(cast(id as string), 100, 'x') as binary) data",
             "lpad(cast(id % 10000 as string), 36, 'k') partitionKey",
         )
+        assert made.cache().count() == rows
+        return made
 
     def boto3(self) -> None:
         given = self.given
-        self.frame(ROWS["boto3"]).foreachPartition(lambda rows: put_with_boto3(rows, given))
+        self.frames["boto3"].foreachPartition(lambda rows: put_with_boto3(rows, given))
 
     def sink(self) -> None:
         self.write("kplpy-kinesis")
 
+    def blank(self) -> None:
+        self.write("blank")
+
     def write(self, name: str) -> None:
         options = {"endpointUrl": self.given["url"], "verify": self.given["ca_bundle"], "rate_limit": "1000000"}
-        write = self.frame(ROWS["sink"]).write.format(name).mode("append").options(**options, region="us-east-1")
+        write = self.frames["sink"].write.format(name).mode("append").options(**options, region="us-east-1")
         write.option("streamName", STREAM).save()
 
     def put_table(self) -> None:
@@ -112,11 +124,8 @@ class Ways:
 
     def memory(self) -> dict[str, int]:
         """Return the peaks of the largest worker."""
-        from benchmarks.blank_sink import BlankDataSource
-
-        self.spark.dataSource.register(BlankDataSource)
         for _ in range(2):
-            self.write("blank")
+            self.blank()
         blank = largest_worker()
         for _ in range(3):
             self.sink()

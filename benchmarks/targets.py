@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import agent, latency, scaling, throughput
+from benchmarks import agent, arrow, latency, scaling, throughput
 
 Results = Mapping[str, Any]
 
@@ -84,6 +84,20 @@ def _p99(found: Any) -> Sequence[float]:
     return [row[place] - latency.LINGER_MS for row in found["buffering"]]
 
 
+def _to_records(what: str) -> Callable[[Any], Sequence[float]]:
+    return lambda found: [
+        base[what] / row[what] for base, row in zip(found[arrow.PUT_RECORDS], found[arrow.PUT_TABLE], strict=True)
+    ]
+
+
+def _to_way(way: str) -> Callable[[Any], Sequence[float]]:
+    return lambda found: throughput.ratios(found["sink"], found[way])
+
+
+def _of_worker(found: Any) -> Sequence[float]:
+    return [(found["worker"]["sink"] - found["worker"]["blank"]) / 1e6]
+
+
 def _to_agent(program: str, name: str) -> Callable[[Any], Sequence[float]]:
     return lambda found: agent.ratios(found["bulk"], program, name)
 
@@ -158,6 +172,12 @@ TARGETS = [
         at_least=False,
         unit=" ms",
     ),
+    Target("put_table to put_records of the same rows", "arrow", 1.2, 2, _to_records("seconds")),
+    Target("(in CPU time)", "arrow", None, None, _to_records("cpu")),
+    Target("Spark local[2] to boto3 in foreachPartition", "spark", 5, None, _to_way("boto3")),
+    Target("Spark local[2] to put_table in one process", "spark", 0.5, 1, _to_way("put_table")),
+    Target("(to a sink of Spark's that only counts rows)", "spark", None, None, _to_way("blank")),
+    Target("memory of a Spark worker beyond pyspark's own", "spark", 150, None, _of_worker, False, " MB"),
     Target("agent: CPU a line, to the Agent's", "agent", 1 / 2, 1 / 4, _to_agent(agent.SINGLE, "cpu"), False),
     Target(
         "agent: CPU a line, aggregated, to the Agent's",

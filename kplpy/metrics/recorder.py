@@ -214,7 +214,7 @@ def _do_nothing() -> None:
 
 
 def _count_entries(
-    stream: str, shard: str | None, batches: list[Batch], entries: list[dict[str, str]] | None
+    stream: str, shard: str | None, batches: list[Batch], entries: Sequence[dict[str, str]] | None
 ) -> Iterator[Update]:
     """Count Kinesis records whose request has a response. entries: the response's, None if it accepted all."""
     sizes = [batch.data_size for batch in batches]
