@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import pytest
 
 from kplpy.local import LocalKinesis
-from tests.integration.reading import read_all, wait_until
+from tests.integration.reading import read_all
 
 PATIENCE = 60.0
 HEAD = """
@@ -180,9 +180,10 @@ def test_ctrl_c_during_puts(kinesis: LocalKinesis, stream: str) -> None:
     script = """
         signal.alarm(60)  # ends the process whatever happens
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        futures = [put()]
-        futures[0].add_done_callback(lambda _: print("delivering", flush=True))
+        futures = []
         try:
+            futures.append(put())
+            futures[0].add_done_callback(lambda _: print("delivering", flush=True))
             while True: futures.append(put(b"%07d" % len(futures)))
         except KeyboardInterrupt:
             producer.flush(timeout=30)
