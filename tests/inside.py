@@ -7,6 +7,7 @@ the simulation import this module, too.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
@@ -15,8 +16,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import asyncio
-
     import pytest
 
     from kplpy import Producer, RecordFuture
@@ -349,6 +348,10 @@ def callbacks_of(future: RecordFuture) -> int:
     """Return how many callbacks the future has, awaits among them."""
     waits = future._waits
     return 0 if waits is None else len(waits.callbacks)
+
+
+TaskInPython: Any = asyncio.tasks._PyTask  # type: ignore[attr-defined]
+"""asyncio's own Task without C, which other implementations of Python have."""
 
 
 def timer_of(patience: Patience) -> asyncio.TimerHandle | None:
