@@ -7,6 +7,7 @@ the simulation import this module, too.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
@@ -15,8 +16,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import asyncio
-
     import pytest
 
     from kplpy import Producer, RecordFuture
@@ -326,7 +325,7 @@ def outcome_of(future: RecordFuture) -> Delivered | Failed | None:
 
 
 def make_condition(future: RecordFuture) -> threading.Condition:
-    """Return the future's condition, which the first thread that waits makes."""
+    """Return the future's condition, made on first use."""
     return future._condition
 
 
@@ -338,14 +337,18 @@ def is_waited_for(future: RecordFuture) -> bool:
 
 def threads_blocked_on(future: RecordFuture) -> int:
     """Return how many threads are blocked in the future's result() or exception()."""
-    waits = future._waits
-    return 0 if waits is None else len(waits.threads)
+    threads = getattr(future._waits, "threads", ())  # a task's Await has none
+    return len(threads)
 
 
 def callbacks_of(future: RecordFuture) -> int:
     """Return how many callbacks the future has, awaits among them."""
     waits = future._waits
     return 0 if waits is None else len(waits.callbacks)
+
+
+TaskInPython: Any = asyncio.tasks._PyTask  # type: ignore[attr-defined]
+"""asyncio's own Task without C, which other implementations of Python have."""
 
 
 def timer_of(patience: Patience) -> asyncio.TimerHandle | None:

@@ -123,3 +123,179 @@ cdef object done(object self, PyObject *const *arguments, Py_ssize_t count, PyOb
     if count == 0 and names == NULL and (<FutureState>self)._outcome is not None:
         return True
     return call_twin(DONE, self, arguments, count, names)
+
+
+# --- await ---
+
+
+cdef extern from "Python.h":
+    void PyErr_SetObject(object, object)
+
+
+cdef enum:  # of an Await
+    WAITS = 0
+    WOKEN = 1
+    CANCELLED = 2
+
+
+cdef object BEGIN_AWAIT = None
+cdef object END_AWAIT = None
+cdef object ASYNCIO = None
+
+
+def register_await(begin_await, end_await, asyncio):
+    """Set what an Await calls."""
+    global BEGIN_AWAIT, END_AWAIT, ASYNCIO
+    BEGIN_AWAIT, END_AWAIT, ASYNCIO = begin_await, end_await, asyncio
+
+
+cdef object LOCK = None
+cdef object ORIGIN = None
+
+
+def register_lock(lock, origin):
+    """Set the futures' lock, and the class of the Origins that do not note who waits."""
+    global LOCK, ORIGIN
+    LOCK, ORIGIN = lock, origin
+
+
+cdef class Await:
+    """One await of a RecordFuture. See kplpy.futures.asyncio_bridge.Await."""
+
+    condition = None
+    waiters = ()
+
+    cdef public object arrivals
+    cdef object _future
+    cdef object _callback
+    cdef object _context
+    cdef object _text
+    cdef public bint _asyncio_future_blocking
+    cdef char _state
+
+    def __init__(self, future):
+        self._future = future
+
+    @property
+    def callbacks(self):
+        """The callbacks of the future: this await alone."""
+        return [self]
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        future = self._future
+        if self.arrivals is None and not is_done(future):
+            if not begin_plain_await(self):
+                self.arrivals = BEGIN_AWAIT(future, self)
+            if self.arrivals is not None:
+                self._asyncio_future_blocking = True
+                return self
+        if not is_done(future):
+            raise RuntimeError("await was not used with a task of asyncio")
+        # As `raise StopIteration(value)`, without a traceback.
+        if isinstance(future, FutureState) and type((<FutureState>future)._outcome) is DELIVERED:
+            PyErr_SetObject(StopIteration, result_of(future))
+        else:
+            PyErr_SetObject(StopIteration, future.result())
+        raise StopIteration
+
+    def __call__(self, future):
+        """Wake the task, because the future is done. On any thread."""
+        if self.arrivals is not None:
+            self.arrivals.add(self)
+
+    def will_be_seen(self, future):
+        """Return True if the task waits, and was not cancelled."""
+        return self._state == WAITS and self.arrivals is not None and not self.arrivals.closed
+
+    def get_loop(self):
+        """Return the task's loop. None before it waits."""
+        return None if self.arrivals is None else self.arrivals.loop
+
+    def done(self):
+        """Return True if the task was woken or cancelled."""
+        return self._state != WAITS
+
+    def cancelled(self):
+        """Return True if the task was cancelled while it waited."""
+        return self._state == CANCELLED
+
+    def result(self):
+        """Raise CancelledError if the task was cancelled. The record's result comes out of the await."""
+        if self._state == CANCELLED:
+            raise ASYNCIO.CancelledError() if self._text is None else ASYNCIO.CancelledError(self._text)
+        if self._state == WAITS:
+            raise ASYNCIO.InvalidStateError("the record has no outcome yet")
+
+    def set_result(self, result, /):
+        """Run the task, because the future is done. Nothing happens if the task was cancelled."""
+        if self._state == WAITS:
+            self._state = WOKEN
+            callback, context = self._callback, self._context
+            self._callback = self._context = None
+            if callback is not None:
+                callback(self) if context is None else context.run(callback, self)
+
+    def cancel(self, msg=None):
+        """Have the task go on with a CancelledError. False: it was woken or cancelled already."""
+        if self._state != WAITS:
+            return False
+        self._state = CANCELLED
+        self._text = msg
+        END_AWAIT(self._future, self)
+        callback, context = self._callback, self._context
+        self._callback = self._context = None
+        if callback is not None and self.arrivals is not None:
+            self.arrivals.loop.call_soon(callback, self, context=context)
+        return True
+
+
+cdef bint begin_plain_await(Await waiting) except -1:
+    """Do what begin_await does for a plain future that nobody waits for. False: nothing is done."""
+    if not isinstance(waiting._future, FutureState):
+        return False
+    cdef FutureState state = <FutureState>waiting._future
+    cdef bint begun = False
+    if not state._is_plain or type(state._origin) is not ORIGIN or not PySequence_GetItem(state._origin._page, 0):
+        return False
+    loop = ASYNCIO._get_running_loop()
+    arrivals = None if loop is None else getattr(loop, "_kplpy_arrivals", None)
+    if arrivals is None:
+        return False
+    LOCK.acquire()
+    # No Python code runs until the release.
+    if state._outcome is None and state._waits is None:
+        waiting.arrivals = arrivals
+        state._waits = waiting  # not seen by the garbage collector: run_callbacks and cancel end this circle
+        begun = True
+    LOCK.release()
+    return begun
+
+
+cdef object add_done_callback(object self, PyObject *const *arguments, Py_ssize_t count, PyObject *names):
+    """Call `fn(self)` once the await is done. There may be one such callback, the task's."""
+    cdef Await waiting = <Await>self
+    cdef object context = None
+    if names != NULL and len(<tuple>names) == 1 and (<tuple>names)[0] == "context":
+        context = <object>arguments[count]
+    elif names != NULL and len(<tuple>names):
+        raise TypeError("add_done_callback() takes a function and context")
+    if count != 1:
+        raise TypeError("add_done_callback() takes one function")
+    if waiting._state != WAITS or waiting._callback is not None:
+        raise RuntimeError("an await of a RecordFuture belongs to one task")
+    waiting._callback, waiting._context = <object>arguments[0], context
+
+
+add_method(
+    Await, "add_done_callback", add_done_callback, "($self, fn, /, *, context=None)", "Call fn(self) once it is done."
+)
+
+
+cdef bint is_done(future) except -1:
+    """Return True if the future is done."""
+    if isinstance(future, FutureState) and (<FutureState>future)._outcome is not None:
+        return True
+    return future.done()

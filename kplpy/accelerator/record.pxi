@@ -8,6 +8,7 @@ cdef extern from "kernels.h":
 
 cdef class PendingRecord
 cdef class FutureState(PendingRecord)
+cdef class Await
 cdef class ResultSource
 
 cdef extern from *:
@@ -428,20 +429,44 @@ def first_pending(list records, Py_ssize_t start) -> int:
     return max(start, count)
 
 
-def deliver_plain(futures, outcome) -> list:
-    """Give plain futures that nobody waits for this outcome. Return the others. Under the futures' lock."""
+def deliver_plain(futures, outcome, list awaited) -> list:
+    """Give plain futures that nobody, or one task, waits for this outcome. See kplpy.futures.resolve.deliver_plain."""
     cdef list others = []
     cdef FutureState state
     for future in futures:
         if isinstance(future, FutureState):
             state = <FutureState>future
-            if state._is_plain and state._outcome is None and state._waits is None:
+            if state._is_plain and state._outcome is None and (
+                state._waits is None or isinstance(state._waits, Await)
+            ):
+                if state._waits is not None:
+                    awaited.append(state)
                 state._outcome = outcome
                 state.data = NO_DATA
                 state._payload = UNKNOWN
                 continue
         others.append(future)
     return others
+
+
+def take_awaits(futures):
+    """Take the awaits out of the futures, by loop. See kplpy.futures.resolve.take_awaits."""
+    cdef dict awaits = {}
+    cdef list others = []
+    cdef list some = None
+    cdef object last = None
+    cdef Await waiting
+    for future in futures:
+        if isinstance(future, FutureState) and isinstance((<FutureState>future)._waits, Await):
+            waiting = <Await>(<FutureState>future)._waits
+            if waiting.arrivals is not last or last is None:
+                last = waiting.arrivals
+                some = awaits.setdefault(last, [])
+            some.append(waiting)
+            (<FutureState>future)._waits = None
+        else:
+            others.append(future)
+    return awaits, others
 
 
 def deliver_each(list futures, list outcomes) -> list:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
+from kplpy.accelerator import compiled, native
 from kplpy.concurrency import WaitingThreads
 from kplpy.errors import KplpyError
 
@@ -37,33 +39,45 @@ def running_loop(awaited: str, instead: str) -> asyncio.AbstractEventLoop:
         ) from None
 
 
+class Woken(Protocol):
+    """What a loop's Arrivals wake."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: None, /) -> object: ...
+
+
 class Arrivals:
-    """The tasks of one event loop that can go on. `add` may be called from any thread."""
+    """The tasks of one event loop that can go on. `add` and `add_all` may be called from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._arrived: deque[asyncio.Future[None]] = deque()
+        self.loop = loop
+        self._arrived: deque[Woken] = deque()
         self._scheduled = False
         self._patience: dict[float, Patience] = {}
 
     @property
     def closed(self) -> bool:
         """Return True if the loop is closed. Then none of its tasks waits."""
-        return self._loop.is_closed()
+        return self.loop.is_closed()
 
     def patience(self, seconds: float) -> Patience:
         """Return the Patience for tasks that wait at most so many seconds."""
         if seconds not in self._patience:
-            self._patience[seconds] = Patience(self._loop, seconds)
+            self._patience[seconds] = Patience(self.loop, seconds)
         return self._patience[seconds]
 
-    def add(self, waiting: asyncio.Future[None]) -> None:
+    def add(self, waiting: Woken) -> None:
         """Have the loop set the result of `waiting`. On any thread."""
-        self._arrived.append(waiting)
+        self.add_all((waiting,))
+
+    def add_all(self, waiting: Iterable[Woken]) -> None:
+        """Have the loop set the result of each. On any thread."""
+        self._arrived.extend(waiting)
         if not self._scheduled:
             self._scheduled = True
             try:
-                self._loop.call_soon_threadsafe(self._deliver)
+                self.loop.call_soon_threadsafe(self._deliver)
             except RuntimeError:  # the loop is closed, so none of its tasks waits
                 self._arrived.clear()
             except BaseException:  # for example MemoryError: the next call tries again
@@ -72,17 +86,18 @@ class Arrivals:
 
     def _deliver(self) -> None:
         arrived = self._arrived
-        try:
-            for _ in range(min(AT_ONCE, len(arrived))):
-                waiting = arrived.popleft()
-                if not waiting.done():
-                    waiting.set_result(None)
-        finally:
-            # Cleared before the deque is checked: a later add() schedules a call, an earlier one is in the deque.
-            self._scheduled = False
-            if arrived:
+        # Cleared before the deque is checked: a later add() schedules a call, an earlier one is in the deque.
+        self._scheduled = False
+        for _ in range(AT_ONCE):
+            if not arrived:
+                break
+            waiting = arrived.popleft()
+            # Scheduled before a task runs, which may raise KeyboardInterrupt, or run the loop within itself.
+            if arrived and not self._scheduled:
                 self._scheduled = True
-                self._loop.call_soon(self._deliver)
+                self.loop.call_soon(self._deliver)
+            if not waiting.done():
+                waiting.set_result(None)
 
 
 class Patience:
@@ -139,7 +154,7 @@ class Waits:
     def will_be_seen(self, future: Awaited) -> bool:
         """Return True if a thread, a task or a callback will look at the future's outcome."""
         return bool(self.threads) or any(
-            each.will_be_seen(future) if isinstance(each, (Awaits, Observer)) else True for each in self.callbacks
+            each.will_be_seen(future) if isinstance(each, (Await, Observer)) else True for each in self.callbacks
         )
 
 
@@ -156,64 +171,141 @@ class Awaited(Protocol):
 
     def done(self) -> bool: ...
 
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None: ...
+    def result(self) -> object: ...
 
-    def _awaited_by(self, awaits: Awaits) -> bool:
-        """Have `awaits` called when the future is done. False if it is done already."""
+    def _awaited_by(self, waiting: Await) -> bool:
+        """Have `waiting` called when the future is done. False if it is done already."""
+        ...
+
+    def _not_awaited_by(self, waiting: Await) -> None:
+        """Do not have `waiting` called."""
         ...
 
 
-class Awaits(Waits):
-    """The awaits of all futures in one event loop.
+@compiled
+class Await:
+    """One await of a RecordFuture: the await's iterator, and what asyncio's Task waits for.
 
-    It is the Waits of each future that is only awaited, and only in this loop. It is also the one callback of each
-    awaited future, however many tasks await it there. Other callbacks are never added to it.
+    It is also the Waits of a future that only one task awaits. It is one object, instead of a generator, an
+    asyncio.Future and its iterator, because tens of thousands of tasks may wait. A task calls it as it calls an
+    asyncio.Future, on the loop's thread.
+
+    arrivals: the loop's. None before the task waits.
     """
 
-    __slots__ = ("_arrivals", "_loop", "_waiting")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_future", "_state", "_text", "arrivals")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self.callbacks.append(self)
-        self._loop = loop
-        self._arrivals = arrivals_of(loop)
-        self._waiting: dict[Awaited, asyncio.Future[None]] = {}
+    # Those of a Waits without anything else.
+    condition: threading.Condition | None = None
+    waiters: Sequence[Any] = ()
 
-    def begin(self, future: Awaited) -> asyncio.Future[None]:
-        """Return an asyncio future that ends when `future` is done. On the loop's thread."""
-        waiting = self._loop.create_future()
-        before = self._waiting.get(future)
-        if before is not None and not before.done():  # another task awaits it too
-            future.add_done_callback(lambda _: self._arrivals.add(waiting))
-            return waiting
-        self._waiting[future] = waiting
-        # `before` was cancelled. An outcome that came just now may have been given to it.
-        if future.done() if before is not None else not future._awaited_by(self):
-            self(future)
-        return waiting
+    def __init__(self, future: Awaited) -> None:
+        self._future = future
+        self._asyncio_future_blocking = False
+        self._callback: Callable[[Any], object] | None = None
+        self._context: Context | None = None
+        self._state = WAITS
+        self._text: object = None  # of the CancelledError
+        self.arrivals: Arrivals | None = None
 
-    def will_be_seen(self, future: Awaited) -> bool:
-        """Return True if a task awaits the future and was not cancelled."""
-        waiting = self._waiting.get(future)
-        return waiting is not None and not waiting.done() and not self._loop.is_closed()
+    @property
+    def callbacks(self) -> list[Callable[[Any], object]]:
+        """The callbacks of the future: this await alone."""
+        return [self]
+
+    def __iter__(self) -> Await:
+        return self
+
+    def __next__(self) -> Await:
+        future = self._future
+        if self.arrivals is None and not future.done():
+            self.arrivals = begin_await(future, self)
+            if self.arrivals is not None:
+                self._asyncio_future_blocking = True
+                return self
+        if not future.done():
+            raise RuntimeError("await was not used with a task of asyncio")
+        raise StopIteration(future.result())
 
     def __call__(self, future: Awaited) -> None:
-        """Wake the task that awaits `future`, which is done. On any thread."""
-        waiting = self._waiting.pop(future, None)
-        if waiting is not None:
-            self._arrivals.add(waiting)
+        """Wake the task, because the future is done. On any thread."""
+        if self.arrivals is not None:
+            self.arrivals.add(self)
+
+    def will_be_seen(self, future: Awaited) -> bool:
+        """Return True if the task waits, and was not cancelled."""
+        return self._state == WAITS and self.arrivals is not None and not self.arrivals.closed
+
+    def get_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the task's loop. None before it waits."""
+        return None if self.arrivals is None else self.arrivals.loop
+
+    def done(self) -> bool:
+        """Return True if the task was woken or cancelled."""
+        return self._state != WAITS
+
+    def cancelled(self) -> bool:
+        """Return True if the task was cancelled while it waited."""
+        return self._state == CANCELLED
+
+    def result(self) -> None:
+        """Raise CancelledError if the task was cancelled. The record's result comes out of the await."""
+        if self._state == CANCELLED:
+            raise asyncio.CancelledError() if self._text is None else asyncio.CancelledError(self._text)
+        if self._state == WAITS:
+            raise asyncio.InvalidStateError("the record has no outcome yet")
+
+    def add_done_callback(self, fn: Callable[[Any], object], *, context: Context | None = None) -> None:
+        """Call `fn(self)` once the await is done. There may be one such callback, the task's."""
+        if self._state != WAITS or self._callback is not None:
+            raise RuntimeError("an await of a RecordFuture belongs to one task")
+        self._callback, self._context = fn, context
+
+    def set_result(self, result: None, /) -> None:
+        """Run the task, because the future is done. Nothing happens if the task was cancelled."""
+        if self._state == WAITS:
+            self._state = WOKEN
+            callback, context = self._callback, self._context
+            self._callback = self._context = None
+            if callback is not None:
+                callback(self) if context is None else context.run(callback, self)
+
+    def cancel(self, msg: object = None) -> bool:
+        """Have the task go on with a CancelledError. False: it was woken or cancelled already."""
+        if self._state != WAITS:
+            return False
+        self._state, self._text = CANCELLED, msg
+        end_await(self._future, self)
+        callback, context = self._callback, self._context
+        self._callback = self._context = None
+        if callback is not None and self.arrivals is not None:
+            self.arrivals.loop.call_soon(callback, self, context=context)
+        return True
+
+
+WAITS, WOKEN, CANCELLED = range(3)
+
+
+def begin_await(future: Awaited, waiting: Await) -> Arrivals | None:
+    """Have the future wake the await, and return the loop's Arrivals. None: the future is done."""
+    loop = running_loop("await future", "future.result, abandon_on_cancel=True")
+    arrivals = waiting.arrivals = arrivals_of(loop)
+    return arrivals if future._awaited_by(waiting) else None
+
+
+def end_await(future: Awaited, waiting: Await) -> None:
+    """Forget the await, which was cancelled."""
+    future._not_awaited_by(waiting)
+
+
+if native is not None:
+    native.register_await(begin_await, end_await, asyncio)
 
 
 def arrivals_of(loop: asyncio.AbstractEventLoop) -> Arrivals:
     """Return the loop's Arrivals, made on first use and kept as its attribute."""
     arrivals: Arrivals | None = getattr(loop, "_kplpy_arrivals", None)
     return arrivals or _keep(loop, "_kplpy_arrivals", Arrivals(loop))
-
-
-def awaits_of(loop: asyncio.AbstractEventLoop) -> Awaits:
-    """Return the loop's Awaits, kept as arrivals_of keeps Arrivals."""
-    awaits: Awaits | None = getattr(loop, "_kplpy_awaits", None)
-    return awaits or _keep(loop, "_kplpy_awaits", Awaits(loop))
 
 
 def _keep(loop: asyncio.AbstractEventLoop, name: str, helper: Helper) -> Helper:

@@ -26,7 +26,7 @@ from kplpy.accelerator import compiled, native, signature_of
 from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.record import PendingRecord
 from kplpy.errors import KplpyError, NotPicklableError
-from kplpy.futures.asyncio_bridge import Awaits, Waits, awaits_of, running_loop
+from kplpy.futures.asyncio_bridge import Await, Waits, running_loop
 from kplpy.futures.failures import Unseen, error_of
 from kplpy.logs import log
 from kplpy.process import fork
@@ -116,7 +116,7 @@ class FutureState(PendingRecord):
     __slots__ = ("_origin", "_outcome", "_waits")
 
     _outcome: Delivered | Failed | None
-    _waits: Waits | None
+    _waits: Waits | Await | None
     _origin: Origin
 
     def __init__(
@@ -243,10 +243,7 @@ class RecordFuture(FutureState, Future[RecordResult]):
         raise RuntimeError("only the producer sets the outcome of a RecordFuture")
 
     def __await__(self) -> Generator[Any, None, RecordResult]:
-        if not self.done():
-            loop = running_loop("await future", "future.result, abandon_on_cancel=True")
-            yield from awaits_of(loop).begin(self).__await__()
-        return self.result()
+        return Await(self)  # type: ignore[return-value]  # the iterator of a Generator is enough
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise NotPicklableError(
@@ -324,27 +321,38 @@ class RecordFuture(FutureState, Future[RecordResult]):
     # --- internals ---
 
     def _own_waits(self) -> Waits:
-        """Return the Waits of this future alone, made if it is missing. Under LOCK."""
+        """Return the Waits of this future, made if it is missing. Under LOCK."""
         waits = self._waits
-        if waits is None or waits.__class__ is Awaits:
-            own = Waits()
-            if waits is not None:
-                own.callbacks += waits.callbacks
-            waits = self._waits = own
-            self._origin.waited_for(self)
-        return waits
+        if isinstance(waits, Waits):
+            return waits
+        own = Waits()
+        if waits is not None:
+            own.callbacks.append(waits)
+        self._waits = own
+        self._origin.waited_for(self)
+        return own
 
-    def _awaited_by(self, awaits: Awaits) -> bool:
-        """Have `awaits` called with the outcome. False if the future is done."""
+    def _awaited_by(self, waiting: Await) -> bool:
+        """Have `waiting` called with the outcome. False if the future is done."""
         with LOCK:
             if self.done():
                 return False
             if self._waits is None:
-                self._waits = awaits
+                self._waits = waiting
                 self._origin.waited_for(self)
             else:
-                self._own_waits().callbacks.append(awaits)
+                self._own_waits().callbacks.append(waiting)
             return True
+
+    def _not_awaited_by(self, waiting: Await) -> None:
+        """Do not have `waiting` called, unless there is an outcome already."""
+        with LOCK:
+            waits = self._waits
+            if self._outcome is None:
+                if waits is waiting:
+                    self._waits = None
+                elif isinstance(waits, Waits) and waiting in waits.callbacks:
+                    waits.callbacks.remove(waiting)
 
     def _wait(self, timeout: float | None) -> Delivered | Failed:
         """Block until there is an outcome, and return it. Raises TimeoutError."""
@@ -438,8 +446,12 @@ if native is not None:
     native.register(RecordFuture, KeylessFuture)
     native.register_future(RecordFuture, Delivered, signature_of(RecordFuture.result), signature_of(RecordFuture.done))
 
+    native.register_lock(LOCK, Origin)
+
 
 @fork.call_in_child
 def _renew_lock() -> None:
     global LOCK
     LOCK = threading.RLock()  # a thread of the parent may have held the old one
+    if native is not None:
+        native.register_lock(LOCK, Origin)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from kplpy.accelerator import compiled
 from kplpy.core.outcome import Delivered, Failed, stays_spooled
 from kplpy.futures import record_future
-from kplpy.futures.asyncio_bridge import Awaits, Waits
+from kplpy.futures.asyncio_bridge import Arrivals, Await, Waits
 from kplpy.futures.failures import UnseenFailures
 from kplpy.futures.record_future import RecordFuture
 
@@ -38,7 +38,7 @@ def resolve_all(
     for futures, outcome in outcomes:
         delivered = outcome.__class__ is Delivered
         with record_future.LOCK:
-            for future in deliver_plain(futures, outcome) if delivered else futures:
+            for future in deliver_plain(futures, outcome, with_callbacks) if delivered else futures:
                 if future._outcome is not None:
                     continue
                 waits = future._waits
@@ -48,7 +48,7 @@ def resolve_all(
                         continue
                     if waits.callbacks:
                         with_callbacks.append(future)
-                    if waits.__class__ is not Awaits:
+                    if isinstance(waits, Waits):
                         waited_for.append(waits)
                 if delivered:
                     future._outcome = outcome
@@ -57,7 +57,7 @@ def resolve_all(
                     future._outcome = _count_unseen(future, outcome, unseen)
     for future, outcome in guarded:
         waits = future._waits
-        assert waits is not None
+        assert isinstance(waits, Waits)
         assert waits.condition is not None
         delivered = outcome.__class__ is Delivered
         with waits.condition:
@@ -80,12 +80,29 @@ def resolve_all(
 
 
 @compiled
-def deliver_plain(futures: Iterable[RecordFuture], outcome: Delivered | Failed) -> Iterable[RecordFuture]:
-    """Return the futures that still need the outcome. Compiled code has given it to those that nobody waits for.
+def deliver_plain(
+    futures: Iterable[RecordFuture], outcome: Delivered | Failed, awaited: list[RecordFuture]
+) -> Iterable[RecordFuture]:
+    """Return the futures that still need the outcome, and append to `awaited` those that need only run_callbacks.
 
-    Under LOCK.
+    Compiled code has given the outcome to those that nobody, or one task, waits for. Under LOCK.
     """
     return futures
+
+
+@compiled
+def take_awaits(futures: Iterable[RecordFuture]) -> tuple[dict[Arrivals, list[Await]], list[RecordFuture]]:
+    """Take the awaits out of the futures, by loop. Return them, and the futures with other waits. Under LOCK."""
+    awaits: dict[Arrivals, list[Await]] = {}
+    others = []
+    for future in futures:
+        waits = future._waits
+        if isinstance(waits, Await) and waits.arrivals is not None:
+            awaits.setdefault(waits.arrivals, []).append(waits)
+            future._waits = None
+        else:
+            others.append(future)
+    return awaits, others
 
 
 @compiled
@@ -136,11 +153,17 @@ def _count_unseen(
 
 def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseException], None]) -> None:
     """Run the callbacks of these futures. `raised` is called with the text and error of each one that raises."""
-    for future in futures:
+    with record_future.LOCK:
+        awaits, others = take_awaits(futures)
+    for arrivals, some in awaits.items():
+        try:
+            arrivals.add_all(some)
+        except BaseException as error:
+            raised(f"{type(error).__name__}: {error}", error)
+    for future in others:
         waits = future._waits
-        assert waits is not None
-        # No callback is added after the outcome is set.
-        callbacks = [*waits.callbacks] if waits.__class__ is Awaits else waits.callbacks
+        assert isinstance(waits, Waits)
+        callbacks = waits.callbacks  # none is added after the outcome is set
         while callbacks:
             try:
                 callbacks[0](future)
