@@ -97,6 +97,6 @@ def base64(bytes data) -> bytes:
 
 include "record.pxi"
 include "packing.pxi"
+include "arrow.pxi"
 include "routing.pxi"
 include "body.pxi"
-include "arrow.pxi"
