@@ -51,6 +51,8 @@ def arrow_records(origin, data_array, key_array, Py_ssize_t plain_size, placehol
     cdef double arrival = now()
     cdef list records = []
     cdef FutureState record
+    # The collector would walk through the list again and again. What it has refers to no list.
+    PyObject_GC_UnTrack(<void *>records)
     for i in range(all_data._length):
         size = kpl_arrow_value(&all_data._column, i, &at)
         key_size = kpl_arrow_value(&keys._column, i, &key_at)
