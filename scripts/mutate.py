@@ -474,7 +474,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the neighbouring shard is predicted for a few records",
-        "routing/grouping.py",
+        "routing/hash_key_ranges.py",
         "queues[bisect_left(ends, hash_key)]",
         "queues[bisect_left(ends, hash_key) - 1]",
     ),

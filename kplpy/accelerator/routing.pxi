@@ -52,6 +52,27 @@ cdef class HashKeyRanges:
             group.append(record)
         return groups, number, None
 
+    def append(self, items, Py_ssize_t number, list queues, Py_ssize_t pack_at, route, opened):
+        """Number the records, and append each to the few of its shard's queue. Return the next number."""
+        cdef PendingRecord record
+        cdef list few
+        for item in items:
+            record = <PendingRecord?>item
+            record.number = number
+            number += 1
+            if record._hash_key_state == LATER:
+                compute_hash_key(record)
+            if record._hash_key_state != KNOWN:
+                route(item)
+                continue
+            queue = queues[self.index(record._high, record._low)]
+            few = <list?>queue.few
+            few.append(item)
+            if len(few) >= pack_at or queue.open is None:
+                for batch in queue.add([]):
+                    opened(batch)
+        return number
+
     cdef Py_ssize_t index(self, uint64_t high, uint64_t low) except -1:
         """Return the index of the hash key's shard."""
         cdef Py_ssize_t index = self._by_first_byte[high >> 56]

@@ -200,6 +200,40 @@ def test_grouping(cuts: set[int], hash_keys: list[int]) -> None:
     assert found[0] == found[1]
 
 
+class FewQueue:
+    """A ShardQueue as far as HashKeyRanges.append knows it. It opens a batch, and packs its few into it."""
+
+    def __init__(self) -> None:
+        self.few: list[Any] = []
+        self.open: list[Any] | None = None
+
+    def add(self, items: list[Any]) -> list[list[Any]]:
+        is_new = self.open is None
+        packed = self.open = [*(self.open or ()), *self.few, *items]
+        self.few = []
+        return [packed] if is_new else []
+
+
+@given(st.sets(keys, max_size=5), st.lists(keys | st.just(NO_HASH_KEY), max_size=40))
+def test_few_records_for_many_shards(cuts: set[int], hash_keys: list[int]) -> None:
+    shards = ShardMap()
+    starts = sorted({0, *cuts})
+    ends = [*(start - 1 for start in starts[1:]), LAST_KEY]
+    shards.update([ShardRange(f"shardId-{n}", *each) for n, each in enumerate(zip(starts, ends, strict=True))], 0.0)
+    found = []
+    for kind in (native.HashKeyRanges, twins["HashKeyRanges"]):
+        records = [RecordFuture(ORIGIN, b"", str(n), None, key, 1.0) for n, key in enumerate(hash_keys)]
+        queues = [FewQueue() for _ in shards.open]
+        routed: list[Any] = []
+        opened: list[Any] = []
+        number = kind(shards.ends, shards.by_first_byte).append(records, 7, queues, 3, routed.append, opened.append)
+        assert number == 7 + len(records)
+        assert [each.number for each in records] == [*range(7, number)]
+        names = [[[each.partition_key for each in part] for part in (queue.few, queue.open or ())] for queue in queues]
+        found.append((names, [each.partition_key for each in routed], len(opened)))
+    assert found[0] == found[1]
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20))
 def test_arrivals_are_sorted(arrivals: list[float]) -> None:
     records: list[Any] = [RecordFuture(ORIGIN, b"", "k", None, 0, arrival) for arrival in arrivals]

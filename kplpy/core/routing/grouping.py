@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from kplpy.core.batching.shard_queue import Batch, ShardQueue
+from kplpy.core.batching.shard_queue import ShardQueue
 from kplpy.core.record import PendingRecord
+from kplpy.core.routing.hash_key_ranges import Opened, Route
 from kplpy.core.routing.shard_map import ShardMap
 
 # A drain is sparse if it has fewer than SPARSE_BELOW records a queue, and none above SMALL_RECORD bytes. Then records
 # wait in their queue until PACK_AT of them are packed together.
 SPARSE_BELOW, PACK_AT, SMALL_RECORD = 8, 16, 1024
-
-Route = Callable[[PendingRecord], object]
-Opened = Callable[[Batch], object]
 
 
 def is_sparse(items: Sequence[PendingRecord], queues: int) -> bool:
@@ -65,18 +62,4 @@ def append_by_shard(
     Adding one record to an aggregate costs nearly as much as adding many. A list for each queue and drain would also
     make work for the garbage collector.
     """
-    ends = shards.ends
-    for item in items:
-        item.number = number
-        number += 1
-        hash_key = item.hash_key
-        if hash_key < 0:
-            route(item)
-            continue
-        queue = queues[bisect_left(ends, hash_key)]
-        few = queue.few
-        few.append(item)
-        if len(few) >= PACK_AT or queue.open is None:
-            for batch in queue.add([]):
-                opened(batch)
-    return number
+    return shards.ranges.append(items, number, queues, PACK_AT, route, opened)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kplpy.accelerator import compiled
+from kplpy.core.batching.shard_queue import Batch, ShardQueue
 from kplpy.core.record import PendingRecord
+
+Route = Callable[[PendingRecord], object]
+Opened = Callable[[Batch], object]
 
 
 @compiled
@@ -45,3 +49,33 @@ class HashKeyRanges:
                 index = bisect_left(ends, hash_key)  # 0.07 µs; the list takes 0.03
             groups[index].append(item)
         return groups.items(), number, None
+
+    def append(
+        self,
+        items: Sequence[PendingRecord],
+        number: int,
+        queues: list[ShardQueue],
+        pack_at: int,
+        route: Route,
+        opened: Opened,
+    ) -> int:
+        """Number the records, and append each to the few of its shard's queue. Return the next number.
+
+        A queue with so many few as `pack_at`, or without an open batch, packs them. route: called with each record that
+        has no hash key. opened: called with each batch that was opened.
+        """
+        ends = self._ends
+        for item in items:
+            item.number = number
+            number += 1
+            hash_key = item.hash_key
+            if hash_key < 0:
+                route(item)
+                continue
+            queue = queues[bisect_left(ends, hash_key)]
+            few = queue.few
+            few.append(item)
+            if len(few) >= pack_at or queue.open is None:
+                for batch in queue.add([]):
+                    opened(batch)
+        return number
