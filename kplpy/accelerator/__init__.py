@@ -46,6 +46,8 @@ def _load() -> tuple[ModuleType | None, str]:
         else:
             if module.INTERFACE != INTERFACE:
                 module, reason = None, "it was compiled from other sources: install kplpy again"
+            elif not module.take():
+                module, reason = None, "kplpy was imported before in this process, and imported again"
     if module is None and wanted == "must":
         raise ImportError(f"{VARIABLE}=must, and the accelerator cannot be loaded: {reason}")
     return module, reason

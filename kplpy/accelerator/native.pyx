@@ -45,6 +45,20 @@ cdef extern from *:
 
 kpl_load()
 
+cdef extern from *:
+    """
+    static int kpl_taken = 0; /* stays when the module is imported again */
+    """
+    bint kpl_taken
+
+
+def take() -> bool:
+    """Return True at the first call in this process. The module knows the classes of one import of kplpy."""
+    global kpl_taken
+    was_taken = kpl_taken
+    kpl_taken = True
+    return not was_taken
+
 
 # --- which code runs ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -109,7 +110,8 @@ def test_kplpy_imported_again_and_again() -> None:
             [sys.executable, "-W", "error", "-c", REIMPORT, kinesis.endpoint_url],
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=PATIENCE,  # Compiled code serves the first import. With "must" the others would refuse to run.
+            env=os.environ | {"KPLPY_ACCELERATOR": os.environ.get("KPLPY_ACCELERATOR", "").replace("must", "auto")},
         )
         assert done.returncode == 0
         assert "Traceback" not in done.stderr

@@ -67,6 +67,13 @@ def test_an_extension_of_other_sources_is_not_loaded() -> None:
 
 
 @pytest.mark.skipif(not accelerator.accelerated, reason="the accelerator is off")
+def test_it_serves_the_first_import_of_a_process() -> None:
+    again = "import sys, kplpy; kplpy.__accelerated__; "
+    again += "[sys.modules.pop(each) for each in [*sys.modules] if each.startswith('kplpy')]; "
+    assert run(again + REPORT)[1] == "False off (kplpy was imported before in this process, and imported again)"
+
+
+@pytest.mark.skipif(not accelerator.accelerated, reason="the accelerator is off")
 def test_a_subinterpreter_runs_in_python() -> None:
     inner = f"import sys; sys.path[:] = {sys.path!r}; {REPORT}"
     program = (
