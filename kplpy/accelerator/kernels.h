@@ -564,12 +564,17 @@ typedef struct {
     const uint8_t *at, *end;
 } kpl_reader;
 
-/* Return 1 if the next character of JSON is this one, and go beyond it. */
-static inline int kpl_takes(kpl_reader *reader, uint8_t wanted) {
+/* Go beyond white space of JSON. Return 1 at the end. */
+static inline int kpl_ends(kpl_reader *reader) {
     while (reader->at < reader->end &&
            (*reader->at == ' ' || *reader->at == '\n' || *reader->at == '\r' || *reader->at == '\t'))
         reader->at++;
-    if (reader->at == reader->end || *reader->at != wanted)
+    return reader->at == reader->end;
+}
+
+/* Return 1 if the next character of JSON is this one, and go beyond it. */
+static inline int kpl_takes(kpl_reader *reader, uint8_t wanted) {
+    if (kpl_ends(reader) || *reader->at != wanted)
         return 0;
     reader->at++;
     return 1;

@@ -39,7 +39,7 @@ cdef list KEPT = []  # the documentation that methods point to
 cdef int add_method(type owner, str name, kpl_method function, str signature, str doc) except -1:
     """Give the class a method in C, with the documentation and the signature of its twin."""
     cdef bytes as_bytes = name.encode()
-    cdef bytes text = f"{name}{signature}\n--\n\n{doc}".encode()
+    cdef bytes text = f"{name}{signature}\n--\n\n{doc or ''}".encode()  # None with python -OO
     KEPT.extend((as_bytes, text))
     return kpl_add_method(owner, PyBytes_AsString(as_bytes), function, PyBytes_AsString(text))
 

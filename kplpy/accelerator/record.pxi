@@ -63,7 +63,7 @@ cdef extern from "Python.h":
     void PyErr_Clear()
     void PyObject_GC_Track(void *)
     void PyObject_GC_UnTrack(void *)
-    int PyObject_GenericSetAttr(object, object, object) except -1
+    int PyObject_GenericSetAttr(object, object, PyObject *) except -1
     bint PyTuple_CheckExact(object)
     bint PyList_CheckExact(object)
     Py_ssize_t PyList_Size(object) except -1
@@ -165,7 +165,13 @@ cdef class PendingRecord:
         if self._is_untracked:
             self._is_untracked = False
             PyObject_GC_Track(<void *>self)
-        PyObject_GenericSetAttr(self, name, value)
+        PyObject_GenericSetAttr(self, name, <PyObject *>value)
+
+    def __delattr__(self, name):
+        # Compiled code reads the fields as they are, also if there is none any more.
+        if hasattr(getattr(type(self), name, None), "__set__"):
+            raise AttributeError(f"{name} of a record cannot be deleted")
+        PyObject_GenericSetAttr(self, name, NULL)
 
 
 cdef int set_hash_key(PendingRecord record, value) except -1:

@@ -7,6 +7,7 @@ cdef extern from "kernels.h":
     ctypedef struct kpl_reader:
         const uint8_t *at
         const uint8_t *end
+    bint kpl_ends(kpl_reader *reader) nogil
     bint kpl_takes(kpl_reader *reader, uint8_t wanted) nogil
     bint kpl_reads_text(kpl_reader *reader, kpl_text *text) nogil
     bint kpl_reads_number(kpl_reader *reader) nogil
@@ -41,8 +42,7 @@ def read_accepted(bytes body):
             break
     if not kpl_takes(&reader, c'}'):
         return None
-    kpl_takes(&reader, 0)  # goes beyond white space
-    if reader.at != reader.end or not numbers:
+    if not kpl_ends(&reader) or not numbers:
         return None
     return shard_ids, numbers
 

@@ -315,8 +315,16 @@ def test_accepted_entries(response: dict[str, Any], is_ascii: bool, separators: 
     place = data.draw(st.integers(0, len(body)))
     check_accepted(body[:place], must_read=False)
     check_accepted(
-        body[:place] + data.draw(st.sampled_from([b"", b" ", b"}", b",", b'"', b"0", b"\xff"])) + body[place:], False
+        body[:place] + data.draw(st.sampled_from([b"", b" ", b"}", b",", b'"', b"0", b"\0", b"\xff"])) + body[place:],
+        False,
     )
+
+
+@pytest.mark.parametrize("end", [b"\0", b" \0", b"x", b"}"])
+def test_nothing_may_follow_an_accepted_response(end: bytes) -> None:
+    body = b'{"Records":[{"SequenceNumber":"1","ShardId":"shardId-0"}]}'
+    assert native.read_accepted(body + b" \n") == (["shardId-0"], ["1"])
+    assert native.read_accepted(body + end) is None
 
 
 def is_usual(entry: Any) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import inspect
+import subprocess
+import sys
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
@@ -80,6 +82,14 @@ def test_a_subclass_may_have_its_own_result() -> None:
     made = Own(Origin("orders"), b"x", "k", None, 7, 1.0)
     resolve([made], Delivered("shardId-0", "1", SendAttempt(1.0, 1.0, 2.0)))
     assert made.result().shard_id == "shardId-0"
+
+
+def test_the_methods_have_no_documentation_without_docstrings() -> None:
+    program = "import kplpy; print([kplpy.Producer.put_record.__doc__, kplpy.RecordFuture.done.__doc__])"
+    done = subprocess.run(
+        [sys.executable, "-OO", "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[None, None]"
 
 
 @needs_accelerator

@@ -218,3 +218,27 @@ def test_an_error_of_the_wake_comes_out_of_the_put_after_the_record_is_staged() 
     with pytest.raises(KeyboardInterrupt):
         accelerator.native.put_plain(made, b"x", "k")
     assert len(made.staging) == 1
+
+
+@needs_accelerator
+@pytest.mark.parametrize(
+    "name",
+    ["data", "partition_key", "explicit_hash_key", "tries", "arrival", "hash_key", "_origin", "_outcome", "_waits"],
+)
+def test_a_field_cannot_be_deleted(name: str) -> None:
+    """Compiled code reads the fields as they are, also if there is none any more."""
+    [future] = futures()
+    with pytest.raises(AttributeError, match=f"{name} of a record cannot be deleted"):
+        delattr(future, name)
+    assert resolve([future], DELIVERED) == []
+    assert future.done()
+
+
+@needs_accelerator
+def test_an_attribute_of_the_application_can_be_deleted() -> None:
+    [future] = futures()
+    future.note = "mine"  # type: ignore[attr-defined]
+    del future.note  # type: ignore[attr-defined]
+    assert not hasattr(future, "note")
+    with pytest.raises(AttributeError):
+        del future.note  # type: ignore[attr-defined]
