@@ -244,11 +244,13 @@ cdef class Await:
             return False
         self._state = CANCELLED
         self._text = msg
-        END_AWAIT(self._future, self)
         callback, context = self._callback, self._context
         self._callback = self._context = None
-        if callback is not None and self.arrivals is not None:
-            self.arrivals.loop.call_soon(callback, self, context=context)
+        try:  # the task first: END_AWAIT takes a lock, where a KeyboardInterrupt may come
+            if callback is not None and self.arrivals is not None:
+                self.arrivals.loop.call_soon(callback, self, context=context)
+        finally:
+            END_AWAIT(self._future, self)
         return True
 
 

@@ -275,11 +275,13 @@ class Await:
         if self._state != WAITS:
             return False
         self._state, self._text = CANCELLED, msg
-        end_await(self._future, self)
         callback, context = self._callback, self._context
         self._callback = self._context = None
-        if callback is not None and self.arrivals is not None:
-            self.arrivals.loop.call_soon(callback, self, context=context)
+        try:  # the task first: end_await takes a lock, where a KeyboardInterrupt may come
+            if callback is not None and self.arrivals is not None:
+                self.arrivals.loop.call_soon(callback, self, context=context)
+        finally:
+            end_await(self._future, self)
         return True
 
 

@@ -181,3 +181,29 @@ def test_neither_tasks_nor_futures_stay_after_the_outcome() -> None:
     run()
     gc.collect()
     assert [each() for each in gone] == [None] * 6
+
+
+def test_an_interrupt_in_cancel_does_not_leave_the_task_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ctrl-C may come while cancel waits for the futures' lock."""
+
+    class Interrupted:
+        def __enter__(self) -> None:
+            raise KeyboardInterrupt
+
+        def __exit__(self, *_: object) -> None: ...
+
+    async def main() -> None:
+        async def wait() -> object:
+            return await future
+
+        future = pending()
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr("kplpy.futures.record_future.LOCK", Interrupted())
+            with pytest.raises(KeyboardInterrupt):
+                task.cancel()
+        await asyncio.wait([task], timeout=PATIENCE)
+        assert task.cancelled()
+
+    asyncio.run(main())
