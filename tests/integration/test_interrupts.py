@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 from types import FrameType
 from typing import Any
@@ -110,14 +110,17 @@ def test_interrupts_at_random_moments_lose_nothing(monkeypatch: pytest.MonkeyPat
     producer = Producer(record_max_buffered_time_ms=2, metrics_level="none", close_timeout_ms=10_000, **options)
     application = Application(producer, random)
     producer.put_record("test", b"0", "k").result(PATIENCE)
+
+    def step_until_interrupted(number: int) -> None:
+        """It is a function, because Python 3.13 may run a handler at a jump that leaves a try block."""
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 3e-3))
+        while count[0] == number:
+            application.step()
+
     with interrupts() as count:
         for number in range(INTERRUPTS // 2):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 3e-3))
-                while count[0] == number:
-                    application.step()
-            except Interrupted:
-                pass
+            with suppress(Interrupted):
+                step_until_interrupted(number)
     producer.flush(timeout=PATIENCE)
     assert [each.exception(0) for each in application.futures] == [None] * len(application.futures)
     wait_until(lambda: is_idle(producer), PATIENCE)
