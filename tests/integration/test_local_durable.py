@@ -47,6 +47,7 @@ class Load:
             each.join()
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_missing_after_kills(tmp_path: Path) -> None:
     acknowledged: dict[bytes, str] = {}
     for round_ in range(20):

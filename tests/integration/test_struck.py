@@ -25,7 +25,7 @@ from tests.integration.reading import wait_until
 from tests.stub_service import PATIENCE, StubService, install
 
 ROOT = Path(kplpy.__file__).parent
-PARTS = 4  # the points are split over this many tests
+PARTS = 8  # the points are split over this many tests
 ERRORS = (MemoryError, ValueError, SystemExit)
 Point = tuple[str, str, int, str]
 """The event, the file and line, and the name of the called function."""
@@ -113,6 +113,7 @@ def service(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
         yield install(monkeypatch, shards=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised where it cannot be passed on
 def test_an_error_at_any_call_leaves_no_future_without_an_outcome(service: StubService, part: int) -> None:
