@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-INTERFACE = 2
+INTERFACE = 3
 """Changed together with native.pyx, so that an extension of other sources is not loaded."""
 VARIABLE = "KPLPY_ACCELERATOR"
 _MISSING = "kplpy.accelerator.native"

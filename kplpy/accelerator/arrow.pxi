@@ -60,12 +60,12 @@ def arrow_records(origin, data_array, key_array, Py_ssize_t plain_size, placehol
             return None
         data = PyBytes_FromStringAndSize(<const char *>at, size)
         if key_size == KPL_NULL:
-            record = new_keyless(origin, data, placeholder, arrival)
+            record = new_future(KEYLESS_FUTURE, origin, data, placeholder, KEYLESS, arrival)
         else:
             key = decoded(key_at, key_size)
             if key is None:
                 return None
-            record = new_future(origin, data, key, arrival)
+            record = new_future(FUTURE, origin, data, key, LATER, arrival)
         whole += record._payload
         records.append(record)
     return records, whole
@@ -80,22 +80,6 @@ cdef decoded(const uint8_t *at, int64_t size):
     except UnicodeDecodeError:
         return None
     return key if is_valid_key(key) else None
-
-
-cdef FutureState new_keyless(origin, data, placeholder, double arrival):
-    """Return the future of a record without a partition key. See new_future."""
-    cdef FutureState made = <FutureState>kpl_new(KEYLESS_FUTURE, NOTHING)
-    made._origin = origin
-    made.data = data
-    made.partition_key = placeholder
-    made.tries = NOTHING
-    made._hash_key_state = KEYLESS
-    made.arrival = arrival
-    made._payload = <int32_t>(PyBytes_Size(data) + PyUnicode_GetLength(placeholder))
-    made._is_plain = True
-    made._is_untracked = True
-    PyObject_GC_UnTrack(<void *>made)
-    return made
 
 
 def count_delivered(list futures, Py_ssize_t first, delivered):

@@ -73,7 +73,6 @@ cdef class PutEntry:
 cdef object PUT_RECORD = None  # the twins
 cdef object RESULT_TWIN = None
 cdef object DONE = None
-cdef object DELIVERED = None
 
 
 def register_producer(type producer, str signature):
@@ -103,10 +102,10 @@ cdef object put_record(object self, PyObject *const *arguments, Py_ssize_t count
 # --- result, done ---
 
 
-def register_future(type future, delivered, str result_signature, str done_signature):
+def register_future(type future, str result_signature, str done_signature):
     """Give RecordFuture its result and done in C. Its own are called for all but delivered records."""
-    global RESULT_TWIN, DONE, DELIVERED
-    RESULT_TWIN, DONE, DELIVERED = future.result, future.done, delivered
+    global RESULT_TWIN, DONE
+    RESULT_TWIN, DONE = future.result, future.done
     add_method(future, "result", result, result_signature, RESULT_TWIN.__doc__)
     add_method(future, "done", done, done_signature, DONE.__doc__)
 

@@ -33,7 +33,7 @@ cdef extern from "Python.h":
     object PyBytes_FromStringAndSize(const char *, Py_ssize_t)
 
 
-INTERFACE = 2
+INTERFACE = 3
 SOURCES = KPL_SOURCES.decode()  # the digest of the files that this module was compiled from
 cdef extern from *:
     """

@@ -83,7 +83,6 @@ cdef object FUTURE = None  # RecordFuture, of which puts make objects
 cdef object KEYLESS_FUTURE = None
 
 
-
 cdef class Clock:
     """What puts read the time from.
 
@@ -99,6 +98,15 @@ clock = CLOCK
 if not KPL_HAS_CLOCK:
     from time import monotonic
     CLOCK.read = monotonic
+
+
+cdef object DELIVERED = None
+
+
+def register_delivered(delivered):
+    """Set the class of delivered outcomes."""
+    global DELIVERED
+    DELIVERED = delivered
 
 
 def register(future, keyless_future):
@@ -291,18 +299,18 @@ cdef object result_of(object future):
     return made
 
 
-cdef FutureState new_future(origin, data, key, double arrival):
-    """Return the future of a plain record, without its hash key. The garbage collector does not see it.
+cdef FutureState new_future(future_type, origin, data, key, char hash_key_state, double arrival):
+    """Return the future of a plain record, of a registered class. The garbage collector does not see it.
 
     What it refers to refers to no futures, until Python code sets an attribute: then the collector sees it. Tracking
     each would make the collector walk through all outstanding records again and again.
     """
-    cdef FutureState made = <FutureState>kpl_new(FUTURE, NOTHING)
+    cdef FutureState made = <FutureState>kpl_new(future_type, NOTHING)
     made._origin = origin
     made.data = data
     made.partition_key = key
     made.tries = NOTHING
-    made._hash_key_state = LATER
+    made._hash_key_state = hash_key_state
     made.arrival = arrival
     made._payload = <int32_t>(PyBytes_Size(data) + PyUnicode_GetLength(key))
     made._is_plain = True
@@ -355,7 +363,7 @@ cpdef object put_plain(PutTarget target, data, key):
     if not is_valid_key(key):
         return None
     cdef double arrival = now()
-    cdef FutureState record = new_future(target.origin, data, key, arrival)
+    cdef FutureState record = new_future(FUTURE, target.origin, data, key, LATER, arrival)
     target.staged_bytes += size
     PyList_Append(target.staging, record)
     if not target.wake_requested and (
@@ -381,7 +389,7 @@ def plain_records(origin, list items, Py_ssize_t plain_size, hash_keys):
             return None
         if not is_valid_key(key):
             return None
-        record = new_future(origin, data, key, arrival)
+        record = new_future(FUTURE, origin, data, key, LATER, arrival)
         size += record._payload
         records.append(record)
     return records, size
@@ -435,6 +443,13 @@ def first_pending(list records, Py_ssize_t start) -> int:
     return max(start, count)
 
 
+cdef inline void set_delivered(FutureState state, outcome):
+    """Give a plain future its outcome. A future that is kept must not keep the delivered payload."""
+    state._outcome = outcome
+    state.data = NO_DATA
+    state._payload = UNKNOWN
+
+
 def deliver_plain(futures, outcome, list awaited) -> list:
     """Give plain futures that nobody, or one task, waits for this outcome. See kplpy.futures.resolve.deliver_plain."""
     cdef list others = []
@@ -447,9 +462,7 @@ def deliver_plain(futures, outcome, list awaited) -> list:
             ):
                 if state._waits is not None:
                     awaited.append(state)
-                state._outcome = outcome
-                state.data = NO_DATA
-                state._payload = UNKNOWN
+                set_delivered(state, outcome)
                 continue
         others.append(future)
     return others
@@ -483,9 +496,7 @@ def deliver_each(list futures, list outcomes) -> list:
         if isinstance(future, FutureState):
             state = <FutureState>future
             if state._is_plain and state._outcome is None and state._waits is None:
-                state._outcome = outcome
-                state.data = NO_DATA
-                state._payload = UNKNOWN
+                set_delivered(state, outcome)
                 continue
         others.append((future, outcome))
     return others

@@ -115,10 +115,10 @@ add_slots_of_outcomes()
 cdef object ACCEPTED = None
 
 
-def register_outcomes(accepted, delivered):
-    """Set the classes of accepted entries and of delivered outcomes."""
-    global ACCEPTED, DELIVERED
-    ACCEPTED, DELIVERED = accepted, delivered
+def register_accepted(accepted):
+    """Set the class of accepted entries."""
+    global ACCEPTED
+    ACCEPTED = accepted
 
 
 def group_predicted(batches, entries, range_of, final):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from kplpy.accelerator import compiled
+from kplpy.accelerator import compiled, native
 from kplpy.core.batching.shard_queue import Batch
 from kplpy.core.record import PendingRecord, SendAttempt
 
@@ -93,3 +93,7 @@ class Completion:
     predicted: str | None = None
     batches: Sequence[Batch] = ()
     outcomes: list[Delivered] | None = None
+
+
+if native is not None:
+    native.register_delivered(Delivered)

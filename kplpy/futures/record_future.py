@@ -444,8 +444,7 @@ class KeylessHeadersFuture(HeadersFuture):
 
 if native is not None:
     native.register(RecordFuture, KeylessFuture)
-    native.register_future(RecordFuture, Delivered, signature_of(RecordFuture.result), signature_of(RecordFuture.done))
-
+    native.register_future(RecordFuture, signature_of(RecordFuture.result), signature_of(RecordFuture.done))
     native.register_lock(LOCK, Origin)
 
 

@@ -52,4 +52,4 @@ def add_up(batches: Sequence[Batch]) -> tuple[list[PendingRecord], int, int, boo
 
 
 if native is not None:
-    native.register_outcomes(Accepted, Delivered)
+    native.register_accepted(Accepted)
