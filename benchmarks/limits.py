@@ -25,8 +25,7 @@ import trustme
 
 from benchmarks.peers.driver import make_keys
 from benchmarks.processes import Sink
-from benchmarks.stages import Stages, run
-from kplpy import Producer
+from benchmarks.stages import Stages, producer_to, run
 from kplpy.accelerator import accelerated, native
 
 BODY = 5 << 20
@@ -118,16 +117,7 @@ def kernel() -> float:
 def cpu_of_records(size: int, rounds: int) -> tuple[float, float]:
     """Return a record's CPU seconds in kplpy, and the bytes of the request's body."""
     found = []
-    with (
-        Sink() as sink,
-        Producer(
-            endpoint_url=sink.url,
-            region_name="us-east-1",
-            verify=sink.ca_bundle,
-            rate_limit=1_000_000,
-            metrics_level="none",
-        ) as producer,
-    ):
+    with Sink() as sink, producer_to(sink, metrics_level="none") as producer:
         for number in range(rounds + 1):
             before = sink.stats()["body_bytes"]
             keys = make_keys("fixed", RECORDS[size])

@@ -109,6 +109,13 @@ def _confirm(stages: Stages, pending: deque[RecordFuture]) -> None:
             pending.popleft().result()
 
 
+def producer_to(sink: Sink, **options: Any) -> Producer:
+    """Return a producer that puts to the sink without a rate limit."""
+    return Producer(
+        endpoint_url=sink.url, region_name="us-east-1", verify=sink.ca_bundle, rate_limit=1_000_000, **options
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=100)
@@ -126,18 +133,12 @@ def main() -> None:
     watch_all(stages)
     if options.no_gc:
         gc.disable()
-    with (
-        Sink() as sink,
-        Producer(
-            endpoint_url=sink.url,
-            region_name="us-east-1",
-            verify=sink.ca_bundle,
-            rate_limit=1_000_000,
-            aggregation_enabled=not options.singles,
-            metrics_level=options.metrics,
-            metrics_granularity="shard",
-        ) as producer,
-    ):
+    config = {
+        "aggregation_enabled": not options.singles,
+        "metrics_level": options.metrics,
+        "metrics_granularity": "shard",
+    }
+    with Sink() as sink, producer_to(sink, **config) as producer:
         for number in range(-1, options.rounds):
             keys = make_keys(options.keys, options.records)
             gc.collect()

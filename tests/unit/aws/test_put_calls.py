@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
 from io import BytesIO
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import botocore.session
@@ -76,6 +76,9 @@ def requests_of(monkeypatch: pytest.MonkeyPatch, answer: Answer, **options: Any)
     with answered(monkeypatch, transport, answer) as sent:
         yield transport, sent
     transport.close()
+
+
+AnyTransport = TypeVar("AnyTransport", bound=ServiceTransport)
 
 
 @contextmanager
@@ -261,23 +264,39 @@ RESPONSES: dict[str, Answer] = {
 WITHOUT_AN_ERROR = {"no body", "cut off", "no entries", "JSON as HTML"}
 
 
-@pytest.mark.parametrize("name", RESPONSES)
-def test_a_response_is_judged_alike_on_both_ways(
-    name: str, shared: KinesisTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def on_both_ways(
+    monkeypatch: pytest.MonkeyPatch,
+    transport: AnyTransport,
+    put_with: Callable[[AnyTransport], Exchange],
+    answer: Answer,
+) -> list[Exchange]:
+    """Return what becomes of this answer with botocore's client, and directly."""
     found = []
     for path in ("client", "direct"):
         with monkeypatch.context() as chosen:
             direct = watch_direct_requests(chosen)
             use_put_path(chosen, path)
-            with answered(chosen, shared, RESPONSES[name]) as sent:
-                exchange = put(shared)
+            with answered(chosen, transport, answer) as sent:
+                found.append(put_with(transport))
                 assert len(sent) == 1
             assert len(direct) == (path == "direct")
-            error = exchange.error
-            seen = error and (error.code, error.message, error.maybe_written, error.status)
-            cause = error and error.cause
-            found.append((exchange.entries, seen, repr(cause), getattr(cause, "response", None)))
+    return found
+
+
+def seen_of(exchange: Exchange) -> tuple[object, ...] | None:
+    """Return what the core looks at in the exchange's error."""
+    error = exchange.error
+    return None if error is None else (error.code, error.message, error.maybe_written, error.status)
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_a_response_is_judged_alike_on_both_ways(
+    name: str, shared: KinesisTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for exchange in on_both_ways(monkeypatch, shared, put, RESPONSES[name]):
+        cause = exchange.error and exchange.error.cause
+        found.append((exchange.entries, seen_of(exchange), repr(cause), getattr(cause, "response", None)))
     assert found[0] == found[1]
     assert (found[0][1] is None) == (name in WITHOUT_AN_ERROR)
 
@@ -317,17 +336,8 @@ def test_a_direct_request_to_firehose_has_the_bytes_of_the_clients(
 def test_a_response_of_firehose_is_judged_alike_on_both_ways(
     name: str, to_firehose: FirehoseTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = []
-    for path in ("client", "direct"):
-        with monkeypatch.context() as chosen:
-            direct = watch_direct_requests(chosen)
-            use_put_path(chosen, path)
-            with answered(chosen, to_firehose, RESPONSES[name]):
-                exchange = put_batch(to_firehose)
-            assert len(direct) == (path == "direct")
-            error = exchange.error
-            seen = error and (error.code, error.message, error.maybe_written, error.status)
-            found.append((exchange.entries, seen))
+    exchanges = on_both_ways(monkeypatch, to_firehose, put_batch, RESPONSES[name])
+    found = [(exchange.entries, seen_of(exchange)) for exchange in exchanges]
     assert found[0] == found[1]
     assert found[0][0] is None
 
