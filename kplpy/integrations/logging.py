@@ -11,6 +11,7 @@ from kplpy.errors import FlushTimeoutError, InvalidRecordError, KplpyError
 from kplpy.escaping import brief_repr
 from kplpy.headers import Headers, encode_headers
 from kplpy.logs import log
+from kplpy.process.threads import start_thread
 from kplpy.producer import Producer
 from kplpy.rate_limited_log import RateLimitedLog
 from kplpy.runtime.threads import runs_kplpy_work
@@ -144,7 +145,7 @@ class KinesisHandler(logging.Handler):
         if not self._is_own:
             self.flush()
         elif _holds_logging_lock():
-            threading.Thread(target=self._producer.close, name="kplpy-close", daemon=True).start()
+            start_thread(threading.Thread(target=self._producer.close, name="kplpy-close", daemon=True))
         else:
             self._producer.close()
         self._is_closed = True

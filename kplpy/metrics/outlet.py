@@ -9,6 +9,7 @@ from collections.abc import Callable
 from kplpy.concurrency import outlive
 from kplpy.metrics.sample import Sink, Window
 from kplpy.process import fork
+from kplpy.process.threads import start_thread
 from kplpy.rate_limited_log import RateLimitedLog
 
 _import_section = fork.NoForkSection()  # making a sink imports its package
@@ -47,9 +48,7 @@ class Outlet:
             self._changed.notify_all()
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="kplpy-metrics-sink", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
+            if not start_thread(thread):
                 self._finish(window)
                 return
             self._thread = thread

@@ -12,6 +12,7 @@ from kplpy.core.gauges import Gauges
 from kplpy.metrics.outlet import Outlet
 from kplpy.metrics.recorder import Recorder
 from kplpy.metrics.sample import Sink
+from kplpy.process.threads import start_thread
 from kplpy.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
@@ -65,11 +66,8 @@ class Reporter:
         self._recorder.registry.begin(time.time())
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="kplpy-metrics", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is exiting, or the system has no more threads
-                return
-            self._thread = thread
+            if start_thread(thread):
+                self._thread = thread
 
     def close(self, timeout: float) -> None:
         """Hand over the last window and end both threads. Wait for that at most `timeout` seconds."""

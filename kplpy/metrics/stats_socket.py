@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from kplpy.concurrency import outlive
 from kplpy.logs import log
+from kplpy.process.threads import start_thread
 from kplpy.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class StatsSocket:
             os.chmod(new_path, 0o600)
             listener.listen()
             thread = threading.Thread(target=self._serve, args=(listener,), name="kplpy-stats", daemon=True)
-            thread.start()
+            if not start_thread(thread):
+                raise RuntimeError("no thread can be started")
             self._thread = thread
             os.rename(new_path, self._path)
         except (OSError, AttributeError, RuntimeError) as error:  # no Unix sockets; or the interpreter is exiting

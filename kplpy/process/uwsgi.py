@@ -20,11 +20,16 @@ _FALSE = {b"false", b"off", b"no", b"0"}
 _warned = False
 
 
+def is_here() -> bool:
+    """Return True in a process of uWSGI. Other modules of this name are not taken for it."""
+    return hasattr(sys.modules.get("uwsgi"), "worker_id")
+
+
 def lets_threads_run() -> bool:
     """Return True if kplpy may run threads in this process. Outside uWSGI it may."""
-    uwsgi: Any = sys.modules.get("uwsgi")
-    if not hasattr(uwsgi, "worker_id"):  # not uWSGI, or a module that imitates it
+    if not is_here():
         return True
+    uwsgi: Any = sys.modules["uwsgi"]
     if not getattr(uwsgi, "has_threads", True):
         _warn_once()
         return False

@@ -15,6 +15,7 @@ from kplpy.core.results.retry_policy import Verdict, backoff, is_access_denied, 
 from kplpy.core.routing.placement import Summary
 from kplpy.core.shard_range import ShardRange
 from kplpy.errors import RecordExpiredError, RecordFailedError, RejectedError, SetupError
+from kplpy.process.threads import start_thread
 from kplpy.runtime.control_plane import ControlPlane
 
 
@@ -65,11 +66,7 @@ class Connection:
         the calling thread does the work, and may take as long as these timeouts.
         """
         worker = threading.Thread(target=self._work, name="kplpy-connect", daemon=True)
-        try:
-            if not threads_may_run:
-                raise RuntimeError("no thread may run here")
-            worker.start()
-        except RuntimeError:
+        if not (threads_may_run and start_thread(worker)):
             self._work()
         if not self._ended.wait(self._timeout):
             if self._latest is None:

@@ -11,6 +11,7 @@ from kplpy.concurrency import WakeSignal
 from kplpy.errors import FlushTimeoutError
 from kplpy.logs import log
 from kplpy.process import interpreter_exit
+from kplpy.process.threads import start_thread
 from kplpy.runtime.backpressure import Backpressure
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.engine import Engine
@@ -66,12 +67,9 @@ class Shutdown:
                 self._close_thread.join(JOIN_TIMEOUT)
         elif not is_lent_thread() and (self._close_thread is None or not self._close_thread.is_alive()):
             # On an application thread that does kplpy's work, _end_if_requested closes once that work is done.
-            try:
-                close_thread = threading.Thread(target=self.end, name="kplpy-close", daemon=True)
-                close_thread.start()
+            close_thread = threading.Thread(target=self.end, name="kplpy-close", daemon=True)
+            if start_thread(close_thread):  # else the interpreter's exit has begun, and ends this producer too
                 self._close_thread = close_thread
-            except RuntimeError:
-                pass  # the interpreter's exit has begun, and ends this producer too
 
     def _is_ending_thread(self) -> bool:
         """Return True on the thread that ends the producer."""

@@ -18,6 +18,7 @@ from kplpy.errors import InvalidRecordError, SpoolError, SpoolFullError
 from kplpy.futures.record_future import RecordFuture
 from kplpy.futures.spooled import SpoolOrigin, StoredSignal, UnstoredOrigin
 from kplpy.logs import log
+from kplpy.process.threads import start_thread
 from kplpy.rate_limited_log import RateLimitedLog
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.put_target import RECORD_OVERHEAD
@@ -141,11 +142,8 @@ class Spooling:
     def start(self) -> None:
         """Start the thread. If none can be started, the steps run inline."""
         thread = threading.Thread(target=self._run, name="kplpy-spool", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            return
-        self._thread = thread
+        if start_thread(thread):
+            self._thread = thread
 
     # --- any thread ---
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from kplpy.concurrency import WakeSignal, outlive
+from kplpy.process.threads import start_thread
 from kplpy.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class WorkerThreads:
             if self.stopping or self.is_scheduler_alive:
                 return True
             scheduler = self._thread("kplpy-scheduler", self._schedule)
-            if not _start(scheduler):
+            if not start_thread(scheduler):
                 return False
             self._scheduler = scheduler
             return True
@@ -166,7 +167,7 @@ class WorkerThreads:
                 return True
             sender = self._thread("kplpy-sender", self._send)
             self._senders.add(sender)
-        self._lacks_senders = not _start(sender)
+        self._lacks_senders = not start_thread(sender)
         if self._lacks_senders:
             self._senders.discard(sender)
         return True
@@ -176,7 +177,7 @@ class WorkerThreads:
         self._callback_work.append(work)
         if not (self._callback_thread is not None and self._callback_thread.is_alive()):
             caller = self._thread("kplpy-callbacks", self._run_callback_thread)
-            if not _start(caller):
+            if not start_thread(caller):
                 self._run_callback_work()
                 return
             self._callback_thread = caller
@@ -292,12 +293,3 @@ class WorkerThreads:
         finally:
             self._idle.remove(wake_signal)
         return wake_signal.wait(0)  # a wake may have come before the removal
-
-
-def _start(thread: threading.Thread) -> bool:
-    """Start the thread. Return False if it cannot start: the interpreter exits, or the system has no more threads."""
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    return True

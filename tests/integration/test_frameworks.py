@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.frameworks, pytest.mark.skipif(sys.platform == "win32"
 
 GUNICORN = "gunicorn --preload --workers 2 --bind 127.0.0.1:PORT"
 UWSGI = f"pyuwsgi --http-socket 127.0.0.1:PORT --master --processes 2 --need-app --die-on-term --disable-logging \
---reload-mercy 20 --worker-reload-mercy 20 --virtualenv {sys.prefix} --pythonpath {ROOT} --module {APP}"
+--reload-mercy 20 --worker-reload-mercy 20 --stats TMP/stats --virtualenv {sys.prefix} \
+--pythonpath {ROOT} --module {APP}"
 CELERY = f"celery --app {APP}:celery_app --quiet worker --pool prefork --concurrency 2"
 
 
@@ -67,6 +68,14 @@ SERVERS = {
 ON_DEMAND = {"gunicorn, workers that are replaced", "uwsgi, workers that are replaced", "uwsgi, lazy"}
 
 
+def uwsgi_is_idle(stats: Path) -> bool:
+    """Return True if no worker is within a request. uWSGI runs no exit functions of a worker that it ends there."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(stats))
+        answer = json.loads(b"".join(iter(lambda: client.recv(65536), b"")))
+    return {worker["status"] for worker in answer["workers"]} <= {"idle", "cheap"}
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ON_DEMAND else []) for name in SERVERS]
 )
@@ -86,6 +95,8 @@ def test_servers(name: str, tmp_path: Path) -> None:
     with LocalKinesis(limits=False) as kinesis:
         with running(command, kinesis, **server.settings, PORT=port) as run:
             answers = collect(ask, server.workers)
+            if server.module == "pyuwsgi":
+                wait_until(lambda: uwsgi_is_idle(tmp_path / "stats"), PATIENCE)
             if name == "uwsgi with hooks":  # uWSGI's first process runs no exit functions
                 wait_until(lambda: any(b"at import" in record.data for record in read_all(kinesis)), PATIENCE)
         check(kinesis, answers, run, server.workers, server.inherited, server.at_import)
