@@ -21,10 +21,11 @@ from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
 from kplpy.local.model.firehose import Firehose
 from kplpy.local.model.limits import Limits, Phases
+from kplpy.local.model.rules import check
 from kplpy.local.model.sequence import sequence_count, sequence_number
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import Stream
-from kplpy.local.model.validation import OPERATIONS, check, requested_stream
+from kplpy.local.model.validation import OPERATIONS, requested_stream
 from kplpy.wire.decode import decode_aggregate
 
 
@@ -172,7 +173,7 @@ class Model:
     def _handle(self, operation: str, params: Params, now: float, fault: Fault | None) -> Response:
         self.now = now = max(now, self.now)  # so that records stay in order when the clock is set back
         members = OPERATIONS.get(operation)
-        if members is None:
+        if members is None or operation not in SERVED:
             raise ServiceError("UnknownOperationException", f"{operation} is not an operation of this Kinesis")
         check(members, params)
         self.requests += 1
@@ -364,6 +365,13 @@ class Model:
         for each in [*self.firehose.deleted, *self.firehose.streams.values()]:
             if delivery_stream in (None, each.name):
                 yield from firehose_records(each, 0)
+
+
+SERVED = frozenset(
+    {"PutRecord", "PutRecords", "GetRecords", "GetShardIterator", "SubscribeToShard"}
+    | {"Firehose.PutRecord", "Firehose.PutRecordBatch", *account.OPERATIONS, *firehose.OPERATIONS}
+)
+"""The operations that the model carries out."""
 
 
 def firehose_records(stream: DeliveryStream, after: int) -> Iterator[DeliveryLedgerRecord]:
