@@ -22,6 +22,7 @@ class CallEvent:
     """A call of an operation that changes something other than records."""
 
     stream: str
+    """The stream's name; "" for a call that changes the whole account."""
     operation: str
     params: Mapping[str, Any]
     now: float

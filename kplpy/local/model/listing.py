@@ -35,12 +35,15 @@ def describe_stream_summary(stream: Stream, consumers: int) -> dict[str, Any]:
 
 
 def _described(stream: Stream) -> dict[str, Any]:
-    return {
+    described = {
         **_summary(stream),
         "RetentionPeriodHours": stream.retention_hours,
-        "EnhancedMonitoring": [{"ShardLevelMetrics": []}],
-        "EncryptionType": "NONE",
+        "EnhancedMonitoring": [{"ShardLevelMetrics": stream.metrics}],
+        "EncryptionType": "NONE" if stream.key_id is None else "KMS",
     }
+    if stream.key_id is not None:
+        described["KeyId"] = stream.key_id
+    return described
 
 
 def _summary(stream: Stream) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from random import Random
 
-from kplpy.local.model import account, firehose, get_records, put_records
+from kplpy.local.model import firehose, get_records, operations, put_records
 from kplpy.local.model.account import Account, Params, Response
 from kplpy.local.model.delivery_stream import DeliveryStream
-from kplpy.local.model.errors import ServiceError
+from kplpy.local.model.errors import ServiceError, invalid_argument
 from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
 from kplpy.local.model.firehose import Firehose
@@ -24,7 +24,7 @@ from kplpy.local.model.limits import Limits, Phases
 from kplpy.local.model.rules import check
 from kplpy.local.model.sequence import sequence_count, sequence_number
 from kplpy.local.model.shard import Record, Shard
-from kplpy.local.model.stream import Stream
+from kplpy.local.model.stream import AUTO, Stream
 from kplpy.local.model.validation import OPERATIONS, requested_stream
 from kplpy.wire.decode import decode_aggregate
 
@@ -195,14 +195,19 @@ class Model:
             return self._deliver_batch(params, now, fault)
         if operation == "Firehose.PutRecord":
             return self._deliver_record(params, now, fault)
-        owner = self.firehose if operation in firehose.OPERATIONS else self.account
-        if operation in account.READ_ONLY_OPERATIONS or operation in firehose.READ_ONLY_OPERATIONS:
-            return owner.call(operation, params, now)
+        if operation in operations.READ_ONLY_OPERATIONS or operation in firehose.READ_ONLY_OPERATIONS:
+            return self._call(operation, params, now)
         phases = self.account.phases
         known_params = {name: params[name] for name in members if name in params}
         times = (phases.creating, phases.updating, phases.deleting)
         with self.journal(CallEvent(requested_stream(params) or "", operation, known_params, now, times)):
-            return owner.call(operation, params, now)
+            return self._call(operation, params, now)
+
+    def _call(self, operation: str, params: Params, now: float) -> Response:
+        """Carry out an operation on something other than records."""
+        if operation in firehose.OPERATIONS:
+            return self.firehose.call(operation, params, now)
+        return operations.OPERATIONS[operation](self.account, params, now)
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -216,17 +221,30 @@ class Model:
     # --- records ---
 
     def _put_records(self, params: Params, now: float, fault: Fault | None) -> Response:
-        response_entries = self._put(params, params["Records"], now, fault, 1)
+        stream = self.account.active_stream(params, now)
+        response_entries = self._put(stream, params, params["Records"], now, fault, 1)
         failed = sum("ErrorCode" in each for each in response_entries)
-        return {"FailedRecordCount": failed, "Records": response_entries}
+        response = {"FailedRecordCount": failed, "Records": response_entries}
+        return response if stream.key_id is None else {**response, "EncryptionType": "KMS"}
 
     def _put_record(self, params: Params, now: float, fault: Fault | None) -> Response:
-        return put_records.put_record_response(self._put(params, [params], now, fault, 0)[0])
+        stream = self.account.active_stream(params, now)
+        if params.get("SequenceNumberForOrdering") is not None and stream.strategy == AUTO:
+            raise invalid_argument(
+                f"SequenceNumberForOrdering is not supported: the RecordDistributionStrategy of {stream.name} is AUTO."
+            )
+        response = put_records.put_record_response(self._put(stream, params, [params], now, fault, 0)[0])
+        return response if stream.key_id is None else {**response, "EncryptionType": "KMS"}
 
     def _put(
-        self, params: Params, records: list[Params], now: float, fault: Fault | None, first_position: int
+        self,
+        stream: Stream,
+        params: Params,
+        records: list[Params],
+        now: float,
+        fault: Fault | None,
+        first_position: int,
     ) -> list[dict[str, str]]:
-        stream = self.account.active_stream(params, now)
         entries = put_records.route_records(stream, records, self.limits, first_position)
         _refuse_dry_run(params)
         response_entries, accepted = put_records.apply_limits(
@@ -291,13 +309,18 @@ class Model:
         elif isinstance(event, DeliveryEvent):
             self._restore_delivery(event)
         else:
-            owner = self.firehose if event.operation in firehose.OPERATIONS else self.account
             holder = self.account
             limits, phases = holder.limits, holder.phases
-            holder.limits = replace(limits, update_shard_count_factor=False, firehose_streams=None)
+            holder.limits = replace(
+                limits,
+                update_shard_count_factor=False,
+                firehose_streams=None,
+                account_shards=None,
+                on_demand_streams=None,
+            )
             holder.phases = Phases(*event.phases)
             try:
-                owner.call(event.operation, event.params, event.now)
+                self._call(event.operation, event.params, event.now)
             finally:
                 holder.limits, holder.phases = limits, phases
         self.now = max(self.now, event.now)
@@ -369,7 +392,7 @@ class Model:
 
 SERVED = frozenset(
     {"PutRecord", "PutRecords", "GetRecords", "GetShardIterator", "SubscribeToShard"}
-    | {"Firehose.PutRecord", "Firehose.PutRecordBatch", *account.OPERATIONS, *firehose.OPERATIONS}
+    | {"Firehose.PutRecord", "Firehose.PutRecordBatch", *operations.OPERATIONS, *firehose.OPERATIONS}
 )
 """The operations that the model carries out."""
 

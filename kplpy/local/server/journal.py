@@ -161,9 +161,7 @@ class Journal:
         size = 0
         try:
             for index, event in enumerate(self._events()):
-                if event.stream not in (model.firehose.streams if event.key[0] else model.streams):
-                    continue
-                if index < created[event.key]:
+                if _is_stale(event, index, model, created):
                     continue
                 if isinstance(event, PutEvent):
                     event = event.without_trimmed(model.streams[event.stream])
@@ -183,6 +181,14 @@ class Journal:
         self._file.close()
         self._file = new_file
         self._end = size
+
+
+def _is_stale(event: Event, index: int, model: Model, created: dict[StreamKey, int]) -> bool:
+    """Return True for a change of a stream that was deleted since. Changes of the whole account are never stale."""
+    if not event.stream:
+        return False
+    streams = model.firehose.streams if event.key[0] else model.streams
+    return event.stream not in streams or index < created[event.key]
 
 
 def _open(path: Path) -> FileIO:
