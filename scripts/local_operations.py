@@ -59,6 +59,12 @@ FAMILIES: dict[str, tuple[str, str]] = {
         "EncryptionType in responses and records; any key is taken, nothing is encrypted",
     ),
     "policies": ("PutResourcePolicy GetResourcePolicy DeleteResourcePolicy", "kept and shown, not enforced"),
+    "queues": (
+        """CreateQueue UpdateQueue DeleteQueue DescribeQueue ListQueues ReceiveQueueRecords AcknowledgeQueueRecords
+        UpdateQueueRecordsVisibility ReceiveDeadLetterQueueRecords AcknowledgeDeadLetterQueueRecords
+        UpdateDeadLetterQueueRecordsVisibility RestoreDeadLetterQueueRecords""",
+        "on on-demand streams; a queue delivers in the order of acceptance, first those that it delivers again",
+    ),
     "account": (
         "DescribeLimits DescribeAccountSettings UpdateAccountSettings UpdateStreamWarmThroughput",
         """warm throughput needs the account's MinimumThroughputBillingCommitment, as in the service; the stream then

@@ -8,8 +8,9 @@ from typing import Any
 
 from kplpy.local.model.commitment import Commitment
 from kplpy.local.model.consumers import Consumers, Subscription
-from kplpy.local.model.errors import invalid_argument, not_found
+from kplpy.local.model.errors import invalid_argument, not_found, over_limit
 from kplpy.local.model.limits import CallRate, Limits, Phases
+from kplpy.local.model.queue import Queue
 from kplpy.local.model.resources import Resource
 from kplpy.local.model.stream import Stream
 from kplpy.local.model.validation import requested_stream
@@ -39,6 +40,7 @@ class Account:
         self.summary_rate: CallRate | None = None
         self.consumers = Consumers(number, limits)
         self.commitment = Commitment()
+        self.queues: dict[str, Queue] = {}  # by the last part of the ARN
 
     def stream(self, params: Params, now: float) -> Stream:
         """Return the stream that a request names, as it is at `now`.
@@ -75,7 +77,9 @@ class Account:
         return self.consumers.subscribe(self.active_stream(params, now), params, now)
 
     def resource(self, arn: str, now: float) -> Resource:
-        """Return the stream or consumer with this ARN; raise ResourceNotFoundException if it does not exist."""
+        """Return the stream, consumer or queue with this ARN; raise ResourceNotFoundException if it does not exist."""
+        if ":queue/" in arn:
+            return self.queue(arn, now)
         if ":stream/" not in arn:
             raise not_found(f"Resource {arn} under account {self.number} not found.")
         stream = self.stream({"ResourceARN": arn}, now)
@@ -83,6 +87,45 @@ class Account:
             return self.consumers.find(stream, {"ConsumerARN": arn})
         return stream
 
-    def most_consumers(self, now: float) -> int:
-        """Return how many consumers a stream can have: more with the account's commitment (On-demand Advantage)."""
-        return 50 if self.commitment.is_enabled(now) else 20
+    def queue(self, arn: str, now: float) -> Queue:
+        """Return the queue with this ARN, as it is at `now`; raise ResourceNotFoundException if it does not exist."""
+        name = arn.rpartition("/")[2]
+        if name in self.queues:
+            self.find(self.queues[name].stream.name, now)
+            self.queues[name].apply_changes(now)
+        queue = self.queues.get(name)
+        if queue is None:
+            raise not_found(f"Queue {arn} under account {self.number} not found.")
+        return queue
+
+    def active_queue(self, arn: str, now: float) -> Queue:
+        """Return the queue for an operation on records, which needs a queue that is not CREATING or DELETING."""
+        queue = self.queue(arn, now)
+        if queue.status not in ("ACTIVE", "UPDATING"):
+            raise not_found(f"Queue {arn} under account {self.number} is {queue.status}.")
+        return queue
+
+    def queues_of(self, stream: Stream, now: float) -> list[Queue]:
+        """Return the queues on a stream, as they are at `now`."""
+        for each in list(self.queues.values()):
+            each.apply_changes(now)
+        return [each for each in self.queues.values() if each.stream is stream]
+
+    def subject(self, params: Params) -> str:
+        """Return the name of the stream that a request changes something of; "" for the whole account."""
+        arn = params.get("QueueARN") or params.get("ResourceARN")
+        queue = self.queues.get(arn.rpartition("/")[2]) if isinstance(arn, str) else None
+        if queue is not None:
+            return queue.stream.name
+        for each in params.get("StreamConfigurationList") or ():
+            return requested_stream(each) or ""
+        return requested_stream(params) or ""
+
+    def check_consumers(self, stream: Stream, now: float) -> None:
+        """Raise LimitExceededException if a stream cannot have one more consumer or queue.
+
+        The account's commitment (On-demand Advantage) allows more.
+        """
+        most = 50 if self.commitment.is_enabled(now) else 20
+        if len(self.consumers.of(stream)) + len(self.queues_of(stream, now)) >= most:
+            raise over_limit(f"Stream {stream.name} under account {self.number} has {most} consumers and queues.")

@@ -13,7 +13,9 @@ def _register(account: Account, params: Params, now: float) -> Response:
     stream = account.stream(params, now)
     require_active(stream, account.number)
     tags = checked_tags(params.get("Tags"))
-    return account.consumers.register(stream, params, now, tags, account.most_consumers(now))
+    if params["ConsumerName"] not in account.consumers.of(stream):
+        account.check_consumers(stream, now)
+    return account.consumers.register(stream, params, now, tags)
 
 
 def _deregister(account: Account, params: Params, now: float) -> Response:

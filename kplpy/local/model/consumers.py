@@ -9,8 +9,9 @@ from typing import Any
 from kplpy.local.model.errors import ServiceError, in_use, invalid_argument, not_found, over_limit
 from kplpy.local.model.get_records import describe_records, find_shard, starting_number
 from kplpy.local.model.limits import MIB, CallRate, Limits
+from kplpy.local.model.pages import page
 from kplpy.local.model.resources import Resource
-from kplpy.local.model.sequence import TOKEN_SECONDS, pack_token, sequence_number, unpack_token
+from kplpy.local.model.sequence import sequence_number
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import Stream
 
@@ -155,13 +156,10 @@ class Consumers:
         for each in self._by_stream.pop(stream.incarnation, {}).values():
             each.is_registered = False
 
-    def register(self, stream: Stream, params: Params, now: float, tags: dict[str, str], most: int) -> Response:
-        """Add a consumer; raise LimitExceededException if the stream has `most` of them."""
+    def register(self, stream: Stream, params: Params, now: float, tags: dict[str, str]) -> Response:
         name, consumers = params["ConsumerName"], self.of(stream)
         if name in consumers:
             raise in_use(f"Consumer {name} under stream {stream.name} already exists for account {self._account}.")
-        if len(consumers) >= most:
-            raise over_limit(f"Stream {stream.name} under account {self._account} has {most} consumers.")
         consumer = consumers[name] = Consumer(stream.arn, name, now)
         consumer.tags = tags
         return {"Consumer": consumer.describe()}
@@ -181,20 +179,8 @@ class Consumers:
             raise invalid_argument("NextToken and StreamCreationTimestamp cannot be provided together.")
         if created is not None and int(created) != int(stream.created):
             raise not_found(f"Stream {stream.name} under account {self._account} created at {created} not found.")
-        start = ""
-        if params.get("NextToken") is not None:
-            parts = unpack_token("consumers", params["NextToken"], 2)
-            if parts is None:
-                raise invalid_argument("The NextToken provided is invalid.")
-            if now - float(parts[0]) > TOKEN_SECONDS:
-                raise ServiceError("ExpiredNextTokenException", "The NextToken provided has expired.")
-            start = parts[1]
-        limit = params.get("MaxResults") or 100
-        remaining = [each for name, each in sorted(self.of(stream).items()) if name > start]
-        response: Response = {"Consumers": [each.describe() for each in remaining[:limit]]}
-        if len(remaining) > limit:
-            response["NextToken"] = pack_token("consumers", f"{now:.6f}", remaining[limit - 1].name)
-        return response
+        shown, token = page("consumers", self.of(stream), params, now)
+        return {"Consumers": [each.describe() for each in shown], **token}
 
     def subscribe(self, stream: Stream, params: Params, now: float) -> Subscription:
         """Return a new subscription. It takes the shard over from an earlier one of the same consumer."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from random import Random
 
-from kplpy.local.model import firehose, get_records, operations, put_records
+from kplpy.local.model import firehose, get_records, operations, put_records, queue_records
 from kplpy.local.model.account import Account, Params, Response
 from kplpy.local.model.delivery_stream import DeliveryStream
 from kplpy.local.model.errors import ServiceError, invalid_argument
-from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent
+from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent, QueueEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
 from kplpy.local.model.firehose import Firehose
 from kplpy.local.model.limits import Limits, Phases
@@ -191,6 +191,8 @@ class Model:
             return self._get_shard_iterator(params, now)
         if operation == "SubscribeToShard":
             return self._subscribe_to_shard(params, now)
+        if operation in queue_records.OPERATIONS:
+            return self.change_queue(operation, params, now)
         if operation == "Firehose.PutRecordBatch":
             return self._deliver_batch(params, now, fault)
         if operation == "Firehose.PutRecord":
@@ -200,7 +202,7 @@ class Model:
         phases = self.account.phases
         known_params = {name: params[name] for name in members if name in params}
         times = (phases.creating, phases.updating, phases.deleting)
-        with self.journal(CallEvent(requested_stream(params) or "", operation, known_params, now, times)):
+        with self.journal(CallEvent(self.account.subject(params), operation, known_params, now, times)):
             return self._call(operation, params, now)
 
     def _call(self, operation: str, params: Params, now: float) -> Response:
@@ -302,12 +304,28 @@ class Model:
         _refuse_dry_run(params)
         return {"EventStream": self.account.subscribe(params, now)}
 
+    def change_queue(self, operation: str, params: Params, now: float) -> Response:
+        """Carry out an operation on the records of a queue, without faults.
+
+        A caller that waits for records calls it again and again (queue_records.WAITING).
+        """
+        self.now = now = max(now, self.now)
+        queue = self.account.active_queue(params["QueueARN"], now)
+        deliveries, response = queue_records.OPERATIONS[operation](queue, params, now)
+        if deliveries:
+            with self.journal(QueueEvent(queue.stream.name, queue.id, now, deliveries)):
+                queue.apply(deliveries)
+        return response
+
     def restore(self, event: Event) -> None:
         """Repeat a change that the journal kept: without limits, and with the same sequence numbers."""
         if isinstance(event, PutEvent):
             self._restore_put(event)
         elif isinstance(event, DeliveryEvent):
             self._restore_delivery(event)
+        elif isinstance(event, QueueEvent):
+            if event.queue in self.account.queues:
+                self.account.queues[event.queue].apply(event.deliveries)
         else:
             holder = self.account
             limits, phases = holder.limits, holder.phases
@@ -392,7 +410,13 @@ class Model:
 
 SERVED = frozenset(
     {"PutRecord", "PutRecords", "GetRecords", "GetShardIterator", "SubscribeToShard"}
-    | {"Firehose.PutRecord", "Firehose.PutRecordBatch", *operations.OPERATIONS, *firehose.OPERATIONS}
+    | {
+        "Firehose.PutRecord",
+        "Firehose.PutRecordBatch",
+        *operations.OPERATIONS,
+        *queue_records.OPERATIONS,
+        *firehose.OPERATIONS,
+    }
 )
 """The operations that the model carries out."""
 

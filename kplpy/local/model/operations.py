@@ -8,6 +8,7 @@ from kplpy.local.model import (
     account_settings,
     consumer_operations,
     policies,
+    queue_operations,
     shard_operations,
     stream_settings,
     streams,
@@ -23,6 +24,7 @@ OPERATIONS: Mapping[str, Callable[[Account, Params, float], Response]] = {
     **account_settings.OPERATIONS,
     **tags.OPERATIONS,
     **policies.OPERATIONS,
+    **queue_operations.OPERATIONS,
 }
 
 READ_ONLY_OPERATIONS = (
@@ -32,5 +34,6 @@ READ_ONLY_OPERATIONS = (
     | account_settings.READ_ONLY_OPERATIONS
     | tags.READ_ONLY_OPERATIONS
     | policies.READ_ONLY_OPERATIONS
+    | queue_operations.READ_ONLY_OPERATIONS
 )
 """The OPERATIONS that change nothing, so the journal does not keep them."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from kplpy.local.model.consumers import Subscription
 from kplpy.local.model.errors import ServiceError, invalid_argument
 from kplpy.local.model.faults import Transport
 from kplpy.local.model.model import Model, firehose_records
+from kplpy.local.model.queue_records import WAIT_SECONDS, WAITING
 from kplpy.local.server import codec, event_stream
 
 KINESIS, FIREHOSE = "Kinesis_20131202", "Firehose_20150804"
@@ -29,6 +33,7 @@ class Reply:
     """An HTTP response, with the delay and the transport fault of model.Exchange.
 
     events: after SubscribeToShard, what follows the headers; the body is empty. kind: the content type of its events.
+    again: makes the reply again, while a queue has no record; until: when to stop that, by the service's clock
     """
 
     status: int
@@ -38,6 +43,8 @@ class Reply:
     transport: Transport | None = None
     events: Subscription | None = None
     kind: str = ""
+    again: Callable[[], Reply] | None = None
+    until: float = 0.0
 
 
 class Service:
@@ -75,12 +82,33 @@ class Service:
         else:
             reply = Reply(200, headers, codec.encode(kind, answer))
         reply.delay, reply.transport = exchange.delay, exchange.transport
+        if operation in WAITING and answer.get("QueueRecords") == [] and exchange.transport is None:
+            reply.again = partial(self._receive_again, operation, params, kind, headers)
+            reply.until = self.clock() + (params.get("WaitTimeSeconds") or WAIT_SECONDS)
         if reply.transport == "empty":
             reply.body = b""
             reply.events = None
         elif reply.transport == "garbage":
             reply.events = None
             reply.body = b"\x00\xff<html>not an answer"
+        return reply
+
+    def _receive_again(self, operation: str, params: dict[str, Any], kind: str, headers: dict[str, str]) -> Reply:
+        try:
+            answer = self.model.change_queue(operation, params, self.clock())
+        except ServiceError as error:
+            return _failed(error, kind, headers)
+        again = None if answer["QueueRecords"] else partial(self._receive_again, operation, params, kind, headers)
+        return Reply(200, headers, codec.encode(kind, answer), again=again)
+
+    async def wait(self, reply: Reply, stopped: asyncio.Event, is_connected: Callable[[], bool]) -> Reply:
+        """Return the reply when it has records of a queue, when its time is over, or when the server stops."""
+        until = reply.until
+        while reply.again is not None and self.clock() < until and is_connected() and not stopped.is_set():
+            try:
+                await asyncio.wait_for(stopped.wait(), event_stream.POLL)
+            except asyncio.TimeoutError:
+                reply = reply.again()
         return reply
 
     def read_delivery_stream(self, name: str, after: str, limit: str) -> Reply:
