@@ -1,6 +1,7 @@
 """Holds the local Kinesis to botocore's model of the API: `python scripts/local_operations.py`, or with `--write`.
 
-Writes the rules for requests (kplpy/local/model/kinesis_shapes.py) and the list of operations in docs/local.md.
+Writes the rules for requests of Kinesis and CloudWatch (kplpy/local/model/kinesis_shapes.py, cloudwatch_shapes.py) and
+the list of operations in docs/local.md.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel, Shape
 
 ROOT = Path(__file__).parents[1]
-SHAPES = ROOT / "kplpy/local/model/kinesis_shapes.py"
+SHAPES = {
+    "kinesis": ROOT / "kplpy/local/model/kinesis_shapes.py",
+    "cloudwatch": ROOT / "kplpy/local/model/cloudwatch_shapes.py",
+}
+CLOUDWATCH = ("PutMetricData", "GetMetricStatistics", "GetMetricData", "ListMetrics")
+"""The operations of CloudWatch that are served."""
 PAGE = ROOT / "docs/local.md"
 BEGIN, END = "<!-- operations: begin -->", "<!-- operations: end -->"
 
-HEAD = '''"""The members of Kinesis's requests and their rules, from botocore's model of the API.
+HEAD = '''"""The members of requests of {service} and their rules, from botocore's model of the API.
 
 `python scripts/local_operations.py --write` makes this file; do not edit it. tests/unit/local/model/test_operations.py
 compares it with botocore.
@@ -31,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kplpy.local.model.rules import BLOB, FLAG, ListOf, MapOf, Member, Structure, Text, Time, Whole
+from kplpy.local.model.rules import {rules}
 
 '''
 
@@ -74,26 +80,30 @@ FAMILIES: dict[str, tuple[str, str]] = {
 """By family: its operations, and what is special about them here."""
 
 
-def operations() -> dict[str, Any]:
-    """Return the operations of botocore's model of Kinesis, by name."""
-    model = ServiceModel(Loader().load_service_model("kinesis", "service-2"), "kinesis")
-    return {name: model.operation_model(name) for name in model.operation_names}
+def operations(service: str = "kinesis") -> dict[str, Any]:
+    """Return the operations of botocore's model of a service, by name."""
+    model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
+    names = CLOUDWATCH if service == "cloudwatch" else model.operation_names
+    return {name: model.operation_model(name) for name in names}
 
 
-def source() -> str:
-    """Return the source of kinesis_shapes.py, not formatted."""
+def source(service: str = "kinesis") -> str:
+    """Return the source of a service's file in SHAPES, not formatted."""
     done: dict[str, str] = {}
     tables = []
-    for name, operation in sorted(operations().items()):
+    for name, operation in sorted(operations(service).items()):
         shape = operation.input_shape
         tables.append(f'"{name}": {_members(shape, done) if shape is not None else "{}"},\n')
     rules = "".join(f"{constant} = {rule}\n" for constant, rule in done.items())
-    times = sorted({each for operation in operations().values() for each in _times(operation.output_shape, ())})
-    return (
-        f"{HEAD}{rules}\nOPERATIONS: Mapping[str, Mapping[str, Member]] = {{\n{''.join(tables)}}}\n"
+    times = sorted({each for operation in operations(service).values() for each in _times(operation.output_shape, ())})
+    body = (
+        f"{rules}\nOPERATIONS: Mapping[str, Mapping[str, Member]] = {{\n{''.join(tables)}}}\n"
         f'"""By operation: the members of its request."""\n\nTIMES = frozenset({times})\n'
         '"""The members of responses that are times."""\n'
     )
+    known = ("BLOB", "FLAG", "NUMBER", "ListOf", "MapOf", "Member", "Structure", "Text", "Time", "Whole")
+    used = ", ".join(each for each in known if re.search(rf"\b{each}\b", body))
+    return HEAD.format(service={"kinesis": "Kinesis", "cloudwatch": "CloudWatch"}[service], rules=used) + body
 
 
 def _constant(shape: Shape, done: dict[str, str]) -> str:
@@ -102,6 +112,8 @@ def _constant(shape: Shape, done: dict[str, str]) -> str:
         return "FLAG"
     if shape.type_name == "blob":
         return "BLOB"
+    if shape.type_name == "double":
+        return "NUMBER"
     if shape.type_name == "timestamp":
         return "Time()"
     name = "_" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", shape.name).upper()
@@ -151,7 +163,7 @@ def _times(shape: Any, above: tuple[str, ...]) -> Iterator[str]:
         yield from _times(shape.member, above)
     elif shape.type_name == "structure":
         for name, each in shape.members.items():
-            if each.type_name == "timestamp":
+            if each.type_name == "timestamp" or (each.type_name == "list" and each.member.type_name == "timestamp"):
                 yield name
             yield from _times(each, above)
 
@@ -179,8 +191,9 @@ def page(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     if arguments == ["--write"]:
-        SHAPES.write_text(source())
-        subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(SHAPES)], check=True)
+        for service, path in SHAPES.items():
+            path.write_text(source(service))
+            subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(path)], check=True)
         subprocess.run([sys.executable, str(Path(__file__)), "--write-page"], check=True)
         return 0
     if arguments == ["--write-page"]:

@@ -1,4 +1,4 @@
-"""The members of Kinesis's requests and their rules, from botocore's model of the API.
+"""The members of requests of Kinesis and their rules, from botocore's model of the API.
 
 `python scripts/local_operations.py --write` makes this file; do not edit it. tests/unit/local/model/test_operations.py
 compares it with botocore.

@@ -1,4 +1,4 @@
-"""The modelled services: Kinesis and Firehose without I/O, whose callers pass the time.
+"""The modelled services: Kinesis, Firehose and CloudWatch without I/O, whose callers pass the time.
 
 `Model.handle(operation, params, now)` is one API call with botocore's member names. Data is bytes, times are epoch
 seconds. The model has no clock, thread or socket, and its only randomness is the Random that it is given. So the same
@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from random import Random
 
-from kplpy.local.model import firehose, get_records, operations, put_records, queue_records
+from kplpy.local.model import cloudwatch, firehose, get_records, operations, put_records, queue_records
 from kplpy.local.model.account import Account, Params, Response
+from kplpy.local.model.cloudwatch import CloudWatch
 from kplpy.local.model.delivery_stream import DeliveryStream
 from kplpy.local.model.errors import ServiceError, invalid_argument
 from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent, QueueEvent
@@ -94,7 +95,8 @@ class Exchange:
 class Model:
     """All streams and delivery streams of one account in one region. Not thread-safe.
 
-    Operations of Firehose have the prefix `Firehose.`, for example Firehose.PutRecordBatch.
+    Operations of Firehose have the prefix `Firehose.`, for example Firehose.PutRecordBatch, those of CloudWatch the
+    prefix `CloudWatch.`. The journal does not keep metrics.
 
     limits, phases: see Limits and Phases
     store: False keeps only counts, no records
@@ -127,6 +129,7 @@ class Model:
             random if random is not None else Random(0),
         )
         self.firehose = Firehose(self.account)
+        self.cloudwatch = CloudWatch()
         self.store = store
         self.retention_bytes = retention_bytes
         self.faults = Faults()
@@ -191,6 +194,8 @@ class Model:
             return self._get_shard_iterator(params, now)
         if operation == "SubscribeToShard":
             return self._subscribe_to_shard(params, now)
+        if operation in cloudwatch.OPERATIONS:
+            return self.cloudwatch.call(operation, params, now)
         if operation in queue_records.OPERATIONS:
             return self.change_queue(operation, params, now)
         if operation == "Firehose.PutRecordBatch":
@@ -409,14 +414,14 @@ class Model:
 
 
 SERVED = frozenset(
-    {"PutRecord", "PutRecords", "GetRecords", "GetShardIterator", "SubscribeToShard"}
-    | {
-        "Firehose.PutRecord",
-        "Firehose.PutRecordBatch",
+    [
+        *("PutRecord", "PutRecords", "GetRecords", "GetShardIterator", "SubscribeToShard"),
+        *("Firehose.PutRecord", "Firehose.PutRecordBatch"),
         *operations.OPERATIONS,
         *queue_records.OPERATIONS,
         *firehose.OPERATIONS,
-    }
+        *cloudwatch.OPERATIONS,
+    ]
 )
 """The operations that the model carries out."""
 

@@ -32,8 +32,11 @@ def page(
     if params.get("NextToken") is not None:
         start = unpack(kind, params["NextToken"], 2, now)[1]
     limit = params.get("Limit") or min(params.get("MaxResults") or 100, 100)
+    shown, last = page_after(items, start, limit)
+    return shown, {"NextToken": pack_token(kind, f"{now:.6f}", last)} if last else {}
+
+
+def page_after(items: Mapping[str, T], start: str, limit: int) -> tuple[list[T], str]:
+    """Return up to `limit` items with keys after `start`, in order, and the last key if there are more, else ""."""
     names = [name for name in sorted(items) if name > start]
-    shown = [items[name] for name in names[:limit]]
-    if len(names) <= limit:
-        return shown, {}
-    return shown, {"NextToken": pack_token(kind, f"{now:.6f}", names[limit - 1])}
+    return [items[name] for name in names[:limit]], names[limit - 1] if len(names) > limit else ""

@@ -122,6 +122,7 @@ class Member:
 
 
 FLAG = Plain((bool,), "Boolean")
+NUMBER = Plain((int, float), "Double")
 BLOB = Plain((bytes, bytearray, memoryview), "Blob")
 
 

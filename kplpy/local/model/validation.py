@@ -1,6 +1,7 @@
 """The members that each operation reads, with their rules.
 
-Those of Kinesis come from botocore's model (kinesis_shapes.py), those of Firehose from its API reference.
+Those of Kinesis and CloudWatch come from botocore's models (kinesis_shapes.py, cloudwatch_shapes.py), those of Firehose
+from its API reference.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 from typing import Any
 
-from kplpy.local.model import kinesis_shapes
+from kplpy.local.model import cloudwatch_shapes, kinesis_shapes
 from kplpy.local.model.errors import validation
 from kplpy.local.model.rules import BLOB, FLAG, Member, Plain, Structure, Text, Whole
 
@@ -53,6 +54,7 @@ OPERATIONS: Mapping[str, Mapping[str, Member]] = {
     "CreateStream": {**_kinesis["CreateStream"], "ShardCount": Member(Whole(1, 100_000))},
     "PutRecord": {**_kinesis["PutRecord"], **PUT_ENTRY},
     "PutRecords": {**_kinesis["PutRecords"], "Records": _records},
+    **{f"CloudWatch.{name}": members for name, members in cloudwatch_shapes.OPERATIONS.items()},
     "Firehose.CreateDeliveryStream": {
         **_delivery_stream,
         "DeliveryStreamType": Member(_delivery_type),
@@ -78,7 +80,8 @@ OPERATIONS: Mapping[str, Mapping[str, Member]] = {
 }
 """Every operation of the model with the members that it reads.
 
-Other members are ignored, as in the service. Operations of Firehose have the prefix `Firehose.`.
+Other members are ignored, as in the service. Operations of Firehose have the prefix `Firehose.`,
+those of CloudWatch `CloudWatch.`.
 """
 
 

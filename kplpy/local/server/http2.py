@@ -102,6 +102,8 @@ class Http2Protocol(asyncio.Protocol):
             headers.get("x-amz-target", ""),
             headers.get("content-type", ""),
             bytes(request.body),
+            headers.get(":path", "/"),
+            headers.get("content-encoding", ""),
         )
         if reply.transport in ("refused", "cut_before", "cut_after"):
             self._http.reset_stream(stream)

@@ -114,7 +114,12 @@ class Server:
             read = self.service.read_delivery_stream(name, query.get("after", "0"), query.get("limit", "10000"))
             return await self._send(request, read)
         reply = self.service.reply(
-            request.method, headers.get("X-Amz-Target", ""), headers.get("Content-Type", ""), body
+            request.method,
+            headers.get("X-Amz-Target", ""),
+            headers.get("Content-Type", ""),
+            body,
+            request.path,
+            headers.get("Content-Encoding", ""),
         )
         if reply.delay or reply.transport:
             return await self._respond_with_fault(request, reply)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from kplpy.local import Model, ServiceError
-from kplpy.local.model import kinesis_shapes
+from kplpy.local.model import cloudwatch_shapes, kinesis_shapes
 from kplpy.local.model.model import SERVED
 from kplpy.local.model.rules import check
+from tests.newest_botocore import newest_botocore
 
 _spec = importlib.util.spec_from_file_location(
     "local_operations", Path(__file__).parents[4] / "scripts/local_operations.py"
@@ -21,20 +22,17 @@ assert _spec.loader is not None
 local_operations = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(local_operations)
 
-newest = pytest.mark.skipif(
-    "CreateQueue" not in local_operations.operations(), reason="the installed botocore is older than the rules"
-)
 
-
-@newest
-def test_the_rules_are_those_of_botocore() -> None:
+@newest_botocore
+@pytest.mark.parametrize(("service", "shapes"), [("kinesis", kinesis_shapes), ("cloudwatch", cloudwatch_shapes)])
+def test_the_rules_are_those_of_botocore(service: str, shapes: Any) -> None:
     made: dict[str, Any] = {}
-    exec(local_operations.source(), made)
-    assert made["OPERATIONS"] == kinesis_shapes.OPERATIONS
-    assert made["TIMES"] == kinesis_shapes.TIMES
+    exec(local_operations.source(service), made)
+    assert made["OPERATIONS"] == shapes.OPERATIONS
+    assert made["TIMES"] == shapes.TIMES
 
 
-@newest
+@newest_botocore
 def test_each_operation_is_listed_once() -> None:
     listed = [name for names, _ in local_operations.FAMILIES.values() for name in names.split()]
     assert sorted(listed) == sorted(set(local_operations.operations()) & SERVED)

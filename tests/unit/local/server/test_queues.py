@@ -13,11 +13,13 @@ from kplpy.local import Limits, LocalKinesis, Model
 from kplpy.local.model.model import no_journal
 from kplpy.local.server import journal
 from kplpy.local.server.journal import Journal
+from tests.newest_botocore import newest_botocore
 
 ON_DEMAND: Any = {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}
 STREAM_ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/s"
 
 
+@newest_botocore
 def test_a_queue_through_boto3() -> None:
     with LocalKinesis(stream=None) as kinesis:
         client: Any = kinesis.client()

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from kplpy.local import LocalKinesis, Phases
+from tests.newest_botocore import newest_botocore
 
 METRICS = [
     "IncomingBytes",
@@ -197,6 +198,7 @@ def test_the_account_shows_its_limits_and_its_use(client: Any, stream: str) -> N
     client.delete_stream(StreamName="demand")
 
 
+@newest_botocore
 def test_warm_throughput_needs_the_accounts_commitment(client: Any) -> None:
     status = client.describe_account_settings()["MinimumThroughputBillingCommitment"]
     assert status == {"Status": "DISABLED"}
@@ -224,6 +226,7 @@ def test_warm_throughput_needs_the_accounts_commitment(client: Any) -> None:
     client.delete_stream(StreamName="warm")
 
 
+@newest_botocore
 def test_an_auto_stream_takes_no_sequence_number_for_ordering(client: Any, stream: str) -> None:
     client.create_stream(StreamName="auto", RecordDistributionStrategy="AUTO", **ON_DEMAND)
     record: Any = {"Data": b"x", "PartitionKey": "k", "SequenceNumberForOrdering": "1"}
