@@ -1,4 +1,4 @@
-"""A local Kinesis and Firehose: a model of the services, and an HTTP server for the model.
+"""A local Kinesis, Firehose and CloudWatch: a model of the services, and an HTTP server for the model.
 
 The model (`kplpy.local.Model`) enforces the service's limits. It needs only Python.
 The servers need the extra: pip install 'kplpy[local]'.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_firehose import FirehoseClient
     from mypy_boto3_kinesis import KinesisClient
 
@@ -54,6 +55,12 @@ def make_firehose_client(place: Place, **arguments: Any) -> FirehoseClient:
     """Return a boto3 Firehose client for the local Firehose; `arguments` are passed to boto3."""
     session = make_session(place.region_name)
     return session.client("firehose", endpoint_url=place.endpoint_url, **{"verify": place.ca_bundle, **arguments})
+
+
+def make_cloudwatch_client(place: Place, **arguments: Any) -> CloudWatchClient:
+    """Return a boto3 CloudWatch client for the local CloudWatch; `arguments` are passed to boto3."""
+    session = make_session(place.region_name)
+    return session.client("cloudwatch", endpoint_url=place.endpoint_url, **{"verify": place.ca_bundle, **arguments})
 
 
 def make_producer(place: Place, **config: Any) -> Producer:

@@ -7,24 +7,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from kplpy.local.model.errors import ServiceError, in_use, invalid_argument, not_found, over_limit
-from kplpy.local.model.get_records import describe_record, find_shard, starting_number
+from kplpy.local.model.get_records import describe_records, find_shard, starting_number
 from kplpy.local.model.limits import MIB, CallRate, Limits
-from kplpy.local.model.sequence import TOKEN_SECONDS, pack_token, sequence_number, unpack_token
+from kplpy.local.model.pages import page
+from kplpy.local.model.resources import Resource
+from kplpy.local.model.sequence import sequence_number
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import Stream
 
 Params = Mapping[str, Any]
 Response = dict[str, Any]
 
-MAX_CONSUMERS = 20
-"""Registered consumers of one stream; the service allows 50 to some streams."""
 HEARTBEAT = 5.0
 """Seconds after which a subscription without records gets an empty event."""
 _MAX_EVENT = MIB
 _ARN = re.compile(r".*:stream/([a-zA-Z0-9_.-]+)/consumer/([a-zA-Z0-9_.-]+):([0-9]+)")
 
 
-class Consumer:
+class Consumer(Resource):
     """A registered consumer of a stream.
 
     subscriptions: the latest subscription of each shard, by shard id.
@@ -32,10 +32,10 @@ class Consumer:
     """
 
     def __init__(self, stream_arn: str, name: str, now: float) -> None:
+        super().__init__(f"{stream_arn}/consumer/{name}:{int(now)}")
         self.name = name
         self.created = now
         self.is_registered = True
-        self.arn = f"{stream_arn}/consumer/{name}:{int(now)}"
         self.subscriptions: dict[str, Subscription] = {}
         self.rates: dict[str, CallRate] = {}
 
@@ -110,7 +110,7 @@ class Subscription:
         if not records and not at_end and (has_more or now - self._last_event_at < HEARTBEAT):
             return None
         event: Response = {
-            "Records": [describe_record(each) for each in records],
+            "Records": describe_records(self._stream, records),
             "MillisBehindLatest": max(0, int(1000 * (now - shard.records[position].arrived))) if has_more else 0,
             "ChildShards": shard.describe_children() if at_end else [],
         }
@@ -151,43 +151,40 @@ class Consumers:
         """Return the consumers of a stream, by name."""
         return self._by_stream.setdefault(stream.incarnation, {})
 
-    def register(self, stream: Stream, params: Params, now: float) -> Response:
+    def forget(self, stream: Stream) -> None:
+        """Deregister all consumers of a stream that is being deleted."""
+        for each in self._by_stream.pop(stream.incarnation, {}).values():
+            each.is_registered = False
+
+    def register(self, stream: Stream, params: Params, now: float, tags: dict[str, str]) -> Response:
         name, consumers = params["ConsumerName"], self.of(stream)
         if name in consumers:
             raise in_use(f"Consumer {name} under stream {stream.name} already exists for account {self._account}.")
-        if len(consumers) >= MAX_CONSUMERS:
-            raise over_limit(f"Stream {stream.name} under account {self._account} has {MAX_CONSUMERS} consumers.")
         consumer = consumers[name] = Consumer(stream.arn, name, now)
+        consumer.tags = tags
         return {"Consumer": consumer.describe()}
 
     def deregister(self, stream: Stream, params: Params) -> Response:
-        consumer = self._find(stream, params)
+        consumer = self.find(stream, params)
         consumer.is_registered = False
         del self.of(stream)[consumer.name]
         return {}
 
     def describe(self, stream: Stream, params: Params) -> Response:
-        return {"ConsumerDescription": {**self._find(stream, params).describe(), "StreamARN": stream.arn}}
+        return {"ConsumerDescription": {**self.find(stream, params).describe(), "StreamARN": stream.arn}}
 
     def list(self, stream: Stream, params: Params, now: float) -> Response:
-        start = ""
-        if params.get("NextToken") is not None:
-            parts = unpack_token("consumers", params["NextToken"], 2)
-            if parts is None:
-                raise invalid_argument("The NextToken provided is invalid.")
-            if now - float(parts[0]) > TOKEN_SECONDS:
-                raise ServiceError("ExpiredNextTokenException", "The NextToken provided has expired.")
-            start = parts[1]
-        limit = params.get("MaxResults") or 100
-        remaining = [each for name, each in sorted(self.of(stream).items()) if name > start]
-        response: Response = {"Consumers": [each.describe() for each in remaining[:limit]]}
-        if len(remaining) > limit:
-            response["NextToken"] = pack_token("consumers", f"{now:.6f}", remaining[limit - 1].name)
-        return response
+        created = params.get("StreamCreationTimestamp")
+        if created is not None and params.get("NextToken") is not None:
+            raise invalid_argument("NextToken and StreamCreationTimestamp cannot be provided together.")
+        if created is not None and int(created) != int(stream.created):
+            raise not_found(f"Stream {stream.name} under account {self._account} created at {created} not found.")
+        shown, token = page("consumers", self.of(stream), params, now)
+        return {"Consumers": [each.describe() for each in shown], **token}
 
     def subscribe(self, stream: Stream, params: Params, now: float) -> Subscription:
         """Return a new subscription. It takes the shard over from an earlier one of the same consumer."""
-        consumer = self._find(stream, params)
+        consumer = self.find(stream, params)
         shard = find_shard(stream, params["ShardId"], self._account)
         if self._limits.subscribe_per_second is not None:
             rate = consumer.rates.setdefault(shard.id, CallRate(self._limits.subscribe_per_second, now))
@@ -206,7 +203,7 @@ class Consumers:
         subscription = consumer.subscriptions[shard.id] = Subscription(stream, consumer, shard, number, now)
         return subscription
 
-    def _find(self, stream: Stream, params: Params) -> Consumer:
+    def find(self, stream: Stream, params: Params) -> Consumer:
         """Return the consumer that a request names by its ARN, or by its name."""
         arn, name = params.get("ConsumerARN"), params.get("ConsumerName")
         if arn is None and name is None:

@@ -8,20 +8,20 @@ CODES = frozenset(
     """
     AccessDenied AccessDeniedException DryRunOperationException ExpiredIteratorException ExpiredNextTokenException
     ExpiredToken ExpiredTokenException IncompleteSignature InternalError InternalFailure InternalFailureException
-    InternalServerError InvalidAction InvalidArgumentException InvalidClientTokenId InvalidKMSResourceException
-    InvalidSignatureException InvalidSourceException
-    KMSAccessDeniedException KMSDisabledException KMSInvalidStateException KMSNotFoundException KMSOptInRequired
-    KMSThrottlingException LimitExceededException MalformedHttpRequestException MissingAuthenticationToken
-    MissingAuthenticationTokenException NotAuthorized OptInRequired ProvisionedThroughputExceededException
-    RequestAbortedException RequestEntityTooLarge RequestEntityTooLargeException RequestExpired RequestLimitExceeded
-    RequestThrottled RequestThrottledException RequestTimeTooSkewed RequestTimeout RequestTimeoutException
-    ResourceInUseException ResourceNotFoundException SerializationException ServiceUnavailable
-    ServiceUnavailableException SignatureDoesNotMatch SlowDown Throttling ThrottlingException
-    TokenRefreshRequired TooManyRequestsException UnknownOperationException UnrecognizedClientException
-    UnsupportedMediaTypeException ValidationError ValidationException
+    InternalServerError InternalServiceError InvalidAction InvalidArgumentException InvalidClientTokenId
+    InvalidKMSResourceException InvalidParameterCombination InvalidParameterValue InvalidSignatureException
+    InvalidSourceException KMSAccessDeniedException KMSDisabledException KMSInvalidStateException KMSNotFoundException
+    KMSOptInRequired KMSThrottlingException LimitExceededException MalformedHttpRequestException
+    MissingAuthenticationToken MissingAuthenticationTokenException MissingParameter NotAuthorized OptInRequired
+    ProvisionedThroughputExceededException RequestAbortedException RequestEntityTooLarge RequestEntityTooLargeException
+    RequestExpired RequestLimitExceeded RequestThrottled RequestThrottledException RequestTimeTooSkewed RequestTimeout
+    RequestTimeoutException ResourceInUseException ResourceNotFoundException SerializationException ServiceUnavailable
+    ServiceUnavailableException SignatureDoesNotMatch SlowDown Throttling ThrottlingException TokenRefreshRequired
+    TooManyRequestsException UnknownOperationException UnrecognizedClientException UnsupportedMediaTypeException
+    ValidationError ValidationException
     """.split()
 )
-"""The error codes of Kinesis and Firehose."""
+"""The error codes of Kinesis, Firehose and CloudWatch."""
 
 
 class ServiceError(Exception):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from kplpy.local.model.delivery_stream import DeliveryRecord, DeliveryStream
+from kplpy.local.model.queue import Delivery
 from kplpy.local.model.sequence import sequence_count
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import Stream
@@ -22,6 +23,7 @@ class CallEvent:
     """A call of an operation that changes something other than records."""
 
     stream: str
+    """The stream's name; "" for a call that changes the whole account."""
     operation: str
     params: Mapping[str, Any]
     now: float
@@ -106,4 +108,33 @@ class DeliveryEvent:
         return replace(self, records=self.records[max(0, trimmed - before) :])
 
 
-Event = CallEvent | PutEvent | DeliveryEvent
+@dataclass(frozen=True, slots=True)
+class QueueEvent:
+    """What one request changed of the received records of a queue."""
+
+    stream: str
+    queue: str
+    """The last part of the queue's ARN."""
+    now: float
+    deliveries: list[Delivery]
+
+    @property
+    def key(self) -> StreamKey:
+        return (False, self.stream)
+
+    @classmethod
+    def of(cls, stream: str, queue: str, now: float, deliveries: list[list[Any]]) -> QueueEvent:
+        """Make the event from the members of plain()."""
+        return cls(stream, queue, now, [Delivery(*each) for each in deliveries])
+
+    def plain(self) -> list[Any]:
+        return ["queue", self.stream, self.queue, self.now, [list(astuple(each)) for each in self.deliveries]]
+
+    def without_trimmed(self, stream: Stream) -> QueueEvent:
+        """Return this event with only the records that the stream still holds."""
+        shards = stream.shards
+        held = [each for each in self.deliveries if each.shard in shards and shards[each.shard].holds(each.count)]
+        return replace(self, deliveries=held)
+
+
+Event = CallEvent | PutEvent | DeliveryEvent | QueueEvent

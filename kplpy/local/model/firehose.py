@@ -12,7 +12,8 @@ from kplpy.local.model.account import Account, Params, Response
 from kplpy.local.model.delivery_stream import DeliveryStream
 from kplpy.local.model.errors import ServiceError, in_use, invalid_argument, not_found, over_limit, validation
 from kplpy.local.model.limits import KIB, Limits
-from kplpy.local.model.validation import DELIVERY_DESTINATIONS, DELIVERY_ENTRY, check, check_record_count
+from kplpy.local.model.rules import check
+from kplpy.local.model.validation import DELIVERY_DESTINATIONS, DELIVERY_ENTRY, check_record_count
 
 DIRECT_PUT = "DirectPut"
 LARGEST_RECORD = 1000 * KIB

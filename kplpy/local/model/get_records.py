@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kplpy.local.model.errors import ServiceError, invalid_argument, not_found, throttled
@@ -12,6 +12,7 @@ from kplpy.local.model.put_records import rate_exceeded
 from kplpy.local.model.sequence import (
     TOKEN_SECONDS,
     pack_token,
+    sequence_count,
     sequence_shard,
     sequence_valid,
     shard_index,
@@ -118,7 +119,7 @@ def get_records(
         shard.read_rate.charge(size)
     has_more = position < len(shard.records)
     response: dict[str, Any] = {
-        "Records": [describe_record(each) for each in found],
+        "Records": describe_records(stream, found),
         "MillisBehindLatest": int(1000 * (now - found[-1].arrived)) if has_more else 0,
     }
     if has_more or shard.closed is None:
@@ -147,7 +148,16 @@ def _read(shard: Shard, number: int, limit: int) -> tuple[list[Record], int, int
     return found, size, position
 
 
-def describe_record(record: Record) -> dict[str, Any]:
+def describe_records(stream: Stream, records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the Record structures of GetRecords and SubscribeToShard."""
+    described = [_describe(each) for each in records]
+    if stream.was_encrypted:
+        for each, record in zip(described, records, strict=True):
+            each["EncryptionType"] = "KMS" if stream.is_encrypted(sequence_count(record.number)) else "NONE"
+    return described
+
+
+def _describe(record: Record) -> dict[str, Any]:
     described: dict[str, Any] = {
         "SequenceNumber": str(record.number),
         "ApproximateArrivalTimestamp": round(record.arrived, 3),

@@ -60,6 +60,10 @@ class Limits:
     """A further SubscribeToShard fails for so long, and then takes the shard over."""
     update_shard_count_factor: bool = True
     """UpdateShardCount may at most double or halve the number of shards."""
+    account_shards: int | None = 20_000
+    """Open shards of all provisioned streams: the quota of us-east-1, us-west-2 and eu-west-1."""
+    on_demand_streams: int | None = 50
+    """On-demand streams of the account."""
     firehose_request_records: int | None = 500
     """The most records in one PutRecordBatch request of Firehose."""
     firehose_request_bytes: int | None = 4 * MIB
@@ -114,7 +118,13 @@ class Limits:
     def none(cls) -> Limits:
         """Return limits that are all switched off."""
         return replace(
-            cls.no_rates(), request_records=None, request_bytes=None, record_size=False, update_shard_count_factor=False
+            cls.no_rates(),
+            request_records=None,
+            request_bytes=None,
+            record_size=False,
+            update_shard_count_factor=False,
+            account_shards=None,
+            on_demand_streams=None,
         )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kplpy.local.model.errors import ServiceError, invalid_argument
-from kplpy.local.model.sequence import TOKEN_SECONDS, pack_token, shard_index, unpack_token
+from kplpy.local.model.errors import invalid_argument
+from kplpy.local.model.pages import page, unpack
+from kplpy.local.model.sequence import pack_token, shard_index
 from kplpy.local.model.shard import Shard
 from kplpy.local.model.stream import ON_DEMAND, Stream
 
@@ -35,12 +36,15 @@ def describe_stream_summary(stream: Stream, consumers: int) -> dict[str, Any]:
 
 
 def _described(stream: Stream) -> dict[str, Any]:
-    return {
+    described = {
         **_summary(stream),
         "RetentionPeriodHours": stream.retention_hours,
-        "EnhancedMonitoring": [{"ShardLevelMetrics": []}],
-        "EncryptionType": "NONE",
+        "EnhancedMonitoring": [{"ShardLevelMetrics": stream.metrics}],
+        "EncryptionType": "NONE" if stream.key_id is None else "KMS",
     }
+    if stream.key_id is not None:
+        described["KeyId"] = stream.key_id
+    return described
 
 
 def _summary(stream: Stream) -> dict[str, Any]:
@@ -54,20 +58,13 @@ def _summary(stream: Stream) -> dict[str, Any]:
 
 
 def list_streams(streams: Mapping[str, Stream], params: Mapping[str, Any], now: float) -> dict[str, Any]:
-    start = params.get("ExclusiveStartStreamName", "")
-    if params.get("NextToken") is not None:
-        start = _unpack("streams", params["NextToken"], 2, now)[1]
-    limit = params.get("Limit") or 100
-    remaining = [streams[name] for name in sorted(streams) if name > start]
-    page = remaining[:limit]
-    response: dict[str, Any] = {
-        "StreamNames": [each.name for each in page],
-        "StreamSummaries": [_summary(each) for each in page],
-        "HasMoreStreams": len(remaining) > limit,
+    shown, token = page("streams", streams, params, now, params.get("ExclusiveStartStreamName", ""))
+    return {
+        "StreamNames": [each.name for each in shown],
+        "StreamSummaries": [_summary(each) for each in shown],
+        "HasMoreStreams": bool(token),
+        **token,
     }
-    if len(remaining) > limit:
-        response["NextToken"] = pack_token("streams", f"{now:.6f}", page[-1].name)
-    return response
 
 
 class ShardQuery:
@@ -88,7 +85,7 @@ class ShardQuery:
 
     @classmethod
     def from_token(cls, token: str, now: float) -> ShardQuery:
-        _, incarnation, after, kind, moment, stream = _unpack("shards", token, 6, now)
+        _, incarnation, after, kind, moment, stream = unpack("shards", token, 6, now)
         query = cls(stream, int(after), kind, float(moment))
         query.incarnation = int(incarnation)
         return query
@@ -156,12 +153,3 @@ def _chosen(shard: Shard, query: ShardQuery) -> bool:
 def _after(shards: Sequence[Shard], name: str) -> list[Shard]:
     index = shard_index(name)
     return [each for each in shards if index is None or each.index > index]
-
-
-def _unpack(kind: str, token: str, parts: int, now: float) -> list[str]:
-    found = unpack_token(kind, token, parts)
-    if found is None:
-        raise invalid_argument("The NextToken provided is invalid.")
-    if now - float(found[0]) > TOKEN_SECONDS:
-        raise ServiceError("ExpiredNextTokenException", "The NextToken provided has expired: it is older than 300 s.")
-    return found

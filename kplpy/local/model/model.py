@@ -1,4 +1,4 @@
-"""The modelled services: Kinesis and Firehose without I/O, whose callers pass the time.
+"""The modelled services: Kinesis, Firehose and CloudWatch without I/O, whose callers pass the time.
 
 `Model.handle(operation, params, now)` is one API call with botocore's member names. Data is bytes, times are epoch
 seconds. The model has no clock, thread or socket, and its only randomness is the Random that it is given. So the same
@@ -13,18 +13,20 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from random import Random
 
-from kplpy.local.model import account, firehose, get_records, put_records
+from kplpy.local.model import cloudwatch, firehose, get_records, operations, put_records, queue_records
 from kplpy.local.model.account import Account, Params, Response
+from kplpy.local.model.cloudwatch import CloudWatch
 from kplpy.local.model.delivery_stream import DeliveryStream
-from kplpy.local.model.errors import ServiceError
-from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent
+from kplpy.local.model.errors import ServiceError, invalid_argument
+from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent, QueueEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
 from kplpy.local.model.firehose import Firehose
 from kplpy.local.model.limits import Limits, Phases
+from kplpy.local.model.rules import check
 from kplpy.local.model.sequence import sequence_count, sequence_number
 from kplpy.local.model.shard import Record, Shard
-from kplpy.local.model.stream import Stream
-from kplpy.local.model.validation import OPERATIONS, check, requested_stream
+from kplpy.local.model.stream import AUTO, Stream
+from kplpy.local.model.validation import OPERATIONS, requested_stream
 from kplpy.wire.decode import decode_aggregate
 
 
@@ -93,7 +95,8 @@ class Exchange:
 class Model:
     """All streams and delivery streams of one account in one region. Not thread-safe.
 
-    Operations of Firehose have the prefix `Firehose.`, for example Firehose.PutRecordBatch.
+    Operations of Firehose have the prefix `Firehose.`, for example Firehose.PutRecordBatch, those of CloudWatch the
+    prefix `CloudWatch.`. The journal does not keep metrics.
 
     limits, phases: see Limits and Phases
     store: False keeps only counts, no records
@@ -126,6 +129,7 @@ class Model:
             random if random is not None else Random(0),
         )
         self.firehose = Firehose(self.account)
+        self.cloudwatch = CloudWatch()
         self.store = store
         self.retention_bytes = retention_bytes
         self.faults = Faults()
@@ -172,7 +176,7 @@ class Model:
     def _handle(self, operation: str, params: Params, now: float, fault: Fault | None) -> Response:
         self.now = now = max(now, self.now)  # so that records stay in order when the clock is set back
         members = OPERATIONS.get(operation)
-        if members is None:
+        if members is None or operation not in SERVED:
             raise ServiceError("UnknownOperationException", f"{operation} is not an operation of this Kinesis")
         check(members, params)
         self.requests += 1
@@ -190,18 +194,27 @@ class Model:
             return self._get_shard_iterator(params, now)
         if operation == "SubscribeToShard":
             return self._subscribe_to_shard(params, now)
+        if operation in cloudwatch.OPERATIONS:
+            return self.cloudwatch.call(operation, params, now)
+        if operation in queue_records.OPERATIONS:
+            return self.change_queue(operation, params, now)
         if operation == "Firehose.PutRecordBatch":
             return self._deliver_batch(params, now, fault)
         if operation == "Firehose.PutRecord":
             return self._deliver_record(params, now, fault)
-        owner = self.firehose if operation in firehose.OPERATIONS else self.account
-        if operation in account.READ_ONLY_OPERATIONS or operation in firehose.READ_ONLY_OPERATIONS:
-            return owner.call(operation, params, now)
+        if operation in operations.READ_ONLY_OPERATIONS or operation in firehose.READ_ONLY_OPERATIONS:
+            return self._call(operation, params, now)
         phases = self.account.phases
         known_params = {name: params[name] for name in members if name in params}
         times = (phases.creating, phases.updating, phases.deleting)
-        with self.journal(CallEvent(requested_stream(params) or "", operation, known_params, now, times)):
-            return owner.call(operation, params, now)
+        with self.journal(CallEvent(self.account.subject(params), operation, known_params, now, times)):
+            return self._call(operation, params, now)
+
+    def _call(self, operation: str, params: Params, now: float) -> Response:
+        """Carry out an operation on something other than records."""
+        if operation in firehose.OPERATIONS:
+            return self.firehose.call(operation, params, now)
+        return operations.OPERATIONS[operation](self.account, params, now)
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -215,17 +228,30 @@ class Model:
     # --- records ---
 
     def _put_records(self, params: Params, now: float, fault: Fault | None) -> Response:
-        response_entries = self._put(params, params["Records"], now, fault, 1)
+        stream = self.account.active_stream(params, now)
+        response_entries = self._put(stream, params, params["Records"], now, fault, 1)
         failed = sum("ErrorCode" in each for each in response_entries)
-        return {"FailedRecordCount": failed, "Records": response_entries}
+        response = {"FailedRecordCount": failed, "Records": response_entries}
+        return response if stream.key_id is None else {**response, "EncryptionType": "KMS"}
 
     def _put_record(self, params: Params, now: float, fault: Fault | None) -> Response:
-        return put_records.put_record_response(self._put(params, [params], now, fault, 0)[0])
+        stream = self.account.active_stream(params, now)
+        if params.get("SequenceNumberForOrdering") is not None and stream.strategy == AUTO:
+            raise invalid_argument(
+                f"SequenceNumberForOrdering is not supported: the RecordDistributionStrategy of {stream.name} is AUTO."
+            )
+        response = put_records.put_record_response(self._put(stream, params, [params], now, fault, 0)[0])
+        return response if stream.key_id is None else {**response, "EncryptionType": "KMS"}
 
     def _put(
-        self, params: Params, records: list[Params], now: float, fault: Fault | None, first_position: int
+        self,
+        stream: Stream,
+        params: Params,
+        records: list[Params],
+        now: float,
+        fault: Fault | None,
+        first_position: int,
     ) -> list[dict[str, str]]:
-        stream = self.account.active_stream(params, now)
         entries = put_records.route_records(stream, records, self.limits, first_position)
         _refuse_dry_run(params)
         response_entries, accepted = put_records.apply_limits(
@@ -283,20 +309,41 @@ class Model:
         _refuse_dry_run(params)
         return {"EventStream": self.account.subscribe(params, now)}
 
+    def change_queue(self, operation: str, params: Params, now: float) -> Response:
+        """Carry out an operation on the records of a queue, without faults.
+
+        A caller that waits for records calls it again and again (queue_records.WAITING).
+        """
+        self.now = now = max(now, self.now)
+        queue = self.account.active_queue(params["QueueARN"], now)
+        deliveries, response = queue_records.OPERATIONS[operation](queue, params, now)
+        if deliveries:
+            with self.journal(QueueEvent(queue.stream.name, queue.id, now, deliveries)):
+                queue.apply(deliveries)
+        return response
+
     def restore(self, event: Event) -> None:
         """Repeat a change that the journal kept: without limits, and with the same sequence numbers."""
         if isinstance(event, PutEvent):
             self._restore_put(event)
         elif isinstance(event, DeliveryEvent):
             self._restore_delivery(event)
+        elif isinstance(event, QueueEvent):
+            if event.queue in self.account.queues:
+                self.account.queues[event.queue].apply(event.deliveries)
         else:
-            owner = self.firehose if event.operation in firehose.OPERATIONS else self.account
             holder = self.account
             limits, phases = holder.limits, holder.phases
-            holder.limits = replace(limits, update_shard_count_factor=False, firehose_streams=None)
+            holder.limits = replace(
+                limits,
+                update_shard_count_factor=False,
+                firehose_streams=None,
+                account_shards=None,
+                on_demand_streams=None,
+            )
             holder.phases = Phases(*event.phases)
             try:
-                owner.call(event.operation, event.params, event.now)
+                self._call(event.operation, event.params, event.now)
             finally:
                 holder.limits, holder.phases = limits, phases
         self.now = max(self.now, event.now)
@@ -364,6 +411,19 @@ class Model:
         for each in [*self.firehose.deleted, *self.firehose.streams.values()]:
             if delivery_stream in (None, each.name):
                 yield from firehose_records(each, 0)
+
+
+SERVED = frozenset(
+    [
+        *("PutRecord", "PutRecords", "GetRecords", "GetShardIterator", "SubscribeToShard"),
+        *("Firehose.PutRecord", "Firehose.PutRecordBatch"),
+        *operations.OPERATIONS,
+        *queue_records.OPERATIONS,
+        *firehose.OPERATIONS,
+        *cloudwatch.OPERATIONS,
+    ]
+)
+"""The operations that the model carries out."""
 
 
 def firehose_records(stream: DeliveryStream, after: int) -> Iterator[DeliveryLedgerRecord]:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from kplpy.local.model.errors import ServiceError, invalid_argument, throttled, validation
 from kplpy.local.model.faults import Fault
 from kplpy.local.model.limits import KIB, Limits
+from kplpy.local.model.rules import check
 from kplpy.local.model.sequence import HASH_KEYS, hash_key, in_range, sequence_number
 from kplpy.local.model.shard import Record, Shard
 from kplpy.local.model.stream import AUTO, Stream
-from kplpy.local.model.validation import HASH, PUT_ENTRY, check, check_record_count
+from kplpy.local.model.validation import HASH, PUT_ENTRY, check_record_count
 
 THROTTLED = "ProvisionedThroughputExceededException"
 _HASH = re.compile(HASH).fullmatch

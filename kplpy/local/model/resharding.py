@@ -75,6 +75,11 @@ def update_shard_count(
     }
 
 
+def scale(stream: Stream, target: int, now: float, seconds: float) -> None:
+    """Turn the open shards into `target` equal shards over `seconds`, during which the stream is UPDATING."""
+    _run(stream, _steps(stream, target), now, seconds)
+
+
 def _check_factor(stream: Stream, current: int, target: int, account: str) -> None:
     if target > 2 * current:
         change, bound = "up to more than double", 2 * current

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 
 from kplpy.local.model.limits import CallRate, Limits
+from kplpy.local.model.resources import Resource
 from kplpy.local.model.sequence import HASH_KEYS, sequence_count
 from kplpy.local.model.shard import Shard
 
@@ -47,17 +48,21 @@ class ScheduledChanges:
         self.status = status
 
 
-class Stream(ScheduledChanges):
+class Stream(ScheduledChanges, Resource):
     """A stream and all its shards, open and closed.
 
     open: the open shards in the order of their hash ranges
     count: records accepted so far; part of each sequence number
     held_bytes: size of the records that are held
+    metrics: names of the shards' metrics that enhanced monitoring switched on
+    key_id: the KMS key by which new records are said to be encrypted; None without encryption
+    warm_mibps: the warm throughput that was asked for, MiB/s; None if it never was
     """
 
     def __init__(self, name: str, arn: str, now: float, incarnation: int, limits: Limits, random: Random) -> None:
-        super().__init__()
-        self.name, self.arn = name, arn
+        ScheduledChanges.__init__(self)
+        Resource.__init__(self, arn)
+        self.name = name
         self.created = now
         self.incarnation = incarnation
         self.limits = limits
@@ -65,6 +70,10 @@ class Stream(ScheduledChanges):
         self.strategy = USER_KEY
         self.max_record_kib = 1024
         self.retention_hours = 24
+        self.metrics: list[str] = []
+        self.key_id: str | None = None
+        self.warm_mibps: int | None = None
+        self._encryption: list[tuple[int, bool]] = []  # by the count of records: was it switched on or off
         self.shards: dict[int, Shard] = {}
         self.next_index = 0
         self.open: list[Shard] = []
@@ -120,7 +129,43 @@ class Stream(ScheduledChanges):
         self.next_index += 1
         return shard
 
+    # --- settings ---
+
+    def update(self, now: float, seconds: float, change: Callable[[float], None]) -> None:
+        """Make the stream UPDATING for a time, then carry out `change` and make it ACTIVE again."""
+        self.status = "UPDATING"
+        self.schedule(now + seconds, change)
+        self.schedule(now + seconds, lambda _: self.set_status("ACTIVE"))
+        self.apply_changes(now)
+
+    def set_key(self, key_id: str | None) -> None:
+        """Encrypt records from now on with this key; None: not at all."""
+        self.key_id = key_id
+        self._encryption.append((self.count, key_id is not None))
+
+    @property
+    def was_encrypted(self) -> bool:
+        """True if records of this stream may be encrypted."""
+        return bool(self._encryption)
+
+    def is_encrypted(self, count: int) -> bool:
+        """Return True if encryption was on when the record with this count was put."""
+        at = bisect_right(self._encryption, count - 1, key=lambda each: each[0])
+        return at > 0 and self._encryption[at - 1][1]
+
+    def warm_throughput(self) -> dict[str, int]:
+        """Return the WarmThroughputObject structure. A shard takes 1 MiB/s."""
+        current = len(self.open)
+        return {"TargetMiBps": current if self.warm_mibps is None else self.warm_mibps, "CurrentMiBps": current}
+
     # --- retention ---
+
+    def set_retention(self, hours: int, now: float) -> None:
+        """Change the retention. Records that were too old by the earlier retention stay out of reach."""
+        for each in (self.retention_hours, hours):
+            self.retention_hours = each
+            self._next_trim_at = now
+            self.trim(now)
 
     def horizon(self, now: float) -> float:
         """Return the time before which records are trimmed, epoch seconds."""

@@ -13,11 +13,10 @@ import orjson
 from pybase64 import b64decode, b64encode
 
 from kplpy.local.model.errors import ServiceError
+from kplpy.local.model.kinesis_shapes import TIMES
 
 JSON = "application/x-amz-json-1.1"
 CBOR = "application/x-amz-cbor-1.1"
-
-_TIMES = frozenset({"StreamCreationTimestamp", "ConsumerCreationTimestamp", "ApproximateArrivalTimestamp"})
 
 
 def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def _from_milliseconds(value: Any, immutable: bool) -> float:
 def _with_tags(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            name: cbor2.CBORTag(1, round(each * 1000)) if name in _TIMES else _with_tags(each)
+            name: cbor2.CBORTag(1, round(each * 1000)) if name in TIMES else _with_tags(each)
             for name, each in value.items()
         }
     if isinstance(value, list):

@@ -18,7 +18,7 @@ from kplpy.local.server import codec
 
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
 _STRING = 7  # the type of a header's value
-_POLL = 0.02
+POLL = 0.02
 """Seconds between two looks for records. The model has no way to wake anybody."""
 
 
@@ -50,7 +50,7 @@ async def messages(
             yield message(headers, codec.encode_structure(kind, {"message": error.message}))
             return
         try:
-            await asyncio.wait_for(stopped.wait(), _POLL)
+            await asyncio.wait_for(stopped.wait(), POLL)
         except asyncio.TimeoutError:
             pass
 

@@ -42,6 +42,7 @@ class Http2Protocol(asyncio.Protocol):
         self._requests: dict[int, _Request] = {}
         self._unsent: dict[int, bytes] = {}
         self._subscriptions: dict[int, asyncio.Task[None]] = {}  # by stream: what sends its events
+        self._waits: dict[int, asyncio.Task[None]] = {}  # by stream: what waits for records of a queue
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -55,7 +56,7 @@ class Http2Protocol(asyncio.Protocol):
         self._transport = None
         self._requests.clear()
         self._unsent.clear()
-        for each in self._subscriptions.values():
+        for each in [*self._subscriptions.values(), *self._waits.values()]:
             each.cancel()
 
     def data_received(self, data: bytes) -> None:
@@ -87,8 +88,9 @@ class Http2Protocol(asyncio.Protocol):
         elif isinstance(event, StreamReset):
             self._requests.pop(event.stream_id, None)
             self._unsent.pop(event.stream_id, None)
-            if event.stream_id in self._subscriptions:
-                self._subscriptions[event.stream_id].cancel()
+            for tasks in (self._subscriptions, self._waits):
+                if event.stream_id in tasks:
+                    tasks[event.stream_id].cancel()
         elif isinstance(event, WindowUpdated):
             for stream in list(self._unsent):
                 self._send(stream)
@@ -100,14 +102,27 @@ class Http2Protocol(asyncio.Protocol):
             headers.get("x-amz-target", ""),
             headers.get("content-type", ""),
             bytes(request.body),
+            headers.get(":path", "/"),
+            headers.get("content-encoding", ""),
         )
         if reply.transport in ("refused", "cut_before", "cut_after"):
             self._http.reset_stream(stream)
         elif reply.transport != "never":
-            if reply.delay:
+            if reply.again is not None:
+                self._waits[stream] = asyncio.ensure_future(self._respond_after_wait(stream, reply))
+            elif reply.delay:
                 asyncio.get_running_loop().call_later(reply.delay, self._start_late_response, stream, reply)
             else:
                 self._start_response(stream, reply)
+
+    async def _respond_after_wait(self, stream: int, reply: Reply) -> None:
+        """Respond to a request that waits for records of a queue."""
+        try:
+            await asyncio.sleep(reply.delay)
+            reply = await self._service.wait(reply, self._stopped, lambda: self._transport is not None)
+        finally:
+            del self._waits[stream]
+        self._start_late_response(stream, reply)
 
     def _start_late_response(self, stream: int, reply: Reply) -> None:
         if self._transport is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kplpy.local.clients import make_client, make_firehose_client, make_producer, make_session
+from kplpy.local.clients import make_client, make_cloudwatch_client, make_firehose_client, make_producer, make_session
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.faults import Faults
 from kplpy.local.model.limits import Limits, Phases
@@ -24,6 +24,7 @@ from kplpy.local.server.service import Service
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_firehose import FirehoseClient
     from mypy_boto3_kinesis import KinesisClient
 
@@ -255,6 +256,10 @@ class LocalKinesis:
     def firehose_client(self, **arguments: Any) -> FirehoseClient:
         """Return a boto3 Firehose client for this endpoint, with made-up credentials; `arguments` are for boto3."""
         return make_firehose_client(self, **arguments)
+
+    def cloudwatch_client(self, **arguments: Any) -> CloudWatchClient:
+        """Return a boto3 CloudWatch client for this endpoint, with made-up credentials; `arguments` are for boto3."""
+        return make_cloudwatch_client(self, **arguments)
 
     def session(self) -> boto3.Session:
         """Return a boto3 session with made-up credentials and this region. Its clients need endpoint_url."""

@@ -14,7 +14,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import cbor2
 
 from kplpy.local.model.errors import ServiceError
-from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent, StreamKey
+from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent, QueueEvent, StreamKey
 from kplpy.local.model.model import Model
 from kplpy.logs import log
 from kplpy.private_files import open_private
@@ -85,9 +85,9 @@ class Journal:
                 model.restore(event)
             except ServiceError:  # the model refused it at that time too, and a kill came before it was truncated
                 continue
-            if not isinstance(event, CallEvent):
+            if isinstance(event, (PutEvent, DeliveryEvent)):
                 last[event.key] = index
-            elif event.creates:
+            elif isinstance(event, CallEvent) and event.creates:
                 created[event.key] = index
         held_bytes = model.held_bytes
         end = self._end
@@ -161,16 +161,18 @@ class Journal:
         size = 0
         try:
             for index, event in enumerate(self._events()):
-                if event.stream not in (model.firehose.streams if event.key[0] else model.streams):
+                if _is_stale(event, index, model, created):
                     continue
-                if index < created[event.key]:
-                    continue
-                if isinstance(event, PutEvent):
+                if isinstance(event, QueueEvent):
+                    event = event.without_trimmed(model.streams[event.stream])
+                    if event.queue not in model.account.queues or not event.deliveries:
+                        continue
+                elif isinstance(event, PutEvent):
                     event = event.without_trimmed(model.streams[event.stream])
                 elif isinstance(event, DeliveryEvent):
                     event = event.without_trimmed(model.firehose.streams[event.stream])
                 # The last put holds the stream's count.
-                if not isinstance(event, CallEvent) and not event.records and index != last[event.key]:
+                if isinstance(event, (PutEvent, DeliveryEvent)) and not event.records and index != last[event.key]:
                     continue
                 frame = _frame(event)
                 _write_all(new_file, frame)
@@ -183,6 +185,14 @@ class Journal:
         self._file.close()
         self._file = new_file
         self._end = size
+
+
+def _is_stale(event: Event, index: int, model: Model, created: dict[StreamKey, int]) -> bool:
+    """Return True for a change of a stream that was deleted since. Changes of the whole account are never stale."""
+    if not event.stream:
+        return False
+    streams = model.firehose.streams if event.key[0] else model.streams
+    return event.stream not in streams or index < created[event.key]
 
 
 def _open(path: Path) -> FileIO:
@@ -204,7 +214,12 @@ def _frame(event: Event) -> bytes:
 
 
 def _event(plain: list[Any]) -> Event:
-    kinds: dict[str, type[Event]] = {"put": PutEvent, "deliver": DeliveryEvent, "call": CallEvent}
+    kinds: dict[str, Callable[..., Event]] = {
+        "put": PutEvent,
+        "deliver": DeliveryEvent,
+        "call": CallEvent,
+        "queue": QueueEvent.of,
+    }
     return kinds[plain[0]](*plain[1:])
 
 

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from kplpy.local.clients import make_client, make_firehose_client, make_producer, make_session
+from kplpy.local.clients import make_client, make_cloudwatch_client, make_firehose_client, make_producer, make_session
 from kplpy.local.server.inprocess import Running, StreamAtStart
 from kplpy.local.server.options import Arguments, Options
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_firehose import FirehoseClient
     from mypy_boto3_kinesis import KinesisClient
     from typing_extensions import Unpack
@@ -163,6 +164,10 @@ class LocalKinesisProcess:
     def firehose_client(self, **arguments: Any) -> FirehoseClient:
         """Return a boto3 Firehose client for this endpoint, with made-up credentials; `arguments` are for boto3."""
         return make_firehose_client(self, **arguments)
+
+    def cloudwatch_client(self, **arguments: Any) -> CloudWatchClient:
+        """Return a boto3 CloudWatch client for this endpoint, with made-up credentials; `arguments` are for boto3."""
+        return make_cloudwatch_client(self, **arguments)
 
     def session(self) -> boto3.Session:
         """Return a boto3 session with made-up credentials and this region. Its clients need endpoint_url."""

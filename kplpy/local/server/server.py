@@ -114,10 +114,17 @@ class Server:
             read = self.service.read_delivery_stream(name, query.get("after", "0"), query.get("limit", "10000"))
             return await self._send(request, read)
         reply = self.service.reply(
-            request.method, headers.get("X-Amz-Target", ""), headers.get("Content-Type", ""), body
+            request.method,
+            headers.get("X-Amz-Target", ""),
+            headers.get("Content-Type", ""),
+            body,
+            request.path,
+            headers.get("Content-Encoding", ""),
         )
         if reply.delay or reply.transport:
             return await self._respond_with_fault(request, reply)
+        if reply.again is not None:
+            reply = await self.service.wait(reply, self._stopped, lambda: request.transport is not None)
         return await self._send(request, reply)
 
     async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:

@@ -159,17 +159,28 @@ def test_the_end_of_a_closed_shard_names_its_children(model: Model) -> None:
 def test_it_ends_with_its_consumer_and_its_stream(model: Model, operation: str) -> None:
     subscription = subscribe(model, NOW)
     subscription.events(NOW)
-    params = {"StreamName": "s"} if operation == "DeleteStream" else {"ConsumerARN": arn_of(model)}
+    whole: dict[str, Any] = {"StreamName": "s", "EnforceConsumerDeletion": True}
+    params = whole if operation == "DeleteStream" else {"ConsumerARN": arn_of(model)}
     model.handle(operation, params, NOW + 1)
     assert code_of(lambda: subscription.events(NOW + 1)) == "ResourceNotFoundException"
 
 
 def test_a_recreated_stream_has_no_consumers(model: Model) -> None:
     arn = arn_of(model)
-    model.handle("DeleteStream", {"StreamName": "s"}, NOW)
+    assert code_of(lambda: model.handle("DeleteStream", {"StreamName": "s"}, NOW)) == "ResourceInUseException"
+    model.handle("DeleteStream", {"StreamName": "s", "EnforceConsumerDeletion": True}, NOW)
     model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, NOW + 11)
     params = {"ConsumerARN": arn, "ShardId": SHARD, "StartingPosition": {"Type": "LATEST"}}
     assert code_of(lambda: model.handle("SubscribeToShard", params, NOW + 12)) == "ResourceNotFoundException"
+
+
+def test_consumers_of_a_stream_of_another_time_are_not_listed(model: Model) -> None:
+    params: dict[str, Any] = {"StreamARN": STREAM_ARN, "StreamCreationTimestamp": NOW}
+    assert len(model.handle("ListStreamConsumers", params, NOW)["Consumers"]) == 1
+    earlier = {**params, "StreamCreationTimestamp": NOW - 60}
+    assert code_of(lambda: model.handle("ListStreamConsumers", earlier, NOW)) == "ResourceNotFoundException"
+    both = {**params, "NextToken": "x"}
+    assert code_of(lambda: model.handle("ListStreamConsumers", both, NOW)) == "InvalidArgumentException"
 
 
 def test_arguments_are_checked(model: Model) -> None:

@@ -57,6 +57,50 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     kept.close()
 
 
+def test_settings_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(model: Model) -> list[Any]:
+        stream = {"StreamName": "s"}
+        return [
+            model.handle("DescribeStreamSummary", stream, 60.0),
+            model.handle("ListTagsForStream", stream, 60.0),
+            model.handle("ListTagsForResource", {"ResourceARN": consumer}, 60.0),
+            model.handle("GetResourcePolicy", {"ResourceARN": arn}, 60.0),
+            model.handle("DescribeAccountSettings", {}, 60.0),
+            model.handle("DescribeLimits", {}, 60.0),
+        ]
+
+    model, kept = opened(tmp_path, phases=Phases(updating=1))
+    enabled = {"MinimumThroughputBillingCommitment": {"Status": "ENABLED"}}
+    model.handle("UpdateAccountSettings", enabled, 0.0)
+    mode = {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}, "WarmThroughputMiBps": 5}
+    model.handle("CreateStream", {"StreamName": "s", "Tags": {"a": "1"}, **mode}, 0.0)
+    arn = model.streams["s"].arn
+    registered = model.handle(
+        "RegisterStreamConsumer", {"StreamARN": arn, "ConsumerName": "c", "Tags": {"b": "2"}}, 1.0
+    )
+    consumer = registered["Consumer"]["ConsumerARN"]
+    model.handle("TagResource", {"ResourceARN": arn, "Tags": {"c": "3"}}, 2.0)
+    model.handle("UntagResource", {"ResourceARN": consumer, "TagKeys": ["x"]}, 2.0)
+    policy = '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*"}}'
+    model.handle("PutResourcePolicy", {"ResourceARN": arn, "Policy": policy}, 3.0)
+    model.handle("IncreaseStreamRetentionPeriod", {"StreamName": "s", "RetentionPeriodHours": 48}, 4.0)
+    model.handle("EnableEnhancedMonitoring", {"StreamName": "s", "ShardLevelMetrics": ["ALL"]}, 10.0)
+    model.handle("StartStreamEncryption", {"StreamName": "s", "EncryptionType": "KMS", "KeyId": "alias/k"}, 20.0)
+    model.handle("UpdateStreamWarmThroughput", {"StreamName": "s", "WarmThroughputMiBps": 7}, 30.0)
+    expected = shown(model)
+    kept.close()
+
+    again, kept = opened(tmp_path)
+    assert shown(again) == expected
+    kept.close()
+    monkeypatch.setattr(journal, "_COMPACT_FROM", 0)
+    again, kept = opened(tmp_path)  # rewrites the log
+    kept.close()
+    again, kept = opened(tmp_path)
+    assert shown(again) == expected
+    kept.close()
+
+
 def test_a_reshard_in_progress_continues_after_a_restart(tmp_path: Path) -> None:
     model, kept = opened(tmp_path, phases=Phases(updating=10))
     model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1}, 0.0)

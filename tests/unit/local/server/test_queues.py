@@ -1,0 +1,94 @@
+"""Queues through boto3 and the server, and after a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kplpy.local import Limits, LocalKinesis, Model
+from kplpy.local.model.model import no_journal
+from kplpy.local.server import journal
+from kplpy.local.server.journal import Journal
+from tests.newest_botocore import newest_botocore
+
+ON_DEMAND: Any = {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}
+STREAM_ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/s"
+
+
+@newest_botocore
+def test_a_queue_through_boto3() -> None:
+    with LocalKinesis(stream=None) as kinesis:
+        client: Any = kinesis.client()
+        client.create_stream(StreamName="s", **ON_DEMAND)
+        made = client.create_queue(
+            QueueName="q", StreamConfigurationList=[{"StreamARN": STREAM_ARN}], Tags={"team": "orders"}
+        )
+        queue = made["QueueDescription"]["QueueARN"]
+        assert client.list_tags_for_resource(ResourceARN=queue)["Tags"] == [{"Key": "team", "Value": "orders"}]
+        started = time.monotonic()
+        assert client.receive_queue_records(QueueARN=queue, WaitTimeSeconds=1)["QueueRecords"] == []
+        assert time.monotonic() - started > 0.9
+
+        def put() -> None:
+            client.put_record(StreamName="s", Data=b"\x00\xff", PartitionKey="k")
+
+        later = threading.Timer(0.2, put)
+        later.start()
+        (record,) = client.receive_queue_records(QueueARN=queue)["QueueRecords"]  # waits for 9 seconds at most
+        later.join()
+        assert (record["Data"], record["PartitionKey"], record["ReceiveCount"]) == (b"\x00\xff", "k", 1)
+        assert abs(record["ApproximateArrivalTimestamp"].timestamp() - time.time()) < 60
+        entries = [{"ReceiptHandle": record["ReceiptHandle"]}, {"ReceiptHandle": "other"}]
+        answer = client.acknowledge_queue_records(QueueARN=queue, Entries=entries)
+        assert answer["Successful"] == entries[:1]
+        assert answer["Failed"][0]["ErrorCode"] == "InvalidArgumentException"
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_queue_comes_back_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compact: bool) -> None:
+    def opened() -> tuple[Model, Journal]:
+        model, kept = Model(limits=Limits.none()), Journal(tmp_path)
+        kept.restore(model)
+        model.journal = kept.recording
+        return model, kept
+
+    def received(model: Model, operation: str, now: float) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = model.handle(operation, {"QueueARN": arn}, now)["QueueRecords"]
+        return found
+
+    model, kept = opened()
+    model.handle("CreateStream", {"StreamName": "s", **ON_DEMAND}, 0.0)
+    queue = {"QueueName": "q", "StreamConfigurationList": [{"StreamARN": STREAM_ARN}]}
+    dead = {"DeadLetterConfiguration": {"TargetType": "BUILT_IN", "MaxReceiveCount": 1}}
+    model.handle("PutRecord", {"StreamName": "s", "Data": b"before", "PartitionKey": "0"}, 0.0)
+    arn = model.handle("CreateQueue", {**queue, "QueueAttributes": dead}, 0.0)["QueueDescription"]["QueueARN"]
+    model.handle("TagResource", {"ResourceARN": arn, "Tags": {"a": "1"}}, 0.0)
+    for data in (b"done", b"bad", b"hidden", b"new"):
+        model.handle("PutRecord", {"StreamName": "s", "Data": data, "PartitionKey": data.decode()}, 1.0)
+    first, second = model.handle("ReceiveQueueRecords", {"QueueARN": arn, "Limit": 2}, 2.0)["QueueRecords"]
+    assert (first["Data"], second["Data"]) == (b"done", b"bad")
+    acknowledged = {"QueueARN": arn, "Entries": [{"ReceiptHandle": first["ReceiptHandle"]}]}
+    model.handle("AcknowledgeQueueRecords", acknowledged, 3.0)
+    model.handle("ReceiveQueueRecords", {"QueueARN": arn, "Limit": 1}, 20.0)
+    kept.close()
+    model.journal = no_journal
+
+    if compact:
+        monkeypatch.setattr(journal, "_COMPACT_FROM", -1)
+        monkeypatch.setattr(Model, "held_bytes", -1)  # so that the log counts as stale
+    again, kept = opened()
+    for each in (again, model):
+        assert [record["Data"] for record in received(each, "ReceiveQueueRecords", 33.0)] == [b"new"]
+        assert [record["Data"] for record in received(each, "ReceiveDeadLetterQueueRecords", 33.0)] == [b"bad"]
+    for operation in ("DescribeQueue", "ListQueues"):
+        assert again.handle(operation, {"QueueARN": arn}, 34.0) == model.handle(operation, {"QueueARN": arn}, 34.0)
+    assert again.handle("ListTagsForResource", {"ResourceARN": arn}, 34.0)["Tags"] == [{"Key": "a", "Value": "1"}]
+    last = {"QueueARN": arn, "Limit": 10}
+    assert again.handle("ReceiveDeadLetterQueueRecords", last, 63.0) == model.handle(
+        "ReceiveDeadLetterQueueRecords", last, 63.0
+    )
+    kept.close()
