@@ -47,7 +47,7 @@ def start(name: str, sink: Sink, stream: str = "bench-16", accelerator: str = "a
     else:
         if name == "kinesis_agg":
             name, options = "boto3", {"aggregated": True, **options}
-        python = _environment(name, f"bench-{name.replace('_', '-')}")
+        python = environment(name, f"bench-{name.replace('_', '-')}")
         command = [str(python), str(PEERS / f"run_{name}.py"), json.dumps(place | options)]
     try:
         return Driver(command, sink)
@@ -56,22 +56,22 @@ def start(name: str, sink: Sink, stream: str = "bench-16", accelerator: str = "a
 
 
 def python_with_matplotlib() -> Path:
-    return _environment("plots", "bench-plots")
+    return environment("plots", "bench-plots")
 
 
 def python_with_spark() -> Path:
     """Return a Python with pyspark and what kplpy needs. It finds kplpy itself in the current directory."""
-    return _environment("distributed", "distributed")
+    return environment("distributed", "distributed")
 
 
 def python_with_kplpy(version: str) -> Path:
     """Return another Python with the packages that kplpy needs. It finds kplpy itself in the current directory."""
     # pyenv's versions come first, because its shims on PATH may not work.
     found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    return _environment(f"python-{version}", "dev", str(found[-1]) if found else version)
+    return environment(f"python-{version}", "dev", str(found[-1]) if found else version)
 
 
-def _environment(name: str, lock: str, python: str = PYTHON) -> Path:
+def environment(name: str, lock: str, python: str = PYTHON) -> Path:
     """Return the Python of build/bench/<name>, with the lock's packages. It is made again when the lock changes."""
     home, locked = BUILD / name, LOCKS / f"{lock}.lock"
     made, ready, wanted = home / "bin" / "python", home / "ready", locked.read_text()

@@ -4,8 +4,9 @@ The application is decoders/java's KclApplication, with KCL 3 and kplpy's Java c
 and keeps its leases in moto's DynamoDB. The script needs Java 17, mvn and the packages of decoders/java. It takes half
 a minute, and longer when Maven must fetch the packages.
 
-`scripts/kcl_application.py [--record]` ends with 0 if every record arrived once, as it was put. --record keeps the
-Kinesis records, and what the application printed, in tests/parity/kcl_application.jsonl.
+`scripts/kcl_application.py [--fan-out] [--record]` ends with 0 if every record arrived once, as it was put. By default
+the application polls; with --fan-out it is a registered consumer with SubscribeToShard. --record keeps the Kinesis
+records, and what the application printed, in tests/parity/kcl_application.jsonl.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def main() -> int:
         return 0
     classpath = build()
     deadline = time.monotonic() + PATIENCE
+    retrieval = "fan-out" if "--fan-out" in sys.argv[1:] else "polling"
+    operations: Counter[str] = Counter()  # what the server was asked for
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     dynamo = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     dynamo.start()
@@ -56,12 +59,18 @@ def main() -> int:
     try:
         with LocalKinesis(streams={STREAM: 2}, limits=False) as kinesis:
             command = ["java", "-cp", classpath, "kplpy.KclApplication", STREAM, kinesis.endpoint_url]
-            with Application([*command, f"http://{host}:{port}"]) as application:
+            kinesis.faults.plan = lambda operation, params, now: operations.update([operation])
+            with Application([*command, f"http://{host}:{port}", retrieval]) as application:
                 sent = put_while_resharding(kinesis, application)
                 found = application.read(len(sent), deadline)
             records = list(kinesis.ledger(STREAM))
     finally:
         dynamo.stop()
+    subscribed, polled = operations["SubscribeToShard"], operations["GetRecords"]
+    print(f"{retrieval}: {subscribed} SubscribeToShard, {polled} GetRecords")
+    if (subscribed == 0, polled == 0) != (retrieval == "polling", retrieval == "fan-out"):
+        print("the application did not read in this way")
+        return 1
     return report(sent, found, records, record="--record" in sys.argv[1:])
 
 

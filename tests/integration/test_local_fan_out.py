@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ from botocore.exceptions import EventStreamError
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded
+from hyperframe.frame import GoAwayFrame, PingFrame
 from urllib3.exceptions import HTTPError
 
 from kplpy.local import Limits, LocalKinesis
@@ -103,8 +105,13 @@ def test_a_stop_ends_the_events() -> None:
     client.close()
 
 
-def http2(url: str, body: bytes, content_type: str) -> tuple[dict[str, str], bytes]:
-    """Send a SubscribeToShard over HTTP/2 and return the headers and the whole body of the response."""
+def http2(
+    url: str, body: bytes, content_type: str, after_headers: tuple[bytes, ...] = ()
+) -> tuple[dict[str, str], bytes]:
+    """Send a SubscribeToShard over HTTP/2 and return the headers and the whole body of the response.
+
+    after_headers: what the client sends when it has the response's headers, in pieces.
+    """
     address = urlsplit(url)
     connection = H2Connection(H2Configuration(header_encoding="utf-8"))
     received = b""
@@ -131,6 +138,10 @@ def http2(url: str, body: bytes, content_type: str) -> tuple[dict[str, str], byt
             for event in connection.receive_data(data):
                 if isinstance(event, ResponseReceived):
                     headers = {str(name): str(value) for name, value in event.headers}
+                    there.sendall(connection.data_to_send())
+                    for each in after_headers:
+                        there.sendall(each)
+                        time.sleep(0.01)
                 elif isinstance(event, DataReceived):
                     received += event.data
                     connection.acknowledge_received_data(event.flow_controlled_length, 1)
@@ -160,6 +171,25 @@ def test_http2_as_the_java_sdk_speaks_it(kinesis: LocalKinesis, form: str) -> No
     assert record["PartitionKey"] == "k"
     if form == "cbor":
         assert record["Data"] == large
+
+
+def goaway_and_ping() -> bytes:
+    """Return a GOAWAY, and a PING after it: the server must still read the frames that follow."""
+    frames = [GoAwayFrame(stream_id=0, last_stream_id=0, additional_data=b"bye"), PingFrame(stream_id=0)]
+    return b"".join(each.serialize() for each in frames)
+
+
+@pytest.mark.parametrize("size", [1, 8, 10_000])
+def test_the_events_go_on_after_a_goaway(kinesis: LocalKinesis, size: int) -> None:
+    """The SDK for JavaScript sends GOAWAY when a subscription begins, and reads the events nevertheless."""
+    kinesis.handle("PutRecord", {"StreamName": "orders", "Data": bytes(200_000), "PartitionKey": "k"})
+    sent = goaway_and_ping()
+    pieces = tuple(sent[each : each + size] for each in range(0, len(sent), size))
+    kind = "application/x-amz-json-1.1"
+    _, body = http2(kinesis.endpoint_url, json.dumps(subscription(kinesis)).encode(), kind, pieces)
+    _, *events = decoded(body)
+    records = [each for event in events for each in json.loads(event.payload)["Records"]]
+    assert [len(each["Data"]) for each in records] == [4 * -(-200_000 // 3)]
 
 
 def test_consumers_survive_a_restart(tmp_path: Path) -> None:

@@ -19,12 +19,49 @@ from kplpy.local.server import event_stream
 from kplpy.local.server.service import MAX_BODY, Reply, Service
 
 _WINDOW = 16 << 20
+_PREFACE = 24
+"""Bytes that a client sends before its first frame."""
+_FRAME_HEAD = 9
+"""Bytes before a frame's payload: its length (3), type (1), flags (1) and stream (4)."""
+_GOAWAY = 7
 
 
 @dataclass
 class _Request:
     headers: dict[str, str]
     body: bytearray = field(default_factory=bytearray)
+
+
+class _GoawayFilter:
+    """Removes a client's GOAWAY frames from its bytes.
+
+    After a GOAWAY the client begins no requests, and still wants the responses to its open ones. The SDK for JavaScript
+    sends it right after SubscribeToShard. h2 (4.4.1, python-hyper/h2#1181) would refuse to send these responses.
+    """
+
+    def __init__(self) -> None:
+        self._head = b""  # the part of a frame's head that was received
+        self._left = _PREFACE  # bytes of the preface or payload that are still to come
+        self._is_goaway = False
+
+    def remaining(self, data: bytes) -> bytes:
+        """Return the bytes without GOAWAY frames. The start of a frame's head is kept until its end comes."""
+        view, kept = memoryview(data), []
+        while view:
+            if not self._left:
+                missing = _FRAME_HEAD - len(self._head)
+                self._head, view = self._head + bytes(view[:missing]), view[missing:]
+                if len(self._head) < _FRAME_HEAD:
+                    break
+                self._left, self._is_goaway = int.from_bytes(self._head[:3], "big"), self._head[3] == _GOAWAY
+                if not self._is_goaway:
+                    kept.append(memoryview(self._head))
+                self._head = b""
+            if not self._is_goaway:
+                kept.append(view[: self._left])
+            taken = min(self._left, len(view))
+            self._left, view = self._left - taken, view[taken:]
+        return b"".join(kept)
 
 
 class Http2Protocol(asyncio.Protocol):
@@ -39,6 +76,7 @@ class Http2Protocol(asyncio.Protocol):
         self._stopped = stopped
         self._transport: asyncio.Transport | None = None
         self._http = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+        self._filter = _GoawayFilter()
         self._requests: dict[int, _Request] = {}
         self._unsent: dict[int, bytes] = {}
         self._subscriptions: dict[int, asyncio.Task[None]] = {}  # by stream: what sends its events
@@ -61,7 +99,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for event in self._http.receive_data(data):
+            for event in self._http.receive_data(self._filter.remaining(data)):
                 self._handle(event)
         except ProtocolError:
             self._flush()

@@ -28,13 +28,15 @@ import software.amazon.kinesis.processor.RecordProcessorCheckpointer;
 import software.amazon.kinesis.processor.ShardRecordProcessor;
 import software.amazon.kinesis.processor.SingleStreamTracker;
 import software.amazon.kinesis.retrieval.KinesisClientRecord;
+import software.amazon.kinesis.retrieval.RetrievalSpecificConfig;
+import software.amazon.kinesis.retrieval.fanout.FanOutConfig;
 import software.amazon.kinesis.retrieval.polling.PollingConfig;
 
 /**
  * A KCL application that prints each user record as a line of JSON. It ends when its standard input ends.
  *
- * <p>Arguments: the stream, and the addresses of a local Kinesis and a local DynamoDB. scripts/kcl_application.py starts
- * it and checks what it prints.
+ * <p>Arguments: the stream, the addresses of a local Kinesis and a local DynamoDB, and "polling" or "fan-out".
+ * scripts/kcl_application.py starts it and checks what it prints.
  */
 final class KclApplication implements ShardRecordProcessor {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -94,6 +96,14 @@ final class KclApplication implements ShardRecordProcessor {
     }
   }
 
+  private static RetrievalSpecificConfig retrieval(String kind, String stream, KinesisAsyncClient reader) {
+    return switch (kind) {
+      case "polling" -> new PollingConfig(stream, reader).idleTimeBetweenReadsInMillis(250);
+      case "fan-out" -> new FanOutConfig(reader).streamName(stream).applicationName("reader");
+      default -> throw new IllegalArgumentException(kind);
+    };
+  }
+
   public static void main(String[] arguments) throws IOException {
     String stream = arguments[0];
     URI kinesisUri = URI.create(arguments[1]);
@@ -125,8 +135,7 @@ final class KclApplication implements ShardRecordProcessor {
             configs.lifecycleConfig(),
             configs.metricsConfig().metricsFactory(new NullMetricsFactory()),
             configs.processorConfig(),
-            configs.retrievalConfig()
-                .retrievalSpecificConfig(new PollingConfig(stream, reader).idleTimeBetweenReadsInMillis(250)));
+            configs.retrievalConfig().retrievalSpecificConfig(retrieval(arguments[3], stream, reader)));
     Thread worker = new Thread(scheduler);
     worker.setDaemon(true);
     worker.start();
