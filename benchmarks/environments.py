@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -85,24 +86,16 @@ def environment(name: str, lock: str, python: str = PYTHON) -> Path:
 
 
 def _kpl_command(sink: Sink, stream: str, options: Mapping[str, Any]) -> list[str]:
-    home = BUILD / "kpl"
-    source, classes, libraries = PEERS / "kpl" / "Kpl.java", home / "classes", home / "lib"
-    pom = PEERS / "kpl" / "pom.xml"
+    """Return the command of Kpl.java. options: its system properties, `heap`, and `version` instead of pom.xml's."""
+    source, pom = PEERS / "kpl" / "Kpl.java", PEERS / "kpl" / "pom.xml"
+    version = options.get("version", kpl_version())
+    home = BUILD / f"kpl-{version}"  # one for each version, so that no jar of another is on the class path
+    classes, libraries = home / "classes", home / "lib"
     ready, wanted = libraries / "ready", pom.read_text()
     if not ready.exists() or ready.read_text() != wanted:
         print(f"preparing {home.relative_to(ROOT)} (once; Maven, a Java compiler)", file=sys.stderr)
-        _step(
-            [
-                "mvn",
-                "-q",
-                "-B",
-                "-Dstyle.color=never",
-                "-f",
-                str(pom),
-                f"-DoutputDirectory={libraries}",
-                COPY_DEPENDENCIES,
-            ]
-        )
+        maven = ["mvn", "-q", "-B", "-Dstyle.color=never", "-f", str(pom), f"-Dkpl.version={version}"]
+        _step([*maven, f"-DoutputDirectory={libraries}", COPY_DEPENDENCIES])
         ready.write_text(wanted)
     compiled = classes / "Kpl.class"
     if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
@@ -112,6 +105,13 @@ def _kpl_command(sink: Sink, stream: str, options: Mapping[str, Any]) -> list[st
     properties = {"port": sink.port, "stream": stream, "tempDirectory": home, **options}
     given = [f"-D{name}={str(value).lower() if value is True else value}" for name, value in properties.items()]
     return ["java", *java, *given, "-cp", f"{classes}:{libraries}/*", "Kpl"]
+
+
+def kpl_version() -> str:
+    """Return the KPL's version in pom.xml."""
+    found = re.search(r"<kpl.version>(.*)</kpl.version>", (PEERS / "kpl" / "pom.xml").read_text())
+    assert found is not None
+    return found[1]
 
 
 def _step(command: Sequence[str]) -> None:

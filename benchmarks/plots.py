@@ -19,7 +19,7 @@ NAMES = {
     "put_record": "kplpy",
     "put_record in pure Python": "kplpy in pure Python",
     "put_record, at its best": "kplpy at its best",
-    "kpl": "KPL 1.0.7",
+    "kpl": "KPL 1.1.1",
     "aiokpl": "aiokpl",
     "async_kinesis": "async-kinesis (no futures)",
     "boto3": "boto3 × 500 (no futures)",

@@ -1,4 +1,7 @@
-"""Searches for the KPL's best settings: one setting at a time, alternated with the others in each round."""
+"""Searches for the KPL's best settings: one setting at a time, alternated with the others in each round.
+
+An older version is one of them.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ TRIES: list[Mapping[str, Any]] = [
     {"heap": "-Xmx512m"},
     {"heap": "-XX:+UseParallelGC"},
     {"tracker": True},
+    {"version": "1.0.7"},
 ]
 WINDOWS = (5_000, 20_000, 50_000)
 

@@ -1,4 +1,7 @@
-"""Reads KPL properties files (`AggregationMaxSize = 51200`) as the KPL reads them."""
+"""Reads KPL properties files (`AggregationMaxSize = 51200`), with the keys of the KPL 1.1.1 and of older ones.
+
+tests/parity/test_kpl_options.py holds the keys, their defaults and their bounds to the KPL's own.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,20 @@ from kplpy.logs import log
 logger = logging.getLogger(__name__)
 
 
+def _strategy(text: str) -> str | None:
+    """Return the strategy to assume; None for UNSET. ValueError: another text. The KPL does not take lower case."""
+    strategies = {"UNSET": None, "AUTO": "AUTO", "USER_PARTITION_KEY": "USER_PARTITION_KEY"}
+    if text not in strategies:
+        raise ValueError(f"must be one of {', '.join(strategies)}")
+    return strategies[text]
+
+
 # The KPL's key → the Config field, and the function that converts its text.
 _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "AggregationEnabled": ("aggregation_enabled", flag),
     "AggregationMaxCount": ("aggregation_max_count", whole_number),
     "AggregationMaxSize": ("aggregation_max_size", whole_number),
+    "CaCertFile": ("verify", str),
     "CaCertPath": ("verify", str),
     "CollectionMaxCount": ("collection_max_count", whole_number),
     "CollectionMaxSize": ("collection_max_size", whole_number),
@@ -37,6 +49,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "ProxyPort": ("proxy_port", whole_number),
     "ProxyUserName": ("proxy_user_name", str),
     "ProxyPassword": ("proxy_password", str),
+    "RecordDistributionStrategyDefault": ("assume_distribution_strategy", _strategy),
     "RateLimit": ("rate_limit", whole_number),
     "RecordMaxBufferedTime": ("record_max_buffered_time_ms", whole_number),
     "RecordTtl": ("record_ttl_ms", whole_number),
@@ -52,11 +65,83 @@ _ENDPOINTS = {
     "cloudwatch_endpoint_url": (("CloudwatchEndpoint",), ("CloudwatchPort",)),
 }
 _ENDPOINT_KEYS = frozenset(key for hosts, ports in _ENDPOINTS.values() for key in (*hosts, *ports))
-# Settings of the KPL's native daemon, its Java part or their helpers. kplpy has nothing that they could set.
-_WITHOUT_MEANING = frozenset(
-    "EnableCoreDumps EnableOldestFutureTracker LogLevel MinConnections NativeExecutable ReturnUserRecordOnFailure "
-    "StsEndpoint StsPort TempDirectory ThreadPoolSize ThreadingModel".split()
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """A key of the KPL that sets nothing in kplpy. Its value is checked as the KPL checks it.
+
+    why: why it has no effect. check: raises ValueError for a value that the KPL refuses.
+    """
+
+    why: str
+    check: Callable[[str], object] = str
+
+
+def _number(least: int, greatest: int | None = None) -> Callable[[str], int]:
+    """Return a function that reads a whole number of at least `least` and at most `greatest`."""
+
+    def read_number(text: str) -> int:
+        value = whole_number(text)
+        if value < least or (greatest is not None and value > greatest):
+            raise ValueError(f"must be at least {least}" if greatest is None else f"must be from {least} to {greatest}")
+        return value
+
+    return read_number
+
+
+def _choice(*values: str) -> Callable[[str], str]:
+    """Return a function that reads one of `values`."""
+
+    def read_choice(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"must be one of {', '.join(values)}")
+        return text
+
+    return read_choice
+
+
+_DAEMON = "kplpy has no child process"
+_SESSION = "botocore's session asks for temporary credentials itself"
+_THREADS = "kplpy starts threads as requests need them, up to `max_connections`"
+UNUSED: dict[str, Unused] = {
+    "CredentialsRefreshDelay": Unused(
+        "botocore renews credentials before they expire; the KPL hands them to its daemon at this interval",
+        _number(1, 300_000),
+    ),
+    "DaemonHealthCheckTimeoutMs": Unused(_DAEMON, _number(5000)),
+    "DescribeStreamSummaryIntervalMs": Unused(
+        "kplpy asks when a stream's strategy may have changed: while it is AUTO, and when records land on other shards "
+        "than it would choose; at most once in 60 to 90 s for each stream",
+        _number(1),
+    ),
+    "EnableCoreDumps": Unused(_DAEMON, flag),
+    "EnableDaemonHealthCheck": Unused(_DAEMON, flag),
+    "EnableOldestFutureTracker": Unused("`Producer.health()` always knows the age of the oldest record", flag),
+    "GlueSchemaRegistryPropertiesFilePath": Unused(
+        "`value_serializer` is the place for a schema registry ([serializers](serializers.md))"
+    ),
+    "LogLevel": Unused(
+        "Python's `logging` decides ([log events](logging.md))", _choice(*"trace debug info warning error".split())
+    ),
+    "MinConnections": Unused("kplpy opens connections as requests need them", _number(1, 16)),
+    "NativeExecutable": Unused(_DAEMON),
+    "ReturnUserRecordOnFailure": Unused("`RecordFailedError.record` always has the record", flag),
+    "StsEndpoint": Unused(_SESSION),
+    "StsPort": Unused(_SESSION, _number(1, 65535)),
+    "TempDirectory": Unused(_DAEMON),
+    "ThreadPoolSize": Unused(_THREADS, _number(0)),
+    "ThreadingModel": Unused(_THREADS, _choice("PER_REQUEST", "POOLED")),
+}
+"""The KPL's settings of its native daemon, of its Java part or of their helpers."""
+
+
+def field_of(key: str) -> str | None:
+    """Return the Config field that the KPL's key sets, or None. Raises KeyError for an unknown key."""
+    for field, (hosts, ports) in _ENDPOINTS.items():
+        if key in (*hosts, *ports):
+            return field
+    return None if key in UNUSED else _FIELDS[key][0]
 
 
 def kpl_keys(field: str) -> list[str]:
@@ -79,8 +164,7 @@ class Setting:
 
 def read(path: str | os.PathLike[str]) -> dict[str, Setting]:
     """Return the Config fields that a KPL properties file sets. Raises ConfigError with file, line and rule."""
-    settings: dict[str, Setting] = {}
-    endpoints: dict[str, Setting] = {}
+    found: dict[str, Setting] = {}  # by the KPL's key
     ignored: list[str] = []
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -89,36 +173,50 @@ def read(path: str | os.PathLike[str]) -> dict[str, Setting]:
         raise ConfigError(f"cannot read the properties file {os.fspath(path)!r}: {error}") from error
     for line, key, value in _entries(text):
         where = f"{os.fspath(path)}, line {line}"
-        if key in _WITHOUT_MEANING:
+        _check_key(key, where)
+        if key in UNUSED:
             ignored.append(key)
-        elif key not in _FIELDS and key not in _ENDPOINT_KEYS:
-            known = [*_FIELDS, *_ENDPOINT_KEYS, *_WITHOUT_MEANING]
-            similar = difflib.get_close_matches(key, known, n=3)
-            hint = f"; did you mean {' or '.join(similar)}?" if similar else f"; known keys: {', '.join(sorted(known))}"
-            raise ConfigError(f"{where}: unknown key {key!r}{hint}")
-        elif not value:
-            continue  # not set: the KPL's sample file has such keys
-        elif key in _ENDPOINT_KEYS:
-            endpoints[key] = Setting(value, f"{where}: {key}")
-        else:
-            name, convert = _FIELDS[key]
-            try:
-                converted = convert(value)
-            except ValueError as error:
-                raise ConfigError(f"{where}: {key} {error}, got {value!r}") from None
-            if name == "verify" and name in settings:
-                # Two keys set this field. "false" wins over a path, and a path over "true".
-                converted = min((settings[name].value, converted), key=lambda each: (each is not False, each is True))
-            settings[name] = Setting(converted, f"{where}: {key}")
+        if value:  # an empty one is not set: the KPL's sample file has such keys
+            found.pop(key, None)  # so that the last of several keys for a field comes last
+            found[key] = Setting(_converted(key, value, where), f"{where}: {key}")
+    if ignored:
+        log(logger, "properties_ignored", {"path": os.fspath(path), "keys": ", ".join(sorted(set(ignored)))})
+    return _fields_of(found)
+
+
+def _converted(key: str, value: str, where: str) -> Any:
+    """Return the value of a known key. Raises ConfigError with the rule that the text breaks."""
+    convert = UNUSED[key].check if key in UNUSED else str if key in _ENDPOINT_KEYS else _FIELDS[key][1]
+    try:
+        return convert(value)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {key} {error}, got {value!r}") from None
+
+
+def _fields_of(found: dict[str, Setting]) -> dict[str, Setting]:
+    """Return the settings by Config field instead of the KPL's key."""
+    settings = {_FIELDS[key][0]: each for key, each in found.items() if key in _FIELDS}
+    certificates = [found[key] for key in ("VerifyCertificate", "CaCertFile", "CaCertPath") if key in found]
+    if certificates:
+        # False wins over a path, and a path over True. botocore takes a file, as CaCertFile is.
+        settings["verify"] = min(certificates, key=lambda each: (each.value is not False, each.value is True))
     for name, (hosts, ports) in _ENDPOINTS.items():
-        host = next((endpoints[key] for key in hosts if key in endpoints), None)
-        port = next((endpoints[key] for key in ports if key in endpoints), None)
+        host = next((found[key] for key in hosts if key in found), None)
+        port = next((found[key] for key in ports if key in found), None)
         if host is not None:
             url = f"https://{host.value}:{port.value}" if port is not None else f"https://{host.value}"
             settings[name] = Setting(url, (port or host).where)
-    if ignored:
-        log(logger, "properties_ignored", {"path": os.fspath(path), "keys": ", ".join(sorted(ignored))})
     return settings
+
+
+def _check_key(key: str, where: str) -> None:
+    """Raise ConfigError, with similar keys, if neither this KPL nor an older one has the key."""
+    known = [*_FIELDS, *_ENDPOINT_KEYS, *UNUSED]
+    if key in known:
+        return
+    similar = difflib.get_close_matches(key, known, n=3)
+    hint = f"; did you mean {' or '.join(similar)}?" if similar else f"; known keys: {', '.join(sorted(known))}"
+    raise ConfigError(f"{where}: unknown key {key!r}{hint}")
 
 
 def _entries(text: str) -> Iterator[tuple[int, str, str]]:

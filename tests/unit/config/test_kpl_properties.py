@@ -34,9 +34,14 @@ CloudwatchPort = 443
 CollectionMaxCount = 500
 CollectionMaxSize = 5242880
 ConnectTimeout = 6000
+CredentialsRefreshDelay = 5000
+DaemonHealthCheckTimeoutMs = 30000
+DescribeStreamSummaryIntervalMs = 300000
 EnableCoreDumps = false
-EnableOldestFutureTracker = false
+EnableDaemonHealthCheck = false
+EnableOldestFutureTracker = true
 FailIfThrottled = false
+GlueSchemaRegistryPropertiesFilePath =
 KinesisEndpoint =
 KinesisPort = 443
 LogLevel = info
@@ -53,6 +58,7 @@ ProxyPort = 443
 ProxyUserName =
 ProxyPassword =
 RateLimit = 150
+RecordDistributionStrategyDefault = UNSET
 RecordMaxBufferedTime = 100
 RecordTtl = 30000
 Region =
@@ -70,8 +76,10 @@ VerifyCertificate = true
 # The KPL's defaults as fields of Config, where those of Config differ.
 SAMPLE_CONFIG = Config(verify=True, rate_limit=150, metrics_granularity="shard", metrics_level="detailed")
 
-WITHOUT_MEANING = """EnableCoreDumps EnableOldestFutureTracker LogLevel MinConnections NativeExecutable
-    ReturnUserRecordOnFailure StsEndpoint StsPort TempDirectory ThreadPoolSize ThreadingModel""".split()
+WITHOUT_MEANING = """CredentialsRefreshDelay DaemonHealthCheckTimeoutMs DescribeStreamSummaryIntervalMs
+    EnableCoreDumps EnableDaemonHealthCheck EnableOldestFutureTracker GlueSchemaRegistryPropertiesFilePath LogLevel
+    MinConnections NativeExecutable ReturnUserRecordOnFailure StsEndpoint StsPort TempDirectory ThreadPoolSize
+    ThreadingModel""".split()
 
 
 def read(tmp_path: Path, text: str | bytes, **overrides: Any) -> Config:
@@ -122,6 +130,13 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("ProxyPassword = s e=c:r#t", "proxy_password", "s e=c:r#t"),
     ("RateLimit = 33", "rate_limit", 33),
     ("RateLimit = +33", "rate_limit", 33),
+    ("RecordDistributionStrategyDefault = UNSET", "assume_distribution_strategy", None),
+    ("RecordDistributionStrategyDefault = AUTO", "assume_distribution_strategy", "AUTO"),
+    (
+        "RecordDistributionStrategyDefault = USER_PARTITION_KEY",
+        "assume_distribution_strategy",
+        "USER_PARTITION_KEY",
+    ),
     ("RecordMaxBufferedTime = 0", "record_max_buffered_time_ms", 0),
     ("RecordTtl = 100", "record_ttl_ms", 100),
     ("Region = eu-west-1", "region_name", "eu-west-1"),
@@ -131,6 +146,9 @@ SETTINGS: list[tuple[str, str, Any]] = [
     ("VerifyCertificate = true", "verify", True),
     ("VerifyCertificate = false", "verify", False),
     ("CaCertPath = /etc/ca.pem", "verify", "/etc/ca.pem"),
+    ("CaCertFile = /etc/ca.pem", "verify", "/etc/ca.pem"),
+    ("CaCertPath = /etc/certs\nCaCertFile = /etc/ca.pem", "verify", "/etc/ca.pem"),
+    ("UserRecordTimeout = 5\nUserRecordTimeoutInMillis = 6\nUserRecordTimeout = 7", "user_record_timeout_ms", 7),
     ("VerifyCertificate = true\nCaCertPath = /etc/ca.pem", "verify", "/etc/ca.pem"),
     ("CaCertPath = /etc/ca.pem\nVerifyCertificate = true", "verify", "/etc/ca.pem"),
     ("CaCertPath = /etc/ca.pem\nVerifyCertificate = false", "verify", False),
@@ -255,6 +273,17 @@ def test_without_similar_keys_the_error_names_all(tmp_path: Path) -> None:
     [
         ("AggregationEnabled = yes", "AggregationEnabled must be true or false, got 'yes'"),
         ("VerifyCertificate = 1", "VerifyCertificate must be true or false, got '1'"),
+        (
+            "RecordDistributionStrategyDefault = auto",
+            "RecordDistributionStrategyDefault must be one of UNSET, AUTO, USER_PARTITION_KEY, got 'auto'",
+        ),
+        (
+            "DescribeStreamSummaryIntervalMs = 0",
+            "DescribeStreamSummaryIntervalMs must be at least 1, got '0'",
+        ),
+        ("MinConnections = 17", "MinConnections must be from 1 to 16, got '17'"),
+        ("ThreadingModel = pooled", "ThreadingModel must be one of PER_REQUEST, POOLED, got 'pooled'"),
+        ("EnableDaemonHealthCheck = 0", "EnableDaemonHealthCheck must be true or false, got '0'"),
         ("RateLimit = fast", "RateLimit must be a whole number, got 'fast'"),
         ("RateLimit = 1.5", "RateLimit must be a whole number, got '1.5'"),
         ("RateLimit = 1_000", "RateLimit must be a whole number, got '1_000'"),

@@ -64,6 +64,8 @@ def test_the_named_kpl_keys_set_the_option(tmp_path: Path) -> None:
 
 
 def _example(name: str) -> str:
+    if choices := Config.__dataclass_fields__[name].metadata.get("choice"):
+        return str(choices[-1])
     default = Config.__dataclass_fields__[name].default
     if isinstance(default, bool):
         return str(default).lower()
