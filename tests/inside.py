@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from kplpy.core.outcome import Delivered, Failed
     from kplpy.core.pipeline import Pipeline
     from kplpy.core.routing.router import Router
-    from kplpy.core.shard_range import ShardRange
     from kplpy.futures.asyncio_bridge import Patience
     from kplpy.integrations.logging import KinesisHandler
     from kplpy.rate_limited_log import RateLimitedLog
@@ -479,13 +478,6 @@ def client_of(transport: Any) -> Any:
     return transport._connected().client
 
 
-def open_shards(client: Any, name: str, arn: str | None) -> list[ShardRange]:
-    """List the open shards of a stream through a client."""
-    from kplpy.aws.kinesis import transport
-
-    return transport._open_shards(client, name, arn)
-
-
 # --- the rest of kplpy ---
 
 
@@ -589,3 +581,13 @@ def kill_checkpoints(checkpoints: Checkpoints) -> None:
     checkpoints._is_closed = True
     checkpoints._database.close()
     checkpoints._lock.release()
+
+
+# --- local ---
+
+
+def ignore_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the local Kinesis carry out requests with DryRun, as moto and kinesalite do."""
+    from kplpy.local.model import model
+
+    monkeypatch.setattr(model, "_refuse_dry_run", lambda params: None)
