@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 REST = 0.1
 """Seconds that a thread waits after its work raised, so that a lasting error does not keep a core busy."""
+
+
+def has_gil() -> bool:
+    """Return True unless this Python runs threads in parallel."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 def outlive(turn: Callable[[], bool], recover: Callable[[BaseException], object], ended: Callable[[], bool]) -> None:

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"records"},
     "escaping": set(),
     "reports": set(),
-    "hash_keys": {"errors", "escaping"},
+    "hash_keys": {"concurrency", "errors", "escaping"},
     "stream_names": {"errors", "escaping"},
     "headers": {"errors", "escaping", "wire"},
     "logs": {"escaping"},
