@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "logs": {"escaping"},
     "process": {"logs", "private_files"},
     "rate_limited_log": {"process", "logs"},
-    "concurrency": set(),
+    "concurrency": {"errors"},
     "private_files": set(),
     "config": {"errors", "escaping", "logs", "stream_names"},
     "wire": {"accelerator", "errors", "escaping", "records", "logs"},
