@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
 
+from kplpy.errors import KplpyError
+
 REST = 0.1
 """Seconds that a thread waits after its work raised, so that a lasting error does not keep a core busy."""
+
+
+def has_gil() -> bool:
+    """Return True unless this Python runs threads in parallel."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def check_threads_allowed() -> None:
+    """Raise KplpyError in a sub-interpreter whose configuration forbids daemon threads (Python 3.12 and later).
+
+    Threads that are not daemons would keep the interpreter, whose end waits for them, from closing its producers.
+    """
+    try:
+        threading.Thread(daemon=True)
+    except RuntimeError as error:
+        raise KplpyError(
+            f"kplpy cannot run in this sub-interpreter, because its threads are daemons: {error}; use it in the main "
+            f"interpreter, or make the sub-interpreter with the legacy configuration, which shares the GIL"
+        ) from error
 
 
 def outlive(turn: Callable[[], bool], recover: Callable[[BaseException], object], ended: Callable[[], bool]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import index
 from typing import SupportsIndex
 
+from kplpy.concurrency import has_gil
 from kplpy.errors import InvalidRecordError
 from kplpy.escaping import brief_repr
 
@@ -20,6 +22,15 @@ MAX_KEY_CHARACTERS = 256  # the service's limit, in Unicode characters
 _CACHE_LIMIT = 16384
 
 
+class _Cache(dict[str, int]):
+    """Hash keys by partition key. A key that is not there gives None."""
+
+    __slots__ = ()
+
+    def __missing__(self, _: str) -> None:
+        return None
+
+
 class HashKeys:
     """The MD5 of partition keys, with a cache of 16,384 keys (about 4 MB when full).
 
@@ -28,10 +39,10 @@ class HashKeys:
     """
 
     def __init__(self) -> None:
-        self._cache: dict[str, int] = {}
+        self._cache: dict[str, int] = {} if has_gil() else _Cache()
         self._missed = 0
-        # Bound once, because each put calls it.
-        self.cached = self._cache.get
+        # Bound once, because each put calls it. Without a GIL, get() takes the dict's lock, and [] does not.
+        self.cached: Callable[[str], int | None] = self._cache.get if has_gil() else self._cache.__getitem__
 
     def compute(self, partition_key: str) -> int:
         """Return the hash key of a partition key that `cached` does not have. InvalidRecordError for a bad key."""

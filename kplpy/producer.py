@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 from kplpy import accelerator
 from kplpy.accelerator import native
 from kplpy.build import build, check_directory
+from kplpy.concurrency import check_threads_allowed
 from kplpy.config.options import Config
 from kplpy.dead_letters import DeadLetterStream
 from kplpy.errors import (
@@ -58,6 +59,7 @@ class Producer(PutEntry):
     The producer aggregates records, keeps to the shards' limits, and retries. Every record gets an outcome.
 
     config: a Config. Alternatively, any fields of Config as keyword arguments. ConfigError: both, or a wrong value.
+    KplpyError: a sub-interpreter forbids daemon threads (docs/frameworks.md).
 
     No thread is started before the first put. End the producer with close(), or use it in a `with` or `async with`
     block. At the interpreter's exit, a producer that is still open delivers what it holds.
@@ -83,6 +85,7 @@ class Producer(PutEntry):
         elif not isinstance(config, Config):
             raise ConfigError(f"config must be a kplpy Config, got {hide_sign_in(repr(config))}")
         self.config = config
+        check_threads_allowed()
         self._tracing = make_tracing(config)
         self._closed = False
         self._close_requested = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -150,11 +151,14 @@ def _sent(stream: str, shard: ShardRange | None, item: PendingRecord) -> Sent:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> StubService:
-    """Have all producers made from now on send to the returned stub."""
-    stub = StubService(shards)
+    """Have all producers made from now on send to the returned stub.
+
+    In a forked child each gets a stub of its own, because another thread of the parent may have held this one's lock.
+    """
+    stub, process = StubService(shards), os.getpid()
 
     def transport(_: Config) -> StubService:
-        return stub
+        return stub if os.getpid() == process else StubService(shards)
 
     monkeypatch.setattr("kplpy.aws.kinesis.transport.KinesisTransport", transport)
     return stub

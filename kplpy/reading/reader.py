@@ -10,6 +10,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from kplpy.concurrency import check_threads_allowed
 from kplpy.errors import InvalidRecordError, KplpyError
 from kplpy.escaping import brief_repr
 from kplpy.reading.fan_out import SILENCE, FanOut, find_consumer
@@ -74,7 +75,8 @@ class StreamReader:
 
     For one thread or task at a time. Only checkpoint(), caught_up and close() may be called from any thread.
 
-    Raises TypeError or ValueError for an argument that is not valid.
+    Raises TypeError or ValueError for an argument that is not valid, and KplpyError in a sub-interpreter that forbids
+    daemon threads.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class StreamReader:
         max_uncompressed: int | None = MAX_UNCOMPRESSED,
         on_error: Callable[[ValueError, Mapping[str, Any]], object] | None = None,
     ) -> None:
+        check_threads_allowed()
         name, arn = parse_stream(stream)
         if is_delivery_stream(arn):
             raise InvalidRecordError(f"a delivery stream cannot be read: {stream!r}; read its destination")

@@ -1,4 +1,4 @@
-"""Delivers what a pipeline decided: sets outcomes, releases buffer space, runs callbacks, then ends flushes."""
+"""Delivers what a pipeline decided: releases buffer space, sets outcomes, runs callbacks, then ends flushes."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Delivery:
             self.complete(stream, results, callbacks)
 
     def resolve(self, stream: Stream, results: Results) -> list[RecordFuture]:
-        """Log, count, set the outcomes, and release buffer space. Return the futures whose callbacks must run."""
+        """Log, count, release buffer space, and set the outcomes. Return the futures whose callbacks must run."""
         for notice in results.notices:
             self._log_notice(stream, notice)
         completions = results.completions
@@ -113,15 +113,16 @@ class Delivery:
             self._meter.record(stream.origin.stream, events, counted, accepted, time.monotonic())
         if not completions:
             return []
-        callbacks = self._resolve_completions(completions)
-        for each in completions:
-            if each.outcome.__class__ is Failed:
-                self._recent_errors.note(stream.name, each.outcome.message)
+        # Released first, so that outstanding_records has no record whose result() returned.
         count = sum(len(each.items) for each in completions)
         size = sum(each.size for each in completions)
         with self._buffer.lock:
             if results.pipeline is stream.pipeline:  # otherwise recovery released their charge
                 self._buffer.release(stream, count, size + count * RECORD_OVERHEAD)
+        callbacks = self._resolve_completions(completions)
+        for each in completions:
+            if each.outcome.__class__ is Failed:
+                self._recent_errors.note(stream.name, each.outcome.message)
         if spooling is not None:
             spooling.released()
         return callbacks

@@ -35,15 +35,14 @@ class Status:
     @property
     def _buffered_records(self) -> int:
         streams = list(self._streams.values())
-        return self._buffer.records + sum(len(stream.staging) - stream.charged_records for stream in streams)
+        return max(0, self._buffer.records + sum(len(stream.staging) - stream.charged_records for stream in streams))
 
     @property
     def outstanding_bytes(self) -> int:
         """The bytes charged for these records. Reads without a lock."""
         streams = list(self._streams.values())
-        staged = [record for stream in streams for record in list(stream.staging)]
-        charged = sum(stream.charged_bytes for stream in streams)
-        return self._buffer.bytes + payload_size(staged) + len(staged) * RECORD_OVERHEAD - charged
+        size = self._buffer.bytes + sum(_staged_bytes(stream) - stream.charged_bytes for stream in streams)
+        return max(0, size)  # its parts are read at different moments, and other threads put
 
     def hot_keys(self, limit: int | None) -> dict[str, HotKeys]:
         """Return the hot keys by the stream's name or ARN; empty unless keys are counted.
@@ -94,6 +93,15 @@ class Status:
             with stream.lock:
                 count += stream.pipeline.outstanding + len(stream.staging)
         return count
+
+
+def _staged_bytes(stream: Stream) -> int:
+    """Return the bytes charged for the staged records, or to be charged. Reads without a lock."""
+    try:
+        staged = list(stream.staging)
+    except RuntimeError:  # without a GIL: other threads put meanwhile, so only an approximation can be had
+        return stream.staged_bytes + stream.charged_bytes
+    return payload_size(staged) + len(staged) * RECORD_OVERHEAD
 
 
 def _gauges_of(stream: Stream) -> StreamGauges:

@@ -115,7 +115,7 @@ class WorkerThreads:
         self._wake_signal = WakeSignal()  # of the scheduler
         self._sleeps_until = NEVER
         self._scheduler: threading.Thread | None = None
-        self._idle: deque[WakeSignal] = deque()
+        self._idle: list[WakeSignal] = []  # copied without a lock; without a GIL, a deque could not be
         self._senders: set[threading.Thread] = set()
         self._ending_senders: set[threading.Thread] = set()  # no longer counted, but perhaps alive
         self._lacks_senders = False  # the last start of a sender failed
@@ -158,7 +158,7 @@ class WorkerThreads:
         """
         # Only the sender itself removes its wake signal. If this thread removed it and were interrupted before the
         # wake, no thread would wake that sender again.
-        if any(wake_signal.wake() for wake_signal in reversed(list(self._idle))):
+        if any(wake_signal.wake() for wake_signal in reversed(self._idle[:])):
             return True
         if not is_kplpy_thread():
             return False
@@ -216,7 +216,7 @@ class WorkerThreads:
         self.stopping = True
         self._wake_signal.wake()
         self._callback_signal.wake()
-        for wake_signal in list(self._idle):
+        for wake_signal in self._idle[:]:
             wake_signal.wake()
         if not is_kplpy_thread():
             self._join(busy)

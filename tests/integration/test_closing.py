@@ -350,6 +350,43 @@ def test_a_subinterpreter_ends(last: str) -> None:
         assert contents(kinesis) == Counter([b"left to the end", *(b"%d" % number for number in range(5))])
 
 
+IN_AN_ISOLATED_INTERPRETER = """
+import importlib, sys
+try:  # Python 3.13
+    interpreters = importlib.import_module("_interpreters")
+    inner = interpreters.create("isolated")
+except ImportError:
+    interpreters = importlib.import_module("_xxsubinterpreters")
+    inner = interpreters.create(isolated=True)
+run = getattr(interpreters, "exec", None) or interpreters.run_string
+print(run(inner, f'''
+import sys; sys.path[:] = {sys.path!r}
+import kplpy
+from kplpy.reading import StreamReader
+for make in (lambda: kplpy.Producer(region_name="us-east-1"), lambda: StreamReader("orders")):
+    try:
+        make()
+    except kplpy.KplpyError as error:
+        print(error)
+'''), flush=True)
+interpreters.destroy(inner)
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sub-interpreters share the GIL, and have daemon threads")
+def test_a_subinterpreter_with_a_gil_of_its_own_is_refused() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_AN_ISOLATED_INTERPRETER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    code, out, errors = ends(process)
+    assert code == 0, errors
+    refused = "kplpy cannot run in this sub-interpreter, because its threads are daemons: "
+    assert [line[: len(refused)] for line in out.splitlines()] == [refused, refused, "None"]
+
+
 HEAD = """
 import atexit, sys, threading
 latest = []

@@ -167,3 +167,13 @@ def test_a_bad_explicit_hash_key(value: Any) -> None:
 def test_a_number_too_long_to_be_printed() -> None:
     with pytest.raises(InvalidRecordError, match="must be a decimal integer"):
         parse_explicit_hash_key(10**5000)
+
+
+@pytest.mark.parametrize("has_gil", [True, False])
+def test_keys_that_were_computed_are_cached(monkeypatch: pytest.MonkeyPatch, has_gil: bool) -> None:
+    """Without a GIL, puts of several threads must not wait for one dict's lock."""
+    monkeypatch.setattr(hash_keys, "has_gil", lambda: has_gil)
+    keys = HashKeys()
+    assert keys.cached("abc") is None
+    assert keys.cached("abc") is None
+    assert keys.compute("abc") == keys.cached("abc") == hash_of("abc")
