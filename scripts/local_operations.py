@@ -71,6 +71,11 @@ FAMILIES: dict[str, tuple[str, str]] = {
         UpdateDeadLetterQueueRecordsVisibility RestoreDeadLetterQueueRecords""",
         "on on-demand streams; a queue delivers in the order of acceptance, first those that it delivers again",
     ),
+    "channels": (
+        "CreateChannel UpdateChannel DeleteChannel DescribeChannel ListChannels",
+        """files in a folder stand for S3; channels to S3 Tables, with ZSTD, or without a folder are FAILED with a
+        reason""",
+    ),
     "account": (
         "DescribeLimits DescribeAccountSettings UpdateAccountSettings UpdateStreamWarmThroughput",
         """warm throughput needs the account's MinimumThroughputBillingCommitment, as in the service; the stream then

@@ -54,6 +54,16 @@ if TYPE_CHECKING:
 @click.option(
     "--data-dir", type=click.Path(file_okay=False), help="Keep streams and records in this directory over restarts."
 )
+@click.option(
+    "--channels-dir",
+    type=click.Path(file_okay=False),
+    help="This directory stands for S3: channels write their objects to it. Without it, channels are FAILED.",
+)
+@click.option(
+    "--channel-seconds",
+    type=click.FloatRange(min=0),
+    help="Channels deliver after so many seconds.  [default: each its DataFreshnessInSeconds]",
+)
 def local(
     shards: int,
     names: tuple[str, ...],
@@ -66,11 +76,13 @@ def local(
     no_store: bool,
     retention_mb: int,
     data_dir: str | None,
+    channels_dir: str | None,
+    channel_seconds: float | None,
 ) -> None:
-    """Serve a Kinesis and a Firehose on this machine, with the services' limits, until Ctrl-C.
+    """Serve a Kinesis, a Firehose and a CloudWatch on this machine, with the services' limits, until Ctrl-C.
 
     Any credentials are accepted. Every client can use it: kplpy with --endpoint-url or endpoint_url=, the AWS SDKs and
-    the aws command with AWS_ENDPOINT_URL_KINESIS and AWS_ENDPOINT_URL_FIREHOSE.
+    the aws command with AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL_FIREHOSE and AWS_ENDPOINT_URL_CLOUDWATCH.
     """
     serve = local_part("serve")
 
@@ -93,6 +105,8 @@ def local(
             store=not no_store,
             retention_bytes=retention_mb << 20,
             data_dir=data_dir,
+            channels_dir=channels_dir,
+            channel_seconds=channel_seconds,
             ready=ready,
         )
     except ValueError as error:

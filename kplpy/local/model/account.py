@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
+from kplpy.local.model.channel import Channel
 from kplpy.local.model.commitment import Commitment
 from kplpy.local.model.consumers import Consumers, Subscription
-from kplpy.local.model.errors import invalid_argument, not_found, over_limit
+from kplpy.local.model.errors import in_use, invalid_argument, not_found, over_limit
 from kplpy.local.model.limits import CallRate, Limits, Phases
 from kplpy.local.model.queue import Queue
 from kplpy.local.model.resources import Resource
@@ -17,6 +18,8 @@ from kplpy.local.model.validation import requested_stream
 
 Params = Mapping[str, Any]
 Response = dict[str, Any]
+
+Attached = TypeVar("Attached", Queue, Channel)
 
 ON_DEMAND_SHARDS = 4
 
@@ -41,6 +44,8 @@ class Account:
         self.consumers = Consumers(number, limits)
         self.commitment = Commitment()
         self.queues: dict[str, Queue] = {}  # by the last part of the ARN
+        self.channels: dict[str, Channel] = {}  # by the last part of the ARN
+        self.has_buckets = False  # set to True by a server that delivers channels
 
     def stream(self, params: Params, now: float) -> Stream:
         """Return the stream that a request names, as it is at `now`.
@@ -77,9 +82,14 @@ class Account:
         return self.consumers.subscribe(self.active_stream(params, now), params, now)
 
     def resource(self, arn: str, now: float) -> Resource:
-        """Return the stream, consumer or queue with this ARN; raise ResourceNotFoundException if it does not exist."""
+        """Return the stream, consumer, queue or channel with this ARN.
+
+        Raises ResourceNotFoundException if it does not exist.
+        """
         if ":queue/" in arn:
             return self.queue(arn, now)
+        if ":channel/" in arn:
+            return self.channel(arn, now)
         if ":stream/" not in arn:
             raise not_found(f"Resource {arn} under account {self.number} not found.")
         stream = self.stream({"ResourceARN": arn}, now)
@@ -92,11 +102,19 @@ class Account:
         name = arn.rpartition("/")[2]
         if name in self.queues:
             self.find(self.queues[name].stream.name, now)
-            self.queues[name].apply_changes(now)
-        queue = self.queues.get(name)
-        if queue is None:
-            raise not_found(f"Queue {arn} under account {self.number} not found.")
-        return queue
+        return self._named(self.queues, arn, now)
+
+    def channel(self, arn: str, now: float) -> Channel:
+        """Return the channel with this ARN, as it is at `now`; raise ResourceNotFoundException if there is none."""
+        return self._named(self.channels, arn, now)
+
+    def _named(self, resources: dict[str, Attached], arn: str, now: float) -> Attached:
+        name = arn.rpartition("/")[2]
+        if name in resources:
+            resources[name].apply_changes(now)
+        if name not in resources:  # it may have been deleted by the changes
+            raise not_found(f"Resource {arn} under account {self.number} not found.")
+        return resources[name]
 
     def active_queue(self, arn: str, now: float) -> Queue:
         """Return the queue for an operation on records, which needs a queue that is not CREATING or DELETING."""
@@ -107,16 +125,31 @@ class Account:
 
     def queues_of(self, stream: Stream, now: float) -> list[Queue]:
         """Return the queues on a stream, as they are at `now`."""
-        for each in list(self.queues.values()):
+        return [each for each in self.all_of(self.queues, now) if each.stream is stream]
+
+    def channels_of(self, stream: Stream, now: float) -> list[Channel]:
+        """Return the channels from a stream, as they are at `now`."""
+        return [each for each in self.all_of(self.channels, now) if each.stream is stream]
+
+    def all_of(self, resources: dict[str, Attached], now: float) -> list[Attached]:
+        """Return all queues, or all channels, as they are at `now`."""
+        for each in list(resources.values()):
             each.apply_changes(now)
-        return [each for each in self.queues.values() if each.stream is stream]
+        return list(resources.values())
+
+    def check_detached(self, stream: Stream, now: float) -> None:
+        """Raise ResourceInUseException if a stream has queues or channels, which need it and its On-Demand mode."""
+        for kind, found in (("queues", self.queues_of(stream, now)), ("channels", self.channels_of(stream, now))):
+            if found:
+                raise in_use(f"Stream {stream.name} under account {self.number} has {kind}. Delete them first.")
 
     def subject(self, params: Params) -> str:
         """Return the name of the stream that a request changes something of; "" for the whole account."""
-        arn = params.get("QueueARN") or params.get("ResourceARN")
-        queue = self.queues.get(arn.rpartition("/")[2]) if isinstance(arn, str) else None
-        if queue is not None:
-            return queue.stream.name
+        arn = params.get("QueueARN") or params.get("ChannelARN") or params.get("ResourceARN")
+        last_part = arn.rpartition("/")[2] if isinstance(arn, str) else ""
+        owner = self.queues.get(last_part) or self.channels.get(last_part)
+        if owner is not None:
+            return owner.stream.name
         for each in params.get("StreamConfigurationList") or ():
             return requested_stream(each) or ""
         return requested_stream(params) or ""

@@ -44,6 +44,7 @@ def _describe_limits(account: Account, params: Params, now: float) -> Response:
         "OpenShardCount": open_shards(account),
         "OnDemandStreamCount": on_demand_streams(account),
         "OnDemandStreamCountLimit": account.limits.on_demand_streams or _NO_LIMIT,
+        "ChannelCount": len(account.channels),
     }
 
 

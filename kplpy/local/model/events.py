@@ -137,4 +137,23 @@ class QueueEvent:
         return replace(self, deliveries=held)
 
 
-Event = CallEvent | PutEvent | DeliveryEvent | QueueEvent
+@dataclass(frozen=True, slots=True)
+class ChannelEvent:
+    """A delivery of a channel."""
+
+    stream: str
+    channel: str
+    """The last part of the channel's ARN."""
+    now: float
+    delivered: int
+    """The stream's count of records up to which they are delivered."""
+
+    @property
+    def key(self) -> StreamKey:
+        return (False, self.stream)
+
+    def plain(self) -> list[Any]:
+        return ["channel", self.stream, self.channel, self.now, self.delivered]
+
+
+Event = CallEvent | PutEvent | DeliveryEvent | QueueEvent | ChannelEvent

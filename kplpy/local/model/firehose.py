@@ -92,15 +92,13 @@ class Firehose:
             raise in_use(f"Firehose {stream.name} under account {self.account.number} is in state CREATING.")
         if stream.status == "DELETING":
             return {}
-        stream.set_status("DELETING")
 
         def remove(_: float) -> None:
             del self.streams[stream.name]
             if self.account.keep_deleted:
                 self.deleted.append(stream)
 
-        stream.schedule(now + self.account.phases.deleting, remove)
-        stream.apply_changes(now)
+        stream.delete(now, self.account.phases.deleting, remove)
         return {}
 
     def _describe(self, params: Params, now: float) -> Response:

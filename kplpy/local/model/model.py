@@ -13,12 +13,21 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from random import Random
 
-from kplpy.local.model import cloudwatch, firehose, get_records, operations, put_records, queue_records
+from kplpy.local.model import (
+    channel_operations,
+    cloudwatch,
+    firehose,
+    get_records,
+    operations,
+    put_records,
+    queue_records,
+)
 from kplpy.local.model.account import Account, Params, Response
+from kplpy.local.model.channel import Channel, StoredObject
 from kplpy.local.model.cloudwatch import CloudWatch
 from kplpy.local.model.delivery_stream import DeliveryStream
 from kplpy.local.model.errors import ServiceError, invalid_argument
-from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent, QueueEvent
+from kplpy.local.model.events import CallEvent, ChannelEvent, DeliveryEvent, Event, PutEvent, QueueEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
 from kplpy.local.model.firehose import Firehose
 from kplpy.local.model.limits import Limits, Phases
@@ -322,12 +331,35 @@ class Model:
                 queue.apply(deliveries)
         return response
 
+    def due_channels(self, now: float, seconds: float | None) -> Iterator[tuple[Channel, list[StoredObject], int]]:
+        """Yield the channels with objects to deliver, and the count for note_delivery().
+
+        seconds: the freshness of all channels; None: each one's own
+        """
+        now = max(now, self.now)
+        for channel in list(self.account.channels.values()):
+            channel.apply_changes(now)
+            due = channel.due(now, seconds) if channel_operations.can_deliver(self.account, channel) else None
+            if due is not None:
+                yield channel, *due
+
+    def note_delivery(self, channel: Channel, delivered: int, now: float) -> None:
+        """Note that the objects of due_channels() are stored."""
+        self.now = now = max(now, self.now)
+        with self.journal(ChannelEvent(channel.stream.name, channel.id, now, delivered)):
+            channel.delivered = delivered
+
     def restore(self, event: Event) -> None:
         """Repeat a change that the journal kept: without limits, and with the same sequence numbers."""
         if isinstance(event, PutEvent):
             self._restore_put(event)
         elif isinstance(event, DeliveryEvent):
             self._restore_delivery(event)
+        elif isinstance(event, ChannelEvent):
+            if event.channel in self.account.channels:
+                channel = self.account.channels[event.channel]
+                channel.apply_changes(event.now)
+                channel.delivered = event.delivered
         elif isinstance(event, QueueEvent):
             if event.queue in self.account.queues:
                 self.account.queues[event.queue].apply(event.deliveries)

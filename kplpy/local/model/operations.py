@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from kplpy.local.model import (
     account_settings,
+    channel_operations,
     consumer_operations,
     policies,
     queue_operations,
@@ -25,6 +26,7 @@ OPERATIONS: Mapping[str, Callable[[Account, Params, float], Response]] = {
     **tags.OPERATIONS,
     **policies.OPERATIONS,
     **queue_operations.OPERATIONS,
+    **channel_operations.OPERATIONS,
 }
 
 READ_ONLY_OPERATIONS = (
@@ -35,5 +37,6 @@ READ_ONLY_OPERATIONS = (
     | tags.READ_ONLY_OPERATIONS
     | policies.READ_ONLY_OPERATIONS
     | queue_operations.READ_ONLY_OPERATIONS
+    | channel_operations.READ_ONLY_OPERATIONS
 )
 """The OPERATIONS that change nothing, so the journal does not keep them."""

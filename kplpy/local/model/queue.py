@@ -163,23 +163,18 @@ class Queue(ScheduledChanges, Resource):
         """Return up to `limit` records that were never received, in the order of acceptance."""
         if limit <= 0 or self._exhausted_at == self.stream.count:
             return []
-        records = merge(
-            *map(self._unreceived, self.stream.shards.values()), key=lambda each: sequence_count(each[0].number)
-        )
+        records = merge(*map(self._unreceived, self.stream.shards.values()), key=lambda each: each[0])
         found = [
-            (Delivery(shard.index, sequence_count(record.number), 0, now, now, 0, LIVE), record)
-            for record, shard in islice(records, limit)
+            (Delivery(shard, count, 0, now, now, 0, LIVE), record) for count, shard, record in islice(records, limit)
         ]
         if not found:
             self._exhausted_at = self.stream.count
         return found
 
-    def _unreceived(self, shard: Shard) -> Iterator[tuple[Record, Shard]]:
-        count = max(self._last.get(shard.index, 0) + 1, self.start.count)
-        position = max(shard.position(shard.floor(count)), shard.position_at(self.start.time))
-        while position < len(shard.records):
-            yield shard.records[position], shard
-            position += 1
+    def _unreceived(self, shard: Shard) -> Iterator[tuple[int, int, Record]]:
+        """Yield (count, index of the shard, record) of the shard's records that were never received."""
+        after = max(self._last.get(shard.index, 0), self.start.count - 1)
+        return ((sequence_count(each.number), shard.index, each) for each in shard.since(after, self.start.time))
 
     # --- descriptions ---
 

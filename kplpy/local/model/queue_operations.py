@@ -24,7 +24,7 @@ def _create(account: Account, params: Params, now: float) -> Response:
     start = _start(stream, configurations[0].get("StartingPosition") or {"Type": "LATEST"}, now)
     tags = checked_tags(params.get("Tags"))
     account.check_consumers(stream, now)
-    if any(each.name == name for each in account.queues.values()):
+    if any(each.name == name for each in account.all_of(account.queues, now)):
         raise in_use(f"Queue {name} under account {account.number} already exists.")
     last_part = generated_id((stream.arn, stream.created, name, now), account.queues)
     arn = f"arn:aws:kinesis:{account.region}:{account.number}:queue/{last_part}"
@@ -67,23 +67,14 @@ def _update(account: Account, params: Params, now: float) -> Response:
     _set_attributes(queue, params["QueueAttributes"])
     queue.set_status("UPDATING")
     described = {"QueueDescription": queue.describe(now)}
-    queue.schedule(now + account.phases.updating, lambda _: queue.set_status("ACTIVE"))
-    queue.apply_changes(now)
+    queue.update(now, account.phases.updating)
     return described
 
 
 def _delete(account: Account, params: Params, now: float) -> Response:
     queue = account.queue(params["QueueARN"], now)
-    if queue.status == "DELETING":
-        return {}
-    queue.set_status("DELETING")
-    queue.cancel_changes()
-
-    def remove(_: float) -> None:
-        del account.queues[queue.id]
-
-    queue.schedule(now + account.phases.deleting, remove)
-    queue.apply_changes(now)
+    if queue.status != "DELETING":
+        queue.delete(now, account.phases.deleting, lambda _: account.queues.__delitem__(queue.id))
     return {}
 
 
@@ -92,10 +83,10 @@ def _describe(account: Account, params: Params, now: float) -> Response:
 
 
 def _list(account: Account, params: Params, now: float) -> Response:
-    for each in list(account.queues.values()):
-        each.apply_changes(now)
     wanted = params.get("StreamFilter")
-    queues = {each.name: each for each in account.queues.values() if wanted is None or is_of(each.stream, wanted)}
+    queues = {
+        each.name: each for each in account.all_of(account.queues, now) if wanted is None or is_of(each.stream, wanted)
+    }
     shown, token = page("queues", queues, params, now)
     return {"QueueSummaries": [each.summary() for each in shown], **token}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -91,6 +92,13 @@ class Shard:
         """Return True if the shard still holds the record with this count within the stream."""
         position = self.position(self.floor(count))
         return position < len(self.records) and sequence_count(self.records[position].number) == count
+
+    def since(self, count: int, time: float = float("-inf")) -> Iterator[Record]:
+        """Yield the held records after the one with this count within the stream, from `time` (epoch seconds) on."""
+        position = max(self.position(self.floor(count + 1)), self.position_at(time))
+        while position < len(self.records):
+            yield self.records[position]
+            position += 1
 
     def add(self, record: Record, size: int, store: bool) -> None:
         """Store a record; without `store`, only count it."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from heapq import merge
 from random import Random
 
 from kplpy.local.model.limits import CallRate, Limits
 from kplpy.local.model.resources import Resource
 from kplpy.local.model.sequence import HASH_KEYS, sequence_count
-from kplpy.local.model.shard import Shard
+from kplpy.local.model.shard import Record, Shard
 
 USER_KEY, AUTO = "USER_PARTITION_KEY", "AUTO"
 PROVISIONED, ON_DEMAND = "PROVISIONED", "ON_DEMAND"
 
 
 class ScheduledChanges:
-    """The changes of one stream that take effect at a given time.
+    """The changes of one stream, queue or channel that take effect at a given time.
 
     schedule() notes a change, apply_changes(now) carries it out when it is due. Every operation calls
     apply_changes(now) first, so it sees the stream as it is at `now`.
@@ -46,6 +47,21 @@ class ScheduledChanges:
 
     def set_status(self, status: str) -> None:
         self.status = status
+
+    def update(self, now: float, seconds: float, change: Callable[[float], None] | None = None) -> None:
+        """Be UPDATING for `seconds`, then carry out `change` and be ACTIVE again."""
+        self.status = "UPDATING"
+        if change is not None:
+            self.schedule(now + seconds, change)
+        self.schedule(now + seconds, lambda _: self.set_status("ACTIVE"))
+        self.apply_changes(now)
+
+    def delete(self, now: float, seconds: float, remove: Callable[[float], None]) -> None:
+        """Be DELETING for `seconds`, then carry out `remove`. Other changes that are scheduled do not take place."""
+        self.status = "DELETING"
+        self.cancel_changes()
+        self.schedule(now + seconds, remove)
+        self.apply_changes(now)
 
 
 class Stream(ScheduledChanges, Resource):
@@ -101,6 +117,12 @@ class Stream(ScheduledChanges, Resource):
         """Return the open shard whose range holds a hash key."""
         return self.open[bisect_right(self._starts, hash_key) - 1]
 
+    def since(self, count: int) -> Iterator[Record]:
+        """Yield the held records after the one with this count, in the order of acceptance."""
+        return merge(
+            *(each.since(count) for each in self.shards.values()), key=lambda each: sequence_count(each.number)
+        )
+
     def split(self, boundary: int, now: float) -> None:
         """Close the shard that holds `boundary` and open two shards; the second begins at `boundary`."""
         parent = self.route(boundary)
@@ -130,13 +152,6 @@ class Stream(ScheduledChanges, Resource):
         return shard
 
     # --- settings ---
-
-    def update(self, now: float, seconds: float, change: Callable[[float], None]) -> None:
-        """Make the stream UPDATING for a time, then carry out `change` and make it ACTIVE again."""
-        self.status = "UPDATING"
-        self.schedule(now + seconds, change)
-        self.schedule(now + seconds, lambda _: self.set_status("ACTIVE"))
-        self.apply_changes(now)
 
     def set_key(self, key_id: str | None) -> None:
         """Encrypt records from now on with this key; None: not at all."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kplpy.local.model import resharding
 from kplpy.local.model.account import ON_DEMAND_SHARDS, Account, Params, Response
 from kplpy.local.model.account_settings import check_quotas
-from kplpy.local.model.errors import ServiceError, in_use, invalid_argument, over_limit, validation
+from kplpy.local.model.errors import ServiceError, invalid_argument, over_limit, validation
 from kplpy.local.model.stream import ON_DEMAND, PROVISIONED, USER_KEY, Stream
 
 SHORTEST_RETENTION, LONGEST_RETENTION = 24, 8760
@@ -43,8 +43,8 @@ def _update_mode(account: Account, params: Params, now: float) -> Response:
     check_warm_throughput(account, mode, warm, now)
     if mode != stream.mode:
         check_quotas(account, mode, len(stream.open))
-    if mode == PROVISIONED and account.queues_of(stream, now):
-        raise in_use(f"Stream {stream.name} under account {account.number} has queues, which need On-Demand mode.")
+    if mode == PROVISIONED:
+        account.check_detached(stream, now)
     stream.mode = mode
     if mode == PROVISIONED:
         stream.strategy = USER_KEY
@@ -163,7 +163,7 @@ def _named(params: Params) -> Sequence[str]:
 
 def _monitor(account: Account, stream: Stream, wanted: set[str], now: float) -> Response:
     before, stream.metrics = stream.metrics, [each for each in METRICS if each in wanted]
-    stream.update(now, account.phases.updating, lambda _: None)
+    stream.update(now, account.phases.updating)
     return {
         "StreamName": stream.name,
         "StreamARN": stream.arn,

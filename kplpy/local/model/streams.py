@@ -64,19 +64,15 @@ def _delete(account: Account, params: Params, now: float) -> Response:
             f"Stream {stream.name} under account {account.number} has registered consumers. Deregister them first, or "
             "set EnforceConsumerDeletion."
         )
-    if account.queues_of(stream, now):
-        raise in_use(f"Stream {stream.name} under account {account.number} has queues. Delete them first.")
+    account.check_detached(stream, now)
     account.consumers.forget(stream)
-    stream.set_status("DELETING")
-    stream.cancel_changes()
 
     def remove(_: float) -> None:
         del account.streams[stream.name]
         if account.keep_deleted:
             account.deleted.append(stream)
 
-    stream.schedule(now + account.phases.deleting, remove)
-    stream.apply_changes(now)
+    stream.delete(now, account.phases.deleting, remove)
     return {}
 
 
@@ -92,6 +88,7 @@ def _describe_summary(account: Account, params: Params, now: float) -> Response:
             raise over_limit(f"Rate exceeded for DescribeStreamSummary under account {account.number}.")
     stream = account.stream(params, now)
     described = listing.describe_stream_summary(stream, len(account.consumers.of(stream)))
+    described["StreamDescriptionSummary"]["ChannelCount"] = len(account.channels_of(stream, now))
     described["StreamDescriptionSummary"]["QueueCount"] = len(account.queues_of(stream, now))
     if stream.mode == ON_DEMAND and account.commitment.is_enabled(now):
         described["StreamDescriptionSummary"]["WarmThroughput"] = stream.warm_throughput()

@@ -17,6 +17,7 @@ from kplpy.local.model.faults import Faults
 from kplpy.local.model.limits import Limits, Phases
 from kplpy.local.model.model import DeliveryLedgerRecord, LedgerRecord, Model, no_journal
 from kplpy.local.model.validation import requested_stream
+from kplpy.local.server.channel_writer import ChannelWriter
 from kplpy.local.server.journal import Journal
 from kplpy.local.server.options import DEFAULT_STREAM, GIB, Options
 from kplpy.local.server.server import Server, run_pending_callbacks
@@ -63,6 +64,7 @@ class Running:
         self.server = Server(Service(self.model), options.host, options.port, options.https)
         self._options = options
         self._journal: Journal | None = None
+        self._channels: ChannelWriter | None = None
         self.streams: list[StreamAtStart] = []
 
     async def start(self) -> None:
@@ -73,10 +75,15 @@ class Running:
             raise
 
     async def _start(self) -> None:
+        self.model.account.has_buckets = self._options.channels_dir is not None
         if self._options.data_dir is not None:
             self._journal = Journal(Path(self._options.data_dir))
             self._journal.restore(self.model)
             self.model.journal = self._journal.recording
+        if self._options.channels_dir is not None:
+            directory, seconds = Path(self._options.channels_dir), self._options.channel_seconds
+            self._channels = ChannelWriter(self.model, directory, seconds, time.time)
+            self._channels.start()
         now = time.time()
         self._create_streams(now)
         self._create_delivery_streams(now)
@@ -119,6 +126,8 @@ class Running:
             raise OSError(f"stream {requested_stream(params)!r} cannot be created: {error.message}") from error
 
     async def stop(self) -> None:
+        if self._channels is not None:
+            await self._channels.stop()
         await self.server.stop()
         if self._journal is not None:
             self.model.journal = no_journal
@@ -146,6 +155,9 @@ class LocalKinesis:
         retention_bytes: the most bytes of records that are held before the oldest are dropped. By default 1 GiB;
             None: no bound.
         data_dir: a directory that keeps all changes; a change that was acknowledged survives a kill. None: memory only.
+        channels_dir: a directory that stands for S3: channels write their objects to it, a folder for each bucket.
+            None: channels are FAILED.
+        channel_seconds: how long channels wait before they deliver; None: each its DataFreshnessInSeconds, 300 or more.
 
     The server starts at `with` or start(), and ends at the end of `with` or at stop(). Signatures are not checked, so
     any credentials are accepted.
@@ -167,6 +179,8 @@ class LocalKinesis:
         store: bool = True,
         retention_bytes: int | None = GIB,
         data_dir: str | Path | None = None,
+        channels_dir: str | Path | None = None,
+        channel_seconds: float | None = None,
     ) -> None:
         self.options = Options(
             shards=shards,
@@ -182,6 +196,8 @@ class LocalKinesis:
             store=store,
             retention_bytes=retention_bytes,
             data_dir=data_dir,
+            channels_dir=channels_dir,
+            channel_seconds=channel_seconds,
         )
         self._running = Running(self.options)
         self._loop: asyncio.AbstractEventLoop | None = None

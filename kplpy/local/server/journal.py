@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import cbor2
 
 from kplpy.local.model.errors import ServiceError
-from kplpy.local.model.events import CallEvent, DeliveryEvent, Event, PutEvent, QueueEvent, StreamKey
+from kplpy.local.model.events import CallEvent, ChannelEvent, DeliveryEvent, Event, PutEvent, QueueEvent, StreamKey
 from kplpy.local.model.model import Model
 from kplpy.logs import log
 from kplpy.private_files import open_private
@@ -219,6 +219,7 @@ def _event(plain: list[Any]) -> Event:
         "deliver": DeliveryEvent,
         "call": CallEvent,
         "queue": QueueEvent.of,
+        "channel": ChannelEvent,
     }
     return kinds[plain[0]](*plain[1:])
 

@@ -42,6 +42,8 @@ class Arguments(TypedDict, total=False):
     store: bool
     retention_bytes: int | None
     data_dir: str | Path | None
+    channels_dir: str | Path | None
+    channel_seconds: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class Options:
     store: bool = True
     retention_bytes: int | None = GIB
     data_dir: str | Path | None = None
+    channels_dir: str | Path | None = None
+    channel_seconds: float | None = None
 
     def __post_init__(self) -> None:
         for name, shards in self.wanted_streams().items():
@@ -86,6 +90,9 @@ class Options:
             raise ValueError(f"retention_bytes must be 1 or more, or None for no bound; got {self.retention_bytes!r}")
         if self.data_dir is not None and not self.store:
             raise ValueError("data_dir keeps every record and store=False keeps none: choose one of them")
+        seconds = self.channel_seconds
+        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0):
+            raise ValueError(f"channel_seconds must be a number of seconds, 0 or more, or None; got {seconds!r}")
         if self.limits is not None and not isinstance(self.limits, (Limits, bool)):
             raise ValueError(f"limits must be a kplpy.local.Limits, True or False; got {self.limits!r}")
         if self.phases is not None and not isinstance(self.phases, Phases):
@@ -119,7 +126,8 @@ class Options:
         if isinstance(self.stream, DefaultStream):
             del plain["stream"]
         plain["delivery_streams"] = list(self.delivery_streams)
-        plain["data_dir"] = None if self.data_dir is None else str(self.data_dir)
+        for name in ("data_dir", "channels_dir"):
+            plain[name] = None if plain[name] is None else str(plain[name])
         return json.dumps(plain)
 
     @classmethod

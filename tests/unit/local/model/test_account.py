@@ -135,6 +135,7 @@ def test_the_summary() -> None:
         "EncryptionType": "NONE",
         "OpenShardCount": 3,
         "ConsumerCount": 0,
+        "ChannelCount": 0,
         "QueueCount": 0,
         "MaxRecordSizeInKiB": 1024,
     }
