@@ -60,12 +60,8 @@ def test_each_container_has_time_to_deliver_what_was_read() -> None:
     assert pod()["terminationGracePeriodSeconds"] > 10
 
 
-def test_the_image_has_what_it_copies_and_runs_the_agent() -> None:
+def test_the_image_runs_the_agent() -> None:
     lines = (AGENT / "Dockerfile").read_text().splitlines()
-    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
-    copied = [path for paths in copies for path in paths]
-    assert "kplpy" in copied
-    assert [path for path in copied if not (ROOT / path).exists()] == []
     entry = next(line.partition(" ")[2] for line in lines if line.startswith("ENTRYPOINT"))
     arguments = next(line.partition(" ")[2] for line in lines if line.startswith("CMD"))
     assert json.loads(entry)[1:] + json.loads(arguments) == ["agent", "-c", CONFIGURATION]
