@@ -11,7 +11,7 @@ REV ?=
 export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate mutate bench lint format types check docs wheels structure lock clean
+.PHONY: help venv demo test simulate mutate bench lint format types check docs wheels audit release structure lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -74,21 +74,29 @@ docs: $(DOCS)/.ready  ## build the documentation site into build/site; a broken 
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 	@echo "build/site/index.html"
 
-# The wheel with compiled code gets the manylinux tag of the oldest glibc that it runs with.
-WHEELS := build/wheels-env
-$(WHEELS)/.ready: requirements/wheels.lock | $(STAMP)
-	@rm -rf $(WHEELS)
-	@$(BIN)/uv venv --quiet --no-project --python $(BIN)/python $(WHEELS)
-	@$(BIN)/uv pip install --quiet --python $(WHEELS)/bin/python --require-hashes -r requirements/wheels.lock
+# What releases are built and checked with has an environment of its own, too.
+RELEASE := build/release-env
+RELEASE_PATH := $(abspath $(RELEASE))/bin:$(abspath $(BIN))
+$(RELEASE)/.ready: requirements/release.lock | $(STAMP)
+	@rm -rf $(RELEASE)
+	@$(BIN)/uv venv --quiet --no-project --python $(BIN)/python $(RELEASE)
+	@$(BIN)/uv pip install --quiet --python $(RELEASE)/bin/python --require-hashes -r requirements/release.lock
 	@touch $@
 
-wheels: $(WHEELS)/.ready  ## build the source, the wheel with compiled code (needs a C compiler) and the pure one into dist
+# The wheel with compiled code gets the manylinux tag of the oldest glibc that it runs with.
+wheels: $(RELEASE)/.ready  ## build the source, the wheel with compiled code (needs a C compiler) and the pure one into dist
 	@rm -rf dist build/wheels
 	@$(BIN)/uv build --quiet --sdist --out-dir dist .
 	@KPLPY_ACCELERATOR=no $(BIN)/uv build --quiet --wheel --out-dir dist .
 	@KPLPY_ACCELERATOR=must $(BIN)/uv build --quiet --wheel --out-dir build/wheels .
-	@PATH="$(abspath $(WHEELS))/bin:$$PATH" auditwheel repair --wheel-dir dist build/wheels/*.whl 2>/dev/null
+	@PATH="$(RELEASE_PATH):$$PATH" auditwheel repair --wheel-dir dist build/wheels/*.whl 2>/dev/null
 	@ls dist
+
+audit: $(RELEASE)/.ready  ## ask OSV for known vulnerabilities of the locked packages; left out where it cannot be reached
+	@PATH="$(RELEASE_PATH):$$PATH" scripts/audit
+
+release: $(RELEASE)/.ready  ## build and check the packages and their SBOM in dist; uploads nothing, says what is left to do
+	@PATH="$(RELEASE_PATH):$$PATH" scripts/release
 
 structure: $(STAMP)  ## print lines, functions, long files and imports of the work tree, or of a git revision: REV=main
 	@$(BIN)/python scripts/structure.py $(REV)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from kplpy.wire.deaggregate_all import UserRecords as UserRecords
     from kplpy.wire.deaggregate_all import deaggregate_all as deaggregate_all
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     __accelerated__: bool  # compiled code runs: docs/accelerator.md
