@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from kplpy.core.outcome import Delivered, Failed
     from kplpy.core.pipeline import Pipeline
     from kplpy.core.routing.router import Router
-    from kplpy.core.shard_range import ShardRange
     from kplpy.futures.asyncio_bridge import Patience
     from kplpy.integrations.logging import KinesisHandler
     from kplpy.rate_limited_log import RateLimitedLog
@@ -477,13 +476,6 @@ def answer_instead_of_sending(monkeypatch: pytest.MonkeyPatch, transport: Any, r
 def client_of(transport: Any) -> Any:
     """Return the transport's botocore client. It is made if there is none."""
     return transport._connected().client
-
-
-def open_shards(client: Any, name: str, arn: str | None) -> list[ShardRange]:
-    """List the open shards of a stream through a client."""
-    from kplpy.aws.kinesis import transport
-
-    return transport._open_shards(client, name, arn)
 
 
 # --- the rest of kplpy ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -25,6 +26,8 @@ _OF_AWS = (
     *(".api.aws", ".api.amazonwebservices.com.cn", ".api.amazonwebservices.eu"),
     *(".ic.gov", ".sgov.gov", ".api.aws.scloud", ".adc-e.uk"),
 )
+LOCAL_KEY = "local"
+"""The access key, and the secret key, of requests to a stand-in on this machine if there are no credentials."""
 # Sessions are not thread-safe, and neither is making a client from one; clients are.
 _making_section = fork.NoForkSection()
 
@@ -62,6 +65,15 @@ def firehose_url(config: Config) -> str | None:
 def is_of_aws(url: str) -> bool:
     """Return True for an address of AWS, also that of another service or region, or of a VPC endpoint."""
     return (urlsplit(url).hostname or "").endswith(_OF_AWS)
+
+
+def is_this_machine(url: str) -> bool:
+    """Return True for a URL of localhost or of a loopback address."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def make_cloudwatch_client(config: Config) -> CloudWatchClient:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -49,7 +47,9 @@ class Connection:
 
     def _session(self) -> botocore.session.Session | None:
         """Return a session for a profile or a local endpoint, else None. A local endpoint accepts any credentials."""
-        local = self.endpoint_url is not None and _is_this_machine(self.endpoint_url)
+        from kplpy.aws.client import LOCAL_KEY, is_this_machine
+
+        local = self.endpoint_url is not None and is_this_machine(self.endpoint_url)
         if self.profile is None and not local:
             return None
         from botocore.session import Session
@@ -59,7 +59,7 @@ class Connection:
             # Outside EC2, a request to the metadata service takes seconds to fail.
             session.get_component("credential_provider").remove("iam-role")
             if session.get_credentials() is None:
-                session.set_credentials("local", "local")
+                session.set_credentials(LOCAL_KEY, LOCAL_KEY)
         return session
 
 
@@ -172,11 +172,3 @@ def explain(error: Exception, stream: str | None = None) -> str:
 
 def _line(error: Exception) -> str:
     return shown(" ".join(str(error).split())) or type(error).__name__
-
-
-def _is_this_machine(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -20,12 +20,9 @@ _NOT_SETTABLE = (
 )
 
 
-def producer_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --config, --set and --quiet, for commands that have a producer."""
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config and --set, for commands that have a Config."""
     for option in (
-        click.option(
-            "-q", "--quiet", is_flag=True, help="Show no progress and no summary; failed records are still reported."
-        ),
         click.option("--set", "settings", metavar="FIELD=VALUE", multiple=True, help="Set any field of kplpy.Config."),
         click.option(
             "--config", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Read a KPL properties file."
@@ -33,6 +30,14 @@ def producer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def producer_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config, --set and --quiet, for commands that have a producer."""
+    quiet = click.option(
+        "-q", "--quiet", is_flag=True, help="Show no progress and no summary; failed records are still reported."
+    )
+    return config_options(quiet(command))
 
 
 def build_config(connection: Connection, path: str | None, settings: Sequence[str], defaults: dict[str, Any]) -> Config:

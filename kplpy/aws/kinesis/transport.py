@@ -75,7 +75,7 @@ class KinesisTransport(ServiceTransport):
 
     def list_shards(self, name: str, arn: str | None) -> Sequence[ShardRange]:
         """Return all open shards, from all pages. Raises ListingError."""
-        shards = self._ask(lambda client: _open_shards(client, name, arn))
+        shards = self._ask(lambda client: open_shards(client, name, arn))
         if isinstance(shards, RequestError):
             raise errors.listing_error(shards, "ListShards") from shards.cause
         return shards
@@ -98,7 +98,7 @@ def _put_records_in_cbor() -> Callable[[str, str | None, list[Batch]], bytes]:
     return put_records_in_cbor
 
 
-def _open_shards(client: KinesisClient, name: str, arn: str | None) -> list[ShardRange]:
+def open_shards(client: KinesisClient, name: str, arn: str | None) -> list[ShardRange]:
     """Return all open shards. boto3's paginator repeats the filter with a NextToken, which the service refuses."""
     shards: list[ShardRange] = []
     arguments: dict[str, Any] = {"StreamARN": arn} if arn else {"StreamName": name}

@@ -25,7 +25,7 @@ from kplpy.aws import errors
 from kplpy.aws.base64_pieces import PIECE
 from kplpy.aws.client import make_client
 from kplpy.aws.kinesis.request_json import put_records_body
-from kplpy.aws.kinesis.transport import KinesisTransport
+from kplpy.aws.kinesis.transport import KinesisTransport, open_shards
 from kplpy.aws.put_calls import CBOR
 from kplpy.core.batching.limiter import Limiter
 from kplpy.core.batching.shard_queue import Batch, ShardQueue
@@ -36,7 +36,7 @@ from kplpy.core.routing.placement import Summary
 from kplpy.core.shard_range import ShardRange
 from kplpy.futures.record_future import Origin, RecordFuture
 from kplpy.hash_keys import hash_of
-from tests.inside import core_session_of, keeps_service_files, open_shards, parse_response, signing_credentials_of
+from tests.inside import core_session_of, keeps_service_files, parse_response, signing_credentials_of
 
 WHOLE = ShardRange("shardId-000000000000", 0, (1 << 128) - 1)
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
