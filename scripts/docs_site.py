@@ -42,6 +42,7 @@ REFERENCE = (
     "kplpy.integrations.logging",
     "kplpy.integrations.aws_lambda",
     "kplpy.local",
+    "kplpy.doctor",
 )
 
 # A fenced block, a code span, or the target of an inline link or image. Only a target is in a group.

@@ -581,3 +581,13 @@ def kill_checkpoints(checkpoints: Checkpoints) -> None:
     checkpoints._is_closed = True
     checkpoints._database.close()
     checkpoints._lock.release()
+
+
+# --- local ---
+
+
+def ignore_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the local Kinesis carry out requests with DryRun, as moto and kinesalite do."""
+    from kplpy.local.model import model
+
+    monkeypatch.setattr(model, "_refuse_dry_run", lambda params: None)

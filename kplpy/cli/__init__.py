@@ -1,4 +1,4 @@
-"""The `kplpy` command: put, tail, top, local, demo, dashboard. Needs the extra: pip install 'kplpy[cli]'."""
+"""The `kplpy` command: put, tail, top, doctor, local, demo, dashboard. Needs the extra: pip install 'kplpy[cli]'."""
 
 from __future__ import annotations
 

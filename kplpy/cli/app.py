@@ -23,6 +23,7 @@ _HOMES = {
     "local": "kplpy.cli.serve",
     "demo": "kplpy.cli.demo.command",
     "dashboard": "kplpy.cli.dashboard",
+    "doctor": "kplpy.cli.doctor",
 }
 
 
@@ -77,4 +78,4 @@ def _discard_output() -> None:
     kplpy.__version__, prog_name="kplpy", message=f"%(prog)s %(version)s\naccelerator: {accelerator.describe()}"
 )
 def cli() -> None:
-    """Put records on Amazon Kinesis streams, read them back, or try both on this machine."""
+    """Put records on Amazon Kinesis streams, read them back, examine them, or try all of it on this machine."""

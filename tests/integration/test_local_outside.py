@@ -17,6 +17,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
+from kplpy.config.options import Config
+from kplpy.doctor import examine
 from kplpy.local import LocalKinesis, Phases
 
 if TYPE_CHECKING:
@@ -354,6 +356,13 @@ def test_a_dry_run(one: Service) -> None:
         pytest.skip("this botocore is too old")
     record = {"Data": b"x", "PartitionKey": "k"}
     assert one.refused("put_record", StreamName=one.stream, DryRun=True, **record) == "DryRunOperationException"
+
+
+def test_the_doctor_writes_nothing(one: Service, endpoint: str) -> None:
+    """Also where DryRun is ignored, as moto does."""
+    report = examine(one.stream, Config(endpoint_url=endpoint, region_name="us-east-1"))
+    assert report.finding("permission.ListShards").level == "ok"
+    assert one.read(FIRST) == []
 
 
 # --- reads ---

@@ -70,6 +70,8 @@ ALLOWED: dict[str, set[str]] = {
     "reading": {"wire", "aws", *COMMON},
     # It puts through the public Producer only. `aws` is CloudWatch's client; tailing keeps records apart from sending.
     "agent": {"", "aws", "metrics", *COMMON},
+    # It examines with what the producer and the readers stand on, and puts with the public Producer.
+    "doctor": {"producer", "reading", "wire", "core", "aws", *COMMON},
     # "" is `from kplpy import …`
     "cli": {
         "",
@@ -83,6 +85,7 @@ ALLOWED: dict[str, set[str]] = {
         "aws",
         "metrics",
         "agent",
+        "doctor",
         *COMMON,
     },
     "__main__": {"cli"},

@@ -1,0 +1,257 @@
+"""Every problem that the doctor knows is found with its fault in the local Kinesis, and nothing is written."""
+
+from __future__ import annotations
+
+import re
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trustme
+
+from kplpy import Config, InvalidRecordError
+from kplpy.aws.assumed_role import make_session
+from kplpy.doctor import examine
+from kplpy.doctor.catalogue import CHECKS
+from kplpy.doctor.tls import check_tls
+from kplpy.errors import ConfigError
+from kplpy.local import Fault, LocalKinesis
+from tests.inside import forget_clock_offsets, ignore_dry_run
+from tests.integration import doctor_faults as faults
+from tests.integration.clock_front import Clock, front
+from tests.integration.doctor_faults import FAULTS, Patient, Setup, denied, event, patient
+from tests.stub_aws import fake_sts
+
+
+@pytest.mark.parametrize(("check", "level", "text", "fault"), FAULTS, ids=[f"{each[0]}-{each[1]}" for each in FAULTS])
+def test_a_fault_is_found(check: str, level: str, text: str, fault: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch, https=fault in faults.HTTPS) as one:
+        fault(one)
+        before = len(one.kinesis.ledger())
+        report = one.examine()
+        written = len(one.kinesis.ledger()) - before
+    found = report.finding(check)
+    assert (found.level, text in found.text) == (level, True), found
+    assert report.is_sound == (not report.problems)
+    assert [each.id for each in report.findings] == list(CHECKS)
+    assert written == (1 if one.options.get("put") and found.level == "warning" else 0)
+
+
+def test_each_problem_has_a_fault() -> None:
+    # These two faults are not in the local Kinesis: see the next tests.
+    others = {("clock", "warning")}
+    documented = {(name, level) for name, check in CHECKS.items() for level in check.problems}
+    assert documented == {(each[0], each[1]) for each in FAULTS} | others
+
+
+@pytest.mark.parametrize(
+    ("ahead", "text"), [(120, "is 12"), (-90, "s ahead of the service's"), (600, "AWS refuses signatures")]
+)
+def test_a_wrong_clock_is_found(ahead: int, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_clock_offsets(monkeypatch)
+    with patient(monkeypatch) as one, front(one.kinesis, Clock(ahead)) as web:
+        one.config["endpoint_url"] = web.url
+        found = one.examine().finding("clock")
+    assert (found.level, text in found.text) == ("warning", True), found
+    assert found.figures["seconds_ahead"] == pytest.approx(-ahead, abs=3)
+
+
+def test_a_certificate_that_ends_soon_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import datetime, timedelta, timezone
+
+    issue, end = trustme.CA.issue_cert, datetime.now(timezone.utc) + timedelta(days=3)
+    monkeypatch.setattr(trustme.CA, "issue_cert", lambda self, *names: issue(self, *names, not_after=end))
+    with patient(monkeypatch, https=True) as one:
+        found = one.examine().finding("tls")
+    assert found.level == "warning"
+    assert "the certificate ends in 3.0 days" in found.text
+
+
+def test_a_verified_certificate_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch, https=True) as one:
+        found = one.examine().finding("tls")
+    assert found.level == "ok"
+    assert found.text.startswith("TLSv1.3, verified; the certificate is valid for ")
+    assert found.figures["certificate_days"] > 1000
+
+
+def test_the_end_of_a_roles_credentials_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_sts() as sts, patient(monkeypatch) as one:
+        role = "arn:aws:iam::123456789012:role/app"
+        config = Config(region_name="us-east-1")
+        one.config["session"] = make_session(config, ("AKIA1", "secret", None), role, "session", sts.endpoint_url)
+        found = one.examine().finding("credentials")
+    assert found.level == "ok"
+    assert "a role, assumed by kplpy" in found.text
+    assert found.text.endswith("minutes (renewed before that)")
+    assert (found.figures["expires"], found.figures["temporary"]) == ("2099-01-01T00:00:00Z", True)
+
+
+def test_clear_text_to_another_machine_is_a_warning() -> None:
+    elsewhere: Any = SimpleNamespace(calls=object(), endpoint="http://kinesis.example:4567")
+    (found,) = check_tls(elsewhere)
+    assert (found.level, "to kinesis.example in clear text" in found.text) == ("warning", True)
+
+
+def test_a_sound_stream_has_no_problem_and_a_put_is_written_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.put([(event(number), f"c{number}") for number in range(300)], 60)
+        one.options["put"] = True
+        report = one.examine()
+        assert [each.partition_key for each in one.kinesis.ledger()].count("kplpy-doctor") == 1
+    assert report.is_sound
+    assert report.policy is None
+    checked = [each.id for each in report.findings if each.level == "unchecked"]
+    assert checked == ["permission.others"]
+    assert report.finding("test_put").figures["attempts"] == 1
+
+
+def test_the_policy_allows_what_was_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        for operation in ("DescribeStreamSummary", "ListShards", "DescribeStreamConsumer", "ListStreamConsumers"):
+            denied(operation)(one)
+        report = one.examine()
+    assert report.policy == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Producer",
+                "Effect": "Allow",
+                "Action": ["kinesis:DescribeStreamSummary", "kinesis:ListShards"],
+                "Resource": faults.ARN,
+            },
+            {
+                "Sid": "Reader",
+                "Effect": "Allow",
+                "Action": ["kinesis:ListStreamConsumers"],
+                "Resource": faults.ARN,
+            },
+            {
+                "Sid": "FanOut",
+                "Effect": "Allow",
+                "Action": ["kinesis:DescribeStreamConsumer"],
+                "Resource": f"{faults.ARN}/consumer/*",
+            },
+        ],
+    }
+    # Without a shard there is no proof that this endpoint honours DryRun.
+    assert report.finding("permission.PutRecords").level == "unchecked"
+
+
+def test_the_policy_allows_the_kms_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        summary = one.kinesis.handle("DescribeStreamSummary", faults.ORDERS)["StreamDescriptionSummary"]
+        answer = {"StreamDescriptionSummary": {**summary, "EncryptionType": "KMS", "KeyId": "alias/orders"}}
+        one.kinesis.faults.outage(Fault(answer=answer), operation="DescribeStreamSummary")
+        assert "KMS key alias/orders; producers need" in one.examine().finding("encryption").text
+        one.fail("KMSAccessDeniedException", "PutRecords")
+        report = one.examine()
+    assert report.finding("encryption").level == "failure"
+    assert report.policy is not None
+    (statement,) = report.policy["Statement"]
+    assert statement["Action"] == ["kms:GenerateDataKey"]
+    assert statement["Resource"] == "arn:aws:kms:us-east-1:*:key/*"
+
+
+def test_nothing_is_written_where_dry_run_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignore_dry_run(monkeypatch)
+    with patient(monkeypatch) as one:
+        found = one.examine().finding("permission.PutRecords")
+        assert one.kinesis.ledger() == []
+    assert found.level == "unchecked"
+    assert "may ignore DryRun" in found.text
+
+
+def test_an_unknown_operation_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.fail("UnknownOperationException", "ListStreamConsumers")
+        report = one.examine()
+    found = report.finding("permission.ListStreamConsumers")
+    assert (found.level, found.text) == ("unchecked", "this endpoint does not know ListStreamConsumers")
+    assert report.finding("consumers").text.startswith("0 registered; their names are not known")
+    assert report.is_sound
+
+
+def test_a_throttled_call_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.fail("ProvisionedThroughputExceededException", "GetRecords")
+        report = one.examine()
+    assert report.finding("permission.GetRecords").text.startswith("allowed; throttled just now")
+    assert report.finding("sample").level == "unchecked"
+
+
+def test_what_cannot_be_checked_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        faults.missing(one)
+        report = one.examine()
+    assert report.finding("shards").text == "there is no such stream"
+    assert report.finding("permission.PutRecords").text == "there is no such stream"
+
+
+def test_the_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.kinesis.faults.outage(Fault(transport="never"), operation="GetShardIterator")
+        one.config["request_timeout_ms"] = 700
+        one.options |= {"timeout": 1.0, "put": True}
+        began = time.monotonic()
+        report = one.examine()
+        took = time.monotonic() - began
+    assert took < 8
+    assert "time for the examination is up" in report.finding("test_put").text
+    assert report.finding("permission.GetShardIterator").level == "unchecked"
+
+
+def test_shards_that_are_read_in_part_are_compared_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.put([(event(number), "customer-1" if number % 4 else f"c{number}") for number in range(2000)], 600)
+        one.options["sample"] = 200
+        report = one.examine()
+    assert report.finding("sample").figures["kinesis_records"] == 200
+    assert report.finding("hot_keys").level == "warning"
+    share = report.finding("hot_keys").figures["keys"][0]["share"]
+    assert share == pytest.approx(0.75, abs=0.15)
+    assert report.finding("sample").figures["user_records_per_second"] == pytest.approx(2000 / 600, rel=0.3)
+
+
+def test_aggregates_are_counted_by_their_user_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch, shards=1) as one:
+        with one.kinesis.producer() as producer:
+            for number in range(500):
+                producer.put_record("orders", event(number), f"c{number % 50}")
+        report = one.examine()
+    figures = report.finding("sample").figures
+    assert figures["user_records"] == 500
+    assert figures["kinesis_records"] < 50
+    assert report.finding("aggregation").figures["now"] == pytest.approx(500 / figures["kinesis_records"], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stream", "options", "message"),
+    [
+        ("a b", {}, "stream must be a stream's ARN or its name"),
+        ("arn:aws:firehose:us-east-1:123456789012:deliverystream/logs", {}, "not a delivery stream"),
+        ("orders", {"sample": -1}, "sample must be from 0 to 100,000, got -1"),
+        (5, {}, "stream must be a str, got int: 5"),
+        ("orders", {"config": {"region_name": "us-east-1"}}, "config must be a kplpy Config, got {'region_name'"),
+        ("orders", {"prices": 0.015}, "prices must be kplpy.doctor.Prices, got 0.015"),
+        ("orders", {"sample": "many"}, "sample must be a whole number, got 'many'"),
+        ("orders", {"sample": 2.5}, "sample must be a whole number, got 2.5"),
+        ("orders", {"rate": True}, "rate must be a number, got True"),
+        ("orders", {"since": 0}, "since must be from 0.001"),
+        ("orders", {"rate": float("nan")}, "rate must be a number, got nan"),
+        ("orders", {"record_size": 0}, "record_size must be from 1 to 10,485,760, got 0"),
+        ("orders", {"timeout": 0.5}, "timeout must be from 1 to 3,600, got 0.5"),
+    ],
+)
+def test_bad_arguments_are_refused(stream: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((ConfigError, InvalidRecordError), match=re.escape(message)):
+        examine(stream, **options)
+
+
+def test_a_server_that_is_no_kinesis_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalKinesis(stream="orders") as kinesis:
+        one = Patient(kinesis, monkeypatch)
+        kinesis.faults.outage(Fault(transport="garbage"))
+        report = one.examine()
+    assert report.finding("endpoint").level == "failure"
