@@ -25,6 +25,7 @@ from kplpy.doctor.stream import check_consumers, check_encryption, check_stream
 from kplpy.doctor.take_sample import take_sample
 from kplpy.doctor.tls import check_tls
 from kplpy.errors import ConfigError, InvalidRecordError
+from kplpy.escaping import brief_repr
 from kplpy.stream_names import is_delivery_stream, parse_stream
 
 # In the order in which they run: later ones use what earlier ones found.
@@ -74,13 +75,14 @@ def examine(
     Raises ConfigError for an option out of its range, and InvalidRecordError for a stream that is neither a name nor an
     ARN, or that is a delivery stream. Whatever the service, the network and the credentials do is a finding.
     """
-    _check_arguments(sample, since, rate, record_size, timeout)
-    if is_delivery_stream(stream):
-        raise InvalidRecordError(f"stream must be a stream, not a delivery stream; got {stream!r}")
     arn = parse_stream(stream)[1]
-    began = time.monotonic()
+    if is_delivery_stream(arn):
+        raise InvalidRecordError(f"stream must be a stream, not a delivery stream; got {stream!r}")
+    config = config if config is not None else Config()
     options = Options(put, sample, since, rate, record_size, prices if prices is not None else Prices())
-    examination = Examination(stream, arn, config if config is not None else Config(), options, began + timeout)
+    _check_arguments(config, options, timeout)
+    began = time.monotonic()
+    examination = Examination(stream, arn, config, options, began + timeout)
     try:
         findings = _run(examination)
     finally:
@@ -118,19 +120,24 @@ def _reason(examination: Examination, check: str) -> str:
     return "there is no sample" if group in ("records", "advice") else "what it needs could not be had"
 
 
-def _check_arguments(sample: int, since: float, rate: float | None, record_size: int | None, timeout: float) -> None:
-    """Raise ConfigError for a value out of its range."""
-    _check("sample", sample, 0, 100_000)
-    _check("since", since, 0.001, 365 * 86400)
+def _check_arguments(config: object, options: Options, timeout: float) -> None:
+    """Raise ConfigError for a value out of its range, or of another type."""
+    if not isinstance(config, Config):
+        raise ConfigError(f"config must be a kplpy Config, got {brief_repr(config)}")
+    if not isinstance(options.prices, Prices):
+        raise ConfigError(f"prices must be kplpy.doctor.Prices, got {brief_repr(options.prices)}")
+    _check("sample", options.sample, 0, 100_000, int)
+    _check("since", options.since, 0.001, 365 * 86400)
     _check("timeout", timeout, 1, 3600)
-    if rate is not None:
-        _check("rate", rate, 0.001, 1e9)
-    if record_size is not None:
-        _check("record_size", record_size, 1, 10 << 20)
+    if options.rate is not None:
+        _check("rate", options.rate, 0.001, 1e9)
+    if options.record_size is not None:
+        _check("record_size", options.record_size, 1, 10 << 20, int)
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
-        raise ConfigError(f"{name} must be a number, got {value!r}")
+def _check(name: str, value: float, low: float, high: float, kind: type[int] | type[float] = float) -> None:
+    kinds = (int,) if kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not isfinite(value):
+        raise ConfigError(f"{name} must be a {'whole number' if kind is int else 'number'}, got {brief_repr(value)}")
     if not low <= value <= high:
         raise ConfigError(f"{name} must be from {low:,g} to {high:,.10g}, got {value!r}")
