@@ -7,10 +7,10 @@ import tracemalloc
 import zlib
 
 import pytest
-import zstandard
 
 from kplpy import BatchTooLargeError, UnreadableBatchError
 from kplpy.wire.compressed import MAGIC, Codec, pack_batch, unpack_batch
+from tests import zstd_frames
 
 MESSAGE = b"abcdefgh" * 100
 CODECS: tuple[Codec, ...] = ("none", "gzip", "zstd")
@@ -30,7 +30,7 @@ def test_the_header_is_as_documented() -> None:
 
 def test_gzip_and_zstd_are_the_libraries_own_formats() -> None:
     assert gzip.decompress(pack_batch(MESSAGE, "gzip", 6)[12:]) == MESSAGE
-    assert zstandard.decompress(pack_batch(MESSAGE, "zstd", 1)[12:]) == MESSAGE
+    assert zstd_frames.decompress(pack_batch(MESSAGE, "zstd", 1)[12:]) == MESSAGE
 
 
 @pytest.mark.parametrize("data", [b"", b"plain", MAGIC, MAGIC[:3], b"\xf3\x89\x9a\xc2" + bytes(40)])
@@ -87,16 +87,9 @@ def test_the_bound_is_on_the_announced_size(codec: Codec) -> None:
 
 
 def test_a_zstd_frame_may_not_ask_for_more_memory_than_the_batch_needs() -> None:
-    def frame(window_log: int) -> bytes:
-        """Return a frame that holds MESSAGE and asks for a window of 2**window_log bytes."""
-        parameters = zstandard.ZstdCompressionParameters(window_log=window_log, compression_level=1)
-        compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
-        return compressor.compress(MESSAGE) + compressor.flush()
-
     header = pack_batch(MESSAGE, "zstd", 1)[:12]
-    assert unpack_batch(header + frame(23)) == MESSAGE
-    assert unpack_batch(header + frame(24)) is None
+    assert unpack_batch(header + zstd_frames.stream(MESSAGE, 23)) == MESSAGE
+    assert unpack_batch(header + zstd_frames.stream(MESSAGE, 24)) is None
     large = MESSAGE * 20_000  # 16 MB
     header = pack_batch(large, "zstd", 1)[:14]
-    compressor = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(window_log=24))
-    assert unpack_batch(header + compressor.compressobj().compress(b"") + compressor.compress(large)) == large
+    assert unpack_batch(header + zstd_frames.compress(large, 24)) == large

@@ -15,7 +15,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-import zstandard
 
 from kplpy import AggregateTooLargeError, BatchTooLargeError, Config, KplpyError
 from kplpy.core.policy import policy_of
@@ -23,6 +22,7 @@ from kplpy.records import UserRecord
 from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import encode_aggregate
 from kplpy.wire.envelope import MAGIC, MAX_RECORDS
+from tests import zstd_frames
 from tests.wire_records import Put
 
 ARRIVAL = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=timezone.utc)
@@ -269,7 +269,7 @@ def batch(codec: str, announced: int, payload: bytes, message: bytes = b"") -> b
 
 
 def compressed(codec: str, message: bytes) -> bytes:
-    return gzip.compress(message) if codec == "gzip" else zstandard.ZstdCompressor().compress(message)
+    return gzip.compress(message) if codec == "gzip" else zstd_frames.compress(message)
 
 
 def peak_while(call: Callable[[], object]) -> int:
