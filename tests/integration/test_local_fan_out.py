@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-import socket
 import struct
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import cbor2
 import pytest
 from botocore.eventstream import EventStreamBuffer
 from botocore.exceptions import EventStreamError
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import DataReceived, ResponseReceived, StreamEnded
 from hyperframe.frame import GoAwayFrame, PingFrame
 from urllib3.exceptions import HTTPError
 
 from kplpy.local import Limits, LocalKinesis
 from kplpy.local.server import codec
 from kplpy.local.server.event_stream import message
+from tests.http2_client import http2
 
 SHARD = "shardId-000000000000"
 LIMITS = Limits(subscription_seconds=0.5, subscription_takeover_seconds=0.05, subscribe_per_second=None)
@@ -105,51 +100,6 @@ def test_a_stop_ends_the_events() -> None:
     client.close()
 
 
-def http2(
-    url: str, body: bytes, content_type: str, after_headers: tuple[bytes, ...] = ()
-) -> tuple[dict[str, str], bytes]:
-    """Send a SubscribeToShard over HTTP/2 and return the headers and the whole body of the response.
-
-    after_headers: what the client sends when it has the response's headers, in pieces.
-    """
-    address = urlsplit(url)
-    connection = H2Connection(H2Configuration(header_encoding="utf-8"))
-    received = b""
-    headers: dict[str, str] = {}
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as there:
-        connection.initiate_connection()
-        connection.send_headers(
-            1,
-            [
-                (":method", "POST"),
-                (":path", "/"),
-                (":scheme", "http"),
-                (":authority", address.netloc),
-                ("x-amz-target", "Kinesis_20131202.SubscribeToShard"),
-                ("content-type", content_type),
-            ],
-        )
-        connection.send_data(1, body, end_stream=True)
-        there.sendall(connection.data_to_send())
-        ended = False
-        while not ended:
-            data = there.recv(65536)
-            assert data, "the connection was closed"
-            for event in connection.receive_data(data):
-                if isinstance(event, ResponseReceived):
-                    headers = {str(name): str(value) for name, value in event.headers}
-                    there.sendall(connection.data_to_send())
-                    for each in after_headers:
-                        there.sendall(each)
-                        time.sleep(0.01)
-                elif isinstance(event, DataReceived):
-                    received += event.data
-                    connection.acknowledge_received_data(event.flow_controlled_length, 1)
-                ended = ended or isinstance(event, StreamEnded)
-            there.sendall(connection.data_to_send())
-    return headers, received
-
-
 @pytest.mark.parametrize("form", ["json", "cbor"])
 def test_http2_as_the_java_sdk_speaks_it(kinesis: LocalKinesis, form: str) -> None:
     """More data than the client's first flow-control window, in the content type of the request."""
@@ -160,7 +110,10 @@ def test_http2_as_the_java_sdk_speaks_it(kinesis: LocalKinesis, form: str) -> No
     params = subscription(kinesis)
     kind = f"application/x-amz-{form}-1.1"
     headers, body = http2(
-        kinesis.endpoint_url, cbor2.dumps(params) if form == "cbor" else json.dumps(params).encode(), kind
+        kinesis.endpoint_url,
+        "SubscribeToShard",
+        cbor2.dumps(params) if form == "cbor" else json.dumps(params).encode(),
+        kind,
     )
     assert (headers[":status"], headers["content-type"]) == ("200", "application/vnd.amazon.eventstream")
     initial, *events = decoded(body)
@@ -186,7 +139,7 @@ def test_the_events_go_on_after_a_goaway(kinesis: LocalKinesis, size: int) -> No
     sent = goaway_and_ping()
     pieces = tuple(sent[each : each + size] for each in range(0, len(sent), size))
     kind = "application/x-amz-json-1.1"
-    _, body = http2(kinesis.endpoint_url, json.dumps(subscription(kinesis)).encode(), kind, pieces)
+    _, body = http2(kinesis.endpoint_url, "SubscribeToShard", json.dumps(subscription(kinesis)).encode(), kind, pieces)
     _, *events = decoded(body)
     records = [each for event in events for each in json.loads(event.payload)["Records"]]
     assert [len(each["Data"]) for each in records] == [4 * -(-200_000 // 3)]

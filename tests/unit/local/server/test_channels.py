@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kplpy.local import LocalKinesis
+from kplpy.local.server.options import Options
 from tests.unit.local.model.test_channels import params_of
 
 ON_DEMAND: Any = {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}
@@ -59,6 +60,12 @@ def test_a_channel_that_cannot_write_has_failed_until_it_can(tmp_path: Path) -> 
         (tmp_path / "lake").unlink()
         until(lambda: status() == "ACTIVE")
         assert [each.read_bytes() for each in files(tmp_path)] == [b"1\n"]
+
+
+def test_the_options_of_channels_reach_another_process(tmp_path: Path) -> None:
+    options = Options(channels_dir=tmp_path, channel_seconds=2.5)
+    read = Options.from_json(options.to_json())
+    assert (read.channels_dir, read.channel_seconds) == (str(tmp_path), 2.5)
 
 
 @pytest.mark.parametrize("seconds", [-1, True, "1"])

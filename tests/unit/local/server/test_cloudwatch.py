@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlencode
 
+import cbor2
 import pytest
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
@@ -16,6 +17,7 @@ from botocore.serialize import create_serializer
 
 from kplpy.local import LocalKinesis, Model
 from kplpy.local.server.service import Service
+from tests.http2_client import http2
 
 NOW = 1_700_000_040.0  # at the beginning of a minute
 CLOUDWATCH = ServiceModel(Loader().load_service_model("cloudwatch", "service-2"), "cloudwatch")
@@ -182,6 +184,38 @@ def test_old_data_is_dropped() -> None:
     asked = {"Namespace": "shop", "MetricName": "m", "StartTime": 0.0, "EndTime": 90_060.0, "Period": 3600}
     answer = model.handle("CloudWatch.GetMetricStatistics", {**asked, "Statistics": ["SampleCount"]}, 90_000.0)
     assert answer["Datapoints"] == [{"Timestamp": 90_000.0, "Unit": "None", "SampleCount": 1.0}]
+
+
+def test_cloudwatch_over_http2() -> None:
+    with LocalKinesis(stream=None) as kinesis:
+        path = "/service/GraniteServiceVersion20100801/operation/"
+        datum = {"MetricName": "m", "Value": 1.0}
+        body = cbor2.dumps({"Namespace": "shop", "MetricData": [datum]})
+        headers, _ = http2(kinesis.endpoint_url, f"{path}PutMetricData", body, "application/cbor")
+        assert (headers[":status"], headers["smithy-protocol"]) == ("200", "rpc-v2-cbor")
+        _, body = http2(kinesis.endpoint_url, f"{path}ListMetrics", cbor2.dumps({}), "application/cbor")
+        assert cbor2.loads(body)["Metrics"] == [{"Namespace": "shop", "MetricName": "m", "Dimensions": []}]
+
+
+BROKEN: list[tuple[str, str, bytes]] = [
+    ("/service/GraniteServiceVersion20100801/operation/PutMetricData", "", b"\xff"),
+    ("/service/GraniteServiceVersion20100801/operation/PutMetricData", "", cbor2.dumps([1])),
+    ("/", "GraniteServiceVersion20100801.PutMetricData", b"{"),
+    ("/", "", b"Action=GetMetricStatistics&StartTime=yesterday"),
+    ("/", "", b"Action=GetMetricStatistics&Dimensions.member.x.Name=a"),
+    ("/", "", b"\xff"),
+]
+
+
+@pytest.mark.parametrize(("path", "target", "body"), BROKEN)
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_a_request_that_cannot_be_read(path: str, target: str, body: bytes, encoding: str) -> None:
+    service = Service(Model(), clock=lambda: NOW)
+    kind = "" if target or path != "/" else "application/x-www-form-urlencoded"
+    content = body if not encoding else gzip.compress(body) if kind else b"no gzip"
+    reply = service.reply("POST", target, kind, content, path, encoding)
+    assert reply.status == 400
+    assert b"SerializationException" in reply.body
 
 
 @pytest.mark.parametrize("https", [False, True])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 
 from kplpy.local import Limits, LocalKinesis, Model
 from kplpy.local.model.model import no_journal
 from kplpy.local.server import journal
 from kplpy.local.server.journal import Journal
+from tests.http2_client import http2
 from tests.newest_botocore import newest_botocore
 
 ON_DEMAND: Any = {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}
@@ -46,6 +50,49 @@ def test_a_queue_through_boto3() -> None:
         answer = client.acknowledge_queue_records(QueueARN=queue, Entries=entries)
         assert answer["Successful"] == entries[:1]
         assert answer["Failed"][0]["ErrorCode"] == "InvalidArgumentException"
+
+
+def queue_on(kinesis: LocalKinesis) -> str:
+    kinesis.handle("CreateStream", {"StreamName": "s", **ON_DEMAND})
+    made = kinesis.handle("CreateQueue", {"QueueName": "q", "StreamConfigurationList": [{"StreamARN": STREAM_ARN}]})
+    arn: str = made["QueueDescription"]["QueueARN"]
+    return arn
+
+
+def test_waiting_over_http2() -> None:
+    with LocalKinesis(stream=None) as kinesis:
+        arn = queue_on(kinesis)
+        record = {"StreamName": "s", "Data": b"x", "PartitionKey": "k"}
+        later = threading.Timer(0.2, kinesis.handle, ["PutRecord", record])
+        later.start()
+        kind = "application/x-amz-cbor-1.1"
+        _, body = http2(kinesis.endpoint_url, "ReceiveQueueRecords", cbor2.dumps({"QueueARN": arn}), kind)
+        later.join()
+        (received,) = cbor2.loads(body, semantic_decoders={1: lambda value, _: value / 1000})["QueueRecords"]
+        assert received["Data"] == b"x"
+        assert abs(received["FirstReceiveTimestamp"] - time.time()) < 60
+        params = {"QueueARN": arn, "WaitTimeSeconds": 1}
+        _, body = http2(kinesis.endpoint_url, "ReceiveQueueRecords", cbor2.dumps(params), kind)
+        assert cbor2.loads(body) == {"QueueRecords": []}
+
+
+def test_who_has_gone_receives_nothing() -> None:
+    """A client that disconnects while it waits must not take the records that come later."""
+    with LocalKinesis(stream=None) as kinesis:
+        arn = queue_on(kinesis)
+        body = json.dumps({"QueueARN": arn, "WaitTimeSeconds": 20}).encode()
+        target = "X-Amz-Target: Kinesis_20131202.ReceiveQueueRecords"
+        head = f"POST / HTTP/1.1\r\nHost: x\r\n{target}\r\nContent-Length: {len(body)}"
+        requests = kinesis.model.requests
+        with socket.create_connection(("127.0.0.1", int(kinesis.endpoint_url.rpartition(":")[2]))) as gone:
+            gone.sendall(f"{head}\r\n\r\n".encode() + body)
+            while kinesis.call(lambda model: model.requests) == requests:
+                time.sleep(0.01)
+        time.sleep(0.2)  # so that the server sees the end of the connection
+        kinesis.handle("PutRecord", {"StreamName": "s", "Data": b"x", "PartitionKey": "k"})
+        time.sleep(0.2)
+        (received,) = kinesis.handle("ReceiveQueueRecords", {"QueueARN": arn})["QueueRecords"]
+        assert received["ReceiveCount"] == 1
 
 
 @pytest.mark.parametrize("compact", [False, True])
