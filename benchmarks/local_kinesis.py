@@ -12,6 +12,7 @@ import argparse
 import base64
 import json
 import random
+import re
 import socket
 import ssl
 import statistics
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from benchmarks.processes import cpu_seconds
@@ -26,6 +28,21 @@ from kplpy.local import LocalKinesisProcess
 from kplpy.local.server.options import Arguments
 
 SHAPES = {"500 × 100 B": (500, 100), "500 × 1 KB": (500, 1000), "100 × 50 KB": (100, 50_000)}
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)")
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+"""The end of a response without a length."""
+FAILED = re.compile(rb'"FailedRecordCount": *([0-9]+)')
+
+
+class Served(Protocol):
+    """A running server. pid: of its process."""
+
+    @property
+    def endpoint_url(self) -> str: ...
+    @property
+    def ca_bundle(self) -> str | None: ...
+    @property
+    def pid(self) -> int: ...
 
 
 @dataclass
@@ -48,7 +65,9 @@ def body_of(count: int, size: int, seed: int) -> bytes:
 def request_of(body: bytes) -> bytes:
     head = (
         "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\n"
-        "X-Amz-Target: Kinesis_20131202.PutRecords\r\nAuthorization: AWS4-HMAC-SHA256 Credential=none\r\n"
+        "X-Amz-Target: Kinesis_20131202.PutRecords\r\nX-Amz-Date: 20261129T000000Z\r\n"
+        "Authorization: AWS4-HMAC-SHA256 Credential=local/20261129/us-east-1/kinesis/aws4_request, "
+        "SignedHeaders=host, Signature=00\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -56,44 +75,59 @@ def request_of(body: bytes) -> bytes:
 
 def connect(url: str, ca_bundle: str | None) -> socket.socket:
     place = urlsplit(url)
-    connection = socket.create_connection((place.hostname or "", place.port or 0))
+    connection = socket.create_connection((place.hostname or "", place.port or 0), timeout=30)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if ca_bundle is None:
         return connection
     return ssl.create_default_context(cafile=ca_bundle).wrap_socket(connection, server_hostname=place.hostname)
 
 
-def exchange(connection: socket.socket, request: bytes) -> None:
+def exchange(connection: socket.socket, request: bytes) -> bool:
+    """Send a PutRecords and take its response. Return True if the server keeps the connection.
+
+    Raises RuntimeError unless every record was accepted.
+    """
     connection.sendall(request)
     answer = b""
     while b"\r\n\r\n" not in answer:
-        answer += connection.recv(1 << 18)
-    head, _, rest = answer.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(f"{head!r} {rest[:300]!r}")
-    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-    first = rest[:40]
-    left = length - len(rest)
-    while left:
-        left -= len(connection.recv(1 << 18))
-    if b'"FailedRecordCount":0' not in first:
-        raise RuntimeError(f"records were refused: {first!r}")
+        answer += received(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = LENGTH.search(head)
+    parts, left = [body], int(length[1]) - len(body) if length is not None else 0
+    while left > 0 if length is not None else not parts[-1].endswith(LAST_CHUNK):
+        parts.append(received(connection))
+        left -= len(parts[-1])
+    body = b"".join(parts)
+    found = FAILED.search(body)
+    if not head.startswith(b"HTTP/1.1 200") or found is None or found[1] != b"0":
+        raise RuntimeError(f"records were refused: {head!r} {body[:300]!r}")
+    return b"connection: close" not in head.lower()
 
 
-def measure(kinesis: LocalKinesisProcess, count: int, size: int, seconds: float, connections: int) -> Run:
+def received(connection: socket.socket) -> bytes:
+    data = connection.recv(1 << 18)
+    if not data:
+        raise RuntimeError("the server closed the connection")
+    return data
+
+
+def measure(kinesis: Served, count: int, size: int, seconds: float, connections: int) -> Run:
     requests = [request_of(body_of(count, size, seed)) for seed in range(8)]
     done = [0] * connections
     end = time.perf_counter() + 0.5 + seconds  # half a second to warm up
     starting = threading.Barrier(connections + 1)
 
     def send(which: int) -> None:
-        with connect(kinesis.endpoint_url, kinesis.ca_bundle) as connection:
-            starting.wait()
-            number = which
-            while time.perf_counter() < end:
-                exchange(connection, requests[number % len(requests)])
-                done[which] += 1
-                number += 1
+        connection = connect(kinesis.endpoint_url, kinesis.ca_bundle)
+        starting.wait()
+        number = which
+        while time.perf_counter() < end:
+            if not exchange(connection, requests[number % len(requests)]):
+                connection.close()
+                connection = connect(kinesis.endpoint_url, kinesis.ca_bundle)
+            done[which] += 1
+            number += 1
+        connection.close()
 
     threads = [threading.Thread(target=send, args=(each,)) for each in range(connections)]
     for each in threads:
