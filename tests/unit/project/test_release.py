@@ -113,7 +113,9 @@ def audit(folder: Path, script: str) -> tuple[int, str]:
         ("echo '{}' >$FILE", 0, "requirements/dev.lock: no known vulnerabilities"),
         (f"echo '{VULNERABLE}' >$FILE; exit 1", 1, "idna 3.1 has PYSEC-7, fixed in 3.7"),
         (f'echo "{NO_NETWORK}" >&2; exit 1', 0, "left out, because the vulnerability data cannot be had"),
-        ("exit 124", 0, "left out, because the vulnerability data cannot be had"),  # as timeout ends it
+        # as timeout ends it
+        ("echo 'WARNING: slow'; exit 124", 0, "the vulnerability data cannot be had: no answer within 60 s"),
+        ("exit 2", 1, "pip-audit failed"),
         ("echo 'ERROR: duplicate requirements' >&2; exit 1", 1, "pip-audit failed: ERROR: duplicate requirements"),
     ],
 )
