@@ -1,4 +1,4 @@
-"""Compares 8 putting threads with one, alternated: `python -m benchmarks.threads [--rounds 7]`.
+"""Compares 8 putting threads with one, alternated: `python -m benchmarks.threads [--rounds 7] [--threads 1 2 4]`.
 
 The rate counts from the first put to the outcome of the last record. An imitation of the service in the process
 responds at once, so that only the producer is measured, with encoding and without HTTP.
@@ -42,11 +42,21 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--json", action="store_true", help="print only the rates of each round, as JSON")
+    options.add_argument("--threads", type=int, nargs="+", help="print the medians of these numbers of threads instead")
     chosen = options.parse_args()
     rounds = chosen.rounds
     keys = [f"key-{n % 10_000}" for n in range(RECORDS)]
     with patch(TRANSPORT, Delivery):
         rate(1, keys[:10_000])
+        if chosen.threads:
+            rates = [[rate(threads, keys) for threads in chosen.threads] for _ in range(rounds)]
+            medians = zip(chosen.threads, map(statistics.median, zip(*rates, strict=True)), strict=True)
+            print(
+                f"Python {sys.version.split()[0]}",
+                *(f"{count} threads {each:,.0f}" for count, each in medians),
+                sep="; ",
+            )
+            return
         pairs = [(rate(1, keys), rate(8, keys)) for _ in range(rounds)]
     if chosen.json:
         print(json.dumps({"one": [alone for alone, _ in pairs], "eight": [many for _, many in pairs]}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -367,7 +368,7 @@ for make in (lambda: kplpy.Producer(region_name="us-east-1"), lambda: StreamRead
     try:
         make()
     except kplpy.KplpyError as error:
-        print(error)
+        print(error, flush=True)
 '''), flush=True)
 interpreters.destroy(inner)
 """
@@ -380,6 +381,7 @@ def test_a_subinterpreter_with_a_gil_of_its_own_is_refused() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "KPLPY_ACCELERATOR": "auto"},  # the extension is for one interpreter
     )
     code, out, errors = ends(process)
     assert code == 0, errors

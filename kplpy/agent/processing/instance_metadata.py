@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -87,8 +88,12 @@ class InstanceMetadata:
         request = urllib.request.Request(self._endpoint + path, method=method, headers=headers)
         # Without the environment's proxies: the service is on the link.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=TIMEOUT_S) as answer:
-            return bytes(answer.read(65_536))
+        try:
+            with opener.open(request, timeout=TIMEOUT_S) as answer:
+                return bytes(answer.read(65_536))
+        except urllib.error.HTTPError as error:
+            error.close()  # it has the connection
+            raise
 
 
 def describe_tags(region: str, instance_id: str) -> dict[str, str]:

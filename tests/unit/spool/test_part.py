@@ -11,10 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kplpy.core.record import NO_HASH_KEY, PendingRecord
 from kplpy.spool.directory import adopt_dead, list_parts
 from kplpy.spool.part import Part, StreamTotals
 from tests.inside import lock_guard_held
+
+# Python 3.12 and later warn of a fork in a process with threads, which is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 def record(data: bytes, key: str = "k", hash_key: str | None = None) -> PendingRecord:

@@ -21,7 +21,7 @@ from kplpy.metrics.sinks.emf import EmfSink
 from tests.stub_service import install
 
 # aws-embedded-metrics leaves its TCP sockets to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket")
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored (in.|while finalizing socket) <socket.socket")
 
 STREAM: Dimensions = (("StreamName", "orders"),)
 
