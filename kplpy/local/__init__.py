@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kplpy.local.model.errors import ServiceError
     from kplpy.local.model.faults import Fault, Faults
+    from kplpy.local.model.ledger import DeliveryLedgerRecord, LedgerRecord
     from kplpy.local.model.limits import Limits, Phases
-    from kplpy.local.model.model import DeliveryLedgerRecord, Exchange, LedgerRecord, Model
+    from kplpy.local.model.model import Exchange, Model
     from kplpy.local.server.inprocess import LocalKinesis
     from kplpy.local.server.process import LocalKinesisProcess, serve
 
@@ -33,11 +34,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    "DeliveryLedgerRecord": "model.model",
+    "DeliveryLedgerRecord": "model.ledger",
     "Exchange": "model.model",
     "Fault": "model.faults",
     "Faults": "model.faults",
-    "LedgerRecord": "model.model",
+    "LedgerRecord": "model.ledger",
     "Limits": "model.limits",
     "LocalKinesis": "server.inprocess",
     "LocalKinesisProcess": "server.process",

@@ -12,7 +12,8 @@ import pytest
 from kplpy import Producer, RecordFuture, deaggregate
 from kplpy.core import policy
 from kplpy.local import Fault, LocalKinesis, Phases, ServiceError
-from kplpy.local.model.model import LedgerRecord, Model
+from kplpy.local.model.ledger import LedgerRecord
+from kplpy.local.model.model import Model
 from kplpy.wire.compressed import MAGIC, unpack_batch
 from tests.integration.reading import wait_until
 from tests.local_stream import PATIENCE, local, producing

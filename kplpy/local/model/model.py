@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from heapq import merge
 from random import Random
 
 from kplpy.local.model import (
@@ -30,61 +29,13 @@ from kplpy.local.model.errors import ServiceError, invalid_argument
 from kplpy.local.model.events import CallEvent, ChannelEvent, DeliveryEvent, Event, PutEvent, QueueEvent
 from kplpy.local.model.faults import Fault, Faults, Transport
 from kplpy.local.model.firehose import Firehose
+from kplpy.local.model.ledger import DeliveryLedgerRecord, LedgerRecord, firehose_records, records_of
 from kplpy.local.model.limits import Limits, Phases
 from kplpy.local.model.rules import check
-from kplpy.local.model.sequence import sequence_count, sequence_number
-from kplpy.local.model.shard import Record, Shard
+from kplpy.local.model.sequence import sequence_number
+from kplpy.local.model.shard import Record
 from kplpy.local.model.stream import AUTO, Stream
 from kplpy.local.model.validation import OPERATIONS, requested_stream
-from kplpy.wire.decode import decode_aggregate
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerRecord:
-    """A Kinesis record that the service accepted."""
-
-    stream: str
-    incarnation: int
-    """Rises each time a stream is created, so a recreated stream differs from its predecessor."""
-    shard_id: str
-    shard_range: tuple[int, int]
-    """The shard's first and last hash key.
-
-    A KCL consumer drops aggregates with a hash key outside this range.
-    """
-    sequence_number: str
-    time: float
-    """When the record was accepted, epoch seconds."""
-    partition_key: str | None
-    data: bytes
-    explicit_hash_key: str | None
-    request: int
-    """The model's running number of the record's request."""
-
-    @property
-    def dropped(self) -> bool:
-        """True for an aggregate that a KCL consumer drops.
-
-        One of the aggregate's hash keys is then outside shard_range.
-        """
-        return decode_aggregate(self.data, *self.shard_range) == []
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryLedgerRecord:
-    """A record that Firehose accepted."""
-
-    delivery_stream: str
-    incarnation: int
-    """Rises each time a delivery stream is created, so a recreated one differs from its predecessor."""
-    number: int
-    """The record's place in the order of acceptance, from 1."""
-    record_id: str
-    time: float
-    """When the record was accepted, epoch seconds."""
-    data: bytes
-    request: int
-    """The model's running number of the record's request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +382,7 @@ class Model:
         """
         for each in [*self.account.deleted, *self.streams.values()]:
             if stream in (None, each.name):
-                yield from _ledger_of(each)
+                yield from records_of(each)
 
     def firehose_ledger(self, delivery_stream: str | None = None) -> Iterator[DeliveryLedgerRecord]:
         """Yield every record that Firehose accepted and that is still held.
@@ -458,20 +409,6 @@ SERVED = frozenset(
 """The operations that the model carries out."""
 
 
-def firehose_records(stream: DeliveryStream, after: int) -> Iterator[DeliveryLedgerRecord]:
-    """Yield the records that a delivery stream holds, those after the record with the number `after`."""
-    for each in stream.since(after):
-        yield DeliveryLedgerRecord(
-            delivery_stream=stream.name,
-            incarnation=stream.incarnation,
-            number=each.number,
-            record_id=stream.record_id(each.number),
-            time=each.arrived,
-            data=each.data,
-            request=each.request,
-        )
-
-
 def no_journal(event: Event) -> AbstractContextManager[None]:
     """The journal of a model whose changes are not kept."""
     return nullcontext()
@@ -481,23 +418,4 @@ def _refuse_dry_run(params: Params) -> None:
     if params.get("DryRun"):
         raise ServiceError(
             "DryRunOperationException", "The request was rejected because the DryRun parameter was specified."
-        )
-
-
-def _ledger_of(stream: Stream) -> Iterator[LedgerRecord]:
-    def by_count(shard: Shard) -> Iterator[tuple[int, Shard, Record]]:
-        return ((sequence_count(each.number), shard, each) for each in shard.records[shard.head :])
-
-    for _, shard, record in merge(*map(by_count, list(stream.shards.values())), key=lambda each: each[0]):
-        yield LedgerRecord(
-            stream=stream.name,
-            incarnation=stream.incarnation,
-            shard_id=shard.id,
-            shard_range=(shard.first, shard.last),
-            sequence_number=str(record.number),
-            time=record.arrived,
-            partition_key=record.key,
-            data=record.data,
-            explicit_hash_key=record.explicit,
-            request=record.request,
         )

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kplpy.local.clients import make_client, make_cloudwatch_client, make_firehose_client, make_producer, make_session
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.faults import Faults
+from kplpy.local.model.ledger import DeliveryLedgerRecord, LedgerRecord
 from kplpy.local.model.limits import Limits, Phases
-from kplpy.local.model.model import DeliveryLedgerRecord, LedgerRecord, Model, no_journal
+from kplpy.local.model.model import Model, no_journal
 from kplpy.local.model.validation import requested_stream
 from kplpy.local.server.channel_writer import ChannelWriter
 from kplpy.local.server.journal import Journal

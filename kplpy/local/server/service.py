@@ -14,7 +14,8 @@ from uuid import uuid4
 from kplpy.local.model.consumers import Subscription
 from kplpy.local.model.errors import ServiceError, invalid_argument
 from kplpy.local.model.faults import Transport
-from kplpy.local.model.model import Exchange, Model, firehose_records
+from kplpy.local.model.ledger import firehose_records
+from kplpy.local.model.model import Exchange, Model
 from kplpy.local.model.queue_records import WAIT_SECONDS, WAITING
 from kplpy.local.server import cloudwatch, codec, event_stream
 
