@@ -60,7 +60,7 @@ def _prices(context: click.Context, option: click.Parameter, given: Sequence[str
     default=2000,
     show_default=True,
     metavar="N",
-    help="Read at most N Kinesis records.",
+    help="Read N Kinesis records, and at least a second of each busy shard.",
 )
 @click.option("--no-sample", is_flag=True, help="Read no records.")
 @click.option(

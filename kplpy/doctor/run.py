@@ -64,8 +64,9 @@ def examine(
     stream: a stream's name or ARN.
     config: the producer's options. None: the defaults.
     put: put one record with a producer, with the partition key "kplpy-doctor".
-    sample: Kinesis records to read at most, over all shards; 0 to 100,000. 0 reads none. At most 32 shards are read.
-        A shard's reads count against the five a second that all its readers share.
+    sample: Kinesis records to read, over all shards; 0 to 100,000. 0 reads none. At most 32 shards are read. A busy
+        shard is read on until its records cover a second. A shard's reads count against the five a second that all its
+        readers share.
     since: seconds before now from which the sample is read, above 0 and at most 31,536,000, a year.
     rate: user records a second for the advice, above 0. None: the sample's.
     record_size: bytes of a user record with its key, 1 to 10 MiB, for the advice without a sample.

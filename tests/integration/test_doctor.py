@@ -214,6 +214,19 @@ def test_shards_that_are_read_in_part_are_compared_by_time(monkeypatch: pytest.M
     assert report.finding("sample").figures["user_records_per_second"] == pytest.approx(2000 / 600, rel=0.3)
 
 
+def test_a_short_sample_of_a_busy_stream_has_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 records of a shard that takes 900 a second are read in 0.1 s, after minutes without a record."""
+    with patient(monkeypatch) as one:
+        one.put([(event(number), f"c{number}") for number in range(4 * 900 * 3)], 3.0)
+        one.kinesis.call(lambda model: setattr(model.streams["orders"], "created", time.time() - 3600))
+        one.options["sample"] = 400
+        report = one.examine()
+    assert report.finding("sample").figures["user_records_per_second"] == pytest.approx(3600, rel=0.1)
+    load = report.finding("load")
+    assert (load.level, load.figures["part_of_limit"]) == ("warning", pytest.approx(0.9, abs=0.1))
+    assert report.finding("capacity").figures["shards_needed"]["as now"] == pytest.approx(5, abs=1)
+
+
 def test_aggregates_are_counted_by_their_user_records(monkeypatch: pytest.MonkeyPatch) -> None:
     with patient(monkeypatch, shards=1) as one:
         with one.kinesis.producer() as producer:
