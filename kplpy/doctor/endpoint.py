@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from kplpy.aws.client import is_of_aws
 from kplpy.doctor.examination import Examination
 from kplpy.doctor.finding import Finding, Level
-from kplpy.escaping import hide_sign_in
 from kplpy.stream_names import region_of
 
 SLOW = 0.5
@@ -42,7 +41,7 @@ def check_endpoint(examination: Examination) -> Iterator[Finding]:
         if "region" not in examination.client_problem:
             yield Finding("endpoint", "failure", f"no client: {examination.client_problem}", "correct the setting")
         return
-    url = hide_sign_in(str(examination.endpoint))
+    url = str(examination.endpoint)
     figures: dict[str, object] = {"url": url, "is_of_aws": is_of_aws(url)}
     if answer is None:
         return

@@ -12,6 +12,7 @@ from kplpy.core.shard_range import ShardRange
 from kplpy.doctor.calls import Answer, Calls
 from kplpy.doctor.prices import Prices
 from kplpy.doctor.sample import Sample
+from kplpy.escaping import hide_sign_in
 from kplpy.stream_names import name_of
 
 
@@ -134,4 +135,5 @@ class Examination:
 
     @property
     def endpoint(self) -> str | None:
-        return None if self.calls is None else str(self.calls.client.meta.endpoint_url)
+        """The endpoint's URL, with *** for a user and password in it."""
+        return None if self.calls is None else hide_sign_in(str(self.calls.client.meta.endpoint_url))

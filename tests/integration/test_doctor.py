@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from types import SimpleNamespace
@@ -179,6 +180,17 @@ def test_a_throttled_call_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
         report = one.examine()
     assert report.finding("permission.GetRecords").text.startswith("allowed; throttled just now")
     assert report.finding("sample").level == "unchecked"
+
+
+def test_a_password_in_the_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.config["endpoint_url"] = one.kinesis.endpoint_url.replace("://", "://user:s3cret@")
+        report = one.examine()
+        one.kinesis.faults.outage()
+        unreached = one.examine()
+    assert report.endpoint == one.kinesis.endpoint_url.replace("://", "://***@")
+    assert report.is_sound
+    assert "s3cret" not in json.dumps([report.to_json(), unreached.to_json()])
 
 
 def test_what_cannot_be_checked_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
