@@ -35,14 +35,17 @@ CHECKS: Mapping[str, Check] = {
     "region": Check(
         "connection",
         "the client's region, and that of the ARN",
-        {"failure": "there is no region", "warning": "the ARN is of another region than the client"},
+        {
+            "failure": "there is no region, or its name is malformed",
+            "warning": "the ARN is of another region than the client",
+        },
     ),
     "endpoint": Check(
         "connection",
-        "the URL, whether it is AWS's own, and the time to a response",
+        "the URL, whether it is AWS's and of the region, and the time to a response",
         {
             "failure": "no response, or one that is not Kinesis's",
-            "note": "the endpoint is not AWS's own of the region",
+            "note": "the endpoint is not AWS's, or is of another region",
             "warning": "a response takes more than half a second",
         },
     ),

@@ -18,9 +18,9 @@ CLOCK_TOLERANCE = 60.0
 def check_region(examination: Examination) -> Iterator[Finding]:
     """Yield the finding "region"."""
     if examination.calls is None:
-        if "region" in examination.client_problem:
+        if examination.has_no_region:
             advice = "give --region, or set AWS_DEFAULT_REGION or the profile's region"
-            yield Finding("region", "failure", f"no region: {examination.client_problem}", advice)
+            yield Finding("region", "failure", examination.client_problem, advice)
         else:
             yield Finding("region", "unchecked", examination.client_problem)
         return
@@ -38,7 +38,7 @@ def check_endpoint(examination: Examination) -> Iterator[Finding]:
     """Yield the findings "endpoint" and "clock"."""
     answer = examination.description
     if examination.calls is None:
-        if "region" not in examination.client_problem:
+        if not examination.has_no_region:
             yield Finding("endpoint", "failure", f"no client: {examination.client_problem}", "correct the setting")
         return
     url = str(examination.endpoint)
@@ -62,6 +62,9 @@ def check_endpoint(examination: Examination) -> Iterator[Finding]:
         level, advice = "warning", "run the producer nearer to the region, or look for a slow proxy on the way"
     elif not is_of_aws(url):
         level, text = "note", f"{text}; this is not an address of AWS"
+    elif str(examination.region) not in url:
+        level, text = "note", f"{text}; the address does not name the region {examination.region}"
+        advice = "give the --region of the endpoint: AWS refuses signatures for another one"
     yield Finding("endpoint", level, text, advice, figures)
 
 

@@ -51,7 +51,7 @@ class Examination:
     """The state of one examination. Used by one thread.
 
     config: with a session.
-    calls: None before there is a client; client_problem says why there is none.
+    calls: None before there is a client; client_problem says why there is none, has_no_region that it is the region.
     listing, description: the answers of ListShards (a list of ShardRange) and of DescribeStreamSummary.
     obstacle: why further calls are useless; "" if they are not.
     put_answer: of the dry run of PutRecords.
@@ -66,6 +66,7 @@ class Examination:
     credentials: Credentials = field(default_factory=Credentials)
     calls: Calls | None = None
     client_problem: str = ""
+    has_no_region: bool = False
     listing: Answer | None = None
     description: Answer | None = None
     obstacle: str = ""
@@ -132,6 +133,11 @@ class Examination:
     @property
     def region(self) -> str | None:
         return None if self.calls is None else str(self.calls.client.meta.region_name)
+
+    @property
+    def partition(self) -> str:
+        """The part of AWS that the region belongs to, as ARNs name it: "aws", "aws-cn"."""
+        return "aws" if self.calls is None else str(self.calls.client.meta.partition)
 
     @property
     def endpoint(self) -> str | None:

@@ -48,7 +48,7 @@ def stream_arn(examination: Examination) -> str:
         found = _RESOURCE.search(answer.message)
         if found:
             return found[1]
-    return f"arn:{_partition(examination)}:kinesis:{examination.region}:*:stream/{examination.name}"
+    return f"arn:{examination.partition}:kinesis:{examination.region}:*:stream/{examination.name}"
 
 
 def _key_arn(examination: Examination) -> str:
@@ -56,10 +56,4 @@ def _key_arn(examination: Examination) -> str:
     key = str((examination.summary or {}).get("KeyId") or "*")
     if key.startswith("arn:"):
         return key
-    partition, region = _partition(examination), examination.region
-    return f"arn:{partition}:kms:{region}:*:key/{'*' if key.startswith('alias/') else key}"
-
-
-def _partition(examination: Examination) -> str:
-    region = str(examination.region)
-    return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rsplit("-", 2)[0], "aws")
+    return f"arn:{examination.partition}:kms:{examination.region}:*:key/{'*' if key.startswith('alias/') else key}"

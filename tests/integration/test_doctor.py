@@ -15,6 +15,7 @@ from kplpy import Config, InvalidRecordError
 from kplpy.aws.assumed_role import make_session
 from kplpy.doctor import examine
 from kplpy.doctor.catalogue import CHECKS
+from kplpy.doctor.endpoint import check_endpoint
 from kplpy.doctor.tls import check_tls
 from kplpy.errors import ConfigError
 from kplpy.local import Fault, LocalKinesis
@@ -87,6 +88,53 @@ def test_the_end_of_a_roles_credentials_is_shown(monkeypatch: pytest.MonkeyPatch
     assert "a role, assumed by kplpy" in found.text
     assert found.text.endswith("minutes (renewed before that)")
     assert (found.figures["expires"], found.figures["temporary"]) == ("2099-01-01T00:00:00Z", True)
+
+
+def test_an_unknown_profile_is_not_reported_as_a_missing_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "region-eu")
+    report = examine("orders", Config(endpoint_url="http://127.0.0.1:9", region_name="us-east-1"))
+    assert report.finding("region").level == "unchecked"
+    failed = {each.id for each in report.problems}
+    assert failed == {"credentials", "endpoint"}
+
+
+def test_a_malformed_region_is_a_failure_of_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.config["region_name"] = "us east"
+        report = one.examine()
+    assert [each.id for each in report.problems] == ["region"]
+    assert "'us east'" in report.finding("region").text
+
+
+@pytest.mark.parametrize(
+    ("region", "level", "text"),
+    [("eu-west-1", "ok", "ms"), ("us-east-1", "note", "name the region us-east-1")],
+)
+def test_an_address_of_another_region_is_noted(region: str, level: str, text: str) -> None:
+    answer = SimpleNamespace(is_from_service=True, seconds=0.01)
+    url = "https://vpce-0a.kinesis.eu-west-1.vpce.amazonaws.com"
+    given: Any = {"calls": object(), "description": answer, "listing": None, "obstacle": ""}
+    (found,) = check_endpoint(SimpleNamespace(**given, endpoint=url, region=region))  # type: ignore[arg-type]
+    assert (found.level, text in found.text) == (level, True), found
+
+
+@pytest.mark.parametrize(
+    ("region", "arn"),
+    [
+        ("cn-north-1", "arn:aws-cn:kinesis:cn-north-1:*:stream/orders"),
+        ("us-gov-west-1", "arn:aws-us-gov:kinesis:us-gov-west-1:*:stream/orders"),
+        ("us-isob-east-1", "arn:aws-iso-b:kinesis:us-isob-east-1:*:stream/orders"),
+    ],
+)
+def test_the_policy_is_of_the_regions_partition(region: str, arn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.config["region_name"] = region
+        one.options["sample"] = 0
+        for operation in ("DescribeStreamSummary", "ListShards"):
+            one.fail("AccessDeniedException", operation)
+        policy = one.examine().policy
+    assert policy is not None
+    assert policy["Statement"][0]["Resource"] == arn
 
 
 def test_clear_text_to_another_machine_is_a_warning() -> None:
