@@ -34,7 +34,7 @@ ORDERS = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
 _REPLACED = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:4567"),
     (re.compile(r"\b[01] s off"), "0 s off"),
-    (re.compile(r"(?<=after )[\d,]+(?= ms)"), "9"),
+    (re.compile(r"(?:(?<=after )|(?<=request of ))[\d,]+(?= ms)"), "9"),
     (re.compile(r" \(_ssl\.c:\d+\)"), ""),
 )
 

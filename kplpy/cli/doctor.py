@@ -73,7 +73,7 @@ def _prices(context: click.Context, option: click.Parameter, given: Sequence[str
     "--record-size",
     type=click.IntRange(1, 10 << 20),
     metavar="BYTES",
-    help="Bytes of a user record, for the advice without a sample.",
+    help="Bytes of a user record with its key, for the advice without a sample.",
 )
 @click.option(
     "--price",

@@ -287,6 +287,33 @@ def test_a_short_sample_of_a_busy_stream_has_its_rate(monkeypatch: pytest.Monkey
     assert report.finding("capacity").figures["shards_needed"]["as now"] == pytest.approx(5, abs=1)
 
 
+def test_empty_records_without_keys_have_no_skew(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        faults.automatic(one)
+        one.kinesis.handle("PutRecords", {"StreamName": "orders", "Records": [{"Data": b""}] * 8})
+        report = one.examine()
+    assert report.finding("sample").figures["bytes"] == 0
+    assert report.finding("balance").figures["times_average"] == 1
+    assert report.finding("hot_keys").text == "no record has a partition key"
+
+
+def test_the_streams_own_options_are_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.config["streams"] = {"orders": {"max_user_record_size": 2 << 20}, "logs": {"compression": "gzip"}}
+        report = one.examine()
+    assert report.finding("record_size").figures["producer_bytes"] == 2 << 20
+
+
+def test_the_time_of_the_test_put_is_its_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was that of starting a producer and finding the shards too."""
+    with patient(monkeypatch) as one:
+        one.options["put"] = True
+        one.kinesis.faults.delay(0.8, operation="ListShards")
+        found = one.examine().finding("test_put")
+    assert found.figures["ms"] < 800
+    assert re.search(r"by a request of [\d,]+ ms$", found.text)
+
+
 def test_aggregates_are_counted_by_their_user_records(monkeypatch: pytest.MonkeyPatch) -> None:
     with patient(monkeypatch, shards=1) as one:
         with one.kinesis.producer() as producer:
