@@ -56,6 +56,7 @@ class Examination:
     obstacle: why further calls are useless; "" if they are not.
     put_answer: of the dry run of PutRecords.
     denied: the operations that were denied, in the order of their calls.
+    denied_key: the operations that may not use the stream's KMS key.
     """
 
     stream: str
@@ -72,6 +73,7 @@ class Examination:
     obstacle: str = ""
     put_answer: Answer | None = None
     denied: list[Answer] = field(default_factory=list)
+    denied_key: set[str] = field(default_factory=set)
     sample: Sample | None = None
 
     @property

@@ -188,19 +188,39 @@ def test_the_policy_allows_what_was_denied(monkeypatch: pytest.MonkeyPatch) -> N
     assert report.finding("permission.PutRecords").level == "unchecked"
 
 
-def test_the_policy_allows_the_kms_key(monkeypatch: pytest.MonkeyPatch) -> None:
+_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+_BY_ALIAS = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/orders"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "resource", "condition"),
+    [
+        (f"arn:aws:kms:us-east-1:123456789012:key/{_KEY}", f"arn:aws:kms:us-east-1:123456789012:key/{_KEY}", None),
+        (_KEY, f"arn:aws:kms:us-east-1:*:key/{_KEY}", None),
+        ("alias/orders", "arn:aws:kms:us-east-1:*:key/*", _BY_ALIAS),
+        ("arn:aws:kms:us-east-1:123456789012:alias/orders", "arn:aws:kms:us-east-1:123456789012:key/*", _BY_ALIAS),
+    ],
+)
+def test_the_policy_allows_the_kms_key(
+    key: str, resource: str, condition: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with patient(monkeypatch) as one:
         summary = one.kinesis.handle("DescribeStreamSummary", faults.ORDERS)["StreamDescriptionSummary"]
-        answer = {"StreamDescriptionSummary": {**summary, "EncryptionType": "KMS", "KeyId": "alias/orders"}}
+        answer = {"StreamDescriptionSummary": {**summary, "EncryptionType": "KMS", "KeyId": key}}
         one.kinesis.faults.outage(Fault(answer=answer), operation="DescribeStreamSummary")
-        assert "KMS key alias/orders; producers need" in one.examine().finding("encryption").text
-        one.fail("KMSAccessDeniedException", "PutRecords")
+        assert f"KMS key {key}; producers need" in one.examine().finding("encryption").text
+        for operation in ("PutRecords", "GetRecords"):
+            one.fail("KMSAccessDeniedException", operation)
         report = one.examine()
     assert report.finding("encryption").level == "failure"
     assert report.policy is not None
-    (statement,) = report.policy["Statement"]
-    assert statement["Action"] == ["kms:GenerateDataKey"]
-    assert statement["Resource"] == "arn:aws:kms:us-east-1:*:key/*"
+    statements = {each["Sid"]: each for each in report.policy["Statement"]}
+    assert {sid: each["Action"] for sid, each in statements.items()} == {
+        "ProducerKey": ["kms:GenerateDataKey"],
+        "ReaderKey": ["kms:Decrypt"],
+    }
+    for each in statements.values():
+        assert (each["Resource"], each.get("Condition")) == (resource, condition)
 
 
 def test_nothing_is_written_where_dry_run_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
