@@ -156,6 +156,16 @@ def test_a_sound_stream_has_no_problem_and_a_put_is_written_on_request(monkeypat
     assert report.finding("test_put").figures["attempts"] == 1
 
 
+def test_a_sound_streams_report_has_each_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch, https=True) as one:
+        one.put([(event(number), f"c{number}") for number in range(300)], 60)
+        one.options["put"] = True
+        report = json.loads(json.dumps(one.examine().to_json()))
+    for found in report["findings"]:
+        expected = set(CHECKS[found["id"]].figures) - {"code", "zstd"}
+        assert set(found["figures"]) - {"zstd"} == expected, found
+
+
 def test_the_policy_allows_what_was_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     with patient(monkeypatch) as one:
         for operation in ("DescribeStreamSummary", "ListShards", "DescribeStreamConsumer", "ListStreamConsumers"):

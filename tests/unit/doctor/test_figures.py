@@ -140,3 +140,5 @@ def test_a_finding_must_be_in_the_catalogue() -> None:
         Finding("weather", "ok", "")
     with pytest.raises(ValueError, match="region has no level 'note'"):
         Finding("region", "note", "")
+    with pytest.raises(ValueError, match=r"region has no figures \['city'\]"):
+        Finding("region", "ok", "", "", {"region": "us-east-1", "city": "Ashburn"})
