@@ -38,7 +38,8 @@ def check_endpoint(examination: Examination) -> Iterator[Finding]:
     """Yield the findings "endpoint" and "clock"."""
     answer = examination.description
     if examination.calls is None:
-        if not examination.has_no_region:
+        is_known = examination.has_no_region or examination.client_problem == examination.credentials.problem
+        if not is_known:
             yield Finding("endpoint", "failure", f"no client: {examination.client_problem}", "correct the setting")
         return
     url = str(examination.endpoint)

@@ -34,7 +34,8 @@ def take_sample(examination: Examination) -> Iterator[Finding]:
     if calls is None or examination.obstacle or not shards:
         return
     if not examination.options.sample:
-        yield Finding("sample", "unchecked", "no sample was wanted (--no-sample)")
+        for check in ("permission.GetRecords", "sample"):
+            yield Finding(check, "unchecked", "no sample was wanted (--no-sample)")
         return
     since = examination.service_time - examination.options.since
     sample = Sample([ShardSample(each) for each in _chosen(shards)], len(shards))

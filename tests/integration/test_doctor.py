@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,8 +95,25 @@ def test_an_unknown_profile_is_not_reported_as_a_missing_region(monkeypatch: pyt
     monkeypatch.setenv("AWS_PROFILE", "region-eu")
     report = examine("orders", Config(endpoint_url="http://127.0.0.1:9", region_name="us-east-1"))
     assert report.finding("region").level == "unchecked"
-    failed = {each.id for each in report.problems}
-    assert failed == {"credentials", "endpoint"}
+    assert [each.id for each in report.problems] == ["credentials"]
+
+
+def test_a_failed_credential_process_is_one_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text("[default]\ncredential_process = false\n", encoding="utf-8")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    with patient(monkeypatch) as one:
+        faults.no_credentials(one)
+        report = one.examine()
+    assert [each.id for each in report.problems] == ["credentials"]
+    assert "CredentialProcessFailed" in report.finding("credentials").text
+
+
+def test_without_a_sample_the_permission_to_read_is_unchecked_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.options["sample"] = 0
+        report = one.examine()
+    assert report.finding("permission.GetRecords").text == report.finding("sample").text
 
 
 def test_a_malformed_region_is_a_failure_of_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
