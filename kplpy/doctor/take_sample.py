@@ -141,17 +141,23 @@ def _count(sample: Sample, one: ShardSample, record: Mapping[str, Any]) -> None:
 def _set_times(examination: Examination, sample: Sample, since: float) -> None:
     """Set the seconds that each shard's sample covers, at least one.
 
-    If each shard was read to its end, the sample covers all of the time since `since`, or since the stream was created.
-    If not, it begins with the first record of any shard, because the time before a burst is not part of its rate. It
-    ends now, or with the last record of a shard that was not read to its end.
+    If each shard was read to its end, the sample covers all of the time since `since` that the stream keeps. If not, it
+    begins with the first record of any shard, because the time before a burst is not part of its rate. It ends now, or
+    with the last record of a shard that was not read to its end.
     """
     first = min((each.first for each in sample.shards if each.first is not None), default=since)
-    created = (examination.summary or {}).get("StreamCreationTimestamp")
-    begin = max(since, created.timestamp()) if isinstance(created, datetime) else since
-    begin = first if any(each.is_cut for each in sample.shards) else min(begin, first)
+    begin = first if any(each.is_cut for each in sample.shards) else min(first, max(since, _oldest(examination)))
     for each in sample.shards:
         end = each.last if each.is_cut and each.last is not None else examination.service_time
         each.seconds = max(LEAST_SECONDS, end - begin)
+
+
+def _oldest(examination: Examination) -> float:
+    """Return the Unix time since which the stream keeps records: its retention, or its creation. 0 if unknown."""
+    summary = examination.summary or {}
+    created, hours = summary.get("StreamCreationTimestamp"), summary.get("RetentionPeriodHours")
+    kept_since = examination.service_time - hours * 3600 if isinstance(hours, int) else 0.0
+    return max(kept_since, created.timestamp()) if isinstance(created, datetime) else kept_since
 
 
 def _describe(examination: Examination, sample: Sample) -> Finding:
@@ -179,7 +185,7 @@ def _describe(examination: Examination, sample: Sample) -> Finding:
         advice = "install the codec's extra, or look for another program that writes to the stream"
         return Finding("sample", "warning", text, advice, figures)
     if not sample.total("records"):
-        text = f"no records in the last {examination.options.since:g} s in {of}"
+        text = f"no records in the last {examination.options.since:,.10g} s in {of}"
         return Finding("sample", "note", text, "give --since a longer time", figures)
     unread = [each for each in problems if each.code != TIME_IS_UP] or problems
     if unread:

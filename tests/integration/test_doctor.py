@@ -362,6 +362,24 @@ def test_the_time_of_the_test_put_is_its_requests(monkeypatch: pytest.MonkeyPatc
     assert re.search(r"by a request of [\d,]+ ms$", found.text)
 
 
+def test_a_sample_of_more_time_than_the_retention_has_the_rate_of_the_retention(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with patient(monkeypatch) as one:
+        one.put([(event(number), f"c{number}") for number in range(864)], 86_000)
+        one.kinesis.call(lambda model: setattr(model.streams["orders"], "created", time.time() - 365 * 86_400))
+        one.options["since"] = 30 * 86_400.0
+        report = one.examine()
+    assert report.finding("sample").figures["user_records_per_second"] == pytest.approx(864 / 86_400, rel=0.02)
+
+
+def test_a_long_time_without_records_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch, shards=1) as one:
+        one.options["since"] = 31_536_000.0
+        found = one.examine().finding("sample")
+    assert found.text == "no records in the last 31,536,000 s in 1 of 1 shards"
+
+
 def test_aggregates_are_counted_by_their_user_records(monkeypatch: pytest.MonkeyPatch) -> None:
     with patient(monkeypatch, shards=1) as one:
         with one.kinesis.producer() as producer:
