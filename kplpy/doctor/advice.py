@@ -19,6 +19,12 @@ from kplpy.doctor.text import brief, counted
 GAIN = 2.0
 """The gain from which aggregation or compression is worth a note."""
 _MOST = 1 << 18  # user records of an aggregate
+# The ways that need fewer shards, the simplest first, as an advice.
+_MEANS = {
+    "aggregated": "aggregate the records",
+    "gzip": "compress the records with gzip",
+    "zstd": "compress the records with zstd",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +135,10 @@ def _capacity(examination: Examination, ways: list[Way], rate: float) -> Finding
         return Finding("capacity", "ok", text, "", figures)
     text += f"; {shards:,} open"
     if wanted > shards:
-        enough = [name for name in ("aggregated", "gzip", "zstd") if needed.get(name, wanted) <= shards]
-        advice = f"open {counted(wanted, 'shard')}" + (
-            f"; {enough[0]}, the records fit into those that are open" if enough else ""
-        )
+        enough = [how for name, how in _MEANS.items() if needed.get(name, wanted) <= shards]
+        advice = f"open {counted(wanted, 'shard')}"
+        if enough:
+            advice = f"{enough[0]}: then they fit into the open shards; or {advice}"
         return Finding("capacity", "warning", text, advice, figures)
     if shards > 1 and wanted * 2 <= shards:
         return Finding("capacity", "note", text, f"{wanted:,} would do, if this is the highest rate", figures)

@@ -182,7 +182,7 @@ CHECKS: Mapping[str, Check] = {
         "shards",
         "open shards, and each one's share of the hash keys",
         {
-            "warning": "one shard has at least 1.5 times the even share",
+            "warning": "one shard has at least 1.5 times the even share, on a provisioned stream",
             "failure": "the ranges leave a gap, or overlap",
         },
         figures={

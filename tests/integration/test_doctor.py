@@ -335,6 +335,28 @@ def test_a_short_sample_of_a_busy_stream_has_its_rate(monkeypatch: pytest.Monkey
     assert report.finding("capacity").figures["shards_needed"]["as now"] == pytest.approx(5, abs=1)
 
 
+def test_an_on_demand_stream_gets_no_advice_to_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service refuses SplitShard and UpdateShardCount there."""
+    with patient(monkeypatch) as one:
+        faults.uneven(one)
+        one.put([(event(number), "customer-1" if number % 4 else f"c{number}") for number in range(3000)], 1.0)
+        one.kinesis.handle(
+            "UpdateStreamMode", {"StreamARN": faults.ARN, "StreamModeDetails": {"StreamMode": "ON_DEMAND"}}
+        )
+        report = one.examine()
+    assert report.finding("shards").level == "ok"
+    assert report.finding("balance").advice == "if it is one key, see hot_keys; else use more distinct keys"
+    assert report.finding("load").advice.startswith("the service adds shards by itself")
+
+
+def test_too_few_shards_are_enough_for_aggregates(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        faults.plain_records(one)
+        one.options["rate"] = 20_000.0
+        found = one.examine().finding("capacity")
+    assert found.advice == "aggregate the records: then they fit into the open shards; or open 25 shards"
+
+
 def test_empty_records_without_keys_have_no_skew(monkeypatch: pytest.MonkeyPatch) -> None:
     with patient(monkeypatch) as one:
         faults.automatic(one)
