@@ -34,7 +34,7 @@ ORDERS = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
 _REPLACED = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:4567"),
     (re.compile(r"\b[01] s off"), "0 s off"),
-    (re.compile(r"(?<=after )[\d,]+(?= ms)"), "9"),
+    (re.compile(r"(?:(?<=after )|(?<=request of ))[\d,]+(?= ms)"), "9"),
     (re.compile(r" \(_ssl\.c:\d+\)"), ""),
 )
 
@@ -168,7 +168,18 @@ def table() -> str:
     return "\n".join(lines)
 
 
-PARTS: dict[str, Callable[[], str]] = {"sound": sound, "broken": broken, "checks": table}
+def figures() -> str:
+    lines = ["| check | figures |", "|---|---|"]
+    for name, check in CHECKS.items():
+        # All calls have the same ones.
+        label = "permission.…" if name == "permission.PutRecords" else name
+        if check.figures and not (label == name and name.startswith("permission.")):
+            about = "<br>".join(f"`{figure}`: {text}" for figure, text in check.figures.items())
+            lines.append(f"| `{label}` | {about} |")
+    return "\n".join(lines)
+
+
+PARTS: dict[str, Callable[[], str]] = {"sound": sound, "broken": broken, "checks": table, "figures": figures}
 
 
 def update(page: str) -> str:

@@ -60,7 +60,7 @@ def _prices(context: click.Context, option: click.Parameter, given: Sequence[str
     default=2000,
     show_default=True,
     metavar="N",
-    help="Read at most N Kinesis records.",
+    help="Read N Kinesis records, and at least a second of each busy shard.",
 )
 @click.option("--no-sample", is_flag=True, help="Read no records.")
 @click.option(
@@ -73,7 +73,7 @@ def _prices(context: click.Context, option: click.Parameter, given: Sequence[str
     "--record-size",
     type=click.IntRange(1, 10 << 20),
     metavar="BYTES",
-    help="Bytes of a user record, for the advice without a sample.",
+    help="Bytes of a user record with its key, for the advice without a sample.",
 )
 @click.option(
     "--price",
@@ -140,14 +140,25 @@ def doctor(
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         for line in lines_of(report, quiet, _width()):
-            click.echo(line)
+            click.echo(encodable(line, encoding))
     if not report.is_sound:
         sys.exit(1)
 
 
 def _width() -> int:
     return max(60, shutil.get_terminal_size((_COLUMNS, 24)).columns) if sys.stdout.isatty() else _COLUMNS
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return `text` without the characters that the output's encoding lacks, such as those of Windows' code pages."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.replace("→", "->").replace("…", "...")
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def lines_of(report: Report, quiet: bool, width: int) -> Iterator[str]:

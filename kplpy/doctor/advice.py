@@ -19,6 +19,12 @@ from kplpy.doctor.text import brief, counted
 GAIN = 2.0
 """The gain from which aggregation or compression is worth a note."""
 _MOST = 1 << 18  # user records of an aggregate
+# The ways that need fewer shards, the simplest first, as an advice.
+_MEANS = {
+    "aggregated": "aggregate the records",
+    "gzip": "compress the records with gzip",
+    "zstd": "compress the records with zstd",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ def check_advice(examination: Examination) -> Iterator[Finding]:
         rate = rate if rate is not None else sample.per_second("user_records")
         ways = _ways(examination, sample, rate)
         yield _aggregation(examination, sample, ways, rate)
-        yield _compression(ways)
+        yield _compression(ways, rate)
     elif examination.options.record_size is not None:
         alone = Packed()
         alone.add(examination.options.record_size, 1)
@@ -95,15 +101,15 @@ def _aggregation(examination: Examination, sample: Sample, ways: list[Way], rate
     return Finding("aggregation", "ok", text, "", figures)
 
 
-def _compression(ways: list[Way]) -> Finding:
+def _compression(ways: list[Way], rate: float) -> Finding:
     by_name = {each.name: each.packed for each in ways}
     now = by_name["as now"].per_user_record("bytes")
     found = {codec: by_name[codec].per_user_record("bytes") for codec in ("gzip", "zstd") if codec in by_name}
     best = min(found, key=lambda codec: found[codec])
     figures: dict[str, float] = {"now": round(now, 1)}
     figures.update({codec: round(size, 1) for codec, size in found.items()})
-    sizes = ", ".join(f"{size:,.0f} with {codec}" for codec, size in found.items())
-    text = f"{now:,.0f} bytes for a user record now; {sizes}"
+    sizes = ", ".join(f"{brief(size)} with {codec}" for codec, size in found.items())
+    text = f"{brief(now)} bytes for a user record now; at {brief(rate)} records/s {sizes}"
     if now >= found[best] * GAIN:
         advice = f"compression={best!r}; its readers must know the format (docs/compression.md)"
         return Finding("compression", "note", text, advice, figures)
@@ -129,10 +135,10 @@ def _capacity(examination: Examination, ways: list[Way], rate: float) -> Finding
         return Finding("capacity", "ok", text, "", figures)
     text += f"; {shards:,} open"
     if wanted > shards:
-        enough = [name for name in ("aggregated", "gzip", "zstd") if needed.get(name, wanted) <= shards]
-        advice = f"open {counted(wanted, 'shard')}" + (
-            f"; {enough[0]}, the records fit into those that are open" if enough else ""
-        )
+        enough = [how for name, how in _MEANS.items() if needed.get(name, wanted) <= shards]
+        advice = f"open {counted(wanted, 'shard')}"
+        if enough:
+            advice = f"{enough[0]}: then they fit into the open shards; or {advice}"
         return Finding("capacity", "warning", text, advice, figures)
     if shards > 1 and wanted * 2 <= shards:
         return Finding("capacity", "note", text, f"{wanted:,} would do, if this is the highest rate", figures)

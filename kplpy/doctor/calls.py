@@ -58,6 +58,11 @@ class Answer:
         return is_access_denied(RequestError(self.code, self.message, maybe_written=False))
 
     @property
+    def is_denied_the_key(self) -> bool:
+        """True if the identity may make the call, but may not use the stream's KMS key."""
+        return self.code == "KMSAccessDeniedException"
+
+    @property
     def is_missing(self) -> bool:
         """True if the stream, or another thing that was named, does not exist."""
         return self.code == NOT_FOUND

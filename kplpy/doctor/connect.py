@@ -45,6 +45,8 @@ def _find_credentials(examination: Examination) -> Credentials:
 
 
 def _make_client(examination: Examination) -> None:
+    from botocore.exceptions import InvalidRegionError, NoRegionError
+
     from kplpy.aws.causes import cause_of
     from kplpy.aws.client import make_client
     from kplpy.aws.kinesis.control_plane import read_strategy
@@ -53,6 +55,7 @@ def _make_client(examination: Examination) -> None:
         client = make_client(examination.config)
     except Exception as error:
         examination.client_problem = ": ".join(cause_of(error))
+        examination.has_no_region = isinstance(error, (InvalidRegionError, NoRegionError))
         examination.obstacle = examination.obstacle or "there is no client for the service"
         return
     read_strategy(client)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from kplpy.aws.client import is_of_aws
 from kplpy.doctor.examination import Examination
 from kplpy.doctor.finding import Finding, Level
-from kplpy.escaping import hide_sign_in
 from kplpy.stream_names import region_of
 
 SLOW = 0.5
@@ -19,9 +18,9 @@ CLOCK_TOLERANCE = 60.0
 def check_region(examination: Examination) -> Iterator[Finding]:
     """Yield the finding "region"."""
     if examination.calls is None:
-        if "region" in examination.client_problem:
+        if examination.has_no_region:
             advice = "give --region, or set AWS_DEFAULT_REGION or the profile's region"
-            yield Finding("region", "failure", f"no region: {examination.client_problem}", advice)
+            yield Finding("region", "failure", examination.client_problem, advice)
         else:
             yield Finding("region", "unchecked", examination.client_problem)
         return
@@ -39,10 +38,11 @@ def check_endpoint(examination: Examination) -> Iterator[Finding]:
     """Yield the findings "endpoint" and "clock"."""
     answer = examination.description
     if examination.calls is None:
-        if "region" not in examination.client_problem:
+        is_known = examination.has_no_region or examination.client_problem == examination.credentials.problem
+        if not is_known:
             yield Finding("endpoint", "failure", f"no client: {examination.client_problem}", "correct the setting")
         return
-    url = hide_sign_in(str(examination.endpoint))
+    url = str(examination.endpoint)
     figures: dict[str, object] = {"url": url, "is_of_aws": is_of_aws(url)}
     if answer is None:
         return
@@ -63,6 +63,9 @@ def check_endpoint(examination: Examination) -> Iterator[Finding]:
         level, advice = "warning", "run the producer nearer to the region, or look for a slow proxy on the way"
     elif not is_of_aws(url):
         level, text = "note", f"{text}; this is not an address of AWS"
+    elif str(examination.region) not in url:
+        level, text = "note", f"{text}; the address does not name the region {examination.region}"
+        advice = "give the --region of the endpoint: AWS refuses signatures for another one"
     yield Finding("endpoint", level, text, advice, figures)
 
 

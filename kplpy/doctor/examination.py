@@ -12,6 +12,7 @@ from kplpy.core.shard_range import ShardRange
 from kplpy.doctor.calls import Answer, Calls
 from kplpy.doctor.prices import Prices
 from kplpy.doctor.sample import Sample
+from kplpy.escaping import hide_sign_in
 from kplpy.stream_names import name_of
 
 
@@ -50,11 +51,12 @@ class Examination:
     """The state of one examination. Used by one thread.
 
     config: with a session.
-    calls: None before there is a client; client_problem says why there is none.
+    calls: None before there is a client; client_problem says why there is none, has_no_region that it is the region.
     listing, description: the answers of ListShards (a list of ShardRange) and of DescribeStreamSummary.
     obstacle: why further calls are useless; "" if they are not.
     put_answer: of the dry run of PutRecords.
     denied: the operations that were denied, in the order of their calls.
+    denied_key: the operations that may not use the stream's KMS key.
     """
 
     stream: str
@@ -65,11 +67,13 @@ class Examination:
     credentials: Credentials = field(default_factory=Credentials)
     calls: Calls | None = None
     client_problem: str = ""
+    has_no_region: bool = False
     listing: Answer | None = None
     description: Answer | None = None
     obstacle: str = ""
     put_answer: Answer | None = None
     denied: list[Answer] = field(default_factory=list)
+    denied_key: set[str] = field(default_factory=set)
     sample: Sample | None = None
 
     @property
@@ -133,5 +137,11 @@ class Examination:
         return None if self.calls is None else str(self.calls.client.meta.region_name)
 
     @property
+    def partition(self) -> str:
+        """The part of AWS that the region belongs to, as ARNs name it: "aws", "aws-cn"."""
+        return "aws" if self.calls is None else str(self.calls.client.meta.partition)
+
+    @property
     def endpoint(self) -> str | None:
-        return None if self.calls is None else str(self.calls.client.meta.endpoint_url)
+        """The endpoint's URL, with *** for a user and password in it."""
+        return None if self.calls is None else hide_sign_in(str(self.calls.client.meta.endpoint_url))

@@ -21,9 +21,9 @@ class Finding:
         cannot be put; or "unchecked", with the reason in `text`.
     text: what was found, one sentence or more on one line.
     advice: what to do, on one line; "" for nothing.
-    figures: numbers and names behind the text, as JSON allows them.
+    figures: numbers and names behind the text, as JSON allows them. The catalogue says what each one is.
 
-    Raises ValueError for a check or a level that the catalogue does not have.
+    Raises ValueError for a check, a level or a figure that the catalogue does not have.
     """
 
     id: str
@@ -37,6 +37,9 @@ class Finding:
             raise ValueError(f"id must be a check of kplpy.doctor.catalogue, got {self.id!r}")
         if self.level not in ("ok", "unchecked") and self.level not in CHECKS[self.id].problems:
             raise ValueError(f"{self.id} has no level {self.level!r}")
+        unknown = self.figures.keys() - CHECKS[self.id].figures.keys()
+        if unknown:
+            raise ValueError(f"{self.id} has no figures {sorted(unknown)}")
 
     @property
     def is_problem(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from kplpy.config.options import Config
 from kplpy.config.rules import GZIP_LEVELS
+from kplpy.core.batching.shard_queue import AGGREGATE_KEY
 from kplpy.core.policy import DEFAULT_LEVEL
 from kplpy.doctor.prices import billed_bytes, put_units
 from kplpy.doctor.sample import Sample
@@ -15,8 +16,6 @@ from kplpy.records import UserRecord
 from kplpy.wire.compressed import check_codec, pack_batch
 from kplpy.wire.encode import Entry, Packing
 from kplpy.wire.tags import encode_tags
-
-_OUTER_KEY = 1  # bytes of an aggregate's partition key, "a"
 
 
 @dataclass(slots=True)
@@ -55,7 +54,7 @@ def plain(sample: Sample) -> Packed:
     packed = Packed()
     for one in sample.shards:
         for record in one.kept:
-            packed.add(len(record.data) + len((record.partition_key or "").encode()), 1)
+            packed.add(len(record.data) + _key_size(record), 1)
     return packed
 
 
@@ -64,34 +63,50 @@ def aggregated(
 ) -> Packed:
     """Return the sample in aggregates, each of one shard, at most aggregation_max_size and `most_records`.
 
+    As in the producer, a record that is alone in its aggregate is sent plain, and one with less data than
+    compression_min_size, or that compression does not make smaller, is sent uncompressed.
+
     codec: compresses each one; "none" leaves it an aggregate of the KPL. Raises ImportError without the codec's
         library.
     """
     check_codec(codec)
-    level = min(config.compression_level or DEFAULT_LEVEL, GZIP_LEVELS)
-
-    def size_of(packing: Packing) -> int:
-        return packing.size if codec == "none" else len(pack_batch(packing.message(), codec, level))
-
     packed = Packed()
     for one in sample.shards:
-        for packing, count in _packings(one.kept, config.aggregation_max_size, most_records):
-            packed.add(size_of(packing) + _OUTER_KEY, count)
+        for packing, records in _packings(one.kept, config.aggregation_max_size, most_records):
+            packed.add(_size(packing, records, config, codec), len(records))
     return packed
 
 
-def _packings(records: list[UserRecord], max_size: int, most_records: int) -> Iterator[tuple[Packing, int]]:
-    """Yield full aggregates with their number of records."""
-    packing, count = Packing(), 0
+def _size(packing: Packing, records: list[UserRecord], config: Config, codec: Literal["none", "gzip", "zstd"]) -> int:
+    """Return the bytes of the Kinesis record's data and key."""
+    first = records[0]
+    is_aggregate = len(records) > 1 or config.aggregate_single_records or bool(first.headers)
+    size = packing.size if is_aggregate else len(first.data)
+    if codec != "none" and size >= config.compression_min_size:
+        level = min(config.compression_level or DEFAULT_LEVEL, GZIP_LEVELS)
+        size = min(size, len(pack_batch(packing.message(), codec, level)))
+    has_outer_key = is_aggregate and config.aggregate_partition_key == "a"
+    return size + (len(AGGREGATE_KEY) if has_outer_key else _key_size(first))
+
+
+def _key_size(record: UserRecord) -> int:
+    return len((record.partition_key or "").encode())
+
+
+def _packings(
+    records: list[UserRecord], max_size: int, most_records: int
+) -> Iterator[tuple[Packing, list[UserRecord]]]:
+    """Yield full aggregates with their records."""
+    packing, packed = Packing(), list[UserRecord]()
     for record in records:
         tags = encode_tags(record.headers or {})
-        entry = Entry(record.data, record.partition_key or "a", record.explicit_hash_key, tags)
-        if count < most_records and packing.add([entry], max_size):
-            count += 1
+        entry = Entry(record.data, record.partition_key or AGGREGATE_KEY, record.explicit_hash_key, tags)
+        if len(packed) < most_records and packing.add([entry], max_size):
+            packed.append(record)
             continue
-        if count:
-            yield packing, count
-        packing, count = Packing(), 1
+        if packed:
+            yield packing, packed
+        packing, packed = Packing(), [record]
         packing.add([entry], max(max_size, len(record.data) + 4096 + len(tags)))
-    if count:
-        yield packing, count
+    if packed:
+        yield packing, packed

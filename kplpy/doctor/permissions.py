@@ -52,7 +52,9 @@ def check_permissions(examination: Examination) -> Iterator[Finding]:
 
 
 def judge(examination: Examination, answer: Answer) -> Finding:
-    """Return the finding of a call's permission, and note the call if it was denied."""
+    """Return the finding of a call's permission, and note the call if it, or its KMS key, was denied."""
+    if answer.is_denied_the_key:
+        examination.denied_key.add(answer.operation)
     check = f"permission.{answer.operation}"
     if answer.is_denied:
         examination.denied.append(answer)

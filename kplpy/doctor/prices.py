@@ -19,8 +19,8 @@ GB = 1 << 30
 class Prices:
     """US dollars, without tax, discounts and free tiers. A negative value raises ConfigError.
 
-    The defaults are the list prices of us-east-1 as of 2025 (https://aws.amazon.com/kinesis/data-streams/pricing/,
-    provisioned and on-demand standard). Other regions cost up to twice as much.
+    The defaults are the list prices of us-east-1 as of 2025, provisioned and on-demand standard. docs/doctor.md says
+    where each one was found. Other regions differ. https://aws.amazon.com/kinesis/data-streams/pricing/
 
     shard_hour: one provisioned shard for an hour.
     million_put_units: a million PUT payload units of a provisioned stream.

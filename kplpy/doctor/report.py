@@ -15,7 +15,7 @@ class Report:
     """All findings about a stream, in the order of the catalogue. Each check has one.
 
     stream: the name or ARN that was examined.
-    region, endpoint: those of the client; None if there is none.
+    region, endpoint: those of the client; None if there is none. A password in the URL is ***.
     findings: one of each check.
     policy: an IAM policy that allows what was denied, to add to the identity's own; None if nothing was.
     prices: the prices behind the finding "cost".

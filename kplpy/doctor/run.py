@@ -62,18 +62,20 @@ def examine(
     """Examine a stream and the way to it. Writes nothing to the stream, except with put=True.
 
     stream: a stream's name or ARN.
-    config: the producer's options. None: the defaults.
+    config: the producer's options, with those of this stream in `streams`. None: the defaults.
     put: put one record with a producer, with the partition key "kplpy-doctor".
-    sample: Kinesis records to read at most, over all shards; 0 to 100,000. 0 reads none. At most 32 shards are read.
-        A shard's reads count against the five a second that all its readers share.
+    sample: Kinesis records to read, over all shards; 0 to 100,000. 0 reads none. At most 32 shards are read. A busy
+        shard is read on until its records cover a second. A shard's reads count against the five a second that all its
+        readers share.
     since: seconds before now from which the sample is read, above 0 and at most 31,536,000, a year.
     rate: user records a second for the advice, above 0. None: the sample's.
     record_size: bytes of a user record with its key, 1 to 10 MiB, for the advice without a sample.
     prices: None: AWS's list prices of us-east-1.
     timeout: seconds after which no further call begins, 1 to 3600. What is left is unchecked.
 
-    Raises ConfigError for an option out of its range, and InvalidRecordError for a stream that is neither a name nor an
-    ARN, or that is a delivery stream. Whatever the service, the network and the credentials do is a finding.
+    Raises ConfigError for an option out of its range. Raises InvalidRecordError for a stream that is neither a name nor
+    an ARN, that is a delivery stream, or for whose name `streams` has several options. Whatever the service, the
+    network and the credentials do is a finding.
     """
     arn = parse_stream(stream)[1]
     if is_delivery_stream(arn):
@@ -82,7 +84,7 @@ def examine(
     options = Options(put, sample, since, rate, record_size, prices if prices is not None else Prices())
     _check_arguments(config, options, timeout)
     began = time.monotonic()
-    examination = Examination(stream, arn, config, options, began + timeout)
+    examination = Examination(stream, arn, config.for_stream(stream), options, began + timeout)
     try:
         findings = _run(examination)
     finally:

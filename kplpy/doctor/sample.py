@@ -41,6 +41,11 @@ class ShardSample:
     kept: list[UserRecord] = field(default_factory=list)
 
     @property
+    def span(self) -> float:
+        """The seconds from the first to the last record."""
+        return 0.0 if self.first is None or self.last is None else self.last - self.first
+
+    @property
     def bytes_per_second(self) -> float:
         return self.bytes / self.seconds
 

@@ -41,7 +41,7 @@ def check_shards(examination: Examination) -> Iterator[Finding]:
     if problem:
         advice = "list the shards again: a listing may be late after a reshard"
         yield Finding("shards", "failure", f"{len(shards)} open; {problem}", advice, figures)
-    elif not examination.is_auto and share(largest) * len(shards) >= UNEVEN:
+    elif not examination.is_on_demand and share(largest) * len(shards) >= UNEVEN:
         text = (
             f"{len(shards)} open, uneven: {largest.shard_id} takes {percent(share(largest))} of the hash keys, an even "
             f"share is {percent(1 / len(shards))}"

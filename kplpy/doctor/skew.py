@@ -26,7 +26,7 @@ def check_skew(examination: Examination) -> Iterator[Finding]:
     if sample is None:
         return
     yield _placement(sample)
-    yield _load(sample)
+    yield _load(examination, sample)
     yield _balance(examination, sample)
     yield _hot_keys(examination, sample)
 
@@ -51,7 +51,7 @@ def _part_of_limit(one: ShardSample) -> float:
     )
 
 
-def _load(sample: Sample) -> Finding:
+def _load(examination: Examination, sample: Sample) -> Finding:
     busiest = max(sample.read, key=_part_of_limit)
     part = _part_of_limit(busiest)
     text = (
@@ -65,18 +65,19 @@ def _load(sample: Sample) -> Finding:
         "part_of_limit": round(part, 4),
     }
     if part >= FULL:
-        advice = "add shards; aggregation and compression put more into each (see below)"
+        more = "the service adds shards by itself, after a while" if examination.is_on_demand else "add shards"
+        advice = f"{more}; aggregation and compression put more into each (see below)"
         return Finding("load", "warning", text, advice, figures)
     return Finding("load", "ok", text, "", figures)
 
 
 def _balance(examination: Examination, sample: Sample) -> Finding:
     if len(sample.read) < 2:
-        return Finding("balance", "ok", "one shard only")
+        return Finding("balance", "ok", "one shard was read")
     loads = {each.shard.shard_id: each.bytes_per_second for each in sample.read}
     busiest = max(loads, key=lambda each: loads[each])
     mean = sum(loads.values()) / len(loads)
-    ratio = loads[busiest] / mean
+    ratio = loads[busiest] / mean if mean else 1.0  # empty records without keys have no bytes
     figures = {
         "busiest": busiest,
         "times_average": round(ratio, 2),
@@ -84,7 +85,8 @@ def _balance(examination: Examination, sample: Sample) -> Finding:
     }
     text = f"{busiest} takes {ratio:.1f} times the average shard's bytes"
     if ratio >= UNBALANCED and sample.total("records") >= LEAST and not examination.is_auto:
-        advice = "if it is one key, see hot_keys; if the shard is large, split it; else use more distinct keys"
+        split = "" if examination.is_on_demand else "if the shard is large, split it; "
+        advice = f"if it is one key, see hot_keys; {split}else use more distinct keys"
         return Finding("balance", "warning", text, advice, figures)
     return Finding("balance", "ok", text, "", figures)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from kplpy.core.policy import SHARD_RECORDS_PER_SECOND
 from kplpy.core.shard_range import ShardRange
 from kplpy.doctor.calls import TIME_IS_UP, Answer, Calls
 from kplpy.doctor.examination import Examination
@@ -21,6 +22,9 @@ from kplpy.wire.deaggregate import deaggregate
 MOST_SHARDS = 32
 """Shards that are read; of more, these are taken at even distances."""
 _READS = 5  # of each shard: a response may be empty although records follow
+LEAST_SECONDS = 1.0
+"""A shard that has more records than its part of the sample is read on until its records cover so long. A full shard
+takes 62 records in 0.06 s, which is too short to tell a rate."""
 _KEPT_BYTES = 16 << 20  # of user records, to pack them
 
 
@@ -30,7 +34,8 @@ def take_sample(examination: Examination) -> Iterator[Finding]:
     if calls is None or examination.obstacle or not shards:
         return
     if not examination.options.sample:
-        yield Finding("sample", "unchecked", "no sample was wanted (--no-sample)")
+        for check in ("permission.GetRecords", "sample"):
+            yield Finding(check, "unchecked", "no sample was wanted (--no-sample)")
         return
     since = examination.service_time - examination.options.since
     sample = Sample([ShardSample(each) for each in _chosen(shards)], len(shards))
@@ -86,7 +91,8 @@ def _read(
             one.problem, one.is_done = answer, True
             return
         places[shard_id] = answer.response["ShardIterator"]
-    answer = calls.ask("GetRecords", ShardIterator=places[shard_id], Limit=limit - one.records)
+    more = limit - one.records if one.records < limit else SHARD_RECORDS_PER_SECOND
+    answer = calls.ask("GetRecords", ShardIterator=places[shard_id], Limit=more)
     yield answer
     if not answer.is_ok:
         one.is_done = True
@@ -99,7 +105,8 @@ def _read(
     behind = bool(answer.response.get("MillisBehindLatest"))
     one.is_cut = behind
     places[shard_id] = answer.response.get("NextShardIterator") or ""
-    one.is_done = not behind or one.records >= limit or not places[shard_id]
+    is_enough = one.records >= limit and one.span >= LEAST_SECONDS
+    one.is_done = is_enough or not behind or not places[shard_id]
 
 
 def _count(sample: Sample, one: ShardSample, record: Mapping[str, Any]) -> None:
@@ -134,15 +141,23 @@ def _count(sample: Sample, one: ShardSample, record: Mapping[str, Any]) -> None:
 def _set_times(examination: Examination, sample: Sample, since: float) -> None:
     """Set the seconds that each shard's sample covers, at least one.
 
-    It begins at `since`, or when the stream was created, but not after the first record. It ends now, or with the last
-    record of a shard that was not read to its end.
+    If each shard was read to its end, the sample covers all of the time since `since` that the stream keeps. If not, it
+    begins with the first record of any shard, because the time before a burst is not part of its rate. It ends now, or
+    with the last record of a shard that was not read to its end.
     """
-    created = (examination.summary or {}).get("StreamCreationTimestamp")
-    begin = max(since, created.timestamp()) if isinstance(created, datetime) else since
-    begin = min([begin, *(each.first for each in sample.shards if each.first is not None)])
+    first = min((each.first for each in sample.shards if each.first is not None), default=since)
+    begin = first if any(each.is_cut for each in sample.shards) else min(first, max(since, _oldest(examination)))
     for each in sample.shards:
         end = each.last if each.is_cut and each.last is not None else examination.service_time
-        each.seconds = max(1.0, end - begin)
+        each.seconds = max(LEAST_SECONDS, end - begin)
+
+
+def _oldest(examination: Examination) -> float:
+    """Return the Unix time since which the stream keeps records: its retention, or its creation. 0 if unknown."""
+    summary = examination.summary or {}
+    created, hours = summary.get("StreamCreationTimestamp"), summary.get("RetentionPeriodHours")
+    kept_since = examination.service_time - hours * 3600 if isinstance(hours, int) else 0.0
+    return max(kept_since, created.timestamp()) if isinstance(created, datetime) else kept_since
 
 
 def _describe(examination: Examination, sample: Sample) -> Finding:
@@ -170,7 +185,7 @@ def _describe(examination: Examination, sample: Sample) -> Finding:
         advice = "install the codec's extra, or look for another program that writes to the stream"
         return Finding("sample", "warning", text, advice, figures)
     if not sample.total("records"):
-        text = f"no records in the last {examination.options.since:g} s in {of}"
+        text = f"no records in the last {examination.options.since:,.10g} s in {of}"
         return Finding("sample", "note", text, "give --since a longer time", figures)
     unread = [each for each in problems if each.code != TIME_IS_UP] or problems
     if unread:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ from kplpy import Config, InvalidRecordError
 from kplpy.aws.assumed_role import make_session
 from kplpy.doctor import examine
 from kplpy.doctor.catalogue import CHECKS
+from kplpy.doctor.endpoint import check_endpoint
 from kplpy.doctor.tls import check_tls
 from kplpy.errors import ConfigError
 from kplpy.local import Fault, LocalKinesis
@@ -88,6 +91,70 @@ def test_the_end_of_a_roles_credentials_is_shown(monkeypatch: pytest.MonkeyPatch
     assert (found.figures["expires"], found.figures["temporary"]) == ("2099-01-01T00:00:00Z", True)
 
 
+def test_an_unknown_profile_is_not_reported_as_a_missing_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "region-eu")
+    report = examine("orders", Config(endpoint_url="http://127.0.0.1:9", region_name="us-east-1"))
+    assert report.finding("region").level == "unchecked"
+    assert [each.id for each in report.problems] == ["credentials"]
+
+
+def test_a_failed_credential_process_is_one_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text("[default]\ncredential_process = false\n", encoding="utf-8")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    with patient(monkeypatch) as one:
+        faults.no_credentials(one)
+        report = one.examine()
+    assert [each.id for each in report.problems] == ["credentials"]
+    assert "CredentialProcessFailed" in report.finding("credentials").text
+
+
+def test_without_a_sample_the_permission_to_read_is_unchecked_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.options["sample"] = 0
+        report = one.examine()
+    assert report.finding("permission.GetRecords").text == report.finding("sample").text
+
+
+def test_a_malformed_region_is_a_failure_of_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.config["region_name"] = "us east"
+        report = one.examine()
+    assert [each.id for each in report.problems] == ["region"]
+    assert "'us east'" in report.finding("region").text
+
+
+@pytest.mark.parametrize(
+    ("region", "level", "text"),
+    [("eu-west-1", "ok", "ms"), ("us-east-1", "note", "name the region us-east-1")],
+)
+def test_an_address_of_another_region_is_noted(region: str, level: str, text: str) -> None:
+    answer = SimpleNamespace(is_from_service=True, seconds=0.01)
+    url = "https://vpce-0a.kinesis.eu-west-1.vpce.amazonaws.com"
+    given: Any = {"calls": object(), "description": answer, "listing": None, "obstacle": ""}
+    (found,) = check_endpoint(SimpleNamespace(**given, endpoint=url, region=region))  # type: ignore[arg-type]
+    assert (found.level, text in found.text) == (level, True), found
+
+
+@pytest.mark.parametrize(
+    ("region", "arn"),
+    [
+        ("cn-north-1", "arn:aws-cn:kinesis:cn-north-1:*:stream/orders"),
+        ("us-gov-west-1", "arn:aws-us-gov:kinesis:us-gov-west-1:*:stream/orders"),
+        ("us-isob-east-1", "arn:aws-iso-b:kinesis:us-isob-east-1:*:stream/orders"),
+    ],
+)
+def test_the_policy_is_of_the_regions_partition(region: str, arn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.config["region_name"] = region
+        one.options["sample"] = 0
+        for operation in ("DescribeStreamSummary", "ListShards"):
+            one.fail("AccessDeniedException", operation)
+        policy = one.examine().policy
+    assert policy is not None
+    assert policy["Statement"][0]["Resource"] == arn
+
+
 def test_clear_text_to_another_machine_is_a_warning() -> None:
     elsewhere: Any = SimpleNamespace(calls=object(), endpoint="http://kinesis.example:4567")
     (found,) = check_tls(elsewhere)
@@ -105,6 +172,16 @@ def test_a_sound_stream_has_no_problem_and_a_put_is_written_on_request(monkeypat
     checked = [each.id for each in report.findings if each.level == "unchecked"]
     assert checked == ["permission.others"]
     assert report.finding("test_put").figures["attempts"] == 1
+
+
+def test_a_sound_streams_report_has_each_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch, https=True) as one:
+        one.put([(event(number), f"c{number}") for number in range(300)], 60)
+        one.options["put"] = True
+        report = json.loads(json.dumps(one.examine().to_json()))
+    for found in report["findings"]:
+        expected = set(CHECKS[found["id"]].figures) - {"code", "zstd"}
+        assert set(found["figures"]) - {"zstd"} == expected, found
 
 
 def test_the_policy_allows_what_was_denied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,19 +216,39 @@ def test_the_policy_allows_what_was_denied(monkeypatch: pytest.MonkeyPatch) -> N
     assert report.finding("permission.PutRecords").level == "unchecked"
 
 
-def test_the_policy_allows_the_kms_key(monkeypatch: pytest.MonkeyPatch) -> None:
+_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+_BY_ALIAS = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/orders"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "resource", "condition"),
+    [
+        (f"arn:aws:kms:us-east-1:123456789012:key/{_KEY}", f"arn:aws:kms:us-east-1:123456789012:key/{_KEY}", None),
+        (_KEY, f"arn:aws:kms:us-east-1:*:key/{_KEY}", None),
+        ("alias/orders", "arn:aws:kms:us-east-1:*:key/*", _BY_ALIAS),
+        ("arn:aws:kms:us-east-1:123456789012:alias/orders", "arn:aws:kms:us-east-1:123456789012:key/*", _BY_ALIAS),
+    ],
+)
+def test_the_policy_allows_the_kms_key(
+    key: str, resource: str, condition: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with patient(monkeypatch) as one:
         summary = one.kinesis.handle("DescribeStreamSummary", faults.ORDERS)["StreamDescriptionSummary"]
-        answer = {"StreamDescriptionSummary": {**summary, "EncryptionType": "KMS", "KeyId": "alias/orders"}}
+        answer = {"StreamDescriptionSummary": {**summary, "EncryptionType": "KMS", "KeyId": key}}
         one.kinesis.faults.outage(Fault(answer=answer), operation="DescribeStreamSummary")
-        assert "KMS key alias/orders; producers need" in one.examine().finding("encryption").text
-        one.fail("KMSAccessDeniedException", "PutRecords")
+        assert f"KMS key {key}; producers need" in one.examine().finding("encryption").text
+        for operation in ("PutRecords", "GetRecords"):
+            one.fail("KMSAccessDeniedException", operation)
         report = one.examine()
     assert report.finding("encryption").level == "failure"
     assert report.policy is not None
-    (statement,) = report.policy["Statement"]
-    assert statement["Action"] == ["kms:GenerateDataKey"]
-    assert statement["Resource"] == "arn:aws:kms:us-east-1:*:key/*"
+    statements = {each["Sid"]: each for each in report.policy["Statement"]}
+    assert {sid: each["Action"] for sid, each in statements.items()} == {
+        "ProducerKey": ["kms:GenerateDataKey"],
+        "ReaderKey": ["kms:Decrypt"],
+    }
+    for each in statements.values():
+        assert (each["Resource"], each.get("Condition")) == (resource, condition)
 
 
 def test_nothing_is_written_where_dry_run_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +276,17 @@ def test_a_throttled_call_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
         report = one.examine()
     assert report.finding("permission.GetRecords").text.startswith("allowed; throttled just now")
     assert report.finding("sample").level == "unchecked"
+
+
+def test_a_password_in_the_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.config["endpoint_url"] = one.kinesis.endpoint_url.replace("://", "://user:s3cret@")
+        report = one.examine()
+        one.kinesis.faults.outage()
+        unreached = one.examine()
+    assert report.endpoint == one.kinesis.endpoint_url.replace("://", "://***@")
+    assert report.is_sound
+    assert "s3cret" not in json.dumps([report.to_json(), unreached.to_json()])
 
 
 def test_what_cannot_be_checked_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +320,86 @@ def test_shards_that_are_read_in_part_are_compared_by_time(monkeypatch: pytest.M
     share = report.finding("hot_keys").figures["keys"][0]["share"]
     assert share == pytest.approx(0.75, abs=0.15)
     assert report.finding("sample").figures["user_records_per_second"] == pytest.approx(2000 / 600, rel=0.3)
+
+
+def test_a_short_sample_of_a_busy_stream_has_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 records of a shard that takes 900 a second are read in 0.1 s, after minutes without a record."""
+    with patient(monkeypatch) as one:
+        one.put([(event(number), f"c{number}") for number in range(4 * 900 * 3)], 3.0)
+        one.kinesis.call(lambda model: setattr(model.streams["orders"], "created", time.time() - 3600))
+        one.options["sample"] = 400
+        report = one.examine()
+    assert report.finding("sample").figures["user_records_per_second"] == pytest.approx(3600, rel=0.1)
+    load = report.finding("load")
+    assert (load.level, load.figures["part_of_limit"]) == ("warning", pytest.approx(0.9, abs=0.1))
+    assert report.finding("capacity").figures["shards_needed"]["as now"] == pytest.approx(5, abs=1)
+
+
+def test_an_on_demand_stream_gets_no_advice_to_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service refuses SplitShard and UpdateShardCount there."""
+    with patient(monkeypatch) as one:
+        faults.uneven(one)
+        one.put([(event(number), "customer-1" if number % 4 else f"c{number}") for number in range(3000)], 1.0)
+        one.kinesis.handle(
+            "UpdateStreamMode", {"StreamARN": faults.ARN, "StreamModeDetails": {"StreamMode": "ON_DEMAND"}}
+        )
+        report = one.examine()
+    assert report.finding("shards").level == "ok"
+    assert report.finding("balance").advice == "if it is one key, see hot_keys; else use more distinct keys"
+    assert report.finding("load").advice.startswith("the service adds shards by itself")
+
+
+def test_too_few_shards_are_enough_for_aggregates(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        faults.plain_records(one)
+        one.options["rate"] = 20_000.0
+        found = one.examine().finding("capacity")
+    assert found.advice == "aggregate the records: then they fit into the open shards; or open 25 shards"
+
+
+def test_empty_records_without_keys_have_no_skew(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        faults.automatic(one)
+        one.kinesis.handle("PutRecords", {"StreamName": "orders", "Records": [{"Data": b""}] * 8})
+        report = one.examine()
+    assert report.finding("sample").figures["bytes"] == 0
+    assert report.finding("balance").figures["times_average"] == 1
+    assert report.finding("hot_keys").text == "no record has a partition key"
+
+
+def test_the_streams_own_options_are_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch) as one:
+        one.config["streams"] = {"orders": {"max_user_record_size": 2 << 20}, "logs": {"compression": "gzip"}}
+        report = one.examine()
+    assert report.finding("record_size").figures["producer_bytes"] == 2 << 20
+
+
+def test_the_time_of_the_test_put_is_its_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was that of starting a producer and finding the shards too."""
+    with patient(monkeypatch) as one:
+        one.options["put"] = True
+        one.kinesis.faults.delay(0.8, operation="ListShards")
+        found = one.examine().finding("test_put")
+    assert found.figures["ms"] < 800
+    assert re.search(r"by a request of [\d,]+ ms$", found.text)
+
+
+def test_a_sample_of_more_time_than_the_retention_has_the_rate_of_the_retention(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with patient(monkeypatch) as one:
+        one.put([(event(number), f"c{number}") for number in range(864)], 86_000)
+        one.kinesis.call(lambda model: setattr(model.streams["orders"], "created", time.time() - 365 * 86_400))
+        one.options["since"] = 30 * 86_400.0
+        report = one.examine()
+    assert report.finding("sample").figures["user_records_per_second"] == pytest.approx(864 / 86_400, rel=0.02)
+
+
+def test_a_long_time_without_records_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with patient(monkeypatch, shards=1) as one:
+        one.options["since"] = 31_536_000.0
+        found = one.examine().finding("sample")
+    assert found.text == "no records in the last 31,536,000 s in 1 of 1 shards"
 
 
 def test_aggregates_are_counted_by_their_user_records(monkeypatch: pytest.MonkeyPatch) -> None:

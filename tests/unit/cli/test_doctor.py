@@ -10,7 +10,7 @@ from click import unstyle
 from click.testing import CliRunner, Result
 
 from kplpy.cli.app import cli
-from kplpy.cli.doctor import lines_of
+from kplpy.cli.doctor import encodable, lines_of
 from kplpy.doctor import Finding, Prices, Report
 from kplpy.doctor.catalogue import CHECKS
 from kplpy.local import LocalKinesis
@@ -80,6 +80,14 @@ def test_texts_from_outside_cannot_control_the_terminal() -> None:
     text = "\n".join(lines_of(report, True, 100))
     assert r"\x1b[2J\x07" in text
     assert "\x07" not in text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_an_output_that_is_not_unicode_gets_the_report(encoding: str) -> None:
+    result = CliRunner(charset=encoding).invoke(cli, ["doctor", "orders", *LOCAL])
+    assert result.exit_code == 1
+    assert "-> check the URL" in result.output
+    assert encodable("key 'ключ' → …", encoding).startswith(r"key '\u043a\u043b")
 
 
 def test_checks_with_the_same_reason_are_one_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import NamedTuple
 
 import pytest
@@ -123,6 +124,22 @@ def test_a_sample_is_packed_as_the_producer_packs_it() -> None:
     assert aggregated(sample, Config(), 1000, "gzip").bytes < whole.bytes / 5
 
 
+def test_a_lone_record_is_packed_plain_and_a_small_one_uncompressed() -> None:
+    lone = sample_of([Put(b"x" * 600, "key")] * 3)
+    assert aggregated(lone, Config(), 1) == plain(lone)
+    assert aggregated(lone, Config(), 1, "gzip") == plain(lone)  # compression_min_size is 1,024
+    assert aggregated(lone, Config(compression_min_size=500), 1, "gzip").bytes < plain(lone).bytes / 5
+    wrapped = aggregated(lone, Config(aggregate_single_records=True), 1)
+    assert wrapped.bytes == 3 * (len(encode_aggregate([Put(b"x" * 600, "key")])) + len("a"))
+    with_first_key = aggregated(lone, Config(aggregate_partition_key="first"), 3)
+    assert with_first_key.bytes == len(encode_aggregate([Put(b"x" * 600, "key")] * 3)) + len("key")
+
+
+def test_data_that_compression_makes_larger_goes_uncompressed() -> None:
+    noise = sample_of([Put(random.Random(1).randbytes(5000), "key")])
+    assert aggregated(noise, Config(), 1, "gzip") == plain(noise)
+
+
 def test_a_record_that_fits_no_aggregate_is_packed_alone() -> None:
     sample = sample_of([Put(b"a" * 10, "k"), Put(b"b" * 500, "k" * 200), Put(b"c" * 10, "k")])
     packed = aggregated(sample, Config(aggregation_max_size=64), 10)
@@ -140,3 +157,5 @@ def test_a_finding_must_be_in_the_catalogue() -> None:
         Finding("weather", "ok", "")
     with pytest.raises(ValueError, match="region has no level 'note'"):
         Finding("region", "note", "")
+    with pytest.raises(ValueError, match=r"region has no figures \['city'\]"):
+        Finding("region", "ok", "", "", {"region": "us-east-1", "city": "Ashburn"})

@@ -24,7 +24,7 @@ PAGE = (ROOT / "docs/doctor.md").read_text(encoding="utf-8")
 
 def without_codecs(page: str) -> str:
     """Return the page without the sizes and costs of compressed data: versions of zlib and zstd differ a little."""
-    page = re.sub(r"\d+ with (gzip|zstd)", r"N with \1", page)
+    page = re.sub(r"[\d.]+ with (gzip|zstd)", r"N with \1", page)
     return re.sub(r"^( +(?:gzip|zstd) ).*$", r"\1N", page, flags=re.MULTILINE)
 
 
