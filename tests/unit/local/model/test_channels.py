@@ -122,8 +122,8 @@ def test_records_of_another_format_are_dead_letters(record_format: str, sound: l
     letters = {**LETTERS, "ErrorOutputPrefix": "bad/"}
     destination = {"StorageConfiguration": STORAGE, "DeadLetterQueueS3Configuration": letters}
     create(model, record_format=record_format, S3DestinationConfiguration=destination)
-    for each in (b"1", b"{", b"\xff", NESTED):
-        model.handle("PutRecord", {"StreamName": "s", "Data": each, "PartitionKey": "k"}, 1.0)
+    for data in (b"1", b"{", b"\xff", NESTED):
+        model.handle("PutRecord", {"StreamName": "s", "Data": data, "PartitionKey": "k"}, 1.0)
     stored, *dead = deliver(model, 301.0)
     separator = b"" if record_format == "BYTE_ARRAY" else b"\n"
     assert stored.body == b"".join(each + separator for each in sound)
