@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kplpy.core.routing.router import Router
     from kplpy.futures.asyncio_bridge import Patience
     from kplpy.integrations.logging import KinesisHandler
+    from kplpy.local.model.queue import Queue as LocalQueue
     from kplpy.rate_limited_log import RateLimitedLog
     from kplpy.runtime.buffer import Buffer
     from kplpy.runtime.engine import Engine
@@ -591,3 +592,8 @@ def ignore_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
     from kplpy.local.model import model
 
     monkeypatch.setattr(model, "_refuse_dry_run", lambda params: None)
+
+
+def held_entries(queue: LocalQueue) -> int:
+    """Return how many entries a queue of the local Kinesis holds in its heaps."""
+    return len(queue._ready) + len(queue._hidden) + len(queue._dead)

@@ -110,24 +110,33 @@ class Channel(ScheduledChanges, Resource):
 
     def _objects(self, records: list[Record], now: float) -> list[StoredObject]:
         storage = self.destination["StorageConfiguration"]
-        sound = [each.data for each in records if _problem(self.record_format, each.data) is None]
-        bad = [each for each in records if _problem(self.record_format, each.data) is not None]
-        suffix = f"{sequence_count(records[0].number):012d}"
+        sound: list[bytes] = []
+        letters: list[bytes] = []
+        for each in records:
+            problem = _problem(self.record_format, each.data)
+            if problem is None:
+                sound.append(each.data)
+            else:
+                letters.append(_letter(each, problem))
+        number = f"{sequence_count(records[0].number):012d}"
         objects = []
         if sound:
             separator = b"" if self.record_format == "BYTE_ARRAY" else b"\n"
             body = b"".join(each + separator for each in sound)
             if storage["CompressionType"] == "GZIP":
                 body = gzip.compress(body, mtime=0)
-            objects.append(StoredObject(_bucket(storage), self.key(now, suffix), body))
-        if bad:
-            letters = self.destination.get("DeadLetterQueueS3Configuration") or storage
-            key = f"{letters.get('ErrorOutputPrefix') or ERROR_PREFIX}{self.name}-{self.id}-{suffix}"
-            objects.append(StoredObject(_bucket(letters), key, b"".join(map(self._letter, bad))))
+            objects.append(StoredObject(_bucket(storage), self.key(now, f"{number}-{self.id[:8]}"), body))
+        if letters:
+            place = self.destination.get("DeadLetterQueueS3Configuration") or storage
+            key = f"{place.get('ErrorOutputPrefix') or ERROR_PREFIX}{self.name}-{self.id}-{number}"
+            objects.append(StoredObject(_bucket(place), key, b"".join(letters)))
         return objects
 
     def key(self, now: float, suffix: str) -> str:
-        """Return the key of an object; the unique suffix is before the extension, else at the end.
+        """Return the key of an object; the suffix is before the extension, else at the end.
+
+        The suffix makes the key unique: by the first record, and by the channel, because two channels may have one
+        template, and the records of a stream that is made anew have the same numbers.
 
         Raises ValidationException for a template that the service refuses, or that leads out of the bucket.
         """
@@ -148,16 +157,6 @@ class Channel(ScheduledChanges, Resource):
         if any(each in ("", ".", "..") for each in key.split("/")) or stem.endswith("/"):
             raise validation(f"OutputKeyTemplate makes the key {key!r}, which has an empty part, or the part . or ..")
         return key
-
-    def _letter(self, record: Record) -> bytes:
-        """Return the line of a dead letter. The service's own form is not published."""
-        letter = {
-            "errorMessage": _problem(self.record_format, record.data),
-            "sequenceNumber": str(record.number),
-            "approximateArrivalTimestamp": record.arrived,
-            "rawData": base64.b64encode(record.data).decode(),
-        }
-        return json.dumps(letter).encode() + b"\n"
 
     # --- descriptions ---
 
@@ -207,6 +206,17 @@ def _bucket(configuration: Mapping[str, Any]) -> str:
     return name.rpartition(":")[2]
 
 
+def _letter(record: Record, problem: str) -> bytes:
+    """Return the line of a dead letter. The service's own form is not published."""
+    letter = {
+        "errorMessage": problem,
+        "sequenceNumber": str(record.number),
+        "approximateArrivalTimestamp": record.arrived,
+        "rawData": base64.b64encode(record.data).decode(),
+    }
+    return json.dumps(letter).encode() + b"\n"
+
+
 def _problem(record_format: str, data: bytes) -> str | None:
     """Return why a record cannot be delivered, None if it can."""
     try:
@@ -214,6 +224,6 @@ def _problem(record_format: str, data: bytes) -> str | None:
             text = data.decode()
             if record_format == "JSON":
                 json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"The record is not {'JSON' if record_format == 'JSON' else 'UTF-8'}: {error}"
     return None

@@ -166,6 +166,8 @@ def _statistics(datum: Params, place: str, now: float) -> Statistics:
     if not 1 <= len(values) <= MAX_VALUES or len(counts) != len(values):
         raise _invalid(f"{place} must have 1 to {MAX_VALUES} Values, and as many Counts.")
     _check_numbers([*values, *counts], place)
+    if min(counts) <= 0:
+        raise _invalid(f"The Counts of {place} must be above 0; got {min(counts)}.")
     return Statistics.of_values(values, counts)
 
 

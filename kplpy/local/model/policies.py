@@ -19,10 +19,10 @@ def _checked(policy: str) -> str:
     """Return a policy; raise ValidationException unless it is a JSON object with statements."""
     try:
         document = json.loads(policy)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise validation(f"The policy is not JSON: {error}") from error
     statements = document.get("Statement") if isinstance(document, dict) else None
-    for each in statements if isinstance(statements, list) else [statements]:
+    for each in statements if isinstance(statements, list) and statements else [statements]:
         for member in ("Effect", "Principal", "Action"):
             if not isinstance(each, dict) or member not in each:
                 raise validation(f"The policy has no statement with Effect, Principal and Action (missing: {member}).")

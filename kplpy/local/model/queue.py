@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import md5
-from heapq import heappop, heappush, merge
+from heapq import heapify, heappop, heappush, merge
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,8 @@ from kplpy.local.model.stream import ScheduledChanges, Stream
 
 LIVE, DEAD, GONE = 0, 1, 2
 """Where a received record is: in the queue, among the dead letters, or acknowledged."""
+_SLACK = 256
+"""How many entries that are outdated a queue holds at least before it looks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Queue(ScheduledChanges, Resource):
         self._hidden: list[Entry] = []  # heap of live records, maybe outdated
         self._ready: list[tuple[int, Entry]] = []  # heap of live records that are visible, by count, maybe outdated
         self._dead: list[Entry] = []  # heap of dead letters, maybe outdated
+        self._checked = 0  # how many of `deliveries` the stream held when they were last compared with it
 
     @property
     def id(self) -> str:
@@ -93,6 +96,22 @@ class Queue(ScheduledChanges, Resource):
             self.deliveries[each.count] = each
             heap = self._hidden if each.place == LIVE else self._dead
             heappush(heap, (each.visible_at, each.count, each.version))
+        self._drop_outdated()
+
+    def _drop_outdated(self) -> None:
+        """Drop what is outdated if it may be half of what is held, so that memory is bounded and little work done."""
+        if len(self.deliveries) > 2 * self._checked + _SLACK:
+            shards = self.stream.shards
+            self.deliveries = {
+                count: each
+                for count, each in self.deliveries.items()
+                if each.shard in shards and shards[each.shard].holds(count)
+            }
+            self._checked = len(self.deliveries)
+        for heap, place in ((self._hidden, LIVE), (self._dead, DEAD)):
+            if len(heap) > 2 * len(self.deliveries) + _SLACK:
+                heap[:] = [each for each in heap if self._valid(each, place)]
+                heapify(heap)
 
     def settle(self, now: float) -> None:
         """Make the records visible whose time has come, and those dead that were received too often."""
@@ -125,8 +144,9 @@ class Queue(ScheduledChanges, Resource):
         found: dict[int, tuple[Delivery, Record]] = {}
         taken = []
         while self._ready and len(found) < limit:
-            taken.append(heappop(self._ready))
-            self._add(found, taken[-1][1], LIVE)
+            entry = heappop(self._ready)
+            if self._add(found, entry[1], LIVE):
+                taken.append(entry)
         for each in taken:  # the next call drops them, unless this receive is not carried out
             heappush(self._ready, each)
         return [*found.values(), *self._new(now, limit - len(found))]
@@ -137,17 +157,21 @@ class Queue(ScheduledChanges, Resource):
         found: dict[int, tuple[Delivery, Record]] = {}
         taken = []
         while self._dead and self._dead[0][0] <= now and len(found) < limit:
-            taken.append(heappop(self._dead))
-            self._add(found, taken[-1], DEAD)
+            entry = heappop(self._dead)
+            if self._add(found, entry, DEAD):
+                taken.append(entry)
         for each in taken:
             heappush(self._dead, each)
         return list(found.values())
 
-    def _add(self, found: dict[int, tuple[Delivery, Record]], entry: Entry, place: int) -> None:
+    def _add(self, found: dict[int, tuple[Delivery, Record]], entry: Entry, place: int) -> bool:
+        """Add the received record of a heap's entry to `found`; return False if the entry is outdated."""
         delivery = self._valid(entry, place)
         record = None if delivery is None else self._record(delivery)
-        if delivery is not None and record is not None:
-            found[delivery.count] = (delivery, record)
+        if delivery is None or record is None:
+            return False
+        found[delivery.count] = (delivery, record)
+        return True
 
     def _record(self, delivery: Delivery) -> Record | None:
         """Return the record of a delivery; None, and forget it, if the stream has trimmed it."""

@@ -180,8 +180,11 @@ def _broken(rule: Rule, value: Any, place: str, name: str) -> list[str]:
         return _violations(rule.members, value, _place(place, name) + ".")
     if isinstance(rule, (ListOf, MapOf)):
         return _broken_items(rule, value, _place(place, name))
+    violations = rule.violations(value)
+    if not violations:
+        return []
     at = _place(place, name)
-    return [f"Value '{value}' at '{at}' failed to satisfy constraint: {each}" for each in rule.violations(value)]
+    return [f"Value '{value}' at '{at}' failed to satisfy constraint: {each}" for each in violations]
 
 
 def _broken_items(rule: ListOf | MapOf, value: Any, at: str) -> list[str]:

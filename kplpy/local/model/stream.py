@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import merge
@@ -140,9 +140,9 @@ class Stream(ScheduledChanges, Resource):
     def _replace(self, parents: list[Shard], children: list[Shard], now: float) -> None:
         for each in parents:
             each.close(now, children)
-        at = self.open.index(parents[0])
+        at = bisect_left(self._starts, parents[0].first)
         self.open[at : at + len(parents)] = children
-        self._starts = [each.first for each in self.open]
+        self._starts[at : at + len(parents)] = [each.first for each in children]
 
     def _new_shard(self, first: int, last: int, parents: tuple[Shard, ...], now: float) -> Shard:
         phase = self._random.random() if self.limits.rate_form == "window" else 0.0

@@ -28,6 +28,10 @@ TABLES: dict[str, Any] = {
 }
 
 
+NESTED = b"[" * 100_000
+"""Deeper than Python's parser goes."""
+
+
 def model_of(**phases: float) -> Model:
     model = Model(limits=Limits.none(), phases=Phases(**phases))
     model.account.has_buckets = True
@@ -82,25 +86,44 @@ def test_keys_are_made_from_the_template() -> None:
     model = model_of()
     id_of = create(model, storage={"CompressionType": "GZIP"}).rpartition("/")[2]
     own = {"OutputKeyTemplate": "a/!{stream-name}/!{yyyy}-!{MM}-!{dd}/!{HH}!{mm}", "CompressionType": "GZIP"}
-    create(model, ChannelName="own", storage=own)
+    own_id = create(model, ChannelName="own", storage=own).rpartition("/")[2]
     put(model, b"1", now=0.0)
     first, second = deliver(model, 3661.0)
     start = f"kinesis-channel/c/{id_of}/1970/01/01/01/c-{id_of}-1970-01-01-01-01"
-    assert first.key == f"{start}-000000000001.gz"
+    assert first.key == f"{start}-000000000001-{id_of[:8]}.gz"
     assert gzip.decompress(first.body) == b"1\n"
-    assert second.key == "a/s/1970-01-01/0101-000000000001"
+    assert second.key == f"a/s/1970-01-01/0101-000000000001-{own_id[:8]}"
+
+
+def test_channels_with_one_template_do_not_overwrite_each_other() -> None:
+    model = model_of()
+    keys = []
+    for start in (0.0, 1000.0):  # the second stream has the same name, and its records the same numbers
+        arns = [create(model, start, ChannelName=name, storage={"OutputKeyTemplate": "data"}) for name in ("c", "d")]
+        put(model, b"1", now=start + 1.0)
+        keys += [each.key for each in deliver(model, start + 301.0)]
+        for each in arns:
+            model.handle("DeleteChannel", {"ChannelARN": each}, start + 302.0)
+        model.handle("DeleteStream", {"StreamName": "s"}, start + 400.0)
+        model.handle("CreateStream", {"StreamName": "s", "StreamModeDetails": {"StreamMode": "ON_DEMAND"}}, start + 500)
+    assert len(set(keys)) == 4
 
 
 @pytest.mark.parametrize(
     ("record_format", "sound", "bad"),
-    [("JSON", [b"1"], [b"{", b"\xff"]), ("STRING", [b"1", b"{"], [b"\xff"]), ("BYTE_ARRAY", [b"1", b"{", b"\xff"], [])],
+    [
+        ("JSON", [b"1"], [b"{", b"\xff", NESTED]),
+        ("STRING", [b"1", b"{", NESTED], [b"\xff"]),
+        ("BYTE_ARRAY", [b"1", b"{", b"\xff", NESTED], []),
+    ],
 )
 def test_records_of_another_format_are_dead_letters(record_format: str, sound: list[bytes], bad: list[bytes]) -> None:
     model = model_of()
     letters = {**LETTERS, "ErrorOutputPrefix": "bad/"}
     destination = {"StorageConfiguration": STORAGE, "DeadLetterQueueS3Configuration": letters}
     create(model, record_format=record_format, S3DestinationConfiguration=destination)
-    put(model, b"1", b"{", b"\xff", now=1.0)
+    for data in (b"1", b"{", b"\xff", NESTED):
+        model.handle("PutRecord", {"StreamName": "s", "Data": data, "PartitionKey": "k"}, 1.0)
     stored, *dead = deliver(model, 301.0)
     separator = b"" if record_format == "BYTE_ARRAY" else b"\n"
     assert stored.body == b"".join(each + separator for each in sound)

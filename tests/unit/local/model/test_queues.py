@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kplpy.local import Limits, Model, Phases, ServiceError
+from tests.inside import held_entries
 
 ON_DEMAND: dict[str, Any] = {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}
 STREAM_ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/s"
@@ -164,6 +165,35 @@ def test_a_queue_delivers_no_record_that_the_stream_has_dropped() -> None:
     queued.put(b"never", 3.0)
     assert queued.receive(24 * 3600 + 100.0) == []
     assert queued.model.account.queues[queued.arn.rpartition("/")[2]].deliveries == {}
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_queue_holds_little_for_records_that_come_again_and_again(dead: bool) -> None:
+    letters = {"TargetType": "BUILT_IN", "MaxReceiveCount": 1} if dead else {"TargetType": "NONE"}
+    queued = Queued(QueueAttributes={"DeadLetterConfiguration": letters})
+    for each in range(20):
+        queued.put(b"%d" % each, 1.0)
+    assert [len(queued.receive(2.0)), len(queued.receive(2.0))] == [10, 10]
+    for now in range(100, 5000, 100):
+        received = queued.receive(now, dead=dead, Limit=10) + queued.receive(now, dead=dead, Limit=10)
+        assert sorted(int(each["Data"]) for each in received) == list(range(20))
+        change = "UpdateDeadLetterQueueRecordsVisibility" if dead else "UpdateQueueRecordsVisibility"
+        for seconds in (43_200, 0):
+            assert queued.each(change, received[:10], now, VisibilityTimeoutSeconds=seconds) == [""] * 10
+    (queue,) = queued.model.account.queues.values()
+    assert held_entries(queue) < 1000
+
+
+def test_a_queue_forgets_dead_letters_that_the_stream_has_dropped() -> None:
+    queued = Queued(QueueAttributes={"DeadLetterConfiguration": {"TargetType": "BUILT_IN", "MaxReceiveCount": 1}})
+    for day in range(12):
+        for each in range(100):
+            queued.put(b"%d" % each, day * 90_000.0)
+        while queued.receive(day * 90_000.0 + 1):
+            pass
+    (queue,) = queued.model.account.queues.values()
+    assert len(queue.deliveries) < 600
+    assert len(queued.receive(11 * 90_000.0 + 100, dead=True)) == 10
 
 
 def test_queues_of_one_stream_are_apart_but_have_the_same_record_ids() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -84,3 +85,17 @@ def test_a_commitment_lasts_a_day_at_least() -> None:
         update("DISABLED", 24 * HOUR + 20)
     assert update("ENABLED", 24 * HOUR + 30)["StartedAt"] == 24 * HOUR + 30
     assert update("DISABLED", 72 * HOUR)["Status"] == "DISABLED"
+
+
+def test_the_largest_warm_throughput_is_reached_at_once() -> None:
+    model = Model(limits=Limits.none())
+    model.handle("UpdateAccountSettings", {"MinimumThroughputBillingCommitment": {"Status": "ENABLED"}}, 0.0)
+    model.handle("CreateStream", {"StreamName": "s", "StreamModeDetails": {"StreamMode": "ON_DEMAND"}}, 0.0)
+    began = time.process_time()
+    for mibps, shards in ((10_240, 10_240), (0, 4)):
+        model.handle("UpdateStreamWarmThroughput", {"StreamName": "s", "WarmThroughputMiBps": mibps}, 1.0)
+        found = model.streams["s"].open
+        assert len(found) == shards
+        assert [each.first for each in found[1:]] == [each.last + 1 for each in found[:-1]]
+        assert all(model.streams["s"].route(each.last) is each for each in found)
+    assert time.process_time() - began < 3.0  # it once took 6 s

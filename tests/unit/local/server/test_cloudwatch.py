@@ -141,6 +141,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "InvalidParameterCombination"),
     ({"Value": 1.0, "Values": [1.0]}, "InvalidParameterCombination"),
     ({"Values": [1.0, 2.0], "Counts": [1.0]}, "InvalidParameterValue"),
+    ({"Values": [1.0], "Counts": [0.0]}, "InvalidParameterValue"),
+    ({"Values": [1.0, 2.0], "Counts": [2.0, -1.0]}, "InvalidParameterValue"),
     ({"Values": [1.0] * 151}, "InvalidParameterValue"),
     ({"StatisticValues": {"SampleCount": 0.0, "Sum": 0.0, "Minimum": 0.0, "Maximum": 0.0}}, "InvalidParameterValue"),
     ({"Value": 1e200}, "InvalidParameterValue"),
