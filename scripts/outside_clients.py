@@ -194,9 +194,9 @@ def watched() -> Iterator[set[str]]:
     seen: set[str] = set()
     reply, received = Service.reply, Http2Protocol.data_received
 
-    def watch_reply(self: Service, method: str, target: str, content_type: str, body: bytes) -> Reply:
+    def watch_reply(self: Service, method: str, target: str, content_type: str, body: bytes, *more: str) -> Reply:
         seen.add("CBOR" if "cbor" in content_type else "JSON")
-        return reply(self, method, target, content_type, body)
+        return reply(self, method, target, content_type, body, *more)
 
     def watch_http2(self: Http2Protocol, data: bytes) -> None:
         seen.add("HTTP/2")
