@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kplpy.local.model.errors import ServiceError
-from kplpy.local.model.metrics import KEPT_SECONDS, Metric, Statistics
+from kplpy.local.model.metrics import FORGET_SECONDS, KEPT_SECONDS, Metric, Statistics
 from kplpy.local.model.pages import page_after
 
 Params = Mapping[str, Any]
@@ -34,6 +34,7 @@ class CloudWatch:
 
     def __init__(self) -> None:
         self.metrics: dict[Key, Metric] = {}
+        self._forget_at = float("-inf")
 
     def call(self, operation: str, params: Params, now: float) -> Response:
         """Carry out one of OPERATIONS. The caller has checked the members of `params`."""
@@ -53,6 +54,9 @@ class CloudWatch:
             metric = self.metrics.setdefault(key, Metric())
             moment, step = datum.get("Timestamp", now), 1 if datum.get("StorageResolution") == 1 else 60
             metric.add(moment, step, datum.get("Unit") or "None", statistics, now)
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_SECONDS
+            self.metrics = {key: metric for key, metric in self.metrics.items() if now - metric.latest <= KEPT_SECONDS}
         return {}
 
     def _get_statistics(self, params: Params, now: float) -> Response:
