@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kplpy.local.model.errors import ServiceError
-from kplpy.local.model.metrics import KEPT_SECONDS, Metric, Statistics
+from kplpy.local.model.metrics import FORGET_SECONDS, KEPT_SECONDS, Metric, Statistics
 from kplpy.local.model.pages import page_after
 
 Params = Mapping[str, Any]
@@ -34,6 +34,7 @@ class CloudWatch:
 
     def __init__(self) -> None:
         self.metrics: dict[Key, Metric] = {}
+        self._forget_at = float("-inf")
 
     def call(self, operation: str, params: Params, now: float) -> Response:
         """Carry out one of OPERATIONS. The caller has checked the members of `params`."""
@@ -51,8 +52,11 @@ class CloudWatch:
         for datum, statistics in zip(data, checked, strict=True):
             key = (namespace, datum["MetricName"], _dimensions(datum))
             metric = self.metrics.setdefault(key, Metric())
-            moment, step = datum.get("Timestamp", now), 1 if datum.get("StorageResolution") == 1 else 60
+            moment, step = _moment(datum, now), 1 if datum.get("StorageResolution") == 1 else 60
             metric.add(moment, step, datum.get("Unit") or "None", statistics, now)
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_SECONDS
+            self.metrics = {key: metric for key, metric in self.metrics.items() if now - metric.latest <= KEPT_SECONDS}
         return {}
 
     def _get_statistics(self, params: Params, now: float) -> Response:
@@ -79,7 +83,9 @@ class CloudWatch:
     def _get_data(self, params: Params, now: float) -> Response:
         if params["StartTime"] >= params["EndTime"]:
             raise _invalid("The parameter StartTime must be less than the parameter EndTime.")
-        results = [self._result(each, params) for each in params["MetricDataQueries"] if each.get("ReturnData", True)]
+        results = [
+            self._result(each, params) for each in params["MetricDataQueries"] if each.get("ReturnData") is not False
+        ]
         return {"MetricDataResults": results, "Messages": []}
 
     def _result(self, query: Params, params: Params) -> Response:
@@ -89,7 +95,7 @@ class CloudWatch:
         metric, name = stat["Metric"], stat["Stat"]
         if name not in STATISTICS:
             _check_statistic(name)
-        key = (metric.get("Namespace", ""), metric.get("MetricName", ""), _dimensions(metric))
+        key = (metric.get("Namespace") or "", metric.get("MetricName") or "", _dimensions(metric))
         found = self.metrics.get(key)
         start, end, period = params["StartTime"], params["EndTime"], _checked_period(stat["Period"])
         points = found.periods(start, end, period, stat.get("Unit")) if found is not None else []
@@ -97,7 +103,7 @@ class CloudWatch:
             points.reverse()
         return {
             "Id": query["Id"],
-            "Label": query.get("Label", key[1]),
+            "Label": query.get("Label") or key[1],
             "Timestamps": [moment for moment, _, _ in points],
             "Values": [_value(each, name) for _, _, each in points],
             "StatusCode": "Complete",
@@ -136,9 +142,14 @@ def _dimensions(holder: Params) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((each["Name"], each["Value"]) for each in holder.get("Dimensions") or []))
 
 
+def _moment(datum: Params, now: float) -> float:
+    moment: float | None = datum.get("Timestamp")
+    return now if moment is None else moment
+
+
 def _statistics(datum: Params, place: str, now: float) -> Statistics:
     """Return what a MetricDatum holds; raise an error for one that the service refuses."""
-    moment = datum.get("Timestamp", now)
+    moment = _moment(datum, now)
     if not now - MAX_AGE <= moment <= now + MAX_FUTURE:
         raise _invalid(
             f"The parameter {place}.Timestamp must specify a time within the past two weeks or next two hours."

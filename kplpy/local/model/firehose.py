@@ -124,7 +124,7 @@ class Firehose:
     def _list(self, params: Params, now: float) -> Response:
         for each in list(self.streams.values()):
             each.apply_changes(now)
-        start, kind = params.get("ExclusiveStartDeliveryStreamName", ""), params.get("DeliveryStreamType")
+        start, kind = params.get("ExclusiveStartDeliveryStreamName") or "", params.get("DeliveryStreamType")
         names = [
             name for name, each in sorted(self.streams.items()) if name > start and (kind is None or each.kind == kind)
         ]

@@ -58,7 +58,7 @@ def _summary(stream: Stream) -> dict[str, Any]:
 
 
 def list_streams(streams: Mapping[str, Stream], params: Mapping[str, Any], now: float) -> dict[str, Any]:
-    shown, token = page("streams", streams, params, now, params.get("ExclusiveStartStreamName", ""))
+    shown, token = page("streams", streams, params, now, params.get("ExclusiveStartStreamName") or "")
     return {
         "StreamNames": [each.name for each in shown],
         "StreamSummaries": [_summary(each) for each in shown],

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 KEPT_SECONDS = 24 * 3600.0
 """How long data is kept; the service keeps minutes for 15 days."""
+FORGET_SECONDS = 600.0
+"""How often older data is looked for and dropped."""
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Metric:
             self._sums[key] = statistics
         self.latest = max(self.latest, moment)
         if now >= self._forget_at:
-            self._forget_at = now + 600
+            self._forget_at = now + FORGET_SECONDS
             self._sums = {each: found for each, found in self._sums.items() if each[0] >= now - KEPT_SECONDS}
 
     def periods(self, start: float, end: float, period: int, unit: str | None) -> list[tuple[float, str, Statistics]]:

@@ -131,7 +131,7 @@ class Model:
         if stream is None:
             return set()
         stream.apply_changes(max(now, self.now))
-        return put_records.shards_by_key(stream, params.get("Records", [params]))
+        return put_records.shards_by_key(stream, params.get("Records") or [params])
 
     def _handle(self, operation: str, params: Params, now: float, fault: Fault | None) -> Response:
         self.now = now = max(now, self.now)  # so that records stay in order when the clock is set back

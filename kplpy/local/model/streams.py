@@ -16,7 +16,7 @@ from kplpy.local.model.tags import checked_tags
 
 def _create(account: Account, params: Params, now: float) -> Response:
     name = params["StreamName"]
-    mode = (params.get("StreamModeDetails") or {}).get("StreamMode", PROVISIONED)
+    mode = (params.get("StreamModeDetails") or {"StreamMode": PROVISIONED})["StreamMode"]
     _check_new(account, params, mode, now)
     tags = checked_tags(params.get("Tags"))
     if name in account.streams:
@@ -29,7 +29,7 @@ def _create(account: Account, params: Params, now: float) -> Response:
     account.incarnations += 1
     arn = f"arn:aws:kinesis:{account.region}:{account.number}:stream/{name}"
     stream = Stream(name, arn, now, account.incarnations, account.limits, account.random)
-    stream.mode, stream.strategy = mode, params.get("RecordDistributionStrategy", USER_KEY)
+    stream.mode, stream.strategy = mode, params.get("RecordDistributionStrategy") or USER_KEY
     stream.max_record_kib = params.get("MaxRecordSizeInKiB") or 1024
     stream.tags, stream.warm_mibps = tags, warm
     account.streams[name] = stream

@@ -51,7 +51,7 @@ def _listed(tags: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
 
 
 def _list_of_stream(resource: Resource, params: Params) -> Response:
-    start = params.get("ExclusiveStartTagKey", "")
+    start = params.get("ExclusiveStartTagKey") or ""
     tags = [each for each in sorted(resource.tags.items()) if each[0] > start]
     limit = params.get("Limit") or MAX_TAGS
     return {"Tags": _listed(tags[:limit]), "HasMoreTags": len(tags) > limit}

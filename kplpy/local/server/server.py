@@ -123,11 +123,11 @@ class Server:
         )
         if reply.delay or reply.transport:
             return await self._respond_with_fault(request, reply)
-        if reply.again is not None:
-            reply = await self.service.wait(reply, self._stopped, lambda: request.transport is not None)
         return await self._send(request, reply)
 
     async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        if reply.again is not None:
+            reply = await self.service.wait(reply, self._stopped, lambda: request.transport is not None)
         if reply.events is None:
             return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
         response = web.StreamResponse(status=reply.status, headers=reply.headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from kplpy.local import Model, ServiceError
 from kplpy.local.model import cloudwatch_shapes, kinesis_shapes
 from kplpy.local.model.model import SERVED
-from kplpy.local.model.rules import check
+from kplpy.local.model.rules import ListOf, Member, Structure, check
+from kplpy.local.model.validation import OPERATIONS
 from tests.newest_botocore import newest_botocore
 
 _spec = importlib.util.spec_from_file_location(
@@ -74,3 +76,61 @@ def test_maps_are_checked(tags: Any, code: str, text: str) -> None:
         Model().handle("CreateStream", {"StreamName": "s", "ShardCount": 1, "Tags": tags}, 0.0)
     assert raised.value.code == code
     assert text in raised.value.message
+
+
+NAMED: list[tuple[str, dict[str, Any]]] = [
+    ("CreateStream", {"StreamName": "new", "StreamModeDetails": {"StreamMode": "ON_DEMAND"}}),
+    ("DescribeStream", {"StreamName": "s"}),
+    ("DescribeStreamSummary", {"StreamName": "new"}),
+    ("ListStreams", {}),
+    ("ListShards", {"StreamName": "s"}),
+    ("ListTagsForStream", {"StreamName": "s"}),
+    ("ListStreamConsumers", {"StreamARN": "arn:aws:kinesis:us-east-1:123456789012:stream/s"}),
+    ("ListQueues", {}),
+    ("ListChannels", {}),
+    ("PutRecord", {"StreamName": "s", "Data": b"x", "PartitionKey": "k"}),
+    ("DeleteStream", {"StreamName": "new"}),
+    ("Firehose.ListDeliveryStreams", {}),
+    ("CloudWatch.PutMetricData", {"Namespace": "n", "MetricData": [{"MetricName": "m", "Value": 1.0}]}),
+    ("CloudWatch.ListMetrics", {}),
+    (
+        "CloudWatch.GetMetricData",
+        {
+            "StartTime": 0.0,
+            "EndTime": 60.0,
+            "MetricDataQueries": [
+                {
+                    "Id": "a",
+                    "MetricStat": {"Metric": {"Namespace": "n", "MetricName": "m"}, "Period": 60, "Stat": "Sum"},
+                }
+            ],
+        },
+    ),
+]
+
+
+def test_a_member_that_is_null_is_as_if_it_were_absent() -> None:
+    """SDKs of some languages send null."""
+
+    def answers(with_nulls: bool) -> list[Any]:
+        model = Model()
+        model.handle("CreateStream", {"StreamName": "s", "ShardCount": 1, "Tags": {"a": "b"}}, 0.0)
+        return [
+            model.handle(name, nulled(OPERATIONS[name], params) if with_nulls else params, 1.0)
+            for name, params in NAMED
+        ]
+
+    assert answers(with_nulls=True) == answers(with_nulls=False)
+
+
+def nulled(members: Mapping[str, Member], params: dict[str, Any]) -> dict[str, Any]:
+    """Return the members with null for each that is absent."""
+    found: dict[str, Any] = {}
+    for name, member in members.items():
+        value, rule = params.get(name), member.rule
+        if isinstance(rule, Structure) and value is not None:
+            value = nulled(rule.members, value)
+        elif isinstance(rule, ListOf) and isinstance(rule.item, Structure) and value is not None:
+            value = [nulled(rule.item.members, each) for each in value]
+        found[name] = value
+    return found

@@ -188,6 +188,14 @@ def test_old_data_is_dropped() -> None:
     assert answer["Datapoints"] == [{"Timestamp": 90_000.0, "Unit": "None", "SampleCount": 1.0}]
 
 
+def test_metrics_that_nobody_puts_any_more_are_dropped() -> None:
+    model = Model()
+    for hours in range(100):
+        datum = {"MetricName": f"m{hours}", "Value": 1.0}
+        model.handle("CloudWatch.PutMetricData", {"Namespace": "shop", "MetricData": [datum]}, hours * 3600.0)
+    assert 24 <= len(model.cloudwatch.metrics) <= 26
+
+
 def test_cloudwatch_over_http2() -> None:
     with LocalKinesis(stream=None) as kinesis:
         path = "/service/GraniteServiceVersion20100801/operation/"

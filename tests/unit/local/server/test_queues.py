@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import cbor2
 import pytest
@@ -74,6 +75,22 @@ def test_waiting_over_http2() -> None:
         params = {"QueueARN": arn, "WaitTimeSeconds": 1}
         _, body = http2(kinesis.endpoint_url, "ReceiveQueueRecords", cbor2.dumps(params), kind)
         assert cbor2.loads(body) == {"QueueRecords": []}
+
+
+def test_a_delayed_request_waits_too() -> None:
+    with LocalKinesis(stream=None) as kinesis:
+        arn = queue_on(kinesis)
+        kinesis.faults.delay(0.1, operation="ReceiveQueueRecords")
+        later = threading.Timer(
+            0.4, kinesis.handle, ("PutRecord", {"StreamName": "s", "Data": b"x", "PartitionKey": "k"})
+        )
+        later.start()
+        headers = {"X-Amz-Target": "Kinesis_20131202.ReceiveQueueRecords"}
+        request = Request(kinesis.endpoint_url, json.dumps({"QueueARN": arn}).encode(), headers)
+        with urlopen(request, timeout=20) as response:  # its content type is that of a form, as curl's
+            (record,) = json.loads(response.read())["QueueRecords"]
+        assert record["Data"] == "eA=="
+        later.join()
 
 
 def test_who_has_gone_receives_nothing() -> None:
