@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,14 @@ def test_maps_are_checked(tags: Any, code: str, text: str) -> None:
         Model().handle("CreateStream", {"StreamName": "s", "ShardCount": 1, "Tags": tags}, 0.0)
     assert raised.value.code == code
     assert text in raised.value.message
+
+
+def test_an_arn_that_is_much_too_long_is_refused_at_once() -> None:
+    arn = "arn:aws" + ":kinesis:" * 900 + ":123456789012:" * 900
+    began = time.process_time()
+    with pytest.raises(ServiceError, match="Member must have length less than or equal to 2048"):
+        Model().handle("TagResource", {"ResourceARN": arn, "Tags": {"a": "b"}}, 0.0)
+    assert time.process_time() - began < 2.0
 
 
 NAMED: list[tuple[str, dict[str, Any]]] = [
