@@ -234,7 +234,8 @@ def test_a_table_larger_than_the_buffer_waits_whatever_on_buffer_full_is(kinesis
             return put_table(producer, "orders", table(count))
 
         assert asyncio.run(put_in_a_loop()).delivered == count
-    assert [each.data for each in read_all(kinesis, "orders")] == [b"%d" % number for number in range(count)]
+    # Without ordered=True, one request may overtake another.
+    assert sorted(int(each.data) for each in read_all(kinesis, "orders")) == list(range(count))
 
 
 def test_a_reader_is_read_no_further_than_the_window(
