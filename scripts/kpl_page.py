@@ -27,7 +27,9 @@ BY_PROGRAM = {
 }
 NOTES = {
     "CaCertPath": "a file, not a directory; `CaCertFile` and `VerifyCertificate = false` win over it",
+    "CloudwatchPort": "only with `CloudwatchEndpoint`",
     "CollectionMaxSize": "kplpy takes up to 10,485,760, the service's limit",
+    "KinesisPort": "only with `KinesisEndpoint`",
     "MetricsGranularity": "kplpy: stream, because CloudWatch bills each shard ([cost](metrics-cost.md))",
     "MetricsLevel": "kplpy: summary, because CloudWatch bills each metric",
     "RateLimit": "kplpy: 100, so that one process alone is not throttled",

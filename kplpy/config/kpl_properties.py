@@ -64,7 +64,8 @@ _ENDPOINTS = {
     "endpoint_url": (("KinesisEndpoint", "CustomEndpoint"), ("KinesisPort", "Port")),
     "cloudwatch_endpoint_url": (("CloudwatchEndpoint",), ("CloudwatchPort",)),
 }
-_ENDPOINT_KEYS = frozenset(key for hosts, ports in _ENDPOINTS.values() for key in (*hosts, *ports))
+_PORT_KEYS = frozenset(key for _, ports in _ENDPOINTS.values() for key in ports)
+_ENDPOINT_KEYS = _PORT_KEYS | {key for hosts, _ in _ENDPOINTS.values() for key in hosts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def _choice(*values: str) -> Callable[[str], str]:
     return read_choice
 
 
+_port = _number(1, 65535)
 _DAEMON = "kplpy has no child process"
 _SESSION = "botocore's session asks for temporary credentials itself"
 _THREADS = "kplpy starts threads as requests need them, up to `max_connections`"
@@ -128,7 +130,7 @@ UNUSED: dict[str, Unused] = {
     "NativeExecutable": Unused(_DAEMON),
     "ReturnUserRecordOnFailure": Unused("`RecordFailedError.record` always has the record", flag),
     "StsEndpoint": Unused(_SESSION),
-    "StsPort": Unused(_SESSION, _number(1, 65535)),
+    "StsPort": Unused(_SESSION, _port),
     "TempDirectory": Unused(_DAEMON),
     "ThreadPoolSize": Unused(_THREADS, _number(0)),
     "ThreadingModel": Unused(_THREADS, _choice("PER_REQUEST", "POOLED")),
@@ -186,11 +188,18 @@ def read(path: str | os.PathLike[str]) -> dict[str, Setting]:
 
 def _converted(key: str, value: str, where: str) -> Any:
     """Return the value of a known key. Raises ConfigError with the rule that the text breaks."""
-    convert = UNUSED[key].check if key in UNUSED else str if key in _ENDPOINT_KEYS else _FIELDS[key][1]
     try:
-        return convert(value)
+        return _converter(key)(value)
     except ValueError as error:
         raise ConfigError(f"{where}: {key} {error}, got {value!r}") from None
+
+
+def _converter(key: str) -> Callable[[str], Any]:
+    if key in UNUSED:
+        return UNUSED[key].check
+    if key in _ENDPOINT_KEYS:
+        return _port if key in _PORT_KEYS else str
+    return _FIELDS[key][1]
 
 
 def _fields_of(found: dict[str, Setting]) -> dict[str, Setting]:

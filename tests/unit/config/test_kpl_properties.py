@@ -322,9 +322,10 @@ def test_the_error_for_a_value_out_of_bounds_names_line_and_key(tmp_path: Path, 
 @pytest.mark.parametrize("port", ["abc", "0", "70000"])
 @pytest.mark.parametrize("keys", [("KinesisEndpoint", "KinesisPort"), ("CloudwatchEndpoint", "CloudwatchPort")])
 def test_a_bad_port(tmp_path: Path, keys: tuple[str, str], port: str) -> None:
-    said = refusal(tmp_path, f"{keys[0]} = host\n{keys[1]} = {port}\n")
-    assert "FILE" in said
-    assert port in said
+    host, name = keys
+    rule = "must be a whole number" if port == "abc" else "must be from 1 to 65535"
+    assert refusal(tmp_path, f"{host} = host\n{name} = {port}\n") == f"FILE, line 2: {name} {rule}, got {port!r}"
+    assert refusal(tmp_path, f"{name} = {port}\n") == f"FILE, line 1: {name} {rule}, got {port!r}"
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,27 @@ def test_only_an_approved_job_publishes_and_it_gets_the_packages_alone() -> None
         ["dist/*manylinux*.whl"],
     ]
     assert job["steps"][0]["with"]["pattern"] == "packages*"
+
+
+# --- the Pythons ---
+
+
+def test_a_free_threaded_python_is_not_taken_for_another(tmp_path: Path) -> None:
+    for patch, flags in (("3.13.5t", "t"), ("3.13.2", "")):
+        program = tmp_path / f".pyenv/versions/{patch}/bin/python"
+        program.parent.mkdir(parents=True)
+        answer = f"import sys; sys.version_info, sys.abiflags = (3, 13), {flags!r}; exec(sys.argv[1])"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{answer}" "$2"\n', encoding="utf-8")
+        program.chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "scripts/find_python", "3.13"],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == str(tmp_path / ".pyenv/versions/3.13.2/bin/python")
 
 
 # --- make audit ---
