@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from kplpy.errors import KplpyError
 
@@ -78,6 +80,34 @@ class WakeSignal:
         if timeout <= 0:
             return self._lock.acquire(blocking=False)
         return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+
+
+class ThreadMark(threading.local):
+    """A mark on the calling thread, for what a signal handler or a `__del__` must know that interrupts it.
+
+    The mark is a lock of the thread's own, whose methods are C: an exception of a signal handler cannot come between
+    the lock and its `with`. A generator with @contextmanager is worse. Interrupted there, it keeps its mark for as long
+    as the exception's traceback has it, and so in the `except` block that handles Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove the mark, in a forked child. The `with` block that set it may still end."""
+        self._lock = threading.Lock()
+
+    @property
+    def is_set(self) -> bool:
+        """True within a `with` block of this thread."""
+        return self._lock.locked()
+
+    def hold(self) -> AbstractContextManager[Any]:
+        """Mark the thread during a `with` block. Blocks may be nested."""
+        return _NOTHING if self._lock.locked() else self._lock
+
+
+_NOTHING = nullcontext()
 
 
 class WaitingThreads(list[WakeSignal]):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
-from kplpy.concurrency import WakeSignal
+from kplpy.concurrency import ThreadMark, WakeSignal
 from kplpy.config.options import Config
 from kplpy.core.record import payload_of
 from kplpy.errors import BufferFullError, ProducerClosedError
@@ -46,7 +47,7 @@ class Backpressure:
         self._engine = engine
         self._buffer = buffer
         self._is_closed = is_closed
-        self._marked_threads: set[int] = set()  # idents; see never_blocking
+        self._mark = ThreadMark()  # see never_blocking
         self._waiting_threads: set[int] = set()  # of the marked threads: those that wait for buffer space
 
     def stage(self, stream: Stream, record: RecordFuture) -> None:
@@ -189,30 +190,20 @@ class Backpressure:
         with self.never_blocking():
             self._buffer.withdraw(waiter)
 
-    @contextmanager
-    def never_blocking(self) -> Iterator[None]:
+    def never_blocking(self) -> AbstractContextManager[Any]:
         """Mark the thread: its puts raise BufferFullError at once if the buffer has no space.
 
         Threads are marked while they wait for buffer space, and while they hold a lock that other threads wait for.
         """
-        thread = threading.get_ident()
-        if thread in self._marked_threads:
-            yield
-            return
-        try:
-            self._marked_threads.add(thread)
-            yield
-        finally:
-            self._marked_threads.discard(thread)
+        return self._mark.hold()
 
     def is_interrupted(self) -> bool:
         """Return True if a signal handler or a `__del__` interrupted a marked section of the calling thread.
 
         A thread that only waits for buffer space counts as not interrupted.
         """
-        thread = threading.get_ident()
         return (
-            (thread in self._marked_threads and thread not in self._waiting_threads)
+            (self._mark.is_set and threading.get_ident() not in self._waiting_threads)
             or holds_future_lock()
             or is_starting_threads()
         )
@@ -237,7 +228,7 @@ class Backpressure:
             return False
         if runs_kplpy_work() or holds_future_lock() or is_starting_threads():
             return False  # this thread releases buffer space, or holds a lock that such a thread waits for
-        if threading.get_ident() in self._marked_threads:
+        if self._mark.is_set:
             return False  # a signal handler or a __del__ interrupted a put of this thread, which must go on first
         return always_waits or self._config.on_buffer_full == "block" or asyncio._get_running_loop() is None
 

@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
-from kplpy.concurrency import WakeSignal, outlive
+from kplpy.concurrency import ThreadMark, WakeSignal, outlive
 from kplpy.process.threads import start_thread
 from kplpy.rate_limited_log import RateLimitedLog
 
@@ -28,6 +28,8 @@ JOIN_TIMEOUT = 5.0
 
 # What the current thread is. A put on one of kplpy's threads, of any producer, must not block.
 thread_state = threading.local()
+_lent = ThreadMark()
+_starting = ThreadMark()
 
 
 def is_kplpy_thread() -> bool:
@@ -37,7 +39,7 @@ def is_kplpy_thread() -> bool:
 
 def is_lent_thread() -> bool:
     """Return True on an application thread that does kplpy's work at the moment."""
-    return getattr(thread_state, "is_lent", False)
+    return _lent.is_set
 
 
 def runs_kplpy_work() -> bool:
@@ -45,31 +47,19 @@ def runs_kplpy_work() -> bool:
     return is_kplpy_thread() or is_lent_thread()
 
 
-@contextmanager
-def lend_thread() -> Iterator[None]:
+def lend_thread() -> AbstractContextManager[Any]:
     """Mark the application thread as doing kplpy's work."""
-    before = getattr(thread_state, "is_lent", False)
-    thread_state.is_lent = True
-    try:
-        yield
-    finally:
-        thread_state.is_lent = before
+    return _lent.hold()
 
 
-@contextmanager
-def starting_threads() -> Iterator[None]:
+def starting_threads() -> AbstractContextManager[Any]:
     """Mark the thread as holding WorkerThreads.lock, which the scheduler may wait for."""
-    before = is_starting_threads()
-    thread_state.is_starting = True
-    try:
-        yield
-    finally:
-        thread_state.is_starting = before
+    return _starting.hold()
 
 
 def is_starting_threads() -> bool:
     """Return True if a signal handler or a __del__ runs while the calling thread starts others."""
-    return getattr(thread_state, "is_starting", False)
+    return _starting.is_set
 
 
 class Sends(Protocol):
@@ -129,11 +119,9 @@ class WorkerThreads:
         with self.lock:
             if self.stopping or self.is_scheduler_alive:
                 return True
-            scheduler = self._thread("kplpy-scheduler", self._schedule)
-            if not start_thread(scheduler):
-                return False
-            self._scheduler = scheduler
-            return True
+            # Noted before the start, which Ctrl-C may interrupt while the thread begins.
+            self._scheduler = self._thread("kplpy-scheduler", self._schedule)
+            return start_thread(self._scheduler)
 
     @property
     def is_scheduler_alive(self) -> bool:
@@ -242,7 +230,8 @@ class WorkerThreads:
         """Reset in a forked child. No thread survives there, except the one that forked, perhaps in a callback."""
         self.stopping = True
         self.lock = threading.RLock()
-        thread_state.is_kplpy = thread_state.is_lent = False
+        thread_state.is_kplpy = False
+        _lent.clear()
 
     def _thread(self, name: str, work: Callable[[WakeSignal], bool]) -> threading.Thread:
         return threading.Thread(target=self._run_thread, args=(work, WakeSignal()), name=name, daemon=True)
@@ -262,6 +251,11 @@ class WorkerThreads:
         self.errors.say(f"{type(error).__name__}: {error}", error)
 
     def _schedule(self, _: WakeSignal) -> bool:
+        if (
+            threading.current_thread() is not self._scheduler
+        ):  # Ctrl-C interrupted this one's start, and a put began another
+            self._wake_signal.wake()  # it may have taken the other's
+            return False
         self._sleeps_until = NEVER  # while awake, every wake_by sets the signal, which ends the next sleep at once
         earliest = self._work.visit_due()
         if self._lacks_senders and not self._count_senders() and self._work.sender.send_one():

@@ -129,3 +129,39 @@ def test_interrupts_at_random_moments_lose_nothing(monkeypatch: pytest.MonkeyPat
     assert len(sent) >= len(application.futures)
     producer.put_record("test", b"last", "k").result(PATIENCE)
     producer.close()
+
+
+class Striker:
+    """A profile function that raises at the n-th call or return of a Python function, where a handler may run."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        if event in ("call", "return"):
+            self.left -= 1
+            if self.left == 0:
+                sys.setprofile(None)
+                raise Interrupted
+
+
+def test_the_code_that_handles_an_interrupt_may_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The traceback, which that code has, keeps all frames of the interrupted put."""
+    install(monkeypatch, shards=2)
+    interrupted = 0
+    for at in range(1, 1000):
+        producer = Producer(record_max_buffered_time_ms=5, metrics_level="none", close_timeout_ms=10_000)
+        striker = Striker(at)
+        try:
+            sys.setprofile(striker)
+            producer.put_record("test", b"x", "k")
+        except Interrupted:
+            interrupted += 1
+            producer.flush(timeout=PATIENCE)
+            producer.put_record("test", b"y", "k").result(PATIENCE)
+        finally:
+            sys.setprofile(None)
+        producer.close()
+        if striker.left > 0:
+            break
+    assert interrupted > 20
