@@ -289,6 +289,7 @@ def test_a_callback_may_fork(kinesis: Process, stream: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # 78 s at load 13
 def test_forks_while_other_threads_put(kinesis: Process, stream: str) -> None:
     """Hundreds of forks at any moment of three putting threads: no child hangs, no record is lost or duplicated."""
     number_of_forks = 500
