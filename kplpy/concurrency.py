@@ -16,8 +16,11 @@ REST = 0.1
 
 
 def has_gil() -> bool:
-    """Return True unless this Python runs threads in parallel."""
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+    """Return False in a free-threaded build, which may run threads in parallel.
+
+    sys._is_gil_enabled() is also True while any thread imports an extension module, and False afterwards.
+    """
+    return "free-threading" not in sys.version
 
 
 def check_threads_allowed() -> None:

@@ -13,6 +13,7 @@ class HeldStream(Stream):
         self.staging: deque[RecordFuture] = deque()
         self.staged_bytes = self.held_records = self.held_bytes = self.charged_records = self.charged_bytes = 0
         self.credit = self.credit_records = self.wakes_requested = 0
+        self.counts_staged, self.counted_bytes = False, 0
         self.spool = None
         self.charged_by_place: dict[int, tuple[int, int]] = {}
         self.held_by_shard: dict[int, tuple[int, int]] = {}  # by hash key: records and bytes

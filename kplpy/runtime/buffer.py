@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from kplpy.runtime.put_target import RECORD_OVERHEAD
+from kplpy.runtime.put_target import RECORD_OVERHEAD, count_staged
 from kplpy.runtime.wait_queue import Waiter, WaitQueue
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class Buffer:
                 stream.staged_bytes = 0  # without a GIL, updates may have been lost
             self._charge(stream, records - stream.charged_records, on_credit)
             stream.charged_records = stream.charged_bytes = 0
+            self._count_staged(stream)
 
     def renew(self, stream: Stream) -> None:
         """Stage the waiting records that fit, and give the stream credit until its next drain."""
@@ -177,7 +178,7 @@ class Buffer:
 
     def _renew_credit(self, stream: Stream) -> None:
         """Set the stream's credit from what is left."""
-        stream.credit = stream.credit_records = 0
+        self._withdraw_credit(stream)
         if self._gives_no_credit or self.closed or self._waiters:
             return
         tight = 2 * self.records >= self._max_records or 2 * self.bytes >= self._max_bytes
@@ -189,6 +190,22 @@ class Buffer:
         stream.credit = stream.staged_bytes + credit
         usual = max(RECORD_OVERHEAD, stream.held_bytes // max(1, stream.held_records))
         stream.credit_records = len(stream.staging) + credit // usual
+
+    def _withdraw_credit(self, stream: Stream) -> None:
+        """Have each put charged on its own from now on."""
+        had_credit = stream.credit > 0
+        stream.credit = stream.credit_records = 0
+        if had_credit:
+            self._count_staged(stream)
+
+    def _count_staged(self, stream: Stream) -> None:
+        """Count what is staged on credit, without a GIL. A thread that stages at this moment may not be counted."""
+        if stream.counts_staged:
+            try:
+                stream.counted_bytes = count_staged(stream.staging) - stream.charged_bytes
+            except IndexError:  # the producer is being closed
+                return
+            stream.staged_bytes = stream.counted_bytes
 
     def _left(self, stream: Stream) -> int:
         """Return the bytes that all bounds leave to the stream, for any of its shards."""
@@ -208,6 +225,8 @@ class Buffer:
     def admit(self, stream: Stream, record: RecordFuture, hash_key: int, size: int) -> bool:
         """Charge and stage the record if the buffer has space, and no waiting record is overtaken."""
         with self.lock:
+            if stream.credit > 0:
+                self._count_staged(stream)
             if not self._may_pass(stream, hash_key) or not self._fits(stream, hash_key, size):
                 if not self._held_by(stream)[0]:
                     self._newcomers.add(stream)
@@ -240,7 +259,7 @@ class Buffer:
                 *self._charged_streams,
                 waiter.stream,
             ]:  # otherwise puts on credit would overtake the waiting record
-                stream.credit = stream.credit_records = 0
+                self._withdraw_credit(stream)
             if self._waiters.add(waiter):
                 self._grant()
             return waiter.granted
@@ -371,12 +390,12 @@ class Buffer:
     def _taken(self, stream: Stream) -> tuple[int, int]:
         """Return the records and bytes in the whole buffer, with what this stream has staged on credit."""
         records = self.records + len(stream.staging) - stream.charged_records
-        return records, self.bytes + stream.staged_bytes
+        return records, self.bytes + _on_credit(stream)
 
     def _held_by(self, stream: Stream) -> tuple[int, int]:
         """Return the records and bytes that the stream has in the buffer, with those staged on credit."""
         records = stream.held_records + len(stream.staging) - stream.charged_records
-        return records, stream.held_bytes + stream.staged_bytes
+        return records, stream.held_bytes + _on_credit(stream)
 
     def _over_shard_share(self, stream: Stream, hash_key: int) -> Bound | None:
         records, size = self._held_by(stream)
@@ -386,3 +405,8 @@ class Buffer:
         if 2 * held >= self._max_records:
             return "records"
         return "bytes" if 2 * held_bytes >= self._max_bytes else None
+
+
+def _on_credit(stream: Stream) -> int:
+    """Return the bytes that are staged on credit."""
+    return stream.counted_bytes if stream.counts_staged else stream.staged_bytes

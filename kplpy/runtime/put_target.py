@@ -8,6 +8,7 @@ from itertools import repeat, starmap
 from typing import Any
 
 from kplpy.accelerator import compiled
+from kplpy.core.record import payload_size
 from kplpy.futures.record_future import Origin, RecordFuture
 from kplpy.process.fork import Page
 
@@ -47,7 +48,7 @@ class PutTarget:
 
     batch_records, batch_bytes: STAGED_RECORDS and STAGED_BYTES.
     credit: bytes that may be staged until the next drain without asking the buffer.
-    credit_records: the same in records, because `staged_bytes` may be too low without a GIL.
+    credit_records: the same in records, because `staged_bytes` may be too low without a GIL (see count_staged).
     linger: seconds.
     on_due: called with the stream if the put's record is due before the scheduler's next visit.
     origin: of the records' futures.
@@ -103,3 +104,14 @@ def move_staged(staging: Staging, records: list[RecordFuture]) -> None:
     It is one call, which no exception can interrupt half-way. So each record is in `staging` or in `records`.
     """
     records.extend(starmap(staging.popleft, repeat((), len(staging))))
+
+
+def count_staged(staging: Staging) -> int:
+    """Return the bytes charged for the staged records. Called under Buffer.lock, while threads put.
+
+    Each record is read on its own: without a GIL an iterator raises RuntimeError, and so does deque.copy().
+
+    Raises IndexError if a closing thread takes records out meanwhile.
+    """
+    staged = list(map(staging.__getitem__, range(len(staging))))
+    return payload_size(staged) + len(staged) * RECORD_OVERHEAD

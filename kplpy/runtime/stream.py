@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from kplpy.concurrency import has_gil
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.notice import Notice
 from kplpy.core.outcome import Completion, stays_spooled
@@ -90,6 +91,8 @@ class Stream(PutTarget):
         self.credit = self.credit_records = 0
         self.held_records = 0  # charged to the buffer
         self.held_bytes = 0
+        self.counts_staged = not has_gil()  # threads that put at the same moment lose updates of `staged_bytes`
+        self.counted_bytes = 0  # what `staged_bytes` should have been when the records were counted
         self.charged_records = 0  # staged records that are charged already
         self.charged_bytes = 0
         self.charged_by_place: dict[int, tuple[int, int]] = {}  # the same by shard, see place_of: records and bytes

@@ -107,6 +107,7 @@ class WorkerThreads:
         self._scheduler: threading.Thread | None = None
         self._idle: list[WakeSignal] = []  # copied without a lock; without a GIL, a deque could not be
         self._senders: set[threading.Thread] = set()
+        self._starting_senders: set[threading.Thread] = set()  # of these: may have an ident, and not be alive yet
         self._ending_senders: set[threading.Thread] = set()  # no longer counted, but perhaps alive
         self._lacks_senders = False  # the last start of a sender failed
         self._callback_work: deque[Callable[[], object]] = deque()
@@ -154,8 +155,12 @@ class WorkerThreads:
             if self.stopping or self._count_senders() >= self._max_senders:
                 return True
             sender = self._thread("kplpy-sender", self._send)
+            self._starting_senders.add(sender)
             self._senders.add(sender)
-        self._lacks_senders = not start_thread(sender)
+        try:
+            self._lacks_senders = not start_thread(sender)
+        finally:
+            self._starting_senders.discard(sender)
         if self._lacks_senders:
             self._senders.discard(sender)
         return True
@@ -190,7 +195,7 @@ class WorkerThreads:
 
     def _count_senders(self) -> int:
         """Return how many senders run, or are being started."""
-        gone = {each for each in list(self._senders) if each.ident is not None and not each.is_alive()}
+        gone = {each for each in list(self._senders) if each not in self._starting_senders and not each.is_alive()}
         self._senders -= gone
         self._ending_senders = {each for each in self._ending_senders if each.is_alive()}
         return len(self._senders)

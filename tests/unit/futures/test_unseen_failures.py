@@ -163,3 +163,14 @@ def test_looking_from_many_threads_counts_each_future_once(pool: ThreadPoolExecu
     for _ in pool.map(lambda number: futures[number % 400].exception(), range(1600)):
         pass
     assert unseen.codes == {"ValidationException": 100}
+
+
+def test_looking_while_records_fail_counts_exactly_the_others(pool: ThreadPoolExecutor) -> None:
+    """Some looks come before the failure, some after it."""
+    unseen = Unseen()
+    futures = [pending() for _ in range(2000)]
+    looks = [pool.submit(lambda part: [each.exception(PATIENCE) for each in part], futures[n:1000:4]) for n in range(4)]
+    for start in range(0, 2000, 10):
+        unseen.fail(*futures[start : start + 10])
+    assert all(len(look.result(PATIENCE)) == 250 for look in looks)
+    assert unseen.codes == {"ValidationException": 1000}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kplpy.runtime.buffer import CREDIT_DIVISOR, CREDIT_DIVISOR_HALF_FULL, MIN_CREDIT, Buffer
 from kplpy.runtime.put_target import RECORD_OVERHEAD
-from tests.buffer_helpers import Woken, record, take
+from tests.buffer_helpers import LOW, Woken, admit, record, take
 from tests.held_stream import HeldStream
 
 
@@ -91,3 +91,26 @@ def test_the_bytes_on_credit_are_zero_once_nothing_is_staged() -> None:
     stream.staged_bytes = 1200
     buffer.charge_drained(stream, 2, 1000)
     assert stream.staged_bytes == 0
+
+
+def test_without_a_gil_the_records_count_and_not_the_sum_of_which_threads_lost_updates() -> None:
+    """Each time that a put is charged on its own, and at each drain."""
+    buffer, size = Buffer(10_000, 16 << 20), RECORD_OVERHEAD + len("key")
+    stream = HeldStream()
+    stream.counts_staged = True
+    buffer.renew(stream)
+    stream.staging.extend(record() for _ in range(30))
+    stream.staged_bytes += 11 * size
+    assert admit(buffer, stream, LOW, size)
+    assert stream.staged_bytes == 30 * size
+    stream.staging.extend(record() for _ in range(20))
+    assert not admit(buffer, stream, LOW, (16 << 20) - 51 * size + 1)
+    for _ in range(31):
+        stream.staging.popleft()
+    buffer.charge_drained(stream, 31, 31 * size)
+    assert (stream.staged_bytes, buffer.bytes) == (20 * size, 31 * size)
+    assert stream.credit > 20 * size
+    waiter = Woken(stream, size=16 << 20)
+    stream.staging.append(record())
+    buffer.wait_for(waiter)
+    assert (stream.credit, stream.staged_bytes) == (0, 21 * size)

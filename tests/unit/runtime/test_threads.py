@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
+from kplpy.runtime import threads as runtime_threads
 from kplpy.runtime.threads import WorkerThreads
 from tests.inside import callback_thread_of
 from tests.integration.reading import wait_until
@@ -69,3 +72,28 @@ def test_a_callback_that_raises_does_not_stop_the_next() -> None:
     threads.run_on_callback_thread(lambda: seen.append(1))
     wait_until(lambda: seen == [1])
     threads.stop(set)
+
+
+def test_a_sender_that_is_being_started_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """threading.Thread gives a thread its ident a moment before it counts as alive."""
+    threads, started = WorkerThreads(Idle(), 2), list[threading.Thread]()
+
+    class Starting(threading.Thread):
+        @property
+        def ident(self) -> int:
+            return 1
+
+        def is_alive(self) -> bool:
+            return False
+
+    def start(thread: threading.Thread) -> bool:
+        started.append(thread)
+        if len(started) < 5:
+            threads.wake_sender()
+        return True
+
+    monkeypatch.setattr(threading, "Thread", Starting)
+    monkeypatch.setattr(runtime_threads, "start_thread", start)
+    monkeypatch.setattr(runtime_threads, "is_kplpy_thread", lambda: True)
+    threads.wake_sender()
+    assert len(started) == 2
