@@ -256,10 +256,9 @@ class WorkerThreads:
         self.errors.say(f"{type(error).__name__}: {error}", error)
 
     def _schedule(self, _: WakeSignal) -> bool:
-        if (
-            threading.current_thread() is not self._scheduler
-        ):  # Ctrl-C interrupted this one's start, and a put began another
-            self._wake_signal.wake()  # it may have taken the other's
+        if threading.current_thread() is not self._scheduler:
+            # Ctrl-C interrupted this one's start, and a put began another, whose wake it may have taken.
+            self._wake_signal.wake()
             return False
         self._sleeps_until = NEVER  # while awake, every wake_by sets the signal, which ends the next sleep at once
         earliest = self._work.visit_due()

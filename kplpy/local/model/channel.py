@@ -136,7 +136,7 @@ class Channel(ScheduledChanges, Resource):
         """Return the key of an object; the suffix is before the extension, else at the end.
 
         The suffix makes the key unique: by the first record, and by the channel, because two channels may have one
-        template, and the records of a stream that is made anew have the same numbers.
+        template, and the records of a stream that was deleted and created again have the same numbers.
 
         Raises ValidationException for a template that the service refuses, or that leads out of the bucket.
         """

@@ -39,7 +39,7 @@ class Call:
 def is_call(path: str, target: str, content_type: str) -> bool:
     """Return True for a request of CloudWatch. `target`: the X-Amz-Target header.
 
-    A form with a target is a request of Kinesis or Firehose: curl sends this content type if it is told no other.
+    A form with a target is a request of Kinesis or Firehose: curl sends this content type by default.
     """
     is_query = not target and content_type.startswith(QUERY)
     return is_query or path.startswith(_PATH) or target.startswith(f"{TARGET}.")
