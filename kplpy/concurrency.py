@@ -13,6 +13,9 @@ from kplpy.errors import KplpyError
 
 REST = 0.1
 """Seconds that a thread waits after its work raised, so that a lasting error does not keep a core busy."""
+NEVER = float("inf")
+LOOK_AGAIN = 1.0
+"""Seconds after which a waiting thread looks whether it still must wait. An error, as of memory, may cost a wake."""
 
 
 def has_gil() -> bool:
@@ -84,6 +87,18 @@ class WakeSignal:
             return self._lock.acquire(blocking=False)
         return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
 
+    def wait_until(self, has_happened: Callable[[], bool], timeout: float | None) -> bool:
+        """Block until `has_happened` returns True, at most `timeout` seconds. Return what it returned last.
+
+        timeout: None: no limit. The thread that makes it happen calls wake() afterwards.
+        """
+        deadline = NEVER if timeout is None else time.monotonic() + timeout
+        while not has_happened():
+            left = deadline - time.monotonic()
+            if not self.wait(min(left, LOOK_AGAIN)) and left <= 0:
+                return has_happened()
+        return True
+
 
 class ThreadMark(threading.local):
     """A mark on the calling thread, for what a signal handler or a `__del__` must know that interrupts it.
@@ -129,14 +144,10 @@ class WaitingThreads(list[WakeSignal]):
         """
         if has_happened():
             return True
-        deadline = None if timeout is None else time.monotonic() + timeout
         signal = WakeSignal()
         try:
             self.append(signal)
-            while not has_happened():
-                if not signal.wait(float("inf") if deadline is None else deadline - time.monotonic()):
-                    return has_happened()
-            return True
+            return signal.wait_until(has_happened, timeout)
         finally:
             if signal in self:
                 self.remove(signal)

@@ -7,6 +7,7 @@ the locks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from kplpy.accelerator import compiled
 from kplpy.core.outcome import Delivered, Failed, stays_spooled
@@ -160,6 +161,8 @@ def run_callbacks(futures: list[RecordFuture], raised: Callable[[str, BaseExcept
             arrivals.add_all(some)
         except BaseException as error:
             raised(f"{type(error).__name__}: {error}", error)
+            with suppress(Exception):
+                arrivals.add_all(some)  # again, because nothing else would wake these tasks
     for future in others:
         waits = future._waits
         assert isinstance(waits, Waits)

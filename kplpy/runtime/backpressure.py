@@ -90,7 +90,7 @@ class Backpressure:
             if not self._buffer.wait_for(waiter) and not waiter.closed:
                 self._engine.request_drain()
                 self._waiting_threads.add(threading.get_ident())
-                waiter.wake_signal.wait(self._max_block)
+                waiter.wake_signal.wait_until(lambda: waiter.granted or waiter.closed, self._max_block)
         except BaseException:  # Ctrl-C while waiting: take the record back, unless it was drained already
             self._buffer.withdraw(waiter)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from kplpy.concurrency import WakeSignal
@@ -21,18 +22,25 @@ class Command(Generic[T]):
         self._work = work
         self.is_done = False
         self.ended = WakeSignal()
+        self._calls: list[object] = []  # of run(); the first one does the work
         self._result: T | None = None
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Do the work, on the scheduler thread. Does not raise."""
+        """Do the work, unless another thread does. Raises only what interrupted it before the work began."""
+        mine = object()
         try:
-            self._result = self._work()
+            self._calls.append(mine)
+            if self._calls[0] is mine:
+                self._result = self._work()
         except BaseException as error:
+            if mine not in self._calls[:1]:
+                raise
             self._error = error
         finally:
-            self.is_done = True
-            self.ended.wake()
+            if mine in self._calls[:1]:
+                self.is_done = True
+                self.ended.wake()
 
     def outcome(self) -> T:
         """Return the result, or raise what the work raised. Called once `is_done` is True."""
@@ -52,10 +60,8 @@ class Commands:
         self._waiting.append(command)  # type: ignore[arg-type]  # run() ignores the type of the result
 
     def run(self) -> None:
-        """Run all waiting commands."""
-        while self._waiting:
-            try:
-                command = self._waiting.popleft()
-            except IndexError:  # another thread that does the scheduler's work took it
-                return
+        """Run all waiting commands. One that is interrupted before it began waits for the next turn."""
+        for command in list(self._waiting):
             command.run()
+            with suppress(ValueError):  # another thread that does the scheduler's work removed it
+                self._waiting.remove(command)

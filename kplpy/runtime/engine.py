@@ -197,15 +197,13 @@ class Engine:
         """Have the scheduler make all records staged so far due, stream by stream. Does not wait for that."""
         if not flushes:
             return
-        command = Command(lambda: self.scheduler.begin_flushes(flushes))
-        self._commands.add(command)
+        for stream, flush in flushes:
+            stream.request_flush(flush)
         if not self.stopping and self.ensure_threads():
-            self._threads.wake()
             return
         with lend_thread():
-            self._commands.run()
-        if command.is_done:
-            command.outcome()  # raises KeyboardInterrupt after Ctrl-C
+            for stream, _ in flushes:
+                self.scheduler.begin_flushes(stream)
 
     def give_up(self, message: str) -> int:
         """Fail every record without an outcome. Return how many, without those that stay in the spool.
@@ -269,6 +267,9 @@ class Engine:
                 streams = [each for each in list(self.streams.values()) if each.pipeline.outstanding]
                 self._complete([self.scheduler.give_up(each, error.message) for each in streams])
             self._spooling.end()
+        for stream in list(self.streams.values()):
+            with lend_thread(), stream.lock:
+                stream.abandon_flushes()
         self._delivery.close()
         self._ended = True
         self._transport.close()

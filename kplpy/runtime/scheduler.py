@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,7 +26,7 @@ from kplpy.runtime.planner import CARE_INTERVAL, Planner
 from kplpy.runtime.recent_errors import RecentErrors
 from kplpy.runtime.recovery import recover
 from kplpy.runtime.sender import Sender, Transport
-from kplpy.runtime.stream import Flush, Results, Stream
+from kplpy.runtime.stream import Results, Stream
 from kplpy.runtime.threads import NEVER, WorkerThreads, is_lent_thread, lend_thread
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Scheduler:
         self._recover(stream)
         with stream.locked_pipeline() as pipeline:
             now = time.monotonic()
-            self._planner.drain(stream, now)
+            self._drain_and_flush(stream, now)
             pipeline.tick(now)
             if stream.ready:
                 self.threads.wake_sender()  # the sender that was woken may have died
@@ -176,21 +176,28 @@ class Scheduler:
 
     # --- commands of other threads ---
 
-    def begin_flushes(self, flushes: Sequence[tuple[Stream, Flush]]) -> None:
-        """Make all records staged so far due, stream by stream."""
-        for stream, flush in flushes:
-            if not self._retry_with_recovery(stream, partial(self._begin_flush, stream, flush)):
-                flush.end()  # the pipeline raises each time, so recovery fails the records of the flush
+    def begin_flushes(self, stream: Stream) -> None:
+        """Make all records staged so far due. Called where no thread will visit the stream."""
+        self._retry_with_recovery(stream, partial(self._begin_flushes, stream))
 
-    def _begin_flush(self, stream: Stream, flush: Flush) -> bool | None:
+    def _begin_flushes(self, stream: Stream) -> bool | None:
         with stream.locked_pipeline():
             if stream.broken is not None:
                 return None
             now = time.monotonic()
-            self._planner.drain(stream, now)
-            stream.begin_flush(flush, now)
+            self._drain_and_flush(stream, now)
             self._planner.plan(stream, now)
         return True
+
+    def _drain_and_flush(self, stream: Stream, now: float) -> None:
+        """Drain the stream, and begin the flushes that were requested before. Under the stream's lock.
+
+        A flush that is requested meanwhile may be for records that this drain did not see.
+        """
+        requested = len(stream.requested_flushes)
+        self._planner.drain(stream, now)
+        if stream.broken is None:  # a broken stream is not drained
+            stream.begin_flushes(requested, now)
 
     def give_up(self, stream: Stream, message: str) -> tuple[Stream, Results, list[RecordFuture]]:
         """Fail the stream's records that have no outcome. Return the results, whose callbacks the caller runs."""

@@ -123,21 +123,20 @@ class Shutdown:
 
         timeout: seconds; None: no limit. Raises FlushTimeoutError.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
         done = WakeSignal()
         wait = FlushWait(self._engine, streams, done.wake)
         if not wait.ended:
             self._ensure_progress(wait, deadline)
-            done.wait(float("inf") if deadline is None else deadline - time.monotonic())
+            done.wait_until(lambda: wait.ended, deadline - time.monotonic())
         wait.finish(timeout)
         return wait.total
 
-    def _ensure_progress(self, wait: FlushWait, deadline: float | None) -> None:
+    def _ensure_progress(self, wait: FlushWait, deadline: float) -> None:
         """Do the work on this thread if no thread can be started, as at the interpreter's exit."""
         if not self._engine.ensure_threads():
-            until = float("inf") if deadline is None else deadline
-            self._hurry(until - time.monotonic())
-            self._engine.scheduler.run_inline(until, lambda: wait.ended)
+            self._hurry(deadline - time.monotonic())
+            self._engine.scheduler.run_inline(deadline, lambda: wait.ended)
             self._end_if_requested()
 
     def deliver_inline(self) -> None:

@@ -715,8 +715,6 @@ class Spooling:
             alive = [each() for parked in spool.parked.values() for each in parked.futures.values()]
             self._delivery.leave_spooled([each for each in alive if each is not None], self.left_message)
             spool.parked.clear()
-            with spool.stream.locked_pipeline():
-                spool.stream.abandon_flushes()
         with self._answer_lock:
             self._write_answers({})
         parts, self._parts, self._own = self._parts, [], None

@@ -101,6 +101,7 @@ class Stream(PutTarget):
         self.pipeline = pipeline
         self.spool: DrainedRecords | None = None  # where drained records go first; None: to the pipeline
         self.key_counts = key_counts  # counted when records are drained; None: not configured
+        self.requested_flushes: deque[Flush] = deque()  # added by any thread; the scheduler begins them
         self.flushes: list[Flush] = []
         self.broken: BaseException | None = None  # the error that may have left the pipeline half changed
         # The drained records that may have no outcome, by drain. Recovery fails them.
@@ -224,33 +225,51 @@ class Stream(PutTarget):
         if self.flushes:
             self.end_flushes()
 
-    def begin_flush(self, flush: Flush, now: float) -> None:
-        """Have the flush wait for all records drained so far. Called under the lock."""
-        flush.mark = self.pipeline.flush(now)
-        flush.total = self.pipeline.unflushed(flush.mark)
-        if self.spool is not None:
-            flush.spool_mark = self.spool.begin_flush()
-            flush.total += self.spool.waiting
-        self.flushes.append(flush)
-        self.end_flushes()
+    def request_flush(self, flush: Flush) -> None:
+        """Have the scheduler begin the flush at once. Any thread may call it."""
+        self.requested_flushes.append(flush)
+        self.request_wake()
+
+    def begin_flushes(self, count: int, now: float) -> None:
+        """Have the first `count` requested flushes wait for all records drained so far. Called under the lock.
+
+        They were requested before the last drain. A flush stays requested until it has begun, so that an error in
+        between only delays it.
+        """
+        for _ in range(count):
+            flush = self.requested_flushes[0]
+            flush.mark = self.pipeline.flush(now)
+            flush.total = self.pipeline.unflushed(flush.mark)
+            if self.spool is not None:
+                flush.spool_mark = self.spool.begin_flush()
+                flush.total += self.spool.waiting
+            if flush not in self.flushes:
+                self.flushes.append(flush)
+            self.requested_flushes.popleft()
+            self.end_flushes()
 
     def end_flushes(self) -> None:
-        """Count what each flush still waits for, and end those that wait for nothing. Called under the lock."""
+        """Count what each flush still waits for, and end those that wait for nothing. Called under the lock.
+
+        A flush is kept until its caller was notified, so that an error in between only delays that.
+        """
         spool = self.spool
         for flush in self.flushes:
             flush.remaining = self.pipeline.unflushed(flush.mark)
             if spool is not None:
                 flush.remaining += spool.waiting_below(flush.spool_mark)
-        ended = [flush for flush in self.flushes if not flush.remaining]
+        for flush in self.flushes:
+            if not flush.remaining:
+                flush.end()
         self.flushes = [flush for flush in self.flushes if flush.remaining and not flush.is_cancelled]
-        for flush in ended:
-            flush.end()
 
     def abandon_flushes(self) -> None:
         """End the flushes of a closed producer, whose records have an outcome. Called under the lock."""
-        ended, self.flushes = self.flushes, []
-        for flush in ended:
+        while self.requested_flushes:
+            self.flushes.append(self.requested_flushes.popleft())
+        for flush in self.flushes:
             flush.end()
+        self.flushes = []
 
 
 class Results:

@@ -10,6 +10,7 @@ import inspect
 import logging
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,7 +126,9 @@ def test_an_error_at_any_call_leaves_no_future_without_an_outcome(service: StubS
     for number, point in list(enumerate(points))[part::PARTS]:
         error = ERRORS[number % len(ERRORS)]
         interrupter = Interrupter(point, 1 + number % min(2, dry.met[point]), error)
+        began = time.monotonic()
         try:
             live(service, interrupter, hurried=number // PARTS % 2 == 0)
+            assert time.monotonic() - began < PATIENCE / 3, "a wait was not woken, and lasted until its timeout"
         except BaseException as failure:
             raise AssertionError(f"{error.__name__} at {point}: {failure!r}") from failure

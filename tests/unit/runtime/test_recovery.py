@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import SendAttempt
@@ -84,6 +86,52 @@ def test_flushes_that_waited_end() -> None:
     broken = Broken()
     broken.recover()
     assert broken.flush.ended
+
+
+def test_a_flush_whose_caller_could_not_be_notified_is_notified_by_the_recovery() -> None:
+    broken = Broken()
+    notified: list[bool] = []
+
+    def notify() -> None:
+        notified.append(True)
+        if len(notified) == 1:
+            raise MemoryError
+
+    broken.stream.flushes.append(Flush(notify))
+    try:
+        broken.recover()
+    except MemoryError:
+        pass
+    assert broken.recover() == []
+    assert notified == [True, True]
+    assert broken.stream.flushes == []
+
+
+def test_a_requested_flush_begins_with_the_drain_after_it_and_waits_for_its_records() -> None:
+    broken = Broken()
+    broken.recover()
+    flush = Flush(lambda: None)
+    broken.stream.request_flush(flush)
+    broken.stage([])
+    broken.stream.begin_flushes(1, 1.0)
+    assert (flush.total, flush.remaining, flush.ended) == (1, 1, False)
+    assert (list(broken.stream.requested_flushes), broken.stream.flushes) == ([], [flush])
+
+
+def test_a_flush_whose_begin_failed_stays_requested() -> None:
+    broken = Broken()
+    broken.recover()
+    flush = Flush(lambda: None)
+    broken.stream.request_flush(flush)
+    pipeline = broken.stream.pipeline
+    broken.stream.pipeline = None  # type: ignore[assignment]  # so that the pipeline raises
+    with pytest.raises(AttributeError):
+        broken.stream.begin_flushes(1, 1.0)
+    broken.stream.pipeline = pipeline
+    assert list(broken.stream.requested_flushes) == [flush]
+    broken.stream.abandon_flushes()
+    assert flush.ended
+    assert (list(broken.stream.requested_flushes), broken.stream.flushes) == ([], [])
 
 
 def test_the_totals_go_on() -> None:
