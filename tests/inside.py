@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -570,11 +570,14 @@ def abandon(task: asyncio.Task[Any]) -> None:
 # --- serializers ---
 
 
-def json_serializers() -> tuple[Callable[[Any], bytes], Callable[[Any], bytes]]:
-    """Return what serializers.json is with orjson, and without."""
+def json_serializers() -> dict[str, Callable[[Any], bytes]]:
+    """Return what serializers.json is with orjson, if it is installed, and without."""
     from kplpy import serializers
 
-    return serializers._fast_json(), serializers._standard_json
+    found: dict[str, Callable[[Any], bytes]] = {"json": serializers._standard_json}
+    with suppress(ImportError):
+        found["orjson"] = serializers._fast_json()
+    return found
 
 
 def kill_checkpoints(checkpoints: Checkpoints) -> None:

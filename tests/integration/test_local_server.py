@@ -473,7 +473,7 @@ def test_before_the_start_there_are_no_clients_and_producers() -> None:
 def test_the_plugin_imports_nothing_heavy() -> None:
     script = (
         "import sys, pytest; before = set(sys.modules); import kplpy.local.pytest_plugin; "
-        "print({'aiohttp', 'orjson', 'cbor2', 'h2', 'boto3', 'botocore'} & (set(sys.modules) - before))"
+        "print({'aiohttp', 'msgspec', 'cbor2', 'h2', 'boto3', 'botocore'} & (set(sys.modules) - before))"
     )
     shown = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True, text=True).stdout
     assert shown.strip() == "set()"

@@ -18,7 +18,7 @@ import pytest
 from kplpy import serializers
 from tests.inside import json_serializers
 
-BOTH = pytest.mark.parametrize("serialize", json_serializers(), ids=["orjson", "json"])
+BOTH = pytest.mark.parametrize("serialize", json_serializers().values(), ids=json_serializers())
 Point = namedtuple("Point", "x y")
 
 
@@ -101,7 +101,7 @@ def test_json_refuses(serialize: Any, value: Any, kind: type[Exception], text: s
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_json_does_not_have(value: float) -> None:
-    fast, standard = json_serializers()
+    fast, standard = json_serializers()["orjson"], json_serializers()["json"]
     assert fast([value]) == b"[null]"
     with pytest.raises(ValueError, match="not JSON compliant"):
         standard([value])

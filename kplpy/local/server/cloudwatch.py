@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 import cbor2
-import orjson
+import msgspec.json
 
 from kplpy.local.model import cloudwatch_shapes
 from kplpy.local.model.errors import ServiceError
@@ -62,8 +62,8 @@ def decode(path: str, target: str, encoding: str, body: bytes, most: int) -> Cal
             body = _decompressed(body, most)
         if kind == QUERY:
             return _from_query(body.decode())
-        params = cbor2.loads(body, semantic_decoders={1: _seconds}) if kind == CBOR else orjson.loads(body)
-    except (ValueError, TypeError, zlib.error, cbor2.CBORDecodeError) as error:
+        params = cbor2.loads(body, semantic_decoders={1: _seconds}) if kind == CBOR else msgspec.json.decode(body)
+    except (ValueError, TypeError, RecursionError, zlib.error, cbor2.CBORDecodeError) as error:
         raise ServiceError("SerializationException", f"{_MALFORMED}: {error}") from error
     if not isinstance(params, dict):
         raise ServiceError("SerializationException", f"{_MALFORMED}: it is not a structure")
@@ -131,7 +131,7 @@ def encode(call: Call, answer: dict[str, Any], request_id: str) -> tuple[dict[st
     if call.kind == CBOR:
         return {"Content-Type": CBOR, "smithy-protocol": "rpc-v2-cbor"}, cbor2.dumps(_with_tags(answer))
     if call.kind == JSON:
-        return {"Content-Type": JSON}, orjson.dumps(answer)
+        return {"Content-Type": JSON}, msgspec.json.encode(answer)
     result = f"<{call.operation}Result>{_xml(answer)}</{call.operation}Result>"
     body = (
         f'<{call.operation}Response xmlns="{_NAMESPACE}">{result}<ResponseMetadata><RequestId>{request_id}</RequestId>'
@@ -154,7 +154,7 @@ def encode_error(kind: str, error: ServiceError, request_id: str) -> tuple[dict[
     content = {"__type": code, "message": error.message}
     if kind == CBOR:
         return {**headers, "smithy-protocol": "rpc-v2-cbor"}, cbor2.dumps(content)
-    return headers, orjson.dumps(content)
+    return headers, msgspec.json.encode(content)
 
 
 def _with_tags(value: Any, is_time: bool = False) -> Any:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import cbor2
-import orjson
-from pybase64 import b64decode, b64encode
+import msgspec.json
+from pybase64 import b64decode
 
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.kinesis_shapes import TIMES
@@ -26,7 +26,7 @@ def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
         if content_type == CBOR:
             params = cbor2.loads(body, semantic_decoders={1: _from_milliseconds})
         else:
-            params = orjson.loads(body)
+            params = msgspec.json.decode(body)
             if operation in ("PutRecords", "Firehose.PutRecordBatch"):
                 for record in params["Records"]:
                     record["Data"] = b64decode(record["Data"], validate=True)
@@ -36,7 +36,7 @@ def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
                 params["Record"]["Data"] = b64decode(params["Record"]["Data"], validate=True)
     except KeyError:
         pass  # the model reports which member is missing
-    except (ValueError, TypeError, cbor2.CBORDecodeError) as error:
+    except (ValueError, TypeError, RecursionError, cbor2.CBORDecodeError) as error:
         raise ServiceError("SerializationException", f"The request body cannot be read: {error}") from error
     if not isinstance(params, dict):
         raise ServiceError("SerializationException", "The request body is not a structure.")
@@ -52,13 +52,7 @@ def encode_structure(content_type: str, structure: dict[str, Any]) -> bytes:
     """Return a structure, which may be empty, as a body or the payload of an event."""
     if content_type == CBOR:
         return cbor2.dumps(_with_tags(structure))
-    return orjson.dumps(structure, default=_text)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return b64encode(value).decode("ascii")
-    raise TypeError(f"a response must not hold a value of type {type(value).__name__}")
+    return msgspec.json.encode(structure)  # bytes as base64
 
 
 def _from_milliseconds(value: Any, immutable: bool) -> float:
