@@ -36,11 +36,12 @@ _WITHIN_THE_SERVICE = re.compile("Internal|Unavailable|Timeout")
 def classify(failure: Exception, sent: bool = True) -> RequestError:
     """Return the failure's code, its text, and whether the records may have been written.
 
-    Also makes the exception's own texts safe to show, because it becomes the cause of the records' failure.
+    Also makes the exception fit to be kept as the cause of the records' failure: its texts are safe to show, and it
+    does not hold the request.
 
     sent: the service may have the whole request. Then only a refusal of its own proves that nothing was written.
     """
-    _make_safe(failure)
+    _make_fit(failure)
     if isinstance(failure, boto.ClientError):
         response: Any = failure.response
         status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -68,10 +69,11 @@ def _is_refusal(response: Any, status: int, code: str) -> bool:
     return known or bool(response.get("ResponseMetadata", {}).get("RequestId"))
 
 
-def _make_safe(failure: BaseException) -> None:
-    """Make tracebacks of the failure and of its causes show the service's texts on one line, without passwords.
+def _make_fit(failure: BaseException) -> None:
+    """Make the failure and its causes show the service's texts on one line, without passwords, and drop the request.
 
-    botocore's exceptions print `args`. A ClientError also has its message in its response.
+    botocore's exceptions print `args`. A ClientError also has its message in its response. The request of an
+    HTTPClientError has the signature and all records.
     """
     seen: set[int] = set()
     each: BaseException | None = failure
@@ -81,6 +83,8 @@ def _make_safe(failure: BaseException) -> None:
         if isinstance(each, boto.ClientError):
             error: Any = each.response.get("Error", {})
             error.update({name: shown(text) for name, text in error.items() if isinstance(text, str)})
+        elif isinstance(each, boto.HTTPClientError):
+            each.request = None  # type: ignore[attr-defined]  # the stubs lack it
         each = each.__cause__ or each.__context__
 
 

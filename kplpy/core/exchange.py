@@ -15,7 +15,7 @@ class RequestError:
 
     code, message: made safe to show, because all reports of the failure quote them.
     maybe_written: the service may still have written the records.
-    cause: the exception behind the error, if there was one.
+    cause: the exception behind the error, if there was one. It loses its traceback (forget_frames).
     status: the HTTP status, if there was a response.
     """
 
@@ -28,6 +28,20 @@ class RequestError:
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", shown(self.code))
         object.__setattr__(self, "message", shown(self.message))
+        forget_frames(self.cause)
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Drop the traceback of an exception that becomes the cause of records' failures, and those of its own causes.
+
+    Their frames hold the request and the records. A failed record that is kept would keep all of them, and be part of a
+    cycle, which the garbage collector does not see in compiled code.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 class Accepted(Sequence[dict[str, str]]):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, cast
 
-from kplpy.core.exchange import RequestError
+from kplpy.core.exchange import RequestError, forget_frames
 from kplpy.core.notice import Notice
 from kplpy.core.outcome import Completion, Delivered, Failed, Reason, stays_spooled
 from kplpy.core.results.events import Events
@@ -164,7 +164,9 @@ class Delivery:
         self.run_callbacks(resolve(futures, Failed(Reason.SPOOLED, message)))
 
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
-        """Have the futures of records that were not accepted raise the error."""
+        """Have the futures of records that were not accepted raise the error, which loses its traceback."""
+        forget_frames(error)
+
         refusal = Failed(Reason.REFUSED, str(error), error, type(error).__name__)
         self.run_callbacks(resolve(futures, refusal, self._unseen))
 

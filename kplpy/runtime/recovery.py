@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import fields
 
 from kplpy.core.outcome import Completion, Failed, Reason
 from kplpy.core.pipeline import Pipeline
 from kplpy.core.record import PendingRecord, payload_size
 from kplpy.core.results.events import Events
+from kplpy.errors import KplpyError
 from kplpy.futures.record_future import RecordFuture
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.delivery import Delivery
@@ -41,7 +43,7 @@ def recover(
         for record in left:
             record.maybe_written = True
         fresh.totals.user_records_failed += len(left)
-        outcome = Failed(Reason.BROKEN, f"an error within kplpy: {type(error).__name__}: {error}", error)
+        outcome = Failed(Reason.BROKEN, f"an error within kplpy: {type(error).__name__}: {error}", _copy(error))
         failed = [Completion(left, outcome, payload_size(left))] if left else []
         # These are results of the old pipeline, so the buffer and the new pipeline do not count them.
         results = Results(old, failed, [], Events())
@@ -50,3 +52,14 @@ def recover(
         stream.end_flushes()
         stream.broken = None
     return results, callbacks
+
+
+def _copy(error: BaseException) -> BaseException:
+    """Return a copy without the traceback, whose frames hold the records (see exchange.forget_frames).
+
+    The original keeps it: the thread that it ended has yet to log it, or raises it in the application.
+    """
+    try:
+        return copy.copy(error)
+    except Exception:  # its class cannot be called with its args alone
+        return KplpyError(f"{type(error).__name__}: {error}")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import tracemalloc
-from typing import Literal
+import weakref
+from contextlib import suppress
+from typing import Any, Literal
 
 import pytest
 
-from kplpy import Producer, RecordFuture
+from kplpy import KplpyError, Producer, RecordFuture
 from kplpy.accelerator import accelerated
-from kplpy.local import Fault
+from kplpy.core.pipeline import Pipeline
+from kplpy.local import Fault, LocalKinesis
 from tests.inside import streams_of
 from tests.integration.reading import wait_until
 from tests.local_stream import PATIENCE, contents, local, producing
@@ -83,3 +87,44 @@ def test_nothing_holds_a_payload_once_it_is_answered() -> None:
             return [each for each in found if each is not payloads and each != asked]
 
         wait_until(lambda: not referrers(), PATIENCE)
+
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "refused by the service": {},
+    "no response until it expired": {"record_ttl_ms": 300},
+    "not accepted": {"max_buffered_records": 1, "on_buffer_full": "raise"},
+    "an error within kplpy": {},
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_failed_records_are_freed_with_their_futures(
+    failure: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their errors have a cause, whose traceback or request may refer to the futures: a cycle that nothing ends."""
+    caplog.set_level(logging.CRITICAL)  # a log record keeps the traceback of an error within kplpy
+
+    def raise_a_bug(*_: object) -> None:
+        raise ValueError("a bug")
+
+    def fail(kinesis: LocalKinesis) -> list[weakref.ref[RecordFuture]]:
+        with producing(kinesis, close_timeout_ms=1000, **FAILURES[failure]) as producer:
+            futures = producer.put_records("orders", [(b"%d" % number, f"key {number}") for number in range(20)])
+            errors = [future.exception(PATIENCE) for future in futures]
+            causes = [getattr(each, "cause", each) for each in errors if each is not None]
+            assert causes
+            assert all(causes)
+            for future in futures:
+                with suppress(KplpyError):
+                    future.result()
+            return [weakref.ref(each) for each in futures]
+
+    with local() as kinesis:
+        if failure == "refused by the service":
+            kinesis.faults.fail("InvalidArgumentException", operation="PutRecords", times=1000)
+        elif failure == "no response until it expired":
+            kinesis.faults.add(Fault(transport="cut_before"), operation="PutRecords", times=1000)
+        elif failure == "an error within kplpy":
+            monkeypatch.setattr(Pipeline, "request_ended", raise_a_bug)
+        freed = fail(kinesis)
+        wait_until(lambda: gc.collect() >= 0 and not any(each() for each in freed), PATIENCE)
