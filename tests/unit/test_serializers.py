@@ -19,6 +19,9 @@ from kplpy import serializers
 from tests.inside import json_serializers
 
 BOTH = pytest.mark.parametrize("serialize", json_serializers().values(), ids=json_serializers())
+WITH_ORJSON = pytest.mark.skipif(
+    "orjson" not in json_serializers(), reason="orjson has no wheels for Python without a GIL"
+)
 Point = namedtuple("Point", "x y")
 
 
@@ -100,6 +103,7 @@ def test_json_refuses(serialize: Any, value: Any, kind: type[Exception], text: s
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@WITH_ORJSON
 def test_numbers_that_json_does_not_have(value: float) -> None:
     fast, standard = json_serializers()["orjson"], json_serializers()["json"]
     assert fast([value]) == b"[null]"
@@ -107,6 +111,7 @@ def test_numbers_that_json_does_not_have(value: float) -> None:
         standard([value])
 
 
+@WITH_ORJSON
 def test_orjson_is_used_if_it_is_installed() -> None:
     lines = [
         "from kplpy import serializers",
