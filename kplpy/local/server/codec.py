@@ -52,7 +52,14 @@ def encode_structure(content_type: str, structure: dict[str, Any]) -> bytes:
     """Return a structure, which may be empty, as a body or the payload of an event."""
     if content_type == CBOR:
         return cbor2.dumps(_with_tags(structure))
-    return msgspec.json.encode(structure)  # bytes as base64
+    return msgspec.json.encode(structure, enc_hook=_plain)  # bytes as base64
+
+
+def _plain(value: object) -> str:
+    """Return what a value is in JSON that msgspec does not know: a name may be of a subclass of str."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"a response must not hold a value of type {type(value).__name__}")
 
 
 def _from_milliseconds(value: Any, immutable: bool) -> float:

@@ -33,6 +33,20 @@ def test_cbor_carries_bytes_and_times_in_milliseconds() -> None:
     assert bytes.fromhex("c1 1b") + (1_700_000_000_123).to_bytes(8, "big") in answer
 
 
+class Name(str):
+    __slots__ = ()
+
+
+def test_a_name_may_be_of_a_subclass_of_str() -> None:
+    for kind, read in ((JSON, json.loads), (CBOR, cbor2.loads)):
+        assert read(encode(kind, {"StreamNames": [Name("orders")]})) == {"StreamNames": ["orders"]}
+
+
+def test_a_value_of_another_type_is_refused() -> None:
+    with pytest.raises(TypeError, match="a response must not hold a value of type complex"):
+        encode(JSON, {"StreamNames": 1j})
+
+
 def test_an_operation_without_output_has_an_empty_body() -> None:
     assert encode(JSON, {}) == encode(CBOR, {}) == b""
 
