@@ -7,6 +7,7 @@ from collections.abc import Callable
 from kplpy.errors import FlushTimeoutError
 from kplpy.runtime.engine import Engine
 from kplpy.runtime.stream import Flush, Stream
+from kplpy.runtime.threads import lend_thread
 
 
 class FlushWait:
@@ -44,7 +45,7 @@ class FlushWait:
         For a stream whose flush the scheduler has not begun, all outstanding records count.
         """
         return sum(
-            stream.outstanding() if flush.remaining is None else flush.remaining for stream, flush in self._flushes
+            _outstanding(stream) if flush.remaining is None else flush.remaining for stream, flush in self._flushes
         )
 
     def cancel(self) -> None:
@@ -55,6 +56,11 @@ class FlushWait:
     def finish(self, timeout: float | None) -> None:
         """Stop waiting. Raises FlushTimeoutError if records are left. timeout: seconds, for the message."""
         self.cancel()
-        remaining = self.remaining()
+        remaining = 0 if self.ended else self.remaining()
         if remaining:
             raise FlushTimeoutError(f"{remaining} records had no outcome within {timeout} s", remaining)
+
+
+def _outstanding(stream: Stream) -> int:
+    with lend_thread(), stream.lock:  # while a record is drained, it is in no count
+        return stream.outstanding()
