@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,7 +54,11 @@ def front(kinesis: LocalKinesis, service_clock: Clock) -> Iterator[WebServer]:
         if refusal is not None:
             return refusal
         kept = {name: headers[name] for name in ("X-Amz-Target", "Content-Type")}
-        with urllib.request.urlopen(urllib.request.Request(kinesis.endpoint_url, body, kept)) as response:
+        try:
+            response = urllib.request.urlopen(urllib.request.Request(kinesis.endpoint_url, body, kept))
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
             return response.status, service_clock.headers(), response.read()
 
     with web_server(answer) as web:

@@ -101,6 +101,9 @@ class Application:
             assert recent[0].exception(PATIENCE) is None
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 14), reason="Python 3.14 may leave the lock of a `with` held: python/cpython#148874"
+)
 @pytest.mark.parametrize("kind", ["plenty of space", "little space"])
 def test_interrupts_at_random_moments_lose_nothing(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     assert threading.current_thread() is threading.main_thread()  # which signal handlers run on

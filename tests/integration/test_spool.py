@@ -523,7 +523,8 @@ def test_futures_nobody_holds_leave_memory(kinesis: LocalKinesis, tmp_path: Path
             producer.put_record("test", b"%d" % each, "k")
         wait_until(lambda: spooling_of(producer).backlog_records() > 18_000)
         gc.collect()
-        assert sum(isinstance(each, RecordFuture) for each in gc.get_objects()) < 3000
+        held = [each for each in gc.get_objects() if issubclass(type(each), RecordFuture)]  # a proxy may be dead
+        assert len(held) < 3000
 
 
 def test_many_threads_put(kinesis: LocalKinesis, tmp_path: Path) -> None:

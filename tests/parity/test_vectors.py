@@ -84,6 +84,9 @@ def made() -> dict[str, dict[str, Any]]:
 
 
 def test_the_file_has_the_vectors_that_the_script_makes() -> None:
+    pytest.importorskip(
+        "zstandard", reason="compression.zstd of Python 3.14 cannot write in blocks as another writer may"
+    )
     assert list(VECTORS) == list(made()), "run: python scripts/vectors.py --write"
     for name, vector in VECTORS.items():
         other = made()[name]
