@@ -41,7 +41,7 @@ def test_one_without_records_is_over_whether_it_began_or_not(stream: Stream) -> 
 
 
 def test_a_record_that_is_being_drained_counts(stream: Stream) -> None:
-    """It is neither staged nor in the pipeline. close() took this for the end of its flush once, and lost the record."""
+    """It is neither staged nor in the pipeline. close() once took this for the end, and lost the record."""
     stream.staging.append(RecordFuture(stream.origin, b"x", "k", None, 0, 1.0))
     taken, counted = threading.Event(), threading.Event()
 
