@@ -13,7 +13,6 @@ from kplpy.errors import KplpyError
 
 REST = 0.1
 """Seconds that a thread waits after its work raised, so that a lasting error does not keep a core busy."""
-NEVER = float("inf")
 LOOK_AGAIN = 1.0
 """Seconds after which a waiting thread looks whether it still must wait. An error, as of memory, may cost a wake."""
 
@@ -92,7 +91,7 @@ class WakeSignal:
 
         timeout: None: no limit. The thread that makes it happen calls wake() afterwards.
         """
-        deadline = NEVER if timeout is None else time.monotonic() + timeout
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
         while not has_happened():
             left = deadline - time.monotonic()
             if not self.wait(min(left, LOOK_AGAIN)) and left <= 0:

@@ -166,7 +166,6 @@ class Delivery:
     def refuse(self, futures: Sequence[RecordFuture], error: Exception) -> None:
         """Have the futures of records that were not accepted raise the error, which loses its traceback."""
         forget_frames(error)
-
         refusal = Failed(Reason.REFUSED, str(error), error, type(error).__name__)
         self.run_callbacks(resolve(futures, refusal, self._unseen))
 
