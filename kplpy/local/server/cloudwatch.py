@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 import cbor2
-import msgspec.json
+import msgspec
 
 from kplpy.local.model import cloudwatch_shapes
 from kplpy.local.model.errors import ServiceError
@@ -63,7 +63,7 @@ def decode(path: str, target: str, encoding: str, body: bytes, most: int) -> Cal
         if kind == QUERY:
             return _from_query(body.decode())
         params = cbor2.loads(body, semantic_decoders={1: _seconds}) if kind == CBOR else msgspec.json.decode(body)
-    except (ValueError, TypeError, RecursionError, zlib.error, cbor2.CBORDecodeError) as error:
+    except (ValueError, TypeError, RecursionError, zlib.error, msgspec.MsgspecError, cbor2.CBORDecodeError) as error:
         raise ServiceError("SerializationException", f"{_MALFORMED}: {error}") from error
     if not isinstance(params, dict):
         raise ServiceError("SerializationException", f"{_MALFORMED}: it is not a structure")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import cbor2
-import msgspec.json
+import msgspec
 from pybase64 import b64decode
 
 from kplpy.local.model.errors import ServiceError
@@ -36,7 +36,7 @@ def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
                 params["Record"]["Data"] = b64decode(params["Record"]["Data"], validate=True)
     except KeyError:
         pass  # the model reports which member is missing
-    except (ValueError, TypeError, RecursionError, cbor2.CBORDecodeError) as error:
+    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError, cbor2.CBORDecodeError) as error:
         raise ServiceError("SerializationException", f"The request body cannot be read: {error}") from error
     if not isinstance(params, dict):
         raise ServiceError("SerializationException", "The request body is not a structure.")
