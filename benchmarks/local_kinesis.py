@@ -93,11 +93,8 @@ def exchange(connection: socket.socket, request: bytes) -> bool:
         answer += received(connection)
     head, _, body = answer.partition(b"\r\n\r\n")
     length = LENGTH.search(head)
-    parts, left = [body], int(length[1]) - len(body) if length is not None else 0
-    while left > 0 if length is not None else not parts[-1].endswith(LAST_CHUNK):
-        parts.append(received(connection))
-        left -= len(parts[-1])
-    body = b"".join(parts)
+    while len(body) < int(length[1]) if length is not None else not body.endswith(LAST_CHUNK):
+        body += received(connection)
     found = FAILED.search(body)
     if not head.startswith(b"HTTP/1.1 200") or found is None or found[1] != b"0":
         raise RuntimeError(f"records were refused: {head!r} {body[:300]!r}")

@@ -66,9 +66,17 @@ def test_refused_records_end_a_measurement() -> None:
         answered(b"Content-Length: 24\r\n\r\n{'FailedRecordCount': 7}")
 
 
+class Bytewise(socket.socket):
+    """A connection on which each byte comes alone."""
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        return super().recv(min(size, 1), flags)
+
+
 def answered(response: bytes) -> bool:
     """Return what exchange() returns for a response that comes byte by byte."""
-    here, there = socket.socketpair()
+    receiver, there = socket.socketpair()
+    here = Bytewise(fileno=receiver.detach())
     here.settimeout(10)
     whole = b"HTTP/1.1 200 OK\r\n" + response.replace(b"'", b'"')
     sender = threading.Thread(target=lambda: [there.send(bytes([each])) for each in whole])
