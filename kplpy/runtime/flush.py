@@ -64,3 +64,12 @@ class FlushWait:
 def _outstanding(stream: Stream) -> int:
     with lend_thread(), stream.lock:  # while a record is drained, it is in no count
         return stream.outstanding()
+
+
+def count_accepted(streams: list[Stream]) -> int:
+    """Return how many records the streams have accepted so far, staged ones included."""
+    accepted = 0
+    for stream in streams:
+        with lend_thread(), stream.lock:
+            accepted += stream.pipeline.totals.user_records_accepted + len(stream.staging)
+    return accepted

@@ -15,7 +15,7 @@ from kplpy.process.threads import start_thread
 from kplpy.runtime.backpressure import Backpressure
 from kplpy.runtime.buffer import Buffer
 from kplpy.runtime.engine import Engine
-from kplpy.runtime.flush import FlushWait
+from kplpy.runtime.flush import FlushWait, count_accepted
 from kplpy.runtime.stream import Stream
 from kplpy.runtime.threads import JOIN_TIMEOUT, is_lent_thread
 
@@ -91,8 +91,13 @@ class Shutdown:
         self._buffer.close()
         deadline = began + self._timeout
         try:
-            # Repeated, because callbacks may put meanwhile.
-            while self.flush(self._all(), max(0.0, deadline - time.monotonic())):
+            # Repeated, because callbacks may put meanwhile. A flush that found nothing may have begun on one stream
+            # before a callback put to it, and on the callback's stream after the callback had ended.
+            while True:
+                accepted = count_accepted(self._all())
+                left = self.flush(self._all(), max(0.0, deadline - time.monotonic()))
+                if not left and accepted == count_accepted(self._all()):
+                    break
                 if time.monotonic() >= deadline:
                     raise FlushTimeoutError("callbacks put records without end", 1)
         except FlushTimeoutError:

@@ -48,6 +48,7 @@ def test_an_outstanding_record_costs_500_bytes_at_the_most_and_240_in_compiled_c
         for number in range(first, first + count):
             futures[number] = producer.put_record("orders", payloads[number], keys[number % 1000])
         wait_until(lambda: not streams_of(producer)["orders"].staging, PATIENCE)
+        wait_until(lambda: producer.outstanding_records == first + count, PATIENCE)  # the drain has ended
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
@@ -58,7 +59,6 @@ def test_an_outstanding_record_costs_500_bytes_at_the_most_and_240_in_compiled_c
         tracemalloc.stop()
     # The smaller growth, because lists grow in steps, and how many there are depends on when the scheduler drains.
     grown = min(sizes[1] - sizes[0], sizes[2] - sizes[1])
-    assert producer.outstanding_records == FIRST + 2 * MORE
     service.let_go()
     producer.close()
     compiled = accelerated and aggregated and codec == "none"

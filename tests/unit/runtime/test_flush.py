@@ -12,7 +12,7 @@ from kplpy import FlushTimeoutError, RecordFuture
 from kplpy.core.pipeline import Pipeline
 from kplpy.hash_keys import HashKeys
 from kplpy.runtime.engine import Engine
-from kplpy.runtime.flush import FlushWait
+from kplpy.runtime.flush import FlushWait, count_accepted
 from kplpy.runtime.stream import Flush, Stream
 from kplpy.validation import Checks
 from tests.core_helpers import policy
@@ -61,3 +61,14 @@ def test_a_record_that_is_being_drained_counts(stream: Stream) -> None:
     counted.set()
     thread.join()
     assert raised.value.remaining == 1
+
+
+def test_accepted_records_are_counted_staged_and_drained(stream: Stream) -> None:
+    """close() compares the count, because a callback may put between the begins of one flush on two streams."""
+    records = [RecordFuture(stream.origin, b"x", "k", None, 0, 1.0) for _ in range(3)]
+    stream.staging.extend(records)
+    assert count_accepted([stream, stream]) == 6
+    with stream.lock:
+        stream.pipeline.accept(stream.take_staged(), 1.0)
+    stream.staging.append(records[0])
+    assert count_accepted([stream]) == 4
