@@ -14,6 +14,7 @@ import pytest
 
 from kplpy import KplpyError, Producer, RecordFuture
 from kplpy.accelerator import accelerated
+from kplpy.concurrency import has_gil
 from kplpy.core.pipeline import Pipeline
 from kplpy.local import Fault, LocalKinesis
 from tests.inside import streams_of
@@ -62,7 +63,8 @@ def test_an_outstanding_record_costs_500_bytes_at_the_most_and_240_in_compiled_c
     service.let_go()
     producer.close()
     compiled = accelerated and aggregated and codec == "none"
-    assert grown / MORE <= (240 if compiled else 500)
+    # Without a GIL each object has a larger head.
+    assert grown / MORE <= (240 if compiled else 500 if has_gil() else 700)
     assert grown / MORE > 100  # they were outstanding, and counted
 
 
