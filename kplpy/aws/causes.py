@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore import exceptions as boto
 
-from kplpy.core.exchange import RequestError
+from kplpy.core.exchange import RequestError, with_causes
 from kplpy.core.results.retry_policy import NO_REGION, NOT_KINESIS, UNKNOWN_OPERATION, Verdict, judge_error
 
 _CHECK = "check ~/.aws/config, ~/.aws/credentials, the AWS_... variables and Producer's arguments"
@@ -139,11 +139,9 @@ def _not_the_service(service: str, url: str | None, seen: str) -> str:
 
 
 def _causes_behind(failure: BaseException) -> Iterator[BaseException]:
-    """Yield the exception of the HTTP client, and the exceptions that led to it."""
-    cause: BaseException | None = getattr(failure, "kwargs", {}).get("error")
-    while isinstance(cause, BaseException):
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+    """Return the exception of the HTTP client, and the exceptions that led to it."""
+    cause = getattr(failure, "kwargs", {}).get("error")
+    return with_causes(cause if isinstance(cause, BaseException) else None)
 
 
 def _missing_file(failure: Exception) -> BaseException | None:

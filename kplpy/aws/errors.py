@@ -10,7 +10,7 @@ from botocore import exceptions as boto
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from kplpy.aws.causes import cause_of, cause_of_response
-from kplpy.core.exchange import ListingError, RequestError
+from kplpy.core.exchange import ListingError, RequestError, with_causes
 from kplpy.core.results.retry_policy import TOO_LARGE, Verdict, judge_error
 from kplpy.escaping import shown
 
@@ -75,17 +75,13 @@ def _make_fit(failure: BaseException) -> None:
     botocore's exceptions print `args`. A ClientError also has its message in its response. The request of an
     HTTPClientError has the signature and all records.
     """
-    seen: set[int] = set()
-    each: BaseException | None = failure
-    while each is not None and id(each) not in seen:
-        seen.add(id(each))
+    for each in with_causes(failure):
         each.args = tuple(shown(part) if isinstance(part, str) else part for part in each.args)
         if isinstance(each, boto.ClientError):
             error: Any = each.response.get("Error", {})
             error.update({name: shown(text) for name, text in error.items() if isinstance(text, str)})
         elif isinstance(each, boto.HTTPClientError):
             each.request = None  # type: ignore[attr-defined]  # the stubs lack it
-        each = each.__cause__ or each.__context__
 
 
 def listing_error(error: RequestError, operation: str) -> ListingError:

@@ -37,10 +37,16 @@ def forget_frames(error: BaseException | None) -> None:
     Their frames hold the request and the records. A failed record that is kept would keep all of them, and be part of a
     cycle, which the garbage collector does not see in compiled code.
     """
+    for each in with_causes(error):
+        each.__traceback__ = None
+
+
+def with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the exception, and the exceptions that led to it."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        error.__traceback__ = None
+        yield error
         error = error.__cause__ or error.__context__
 
 

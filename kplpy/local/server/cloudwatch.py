@@ -19,6 +19,7 @@ import msgspec
 from kplpy.local.model import cloudwatch_shapes
 from kplpy.local.model.errors import ServiceError
 from kplpy.local.model.rules import FLAG, NUMBER, ListOf, Member, Rule, Structure, Time, Whole
+from kplpy.local.server.codec import UNREADABLE
 
 TARGET = "GraniteServiceVersion20100801"
 JSON, CBOR, QUERY = "application/x-amz-json-1.0", "application/cbor", "application/x-www-form-urlencoded"
@@ -63,7 +64,7 @@ def decode(path: str, target: str, encoding: str, body: bytes, most: int) -> Cal
         if kind == QUERY:
             return _from_query(body.decode())
         params = cbor2.loads(body, semantic_decoders={1: _seconds}) if kind == CBOR else msgspec.json.decode(body)
-    except (ValueError, TypeError, RecursionError, zlib.error, msgspec.MsgspecError, cbor2.CBORDecodeError) as error:
+    except (*UNREADABLE, zlib.error) as error:
         raise ServiceError("SerializationException", f"{_MALFORMED}: {error}") from error
     if not isinstance(params, dict):
         raise ServiceError("SerializationException", f"{_MALFORMED}: it is not a structure")

@@ -18,6 +18,9 @@ from kplpy.local.model.kinesis_shapes import TIMES
 JSON = "application/x-amz-json-1.1"
 CBOR = "application/x-amz-cbor-1.1"
 
+UNREADABLE = (ValueError, TypeError, RecursionError, msgspec.MsgspecError, cbor2.CBORDecodeError)
+"""What decoding raises for a body that cannot be read. The errors of msgspec 0.20 are no ValueErrors."""
+
 
 def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
     """Return the members of a request; raise SerializationException if the body cannot be read."""
@@ -36,7 +39,7 @@ def decode(content_type: str, operation: str, body: bytes) -> dict[str, Any]:
                 params["Record"]["Data"] = b64decode(params["Record"]["Data"], validate=True)
     except KeyError:
         pass  # the model reports which member is missing
-    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError, cbor2.CBORDecodeError) as error:
+    except UNREADABLE as error:
         raise ServiceError("SerializationException", f"The request body cannot be read: {error}") from error
     if not isinstance(params, dict):
         raise ServiceError("SerializationException", "The request body is not a structure.")
