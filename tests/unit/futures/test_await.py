@@ -231,3 +231,25 @@ def test_many_outcomes_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> No
         await gathering
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_a_task_whose_wake_failed_is_woken_by_a_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        future = pending()
+        task = asyncio.ensure_future(wait_for(future))
+        await asyncio.sleep(0)
+        wake = loop.call_soon_threadsafe
+
+        def fail_once(*args: Any, **options: Any) -> asyncio.Handle:
+            monkeypatch.setattr(loop, "call_soon_threadsafe", wake)
+            raise MemoryError
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", fail_once)
+        give(delivered("shardId-0"), future)
+        await asyncio.wait_for(task, PATIENCE)
+
+    async def wait_for(future: RecordFuture) -> RecordResult:
+        return await future
+
+    asyncio.run(main())
