@@ -208,9 +208,10 @@ def test_a_flush_and_an_end_cover_what_is_staged_though_the_stream_breaks_then(
             stream.mark_broken(ValueError("a bug"))
 
     with kinesis.producer(record_max_buffered_time_ms=3_600_000, record_ttl_ms=None, close_timeout_ms=0) as producer:
+        producer.connect("test")  # a sender that lists the shards would drain, and recovers nothing
         first = producer.put_record("test", b"first", "k")
         stream = the_stream(producer)
-        wait_until(lambda: not stream.staging and not stream.wake_requested, PATIENCE)
+        wait_until(lambda: not stream.staging and not stream.wake_requested and not stream.ready, PATIENCE)
         call_after_recovery(monkeypatch, mark_as_broken)
         second = producer.put_record("test", b"second", "k")
         if ending == "flush":

@@ -127,8 +127,10 @@ def test_close_distinguishes_lost_records_from_callbacks_that_still_run(
     def blocked_producer() -> Producer:
         called.clear()
         producer = Producer(record_max_buffered_time_ms=0, close_timeout_ms=300)
-        producer.put_records("orders", [(b"x", str(n)) for n in range(COUNT)])[0].add_done_callback(block)
+        futures = producer.put_records("orders", [(b"x", str(n)) for n in range(COUNT)])
+        futures[0].add_done_callback(block)
         assert called.wait(PATIENCE)
+        wait_until(lambda: all(future.done() for future in futures), PATIENCE)
         return producer
 
     try:

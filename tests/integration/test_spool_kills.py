@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kplpy.local import Fault, LocalKinesis
-from tests.integration.reading import read_all, wait_until
+from tests.integration.reading import read_all
 
 ROOT = Path(__file__).parents[2]
 OUTAGE = Fault(code="InternalFailure", status=500)
@@ -75,8 +75,9 @@ def test_processes_killed_at_random_moments_lose_nothing() -> None:
 
 def test_one_of_several_takes_over_a_dead_process_part(kinesis: LocalKinesis, tmp_path: Path) -> None:
     kinesis.faults.outage(OUTAGE, operation="PutRecords")
-    script = "put(sys.stdin.readline().encode()).stored(30); print('stored', flush=True); time.sleep(60)"
-    living, dying = (start(script, kinesis, tmp_path) for _ in range(2))
+    script = "put(sys.stdin.readline().encode()).stored(30); print('stored', flush=True)"
+    sent = "; producer.flush(timeout=50); print('sent', flush=True); time.sleep(60)"
+    living, dying = (start(script + sent, kinesis, tmp_path) for _ in range(2))
     others: list[subprocess.Popen[str]] = []
     try:
         for process, line in ((living, "living"), (dying, "dead")):
@@ -86,10 +87,10 @@ def test_one_of_several_takes_over_a_dead_process_part(kinesis: LocalKinesis, tm
             assert process.stdout.readline() == "stored\n"
         os.kill(dying.pid, signal.SIGKILL)
         dying.wait(10)
-        others = [start("print(producer.recovered, flush=True); time.sleep(60)", kinesis, tmp_path) for _ in range(3)]
+        others = [start("print(producer.recovered, flush=True)" + sent, kinesis, tmp_path) for _ in range(3)]
         assert sorted(each.stdout.readline() for each in others if each.stdout) == ["0\n", "0\n", "1\n"]
         kinesis.faults.clear()
-        wait_until(lambda: data(kinesis) == [b"dead\n", b"living\n"], 30)
+        assert [each.stdout.readline() for each in (living, *others) if each.stdout] == ["sent\n"] * 4
     finally:
         for process in (living, dying, *others):
             process.kill()
