@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from kplpy.concurrency import new_rlock
 from kplpy.logs import EVENTS, log
 from kplpy.process import fork
 
@@ -41,7 +41,7 @@ class RateLimitedLog:
         self._logger = logger
         self._event = event
         self._remind = remind
-        self.lock = threading.RLock() if lock is None else lock
+        self.lock = new_rlock() if lock is None else lock
         self._page = fork.page()
         self._count = 0
         self._streams: set[str] = set()

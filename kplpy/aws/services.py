@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from kplpy.aws.firehose.transport import FirehoseTransport
+from kplpy.concurrency import new_lock
 from kplpy.config.options import Config
 from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange, RequestError
@@ -46,7 +46,7 @@ class Services:
     def __init__(self, config: Config, streams: StreamTransport) -> None:
         self._config = config
         self.streams = streams
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._by_region: dict[str, FirehoseTransport] = {}
         self._hurry: float | None = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from kplpy.aws.client import load
 from kplpy.aws.credentials import renew
 from kplpy.aws.endpoint import is_regional
 from kplpy.aws.put_call import Operation, PutCall
+from kplpy.concurrency import new_lock
 from kplpy.config.options import Config
 from kplpy.core.batching.request import Request
 from kplpy.core.exchange import Exchange, RequestError
@@ -31,7 +31,7 @@ T = TypeVar("T")
 # Held during imports, so that no fork happens then.
 _loading = fork.NoForkSection()
 # One thread encodes at a time: several would only take the GIL from each other and from the threads that put.
-_encoding = threading.Lock()
+_encoding = new_lock()
 
 # Seconds without a request after which connections are closed. The service, or a device on the way, may have dropped
 # them silently, above all while the process was frozen. A request sent on a dropped connection is lost, and it is not
@@ -44,7 +44,7 @@ RENEWAL_INTERVAL = 5.0
 @fork.call_in_child
 def _renew_lock() -> None:
     global _encoding
-    _encoding = threading.Lock()
+    _encoding = new_lock()
 
 
 class ServiceTransport(ABC):
@@ -59,7 +59,7 @@ class ServiceTransport(ABC):
         self._config = config
         self._calls: PutCalls | None = None
         self._meta: ClientMeta | None = None  # of the latest client, even if closed
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._used = (time.monotonic(), time.time())  # monotonic and wall clock: a freeze shows in one or both
         self._refused_at = float("-inf")
         self._needs_renewal = False  # the next client needs credentials fetched again

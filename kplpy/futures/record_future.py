@@ -23,6 +23,7 @@ from concurrent.futures import Future, TimeoutError
 from typing import TYPE_CHECKING, Any
 
 from kplpy.accelerator import compiled, native, signature_of
+from kplpy.concurrency import new_rlock
 from kplpy.core.outcome import Delivered, Failed, Reason
 from kplpy.core.record import PendingRecord
 from kplpy.errors import KplpyError, NotPicklableError
@@ -40,7 +41,7 @@ _new = RecordResult.__new__
 # Reentrant: a signal handler or a __del__ may put, and use a future, while its thread holds the lock. It is held for a
 # few bytecodes, or for one loop over the records of an aggregate. A forked child replaces it, so other modules read
 # record_future.LOCK each time.
-LOCK = threading.RLock()
+LOCK = new_rlock()
 
 
 def holds_future_lock() -> bool:
@@ -451,6 +452,6 @@ if native is not None:
 @fork.call_in_child
 def _renew_lock() -> None:
     global LOCK
-    LOCK = threading.RLock()  # a thread of the parent may have held the old one
+    LOCK = new_rlock()  # a thread of the parent may have held the old one
     if native is not None:
         native.register_lock(LOCK, Origin)

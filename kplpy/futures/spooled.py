@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from concurrent.futures import TimeoutError
 
-from kplpy.concurrency import WaitingThreads
+from kplpy.concurrency import WaitingThreads, new_rlock
 from kplpy.errors import SpoolError
 from kplpy.futures.asyncio_bridge import arrivals_of
 from kplpy.futures.record_future import Origin, RecordFuture
@@ -17,7 +16,7 @@ class StoredSignal:
 
     def __init__(self) -> None:
         self._threads = WaitingThreads()
-        self._lock = threading.RLock()  # guards _tasks
+        self._lock = new_rlock()  # guards _tasks
         self._tasks: dict[asyncio.Future[None], RecordFuture] = {}
 
     def notify(self) -> None:

@@ -6,11 +6,11 @@ A producer a task would list the shards and open connections for each task.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from kplpy.concurrency import new_lock
 from kplpy.config.options import Config
 from kplpy.errors import ConfigError
 from kplpy.producer import Producer
@@ -61,7 +61,7 @@ class _Kept:
         self.tasks = 0
 
 
-_lock = threading.Lock()
+_lock = new_lock()
 _kept: dict[str, _Kept] = {}  # by PlainOptions.key, the least recently used first
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterable
 from math import floor
 
+from kplpy.concurrency import new_rlock
 from kplpy.metrics.frame import Frame, Update
 from kplpy.metrics.sample import Window
 
@@ -23,7 +23,7 @@ class Registry:
 
     def __init__(self, granularity: str) -> None:
         self.granularity = granularity
-        self.lock = threading.RLock()  # reentrant: a __del__ inside a locked section may put or read metrics
+        self.lock = new_rlock()  # reentrant: a __del__ inside a locked section may put or read metrics
         self._second = 0
         self._current = Frame()
         self._closed: deque[tuple[int, Frame]] = deque()  # (second, frame); only seconds with values
@@ -34,7 +34,7 @@ class Registry:
 
     def abandon(self) -> None:
         """Replace the lock in a forked child: another thread of the parent may have held it."""
-        self.lock = threading.RLock()
+        self.lock = new_rlock()
 
     def begin(self, wall: float) -> None:
         """Begin the first window and the totals at `wall`. Only the first call has an effect."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from kplpy.concurrency import new_lock
 from kplpy.logs import log
 from kplpy.reading.frontier import Frontier
 from kplpy.reading.position import Position, ReadRecord
@@ -75,7 +75,7 @@ class Fetcher:
         self._frontier = frontier
         self._options = options
         self._workers = Workers(source)
-        self._lock = threading.Lock()  # of what positions() and is_caught_up read; held for moments
+        self._lock = new_lock()  # of what positions() and is_caught_up read; held for moments
         self._readings: dict[str, ShardReading] = {}
         self._due: dict[str, float] = {}  # by shard: when it is read next, unless it is being read
         self._page: _OpenPage | None = None

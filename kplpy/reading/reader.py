@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from kplpy.concurrency import check_threads_allowed
+from kplpy.concurrency import check_threads_allowed, new_lock
 from kplpy.errors import InvalidRecordError, KplpyError
 from kplpy.escaping import brief_repr
 from kplpy.reading.fan_out import SILENCE, FanOut, find_consumer
@@ -133,7 +132,7 @@ class StreamReader:
         limits = {"max_records": max_records, "max_uncompressed": max_uncompressed}
         self._options = Options(follow=follow, idle_timeout=idle_timeout, limits=limits, on_error=on_error)
         self._fetcher: Fetcher | None = None
-        self._opening = threading.Lock()
+        self._opening = new_lock()
         self._closed = False
 
     # --- open and close ---

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from kplpy.concurrency import new_lock
 from kplpy.reading.source import Page, ShardReading, Source
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class CallingThread:
 
     def __init__(self) -> None:
         self._todo: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._closed = False
         threading.Thread(target=self._work, name="kplpy-reader", daemon=True).start()
 

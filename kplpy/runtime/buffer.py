@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from kplpy.concurrency import new_rlock
 from kplpy.runtime.put_target import RECORD_OVERHEAD, count_staged
 from kplpy.runtime.wait_queue import Waiter, WaitQueue
 
@@ -69,7 +69,7 @@ class Buffer:
         # Reentrant, because a signal handler, or a __del__ that the garbage collector runs, may put while the lock is
         # held. It may also raise, as Ctrl-C does. Therefore the assignments that belong together have no call, no loop
         # and no new tuple between them: Python runs no other code of the same thread there.
-        self.lock = threading.RLock()
+        self.lock = new_rlock()
         self._waiters = WaitQueue()
         self._charged_streams: set[Stream] = set()  # streams with charged records
         self._newcomers: set[Stream] = (

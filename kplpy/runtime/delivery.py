@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, cast
 
+from kplpy.concurrency import new_rlock
 from kplpy.core.exchange import RequestError, forget_frames
 from kplpy.core.notice import Notice
 from kplpy.core.outcome import Completion, Delivered, Failed, Reason, stays_spooled
@@ -56,7 +57,7 @@ class Delivery:
         self._recent_errors = recent_errors
         self._meter = meter
         self._on_failure = on_failure
-        lock = threading.RLock()  # shared by all rate-limited logs below
+        lock = new_rlock()  # shared by all rate-limited logs below
         self._unseen = UnseenFailures(logger, remind, lock)
         self._on_failure_errors = RateLimitedLog(logger, "on_failure_raised", remind, lock)
         self._callback_errors = RateLimitedLog(logger, "callbacks_raised", remind, lock)

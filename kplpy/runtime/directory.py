@@ -8,9 +8,9 @@ name and ARN as two streams.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
+from kplpy.concurrency import new_rlock
 from kplpy.runtime.stream import Stream
 from kplpy.stream_names import parse_stream
 
@@ -27,7 +27,7 @@ class Directory:
     def __init__(self, make: Callable[[str, str | None], Stream]) -> None:
         self._make = make
         # Reentrant, because a signal handler may make the first put to a stream within another first put.
-        self.lock = threading.RLock()
+        self.lock = new_rlock()
         self.streams: dict[str, Stream] = {}
         self.targets: dict[str, Stream] = {}
 

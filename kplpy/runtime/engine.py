@@ -8,12 +8,12 @@ Senders do all I/O, and deliver the outcomes of the records that they sent (deli
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from kplpy.concurrency import new_lock, new_rlock
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.outcome import Failed, Reason
 from kplpy.core.policy import Policy
@@ -282,7 +282,7 @@ class Engine:
     def abandon(self) -> None:
         """Give up everything in a forked child, because the parent keeps using it."""
         self._threads.abandon()
-        self._buffer.lock = threading.RLock()
+        self._buffer.lock = new_rlock()
         self._meter.abandon()
         for stream in list(self.streams.values()):
-            stream.lock = threading.Lock()  # new, for the rest of a callback that forked
+            stream.lock = new_lock()  # new, for the rest of a callback that forked

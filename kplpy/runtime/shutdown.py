@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from kplpy.concurrency import WakeSignal
+from kplpy.concurrency import WakeSignal, new_rlock
 from kplpy.errors import FlushTimeoutError
 from kplpy.logs import log
 from kplpy.process import interpreter_exit
@@ -48,7 +48,7 @@ class Shutdown:
         self._hurry = hurry
         self._end_extras = end_extras
         self.close_requested = close_requested
-        self._lock = threading.RLock()  # reentrant, because a signal handler may call close()
+        self._lock = new_rlock()  # reentrant, because a signal handler may call close()
         self._ending_thread: int | None = None  # ident of the thread that holds the lock
         self._close_thread: threading.Thread | None = None  # closes if the caller could not wait
         self._is_delivering = False

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
-from kplpy.concurrency import WakeSignal, outlive
+from kplpy.concurrency import WakeSignal, new_lock, outlive
 from kplpy.core.gauges import SpoolGauges
 from kplpy.core.outcome import Completion, Failed, Reason, stays_spooled
 from kplpy.core.record import payload_size
@@ -81,7 +81,7 @@ class Spooling:
         self._errors = RateLimitedLog(logger, "internal_errors")
         self._not_answered = RateLimitedLog(logger, "spool_not_answered")
         self._step_lock = threading.Lock()
-        self._answer_lock = threading.Lock()
+        self._answer_lock = new_lock()
         self._spools: list[StreamSpool] = []
         self._own: Part | None = None
         self._parts: list[Part] = []

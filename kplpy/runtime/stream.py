@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from kplpy.concurrency import has_gil
+from kplpy.concurrency import has_gil, new_lock
 from kplpy.core.hot_keys import KeyCounts
 from kplpy.core.notice import Notice
 from kplpy.core.outcome import Completion, stays_spooled
@@ -97,7 +96,7 @@ class Stream(PutTarget):
         self.charged_bytes = 0
         self.charged_by_place: dict[int, tuple[int, int]] = {}  # the same by shard, see place_of: records and bytes
 
-        self.lock = threading.Lock()
+        self.lock = new_lock()
         self.pipeline = pipeline
         self.spool: DrainedRecords | None = None  # where drained records go first; None: to the pipeline
         self.key_counts = key_counts  # counted when records are drained; None: not configured

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from kplpy.concurrency import ThreadMark, WakeSignal, outlive
+from kplpy.concurrency import ThreadMark, WakeSignal, new_rlock, outlive
 from kplpy.process.threads import start_thread
 from kplpy.rate_limited_log import RateLimitedLog
 
@@ -100,7 +100,7 @@ class WorkerThreads:
         self._work = work
         self._max_senders = max_senders
         # Reentrant, because a signal handler may make the first put within another first put.
-        self.lock = threading.RLock()
+        self.lock = new_rlock()
         self.errors = RateLimitedLog(logger, "internal_errors")
         self._wake_signal = WakeSignal()  # of the scheduler
         self._sleeps_until = NEVER
@@ -234,7 +234,7 @@ class WorkerThreads:
     def abandon(self) -> None:
         """Reset in a forked child. No thread survives there, except the one that forked, perhaps in a callback."""
         self.stopping = True
-        self.lock = threading.RLock()
+        self.lock = new_rlock()
         thread_state.is_kplpy = False
         _lent.clear()
 

@@ -10,13 +10,13 @@ import os
 import secrets
 import sqlite3
 import struct
-import threading
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from kplpy.concurrency import new_rlock
 from kplpy.core.record import PendingRecord
 from kplpy.errors import SpoolError
 from kplpy.process import file_lock, fork
@@ -97,7 +97,7 @@ class Part:
         self.damaged: list[str] = []
         self._held = held
         self._connect = connect
-        self._lock = threading.RLock()
+        self._lock = new_rlock()
         self._in_sqlite = fork.NoForkSection()  # a child could find SQLite's own locks held for ever
         self._is_closed = False
         self._streams: dict[str, _Counts] = {}

@@ -7,7 +7,6 @@ same `aws.kinesis`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
+from kplpy.concurrency import new_rlock
 from kplpy.futures.asyncio_bridge import Observer
 from kplpy.headers import Headers, TracedHeaders
 from kplpy.records import RecordResult, UserRecord
@@ -125,7 +125,7 @@ class _End(Observer):
         self._records = self._left = records
         self._failed = 0
         self._first: BaseException | None = None
-        self._lock = threading.RLock()  # a signal handler may put, and its record may end here
+        self._lock = new_rlock()  # a signal handler may put, and its record may end here
 
     def __call__(self, future: RecordFuture) -> None:
         outcome = future.peek()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import sysconfig
 import threading
 
 import pytest
 
 from kplpy import concurrency
-from kplpy.concurrency import WaitingThreads, WakeSignal, has_gil
+from kplpy.concurrency import SoundLock, WaitingThreads, WakeSignal, has_gil, new_lock, new_rlock
 
 
 def test_a_free_threaded_build_counts_as_without_a_gil() -> None:
@@ -41,3 +43,53 @@ def test_a_thread_whose_wake_was_lost_looks_again(monkeypatch: pytest.MonkeyPatc
     timer.start()
     assert WaitingThreads().wait_until(happened.is_set, None) is True
     timer.join()
+
+
+class Interrupted(BaseException):
+    """What the signal handler raises."""
+
+
+def interrupt_loop(lock: SoundLock, seconds: float) -> None:
+    """It is a function, because Python 3.13 may run a handler at a jump that leaves a try block."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    while True:
+        with lock:
+            pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="RLock does not tell how often it is taken")
+def test_no_interrupt_leaves_a_sound_lock_held() -> None:
+    """threading.RLock stays held after more than half of them on Python 3.14."""
+
+    def interrupt(_: int, __: object) -> None:
+        raise Interrupted
+
+    lock = SoundLock()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(300):
+            with pytest.raises(Interrupted):
+                interrupt_loop(lock, 2e-4 + number * 1e-6)
+            assert not lock._is_owned()  # type: ignore[attr-defined]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="RLock does not tell how often it is taken")
+def test_a_sound_lock_is_reentrant_and_exclusive() -> None:
+    lock = SoundLock()
+    with lock, lock:
+        taken: list[bool] = []
+        other = threading.Thread(target=lambda: taken.append(lock.acquire(blocking=False)))
+        other.start()
+        other.join()
+        assert taken == [False]
+    assert not lock._is_owned()  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 14), reason="elsewhere Python's own locks do")
+def test_python_3_14_gets_sound_locks() -> None:
+    assert isinstance(new_lock(), SoundLock)
+    assert isinstance(new_rlock(), SoundLock)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
 from collections import defaultdict
 from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary
 
+from kplpy.concurrency import new_lock
 from kplpy.metrics.catalogue import DEPTHS, METRICS, Metric
 from kplpy.metrics.sample import Window
 from kplpy.metrics.sinks.leaf_samples import LeafSample, leaf_samples
@@ -58,7 +58,7 @@ class _Instruments:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.lock = threading.Lock()
+        self.lock = new_lock()
         self.counters: dict[str, Counter] = {}
         self.gauges: dict[str, Gauge] = {}
         self.summaries: dict[str, _Summed] = {}
@@ -79,7 +79,7 @@ class _Instruments:
 
 
 _instruments_of: WeakKeyDictionary[CollectorRegistry, _Instruments] = WeakKeyDictionary()
-_registry_lock = threading.Lock()
+_registry_lock = new_lock()
 
 
 class PrometheusSink:

@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "headers": {"errors", "escaping", "wire"},
     "logs": {"escaping"},
     "process": {"logs", "private_files"},
-    "rate_limited_log": {"process", "logs"},
+    "rate_limited_log": {"process", "logs", "concurrency"},
     "concurrency": {"errors"},
     "private_files": set(),
     "config": {"errors", "escaping", "logs", "stream_names"},
