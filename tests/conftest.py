@@ -34,7 +34,7 @@ settings.register_profile("kplpy", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("kplpy")
 
 _getaddrinfo = socket.getaddrinfo
-PRODUCER_THREADS = frozenset({"kplpy-sender", "kplpy-scheduler", "kplpy-callbacks"})
+PRODUCER_THREADS = frozenset({"kplpy-scheduler", "kplpy-sender", "kplpy-callbacks", "kplpy-close"})
 
 
 def _getaddrinfo_without_aws(host: Any, *args: Any, **kwargs: Any) -> Any:

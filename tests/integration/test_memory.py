@@ -63,8 +63,8 @@ def test_an_outstanding_record_costs_500_bytes_at_the_most_and_240_in_compiled_c
     service.let_go()
     producer.close()
     compiled = accelerated and aggregated and codec == "none"
-    # Without a GIL each object has a larger head.
-    assert grown / MORE <= (240 if compiled else 500 if has_gil() else 700)
+    # Without a GIL each object has a larger head: 664 bytes, and up to 772 while lists that grew are not freed yet.
+    assert grown / MORE <= (240 if compiled else 500 if has_gil() else 800)
     assert grown / MORE > 100  # they were outstanding, and counted
 
 
