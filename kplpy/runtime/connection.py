@@ -17,6 +17,7 @@ from kplpy.core.shard_range import ShardRange
 from kplpy.errors import RecordExpiredError, RecordFailedError, RejectedError, SetupError
 from kplpy.process.threads import start_thread
 from kplpy.runtime.control_plane import ControlPlane
+from kplpy.runtime.threads import JOIN_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Connection:
             if self._latest is None:
                 self._note(f"connect() had no response within {self._timeout:g} s")
             raise self._error(self._latest)
+        if worker.is_alive():  # it has nothing left to do, and a fork or a snapshot may follow
+            worker.join(JOIN_TIMEOUT)
         if self._raised is not None:
             raise self._raised
 

@@ -14,6 +14,7 @@ import boto3
 import pytest
 
 from kplpy import KplpyError, Producer, ProducerClosedError, RecordExpiredError, RejectedError, SetupError
+from kplpy.concurrency import WakeSignal
 from kplpy.core import policy
 from kplpy.local import LocalKinesis
 from tests.integration.test_trouble import free_port
@@ -47,6 +48,21 @@ def test_the_first_records_need_nothing_more() -> None:
         assert sorted(set(asked.operations)) == ["DescribeStreamSummary", "ListShards", "PutRecords"]
         assert asked.operations.count("ListShards") == asked.operations.count("DescribeStreamSummary") == 1
         assert len(kinesis.ledger("orders")) <= 4  # packed from the first
+
+
+def test_the_thread_of_a_connect_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    wake = WakeSignal.wake
+
+    def slow(signal: WakeSignal) -> bool:
+        was_clear = wake(signal)
+        if threading.current_thread().name == "kplpy-connect":
+            time.sleep(0.3)
+        return was_clear
+
+    monkeypatch.setattr(WakeSignal, "wake", slow)
+    with local() as kinesis, producing(kinesis) as producer:
+        producer.connect("orders", timeout=PATIENCE)
+        assert "kplpy-connect" not in kplpy_threads()
 
 
 def test_by_arn_and_again_and_among_records() -> None:
