@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import http.client
 import os
+import platform
 import signal
 import socket
 import ssl
@@ -299,6 +300,27 @@ def test_the_error_of_a_process_that_cannot_start_has_the_reason() -> None:
         port = int(kinesis.endpoint_url.rpartition(":")[2])
         with pytest.raises(RuntimeError, match=r"did not start: .*address already in use"):
             LocalKinesisProcess(port=port).start()
+
+
+def page_faults(pid: int) -> int:
+    """Return how often the process was given a page of memory: the field minflt of proc(5)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc", reason="needs glibc's mallopt"
+)
+def test_the_process_keeps_the_memory_of_its_requests() -> None:
+    """It would give it back at the end of each, and take it again: 420 pages for this one."""
+    records: list[Any] = [{"Data": os.urandom(1000), "PartitionKey": str(each)} for each in range(500)]
+    with LocalKinesisProcess(stream="s", limits=False, store=False) as kinesis:
+        client = kinesis.client()
+        for _ in range(20):
+            client.put_records(StreamName="s", Records=records)
+        before = page_faults(kinesis.pid)
+        for _ in range(20):
+            client.put_records(StreamName="s", Records=records)
+        assert page_faults(kinesis.pid) - before < 20 * 50
 
 
 def test_limits_and_phases_reach_the_process() -> None:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 READY = "ready: "
 """What the process prints, followed by JSON, once its port accepts connections."""
+KEPT_BYTES = 128 << 20
+"""Freed memory that the process keeps for its next requests."""
+MMAP_THRESHOLD = 32 << 20
+"""Bytes from which glibc takes memory for one object from the kernel; mallopt takes no more."""
 
 Ready = Callable[[str, "str | None", list[StreamAtStart]], object]
 
@@ -48,7 +52,23 @@ def serve(*, ready: Ready | None = None, **arguments: Unpack[Arguments]) -> None
 
 def run(options: Options, ready: Ready | None) -> None:
     """Serve with options that are already checked; see serve()."""
+    _keep_freed_memory()
     asyncio.run(_serve(options, ready))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep KEPT_BYTES of what requests free, and reuse what it took for large bodies.
+
+    It would return this memory to the kernel at the end of each request, and take it again page by page. With 500
+    records of 1 KB, this is a sixth of a request's time.
+    """
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:  # musl has none
+            mallopt(-1, KEPT_BYTES)  # M_TRIM_THRESHOLD of <malloc.h>
+            mallopt(-3, MMAP_THRESHOLD)  # M_MMAP_THRESHOLD
 
 
 async def _serve(options: Options, ready: Ready | None) -> None:
