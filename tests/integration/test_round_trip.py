@@ -275,9 +275,9 @@ def test_threads_start_with_the_first_put_and_end_with_close() -> None:
     with local() as kinesis:
         mine = set(threading.enumerate())
         producer = producing(kinesis)
-        assert set(threading.enumerate()) == mine
+        assert set(threading.enumerate()) <= mine  # those of an earlier test's producer may end
         producer.flush(timeout=PATIENCE)
-        assert set(threading.enumerate()) == mine
+        assert set(threading.enumerate()) <= mine
         producer.put_record("orders", b"x", "k").result(PATIENCE)
         started = set(threading.enumerate()) - mine
         assert started
