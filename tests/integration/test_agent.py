@@ -241,6 +241,7 @@ def test_lines_that_a_processor_drops_are_counted_and_do_not_hold_the_position(p
     good = '10.0.0.1 - - [28/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 1'
     place.write("bad 1", good, "bad 2")
     with Agent(place.configuration(place.flow(dataProcessingOptions=options))) as agent:
+        wait_until(lambda: agent.status()["flows"][0]["sent"] == 1, PATIENCE)
         wait_until(lambda: agent.status()["flows"][0]["bytes_behind"] == 0, PATIENCE)
         (flow,) = agent.status()["flows"]
     assert (flow["parsed"], flow["skipped"], flow["sent"]) == (3, 2, 1)

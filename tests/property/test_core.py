@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kplpy.core.batching.limiter import Limiter
@@ -12,6 +12,7 @@ from kplpy.core.policy import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND, 
 from kplpy.core.record import payload_size
 from kplpy.core.routing.shard_map import ShardMap
 from kplpy.core.shard_range import LAST_KEY, ShardRange
+from kplpy.wire.compressed import MAGIC
 from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import encode_aggregate
 from tests.core_helpers import WHOLE, Driver, data_of, item, of_put, policy, queue
@@ -52,7 +53,8 @@ COMPRESSIONS = st.builds(
 def test_a_sealed_requests_sizes_and_tokens_are_exact_and_its_records_come_back(
     records: list[tuple[Put, int]], compression: Compression, limit: int
 ) -> None:
-    """Repeated data compresses; other data does not."""
+    """Repeated data compresses; other data does not. Data that begins like a batch may be an error (docs/format.md)."""
+    assume(not any(put.data.startswith(MAGIC) for put, _ in records))
     rules = policy(compression=compression, aggregation_max_size=limit, collection_max_size=52_224, linger=0.0)
     driver = Driver(rules, shards=(WHOLE,))
     items = [

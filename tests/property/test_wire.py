@@ -7,10 +7,11 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from kplpy.records import UserRecord
+from kplpy.wire import compressed
 from kplpy.wire.deaggregate import deaggregate
 from kplpy.wire.encode import Entry, Packing, encode_aggregate
 from kplpy.wire.envelope import MAGIC
@@ -103,6 +104,7 @@ def test_indexes_around_varint_boundaries(count: int) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_other_bytes_are_a_plain_record(data: bytes) -> None:
+    assume(not data.startswith(compressed.MAGIC))  # may be an error: docs/format.md
     assert deaggregate(data) == [UserRecord(data, None, None, None, 0, None)]
 
 
