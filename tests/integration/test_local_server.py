@@ -28,6 +28,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from kplpy import ConfigError
+from kplpy.concurrency import has_gil
 from kplpy.local import Fault, Limits, LocalKinesis, LocalKinesisProcess, Phases
 from kplpy.local.server.options import Options
 from tests.integration.reading import wait_until
@@ -307,6 +308,7 @@ def page_faults(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
 
 
+@pytest.mark.skipif(not has_gil(), reason="Python without a GIL has an allocator of its own")
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc", reason="needs glibc's mallopt"
 )
