@@ -195,6 +195,7 @@ def test_a_record_that_is_itself_refused_is_dropped_counted_and_shown(
         wait_until(lambda: agent.status()["flows"][0]["dropped"] == 1, PATIENCE)
         (flow,) = agent.status()["flows"]
         assert "poison" in flow["dropped_example"]
+        wait_until(lambda: len(place.lines()) == 11, PATIENCE)  # the agent may not have seen "after" yet
         wait_until(lambda: agent.status()["flows"][0]["bytes_behind"] == 0, PATIENCE)
     assert sorted(place.lines()) == ["after", *numbers(10)]
 
