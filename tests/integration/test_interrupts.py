@@ -12,8 +12,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from random import Random
 from types import FrameType
 from typing import Any
@@ -24,6 +23,7 @@ from kplpy import Producer, RecordFuture
 from kplpy.concurrency import SoundLock
 from tests.inside import is_idle
 from tests.integration.reading import wait_until
+from tests.interrupts import Interrupted, interrupts
 from tests.stub_service import PATIENCE, StubService, install
 
 INTERRUPTS = int(os.environ.get("INTERRUPTS", "400"))
@@ -33,27 +33,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="no such signals"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # raised in a weakref's callback
 ]
-
-
-class Interrupted(BaseException):
-    """What the signal handler raises."""
-
-
-@contextmanager
-def interrupts() -> Iterator[list[int]]:
-    """Raise Interrupted at each SIGALRM, and count in the list."""
-    count = [0]
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        count[0] += 1
-        raise Interrupted
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        yield count
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 class Application:
@@ -142,7 +121,7 @@ class Striker:
         self.left = at
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
-        if event in ("call", "return") and (event == "call" or frame.f_code is not SoundLock.__enter__.__code__):
+        if event == "call" or (event == "return" and frame.f_code is not SoundLock.__enter__.__code__):
             self.left -= 1
             if self.left == 0:
                 sys.setprofile(None)

@@ -11,6 +11,7 @@ import pytest
 
 from kplpy import concurrency
 from kplpy.concurrency import SoundLock, WaitingThreads, WakeSignal, has_gil, new_lock, new_rlock
+from tests.interrupts import Interrupted, interrupts
 
 
 def test_a_free_threaded_build_counts_as_without_a_gil() -> None:
@@ -45,10 +46,6 @@ def test_a_thread_whose_wake_was_lost_looks_again(monkeypatch: pytest.MonkeyPatc
     timer.join()
 
 
-class Interrupted(BaseException):
-    """What the signal handler raises."""
-
-
 def is_free(lock: SoundLock) -> bool:
     """Return True if no thread holds the lock."""
     taken: list[bool] = []
@@ -71,19 +68,12 @@ def interrupt_loop(lock: SoundLock, seconds: float) -> None:
 def test_no_interrupt_leaves_a_sound_lock_held() -> None:
     """threading.RLock stays held after more than half of them on Python 3.14."""
 
-    def interrupt(_: int, __: object) -> None:
-        raise Interrupted
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
+    with interrupts():
         for number in range(300):
             lock = SoundLock()
             with pytest.raises(Interrupted):
                 interrupt_loop(lock, 2e-4 + number * 1e-6)
             assert is_free(lock)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="RLock does not tell how often it is taken")
